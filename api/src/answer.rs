@@ -1,0 +1,265 @@
+//! The answer file: unattended installation and first settings of a host. TOML, read once.
+//!
+//! ```toml
+//! version = 1
+//!
+//! [install]                  # absent: nothing is installed
+//! disk = "serial:S3Z9NB0K"   # "auto", "/dev/sda", "serial:…", "wwn:…", "smallest", "largest"
+//! erase = "yes, erase everything on it"    # needed only where the disk holds foreign data
+//! then = "reboot"            # or "power-off"
+//!
+//! [host]
+//! name = "rack1-node3"
+//!
+//! [host.network]
+//! interface = "52:54:00:12:34:56"  # hardware address; the first with a link where absent
+//! address = "192.168.1.10/24"      # absent: DHCP
+//! gateway = "192.168.1.1"
+//! dns = ["192.168.1.1"]
+//!
+//! [host.guest_dhcp]          # the default network's own DHCP for guests; absent: the uplink's serves them
+//! subnet = "192.168.1.0/24"
+//! first = "192.168.1.100"
+//! last = "192.168.1.199"
+//! gateway = "192.168.1.1"
+//! dns = ["192.168.1.1"]
+//!
+//! [admin]
+//! password = "at least eight characters"   # absent: set at first login with the code on the console
+//! ```
+
+use crate::{auth, meta::check_name, network::Dhcp, problem::FieldError, vm::Mac};
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+
+/// The words that allow data to be overwritten.
+pub const ERASE_WORD: &str = "yes, erase everything on it";
+/// Largest answer file.
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// An answer file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// 1.
+    pub version: u32,
+    /// Install to a disk.
+    #[serde(default)]
+    pub install: Option<Install>,
+    /// The host's settings.
+    #[serde(default)]
+    pub host: HostConfig,
+    /// First administrator.
+    #[serde(default)]
+    pub admin: Option<Admin>,
+}
+
+/// Installation to a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Install {
+    /// Which disk; see [`DiskChoice`].
+    pub disk: String,
+    /// [`ERASE_WORD`] where the disk may hold data that is not ours to keep.
+    #[serde(default)]
+    pub erase: Option<String>,
+    /// What follows.
+    #[serde(default)]
+    pub then: AfterInstall,
+}
+
+/// What follows an installation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterInstall {
+    /// Restart into the installed system.
+    #[default]
+    Reboot,
+    /// Switch off.
+    PowerOff,
+}
+
+/// Which disk to install to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskChoice {
+    /// The only disk that is large enough and is not the boot medium; more than one is an error.
+    Auto,
+    /// The smallest that is large enough.
+    Smallest,
+    /// The largest.
+    Largest,
+    /// This device node.
+    Path(String),
+    /// The disk with this serial number.
+    Serial(String),
+    /// The disk with this world-wide name.
+    Wwn(String),
+}
+
+impl std::str::FromStr for DiskChoice {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "auto" => Ok(Self::Auto),
+            "smallest" => Ok(Self::Smallest),
+            "largest" => Ok(Self::Largest),
+            _ => match s.split_once(':') {
+                Some(("serial", v)) if !v.is_empty() => Ok(Self::Serial(v.into())),
+                Some(("wwn", v)) if !v.is_empty() => Ok(Self::Wwn(v.into())),
+                _ if s.starts_with("/dev/") && s.len() > 5 => Ok(Self::Path(s.into())),
+                _ => Err(format!(
+                    "`{s}` is not one of auto, smallest, largest, /dev/NAME, serial:NUMBER, wwn:NAME"
+                )),
+            },
+        }
+    }
+}
+
+/// Settings a host keeps for itself, outside the cluster's state, because it needs them to reach the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostConfig {
+    /// Host name; made from the machine's serial or hardware address where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Management network; DHCP on the first interface with a link where absent.
+    #[serde(default)]
+    pub network: HostNetwork,
+    /// Own DHCP of the default network for guests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_dhcp: Option<Dhcp>,
+}
+
+/// Management network of a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostNetwork {
+    /// Hardware address of the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Mac>,
+    /// Address with prefix; DHCP where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Default gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
+    /// Name servers.
+    #[serde(default)]
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// First administrator.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Password of `admin`.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Admin(password hidden)")
+    }
+}
+
+impl HostNetwork {
+    /// The static address, where one is set: address and prefix length.
+    pub fn static_address(&self) -> Option<Result<(Ipv4Addr, u8), String>> {
+        let text = self.address.as_deref()?;
+        Some(
+            text.split_once('/')
+                .and_then(|(a, p)| Some((a.parse().ok()?, p.parse().ok().filter(|p| (1..=32).contains(p))?)))
+                .ok_or_else(|| format!("`{text}` is not an address with prefix like 192.168.1.10/24")),
+        )
+    }
+}
+
+impl Answer {
+    /// Reads and checks an answer file; every fault is named.
+    pub fn parse(text: &str) -> Result<Self, Vec<FieldError>> {
+        if text.len() > MAX_BYTES {
+            return Err(vec![FieldError::new("answer file", format!("larger than {MAX_BYTES} bytes"))]);
+        }
+        let answer: Self = toml::from_str(text)
+            .map_err(|e| vec![FieldError::new("answer file", e.to_string().trim_end().to_owned())])?;
+        let errors = answer.validate();
+        if errors.is_empty() { Ok(answer) } else { Err(errors) }
+    }
+
+    fn validate(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if self.version != 1 {
+            errors.push(FieldError::new(
+                "version",
+                format!("{} is unknown; this release reads 1", self.version),
+            ));
+        }
+        if let Some(install) = &self.install {
+            if let Err(reason) = install.disk.parse::<DiskChoice>() {
+                errors.push(FieldError::new("install.disk", reason));
+            }
+            if install.erase.as_deref().is_some_and(|word| word != ERASE_WORD) {
+                errors.push(FieldError::new(
+                    "install.erase",
+                    format!("must be exactly \"{ERASE_WORD}\" or absent"),
+                ));
+            }
+        }
+        errors.extend(self.host.name.as_ref().and_then(|name| check_name("host.name", name)));
+        let network = &self.host.network;
+        match network.static_address() {
+            Some(Err(reason)) => errors.push(FieldError::new("host.network.address", reason)),
+            None if network.gateway.is_some() => {
+                errors.push(FieldError::new("host.network.gateway", "is only used with `address`"));
+            }
+            _ => {}
+        }
+        if let Some(dhcp) = &self.host.guest_dhcp {
+            errors.extend(
+                dhcp.validate()
+                    .into_iter()
+                    .map(|e| FieldError::new(e.field.replacen("spec.dhcp", "host.guest_dhcp", 1), e.reason)),
+            );
+        }
+        if let Some(admin) = &self.admin
+            && (admin.password.chars().count() < auth::MIN_PASSWORD
+                || admin.password.len() > auth::MAX_PASSWORD)
+        {
+            let reason = format!("must have {} to {} characters", auth::MIN_PASSWORD, auth::MAX_PASSWORD);
+            errors.push(FieldError::new("admin.password", reason));
+        }
+        errors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_example_is_read() {
+        let source = include_str!("answer.rs");
+        let example: String = source
+            .lines()
+            .skip_while(|l| *l != "//! ```toml")
+            .skip(1)
+            .take_while(|l| *l != "//! ```")
+            .map(|l| l.trim_start_matches("//!").trim_start().to_owned() + "\n")
+            .collect();
+        let answer = Answer::parse(&example).unwrap();
+        assert_eq!(answer.host.network.static_address(), Some(Ok(([192, 168, 1, 10].into(), 24))));
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let text = "version = 2\n[install]\ndisk = \"sda\"\nerase = \"yes\"\n[host]\nname = \"-x\"\n[admin]\npassword = \"short\"";
+        let fields: Vec<_> = Answer::parse(text).unwrap_err().into_iter().map(|e| e.field).collect();
+        assert_eq!(fields, ["version", "install.disk", "install.erase", "host.name", "admin.password"]);
+    }
+
+    #[test]
+    fn a_misspelt_word_is_refused() {
+        let errors = Answer::parse("version = 1\n[host]\nnaem = \"x\"").unwrap_err();
+        assert!(errors[0].reason.contains("naem"), "{}", errors[0].reason);
+    }
+}

@@ -1,0 +1,131 @@
+//! Hosts.
+
+use crate::{Bytes, HostId, Metadata, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Host {
+    /// Identity.
+    pub meta: Metadata<HostId>,
+    /// Read at the time of the request; absent where the host cannot be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<HostStatus>,
+}
+
+/// What a host says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HostStatus {
+    /// LimiQuantix version it runs.
+    pub version: String,
+    /// Kernel it runs.
+    pub kernel: String,
+    /// When it booted.
+    pub booted_at: Timestamp,
+    /// Live, or from which slot.
+    pub boot: String,
+    /// Its processors.
+    pub cpu: Cpu,
+    /// Its memory.
+    pub memory: Memory,
+    /// Whether it can run guests, and if not, why.
+    pub virtualization: Virtualization,
+    /// Its physical network interfaces.
+    pub interfaces: Vec<Interface>,
+    /// Its disks.
+    pub disks: Vec<BlockDevice>,
+    /// Whether the simulated host stands in for a real one.
+    pub simulated: bool,
+    /// What keeps it from full health or safety, in words an administrator can act on.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Processors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Cpu {
+    /// As it calls itself.
+    pub model: String,
+    /// Logical processors.
+    pub threads: u32,
+    /// Cores.
+    pub cores: u32,
+    /// Sockets.
+    pub sockets: u32,
+    /// Share of all threads in use over the last seconds, 0 to 1.
+    pub usage: f64,
+}
+
+/// Memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Memory {
+    /// In all.
+    pub total_bytes: Bytes,
+    /// Available for new guests.
+    pub available_bytes: Bytes,
+}
+
+/// Whether guests can run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Virtualization {
+    /// They can.
+    pub available: bool,
+    /// Why not, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Interface {
+    /// Kernel name.
+    pub name: String,
+    /// Hardware address.
+    pub mac: String,
+    /// Link is up.
+    pub up: bool,
+    /// Addresses with prefix.
+    pub addresses: Vec<String>,
+}
+
+/// A disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BlockDevice {
+    /// Kernel name.
+    pub name: String,
+    /// Size.
+    pub size_bytes: Bytes,
+    /// Model, where it tells one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Serial number, where it tells one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+}
+
+/// `POST /hosts/{id}/power`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HostPower {
+    /// What to do; guests are stopped first.
+    pub action: HostPowerAction,
+}
+
+/// Power action of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum HostPowerAction {
+    /// Restart.
+    Reboot,
+    /// Switch off.
+    PowerOff,
+}

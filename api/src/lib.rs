@@ -1,0 +1,33 @@
+//! The words all parts of LimiQuantix share.
+//!
+//! This crate owns the resource types of `/api/v1`, the error document, the answer file of the installer, the
+//! protocols between the processes of one host (`local`), and, behind the feature `client`, the Rust client.
+//! It performs no I/O outside `client`, depends on no other room, and every other room may depend on it.
+//!
+//! Features: `openapi` derives the schemas for the OpenAPI document, `client` builds the HTTP client.
+
+pub mod answer;
+pub mod auth;
+pub mod cluster;
+pub mod event;
+pub mod host;
+pub mod ids;
+pub mod image;
+pub mod list;
+pub mod local;
+pub mod meta;
+pub mod network;
+pub mod pool;
+pub mod problem;
+pub mod quantity;
+pub mod task;
+pub mod vm;
+pub mod volume;
+
+#[cfg(feature = "client")]
+pub mod client;
+
+pub use ids::{EventId, HostId, ImageId, NetworkId, PoolId, TaskId, TokenId, UserId, VmId, VolumeId};
+pub use jiff::Timestamp;
+pub use meta::Metadata;
+pub use quantity::Bytes;

@@ -1,0 +1,8 @@
+//! What the processes of one host say to each other, and where they find each other.
+//!
+//! All local protocols are JSON, one message a line, over Unix stream sockets. Each carries its version in the first message.
+
+pub mod init;
+pub mod layout;
+pub mod paths;
+pub mod vmm;

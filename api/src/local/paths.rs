@@ -1,0 +1,51 @@
+//! Places on a host. Everything under `/run` is gone at each boot; `/state` and `/data` last (installed) or are RAM (live).
+
+/// Directory of all runtime sockets and files.
+pub const RUN: &str = "/run/limiquantix";
+/// `lq-init` listens here; root only. See [`super::init`].
+pub const INIT_SOCKET: &str = "/run/limiquantix/init.sock";
+/// `mgmtd` serves `/api/v1` here without TLS to root on the same host (console, recovery).
+pub const API_SOCKET: &str = "/run/limiquantix/api.sock";
+/// One directory per VM: `<RUN_VMS>/<vm id>/` with the files named below.
+pub const RUN_VMS: &str = "/run/limiquantix/vms";
+/// In a VM's directory: the [`super::vmm::VmmConfig`] it was started with.
+pub const VM_CONFIG: &str = "vmm.json";
+/// In a VM's directory: control socket of its monitor.
+pub const VM_CONTROL: &str = "control.sock";
+/// In a VM's directory: serial console of the guest.
+pub const VM_CONSOLE: &str = "console.sock";
+/// In a VM's directory: written by the monitor just before it ends, an [`super::vmm::ExitRecord`].
+pub const VM_EXIT: &str = "exit.json";
+/// In a VM's directory: log of the monitor.
+pub const VM_LOG: &str = "vmm.log";
+/// The facts `lq-init` learnt at boot, a [`super::init::BootFacts`].
+pub const BOOT_FACTS: &str = "/run/limiquantix/boot.json";
+/// Set-up code shown on the console while no admin password is set.
+pub const SETUP_CODE: &str = "/run/limiquantix/setup-code";
+
+/// The state partition.
+pub const STATE: &str = "/state";
+/// Identity, TLS key and certificate, raft log and snapshots of `mgmtd`.
+pub const STATE_MGMTD: &str = "/state/mgmtd";
+/// The host's own settings, written by the installer from the answer file: an [`crate::answer::HostConfig`] in TOML.
+pub const STATE_HOST: &str = "/state/host.toml";
+/// The data partition, home of the default `dir` pool.
+pub const DATA: &str = "/data";
+/// The default pool.
+pub const DATA_POOL: &str = "/data/pool";
+
+/// Our programs.
+pub const BIN: &str = "/usr/lib/limiquantix";
+/// The monitor.
+pub const LQ_VMM: &str = "/usr/lib/limiquantix/lq-vmm";
+/// The daemon.
+pub const MGMTD: &str = "/usr/lib/limiquantix/mgmtd";
+/// The console.
+pub const LQ_CONSOLE: &str = "/usr/lib/limiquantix/lq-console";
+/// PID 1.
+pub const LQ_INIT: &str = "/usr/lib/limiquantix/lq-init";
+
+/// Root of the cgroups of VMs: `<CGROUP_VMS>/<vm id>`.
+pub const CGROUP_VMS: &str = "/sys/fs/cgroup/vms";
+/// User and group ids of monitors: `VM_UID_BASE + n`, one n per running VM of the host.
+pub const VM_UID_BASE: u32 = 100_000;

@@ -1,0 +1,391 @@
+//! Virtual machines.
+//!
+//! `spec` is what is wanted, `status` what is; one driver task per VM on its host brings the second to the first.
+
+use crate::{
+    Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId, meta::check_name,
+    problem::FieldError,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr, str::FromStr};
+
+/// A virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Vm {
+    /// Identity.
+    pub meta: Metadata<VmId>,
+    /// What is wanted.
+    pub spec: VmSpec,
+    /// What is.
+    pub status: VmStatus,
+}
+
+/// The wanted virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct VmSpec {
+    /// Virtual CPUs, 1 to 64.
+    pub vcpus: u8,
+    /// Memory, 64 MiB to 1 TiB, a multiple of 1 MiB.
+    pub memory_bytes: Bytes,
+    /// What the machine boots. Where absent at creation, the boot defaults of the first disk's source image are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
+    /// Disks in the order the guest sees them, at most 16.
+    #[serde(default)]
+    pub disks: Vec<Disk>,
+    /// Network interfaces in the order the guest sees them, at most 8.
+    #[serde(default)]
+    pub nics: Vec<Nic>,
+    /// A virtio random number source.
+    #[serde(default = "yes")]
+    pub rng: bool,
+    /// What to do when the machine ends without being told to.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// Start the machine when its host starts, if it was running (or never started by hand) before.
+    #[serde(default = "yes")]
+    pub autostart: bool,
+    /// Wanted power state.
+    #[serde(default)]
+    pub power: PowerState,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Direct Linux boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Boot {
+    /// Image of kind `kernel`: a bzImage or an ELF file with a PVH entry.
+    pub kernel: ImageId,
+    /// Image of kind `initrd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<ImageId>,
+    /// Kernel command line, at most 2047 bytes.
+    #[serde(default)]
+    pub cmdline: String,
+}
+
+/// A disk of a VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// The volume; attached to at most one VM.
+    pub volume: VolumeId,
+    /// The guest may not write.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// A network interface of a VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Nic {
+    /// The network it is connected to.
+    pub network: NetworkId,
+    /// Hardware address. Given by the cluster where absent; stable from then on, unique in the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+}
+
+/// An Ethernet address, written `52:54:00:12:34:56`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+impl FromStr for Mac {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let mut octets = [0u8; 6];
+        let mut parts = s.split(':');
+        for octet in &mut octets {
+            *octet = parts
+                .next()
+                .filter(|p| p.len() == 2)
+                .and_then(|p| u8::from_str_radix(p, 16).ok())
+                .ok_or_else(|| format!("`{s}` is not a hardware address like 52:54:00:12:34:56"))?;
+        }
+        if parts.next().is_some() {
+            return Err(format!("`{s}` is not a hardware address like 52:54:00:12:34:56"));
+        }
+        if octets[0] & 1 != 0 {
+            return Err(format!("`{s}` is a multicast address"));
+        }
+        Ok(Self(octets))
+    }
+}
+impl Serialize for Mac {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What to do when a VM ends by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// Leave it stopped.
+    Never,
+    /// Start it again, with back-off, when its monitor failed; leave it stopped when the guest powered itself off.
+    #[default]
+    OnFailure,
+    /// Start it again, with back-off, however it ended, until it is told to stop.
+    Always,
+}
+
+/// Wanted power state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum PowerState {
+    /// Not running.
+    #[default]
+    Stopped,
+    /// Running.
+    Running,
+    /// In memory, its virtual CPUs halted.
+    Paused,
+}
+
+/// The observed virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct VmStatus {
+    /// Where it is in its life.
+    pub state: VmState,
+    /// Why it is in this state, where that needs words: a failure's reason, what it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The host it is placed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostId>,
+    /// When its present run began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// Restarts by policy since it was last started by a person.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Process id of its monitor on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Addresses leased by the network's own DHCP, in the order of the interfaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub addresses: Vec<Ipv4Addr>,
+    /// `meta.generation` this status answers to.
+    #[serde(default)]
+    pub observed_generation: u64,
+}
+
+impl Default for VmStatus {
+    fn default() -> Self {
+        Self {
+            state: VmState::Stopped,
+            reason: None,
+            host: None,
+            started_at: None,
+            restarts: 0,
+            pid: None,
+            addresses: vec![],
+            observed_generation: 0,
+        }
+    }
+}
+
+/// Where a VM is in its life.
+///
+/// ```text
+///            start                ready            pause
+///  Stopped ────────▶ Starting ──────────▶ Running ───────▶ Paused
+///     ▲                 │  ▲               │   ▲             │
+///     │                 │  └──back-off─────┤   └───resume────┘
+///     │◀──── Stopping ◀─┼──────stop────────┤
+///     │                 ▼                  ▼
+///     └─────stop───── Failed ◀────────(monitor died, no restart allowed)
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum VmState {
+    /// Not running, as wanted or because the guest powered off.
+    #[default]
+    Stopped,
+    /// The monitor is being started, or waits for its back-off.
+    Starting,
+    /// The guest runs.
+    Running,
+    /// The guest is halted in memory.
+    Paused,
+    /// The guest was asked to power off.
+    Stopping,
+    /// The monitor could not be started or died, and is not started again; `reason` says why.
+    Failed,
+}
+
+/// Creates a VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateVm {
+    /// Its name, unique among VMs.
+    pub name: String,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// What is wanted.
+    pub spec: VmSpec,
+}
+
+/// Changes a VM; what is absent stays. Changes to hardware take effect at the next start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UpdateVm {
+    /// New name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// New set of labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// New wanted machine, whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<VmSpec>,
+}
+
+/// `POST /vms/{id}/stop`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StopVm {
+    /// Do not ask the guest: end the machine at once.
+    #[serde(default)]
+    pub force: bool,
+    /// Seconds the guest has after the power button before it is ended by force, 1 to 3600.
+    #[serde(default = "default_stop_timeout")]
+    pub timeout_seconds: u32,
+}
+
+fn default_stop_timeout() -> u32 {
+    90
+}
+
+impl Default for StopVm {
+    fn default() -> Self {
+        Self { force: false, timeout_seconds: default_stop_timeout() }
+    }
+}
+
+/// Longest kernel command line, in bytes.
+pub const MAX_CMDLINE: usize = 2047;
+
+impl CreateVm {
+    /// Every fault that can be seen without looking at other objects.
+    #[must_use]
+    pub fn validate(&self) -> Vec<FieldError> {
+        let mut errors: Vec<_> = check_name("name", &self.name).into_iter().collect();
+        errors.extend(crate::meta::check_labels("labels", &self.labels));
+        errors.extend(self.spec.validate());
+        errors
+    }
+}
+
+impl VmSpec {
+    /// Every fault that can be seen without looking at other objects.
+    #[must_use]
+    pub fn validate(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut refuse =
+            |field: &str, reason: String| errors.push(FieldError::new(format!("spec.{field}"), reason));
+        if !(1..=64).contains(&self.vcpus) {
+            refuse("vcpus", format!("{} is not between 1 and 64", self.vcpus));
+        }
+        let memory = self.memory_bytes.get();
+        if !(64 * Bytes::MIB..=1024 * Bytes::GIB).contains(&memory) {
+            refuse("memory_bytes", format!("{} is not between 64 MiB and 1 TiB", self.memory_bytes));
+        } else if !memory.is_multiple_of(Bytes::MIB) {
+            refuse("memory_bytes", format!("{memory} is not a multiple of 1 MiB (1048576)"));
+        }
+        if let Some(boot) = &self.boot {
+            if boot.cmdline.len() > MAX_CMDLINE {
+                refuse("boot.cmdline", format!("{} bytes, at most {MAX_CMDLINE}", boot.cmdline.len()));
+            }
+            if boot.cmdline.chars().any(char::is_control) {
+                refuse("boot.cmdline", "contains a control character".into());
+            }
+        }
+        if self.disks.len() > 16 {
+            refuse("disks", format!("{} disks, at most 16", self.disks.len()));
+        }
+        for (n, disk) in self.disks.iter().enumerate() {
+            if self.disks[..n].iter().any(|other| other.volume == disk.volume) {
+                refuse(&format!("disks[{n}].volume"), "is attached twice".into());
+            }
+        }
+        if self.nics.len() > 8 {
+            refuse("nics", format!("{} interfaces, at most 8", self.nics.len()));
+        }
+        for (n, nic) in self.nics.iter().enumerate() {
+            if nic.mac.is_some() && self.nics[..n].iter().any(|other| other.mac == nic.mac) {
+                refuse(&format!("nics[{n}].mac"), "is used twice in this machine".into());
+            }
+        }
+        errors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mac_round_trip_and_refusals() {
+        assert_eq!("52:54:00:aB:01:ff".parse::<Mac>().unwrap().to_string(), "52:54:00:ab:01:ff");
+        for bad in [
+            "",
+            "52:54:00:ab:01",
+            "52:54:00:ab:01:ff:00",
+            "5254:00:ab:01:ff",
+            "01:00:5e:00:00:01",
+            "zz:54:00:ab:01:ff",
+        ] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let spec: VmSpec = serde_json::from_str(r#"{"vcpus":0,"memory_bytes":1}"#).unwrap();
+        let fields: Vec<_> = spec.validate().into_iter().map(|e| e.field).collect();
+        assert_eq!(fields, ["spec.vcpus", "spec.memory_bytes"]);
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        assert!(serde_json::from_str::<VmSpec>(r#"{"vcpus":1,"memory_bytes":67108864,"memroy":1}"#).is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! Running virtual machines on this host.
+//!
+//! Owns: the life of every monitor process of this host. One driver task per VM owns every transition of its VM; it is told
+//! the desired state (level-triggered) and reports what it observes. It knows nothing of the cluster or of HTTP.
+//!
+//! [`Hypervisor`] is what a driver needs of a kind of monitor: `lq-vmm` through PID 1 on a real host, a simulation in
+//! `sim`, QEMU later.
+
+use async_trait::async_trait;
+use lq_api::{
+    VmId,
+    local::vmm::{DiskConfig, ExitRecord, Stats},
+    vm::{Mac, VmSpec, VmStatus},
+};
+use std::sync::Arc;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+
+/// A VM as this host is to run it: the desired state with everything resolved to what the host knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// The machine.
+    pub vm: VmId,
+    /// Its name.
+    pub name: String,
+    /// Generation of the specification, echoed in the status.
+    pub generation: u64,
+    /// What is wanted. Its power state says whether it is to run.
+    pub spec: VmSpec,
+    /// How an orderly stop is done when `spec.power` becomes `Stopped`.
+    pub stop: lq_api::vm::StopVm,
+    /// Grows when the guest is to be reset; the driver resets once per growth seen while running.
+    pub reset_count: u64,
+    /// A fault found while resolving (a missing image …): the VM cannot start, and this is why.
+    pub fault: Option<String>,
+    /// What to start it with.
+    pub launch: Launch,
+}
+
+/// What a machine is started with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// Path of the kernel.
+    pub kernel: String,
+    /// Path of the initial RAM disk.
+    pub initrd: Option<String>,
+    /// Kernel command line.
+    pub cmdline: String,
+    /// Disks in guest order.
+    pub disks: Vec<DiskConfig>,
+    /// Interfaces in guest order.
+    pub nics: Vec<LaunchNic>,
+}
+
+/// An interface a machine is started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchNic {
+    /// Name of the network's bridge on this host.
+    pub bridge: String,
+    /// Hardware address.
+    pub mac: Mac,
+}
+
+/// A kind of monitor.
+#[async_trait]
+pub trait Hypervisor: Send + Sync {
+    /// Starts a machine. On error nothing is left behind.
+    async fn launch(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error>;
+    /// Machines that run already (this daemon was restarted), and the ends of those that ended meanwhile.
+    async fn adopt(&self) -> Result<Vec<Found>, Error>;
+}
+
+/// A machine found by [`Hypervisor::adopt`].
+pub enum Found {
+    /// It runs.
+    Running(Arc<dyn Machine>),
+    /// It ended while nobody looked.
+    Ended(VmId, ExitRecord),
+}
+
+/// A running machine.
+#[async_trait]
+pub trait Machine: Send + Sync {
+    /// Which.
+    fn vm(&self) -> VmId;
+    /// Process id on the host.
+    fn pid(&self) -> Option<u32>;
+    /// Its state, kept up to date; [`MachineState::Ended`] is the last.
+    fn state(&self) -> watch::Receiver<MachineState>;
+    /// Asks for something.
+    async fn act(&self, action: Action) -> Result<(), Error>;
+    /// Counters since its start.
+    async fn stats(&self) -> Result<Stats, Error>;
+    /// A connection to the guest's serial console: first the scroll-back, then what comes.
+    async fn console(&self) -> Result<Box<dyn Console>, Error>;
+}
+
+/// A byte stream to a guest's console.
+pub trait Console: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Console for T {}
+
+/// What a machine can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Halt the virtual CPUs.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Restart the guest.
+    Reset,
+    /// Press the power button.
+    PowerButton,
+    /// End at once (asks the monitor, then kills it).
+    Kill,
+}
+
+/// State of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MachineState {
+    /// Runs.
+    Running,
+    /// Halted.
+    Paused,
+    /// Its process has ended.
+    Ended(ExitRecord),
+}
+
+/// Receives what the drivers observe.
+#[async_trait]
+pub trait Observer: Send + Sync {
+    /// The VM's status is now this. Called at each change, in order; must not be lost, so it waits until stored.
+    async fn observed(&self, vm: VmId, status: VmStatus);
+    /// Something worth an entry in the event log happened to the VM.
+    async fn event(&self, vm: VmId, level: lq_api::event::EventLevel, kind: &'static str, message: String);
+}
+
+/// Why something could not be done to a machine.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The definition or a file it names is at fault.
+    #[error("{0}")]
+    Refused(String),
+    /// The monitor, PID 1 or the kernel failed us.
+    #[error("{context}")]
+    Io {
+        /// What was being done.
+        context: String,
+        /// How it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The machine has ended.
+    #[error("the machine is not running")]
+    NotRunning,
+}

@@ -1,0 +1,8 @@
+//! `mgmtd`: the LimiQuantix management daemon.
+//!
+//! A library so that tests and the simulated host can use its rooms; the program is `main.rs`. `docs/architecture.md` has
+//! the map; each room's `mod.rs` says what it owns.
+
+pub mod compute;
+pub mod network;
+pub mod storage;

@@ -1,0 +1,121 @@
+//! Storage of this host.
+//!
+//! Owns: the bytes of images and volumes. One driver per kind of pool behind [`Pool`]; drivers know ids, sizes and formats,
+//! nothing of the cluster or of HTTP. Everything is idempotent: a call repeated after a crash does no harm, and what is half
+//! made is never visible under its final name.
+
+use async_trait::async_trait;
+use bytes::Bytes as Chunk;
+use lq_api::{
+    Bytes, ImageId, VolumeId,
+    image::{ImageFormat, ImageKind},
+    local::vmm::DiskImage,
+    pool::PoolStatus,
+};
+
+/// A pool on this host.
+#[async_trait]
+pub trait Pool: Send + Sync {
+    /// Room in it.
+    async fn status(&self) -> Result<PoolStatus, Error>;
+
+    /// Begins to receive an image. Until [`ImageWriter::finish`] succeeds nothing is visible; dropping the writer removes all.
+    async fn receive_image(&self, declared: Declared) -> Result<Box<dyn ImageWriter>, Error>;
+    /// Path of a received image, for booting from it.
+    fn image_path(&self, image: ImageId) -> String;
+    /// Removes an image. Removing what is not there is done.
+    async fn delete_image(&self, image: ImageId) -> Result<(), Error>;
+
+    /// Makes a volume, empty or as a clone by reference. Made already with the same parameters: done.
+    async fn create_volume(&self, volume: NewVolume) -> Result<(), Error>;
+    /// Makes a volume larger. Large enough already: done. Only while nothing has it open.
+    async fn grow_volume(&self, volume: VolumeId, format: ImageFormat, size: Bytes) -> Result<(), Error>;
+    /// Removes a volume. Removing what is not there is done.
+    async fn delete_volume(&self, volume: VolumeId) -> Result<(), Error>;
+    /// The files a monitor must open for a volume.
+    fn disk_image(
+        &self,
+        volume: VolumeId,
+        format: ImageFormat,
+        source: Option<(ImageId, ImageFormat)>,
+    ) -> DiskImage;
+
+    /// Removes what no object owns: called once at start with the ids that exist. Never touches what it did not make.
+    async fn collect_garbage(&self, images: &[ImageId], volumes: &[VolumeId]) -> Result<(), Error>;
+}
+
+/// What an upload was declared to be.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// The image.
+    pub image: ImageId,
+    /// What it is for.
+    pub kind: ImageKind,
+    /// Its format.
+    pub format: ImageFormat,
+    /// Its length, where the client told: room is checked before the first byte.
+    pub length: Option<Bytes>,
+    /// The checksum it must have, lower-case hexadecimal.
+    pub sha256: Option<String>,
+}
+
+/// Receives an image's bytes.
+#[async_trait]
+pub trait ImageWriter: Send {
+    /// Appends.
+    async fn write(&mut self, chunk: Chunk) -> Result<(), Error>;
+    /// Checks length, checksum and format, makes it durable, then visible.
+    async fn finish(self: Box<Self>) -> Result<ImageFacts, Error>;
+}
+
+/// What was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// Bytes stored.
+    pub size: Bytes,
+    /// Size a disk cloned from it has at least; for a kernel or initrd, `size`.
+    pub virtual_size: Bytes,
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// A volume to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewVolume {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Its format.
+    pub format: ImageFormat,
+    /// Its size; at least the source's.
+    pub size: Bytes,
+    /// The image it is a clone of.
+    pub source: Option<(ImageId, ImageFormat)>,
+}
+
+/// Why storage refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not enough room.
+    #[error("no space left in the pool: {needed} needed, {free} free")]
+    NoSpace {
+        /// Bytes needed.
+        needed: Bytes,
+        /// Bytes free.
+        free: Bytes,
+    },
+    /// The content is not what was declared, or is malicious.
+    #[error("{0}")]
+    BadContent(String),
+    /// The object is not there.
+    #[error("{0} is not in the pool")]
+    Missing(String),
+    /// The file system failed us.
+    #[error("{context}")]
+    Io {
+        /// What was being done.
+        context: String,
+        /// How it failed.
+        #[source]
+        source: std::io::Error,
+    },
+}

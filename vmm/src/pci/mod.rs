@@ -1,0 +1,68 @@
+//! PCI: what a device must offer to the bus, and what the bus and the platform offer to a device.
+
+use std::{io, sync::Arc};
+use vmm_sys_util::eventfd::EventFd;
+
+/// A function on the bus. The bus serializes all calls to one device (vCPU threads take its lock).
+///
+/// Offsets and lengths come from the guest: an implementation answers any of them without panicking; reads beyond what
+/// exists give all ones, writes are ignored.
+pub trait PciDevice: Send {
+    /// Reads `data.len()` (1, 2 or 4) bytes of configuration space at `offset` (0..4096, naturally aligned).
+    fn config_read(&mut self, offset: u16, data: &mut [u8]);
+    /// Writes configuration space. Returns what the platform must do about it.
+    fn config_write(&mut self, offset: u16, data: &[u8]) -> ConfigEffect;
+    /// Memory BARs it wants, all 64-bit memory. Called once, before the device is put on the bus.
+    fn bars(&self) -> Vec<BarRequest>;
+    /// Tells it where a BAR is now decoded (`None`: nowhere). It moves its ioeventfds accordingly.
+    fn bar_moved(&mut self, bar: u8, base: Option<u64>) -> io::Result<()>;
+    /// Reads inside a BAR.
+    fn bar_read(&mut self, bar: u8, offset: u64, data: &mut [u8]);
+    /// Writes inside a BAR.
+    fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8]);
+    /// Stops all I/O so that nothing touches guest memory any more, keeping its state. Blocks until it is so.
+    fn pause(&mut self);
+    /// Goes on after `pause`.
+    fn resume(&mut self);
+    /// Returns to the state at power-on (and not paused).
+    fn reset(&mut self);
+}
+
+/// A memory BAR a device wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarRequest {
+    /// Index of its first register, 0, 2 or 4.
+    pub bar: u8,
+    /// Size in bytes, a power of two, at least 4096.
+    pub size: u64,
+}
+
+/// What a write to configuration space asks of the platform.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConfigEffect {
+    /// Nothing.
+    #[default]
+    None,
+    /// BAR registers or the memory-enable bit changed: the bus re-reads them and calls `bar_moved`.
+    BarsChanged,
+}
+
+/// What the platform offers to devices. Implemented on KVM by the machine, and by fakes in tests.
+pub trait Platform: Send + Sync {
+    /// Makes the kernel signal `event` when the guest writes to guest-physical `address` (any value, any width).
+    fn attach_doorbell(&self, address: u64, event: &EventFd) -> io::Result<()>;
+    /// Undoes [`Platform::attach_doorbell`].
+    fn detach_doorbell(&self, address: u64, event: &EventFd) -> io::Result<()>;
+    /// Reserves `vectors` message-signalled interrupts.
+    fn allocate_msi(&self, vectors: u16) -> io::Result<Arc<dyn MsiVectors>>;
+}
+
+/// Message-signalled interrupts of one device. Vectors out of range are ignored.
+pub trait MsiVectors: Send + Sync {
+    /// Sets where `vector` goes: the address and data of its table entry.
+    fn route(&self, vector: u16, address: u64, data: u32) -> io::Result<()>;
+    /// The vector goes nowhere.
+    fn unroute(&self, vector: u16) -> io::Result<()>;
+    /// The eventfd whose signal injects `vector` (irqfd); `None` when out of range.
+    fn event(&self, vector: u16) -> Option<&EventFd>;
+}

@@ -1,0 +1,1 @@
+//! virtio: queues, the PCI transport, and the devices on it.
