@@ -4,5 +4,6 @@
 //! the map; each room's `mod.rs` says what it owns.
 
 pub mod compute;
+pub mod inventory;
 pub mod network;
 pub mod storage;
