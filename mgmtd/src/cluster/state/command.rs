@@ -35,6 +35,7 @@ impl std::fmt::Display for Command {
 /// A change. `expect` is the revision the caller saw, where it told one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the fields are the parts of the objects they are named after")]
 pub enum Op {
     /// First start: the cluster, its first host, pool `local` and network `default`.
     Initialise { cluster: Uuid, host: HostId, host_name: String, pool: PoolId, network: NetworkId, dhcp: Option<Dhcp> },
