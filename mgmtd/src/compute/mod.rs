@@ -8,6 +8,7 @@
 
 mod driver;
 mod fleet;
+mod life;
 pub mod lqvmm;
 
 pub use fleet::Fleet;
