@@ -24,12 +24,26 @@ customize)
     printf '127.0.0.1 localhost\n127.0.1.1 guest\n' >"$root/etc/hosts"
     printf '/dev/vda / ext4 defaults,noatime 0 1\n' >"$root/etc/fstab"
     echo 'root:limiquantix' | chroot "$root" chpasswd
-    printf '[Match]\nName=en* eth*\n\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\n' >"$root/etc/systemd/network/guest.network"
+    # Clones share nothing that names them: the DHCP client is told apart by its hardware address.
+    printf '%s\n' '[Match]' 'Name=en* eth*' '' '[Network]' DHCP=ipv4 LinkLocalAddressing=no '' '[DHCPv4]' \
+        ClientIdentifier=mac >"$root/etc/systemd/network/guest.network"
+    mkdir -p "$root/etc/systemd/journald.conf.d"
+    printf '[Journal]\nStorage=volatile\n' >"$root/etc/systemd/journald.conf.d/guest.conf"
+    # Hardware a guest may see and has no use for.
+    printf 'blacklist %s\n' kvm_amd kvm_intel i2c_piix4 i2c_i801 lpc_ich iTCO_wdt pcspkr powernow_k8 acpi_cpufreq \
+        bochs drm_kms_helper joydev parport_pc >"$root/etc/modprobe.d/guest.conf"
     chroot "$root" systemctl enable systemd-networkd.service
     # Nothing of these helps a guest that lives for minutes, and each costs seconds under emulation.
     chroot "$root" systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
         e2scrub_reap.service fstrim.timer systemd-networkd-wait-online.service systemd-pstore.service \
-        systemd-hwdb-update.service
+        systemd-hwdb-update.service systemd-firstboot.service systemd-journal-flush.service systemd-sysusers.service \
+        systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-network-generator.service \
+        systemd-modules-load.service kmod-static-nodes.service getty@tty1.service modprobe@configfs.service \
+        modprobe@drm.service modprobe@dm_mod.service modprobe@fuse.service modprobe@loop.service \
+        modprobe@efi_pstore.service dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount \
+        sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount \
+        systemd-binfmt.service systemd-machine-id-commit.service
+    chroot "$root" systemctl set-default multi-user.target
     # No login message: tests read the console.
     : >"$root/etc/motd"
     rm -f "$root"/etc/update-motd.d/*
