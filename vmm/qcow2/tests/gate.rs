@@ -260,7 +260,7 @@ proptest! {
         let (_dir, file) = with_data();
         for (at, byte) in changes {
             // Half of the runs hit the header and the beginnings of tables.
-            let at = if near { (at % 6 << 16) + at / 6 % 120 } else { at };
+            let at = if near { ((at % 6) << 16) + at / 6 % 120 } else { at };
             file.write_all_at(&[byte], at).unwrap();
         }
         if let Some(length) = length {
