@@ -25,6 +25,8 @@ pub mod signals;
 mod tap;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 pub use counters::Counters;
