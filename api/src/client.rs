@@ -244,4 +244,3 @@ fn problem(host: &str, request: &str, status: u16, body: &[u8]) -> Error {
         }
     }
 }
-

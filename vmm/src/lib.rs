@@ -6,6 +6,9 @@
 //! Rooms: `memory` (guest memory), `pci` (bus, configuration space, MSI-X), `virtio` (queues, transport, devices),
 //! `disk` (image files behind block devices).
 
+pub mod exit;
 pub mod memory;
 pub mod pci;
+pub mod seccomp;
+pub mod thread;
 pub mod virtio;

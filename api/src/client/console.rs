@@ -27,6 +27,8 @@ const MAX_FRAME: usize = 16 << 20;
 pub struct Console {
     socket: WebSocketStream<Connection>,
     client: Client,
+    /// The host has said its last.
+    ended: bool,
 }
 
 impl std::fmt::Debug for Console {
@@ -47,7 +49,7 @@ impl Client {
         let config =
             WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME));
         match client_async_with_config(request, connection, Some(config)).await {
-            Ok((socket, _)) => Ok(Console { socket, client: self.clone() }),
+            Ok((socket, _)) => Ok(Console { socket, client: self.clone(), ended: false }),
             Err(tungstenite::Error::Http(response)) => {
                 let status = response.status().as_u16();
                 let body = response.body().as_deref().unwrap_or_default();
@@ -96,20 +98,21 @@ fn closed(frame: Option<CloseFrame>) -> Option<Error> {
 impl Stream for Console {
     type Item = Result<Bytes, Error>;
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match ready!(self.as_mut().socket().poll_next(cx)) {
+        while !self.ended {
+            let last = match ready!(self.as_mut().socket().poll_next(cx)) {
                 Some(Ok(Message::Binary(bytes))) => return Poll::Ready(Some(Ok(bytes))),
                 Some(Ok(Message::Text(text))) => return Poll::Ready(Some(Ok(text.into()))),
-                Some(Ok(Message::Close(frame))) => return Poll::Ready(closed(frame).map(Err)),
                 // Pings are answered by the protocol's own code.
-                Some(Ok(_)) => {}
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+                Some(Ok(Message::Close(frame))) => closed(frame),
                 None
-                | Some(Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed)) => {
-                    return Poll::Ready(None);
-                }
-                Some(Err(e)) => return Poll::Ready(Some(Err(self.broken(e)))),
-            }
+                | Some(Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed)) => None,
+                Some(Err(e)) => Some(self.broken(e)),
+            };
+            self.ended = true;
+            return Poll::Ready(last.map(Err));
         }
+        Poll::Ready(None)
     }
 }
 

@@ -46,12 +46,7 @@ impl Transport {
     pub(super) fn tls(address: &str, pin: Pin) -> Result<Self, Error> {
         let base = parse(address)?;
         let wrong = |reason: String| Error::Address { url: address.into(), reason };
-        // One provider for the whole process; whoever comes first installs it.
-        let provider = CryptoProvider::get_default().cloned().unwrap_or_else(|| {
-            let ring = rustls::crypto::ring::default_provider();
-            let _ = ring.clone().install_default();
-            Arc::new(ring)
-        });
+        let provider = provider();
         let verifier = Arc::new(PinVerifier::new(pin, &provider));
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -74,6 +69,8 @@ impl Transport {
 
     pub(super) fn unix(socket: &Path) -> Result<Self, Error> {
         let wrong = |reason: String| Error::Address { url: socket.display().to_string(), reason };
+        // reqwest panics without one, TLS or not.
+        provider();
         let base = Url::parse("http://localhost/").map_err(|e| wrong(e.to_string()))?;
         let http = reqwest::Client::builder()
             .unix_socket(socket)
@@ -160,6 +157,16 @@ impl Transport {
 }
 
 const USER_AGENT: &str = concat!("limiquantix-client/", env!("CARGO_PKG_VERSION"));
+
+/// The process's one crypto provider; whoever comes first installs it.
+fn provider() -> Arc<CryptoProvider> {
+    CryptoProvider::get_default().cloned().unwrap_or_else(|| {
+        let ring = rustls::crypto::ring::default_provider();
+        // Fails only where another thread was faster, which serves as well.
+        let _ = ring.clone().install_default();
+        Arc::new(ring)
+    })
+}
 
 /// Whether our verifier's refusal is among the causes. `io::Error` hides what it wraps from `source()`, so it is unwrapped by hand.
 fn certificate_refused(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -27,6 +27,7 @@ pub struct Progress {
 /// What the reading side leaves behind.
 #[derive(Default)]
 struct Reading {
+    /// Of the whole file, once all of it is read.
     digest: Option<[u8; 32]>,
     failed: Option<std::io::Error>,
 }
@@ -62,10 +63,7 @@ impl Client {
                 // Never more than was announced: the file may grow while it is read.
                 let want = (total - sent).min(CHUNK as u64);
                 match (&mut file).take(want).read_to_end(&mut chunk).await {
-                    Ok(0) if sent == total => {
-                        lock(&left).digest = Some(digest.finalize().into());
-                        None
-                    }
+                    Ok(0) if sent == total => None,
                     Ok(0) => {
                         let short =
                             || std::io::Error::other(format!("it shrank to {sent} bytes while being read"));
@@ -75,6 +73,10 @@ impl Client {
                     Ok(n) => {
                         digest.update(&chunk);
                         let sent = sent + n as u64;
+                        if sent == total {
+                            // Now and not at the next call: nobody asks for more than was announced.
+                            lock(&left).digest = Some(digest.clone().finalize().into());
+                        }
                         Some(((Ok(Bytes::from(chunk)), sent), Some((file, digest, sent))))
                     }
                     Err(e) => {

@@ -36,14 +36,6 @@ impl Default for Wait {
     }
 }
 
-/// What a look found.
-enum Look<T> {
-    /// The awaited.
-    Done(T),
-    /// Not yet; this is the state.
-    Not(String),
-}
-
 impl Client {
     /// Waits until a task has ended. `watch` sees every look at it.
     ///
@@ -55,20 +47,16 @@ impl Client {
         wait: Wait,
         mut watch: impl FnMut(&Task),
     ) -> Result<Task, Error> {
-        let task = poll(
-            wait,
-            || format!("the end of task {id}"),
-            async || {
-                let task = self.task(id).await?;
+        let mut pace = Pace::new(wait, format!("the end of task {id}"));
+        let task = loop {
+            let look = self.task(id).await.map(|task| {
                 watch(&task);
-                let state = match &task.message {
-                    Some(message) => format!("{:?}, {message}", task.state),
-                    None => format!("{:?}", task.state),
-                };
-                Ok(if task.state.ended() { Look::Done(task) } else { Look::Not(state) })
-            },
-        )
-        .await?;
+                if task.state.ended() { Look::Done(task) } else { Look::not(lower(task.state), task.message) }
+            });
+            if let Some(task) = pace.judge(look).await? {
+                break task;
+            }
+        };
         if task.state == TaskState::Succeeded { Ok(task) } else { Err(Error::Task(Box::new(task))) }
     }
 
@@ -77,30 +65,22 @@ impl Client {
     /// # Errors
     /// [`Error::State`] where it failed instead, [`Error::Timeout`], else any of [`Error`].
     pub async fn wait_vm_state(&self, id: VmId, state: VmState, wait: Wait) -> Result<Vm, Error> {
-        poll(
-            wait,
-            || format!("VM {id} being {}", lower(state)),
-            async || {
-                let vm = self.vm(id).await?;
+        let mut pace = Pace::new(wait, format!("VM {id} being {}", lower(state)));
+        loop {
+            let look = self.vm(id).await.and_then(|vm| {
                 let seen = vm.status.state;
-                if seen == state {
-                    return Ok(Look::Done(vm));
-                }
                 // A status that answers to an older specification is not yet a verdict.
-                if seen == VmState::Failed && vm.status.observed_generation >= vm.meta.generation {
-                    return Err(Error::State {
-                        object: format!("VM {}", vm.meta.name),
-                        state: lower(seen),
-                        reason: vm.status.reason.unwrap_or_else(|| "no reason given".into()),
-                    });
+                let current = vm.status.observed_generation >= vm.meta.generation;
+                match seen {
+                    _ if seen == state => Ok(Look::Done(vm)),
+                    VmState::Failed if current => Err(stuck("VM", vm.meta.name, seen, vm.status.reason)),
+                    _ => Ok(Look::not(lower(seen), vm.status.reason)),
                 }
-                Ok(Look::Not(match vm.status.reason {
-                    Some(reason) => format!("{}, {reason}", lower(seen)),
-                    None => lower(seen),
-                }))
-            },
-        )
-        .await
+            });
+            if let Some(vm) = pace.judge(look).await? {
+                return Ok(vm);
+            }
+        }
     }
 
     /// Waits until a VM does not exist any more.
@@ -108,16 +88,17 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`], else any of [`Error`].
     pub async fn wait_vm_gone(&self, id: VmId, wait: Wait) -> Result<(), Error> {
-        poll(
-            wait,
-            || format!("the removal of VM {id}"),
-            async || match self.vm(id).await {
-                Ok(vm) => Ok(Look::Not(lower(vm.status.state))),
+        let mut pace = Pace::new(wait, format!("the removal of VM {id}"));
+        loop {
+            let look = match self.vm(id).await {
+                Ok(vm) => Ok(Look::not(lower(vm.status.state), vm.status.reason)),
                 Err(e) if e.is(Kind::NotFound) => Ok(Look::Done(())),
                 Err(e) => Err(e),
-            },
-        )
-        .await
+            };
+            if pace.judge(look).await?.is_some() {
+                return Ok(());
+            }
+        }
     }
 
     /// Waits until a volume is usable.
@@ -125,23 +106,19 @@ impl Client {
     /// # Errors
     /// [`Error::State`] where it cannot be made, [`Error::Timeout`], else any of [`Error`].
     pub async fn wait_volume(&self, id: VolumeId, wait: Wait) -> Result<Volume, Error> {
-        poll(
-            wait,
-            || format!("volume {id} being ready"),
-            async || {
-                let volume = self.volume(id).await?;
-                match volume.status.state {
-                    VolumeState::Ready => Ok(Look::Done(volume)),
-                    VolumeState::Creating => Ok(Look::Not("creating".into())),
-                    bad @ (VolumeState::Deleting | VolumeState::Failed) => Err(Error::State {
-                        object: format!("volume {}", volume.meta.name),
-                        state: lower(bad),
-                        reason: volume.status.reason.unwrap_or_else(|| "no reason given".into()),
-                    }),
+        let mut pace = Pace::new(wait, format!("volume {id} being ready"));
+        loop {
+            let look = self.volume(id).await.and_then(|volume| match volume.status.state {
+                VolumeState::Ready => Ok(Look::Done(volume)),
+                VolumeState::Creating => Ok(Look::not("creating".into(), volume.status.reason)),
+                bad @ (VolumeState::Deleting | VolumeState::Failed) => {
+                    Err(stuck("volume", volume.meta.name, bad, volume.status.reason))
                 }
-            },
-        )
-        .await
+            });
+            if let Some(volume) = pace.judge(look).await? {
+                return Ok(volume);
+            }
+        }
     }
 
     /// Waits until the host can serve every request.
@@ -149,19 +126,16 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`], else any of [`Error`] that waiting does not mend.
     pub async fn wait_ready(&self, wait: Wait) -> Result<(), Error> {
-        poll(
-            wait,
-            || format!("{} being ready", self.host()),
-            async || {
-                let readiness = self.ready().await?;
-                Ok(if readiness.ready {
-                    Look::Done(())
-                } else {
-                    Look::Not(format!("waiting for {}", readiness.waiting_for.join(", ")))
-                })
-            },
-        )
-        .await
+        let mut pace = Pace::new(wait, format!("{} being ready", self.host()));
+        loop {
+            let look = self.ready().await.map(|readiness| match readiness.ready {
+                true => Look::Done(()),
+                false => Look::not("not ready".into(), Some(readiness.waiting_for.join(", "))),
+            });
+            if pace.judge(look).await?.is_some() {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -169,26 +143,57 @@ fn lower(state: impl Debug) -> String {
     format!("{state:?}").to_lowercase()
 }
 
-/// Looks again and again. A transient error counts as "not yet".
-async fn poll<T>(
+fn stuck(kind: &str, name: String, state: impl Debug, reason: Option<String>) -> Error {
+    Error::State {
+        object: format!("{kind} {name}"),
+        state: lower(state),
+        reason: reason.unwrap_or_else(|| "no reason given".into()),
+    }
+}
+
+/// What a look found.
+enum Look<T> {
+    /// The awaited.
+    Done(T),
+    /// Not yet; this is the state.
+    Not(String),
+}
+
+impl<T> Look<T> {
+    fn not(state: String, reason: Option<String>) -> Self {
+        Self::Not(match reason {
+            Some(reason) => format!("{state}, {reason}"),
+            None => state,
+        })
+    }
+}
+
+/// Decides after every look: done, over, or a pause before the next one.
+struct Pace {
     wait: Wait,
-    what: impl Fn() -> String,
-    mut look: impl AsyncFnMut() -> Result<Look<T>, Error>,
-) -> Result<T, Error> {
-    let deadline = Instant::now() + wait.limit;
-    let mut pause = wait.interval / 10;
-    loop {
-        // The first look always happens, even with no time at all.
-        let last = match look().await {
-            Ok(Look::Done(value)) => return Ok(value),
+    what: String,
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Pace {
+    fn new(wait: Wait, what: String) -> Self {
+        Self { wait, what, deadline: Instant::now() + wait.limit, pause: wait.interval / 10 }
+    }
+
+    /// The awaited, or after a pause nothing. A transient error counts as "not yet".
+    async fn judge<T>(&mut self, look: Result<Look<T>, Error>) -> Result<Option<T>, Error> {
+        let last = match look {
+            Ok(Look::Done(value)) => return Ok(Some(value)),
             Ok(Look::Not(state)) => state,
             Err(e) if e.is_transient() => e.chain(),
             Err(e) => return Err(e),
         };
-        if Instant::now() >= deadline {
-            return Err(Error::Timeout { what: what(), limit: wait.limit, last });
+        if Instant::now() >= self.deadline {
+            return Err(Error::Timeout { what: self.what.clone(), limit: self.wait.limit, last });
         }
-        tokio::time::sleep_until((Instant::now() + pause).min(deadline)).await;
-        pause = (pause * 3 / 2).min(wait.interval);
+        tokio::time::sleep_until((Instant::now() + self.pause).min(self.deadline)).await;
+        self.pause = (self.pause * 3 / 2).min(self.wait.interval);
+        Ok(None)
     }
 }
