@@ -78,7 +78,7 @@ fmt-check:
     cargo fmt --all --check
 
 # Lints (warnings are errors), licences and sources of dependencies
-lint: webui
+lint: webui _cargo-deny
     cargo clippy --workspace --all-targets -- -D warnings
     cargo deny --log-level error check licenses bans sources
 
@@ -93,3 +93,12 @@ web-check: webui
 
 _harness:
     cargo build --quiet --release -p lq-qemu-test --bin lq-e2e
+
+# Compiled without optimization: it runs for a second.
+_cargo-deny:
+    @if [ ! -x {{quote(target / "tools/bin/cargo-deny")}} ]; then \
+        echo "installing cargo-deny (2 minutes, once)" && cd / && \
+        CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64 \
+        cargo install --quiet cargo-deny@0.20.2 --locked --no-default-features --root {{quote(target / "tools")}} \
+            --target-dir {{quote(target / "tools/build")}} && rm -rf {{quote(target / "tools/build")}}; \
+    fi

@@ -295,6 +295,11 @@ impl Running {
 
     /// Cuts the power: what the machine had not written is lost. What it had given to its disk is kept by this computer.
     pub(crate) async fn cut_power(mut self) {
+        self.kill().await;
+    }
+
+    /// The same, leaving the logs at hand.
+    pub(crate) async fn kill(&mut self) {
         kill(&mut self.child).await;
     }
 

@@ -110,6 +110,23 @@ impl Transcript {
         Ok(self.expect_any(&[pattern], seconds).await?.1)
     }
 
+    /// Ends when one of `patterns` appears behind the cursor, or nothing more can come. Takes nothing.
+    pub(crate) async fn watch(&self, patterns: &[&str]) {
+        let mut grown = self.grown.subscribe();
+        loop {
+            grown.borrow_and_update();
+            {
+                let inner = self.lock();
+                let unread = inner.text.get(inner.cursor - inner.dropped..).unwrap_or_default();
+                if inner.closed.is_some() || patterns.iter().any(|p| unread.contains(p)) {
+                    return;
+                }
+            }
+            // The sender lives in `self`, so this waits for the next growth.
+            let _ = grown.changed().await;
+        }
+    }
+
     fn try_match(&self, patterns: &[&str]) -> Option<(usize, String)> {
         let mut inner = self.lock();
         let from = inner.cursor - inner.dropped;
