@@ -57,6 +57,8 @@ pub fn build(parts: &Parts<'_>, iso: &Path) -> Result<()> {
 
     let mut hashes =
         vec![util::hash_file(&efi)?, util::hash_file(&Images::hybrid_mbr())?, parts.epoch.to_string()];
+    let fixed = fixed_arguments(parts.epoch);
+    hashes.extend(fixed.iter().cloned());
     for (to, from) in &maps {
         hashes.push(format!("{to} {}", util::hash_file(from)?));
     }
@@ -75,32 +77,10 @@ pub fn build(parts: &Parts<'_>, iso: &Path) -> Result<()> {
     let partial = with_suffix(iso, ".new")?;
     let text =
         |p: &Path| p.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", p.display()));
-    let mut args: Vec<String> = vec!["-as".into(), "mkisofs".into(), "-quiet".into()];
-    args.extend(["-volid", layout::ISO_LABEL, "-rational-rock", "-joliet", "-graft-points"].map(Into::into));
-    // BIOS: El Torito without emulation, and an MBR that finds the same image on a stick.
-    args.extend(
-        ["-b", "lq/grub/eltorito.img", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]
-            .map(Into::into),
-    );
-    args.extend(["--grub2-boot-info".into(), "--grub2-mbr".into(), text(&Images::hybrid_mbr())?]);
-    args.extend(
-        ["--protective-msdos-label", "-partition_cyl_align", "off", "-partition_offset", "16"]
-            .map(Into::into),
-    );
-    args.push("--mbr-force-bootable".into());
-    // UEFI: one FAT image, seen as a partition on a stick and as El Torito image on a CD.
-    args.extend([
-        "-append_partition".into(),
-        "2".into(),
-        TYPE_ESP.into(),
-        text(&efi)?,
-        "-appended_part_as_gpt".into(),
-    ]);
-    args.extend(
-        ["-eltorito-alt-boot", "-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]
-            .map(Into::into),
-    );
-    args.extend(["-c".into(), "lq/grub/boot.cat".into(), "-o".into(), text(&partial)?]);
+    let mut args = fixed;
+    args.extend(["--grub2-mbr".into(), text(&Images::hybrid_mbr())?]);
+    args.extend(["-append_partition".into(), "2".into(), TYPE_ESP.into(), text(&efi)?]);
+    args.extend(["-o".into(), text(&partial)?]);
     for (to, from) in &maps {
         args.push(format!("{to}={}", text(from)?));
     }
@@ -113,6 +93,28 @@ pub fn build(parts: &Parts<'_>, iso: &Path) -> Result<()> {
         note("iso", &format!("WARNING: larger than the budget of {}", util::mib(BUDGET)));
     }
     Ok(())
+}
+
+/// What xorriso is told whatever goes into the ISO.
+fn fixed_arguments(epoch: u64) -> Vec<String> {
+    let mut args: Vec<String> =
+        ["-as", "mkisofs", "-quiet", "-volid", layout::ISO_LABEL].map(Into::into).into();
+    args.extend(["-rational-rock", "-joliet", "-graft-points"].map(Into::into));
+    // xorriso takes SOURCE_DATE_EPOCH for the volume and ids, but dates of files from where they lie.
+    args.extend(["--set_all_file_dates".into(), format!("={epoch}")]);
+    // BIOS: El Torito without emulation, and an MBR that finds the same image on a stick.
+    args.extend(["-b", "lq/grub/eltorito.img", "-no-emul-boot", "-boot-load-size", "4"].map(Into::into));
+    args.extend(["-boot-info-table", "--grub2-boot-info", "--protective-msdos-label"].map(Into::into));
+    args.extend(
+        ["-partition_cyl_align", "off", "-partition_offset", "16", "--mbr-force-bootable"].map(Into::into),
+    );
+    // UEFI: one FAT image, seen as a partition on a stick and as El Torito image on a CD.
+    args.extend(["-appended_part_as_gpt", "-eltorito-alt-boot"].map(Into::into));
+    args.extend(
+        ["-e", "--interval:appended_partition_2:all::", "-no-emul-boot", "-c", "lq/grub/boot.cat"]
+            .map(Into::into),
+    );
+    args
 }
 
 /// Copies an ISO with an answer file and other kernel words in it. Both boot ways stay as they are.
@@ -166,7 +168,7 @@ fn remaster(
     }
     let mut args: Vec<std::ffi::OsString> = vec!["-report_about".into(), "SORRY".into()];
     args.extend(["-indev".into(), iso.into(), "-outdev".into(), partial.as_os_str().to_owned()]);
-    args.extend(["-boot_image", "any", "replay", "-padding", "0"].map(Into::into));
+    args.extend(["-boot_image", "any", "replay"].map(Into::into));
     for (from, to) in &maps {
         args.extend(["-map".into(), from.as_os_str().to_owned(), to.into()]);
     }

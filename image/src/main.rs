@@ -31,9 +31,23 @@ struct Programs {
     /// Make an incomplete image when some are missing (for development).
     #[arg(long)]
     allow_missing: bool,
+    /// Compress quickly rather than well (for development).
+    #[arg(long)]
+    quick: bool,
     /// Put this fault agent into the image, for end-to-end tests. Such an image is not for release.
     #[arg(long)]
     with_test_agent: Option<PathBuf>,
+}
+
+impl Programs {
+    fn options(&self) -> root::Options<'_> {
+        root::Options {
+            bin: &self.bin,
+            allow_missing: self.allow_missing,
+            quick: self.quick,
+            test_agent: self.with_test_agent.as_deref(),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -110,13 +124,13 @@ fn run(cli: &Cli) -> Result<()> {
         }
         Command::Initrd(p) => {
             let base = prepare(cli, false)?;
-            initrd::build(&base, &load(cli)?, &out, &p.bin, p.allow_missing)?;
+            initrd::build(&base, &load(cli)?, &out, p.options())?;
             println!("{}", out.join("initrd").display());
         }
         Command::Iso { programs, out: iso_path, append, json } => {
             grub::words_config(append)?;
             let (base, root) = make_root(cli, programs)?;
-            initrd::build(&base, &load(cli)?, &out, &programs.bin, programs.allow_missing)?;
+            initrd::build(&base, &load(cli)?, &out, programs.options())?;
             let epoch = base.epoch()?;
             let images = grub::Images::build(&out, &iso::id(&root), epoch)?;
             let parts = iso::Parts { dir: &out, root: &root, grub: &images, words: append, epoch };
@@ -157,12 +171,7 @@ fn prepare(cli: &Cli, refresh: bool) -> Result<Base> {
 
 fn make_root(cli: &Cli, programs: &Programs) -> Result<(Base, RootManifest)> {
     let base = prepare(cli, false)?;
-    let ours = root::Ours {
-        bin: &programs.bin,
-        allow_missing: programs.allow_missing,
-        test_agent: programs.with_test_agent.as_deref(),
-    };
-    let root = root::build(&base, &load(cli)?, &out_dir(cli), ours).context("root image")?;
+    let root = root::build(&base, &load(cli)?, &out_dir(cli), programs.options()).context("root image")?;
     Ok((base, root))
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Makes a directory and its parents.
@@ -12,14 +13,32 @@ pub fn make_dir(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("cannot make directory {}", path.display()))
 }
 
-/// Removes a directory tree, if it is there.
+/// Removes a directory tree, if it is there, also where its directories may not be written (as those out of an ISO).
 pub fn remove_dir(path: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(path) {
+    let removed = std::fs::remove_dir_all(path).or_else(|e| {
+        if e.kind() == std::io::ErrorKind::PermissionDenied {
+            unlock(path)?;
+            return std::fs::remove_dir_all(path);
+        }
+        Err(e)
+    });
+    match removed {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(e).with_context(|| format!("cannot remove {}", path.display()))
         }
         _ => Ok(()),
     }
+}
+
+fn unlock(dir: &Path) -> std::io::Result<()> {
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            unlock(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a file, naming it when that fails.
@@ -90,6 +109,19 @@ pub fn stamp(stamp_path: &Path, inputs: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn read_only_directories_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        make_dir(&top.join("inner/most")).unwrap();
+        for d in ["top/inner/most", "top/inner", "top"] {
+            std::fs::set_permissions(dir.path().join(d), std::fs::Permissions::from_mode(0o555)).unwrap();
+        }
+        remove_dir(&top).unwrap();
+        assert!(!top.exists());
+        remove_dir(&top).unwrap();
+    }
 
     #[test]
     fn parts_do_not_run_together() {
