@@ -177,6 +177,7 @@ fn prepare_mounts(warnings: &mut Vec<String>) {
     let noexec = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     for (kind, target, flags, data) in [
         ("tmpfs", "/tmp", nodev, "mode=1777,size=10%"),
+        ("tmpfs", "/var", nodev, "mode=0755,size=10%"),
         ("devpts", "/dev/pts", noexec, "mode=0620,ptmxmode=0666"),
         ("tmpfs", "/dev/shm", nodev, "mode=1777,size=10%"),
         ("cgroup2", "/sys/fs/cgroup", mounts::PLAIN, "nsdelegate"),
