@@ -50,12 +50,10 @@ fn main() {
     while !END.load(Ordering::Relaxed) {
         let status = facts::gather();
         // One plain line for whoever reads the serial log: people, and machines that wait for it.
-        if serial && !said_ready && status.ready {
-            if let Some(url) = &status.url {
-                said_ready = true;
-                REDRAW.store(true, Ordering::Relaxed);
-                write(&format!("\x1b[0m\x1b[2J\x1b[HLimiQuantix ready: {url}\r\n"));
-            }
+        if let Some(url) = status.url.as_ref().filter(|_| serial && !said_ready && status.ready) {
+            said_ready = true;
+            REDRAW.store(true, Ordering::Relaxed);
+            write(&format!("\x1b[0m\x1b[2J\x1b[HLimiQuantix ready: {url}\r\n"));
         }
         let (rows, columns) = terminal_size();
         let lines = screen::draw(&status, rows, columns);

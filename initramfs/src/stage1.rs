@@ -82,7 +82,7 @@ fn boot() -> Result<Infallible> {
     let image = find_image(&args, root, &mut loader, &mut handover)?;
     open_root(&image, root)?;
     for failure in loader.failures.drain(..) {
-        say::warn(&failure);
+        say::note(&failure);
     }
     handover.write()?;
     switch_root()

@@ -236,7 +236,7 @@ fn load_modules() {
         loader.load("softdog");
     }
     for failure in &loader.failures {
-        say::warn(failure);
+        say::note(failure);
     }
 }
 

@@ -1,5 +1,7 @@
 //! PID 1's loop as an ordinary process (`lq-init supervise`), spoken to over its socket as `mgmtd` does.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests assert by panicking")]
+
 use lq_api::local::init::{End, InitAnswer, InitEvent, InitRequest, Unit};
 use std::{
     io::{BufRead, BufReader, Write},
