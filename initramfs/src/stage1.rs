@@ -128,7 +128,7 @@ fn find_image(
         }
         if !told && start.elapsed() > Duration::from_secs(5) {
             told = true;
-            say::info(&format!("waiting for {what} …"));
+            say::info(&format!("waiting for {what} ..."));
         }
         // New devices bring new devices: look again at once, else give the hardware time.
         std::thread::sleep(Duration::from_millis(if new_devices > 0 { 5 } else { 50 }));

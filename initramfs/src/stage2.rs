@@ -294,13 +294,15 @@ fn work(args: &BootArgs, mut facts: BootFacts) -> Result<Outcome> {
         services.push(console(tty));
     }
     say::info(&format!("host {name}: starting services"));
-    sys_quiet(!consoles.is_empty());
+    settle(!consoles.is_empty());
     pid1::run(config(services))
 }
 
-fn sys_quiet(screen: bool) {
+fn settle(screen: bool) {
     say::quiet_kernel();
     say::screen_owns(screen);
+    // SAFETY: malloc_trim only gives free memory back: that of the module index, which is not needed any more.
+    unsafe { libc::malloc_trim(0) };
 }
 
 fn config(services: Vec<Spec>) -> pid1::Config {
