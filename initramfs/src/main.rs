@@ -1,6 +1,10 @@
 //! Chooses the role: see the crate's documentation.
 
-use lq_init::{error::chain, modules::Loader, net, pid1, say, stage1, stage2};
+use lq_init::{
+    error::chain,
+    modules::{Loader, modules_for_alias},
+    net, pid1, say, stage1, stage2,
+};
 use std::{path::PathBuf, process::ExitCode};
 
 fn main() -> ExitCode {
@@ -48,8 +52,14 @@ fn main() -> ExitCode {
 }
 
 fn load(aliases: &[&str]) -> ExitCode {
-    let mut loader = Loader::new();
-    let loaded: usize = aliases.iter().map(|alias| loader.load_alias(alias)).sum();
+    let (mut loader, text) = Loader::for_few();
+    let mut loaded = 0;
+    for alias in aliases {
+        let wanted = modules_for_alias(&text, alias);
+        // What is no alias is the name of a module.
+        loaded +=
+            if wanted.is_empty() { usize::from(loader.load(alias)) } else { loader.load_wanted(wanted) };
+    }
     if loaded > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -16,14 +16,43 @@ const UNWANTED_DIRS: [&str; 4] =
     ["kernel/sound/", "kernel/drivers/gpu/", "kernel/drivers/media/", "kernel/drivers/staging/"];
 const UNWANTED: [&str; 5] = ["pcspkr", "evbug", "joydev", "mousedev", "floppy"];
 
+/// Patterns are found by their first bytes up to the first wildcard, at most this many: enough for a PCI vendor.
+const KEY: usize = 13;
+
 /// What `depmod` knows of the modules of one kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    /// Patterns by their bus (the text before the first `:`), each with its module.
-    aliases: HashMap<String, Vec<(String, String)>>,
+    /// Patterns by their [`key`], each with its module.
+    aliases: HashMap<Vec<u8>, Vec<(String, String)>>,
     /// File and dependencies (files, nearest first) by name.
     modules: HashMap<String, (String, Vec<String>)>,
     builtin: HashSet<String>,
+}
+
+/// The bytes a text must begin with to match a pattern, at most [`KEY`].
+fn key(pattern: &str) -> &[u8] {
+    let bytes = pattern.as_bytes();
+    let length =
+        bytes.iter().take(KEY).position(|b| matches!(b, b'*' | b'?' | b'[')).unwrap_or(bytes.len().min(KEY));
+    bytes.get(..length).unwrap_or(bytes)
+}
+
+/// Pattern and module of a line of `modules.alias`.
+fn alias_line(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("alias ")?.trim_end().rsplit_once(' ')
+}
+
+/// The modules for an alias straight from the text of `modules.alias`, for a program that asks once.
+pub fn modules_for_alias(text: &str, modalias: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for (pattern, module) in text.lines().filter_map(alias_line) {
+        let fits =
+            modalias.as_bytes().starts_with(key(pattern)) && matches(pattern.as_bytes(), modalias.as_bytes());
+        if fits && !found.iter().any(|f| f == module) {
+            found.push(module.to_owned());
+        }
+    }
+    found
 }
 
 /// A module's name as the kernel writes it.
@@ -36,14 +65,9 @@ impl Index {
     /// Reads the texts of `modules.alias`, `modules.dep` and `modules.builtin`. Lines that make no sense are skipped.
     pub fn parse(alias: &str, dep: &str, builtin: &str) -> Self {
         let mut index = Self::default();
-        for line in alias.lines() {
-            let mut words = line.split_ascii_whitespace();
-            if let (Some("alias"), Some(pattern), Some(module)) = (words.next(), words.next(), words.next()) {
-                let bus = pattern.split(':').next().unwrap_or("").to_owned();
-                // A pattern whose bus is itself a glob is tried for every device.
-                let bus = if bus.contains(['*', '?', '[']) { String::new() } else { bus };
-                index.aliases.entry(bus).or_default().push((pattern.to_owned(), module.replace('-', "_")));
-            }
+        for (pattern, module) in alias.lines().filter_map(alias_line) {
+            let list = index.aliases.entry(key(pattern).to_vec()).or_default();
+            list.push((pattern.to_owned(), module.replace('-', "_")));
         }
         for line in dep.lines() {
             if let Some((path, needs)) = line.split_once(':') {
@@ -63,13 +87,12 @@ impl Index {
 
     /// The modules for a device's modalias.
     pub fn for_alias(&self, modalias: &str) -> Vec<&str> {
-        let bus = modalias.split(':').next().unwrap_or("");
         let mut found: Vec<&str> = Vec::new();
-        for list in [self.aliases.get(bus), self.aliases.get("")].into_iter().flatten() {
-            for (pattern, module) in list {
-                if !found.contains(&module.as_str()) && matches(pattern.as_bytes(), modalias.as_bytes()) {
-                    found.push(module);
-                }
+        let bytes = modalias.as_bytes();
+        let keys = (0..=KEY.min(bytes.len())).filter_map(|n| bytes.get(..n));
+        for (pattern, module) in keys.filter_map(|k| self.aliases.get(k)).flatten() {
+            if !found.contains(&module.as_str()) && matches(pattern.as_bytes(), bytes) {
+                found.push(module);
             }
         }
         found
@@ -168,10 +191,27 @@ pub struct Loader {
 impl Loader {
     /// For the running kernel, with the modules under `/lib/modules`.
     pub fn new() -> Self {
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let dir = Path::new("/lib/modules").join(release.trim());
-        let index = Index::read(&dir);
-        Self { dir, index, tried: HashSet::new(), seen: HashSet::new(), failures: Vec::new() }
+        let dir = modules_dir();
+        Self { index: Index::read(&dir), dir, ..Self::empty() }
+    }
+
+    /// For a program that asks for a few aliases only: those are looked up in the files when asked.
+    pub fn for_few() -> (Self, String) {
+        let mut loader = Self { dir: modules_dir(), ..Self::empty() };
+        let text = |name: &str| fs::read_to_string(loader.dir.join(name)).unwrap_or_default();
+        let aliases = text("modules.alias");
+        loader.index = Index::parse("", &text("modules.dep"), &text("modules.builtin"));
+        (loader, aliases)
+    }
+
+    fn empty() -> Self {
+        Self {
+            dir: PathBuf::new(),
+            index: Index::default(),
+            tried: HashSet::new(),
+            seen: HashSet::new(),
+            failures: Vec::new(),
+        }
     }
 
     /// Whether there are modules for this kernel at all.
@@ -195,16 +235,16 @@ impl Loader {
         true
     }
 
-    /// Loads what an alias or a module's name asks for, as `modprobe` does.
+    /// Loads what an alias asks for, as far as a host has a use for it. Returns how many modules are there now.
     pub fn load_alias(&mut self, alias: &str) -> usize {
-        let wanted: Vec<String> = self.index.for_alias(alias).into_iter().map(str::to_owned).collect();
-        let mut loaded = 0;
-        for module in &wanted {
-            if !self.index.is_unwanted(module) {
-                loaded += usize::from(self.load(module));
-            }
-        }
-        if wanted.is_empty() { usize::from(self.load(alias)) } else { loaded }
+        let wanted = self.index.for_alias(alias).into_iter().map(str::to_owned).collect();
+        self.load_wanted(wanted)
+    }
+
+    /// Loads these modules, but for those a host has no use for. Returns how many are there now.
+    pub fn load_wanted(&mut self, wanted: Vec<String>) -> usize {
+        let useful: Vec<String> = wanted.into_iter().filter(|m| !self.index.is_unwanted(m)).collect();
+        useful.iter().filter(|module| self.load(module)).count()
     }
 
     /// Loads the modules of every device the kernel shows that was not seen before. Returns how many devices were new.
@@ -215,13 +255,16 @@ impl Loader {
         for modalias in found {
             if self.seen.insert(modalias.clone()) {
                 new += 1;
-                if !self.index.for_alias(&modalias).is_empty() {
-                    self.load_alias(&modalias);
-                }
+                self.load_alias(&modalias);
             }
         }
         new
     }
+}
+
+fn modules_dir() -> PathBuf {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Path::new("/lib/modules").join(release.trim())
 }
 
 impl Default for Loader {
@@ -255,7 +298,7 @@ mod tests {
     fn patterns_match_as_depmod_means_them() {
         let yes = [
             ("virtio:d00000002v*", "virtio:d00000002v00001AF4"),
-            ("pci:v00008086d0000[12]5??sv*", "pci:v00008086d000015abcsv0"),
+            ("pci:v00008086d0000[12]5??sv*", "pci:v00008086d000015absv0"),
             ("scsi:t-0x05*", "scsi:t-0x05"),
             ("a[!0-9]c", "abc"),
             ("*", ""),
@@ -282,6 +325,7 @@ mod tests {
         );
         assert_eq!(index.for_alias("virtio:d00000001v00001AF4"), ["virtio_net"]);
         assert_eq!(index.for_alias("acpi:PNP0C0C:"), ["button"]);
+        assert_eq!(modules_for_alias("alias acpi*:PNP0C0C:* button\n", "acpi:PNP0C0C:"), ["button"]);
         let order =
             ["kernel/net/core/failover.ko", "kernel/net/net_failover.ko", "kernel/drivers/net/virtio_net.ko"];
         assert_eq!(index.load_order("virtio-net").unwrap(), order);

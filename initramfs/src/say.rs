@@ -56,7 +56,17 @@ pub fn error(text: &str) {
     write_all(3, &format!("lq-init: ERROR: {text}"));
 }
 
+/// Something for those who look into it: in the kernel's log only.
+pub fn note(text: &str) {
+    log(5, &format!("lq-init: {text}"));
+}
+
 fn write_all(level: u8, text: &str) {
+    log(level, text);
+    show(text);
+}
+
+fn log(level: u8, text: &str) {
     for line in text.lines() {
         // The kernel's log takes at most about 1000 bytes a record.
         let short: String = line.chars().take(900).collect();
@@ -64,6 +74,9 @@ fn write_all(level: u8, text: &str) {
             let _ = writeln!(log, "<{level}>{short}");
         }
     }
+}
+
+fn show(text: &str) {
     let bytes = text.replace('\n', "\r\n") + "\r\n";
     for name in consoles() {
         if SCREEN.load(Ordering::Relaxed) && !name.starts_with("ttyS") {

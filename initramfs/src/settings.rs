@@ -5,7 +5,7 @@
 
 use crate::{
     block::{self, Signs},
-    cmdline::BootArgs,
+    cmdline::{BootArgs, Mode},
     error::{Doing, Error, Result},
     handover::MEDIUM,
     mounts,
@@ -21,6 +21,7 @@ use std::{
     io::{Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
+    time::{Duration, Instant},
 };
 
 /// Where the administrator's first password waits for `mgmtd`, readable by root alone.
@@ -35,8 +36,37 @@ pub struct Found {
     pub answer: Answer,
 }
 
-/// Looks for an answer file. `Ok(None)`: there is none. A fault names every wrong field.
+/// Looks for an answer file as [`look`] does, again and again while a medium may still appear: for 15 s where one is needed,
+/// for 5 s where a USB mass storage device is plugged in.
 pub fn find_answer(args: &BootArgs) -> Result<Option<Found>> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look(args)? {
+            return Ok(Some(found));
+        }
+        let patience = match args.mode {
+            Mode::Install => 15,
+            _ if usb_storage_is_plugged_in(Path::new("/sys")) => 5,
+            _ => 0,
+        };
+        if start.elapsed().as_secs() >= patience {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+/// Whether a USB device says that it is mass storage; its disk appears seconds later.
+fn usb_storage_is_plugged_in(sys: &Path) -> bool {
+    fs::read_dir(sys.join("bus/usb/devices"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|e| fs::read_to_string(e.path().join("bInterfaceClass")).is_ok_and(|c| c.trim() == "08"))
+}
+
+/// Looks for an answer file once. `Ok(None)`: there is none. A fault names every wrong field.
+fn look(args: &BootArgs) -> Result<Option<Found>> {
     if let Some(text) = &args.answer {
         let place = format!("the kernel command line ({}=)", layout::cmdline::ANSWER);
         let text = decode(text).map_err(|e| Error::wrong(format!("the answer file on {place}: {e}")))?;

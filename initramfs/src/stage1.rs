@@ -82,7 +82,7 @@ fn boot() -> Result<Infallible> {
     let image = find_image(&args, root, &mut loader, &mut handover)?;
     open_root(&image, root)?;
     for failure in loader.failures.drain(..) {
-        say::warn(&failure);
+        say::note(&failure);
     }
     handover.write()?;
     switch_root()
@@ -128,7 +128,7 @@ fn find_image(
         }
         if !told && start.elapsed() > Duration::from_secs(5) {
             told = true;
-            say::info(&format!("waiting for {what} …"));
+            say::info(&format!("waiting for {what} ..."));
         }
         // New devices bring new devices: look again at once, else give the hardware time.
         std::thread::sleep(Duration::from_millis(if new_devices > 0 { 5 } else { 50 }));

@@ -177,6 +177,7 @@ fn prepare_mounts(warnings: &mut Vec<String>) {
     let noexec = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     for (kind, target, flags, data) in [
         ("tmpfs", "/tmp", nodev, "mode=1777,size=10%"),
+        ("tmpfs", "/var", nodev, "mode=0755,size=10%"),
         ("devpts", "/dev/pts", noexec, "mode=0620,ptmxmode=0666"),
         ("tmpfs", "/dev/shm", nodev, "mode=1777,size=10%"),
         ("cgroup2", "/sys/fs/cgroup", mounts::PLAIN, "nsdelegate"),
@@ -235,7 +236,7 @@ fn load_modules() {
         loader.load("softdog");
     }
     for failure in &loader.failures {
-        say::warn(failure);
+        say::note(failure);
     }
 }
 
@@ -300,13 +301,15 @@ fn work(args: &BootArgs, mut facts: BootFacts) -> Result<Outcome> {
         services.push(console(tty));
     }
     say::info(&format!("host {name}: starting services"));
-    sys_quiet(!consoles.is_empty());
+    settle(!consoles.is_empty());
     pid1::run(config(services))
 }
 
-fn sys_quiet(screen: bool) {
+fn settle(screen: bool) {
     say::quiet_kernel();
     say::screen_owns(screen);
+    // SAFETY: malloc_trim only gives free memory back: that of the module index, which is not needed any more.
+    unsafe { libc::malloc_trim(0) };
 }
 
 fn config(services: Vec<Spec>) -> pid1::Config {
