@@ -1,7 +1,7 @@
 // The frame around the pages: who may see what, where one can go, and what the hosts warn of.
 import { Component, useEffect, type ReactNode } from "react";
 import { api, call, words } from "./api/client";
-import { queryClient, useAccess, useHosts } from "./api/queries";
+import { queryClient, useAccess, useHosts, useLive } from "./api/queries";
 import { Orders } from "./components/Orders";
 import { Button, Failure } from "./components/ui";
 import { href, useRoute, type Route } from "./lib/router";
@@ -52,6 +52,7 @@ const NAVIGATION: { label: string; route: Route; pages: Route["page"][] }[] = [
 ];
 
 function Frame({ user }: { user: string }) {
+  useLive();
   const route = useRoute();
   const hosts = useHosts();
   const host = hosts.data?.[0]?.meta.name;
@@ -119,7 +120,7 @@ function Page({ route }: { route: Route }) {
 
 async function logout() {
   // Whatever the host says: this page forgets what it knew.
-  await call(api.DELETE("/api/v1/session")).catch(() => undefined);
+  await call(api.DELETE("/session")).catch(() => undefined);
   queryClient.clear();
   await queryClient.invalidateQueries({ queryKey: ["session"] });
 }

@@ -196,14 +196,23 @@ impl Client {
     pub async fn create_volume(&self, volume: &CreateVolume) -> Result<Volume, Error> {
         self.call_with(Method::POST, &["volumes"], volume).await
     }
+    /// Changes a volume's name or labels.
+    pub async fn update_volume(
+        &self,
+        id: VolumeId,
+        change: &MetadataPatch,
+        revision: Option<u64>,
+    ) -> Result<Volume, Error> {
+        self.call_if(Method::PATCH, &["volumes", &id.to_string()], change, revision).await
+    }
     /// Grows a volume.
-    pub async fn grow_volume(&self, id: VolumeId, size: crate::Bytes) -> Result<(), Error> {
-        let url = self.endpoint(&["volumes", &id.to_string(), "grow"]);
-        self.call_empty(self.request(Method::POST, url).json(&GrowVolume { size_bytes: size })).await
+    pub async fn grow_volume(&self, id: VolumeId, size: crate::Bytes) -> Result<Task, Error> {
+        let grow = GrowVolume { size_bytes: size };
+        self.call_with(Method::POST, &["volumes", &id.to_string(), "grow"], &grow).await
     }
     /// Deletes a volume and what is on it.
-    pub async fn delete_volume(&self, id: VolumeId) -> Result<(), Error> {
-        self.delete::<Volume>(id).await
+    pub async fn delete_volume(&self, id: VolumeId) -> Result<Task, Error> {
+        self.call(Method::DELETE, &["volumes", &id.to_string()]).await
     }
 
     // Networks.
@@ -228,10 +237,9 @@ impl Client {
 
     // Tasks and events.
 
-    /// Asks a task to end.
-    pub async fn cancel_task(&self, id: TaskId) -> Result<(), Error> {
-        let url = self.endpoint(&["tasks", &id.to_string(), "cancel"]);
-        self.call_empty(self.request(Method::POST, url)).await
+    /// Ends a task early, where it can be. What it waited for may still happen.
+    pub async fn cancel_task(&self, id: TaskId) -> Result<Task, Error> {
+        self.call(Method::POST, &["tasks", &id.to_string(), "cancel"]).await
     }
     /// One page of events, newest first.
     pub async fn events(&self, query: &ListQuery) -> Result<Page<Event>, Error> {

@@ -29,6 +29,8 @@ pub struct Console {
     client: Client,
     /// The host has said its last.
     ended: bool,
+    /// Its last words.
+    farewell: Option<String>,
 }
 
 impl std::fmt::Debug for Console {
@@ -49,7 +51,7 @@ impl Client {
         let config =
             WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME));
         match client_async_with_config(request, connection, Some(config)).await {
-            Ok((socket, _)) => Ok(Console { socket, client: self.clone(), ended: false }),
+            Ok((socket, _)) => Ok(Console { socket, client: self.clone(), ended: false, farewell: None }),
             Err(tungstenite::Error::Http(response)) => {
                 let status = response.status().as_u16();
                 let body = response.body().as_deref().unwrap_or_default();
@@ -77,6 +79,11 @@ impl Client {
 }
 
 impl Console {
+    /// Why the host closed the console, once it has and where it said so.
+    #[must_use]
+    pub fn farewell(&self) -> Option<&str> {
+        self.farewell.as_deref()
+    }
     fn broken(&self, error: tungstenite::Error) -> Error {
         self.client.inner.transport.failed("reach the console on", Box::new(error))
     }
@@ -104,7 +111,11 @@ impl Stream for Console {
                 Some(Ok(Message::Text(text))) => return Poll::Ready(Some(Ok(text.into()))),
                 // Pings are answered by the protocol's own code.
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
-                Some(Ok(Message::Close(frame))) => closed(frame),
+                Some(Ok(Message::Close(frame))) => {
+                    let reason = frame.as_ref().map(|f| f.reason.to_string());
+                    self.farewell = reason.filter(|r| !r.is_empty());
+                    closed(frame)
+                }
                 None
                 | Some(Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed)) => None,
                 Some(Err(e)) => Some(self.broken(e)),

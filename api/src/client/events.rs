@@ -1,7 +1,10 @@
 //! Following the event log: server-sent events.
 
 use super::{Client, Error};
-use crate::event::Event;
+use crate::{
+    EventId, Timestamp,
+    event::{Event, EventLevel},
+};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use reqwest::{Method, header};
@@ -24,11 +27,11 @@ impl Client {
         let response = self.send(request).await?;
         let bytes: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>> =
             Box::pin(response.bytes_stream());
-        let start = (self.clone(), bytes, Parser::default(), VecDeque::<String>::new());
+        let start = (self.clone(), bytes, Parser::default(), VecDeque::<Message>::new());
         Ok(Box::pin(stream::unfold(start, |(client, mut bytes, mut parser, mut ready)| async move {
             loop {
-                if let Some(data) = ready.pop_front() {
-                    let event = client.event(&data);
+                if let Some(message) = ready.pop_front() {
+                    let Some(event) = client.event(&message) else { continue };
                     return Some((event, (client, bytes, parser, ready)));
                 }
                 match bytes.next().await? {
@@ -43,28 +46,55 @@ impl Client {
         })))
     }
 
-    fn event(&self, data: &str) -> Result<Event, Error> {
-        serde_json::from_str(data).map_err(|e| Error::Unexpected {
+    /// What a message means; nothing where this client does not know its kind.
+    fn event(&self, message: &Message) -> Option<Result<Event, Error>> {
+        match message.name.as_str() {
+            "" | "message" => {}
+            "missed" => return Some(Ok(missed(&message.data))),
+            _ => return None,
+        }
+        Some(serde_json::from_str(&message.data).map_err(|e| Error::Unexpected {
             host: self.host(),
             request: "GET /api/v1/events/stream".into(),
             status: 200,
             detail: e.to_string(),
-        })
+        }))
     }
 }
 
-/// Takes `text/event-stream` apart: the `data` of every event. Comments and other fields are passed over.
+/// The host tells a follower that was too slow how many events it was spared; the follower's reader is to know.
+fn missed(count: &str) -> Event {
+    Event {
+        id: EventId(uuid::Uuid::nil()),
+        at: Timestamp::now(),
+        level: EventLevel::Warning,
+        kind: "client.missed".into(),
+        target: "events".into(),
+        message: format!("{count} events were missed here: this client was too slow"),
+        actor: None,
+    }
+}
+
+/// One message of the stream.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Message {
+    name: String,
+    data: String,
+}
+
+/// Takes `text/event-stream` apart. Comments and fields other than `event` and `data` are passed over.
 #[derive(Default)]
 struct Parser {
     line: Vec<u8>,
+    name: String,
     data: Option<String>,
     /// The last byte was CR: a following LF belongs to it.
     after_cr: bool,
 }
 
 impl Parser {
-    /// The events completed by these bytes.
-    fn feed(&mut self, bytes: &[u8]) -> Vec<String> {
+    /// The messages completed by these bytes.
+    fn feed(&mut self, bytes: &[u8]) -> Vec<Message> {
         let mut complete = Vec::new();
         for &byte in bytes {
             let pair = std::mem::replace(&mut self.after_cr, byte == b'\r') && byte == b'\n';
@@ -78,15 +108,18 @@ impl Parser {
         complete
     }
 
-    fn end_of_line(&mut self) -> Option<String> {
+    fn end_of_line(&mut self) -> Option<Message> {
         let line = std::mem::take(&mut self.line);
         if line.is_empty() {
-            return self.data.take();
+            let name = std::mem::take(&mut self.name);
+            return self.data.take().map(|data| Message { name, data });
         }
         let text = String::from_utf8_lossy(&line);
         let (field, value) = text.split_once(':').unwrap_or((&text, ""));
-        if field == "data" {
-            let value = value.strip_prefix(' ').unwrap_or(value);
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        if field == "event" {
+            self.name = value.to_owned();
+        } else if field == "data" {
             match &mut self.data {
                 Some(data) if data.len() < MAX_EVENT => {
                     data.push('\n');
@@ -107,14 +140,14 @@ mod tests {
 
     #[test]
     fn events_are_taken_apart() {
-        let text =
-            b": hello\n\nid: 7\nevent: event\ndata: {\"a\":1}\n\ndata:x\r\ndata: y\r\n\r\ndata: unfinished\n";
-        assert_eq!(Parser::default().feed(text), ["{\"a\":1}", "x\ny"]);
+        let text = b": hello\n\nid: 7\nevent: missed\ndata: 3\n\ndata:x\r\ndata: y\r\n\r\ndata: more";
+        let message = |name: &str, data: &str| Message { name: name.into(), data: data.into() };
+        assert_eq!(Parser::default().feed(text), [message("missed", "3"), message("", "x\ny")]);
     }
 
     proptest! {
         #[test]
-        fn cutting_the_stream_anywhere_changes_nothing(text in "(data|id|:|\r\n|\n|\r| |x){0,40}", cut in 0usize..60) {
+        fn cutting_the_stream_anywhere_changes_nothing(text in "(data|event|:|\r\n|\n|\r| |x){0,40}", cut in 0usize..60) {
             let bytes = text.as_bytes();
             let cut = cut.min(bytes.len());
             let whole = Parser::default().feed(bytes);

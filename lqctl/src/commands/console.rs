@@ -64,7 +64,14 @@ async fn carry(console: lq_api::client::Console, interactive: bool) -> anyhow::R
                     out.write_all(&bytes?).await?;
                     out.flush().await?;
                 }
-                None => return Ok(()),
+                None => {
+                    // Both halves together again know the host's last words.
+                    let console = to_guest.reunite(from_guest).ok();
+                    if let Some(reason) = console.as_ref().and_then(|c| c.farewell()) {
+                        eprintln!("\r\nlqctl: the host closed the console: {reason}\r");
+                    }
+                    return Ok(());
+                }
             },
         }
     }

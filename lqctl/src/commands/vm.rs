@@ -230,7 +230,11 @@ fn disk_name(vm: &str) -> String {
 
 /// Removes a volume made for a machine that does not come to be.
 async fn tidy(session: &Session, volume: VolumeId) {
-    if let Err(error) = session.client.delete_volume(volume).await {
+    let removed = async {
+        let task = session.client.delete_volume(volume).await?;
+        session.client.wait_task(task.id, session.patience(), |_| {}).await
+    };
+    if let Err(error) = removed.await {
         eprintln!("lqctl: volume {volume} was made for it and could not be removed: {}", error.chain());
     }
 }
@@ -251,10 +255,9 @@ async fn delete(session: &Session, name: &str, volumes: bool, yes: bool) -> anyh
     client.wait_task(task.id, session.patience(), |_| {}).await?;
     client.wait_vm_gone(vm.meta.id, session.patience()).await?;
     for disk in &vm.spec.disks {
-        client
-            .delete_volume(disk.volume)
-            .await
-            .with_context(|| format!("VM {} is deleted, its volume {} is not", vm.meta.name, disk.volume))?;
+        let left = || format!("VM {} is deleted, its volume {} is not", vm.meta.name, disk.volume);
+        let task = client.delete_volume(disk.volume).await.with_context(left)?;
+        client.wait_task(task.id, session.patience(), |_| {}).await.with_context(left)?;
     }
     line(&format!("VM {}{too} deleted.\n", vm.meta.name))
 }

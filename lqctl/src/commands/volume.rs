@@ -50,15 +50,22 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
         }
         Command::Grow { volume, size } => {
             let id = client.find_volume(&volume).await?.meta.id;
-            client.grow_volume(id, size).await?;
-            let volume = client.wait_volume(id, session.patience()).await?;
-            changed(session, &volume, "grown")
+            let task = session.follow(client.grow_volume(id, size).await?).await?;
+            changed(
+                session,
+                &client.volume(id).await?,
+                if task.state.ended() { "grown" } else { "is growing" },
+            )
         }
         Command::Delete { volume, yes } => {
             let volume = client.find_volume(&volume).await?;
             confirm(&format!("Delete volume {} and all that is on it?", volume.meta.name), yes)?;
-            client.delete_volume(volume.meta.id).await?;
-            line(&format!("Volume {} deleted.\n", volume.meta.name))
+            let task = session.follow(client.delete_volume(volume.meta.id).await?).await?;
+            if session.format == Format::Json {
+                return show(Format::Json, &task, || Table::new(&[]));
+            }
+            let what = if task.state.ended() { "deleted" } else { "is being deleted" };
+            line(&format!("Volume {} {what}.\n", volume.meta.name))
         }
     }
 }

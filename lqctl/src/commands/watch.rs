@@ -48,8 +48,8 @@ pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Resul
             describe(session.format, &task, &fields)
         }
         cli::Task::Cancel { task } => {
-            session.client.cancel_task(id(&task)?).await?;
-            line("Asked to end.\n")
+            let task = session.client.cancel_task(id(&task)?).await?;
+            line(&format!("Task {} is {}.\n", task.id, word(&task.state)))
         }
     }
 }

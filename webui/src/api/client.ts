@@ -19,7 +19,7 @@ export type CreateVolume = Schemas["CreateVolume"];
 export const PROOF = { "X-LQ-Request": "1" } as const;
 
 export const api = createClient<paths>({
-  baseUrl: location.origin,
+  baseUrl: `${location.origin}/api/v1`,
   headers: PROOF,
   credentials: "same-origin",
 });

@@ -18,40 +18,40 @@ type Order = Answers<202, components["schemas"]["Task"]> & { parameters: Id };
 type Delete = Answers<204, never> & { parameters: Id };
 
 export interface paths {
-  "/api/v1/setup": {
+  "/setup": {
     get: Get<components["schemas"]["Setup"]>;
     post: Post<components["schemas"]["SetupRequest"], 200, components["schemas"]["Session"]>;
   };
-  "/api/v1/session": {
+  "/session": {
     get: Get<components["schemas"]["Identity"]>;
     post: Post<components["schemas"]["Login"], 200, components["schemas"]["Session"]>;
     delete: Answers<204, never>;
   };
-  "/api/v1/hosts": { get: GetList<components["schemas"]["Host"]> };
-  "/api/v1/vms": {
+  "/hosts": { get: GetList<components["schemas"]["Host"]> };
+  "/vms": {
     get: GetList<components["schemas"]["Vm"]>;
     post: Post<components["schemas"]["CreateVm"], 201, components["schemas"]["Vm"]>;
   };
-  "/api/v1/vms/{id}": { get: GetOne<components["schemas"]["Vm"]>; delete: Order };
-  "/api/v1/vms/{id}/start": { post: Order };
-  "/api/v1/vms/{id}/stop": { post: Order & { requestBody: Json<components["schemas"]["StopVm"]> } };
-  "/api/v1/vms/{id}/reset": { post: Order };
-  "/api/v1/vms/{id}/pause": { post: Order };
-  "/api/v1/vms/{id}/resume": { post: Order };
-  "/api/v1/images": {
+  "/vms/{id}": { get: GetOne<components["schemas"]["Vm"]>; delete: Order };
+  "/vms/{id}/start": { post: Order };
+  "/vms/{id}/stop": { post: Order & { requestBody: Json<components["schemas"]["StopVm"]> } };
+  "/vms/{id}/reset": { post: Order };
+  "/vms/{id}/pause": { post: Order };
+  "/vms/{id}/resume": { post: Order };
+  "/images": {
     get: GetList<components["schemas"]["Image"]>;
     post: Post<components["schemas"]["CreateImage"], 201, components["schemas"]["Image"]>;
   };
-  "/api/v1/images/{id}": { delete: Delete };
-  "/api/v1/volumes": {
+  "/images/{id}": { delete: Delete };
+  "/volumes": {
     post: Post<components["schemas"]["CreateVolume"], 201 | 202, components["schemas"]["Volume"]>;
   };
-  "/api/v1/volumes/{id}": { get: GetOne<components["schemas"]["Volume"]>; delete: Delete };
-  "/api/v1/networks": { get: GetList<components["schemas"]["Network"]> };
-  "/api/v1/tasks": { get: GetList<components["schemas"]["Task"]> };
-  "/api/v1/tasks/{id}": { get: GetOne<components["schemas"]["Task"]> };
-  "/api/v1/tasks/{id}/cancel": { post: Delete };
-  "/api/v1/events": { get: GetList<components["schemas"]["Event"]> };
+  "/volumes/{id}": { get: GetOne<components["schemas"]["Volume"]>; delete: Order };
+  "/networks": { get: GetList<components["schemas"]["Network"]> };
+  "/tasks": { get: GetList<components["schemas"]["Task"]> };
+  "/tasks/{id}": { get: GetOne<components["schemas"]["Task"]> };
+  "/tasks/{id}/cancel": { post: Delete };
+  "/events": { get: GetList<components["schemas"]["Event"]> };
 }
 
 export interface components {

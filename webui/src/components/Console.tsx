@@ -4,6 +4,7 @@ import { Terminal, type ITheme } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import { useEffect, useRef, useState } from "react";
 import { queryClient } from "../api/queries";
+import { withSheets } from "../lib/sheets";
 import { Splice } from "../lib/splice";
 
 const DARK: ITheme = {
@@ -15,6 +16,18 @@ const DARK: ITheme = {
 
 /** Longest pause between two tries, in milliseconds. */
 const MAX_PAUSE = 5000;
+/** Within this time after its first part, what comes is scroll-back, in milliseconds. */
+const SETTLE = 100;
+
+function join(parts: Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
 
 export default function Console({ vm, name }: { vm: string; name: string }) {
   const place = useRef<HTMLDivElement>(null);
@@ -31,7 +44,7 @@ export default function Console({ vm, name }: { vm: string; name: string }) {
     });
     const fit = new FitAddon();
     terminal.loadAddon(fit);
-    terminal.open(place.current!);
+    const bare = withSheets(() => terminal.open(place.current!));
     fit.fit();
     terminal.focus();
     const resized = new ResizeObserver(() => fit.fit());
@@ -61,7 +74,15 @@ export default function Console({ vm, name }: { vm: string; name: string }) {
       );
       socket = ours;
       ours.binaryType = "arraybuffer";
-      let first = true;
+      // The scroll-back comes in several messages close together: taken as one.
+      let scrollBack: Uint8Array[] | undefined = [];
+      const settle = () => {
+        if (ours !== socket || !scrollBack) return;
+        const { bytes: fresh, gap } = splice.fresh(join(scrollBack));
+        scrollBack = undefined;
+        if (gap) terminal.write("\r\n\x1b[2m— connected again; something may be missing here —\x1b[0m\r\n");
+        show(fresh);
+      };
       ours.onopen = () => {
         pause = 500;
         setStatus("connected");
@@ -69,14 +90,13 @@ export default function Console({ vm, name }: { vm: string; name: string }) {
       ours.onmessage = (event: MessageEvent<ArrayBuffer | string>) => {
         const bytes =
           typeof event.data === "string" ? encoder.encode(event.data) : new Uint8Array(event.data);
-        if (!first) return show(bytes);
-        first = false;
-        const { bytes: fresh, gap } = splice.fresh(bytes);
-        if (gap) terminal.write("\r\n\x1b[2m— connected again; something may be missing here —\x1b[0m\r\n");
-        show(fresh);
+        if (!scrollBack) return show(bytes);
+        if (scrollBack.push(bytes) === 1) setTimeout(settle, SETTLE);
       };
       ours.onclose = (event) => {
         if (over) return;
+        settle();
+        if (event.code === 1000) return setStatus(event.reason || "closed");
         setStatus(
           event.reason
             ? `closed: ${event.reason}; connecting again …`
@@ -103,6 +123,7 @@ export default function Console({ vm, name }: { vm: string; name: string }) {
       bytes.dispose();
       resized.disconnect();
       terminal.dispose();
+      bare();
     };
   }, [vm]);
 

@@ -91,7 +91,7 @@ export function VmActions({ vm, onDeleted }: { vm: Vm; onDeleted?: () => void })
 async function removeVolumes(vm: Vm, follow: (label: string, what: Error) => void) {
   const gone = async () => {
     try {
-      await call(api.GET("/api/v1/vms/{id}", { params: { path: { id: vm.meta.id } } }));
+      await call(api.GET("/vms/{id}", { params: { path: { id: vm.meta.id } } }));
       return false;
     } catch (error) {
       return error instanceof ApiError && error.problem.status === 404;
@@ -104,7 +104,7 @@ async function removeVolumes(vm: Vm, follow: (label: string, what: Error) => voi
   }
   for (const disk of vm.spec.disks ?? []) {
     try {
-      await call(api.DELETE("/api/v1/volumes/{id}", { params: { path: { id: disk.volume } } }));
+      await call(api.DELETE("/volumes/{id}", { params: { path: { id: disk.volume } } }));
     } catch (error) {
       follow(`Delete a disk of ${vm.meta.name}`, error instanceof Error ? error : new Error(String(error)));
     }

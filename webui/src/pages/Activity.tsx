@@ -10,12 +10,10 @@ export function Activity() {
   const events = useEvents();
   const client = useQueryClient();
   const cancel = useMutation({
-    mutationFn: (task: Task) =>
-      call(api.POST("/api/v1/tasks/{id}/cancel", { params: { path: { id: task.id } } })),
+    mutationFn: (task: Task) => call(api.POST("/tasks/{id}/cancel", { params: { path: { id: task.id } } })),
     onSettled: () => client.invalidateQueries({ queryKey: ["tasks"] }),
   });
-  // Newest first; ids are ordered by time.
-  const newest = [...(tasks.data ?? [])].sort((a, b) => (a.id < b.id ? 1 : -1)).slice(0, 50);
+  const newest = tasks.data ?? [];
   return (
     <>
       <div className="heading">

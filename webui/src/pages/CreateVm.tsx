@@ -47,7 +47,7 @@ export function CreateVm() {
       void client.invalidateQueries({ queryKey: ["vms"] });
       go({ page: "vm", id: vm.meta.id });
       if (whole.start)
-        call(api.POST("/api/v1/vms/{id}/start", { params: { path: { id: vm.meta.id } } })).then(
+        call(api.POST("/vms/{id}/start", { params: { path: { id: vm.meta.id } } })).then(
           (task) => follow(`Start ${vm.meta.name}`, task),
           (error: Error) => follow(`Start ${vm.meta.name}`, error),
         );
@@ -179,13 +179,13 @@ function Choice({
 
 /** Disk, then machine; a disk whose machine is refused is removed again. */
 async function make(form: Form) {
-  const disk = await call(api.POST("/api/v1/volumes", { body: volume(form) }));
+  const disk = await call(api.POST("/volumes", { body: volume(form) }));
   try {
     await usable(disk);
-    return await call(api.POST("/api/v1/vms", { body: machine(form, disk.meta.id) }));
+    return await call(api.POST("/vms", { body: machine(form, disk.meta.id) }));
   } catch (error) {
     // After a broken connection the machine may exist and own the disk: then the host refuses to delete it.
-    await call(api.DELETE("/api/v1/volumes/{id}", { params: { path: { id: disk.meta.id } } })).catch(
+    await call(api.DELETE("/volumes/{id}", { params: { path: { id: disk.meta.id } } })).catch(
       () => undefined,
     );
     throw error;
@@ -196,7 +196,7 @@ async function usable(disk: Volume) {
   let seen = disk;
   while (seen.status.state === "creating") {
     await new Promise((resolve) => setTimeout(resolve, 300));
-    seen = await call(api.GET("/api/v1/volumes/{id}", { params: { path: { id: disk.meta.id } } }));
+    seen = await call(api.GET("/volumes/{id}", { params: { path: { id: disk.meta.id } } }));
   }
   if (seen.status.state !== "ready")
     throw new Error(`The disk could not be made: ${seen.status.reason ?? "no reason given"}`);

@@ -13,7 +13,7 @@ export function Images() {
   const client = useQueryClient();
   const remove = useMutation({
     mutationFn: (image: Image) =>
-      call(api.DELETE("/api/v1/images/{id}", { params: { path: { id: image.meta.id } } })),
+      call(api.DELETE("/images/{id}", { params: { path: { id: image.meta.id } } })),
     onSuccess: () => setDoomed(undefined),
     onSettled: () => client.invalidateQueries({ queryKey: ["images"] }),
   });
@@ -117,13 +117,13 @@ function Upload() {
     mutationFn: async (file: File) => {
       const stop = (abort.current = new AbortController());
       const body: CreateImage = { name, spec: { kind, format: kind === "disk" ? format : "raw" } };
-      const image = await call(api.POST("/api/v1/images", { body }));
+      const image = await call(api.POST("/images", { body }));
       void client.invalidateQueries({ queryKey: ["images"] });
       try {
         return await upload(image.meta.id, file, setSent, stop.signal);
       } catch (error) {
         // Without its content it is of no use to anyone.
-        await call(api.DELETE("/api/v1/images/{id}", { params: { path: { id: image.meta.id } } })).catch(
+        await call(api.DELETE("/images/{id}", { params: { path: { id: image.meta.id } } })).catch(
           () => undefined,
         );
         throw error;

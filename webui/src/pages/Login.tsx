@@ -24,7 +24,7 @@ function entries(event: FormEvent<HTMLFormElement>) {
 export function Login() {
   const client = useQueryClient();
   const login = useMutation({
-    mutationFn: (body: { username: string; password: string }) => call(api.POST("/api/v1/session", { body })),
+    mutationFn: (body: { username: string; password: string }) => call(api.POST("/session", { body })),
     onSuccess: () => client.invalidateQueries({ queryKey: ["session"] }),
   });
   return (
@@ -59,14 +59,8 @@ export function Setup() {
   const client = useQueryClient();
   const [differ, setDiffer] = useState(false);
   const setup = useMutation({
-    mutationFn: async (body: { code: string; password: string }) => {
-      const session = await call(api.POST("/api/v1/setup", { body }));
-      // The answer to the set-up need not set the browser's cookie: log in with the new password.
-      await call(
-        api.POST("/api/v1/session", { body: { username: session.username, password: body.password } }),
-      );
-    },
-    onSettled: () => client.invalidateQueries({ queryKey: ["session"] }),
+    mutationFn: (body: { code: string; password: string }) => call(api.POST("/setup", { body })),
+    onSuccess: () => client.invalidateQueries({ queryKey: ["session"] }),
   });
   const fault = (name: string) => (setup.error instanceof ApiError ? setup.error.field(name) : undefined);
   return (
