@@ -31,6 +31,9 @@ struct Programs {
     /// Make an incomplete image when some are missing (for development).
     #[arg(long)]
     allow_missing: bool,
+    /// Put this fault agent into the image, for end-to-end tests. Such an image is not for release.
+    #[arg(long)]
+    with_test_agent: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,7 +98,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    let out = cli.target.join("image");
+    let out = out_dir(cli);
     match &cli.command {
         Command::Base { refresh } => {
             let base = prepare(cli, *refresh)?;
@@ -132,20 +135,34 @@ fn run(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
+/// Where the parts are made: test images have a place of their own, so that neither rebuilds the other.
+fn out_dir(cli: &Cli) -> PathBuf {
+    let test = match &cli.command {
+        Command::Root(p) | Command::Initrd(p) | Command::Iso { programs: p, .. } => {
+            p.with_test_agent.is_some()
+        }
+        Command::Base { .. } | Command::AddAnswer { .. } | Command::Inspect { .. } => false,
+    };
+    cli.target.join(if test { "image-test" } else { "image" })
+}
+
 fn load(cli: &Cli) -> Result<Manifest> {
     Ok(Manifest::load(&cli.manifest)?.0)
 }
 
 fn prepare(cli: &Cli, refresh: bool) -> Result<Base> {
-    util::make_dir(&cli.target.join("image"))?;
+    util::make_dir(&out_dir(cli))?;
     Base::prepare(&cli.target, &load(cli)?, refresh).context("base")
 }
 
 fn make_root(cli: &Cli, programs: &Programs) -> Result<(Base, RootManifest)> {
     let base = prepare(cli, false)?;
-    let out = cli.target.join("image");
-    let root =
-        root::build(&base, &load(cli)?, &out, &programs.bin, programs.allow_missing).context("root image")?;
+    let ours = root::Ours {
+        bin: &programs.bin,
+        allow_missing: programs.allow_missing,
+        test_agent: programs.with_test_agent.as_deref(),
+    };
+    let root = root::build(&base, &load(cli)?, &out_dir(cli), ours).context("root image")?;
     Ok((base, root))
 }
 

@@ -22,21 +22,26 @@ use std::path::{Path, PathBuf};
 /// Programs of ours in the image.
 pub const PROGRAMS: [&str; 4] = ["lq-init", "mgmtd", "lq-vmm", "lq-console"];
 
+/// Where our own programs come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Ours<'a> {
+    /// Directory with [`PROGRAMS`].
+    pub bin: &'a Path,
+    /// Make an incomplete image when some are missing.
+    pub allow_missing: bool,
+    /// The fault agent of end-to-end tests.
+    pub test_agent: Option<&'a Path>,
+}
+
 const BLOCK: u64 = 4096;
 /// zstd is 4 % larger than xz here but is read several times faster, at every start of a program.
 const SQUASHFS: &[&str] = &["-comp", "zstd", "-Xcompression-level", "19", "-b", "262144"];
 
 /// Makes the root image in `out` (`root.img`, `root.json`), unless it is there already.
-pub fn build(
-    base: &Base,
-    manifest: &Manifest,
-    out: &Path,
-    bin: &Path,
-    allow_missing: bool,
-) -> Result<layout::RootManifest> {
+pub fn build(base: &Base, manifest: &Manifest, out: &Path, ours: Ours<'_>) -> Result<layout::RootManifest> {
     tool::require(&["mksquashfs", "veritysetup"])?;
     let step = Step::begin("root", "collecting files");
-    let (tree, packages, modules) = assemble(base, manifest, bin, allow_missing)?;
+    let (tree, packages, modules) = assemble(base, manifest, ours)?;
     forbid::check(&tree)?;
     let inputs = util::hash_of(&[
         tree.hash()?.as_bytes(),
@@ -144,12 +149,7 @@ fn uuid_from(hash: &str) -> String {
 }
 
 /// The tree, and how many packages and modules are in it.
-fn assemble(
-    base: &Base,
-    manifest: &Manifest,
-    bin: &Path,
-    allow_missing: bool,
-) -> Result<(Tree, usize, usize)> {
+fn assemble(base: &Base, manifest: &Manifest, ours: Ours<'_>) -> Result<(Tree, usize, usize)> {
     let mut tree = Tree::default();
     let mut used: BTreeSet<String> = BTreeSet::new();
     for dir in &manifest.directories {
@@ -166,8 +166,12 @@ fn assemble(
         add_package_file(&mut tree, base, file)?;
         used.insert(file.package.clone());
     }
-    for program in bins::find(bin, &PROGRAMS, allow_missing)? {
+    for program in bins::find(ours.bin, &PROGRAMS, ours.allow_missing)? {
         tree.file(&format!("{}/{}", paths::BIN, program.name), &program.path)?;
+    }
+    if let Some(agent) = ours.test_agent {
+        tree.file(paths::TEST_AGENT, agent)?;
+        note("root", "TEST image: it holds the fault agent and is not for release");
     }
     add_libraries(&mut tree, base, &mut used)?;
     let index = Index::load(&base.modules_dir())?;

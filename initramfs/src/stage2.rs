@@ -281,10 +281,17 @@ fn work(args: &BootArgs, mut facts: BootFacts) -> Result<Outcome> {
     facts.host.name = Some(name.clone());
     facts.uplink = network.uplink.clone();
     facts.warnings.extend(network.warnings.iter().cloned());
+    let test_image = Path::new(paths::TEST_AGENT).exists();
+    if test_image {
+        facts.warnings.push("this is a test image: its agent lets anyone on the network cause faults".into());
+    }
     if let Ok(json) = serde_json::to_vec_pretty(&facts) {
         let _ = fs::write(paths::BOOT_FACTS, json);
     }
     let mut services = vec![service("mgmtd", &[paths::MGMTD], Some(-900))];
+    if test_image {
+        services.push(service("test-agent", &[paths::TEST_AGENT], None));
+    }
     if network.dhcp {
         services.push(service("dhcp", &[paths::LQ_INIT, "dhcp", net::BRIDGE, &name], Some(-900)));
     }

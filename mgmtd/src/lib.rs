@@ -6,8 +6,10 @@
 pub mod auth;
 pub mod cluster;
 pub mod compute;
+pub mod http;
 pub mod inventory;
 pub mod network;
+pub mod reconcile;
 pub mod storage;
 pub mod tasks;
 pub mod telemetry;

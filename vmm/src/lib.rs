@@ -6,6 +6,7 @@
 //! Rooms: `memory` (guest memory), `pci` (bus, configuration space, MSI-X), `virtio` (queues, transport, devices),
 //! `disk` (image files behind block devices).
 
+pub mod disk;
 pub mod exit;
 pub mod memory;
 pub mod pci;

@@ -8,8 +8,12 @@
 
 mod driver;
 mod fleet;
+mod init_client;
 mod life;
+mod lines;
 pub mod lqvmm;
+mod monitor_client;
+mod place;
 
 pub use fleet::Fleet;
 

@@ -4,6 +4,8 @@
 //! Level-triggered: [`Fabric::apply`] is told the whole wanted state and makes it so.
 
 pub mod bridge;
+pub mod link;
+pub mod tap;
 
 use async_trait::async_trait;
 use lq_api::{

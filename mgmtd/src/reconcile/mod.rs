@@ -29,7 +29,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -66,6 +66,8 @@ pub struct Node {
     uploads: Arc<Semaphore>,
     /// Objects a keeper is at work on.
     busy: Mutex<HashSet<Uuid>>,
+    /// A keeper has ended: what changed under its hands is looked at again.
+    ended: Notify,
     stop: CancellationToken,
 }
 
@@ -118,6 +120,7 @@ impl Node {
             pools,
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             busy: Mutex::default(),
+            ended: Notify::new(),
             stop: CancellationToken::new(),
         }))
     }
@@ -178,6 +181,7 @@ impl Node {
                 tracing::error!(object = %id, error = %e, "a fault of ours");
             }
             this.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            this.ended.notify_one();
         });
     }
 }

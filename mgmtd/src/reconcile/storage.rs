@@ -181,7 +181,7 @@ impl Node {
         kind: &'static str,
         id: VolumeId,
         actor: &str,
-        done: impl Fn(Option<&Volume>) -> Option<Result<(), String>> + Send + 'static,
+        done: impl Fn(Option<&Volume>) -> Option<Result<(), String>> + Send + Sync + 'static,
     ) -> Task {
         let new =
             NewTask { kind, target: format!("volume/{id}"), actor: actor.into(), cancellable: false };

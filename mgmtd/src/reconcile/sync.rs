@@ -28,6 +28,7 @@ pub(super) async fn run(node: &Arc<Node>) {
         let again = told.network_fault.is_some();
         tokio::select! {
             () = node.stop.cancelled() => return,
+            () = node.ended.notified() => {}
             changed = changes.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(RETRY), if again => {}
         }

@@ -76,6 +76,7 @@ impl Node {
         self.fleet.gone(id).await;
         if let Err(e) = self.cluster.write(Op::ForgetVm { id }).await {
             tracing::warn!(vm = %id, error = %e, "the machine could not be removed yet");
+            tokio::time::sleep(Duration::from_secs(5)).await;
         }
     }
 }
