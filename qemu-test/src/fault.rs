@@ -1,4 +1,4 @@
-//! Client of `lq-fault`, the agent in hosts made for tests (`src/bin/lq-fault.rs` says what it does).
+//! Client of `lq-fault`, the agent in hosts made for tests (`src/bin/lq-fault/main.rs` says what it does).
 
 use crate::scale;
 use anyhow::{Context as _, Result, bail};

@@ -15,7 +15,6 @@ use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs,
-    io::Write as _,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Instant,
@@ -144,6 +143,8 @@ pub(crate) async fn try_boot(paths: &Paths, images: &GuestImages) -> Result<()> 
         medium: None,
         direct: None,
         forward: vec![],
+        forward_fixed: vec![],
+        detached: false,
         restart_ends: true,
     };
     let words = format!("console=ttyS0 quiet panic=-1 {}", accel.kernel_words());
@@ -191,27 +192,31 @@ fn is_root() -> bool {
 
 /// Writes the tiny guest's initial RAM disk.
 fn tiny_initrd(dir: &Path) -> Result<()> {
+    let archive = busybox_initrd(&dir.join("modules"), "order", TINY_INIT)?;
+    let path = dir.join("tiny-initrd");
+    fs::write(&path, archive).with_context(|| format!("writing {}", path.display()))
+}
+
+/// An initial RAM disk of busybox, the modules named in the list `order`, and `init`.
+pub(crate) fn busybox_initrd(modules: &Path, order: &str, init: &str) -> Result<Vec<u8>> {
     let mut cpio = Cpio::default();
-    for name in ["bin", "dev", "proc", "sys", "modules"] {
+    for name in ["bin", "dev", "proc", "sys", "modules", "mnt"] {
         cpio.add(name, 0o040_755, &[]);
     }
     cpio.add("bin/busybox", 0o100_755, &fs::read("/bin/busybox").context("reading /bin/busybox")?);
     cpio.add("bin/sh", 0o120_777, b"busybox");
-    cpio.add("init", 0o100_755, TINY_INIT.as_bytes());
-    let modules = dir.join("modules");
-    let order = fs::read_to_string(modules.join("order")).context("reading the order of modules")?;
+    cpio.add("init", 0o100_755, init.as_bytes());
+    let list = modules.join(order);
+    let list = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
     let mut names = String::new();
-    for path in order.lines() {
+    for path in list.lines() {
         let name = path.rsplit('/').next().unwrap_or(path);
         cpio.add(&format!("modules/{name}"), 0o100_644, &fs::read(modules.join(name))?);
         names += name;
         names += "\n";
     }
     cpio.add("modules/order", 0o100_644, names.as_bytes());
-    let path = dir.join("tiny-initrd");
-    fs::File::create(&path)
-        .and_then(|mut f| f.write_all(&cpio.finish()))
-        .with_context(|| format!("writing {}", path.display()))
+    Ok(cpio.finish())
 }
 
 /// An archive in the form the kernel unpacks (cpio `newc`, see the kernel's `early-userspace/buffer-format`).

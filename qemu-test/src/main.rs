@@ -5,8 +5,11 @@
 //! it; [`runner`] runs the [`tests`].
 
 mod accel;
+mod bench;
+mod demo;
 mod disk_image;
 mod fault;
+mod figures;
 mod guest_console;
 mod guest_image;
 mod host;
@@ -22,7 +25,7 @@ mod site;
 mod tests;
 mod transcript;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -45,6 +48,20 @@ enum Command {
         #[arg(long)]
         no_retry: bool,
     },
+    /// Installs and runs the product with a demonstration VM, until Ctrl-C.
+    Run(demo::Options),
+    /// Measures the product: target/figures.json and docs/figures.md.
+    Figures {
+        /// Rounds of the monitors' benchmark.
+        #[arg(long, default_value_t = 7)]
+        rounds: u32,
+    },
+    /// Measures lq-vmm beside QEMU's microvm on one nested host.
+    VmmBench {
+        /// Rounds.
+        #[arg(long, default_value_t = 7)]
+        rounds: u32,
+    },
     /// Makes the guests' images (cached).
     GuestImage {
         /// Also boots them directly in QEMU, to their login prompt and first tick.
@@ -57,13 +74,15 @@ fn main() -> Result<()> {
     // One thread: see `process`.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    let command = Arguments::parse().command;
     runtime.block_on(async {
+        // A host run for a person is switched off in order.
+        if matches!(command, Command::Run(_)) {
+            return dispatch(command).await;
+        }
         tokio::select! {
-            result = dispatch(Arguments::parse().command) => result,
-            _ = tokio::signal::ctrl_c() => {
-                eprintln!("\ninterrupted: ending every machine");
-                Ok(())
-            }
+            result = dispatch(command) => result,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted: every machine is ended"),
         }
     })
 }
@@ -80,6 +99,9 @@ async fn dispatch(command: Command) -> Result<()> {
         Command::Test { names, jobs, no_retry } => {
             runner::run(&paths, &runner::Plan { names, jobs, retry: !no_retry }).await
         }
+        Command::Run(options) => demo::run(&paths, options).await,
+        Command::Figures { rounds } => figures::measure(&paths, rounds).await,
+        Command::VmmBench { rounds } => bench::run_bench(&paths, rounds).await.map(drop),
         Command::GuestImage { boot } => {
             let images = guest_image::ensure(&paths).await?;
             println!("guest image: {}", images.disk().display());

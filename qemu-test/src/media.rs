@@ -10,11 +10,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
-use std::{
-    fs,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::{fs, io::Read as _, path::Path};
 
 /// Password of `admin` on every host the harness installs.
 pub(crate) const PASSWORD: &str = "limiquantix-e2e";
@@ -22,13 +18,18 @@ pub(crate) const PASSWORD: &str = "limiquantix-e2e";
 /// ones it hands out itself.
 pub(crate) const DHCP_RANGE: (u8, u8) = (100, 150);
 
-/// An answer file that installs to the only disk and then switches off, which is how the end of the installation is seen.
+/// An answer file with this `[install]` part, for a host called `e2e`.
 pub(crate) fn answer(install: &str) -> String {
+    answer_with(install, "e2e", PASSWORD)
+}
+
+/// An answer file.
+pub(crate) fn answer_with(install: &str, name: &str, password: &str) -> String {
     let (first, last) = DHCP_RANGE;
     format!(
-        "version = 1\n\n{install}\n[host]\nname = \"e2e\"\n\n[host.guest_dhcp]\nsubnet = \"10.0.2.0/24\"\n\
+        "version = 1\n\n{install}\n[host]\nname = \"{name}\"\n\n[host.guest_dhcp]\nsubnet = \"10.0.2.0/24\"\n\
          first = \"10.0.2.{first}\"\nlast = \"10.0.2.{last}\"\ngateway = \"10.0.2.2\"\ndns = [\"10.0.2.3\"]\n\n\
-         [admin]\npassword = \"{PASSWORD}\"\n"
+         [admin]\npassword = \"{password}\"\n"
     )
 }
 
@@ -149,6 +150,8 @@ pub(crate) fn bare_metal(dir: &Path, accel: Accel) -> Machine {
         medium: None,
         direct: None,
         forward: vec![443, crate::fault::PORT],
+        forward_fixed: vec![],
+        detached: false,
         restart_ends: true,
     }
 }

@@ -50,10 +50,6 @@ impl Paths {
     pub(crate) fn run(&self) -> PathBuf {
         self.target.join("run")
     }
-    /// Sources of the guest images.
-    pub(crate) fn guest_sources(&self) -> PathBuf {
-        self.repo.join("qemu-test/guest")
-    }
 }
 
 /// Fails with what to do when `path` is missing.

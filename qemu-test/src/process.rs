@@ -11,7 +11,8 @@ use tokio::process::{Child, Command};
 /// A command whose process is killed when we drop it or die.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command.kill_on_drop(true).stdin(Stdio::null());
+    // A group of its own: Ctrl-C at the terminal is for us alone, so that machines can be ended in order.
+    command.kill_on_drop(true).stdin(Stdio::null()).process_group(0);
     let parent = std::process::id();
     // SAFETY: between fork and exec only async-signal-safe calls are made: prctl and getppid. Nothing is allocated.
     unsafe {
@@ -26,6 +27,13 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
             Ok(())
         });
     }
+    command
+}
+
+/// A command whose process goes on when we end.
+pub(crate) fn detached(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).process_group(0);
     command
 }
 

@@ -8,7 +8,7 @@
 
 use crate::{
     accel::Accel,
-    process::{command, kill, log_file},
+    process::{command, detached, kill, log_file},
     qmp::Qmp,
     scale,
     transcript::Transcript,
@@ -96,8 +96,12 @@ pub(crate) struct Machine {
     pub(crate) medium: Option<(Medium, PathBuf)>,
     /// A kernel to start directly instead of the firmware's way: kernel, initrd, command line.
     pub(crate) direct: Option<(PathBuf, PathBuf, String)>,
-    /// Ports of the machine (TCP) to be reached from here.
+    /// Ports of the machine (TCP) to be reached from here, at a free port.
     pub(crate) forward: Vec<u16>,
+    /// Ports of the machine and the ports here that stand for them.
+    pub(crate) forward_fixed: Vec<(u16, u16)>,
+    /// The machine goes on when the harness ends; its sockets are in its directory.
+    pub(crate) detached: bool,
     /// A restart of the machine ends QEMU.
     pub(crate) restart_ends: bool,
 }
@@ -199,21 +203,23 @@ impl Machine {
     /// Starts it.
     pub(crate) async fn start(&self) -> Result<Running> {
         std::fs::create_dir_all(&self.dir).with_context(|| format!("making {}", self.dir.display()))?;
-        // Socket paths have a length limit (108 bytes) that a build directory may exceed.
-        let sockets =
+        // Socket paths have a length limit (108 bytes) that a build directory may exceed. Once connected they are not needed.
+        let temporary =
             tempfile::Builder::new().prefix("lq-e2e-").tempdir().context("making a directory for sockets")?;
-        let mut forwarded = Vec::new();
+        let sockets = if self.detached { self.dir.as_path() } else { temporary.path() };
+        let mut forwarded = self.forward_fixed.clone();
         for port in &self.forward {
             forwarded.push((*port, free_port()?));
         }
-        let arguments = self.arguments(sockets.path(), &forwarded)?;
+        let arguments = self.arguments(sockets, &forwarded)?;
         let errors = self.dir.join("qemu.log");
         std::fs::write(self.dir.join("qemu.args"), format!("qemu-system-x86_64 {}\n", arguments.join(" ")))?;
-        let mut qemu = command("qemu-system-x86_64");
+        let mut qemu =
+            if self.detached { detached("qemu-system-x86_64") } else { command("qemu-system-x86_64") };
         qemu.args(&arguments).stdout(log_file(&errors)?).stderr(log_file(&errors)?);
         let mut child = qemu.spawn().context("starting qemu-system-x86_64")?;
 
-        let control = sockets.path().join("qmp");
+        let control = sockets.join("qmp");
         let deadline = tokio::time::Instant::now() + scale::seconds(30);
         let mut qmp = loop {
             // QEMU makes its sockets after its start and tells nobody when.
@@ -230,9 +236,8 @@ impl Machine {
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         let serial = Transcript::new(&format!("serial line ({})", self.dir.display()));
-        let line = UnixStream::connect(sockets.path().join("serial"))
-            .await
-            .context("connecting to the serial line")?;
+        let line =
+            UnixStream::connect(sockets.join("serial")).await.context("connecting to the serial line")?;
         let (mut read, serial_in) = line.into_split();
         let sink = serial.clone();
         tokio::spawn(async move {
@@ -257,6 +262,11 @@ impl Running {
             .find(|(t, _)| *t == there)
             .map(|(_, here)| *here)
             .with_context(|| format!("port {there} is not forwarded"))
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Its directory.
@@ -301,20 +311,5 @@ impl Running {
     /// The same, leaving the logs at hand.
     pub(crate) async fn kill(&mut self) {
         kill(&mut self.child).await;
-    }
-
-    /// Processor time the QEMU process has used, in seconds.
-    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        let pid = self.child.id().context("QEMU has ended")?;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("reading QEMU's times")?;
-        // Fields are counted behind the name, which is in parentheses and may hold anything: utime is the 12th there.
-        let rest = stat.rsplit_once(')').map(|(_, rest)| rest).context("QEMU's stat file")?;
-        let mut fields = rest.split_whitespace().skip(11).map(str::parse::<u64>);
-        let (Some(Ok(user)), Some(Ok(system))) = (fields.next(), fields.next()) else {
-            bail!("QEMU's stat file has an unknown form");
-        };
-        // SAFETY: sysconf has no memory effects.
-        let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-        Ok((user + system) as f64 / ticks.max(1) as f64)
     }
 }

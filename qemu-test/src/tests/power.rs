@@ -11,12 +11,12 @@ use crate::{
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::{StreamExt as _, stream};
 use lq_api::{
+    auth::CreateToken,
     client::Client,
     local::layout,
-    network::{CreateNetwork, NetworkKind, NetworkSpec},
     vm::{RestartPolicy, VmState},
 };
-use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+use std::{cell::RefCell, time::Duration};
 
 /// Acknowledged writes after which the power is cut.
 const WRITES: usize = 40;
@@ -39,9 +39,9 @@ pub(super) async fn cut(ctx: &mut Ctx) -> Result<()> {
     let disk = site.disk.clone();
     site = restart_after_cut(site, disk).await?;
 
-    let networks = site.api().networks().await.map_err(explain)?;
+    let tokens = site.api().tokens().await.map_err(explain)?;
     let lost: Vec<&String> =
-        acknowledged.iter().filter(|name| !networks.iter().any(|n| n.meta.name == **name)).collect();
+        acknowledged.iter().filter(|name| !tokens.iter().any(|t| t.name == **name)).collect();
     ensure!(
         lost.is_empty(),
         "{} of {} acknowledged writes are lost: {lost:?}",
@@ -69,9 +69,8 @@ async fn restart_after_cut(mut site: Site, disk: crate::qemu::Disk) -> Result<Si
 async fn write_on(api: &Client, writer: u32, acknowledged: &RefCell<Vec<String>>) {
     for n in 0.. {
         let name = format!("cut-{writer}-{n}");
-        let spec = NetworkSpec { kind: NetworkKind::Bridged, dhcp: None };
-        let request = CreateNetwork { name: name.clone(), labels: BTreeMap::new(), spec };
-        if api.create_network(&request).await.is_err() {
+        let request = CreateToken { name: name.clone(), days: Some(1), read_only: true };
+        if api.create_token(&request).await.is_err() {
             return;
         }
         acknowledged.borrow_mut().push(name);

@@ -4,6 +4,8 @@
 //!
 //! Listens on TCP port 7. One request a line; the answer is `ok LENGTH` or `error LENGTH` and that many bytes of text.
 //!
+//! Started as `lq-fault measure …` it is the stop watch of the monitors' benchmark instead (see `measure`).
+//!
 //! | request | does |
 //! |---|---|
 //! | `ps` | a line per process: pid, parent, name, RSS and PSS in KiB, user and system time in clock ticks |
@@ -11,6 +13,8 @@
 //! | `cat FILE` | the first 1 MiB of a file |
 //! | `fill DIRECTORY KEEP_KIB` | fills the file system until KEEP_KIB are left, by one file; answers the bytes written |
 //! | `unfill DIRECTORY` | removes that file |
+
+mod measure;
 
 use std::{
     ffi::CString,
@@ -29,6 +33,12 @@ const FILLER: &str = ".lq-fault-filler";
 const MAX_CAT: u64 = 1 << 20;
 
 fn main() -> io::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((word, rest)) = arguments.split_first()
+        && word == "measure"
+    {
+        return measure::run(rest);
+    }
     let listener = TcpListener::bind(("0.0.0.0", PORT))?;
     for stream in listener.incoming() {
         match stream {
