@@ -6,10 +6,13 @@
 pub mod auth;
 pub mod cluster;
 pub mod compute;
+pub mod config;
+pub mod daemon;
 pub mod http;
 pub mod inventory;
 pub mod network;
 pub mod reconcile;
+pub mod sim;
 pub mod storage;
 pub mod tasks;
 pub mod telemetry;

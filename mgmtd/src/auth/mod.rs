@@ -193,7 +193,11 @@ impl Auth {
 
     /// Shows the set-up code on the console while it is needed.
     pub fn offer_setup(&self) -> std::io::Result<()> {
-        if self.setup_needed() { self.setup.offer() } else { Ok(self.setup.forget()) }
+        if self.setup_needed() {
+            return self.setup.offer();
+        }
+        self.setup.forget();
+        Ok(())
     }
 
     /// Logs in.

@@ -87,13 +87,13 @@ pub enum StoreError {
 
 /// The log.
 #[derive(Clone)]
-pub struct LogStore {
+pub(super) struct LogStore {
     db: Arc<Database>,
 }
 
 impl LogStore {
     /// Opens `raft.redb` in `dir`, or makes it at the first start.
-    pub fn open(dir: &Path) -> Result<(Self, Identity), StoreError> {
+    pub(super) fn open(dir: &Path) -> Result<(Self, Identity), StoreError> {
         let path = dir.join("raft.redb");
         let failed = |source| StoreError::Io { path: path.clone(), source };
         match fs::metadata(&path) {
@@ -297,7 +297,10 @@ impl RaftLogStorage<Types> for LogStore {
                 )
             })
             .await;
-        let told = done.as_ref().map(|()| ()).map_err(|e| io::Error::new(e.kind(), e.to_string()));
+        let told = match &done {
+            Ok(()) => Ok(()),
+            Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
+        };
         callback.io_completed(told);
         done
     }

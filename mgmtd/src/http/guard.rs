@@ -28,15 +28,11 @@ const OURS: &str = "x-lq-request";
 const OPEN: [(&str, &str); 4] =
     [("GET", "/setup"), ("POST", "/setup"), ("POST", "/session"), ("GET", "/openapi.json")];
 
-#[derive(Clone)]
-struct RequestId(String);
-
 /// Outermost: numbers, counts and logs every request, and puts the number into problems.
-pub(super) async fn envelope(State(api): State<Arc<Api>>, mut req: Request, next: Next) -> Response {
+pub(super) async fn envelope(State(api): State<Arc<Api>>, req: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = uuid::Uuid::new_v4().simple().to_string();
     let (method, path) = (req.method().clone(), req.uri().path().to_owned());
-    req.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(req).await;
     if let Some(mut problem) = response.extensions_mut().remove::<Box<Problem>>() {
         problem.request_id = Some(id.clone());

@@ -15,7 +15,8 @@ use lq_api::problem::{FieldError, Kind, MEDIA_TYPE, Problem};
 
 /// A request that failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+#[allow(unreachable_pub, reason = "the rejection of extractors of public types")]
+pub struct Failure {
     problem: Box<Problem>,
     retry_after: Option<u64>,
 }
@@ -26,9 +27,6 @@ impl Failure {
     }
     pub(super) fn not_found(kind: &str, id: impl std::fmt::Display) -> Self {
         Self::new(Kind::NotFound, format!("there is no {kind} {id}"))
-    }
-    pub(super) fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Problem::validation(vec![FieldError::new(field, reason)]).into()
     }
     pub(super) fn internal(e: &dyn std::error::Error) -> Self {
         tracing::error!(error = %chain(e), "a request failed by a fault of ours");

@@ -16,7 +16,7 @@ pub use observe::Watcher;
 
 use crate::{
     cluster::{Cluster, Op, Reply, State, WriteError},
-    compute::{self, Fleet, Hypervisor},
+    compute::{Fleet, Hypervisor},
     network::Fabric,
     storage::Pool,
     tasks::Tasks,
@@ -77,13 +77,10 @@ pub enum StartError {
     /// The cluster took no change.
     #[error("the host could not tell the cluster that it started")]
     Cluster(#[source] WriteError),
-    /// Machines that run could not be taken over.
-    #[error("the machines that run could not be taken over")]
-    Adopt(#[source] compute::Error),
 }
 
 impl Node {
-    /// Tells the cluster that the host started and takes over what runs. [`Self::run`] does the rest.
+    /// Tells the cluster that the host started. [`Self::run`] does the rest.
     pub async fn start(
         cluster: Cluster,
         events: Events,
@@ -107,9 +104,8 @@ impl Node {
                 .map(|p| (p.meta.id, parts.pool.clone()))
                 .collect()
         });
-        let watcher = Arc::new(Watcher::new(cluster.clone(), events.clone()));
-        let fleet = Fleet::new(parts.hypervisor, watcher);
-        fleet.adopt().await.map_err(StartError::Adopt)?;
+        let watcher = Watcher::new(cluster.clone(), events.clone(), parts.hypervisor.going_down());
+        let fleet = Fleet::new(parts.hypervisor, Arc::new(watcher));
         Ok(Arc::new(Self {
             cluster,
             events,
@@ -137,10 +133,24 @@ impl Node {
         self.pools.get(&id).cloned()
     }
 
-    /// Follows the state until [`Self::stop`]. Machines go on running after that.
-    pub async fn run(self: &Arc<Self>) {
+    /// Takes over what runs and follows the state until [`Self::stop`]; `ready` is called when it does for the first time.
+    /// Machines go on running after that.
+    pub async fn run(self: &Arc<Self>, ready: impl FnOnce()) {
         self.recover().await;
-        sync::run(self).await;
+        // Before it is known what runs nothing may be started.
+        let mut told = false;
+        while let Err(e) = self.fleet.adopt().await {
+            tracing::warn!(error = %e, "the machines that run could not be taken over; trying again");
+            if !std::mem::replace(&mut told, true) {
+                let text = format!("the machines that run could not be taken over yet: {e}");
+                self.events.system(EventLevel::Error, "host.failed", format!("host/{}", self.id()), text);
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            }
+        }
+        sync::run(self, ready).await;
     }
 
     /// Ends [`Self::run`].

@@ -8,18 +8,20 @@ use crate::{
 use async_trait::async_trait;
 use lq_api::{VmId, event::EventLevel, vm::VmStatus};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Receives what the drivers observe.
 pub struct Watcher {
     cluster: Cluster,
     events: Events,
+    going_down: watch::Receiver<bool>,
 }
 
 impl Watcher {
-    /// Writes to `cluster`, tells `events`.
+    /// Writes to `cluster`, tells `events`. While the host goes down the end of a machine changes no wish.
     #[must_use]
-    pub fn new(cluster: Cluster, events: Events) -> Self {
-        Self { cluster, events }
+    pub fn new(cluster: Cluster, events: Events, going_down: watch::Receiver<bool>) -> Self {
+        Self { cluster, events, going_down }
     }
 }
 
@@ -37,7 +39,8 @@ impl Observer for Watcher {
             if known {
                 return;
             }
-            match self.cluster.write(Op::ObserveVm { id: vm, status: status.clone() }).await {
+            let host_ends = *self.going_down.borrow();
+            match self.cluster.write(Op::ObserveVm { id: vm, status: status.clone(), host_ends }).await {
                 Ok(_) | Err(WriteError::Refused(_)) => return,
                 Err(e) => {
                     tracing::warn!(%vm, error = %e, "what was seen of a machine could not be stored; trying again");

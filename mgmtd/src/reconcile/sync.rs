@@ -19,12 +19,16 @@ struct Told {
     machines: Option<Vec<Desired>>,
 }
 
-pub(super) async fn run(node: &Arc<Node>) {
+pub(super) async fn run(node: &Arc<Node>, ready: impl FnOnce()) {
     let mut changes = node.cluster.watch();
     let mut told = Told::default();
+    let mut ready = Some(ready);
     while !node.stop.is_cancelled() {
         changes.borrow_and_update();
         follow(node, &mut told).await;
+        if let Some(ready) = ready.take() {
+            ready();
+        }
         let again = told.network_fault.is_some();
         tokio::select! {
             () = node.stop.cancelled() => return,

@@ -65,7 +65,7 @@ impl State {
             Op::PowerVm { id, expect, power } => self.power_vm(ctx, *id, *expect, power),
             Op::DeleteVm { id, expect } => self.delete_vm(ctx, *id, *expect),
             Op::ForgetVm { id } => self.forget_vm(ctx, *id),
-            Op::ObserveVm { id, status } => self.observe_vm(ctx, *id, status),
+            Op::ObserveVm { id, status, host_ends } => self.observe_vm(ctx, *id, status, *host_ends),
             Op::CreateImage { id, create } => self.create_image(ctx, *id, create),
             Op::UpdateImage { id, expect, patch } => self.update_image(ctx, *id, *expect, patch),
             Op::BeginUpload { id, upload } => self.begin_upload(ctx, *id, *upload),

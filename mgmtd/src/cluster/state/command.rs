@@ -59,8 +59,8 @@ pub enum Op {
     DeleteVm { id: VmId, expect: Option<u64> },
     /// Its process is gone: the machine is removed.
     ForgetVm { id: VmId },
-    /// A driver saw this.
-    ObserveVm { id: VmId, status: VmStatus },
+    /// A driver saw this. Where the host is going down, the machine's end is not its own wish.
+    ObserveVm { id: VmId, status: VmStatus, #[serde(default)] host_ends: bool },
 
     /// Declares an image.
     CreateImage { id: ImageId, create: CreateImage },

@@ -182,13 +182,20 @@ impl State {
         Ok(Reply::Done)
     }
 
-    pub(super) fn observe_vm(&mut self, ctx: &mut Context<'_>, id: VmId, status: &VmStatus) -> Outcome {
+    pub(super) fn observe_vm(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: VmId,
+        status: &VmStatus,
+        host_ends: bool,
+    ) -> Outcome {
         let Some(old) = self.vms.get(&id).cloned() else { return Ok(Reply::Done) };
         let mut new = (*old).clone();
         new.vm.status = VmStatus { host: old.vm.status.host, ..status.clone() };
         // The guest switched itself off and its policy leaves it so: from now on this is what is wanted. Only where the
         // driver knew the present wish, so that a wish under way is not undone.
-        let ended_itself = status.state == VmState::Stopped
+        let ended_itself = !host_ends
+            && status.state == VmState::Stopped
             && !matches!(old.vm.status.state, VmState::Stopped | VmState::Failed)
             && old.vm.spec.power != PowerState::Stopped
             && old.vm.spec.restart != RestartPolicy::Always
