@@ -1,6 +1,6 @@
 //! The command line of `lq-image`; what it does is told in the library.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use lq_api::local::layout::RootManifest;
 use lq_image::base::Base;
@@ -161,7 +161,7 @@ fn out_dir(cli: &Cli) -> PathBuf {
 }
 
 fn load(cli: &Cli) -> Result<Manifest> {
-    Ok(Manifest::load(&cli.manifest)?.0)
+    Manifest::load(&cli.manifest)
 }
 
 fn prepare(cli: &Cli, refresh: bool) -> Result<Base> {
@@ -181,5 +181,6 @@ fn show(summary: &inspect::Summary, json: bool) -> Result<()> {
     } else {
         print!("{}", summary.table());
     }
+    ensure!(summary.root_verified, "the root image does not verify against root.json: the ISO is damaged");
     Ok(())
 }

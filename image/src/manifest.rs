@@ -86,16 +86,15 @@ pub struct Modules {
 }
 
 impl Manifest {
-    /// Reads and checks a manifest; also gives its text, for hashing.
-    pub fn load(path: &Path) -> Result<(Self, String)> {
+    /// Reads and checks a manifest.
+    pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!(
                 "cannot read the base manifest {}: run from the repository or name it with --manifest",
                 path.display()
             )
         })?;
-        let manifest = Self::parse(&text).with_context(|| format!("base manifest {}", path.display()))?;
-        Ok((manifest, text))
+        Self::parse(&text).with_context(|| format!("base manifest {}", path.display()))
     }
 
     /// Parses and checks a manifest.
@@ -189,7 +188,7 @@ mod tests {
     #[test]
     fn the_manifest_of_this_repository_is_good() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("base.toml");
-        let (m, _) = Manifest::load(&path).unwrap();
+        let m = Manifest::load(&path).unwrap();
         assert!(m.packages.want.iter().any(|p| p.starts_with("linux-image")));
     }
 }

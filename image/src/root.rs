@@ -25,7 +25,7 @@ pub const PROGRAMS: [&str; 4] = ["lq-init", "mgmtd", "lq-vmm", "lq-console"];
 const BLOCK: u64 = 4096;
 /// xz would be 11 % smaller, but is read several times slower, at every start of a program.
 const SQUASHFS: [&str; 6] = ["-comp", "zstd", "-Xcompression-level", "19", "-b", "262144"];
-/// A third larger, made in a few seconds instead of a minute.
+/// A fifth larger, made in a few seconds instead of a minute.
 const SQUASHFS_QUICK: [&str; 6] = ["-comp", "zstd", "-Xcompression-level", "2", "-b", "262144"];
 
 /// What the image is made with, besides the base.
