@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  vCPU ─ Output::write ─▶ ring ◀─ position ─ client ─▶ socket
-//!                           └─ wakes the control thread once until it has looked
+//!                           └─ wakes the control thread, at most once per PACE
 //! ```
 //! The ring counts every byte ever written; a client is a position in that count. So a slow client costs the guest
 //! nothing: it falls behind, and when the ring has overwritten what it had not read, it goes on at the oldest byte kept.
@@ -18,6 +18,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
@@ -25,6 +26,8 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 pub const RING: usize = 256 << 10;
 /// Bytes moved to or from one client before another has its turn.
 const TURN: usize = 16 << 10;
+/// While the guest writes, clients get its output at this pace: a byte each would cost more than the byte.
+pub const PACE: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 struct Ring {
@@ -65,7 +68,7 @@ impl Ring {
 
 struct Shared {
     ring: Mutex<Ring>,
-    /// The control thread was woken and has not looked yet.
+    /// The control thread was woken, or will look by itself.
     woken: AtomicBool,
     event: EventFd,
 }
@@ -99,6 +102,8 @@ impl Write for Output {
 /// The console as the control thread serves it.
 pub struct Console {
     shared: Arc<Shared>,
+    /// Bytes written when it last looked.
+    seen: u64,
 }
 
 impl Console {
@@ -110,6 +115,7 @@ impl Console {
                 woken: AtomicBool::new(false),
                 event: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
             }),
+            seen: 0,
         })
     }
 
@@ -119,15 +125,23 @@ impl Console {
         Output(Arc::clone(&self.shared))
     }
 
-    /// Readable when the guest wrote since [`Console::looked`].
+    /// Readable when the guest writes after a silence.
     pub fn event(&self) -> &EventFd {
         &self.shared.event
     }
 
-    /// The control thread is about to serve all clients: later output wakes it again.
-    pub fn looked(&self) {
+    /// The control thread is about to serve all clients. True: the guest wrote since the last look, so look again after
+    /// [`PACE`]; false: wait for [`Console::event`].
+    pub fn look(&mut self) -> bool {
         let _ = self.shared.event.read();
         self.shared.woken.store(false, Ordering::SeqCst);
+        let written = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner).written;
+        let news = written != self.seen;
+        self.seen = written;
+        if news {
+            self.shared.woken.store(true, Ordering::SeqCst);
+        }
+        news
     }
 }
 
@@ -254,14 +268,18 @@ mod tests {
     }
 
     #[test]
-    fn the_control_thread_is_woken_once_until_it_looks() {
-        let console = Console::new().unwrap();
+    fn the_control_thread_is_woken_once_until_it_finds_nothing_new() {
+        let mut console = Console::new().unwrap();
         let mut output = console.output();
         output.write_all(b"a").unwrap();
         output.write_all(b"b").unwrap();
         assert_eq!(console.event().read().unwrap(), 1);
-        console.looked();
+        assert!(console.look());
         output.write_all(b"c").unwrap();
+        assert!(console.event().read().is_err(), "it looks again by itself");
+        assert!(console.look());
+        assert!(!console.look());
+        output.write_all(b"d").unwrap();
         assert_eq!(console.event().read().unwrap(), 1);
     }
 }

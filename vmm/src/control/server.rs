@@ -2,7 +2,7 @@
 
 use super::{Token, client::Client};
 use crate::{
-    console::{self, Console, Wants},
+    console::{self, Console, PACE, Wants},
     guest::{GuestEvent, Notifier},
     machine::Machine,
     stats::DeviceCounters,
@@ -21,6 +21,7 @@ use std::{
         unix::net::{UnixListener, UnixStream},
     },
     sync::Arc,
+    time::Instant,
 };
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
@@ -71,6 +72,8 @@ pub struct Server {
     clients: BTreeMap<u64, Client>,
     viewers: BTreeMap<u64, console::Client>,
     next_client: u64,
+    /// When to look at the console next, while the guest writes.
+    look_at: Option<Instant>,
     state: RunState,
     resets: u64,
 }
@@ -108,6 +111,7 @@ impl Server {
             clients: BTreeMap::new(),
             viewers: BTreeMap::new(),
             next_client: 0,
+            look_at: None,
             state: RunState::Running,
             resets: 0,
         })
@@ -119,7 +123,11 @@ impl Server {
             Err(error) => failed(&error),
             Ok(()) => loop {
                 let mut events = [EpollEvent::default(); 32];
-                let count = match self.epoll.wait(-1, &mut events) {
+                let count = match self.epoll.wait(self.timeout(), &mut events) {
+                    Ok(0) => {
+                        self.show_console();
+                        continue;
+                    }
                     Ok(count) => count,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => break internal(&format!("cannot wait for events: {error}")),
@@ -136,6 +144,12 @@ impl Server {
         self.show_console();
         self.tell(&Event::Exit(end.clone()));
         end
+    }
+
+    /// Milliseconds until the console wants a look, -1 where it does not.
+    fn timeout(&self) -> i32 {
+        let left = |at: Instant| at.saturating_duration_since(Instant::now()).as_millis() as i32;
+        self.look_at.map_or(-1, left)
     }
 
     fn handle(&mut self, event: &EpollEvent) -> Option<ExitRecord> {
@@ -348,7 +362,7 @@ impl Server {
     }
 
     fn show_console(&mut self) {
-        self.console.looked();
+        self.look_at = self.console.look().then(|| Instant::now() + PACE);
         let numbers: Vec<u64> = self.viewers.keys().copied().collect();
         numbers.into_iter().for_each(|number| self.show(number));
     }

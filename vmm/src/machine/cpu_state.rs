@@ -6,7 +6,7 @@
 use super::kvm::{Error, refused};
 use crate::boot::Entry;
 use kvm_bindings::{
-    KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_debugregs, kvm_fpu, kvm_lapic_state,
+    CpuId, KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_debugregs, kvm_fpu, kvm_lapic_state,
     kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_vcpu_events, kvm_xcrs,
 };
 use kvm_ioctls::{Kvm, VcpuFd};
@@ -47,13 +47,15 @@ pub struct PowerOn {
 }
 
 impl PowerOn {
-    /// Reads the state of a vCPU that has its CPUID and never ran.
-    pub fn read(kvm: &Kvm, vcpu: &VcpuFd) -> Result<Self, Error> {
+    /// Reads the state of a vCPU that has these `leaves` and never ran.
+    pub fn read(kvm: &Kvm, vcpu: &VcpuFd, leaves: &CpuId) -> Result<Self, Error> {
+        let mut xcrs = vcpu.get_xcrs().map_err(refused("read extended control registers"))?;
+        enable_extended_states(&mut xcrs, leaves);
         Ok(Self {
             regs: vcpu.get_regs().map_err(refused("read registers"))?,
             sregs: vcpu.get_sregs().map_err(refused("read special registers"))?,
             fpu: vcpu.get_fpu().map_err(refused("read the floating point unit"))?,
-            xcrs: vcpu.get_xcrs().map_err(refused("read extended control registers"))?,
+            xcrs,
             debug: vcpu.get_debug_regs().map_err(refused("read debug registers"))?,
             events: vcpu.get_vcpu_events().map_err(refused("read vCPU events"))?,
             lapic: vcpu.get_lapic().map_err(refused("read a local APIC"))?,
@@ -102,6 +104,19 @@ impl PowerOn {
             }
         }
         Ok(())
+    }
+}
+
+/// Enables every state component the leaves offer, before the guest does it itself: without effect until it sets
+/// CR4.OSXSAVE. Where XSETBV of a guest does not reach KVM (nested under an emulator), KVM would otherwise go on with the
+/// x87 state alone, and the guest's SSE registers would be lost.
+fn enable_extended_states(xcrs: &mut kvm_xcrs, leaves: &CpuId) {
+    const XCR0: u32 = 0;
+    let leaf = leaves.as_slice().iter().find(|leaf| leaf.function == 0xd && leaf.index == 0);
+    let count = xcrs.nr_xcrs as usize;
+    let xcr0 = xcrs.xcrs.iter_mut().take(count).find(|register| register.xcr == XCR0);
+    if let (Some(leaf), Some(xcr0)) = (leaf, xcr0) {
+        xcr0.value |= u64::from(leaf.edx) << 32 | u64::from(leaf.eax);
     }
 }
 

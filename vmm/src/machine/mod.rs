@@ -134,7 +134,7 @@ impl Builder {
                 cpuid::leaves(&kvm, &supported, id, vcpus).map_err(|e| Error::Cpuid(e.to_string()))?;
             // Before anything else: what registers exist follows from it.
             fd.set_cpuid2(&leaves).map_err(kvm::refused("set CPU features"))?;
-            let power_on = PowerOn::read(&kvm, &fd)?;
+            let power_on = PowerOn::read(&kvm, &fd, &leaves)?;
             let exits = Arc::new(AtomicU64::new(0));
             machine.exits.push(Arc::clone(&exits));
             let (devices, notifier) = (Arc::clone(&devices), Arc::clone(&notifier));
