@@ -44,3 +44,20 @@ pub fn fatal(detail: &str) -> ! {
     // SAFETY: ends the process without running anything else of it; always allowed.
     unsafe { libc::_exit(i32::from(ExitReason::Internal.status())) }
 }
+
+/// An error and all its causes, on one line.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some errors repeat their cause in their own words.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

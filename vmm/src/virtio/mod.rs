@@ -17,6 +17,8 @@ pub mod blk;
 pub mod chain;
 pub mod counters;
 pub mod net;
+#[cfg(test)]
+mod net_tests;
 mod pci;
 pub mod queue;
 mod report;

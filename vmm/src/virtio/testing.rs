@@ -253,6 +253,11 @@ impl Driver {
         head
     }
 
+    /// The head [`Driver::offer`] uses next.
+    pub(crate) fn next_head(&self, queue: usize) -> u16 {
+        self.rings[queue].next_descriptor
+    }
+
     /// Puts a head into the available ring.
     pub(crate) fn publish(&mut self, queue: usize, head: u16) {
         let memory = self.memory();
