@@ -36,7 +36,7 @@ iso: build
 # The ISO with the fault agent in it, for end-to-end tests only: target/limiquantix-test.iso
 test-iso: build
     cargo build --quiet --release -p lq-qemu-test --bin lq-fault
-    {{image}} iso --bin {{quote(release)}} --out {{quote(test_iso)}} --with-test-agent {{quote(release / "lq-fault")}}
+    {{image}} iso --bin {{quote(release)}} --out {{quote(test_iso)}} --quick --with-test-agent {{quote(release / "lq-fault")}}
 
 # All programs, static, for release
 build: webui
