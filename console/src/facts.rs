@@ -9,6 +9,9 @@ const FINGERPRINT: &str = "/run/limiquantix/fingerprint";
 /// The bridge with the management address.
 const BRIDGE: &str = "lqbr0";
 
+/// For so long after boot, silence of `mgmtd` is nothing to worry about.
+const STARTING_SECONDS: u64 = 60;
+
 /// State of `mgmtd`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Management {
@@ -16,6 +19,8 @@ pub(crate) enum Management {
     Ready,
     /// It answers and says why it is not ready.
     NotReady(String),
+    /// It does not answer, and the host has only just booted.
+    Starting,
     /// It does not answer; its last words where there are any.
     Down(String),
 }
@@ -84,11 +89,16 @@ fn management() -> Management {
         Ok(answer) => {
             Management::NotReady(reason(&answer.body).unwrap_or_else(|| format!("status {}", answer.status)))
         }
+        Err(_) if uptime_seconds() < STARTING_SECONDS => Management::Starting,
         Err(_) => {
             let log = read(&format!("{}/log/mgmtd.log", paths::RUN)).unwrap_or_default();
             Management::Down(log.lines().last().unwrap_or_default().to_owned())
         }
     }
+}
+
+fn uptime_seconds() -> u64 {
+    read("/proc/uptime").and_then(|t| t.split('.').next()?.parse().ok()).unwrap_or(u64::MAX)
 }
 
 /// The words of a problem document, or the first line of any other text.

@@ -71,6 +71,7 @@ fn content(status: &Status, width: usize) -> Vec<Line> {
     lines.push((RESET, String::new()));
     match &status.management {
         Management::Ready => lines.push((GREEN, field("Management", "ready"))),
+        Management::Starting => lines.push((YELLOW, field("Management", "starting"))),
         Management::NotReady(why) => {
             let why = format!("not ready: {why}");
             for (n, part) in wrap(&why, width.saturating_sub(13)).into_iter().take(3).enumerate() {

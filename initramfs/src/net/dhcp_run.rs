@@ -176,13 +176,14 @@ impl Runner<'_> {
         if same {
             return Ok(());
         }
-        link::drop_default_routes(self.interface)?;
         link::set_address(self.interface, lease.address, lease.prefix)?;
-        if let Some(gateway) = lease.gateway {
-            link::set_default_route(self.interface, gateway)?;
-        }
-        super::write_resolv_conf(&lease.dns, lease.domain.as_deref())?;
         say::info(&format!("address {}/{} on {} (DHCP)", lease.address, lease.prefix, self.interface));
+        // An address is of use even without what follows; a failure is said, and tried again at the next renewal.
+        let route = link::drop_default_routes(self.interface).and_then(|()| {
+            lease.gateway.map_or(Ok(()), |gateway| link::set_default_route(self.interface, gateway))
+        });
+        let resolver = super::write_resolv_conf(&lease.dns, lease.domain.as_deref());
+        route.and(resolver)?;
         self.lease = Some(lease.clone());
         Ok(())
     }
