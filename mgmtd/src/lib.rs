@@ -3,6 +3,16 @@
 //! A library so that tests and the simulated host can use its rooms; the program is `main.rs`. `docs/architecture.md` has
 //! the map; each room's `mod.rs` says what it owns.
 
+pub mod auth;
+pub mod cluster;
 pub mod compute;
+pub mod config;
+pub mod daemon;
+pub mod http;
+pub mod inventory;
 pub mod network;
+pub mod reconcile;
+pub mod sim;
 pub mod storage;
+pub mod tasks;
+pub mod telemetry;

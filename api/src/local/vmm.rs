@@ -189,6 +189,7 @@ pub struct Status {
 
 /// Answer to `Stats`: counters since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Stats {
     /// Exits from the guest to the monitor's user space, all virtual CPUs.
     pub exits: u64,
@@ -200,6 +201,7 @@ pub struct Stats {
 
 /// Counters of one device, from the guest's view (read = received for interfaces).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct IoStats {
     /// Bytes read or received.
     pub read_bytes: u64,

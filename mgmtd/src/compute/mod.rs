@@ -6,9 +6,20 @@
 //! [`Hypervisor`] is what a driver needs of a kind of monitor: `lq-vmm` through PID 1 on a real host, a simulation in
 //! `sim`, QEMU later.
 
+mod driver;
+mod fleet;
+mod init_client;
+mod life;
+mod lines;
+pub mod lqvmm;
+mod monitor_client;
+mod place;
+
+pub use fleet::Fleet;
+
 use async_trait::async_trait;
 use lq_api::{
-    VmId,
+    Timestamp, VmId,
     local::vmm::{DiskConfig, ExitRecord, Stats},
     vm::{Mac, VmSpec, VmStatus},
 };
@@ -70,6 +81,12 @@ pub trait Hypervisor: Send + Sync {
     async fn launch(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error>;
     /// Machines that run already (this daemon was restarted), and the ends of those that ended meanwhile.
     async fn adopt(&self) -> Result<Vec<Found>, Error>;
+    /// The end of a machine needs no longer be remembered: its log and exit record may go.
+    async fn forget(&self, _vm: VmId) {}
+    /// Becomes true once the host is going down: from then on nothing is started and ends are not failures.
+    fn going_down(&self) -> watch::Receiver<bool> {
+        watch::channel(false).1
+    }
 }
 
 /// A machine found by [`Hypervisor::adopt`].
@@ -87,6 +104,10 @@ pub trait Machine: Send + Sync {
     fn vm(&self) -> VmId;
     /// Process id on the host.
     fn pid(&self) -> Option<u32>;
+    /// When it was started, where that is known.
+    fn started_at(&self) -> Option<Timestamp> {
+        None
+    }
     /// Its state, kept up to date; [`MachineState::Ended`] is the last.
     fn state(&self) -> watch::Receiver<MachineState>;
     /// Asks for something.

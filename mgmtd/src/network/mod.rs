@@ -3,6 +3,10 @@
 //! Owns: bridges, taps, DHCP for guests and the filter rules that go with it. Knows nothing of the cluster or of HTTP.
 //! Level-triggered: [`Fabric::apply`] is told the whole wanted state and makes it so.
 
+pub mod bridge;
+pub mod link;
+pub mod tap;
+
 use async_trait::async_trait;
 use lq_api::{
     NetworkId, VmId,

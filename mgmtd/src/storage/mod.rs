@@ -4,6 +4,11 @@
 //! nothing of the cluster or of HTTP. Everything is idempotent: a call repeated after a crash does no harm, and what is half
 //! made is never visible under its final name.
 
+mod content;
+pub mod dir;
+pub mod room;
+mod upload;
+
 use async_trait::async_trait;
 use bytes::Bytes as Chunk;
 use lq_api::{

@@ -1,0 +1,190 @@
+//! Applying a command: dispatch, and what all kinds share.
+
+use super::{
+    AdminRecord, Change, ClusterRecord, Command, HostRecord, Kind, Op, Outcome, PoolRecord, Refusal, Reply,
+    State, TokenRecord,
+};
+use jiff::Timestamp;
+use lq_api::{
+    HostId, Metadata, PoolId,
+    meta::{MetadataPatch, check_labels, check_name},
+    network::{CreateNetwork, NetworkKind, NetworkSpec},
+    pool::PoolSpec,
+};
+use std::{collections::BTreeMap, sync::Arc};
+use uuid::Uuid;
+
+/// Where and when a command is applied, and what it changed.
+pub(super) struct Context<'a> {
+    /// Log position.
+    pub(super) revision: u64,
+    /// Time of the proposal.
+    pub(super) at: Timestamp,
+    changes: &'a mut Vec<Change>,
+}
+
+impl Context<'_> {
+    /// Notes that an object changed.
+    pub(super) fn changed(&mut self, kind: Kind, id: Uuid) {
+        self.changes.push(Change { revision: self.revision, kind, id });
+    }
+
+    /// Metadata of a new object.
+    pub(super) fn meta<Id>(&self, id: Id, name: &str, labels: BTreeMap<String, String>) -> Metadata<Id> {
+        Metadata {
+            id,
+            name: name.to_owned(),
+            labels,
+            generation: 1,
+            revision: self.revision,
+            created_at: self.at,
+        }
+    }
+}
+
+impl State {
+    /// Applies the command at log position `revision`; what changed is appended to `changes`.
+    pub fn apply(&mut self, revision: u64, command: &Command, changes: &mut Vec<Change>) -> Outcome {
+        let ctx = &mut Context { revision, at: command.at, changes };
+        match &command.op {
+            Op::Initialise { cluster, host, host_name, pool, network, dhcp } => {
+                if self.cluster.is_some() {
+                    return Err(Refusal::Conflict("the cluster is initialised already".into()));
+                }
+                self.cluster = Some(ClusterRecord { id: *cluster, created_at: ctx.at });
+                self.add_host(ctx, *host, host_name);
+                self.add_pool(ctx, *pool, "local", PoolSpec::Dir { host: *host });
+                let spec = NetworkSpec { kind: NetworkKind::Bridged, dhcp: dhcp.clone() };
+                let create = CreateNetwork { name: "default".into(), labels: BTreeMap::new(), spec };
+                self.create_network(ctx, *network, &create)?;
+                Ok(Reply::Done)
+            }
+            Op::HostStarted { host, name, boot } => self.host_started(ctx, *host, name, *boot),
+            Op::CreateVm { id, host, create } => self.create_vm(ctx, *id, *host, create),
+            Op::UpdateVm { id, expect, update } => self.update_vm(ctx, *id, *expect, update),
+            Op::PowerVm { id, expect, power } => self.power_vm(ctx, *id, *expect, power),
+            Op::DeleteVm { id, expect } => self.delete_vm(ctx, *id, *expect),
+            Op::ForgetVm { id } => self.forget_vm(ctx, *id),
+            Op::ObserveVm { id, status, host_ends } => self.observe_vm(ctx, *id, status, *host_ends),
+            Op::CreateImage { id, create } => self.create_image(ctx, *id, create),
+            Op::UpdateImage { id, expect, patch } => self.update_image(ctx, *id, *expect, patch),
+            Op::BeginUpload { id, upload } => self.begin_upload(ctx, *id, *upload),
+            Op::FinishUpload { id, upload, size, virtual_size, sha256 } => {
+                self.finish_upload(ctx, *id, *upload, *size, *virtual_size, sha256)
+            }
+            Op::FailUpload { id, upload, reason } => self.fail_upload(ctx, *id, *upload, reason),
+            Op::DeleteImage { id, expect } => self.delete_image(ctx, *id, *expect),
+            Op::CreateVolume { id, create } => self.create_volume(ctx, *id, create),
+            Op::UpdateVolume { id, expect, patch } => self.update_volume(ctx, *id, *expect, patch),
+            Op::GrowVolume { id, expect, size } => self.grow_volume(ctx, *id, *expect, *size),
+            Op::VolumeReady { id, size } => self.volume_ready(ctx, *id, *size),
+            Op::VolumeFailed { id, reason } => self.volume_failed(ctx, *id, reason),
+            Op::DeleteVolume { id, expect } => self.delete_volume(ctx, *id, *expect),
+            Op::ForgetVolume { id } => self.forget_volume(ctx, *id),
+            Op::CreateNetwork { id, create } => self.create_network(ctx, *id, create),
+            Op::UpdateNetwork { id, expect, update } => self.update_network(ctx, *id, *expect, update),
+            Op::DeleteNetwork { id, expect } => self.delete_network(ctx, *id, *expect),
+            Op::SetPassword { hash, only_first } => {
+                if *only_first && self.admin.is_some() {
+                    return Err(Refusal::Conflict("the administrator's password is set already".into()));
+                }
+                self.admin = Some(AdminRecord { hash: hash.clone(), set_at: ctx.at });
+                Ok(Reply::Done)
+            }
+            Op::CreateToken { token, hash } => {
+                check_new(&token.name, &BTreeMap::new(), self.tokens.values().map(|t| t.token.name.as_str()))?;
+                if self.tokens.contains_key(&token.id) {
+                    return Err(Refusal::Conflict(format!("the id {} is taken", token.id)));
+                }
+                let record = TokenRecord { token: token.clone(), hash: hash.clone() };
+                self.tokens.insert(token.id, Arc::new(record));
+                ctx.changed(Kind::Token, token.id.0);
+                Ok(Reply::Done)
+            }
+            Op::DeleteToken { id } => {
+                self.tokens.remove(id).ok_or_else(|| Refusal::not_found("token", id))?;
+                ctx.changed(Kind::Token, id.0);
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn add_host(&mut self, ctx: &mut Context<'_>, id: HostId, name: &str) {
+        let meta = ctx.meta(id, name, BTreeMap::new());
+        self.hosts.insert(id, Arc::new(HostRecord { meta, boot: None }));
+        ctx.changed(Kind::Host, id.0);
+    }
+
+    fn add_pool(&mut self, ctx: &mut Context<'_>, id: PoolId, name: &str, spec: PoolSpec) {
+        let meta = ctx.meta(id, name, BTreeMap::new());
+        self.pools.insert(id, Arc::new(PoolRecord { meta, spec }));
+        ctx.changed(Kind::Pool, id.0);
+    }
+
+    fn host_started(&mut self, ctx: &mut Context<'_>, id: HostId, name: &str, boot: Uuid) -> Outcome {
+        let record = self.hosts.get_mut(&id).ok_or_else(|| Refusal::not_found("host", id))?;
+        if record.meta.name == name && record.boot == Some(boot) {
+            return Ok(Reply::Started(vec![]));
+        }
+        let record = Arc::make_mut(record);
+        let fresh = record.boot != Some(boot);
+        if record.meta.name != name {
+            name.clone_into(&mut record.meta.name);
+            record.meta.generation += 1;
+        }
+        record.boot = Some(boot);
+        record.meta.revision = ctx.revision;
+        ctx.changed(Kind::Host, id.0);
+        Ok(Reply::Started(if fresh { self.host_booted(ctx, id) } else { vec![] }))
+    }
+}
+
+/// Checks name and labels of a new object against the names its kind has.
+pub(super) fn check_new<'a>(
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    taken: impl IntoIterator<Item = &'a str>,
+) -> Result<(), Refusal> {
+    let mut errors: Vec<_> = check_name("name", name).into_iter().collect();
+    errors.extend(check_labels("labels", labels));
+    if !errors.is_empty() {
+        return Err(Refusal::Validation(errors));
+    }
+    if taken.into_iter().any(|other| other == name) {
+        return Err(Refusal::Conflict(format!("the name `{name}` is taken: choose another")));
+    }
+    Ok(())
+}
+
+/// Checks that the object still has the revision the caller saw.
+pub(super) fn check_expected<Id>(meta: &Metadata<Id>, expect: Option<u64>) -> Result<(), Refusal> {
+    match expect {
+        Some(expected) if expected != meta.revision => {
+            Err(Refusal::Stale { expected, found: meta.revision })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The metadata after a patch; `taken` are the names of all objects of the kind, the object's own included.
+pub(super) fn patched<'a, Id: Clone>(
+    meta: &Metadata<Id>,
+    patch: &MetadataPatch,
+    taken: impl IntoIterator<Item = &'a str>,
+) -> Result<Metadata<Id>, Refusal> {
+    let mut new = meta.clone();
+    if let Some(name) = &patch.name
+        && *name != meta.name
+    {
+        check_new(name, &BTreeMap::new(), taken)?;
+        new.name.clone_from(name);
+    }
+    if let Some(labels) = &patch.labels {
+        let errors = check_labels("labels", labels);
+        if !errors.is_empty() {
+            return Err(Refusal::Validation(errors));
+        }
+        new.labels.clone_from(labels);
+    }
+    Ok(new)
+}

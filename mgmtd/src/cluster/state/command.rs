@@ -1,0 +1,173 @@
+//! What can be asked of the state, and its answers. Stored in the log: fields are only ever added, with a default.
+
+use jiff::Timestamp;
+use lq_api::{
+    Bytes, HostId, ImageId, NetworkId, PoolId, TokenId, VmId, VolumeId,
+    auth::Token,
+    image::{CreateImage, Image},
+    meta::MetadataPatch,
+    network::{CreateNetwork, Dhcp, Network, UpdateNetwork},
+    problem::FieldError,
+    vm::{CreateVm, StopVm, UpdateVm, Vm, VmStatus},
+    volume::{CreateVolume, Volume},
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// An entry of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// When it was proposed: the only clock the state knows.
+    pub at: Timestamp,
+    /// What is to change.
+    pub op: Op,
+}
+
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Only the name of the operation: commands may carry hashes of secrets.
+        let text = format!("{:?}", self.op);
+        f.write_str(text.split([' ', '(', '{']).next().unwrap_or_default())
+    }
+}
+
+/// A change. `expect` is the revision the caller saw, where it told one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the fields are the parts of the objects they are named after")]
+pub enum Op {
+    /// First start: the cluster, its first host, pool `local` and network `default`.
+    Initialise { cluster: Uuid, host: HostId, host_name: String, pool: PoolId, network: NetworkId, dhcp: Option<Dhcp> },
+    /// A host tells its name and boot. A new boot means that none of its machines runs.
+    HostStarted { host: HostId, name: String, boot: Uuid },
+
+    /// Makes a machine on `host`.
+    CreateVm { id: VmId, host: HostId, create: CreateVm },
+    /// Changes a machine.
+    UpdateVm { id: VmId, expect: Option<u64>, update: UpdateVm },
+    /// Changes a machine's power state.
+    PowerVm { id: VmId, expect: Option<u64>, power: Power },
+    /// Begins to remove a machine.
+    DeleteVm { id: VmId, expect: Option<u64> },
+    /// Its process is gone: the machine is removed.
+    ForgetVm { id: VmId },
+    /// A driver saw this. Where the host is going down, the machine's end is not its own wish.
+    ObserveVm { id: VmId, status: VmStatus, #[serde(default)] host_ends: bool },
+
+    /// Declares an image.
+    CreateImage { id: ImageId, create: CreateImage },
+    /// Changes its name and labels.
+    UpdateImage { id: ImageId, expect: Option<u64>, patch: MetadataPatch },
+    /// An upload begins.
+    BeginUpload { id: ImageId, upload: Uuid },
+    /// An upload succeeded.
+    FinishUpload { id: ImageId, upload: Uuid, size: Bytes, virtual_size: Bytes, sha256: String },
+    /// An upload failed.
+    FailUpload { id: ImageId, upload: Uuid, reason: String },
+    /// Removes an image.
+    DeleteImage { id: ImageId, expect: Option<u64> },
+
+    /// Makes a volume.
+    CreateVolume { id: VolumeId, create: CreateVolume },
+    /// Changes its name and labels.
+    UpdateVolume { id: VolumeId, expect: Option<u64>, patch: MetadataPatch },
+    /// Asks for a larger size.
+    GrowVolume { id: VolumeId, expect: Option<u64>, size: Bytes },
+    /// It exists on the pool with this size.
+    VolumeReady { id: VolumeId, size: Bytes },
+    /// It could not be made, or not be grown.
+    VolumeFailed { id: VolumeId, reason: String },
+    /// Begins to remove a volume.
+    DeleteVolume { id: VolumeId, expect: Option<u64> },
+    /// Its bytes are gone.
+    ForgetVolume { id: VolumeId },
+
+    /// Makes a network.
+    CreateNetwork { id: NetworkId, create: CreateNetwork },
+    /// Changes a network.
+    UpdateNetwork { id: NetworkId, expect: Option<u64>, update: UpdateNetwork },
+    /// Removes a network.
+    DeleteNetwork { id: NetworkId, expect: Option<u64> },
+
+    /// Sets the administrator's password (Argon2id PHC string).
+    SetPassword { hash: String, only_first: bool },
+    /// Makes an API token.
+    CreateToken { token: Token, hash: String },
+    /// Removes an API token.
+    DeleteToken { id: TokenId },
+}
+
+/// A change of power.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Power {
+    /// Run.
+    Start,
+    /// Stop in this way.
+    Stop(StopVm),
+    /// Press the reset button.
+    Reset,
+    /// Halt the virtual CPUs.
+    Pause,
+    /// Go on.
+    Resume,
+}
+
+/// Outcome of a command.
+pub type Outcome = Result<Reply, Refusal>;
+
+/// What a carried out command answers: the object as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Nothing to tell.
+    Done,
+    /// A machine.
+    Vm(Arc<Vm>),
+    /// An image.
+    Image(Arc<Image>),
+    /// A volume.
+    Volume(Arc<Volume>),
+    /// A network.
+    Network(Arc<Network>),
+    /// A host that started: what happened to its machines, in words.
+    Started(Vec<(VmId, String)>),
+}
+
+/// Why a command was refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The object does not exist.
+    #[error("there is no {kind} {id}")]
+    NotFound {
+        /// Kind of object.
+        kind: String,
+        /// Which.
+        id: String,
+    },
+    /// The object was changed since the caller saw it.
+    #[error("it has revision {found} now, not {expected}: read it again and repeat the change")]
+    Stale {
+        /// Revision the caller saw.
+        expected: u64,
+        /// Revision it has.
+        found: u64,
+    },
+    /// The object's state, or another object, forbids it.
+    #[error("{0}")]
+    Conflict(String),
+    /// Fields are at fault.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Validation(Vec<FieldError>),
+}
+
+impl Refusal {
+    /// `field` is refused because of `reason`.
+    pub fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Validation(vec![FieldError::new(field, reason)])
+    }
+    /// There is no `kind` with this id.
+    pub fn not_found(kind: &str, id: impl ToString) -> Self {
+        Self::NotFound { kind: kind.into(), id: id.to_string() }
+    }
+}

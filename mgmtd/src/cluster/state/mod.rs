@@ -1,0 +1,193 @@
+//! The cluster's state and the one way it changes.
+//!
+//! Pure: no I/O, no clock, no randomness. [`State::apply`] is a function of the state, the log position and the command;
+//! time and fresh ids come inside the command, so every host that applies the same log has the same state.
+//!
+//! Invariants, kept by every command (property-tested in `tests.rs`):
+//! - names are unique per kind, hardware addresses unique in the cluster, ids never reused;
+//! - a volume belongs to at most one machine, and `Volume::status.attached_to` says exactly to which;
+//! - what an object names (image, volume, network, pool) exists as long as the object does;
+//! - a refused command changes nothing;
+//! - `meta.revision` of an object is the log position of its last change, `meta.generation` grows with its `spec`.
+
+pub mod apply;
+pub mod command;
+mod networks;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+mod vms;
+
+pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
+pub use upgrade::{UpgradeError, read as read_state};
+
+use jiff::Timestamp;
+use lq_api::{
+    HostId, ImageId, Metadata, NetworkId, PoolId, TokenId, VmId, VolumeId, auth::Token, image::Image,
+    network::Network, pool::PoolSpec, vm::StopVm, vm::Vm, volume::Volume,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc};
+use uuid::Uuid;
+
+/// Version of the stored form of [`State`]; grows when a reader of the old form could not read the new one.
+pub const FORMAT: u32 = 1;
+
+/// Everything the cluster has agreed on. Objects are shared, so a clone is cheap.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The cluster; absent until it was initialised.
+    pub cluster: Option<ClusterRecord>,
+    /// Hosts.
+    pub hosts: BTreeMap<HostId, Arc<HostRecord>>,
+    /// Storage pools.
+    pub pools: BTreeMap<PoolId, Arc<PoolRecord>>,
+    /// Machines.
+    pub vms: BTreeMap<VmId, Arc<VmRecord>>,
+    /// Images.
+    pub images: BTreeMap<ImageId, Arc<ImageRecord>>,
+    /// Volumes.
+    pub volumes: BTreeMap<VolumeId, Arc<Volume>>,
+    /// Networks.
+    pub networks: BTreeMap<NetworkId, Arc<Network>>,
+    /// API tokens.
+    pub tokens: BTreeMap<TokenId, Arc<TokenRecord>>,
+    /// The administrator's password; absent until set.
+    pub admin: Option<AdminRecord>,
+}
+
+/// The cluster itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    /// Identity.
+    pub id: Uuid,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// Identity and name.
+    pub meta: Metadata<HostId>,
+    /// Boot the host last reported; another one means that nothing from before still runs.
+    #[serde(default)]
+    pub boot: Option<Uuid>,
+}
+
+/// A storage pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolRecord {
+    /// Identity and name.
+    pub meta: Metadata<PoolId>,
+    /// Driver and place.
+    pub spec: PoolSpec,
+}
+
+/// A machine with what only the daemon needs to know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmRecord {
+    /// The machine as the API shows it.
+    pub vm: Vm,
+    /// How it is stopped when its power state becomes `Stopped`.
+    #[serde(default)]
+    pub stop: StopVm,
+    /// Grows with each reset asked for.
+    #[serde(default)]
+    pub reset_count: u64,
+    /// It is to disappear as soon as its process is gone.
+    #[serde(default)]
+    pub deleting: bool,
+}
+
+/// An image with what only the daemon needs to know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// The image as the API shows it.
+    pub image: Image,
+    /// The upload under way; only its end counts.
+    #[serde(default)]
+    pub upload: Option<Uuid>,
+}
+
+/// An API token with the hash of its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// The token as the API shows it.
+    pub token: Token,
+    /// SHA-256 of the secret (256 random bits, so no slow hash is needed), hexadecimal.
+    pub hash: String,
+}
+
+/// The administrator's password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminRecord {
+    /// Argon2id in PHC string form.
+    pub hash: String,
+    /// When it was set.
+    pub set_at: Timestamp,
+}
+
+/// Kind of an object, for change notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// [`HostRecord`]
+    Host,
+    /// [`PoolRecord`]
+    Pool,
+    /// [`VmRecord`]
+    Vm,
+    /// [`ImageRecord`]
+    Image,
+    /// [`Volume`]
+    Volume,
+    /// [`Network`]
+    Network,
+    /// [`TokenRecord`]; never sent to watchers.
+    Token,
+}
+
+/// An object was made, changed or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Log position.
+    pub revision: u64,
+    /// Kind of the object.
+    pub kind: Kind,
+    /// The object.
+    pub id: Uuid,
+}
+
+impl State {
+    /// An empty state of the present format.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { format: FORMAT, ..Self::default() }
+    }
+
+    /// Machines that boot from an image, volumes cloned from it, images that name it as a boot default.
+    pub fn image_users(&self, id: ImageId) -> (Vec<VmId>, Vec<VolumeId>, Vec<ImageId>) {
+        let boots = |boot: &Option<lq_api::vm::Boot>| {
+            boot.as_ref().is_some_and(|b| b.kernel == id || b.initrd == Some(id))
+        };
+        (
+            self.vms.values().filter(|r| boots(&r.vm.spec.boot)).map(|r| r.vm.meta.id).collect(),
+            self.volumes.values().filter(|v| v.spec.source == Some(id)).map(|v| v.meta.id).collect(),
+            self.images.values().filter(|r| boots(&r.image.spec.boot)).map(|r| r.image.meta.id).collect(),
+        )
+    }
+
+    /// The pool used where none is named: the one called `local`, else the oldest.
+    #[must_use]
+    pub fn default_pool(&self) -> Option<PoolId> {
+        self.pools
+            .values()
+            .find(|p| p.meta.name == "local")
+            .or_else(|| self.pools.values().next())
+            .map(|p| p.meta.id)
+    }
+}

@@ -1,0 +1,412 @@
+//! Virtual machines.
+//!
+//! ```text
+//!  CreateVm ──▶ (PowerVm | UpdateVm | ObserveVm)* ──▶ DeleteVm ──▶ ForgetVm
+//!               disks and interfaces only while stopped    only while stopped
+//! ```
+
+use super::{
+    Kind, Outcome, Power, Refusal, Reply, State, VmRecord,
+    apply::{Context, check_expected, check_new, patched},
+};
+use lq_api::{
+    HostId, ImageId, VmId, VolumeId,
+    image::ImageKind,
+    meta::MetadataPatch,
+    problem::FieldError,
+    vm::{
+        Boot, CreateVm, Mac, PowerState, RestartPolicy, StopVm, UpdateVm, Vm, VmSpec, VmState, VmStatus,
+    },
+    volume::VolumeState,
+};
+use sha2::{Digest as _, Sha256};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// First octets of the addresses we give: locally administered, unicast. The other four are a hash, not a counter, so that
+/// two clusters on one wire do not give the same.
+const MAC_PREFIX: [u8; 2] = [0x52, 0x4c];
+
+impl State {
+    pub(super) fn create_vm(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: VmId,
+        host: HostId,
+        create: &CreateVm,
+    ) -> Outcome {
+        check_new(&create.name, &create.labels, self.vms.values().map(|r| r.vm.meta.name.as_str()))?;
+        if create.spec.power == PowerState::Paused {
+            return Err(Refusal::field("spec.power", "a new machine is `stopped` or `running`"));
+        }
+        if self.vms.contains_key(&id) {
+            return Err(Refusal::Conflict(format!("the id {id} is taken")));
+        }
+        if !self.hosts.contains_key(&host) {
+            return Err(Refusal::not_found("host", host));
+        }
+        let spec = self.completed(id, &create.spec, None)?;
+        let vm = Vm {
+            meta: ctx.meta(id, &create.name, create.labels.clone()),
+            spec,
+            status: VmStatus { host: Some(host), ..VmStatus::default() },
+        };
+        self.attach(ctx, id, &[], &vm.spec);
+        Ok(self.put(ctx, VmRecord { vm, stop: StopVm::default(), reset_count: 0, deleting: false }))
+    }
+
+    pub(super) fn update_vm(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: VmId,
+        expect: Option<u64>,
+        update: &UpdateVm,
+    ) -> Outcome {
+        let old = self.usable(id)?;
+        check_expected(&old.vm.meta, expect)?;
+        let patch = MetadataPatch { name: update.name.clone(), labels: update.labels.clone() };
+        let mut new = (*old).clone();
+        new.vm.meta =
+            patched(&old.vm.meta, &patch, self.vms.values().map(|r| r.vm.meta.name.as_str()))?;
+        if let Some(spec) = &update.spec {
+            new.vm.spec = self.completed(id, spec, Some(&old.vm.spec))?;
+        }
+        if new == *old {
+            return Ok(Reply::Vm(Arc::new(new.vm)));
+        }
+        if (new.vm.spec.disks != old.vm.spec.disks || new.vm.spec.nics != old.vm.spec.nics) && !old.at_rest() {
+            return Err(Refusal::Conflict(
+                "disks and network interfaces can only be changed while the machine is stopped: stop it first"
+                    .into(),
+            ));
+        }
+        match (old.vm.spec.power, new.vm.spec.power) {
+            (from, to) if from == to => {}
+            (_, PowerState::Running) => self.check_startable(&new.vm.spec)?,
+            (PowerState::Stopped, PowerState::Paused) => return Err(not_running()),
+            (_, PowerState::Stopped) => new.stop = StopVm::default(),
+            _ => {}
+        }
+        if new.vm.spec != old.vm.spec {
+            new.vm.meta.generation += 1;
+        }
+        self.attach(ctx, id, &disks_of(&old.vm.spec), &new.vm.spec);
+        Ok(self.put(ctx, new))
+    }
+
+    pub(super) fn power_vm(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: VmId,
+        expect: Option<u64>,
+        power: &Power,
+    ) -> Outcome {
+        let old = self.usable(id)?;
+        check_expected(&old.vm.meta, expect)?;
+        let mut new = (*old).clone();
+        let state = old.vm.status.state;
+        let settled = old.vm.status.observed_generation == old.vm.meta.generation;
+        match power {
+            Power::Start => {
+                self.check_startable(&old.vm.spec)?;
+                new.vm.spec.power = PowerState::Running;
+                // A machine that failed although it is wanted running is tried anew.
+                new.vm.meta.generation += u64::from(settled && state == VmState::Failed);
+            }
+            Power::Stop(stop) => {
+                if stop.timeout_seconds == 0 || stop.timeout_seconds > 3600 {
+                    return Err(Refusal::field("timeout_seconds", "is not between 1 and 3600"));
+                }
+                new.vm.spec.power = PowerState::Stopped;
+                if !(settled && state == VmState::Stopped) && new.stop != *stop {
+                    new.stop = stop.clone();
+                    new.vm.meta.generation += u64::from(old.vm.spec.power == PowerState::Stopped);
+                }
+            }
+            Power::Reset => {
+                if !matches!(state, VmState::Running | VmState::Paused)
+                    || old.vm.spec.power == PowerState::Stopped
+                {
+                    return Err(not_running());
+                }
+                new.reset_count += 1;
+                new.vm.meta.generation += 1;
+            }
+            Power::Pause => {
+                if !matches!(state, VmState::Running | VmState::Paused)
+                    || old.vm.spec.power == PowerState::Stopped
+                {
+                    return Err(not_running());
+                }
+                new.vm.spec.power = PowerState::Paused;
+            }
+            Power::Resume => {
+                if old.vm.spec.power == PowerState::Stopped {
+                    return Err(Refusal::Conflict("the machine is not paused: start it instead".into()));
+                }
+                new.vm.spec.power = PowerState::Running;
+            }
+        }
+        if new == *old {
+            return Ok(Reply::Vm(Arc::new(new.vm)));
+        }
+        new.vm.meta.generation += u64::from(new.vm.spec != old.vm.spec);
+        Ok(self.put(ctx, new))
+    }
+
+    pub(super) fn delete_vm(&mut self, ctx: &mut Context<'_>, id: VmId, expect: Option<u64>) -> Outcome {
+        let old = self.vms.get(&id).ok_or_else(|| Refusal::not_found("vm", id))?.clone();
+        check_expected(&old.vm.meta, expect)?;
+        if old.deleting {
+            return Ok(Reply::Vm(Arc::new(old.vm.clone())));
+        }
+        if !matches!(old.vm.status.state, VmState::Stopped | VmState::Failed) {
+            return Err(Refusal::Conflict("the machine is running: stop it first".into()));
+        }
+        let mut new = (*old).clone();
+        new.deleting = true;
+        new.stop = StopVm { force: true, ..StopVm::default() };
+        if new.vm.spec.power != PowerState::Stopped {
+            new.vm.spec.power = PowerState::Stopped;
+            new.vm.meta.generation += 1;
+        }
+        Ok(self.put(ctx, new))
+    }
+
+    pub(super) fn forget_vm(&mut self, ctx: &mut Context<'_>, id: VmId) -> Outcome {
+        let Some(old) = self.vms.get(&id).cloned() else { return Ok(Reply::Done) };
+        if !old.deleting {
+            return Err(Refusal::Conflict("the machine is not being deleted".into()));
+        }
+        let bare = VmSpec { disks: vec![], ..old.vm.spec.clone() };
+        self.attach(ctx, id, &disks_of(&old.vm.spec), &bare);
+        self.vms.remove(&id);
+        ctx.changed(Kind::Vm, id.0);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn observe_vm(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: VmId,
+        status: &VmStatus,
+        host_ends: bool,
+    ) -> Outcome {
+        let Some(old) = self.vms.get(&id).cloned() else { return Ok(Reply::Done) };
+        let mut new = (*old).clone();
+        new.vm.status = VmStatus { host: old.vm.status.host, ..status.clone() };
+        // The guest switched itself off and its policy leaves it so: from now on this is what is wanted. Only where the
+        // driver knew the present wish, so that a wish under way is not undone.
+        let ended_itself = !host_ends
+            && status.state == VmState::Stopped
+            && !matches!(old.vm.status.state, VmState::Stopped | VmState::Failed)
+            && old.vm.spec.power != PowerState::Stopped
+            && old.vm.spec.restart != RestartPolicy::Always
+            && status.observed_generation == old.vm.meta.generation;
+        if ended_itself {
+            new.vm.spec.power = PowerState::Stopped;
+            new.vm.meta.generation += 1;
+        }
+        if new == *old {
+            return Ok(Reply::Vm(Arc::new(new.vm)));
+        }
+        Ok(self.put(ctx, new))
+    }
+
+    /// The host booted: none of its machines runs. Those with autostart run again if they did before.
+    pub(super) fn host_booted(&mut self, ctx: &mut Context<'_>, host: HostId) -> Vec<(VmId, String)> {
+        let mut told = Vec::new();
+        let records: Vec<_> =
+            self.vms.values().filter(|r| r.vm.status.host == Some(host)).cloned().collect();
+        for old in records {
+            let mut new = (*old).clone();
+            new.vm.status = VmStatus { host: Some(host), ..VmStatus::default() };
+            if old.vm.spec.power != PowerState::Stopped {
+                let never = old.vm.status.state == VmState::Failed
+                    && old.vm.spec.restart == RestartPolicy::Never;
+                new.vm.spec.power = if old.vm.spec.autostart && !never {
+                    told.push((old.vm.meta.id, "started again after the host's boot".to_owned()));
+                    PowerState::Running
+                } else {
+                    told.push((old.vm.meta.id, "left stopped after the host's boot (no autostart)".to_owned()));
+                    PowerState::Stopped
+                };
+            }
+            if new != *old {
+                new.vm.meta.generation += u64::from(new.vm.spec != old.vm.spec);
+                self.put(ctx, new);
+            }
+        }
+        told
+    }
+
+    /// The machine, unless it is being deleted.
+    fn usable(&self, id: VmId) -> Result<Arc<VmRecord>, Refusal> {
+        let record = self.vms.get(&id).ok_or_else(|| Refusal::not_found("vm", id))?;
+        if record.deleting {
+            return Err(Refusal::Conflict("the machine is being deleted".into()));
+        }
+        Ok(record.clone())
+    }
+
+    fn put(&mut self, ctx: &mut Context<'_>, mut record: VmRecord) -> Reply {
+        let id = record.vm.meta.id;
+        record.vm.meta.revision = ctx.revision;
+        let reply = Reply::Vm(Arc::new(record.vm.clone()));
+        self.vms.insert(id, Arc::new(record));
+        ctx.changed(Kind::Vm, id.0);
+        reply
+    }
+
+    /// Checks a specification against the other objects and fills in what was left to us: boot and hardware addresses.
+    fn completed(&self, id: VmId, spec: &VmSpec, old: Option<&VmSpec>) -> Result<VmSpec, Refusal> {
+        let mut errors = spec.validate();
+        let mut new = spec.clone();
+        for (n, disk) in spec.disks.iter().enumerate() {
+            let field = format!("spec.disks[{n}].volume");
+            match self.volumes.get(&disk.volume) {
+                None => errors.push(FieldError::new(field, format!("there is no volume {}", disk.volume))),
+                Some(v) if v.status.attached_to.is_some_and(|other| other != id) => {
+                    return Err(Refusal::Conflict(format!(
+                        "{field}: the volume `{}` belongs to another machine; detach it there first",
+                        v.meta.name
+                    )));
+                }
+                Some(v) if matches!(v.status.state, VolumeState::Deleting | VolumeState::Failed) => {
+                    errors.push(FieldError::new(field, format!("the volume `{}` is not usable", v.meta.name)));
+                }
+                Some(_) => {}
+            }
+        }
+        if new.boot.is_none() {
+            new.boot = self.default_boot(spec);
+        }
+        match &new.boot {
+            Some(boot) => self.check_boot("spec.boot", boot, &mut errors),
+            None => errors.push(FieldError::new(
+                "spec.boot",
+                "is needed: the first disk is not a clone of an image that has boot defaults",
+            )),
+        }
+        for (n, nic) in spec.nics.iter().enumerate() {
+            if !self.networks.contains_key(&nic.network) {
+                let reason = format!("there is no network {}", nic.network);
+                errors.push(FieldError::new(format!("spec.nics[{n}].network"), reason));
+            }
+        }
+        self.give_macs(id, &mut new, old, &mut errors);
+        if errors.is_empty() { Ok(new) } else { Err(Refusal::Validation(errors)) }
+    }
+
+    fn default_boot(&self, spec: &VmSpec) -> Option<Boot> {
+        let volume = self.volumes.get(&spec.disks.first()?.volume)?;
+        self.images.get(&volume.spec.source?)?.image.spec.boot.clone()
+    }
+
+    /// Checks that kernel and initrd exist and are what they are used as.
+    pub(super) fn check_boot(&self, field: &str, boot: &Boot, errors: &mut Vec<FieldError>) {
+        let mut check = |part: &str, id: ImageId, kind: ImageKind, word: &str| {
+            let reason = match self.images.get(&id) {
+                None => format!("there is no image {id}"),
+                Some(r) if r.image.spec.kind != kind => {
+                    format!("the image `{}` is not of the kind `{word}`", r.image.meta.name)
+                }
+                Some(_) => return,
+            };
+            errors.push(FieldError::new(format!("{field}.{part}"), reason));
+        };
+        check("kernel", boot.kernel, ImageKind::Kernel, "kernel");
+        if let Some(initrd) = boot.initrd {
+            check("initrd", initrd, ImageKind::Initrd, "initrd");
+        }
+    }
+
+    fn give_macs(&self, id: VmId, spec: &mut VmSpec, old: Option<&VmSpec>, errors: &mut Vec<FieldError>) {
+        let others = self.vms.values().filter(|r| r.vm.meta.id != id);
+        let mut taken: BTreeSet<Mac> =
+            others.flat_map(|r| &r.vm.spec.nics).filter_map(|n| n.mac).collect();
+        for (n, nic) in spec.nics.iter().enumerate() {
+            if let Some(mac) = nic.mac
+                && !taken.insert(mac)
+            {
+                errors.push(FieldError::new(format!("spec.nics[{n}].mac"), format!("{mac} is in use")));
+            }
+        }
+        for (n, nic) in spec.nics.iter_mut().enumerate() {
+            if nic.mac.is_some() {
+                continue;
+            }
+            // An interface that stays on its network keeps its address.
+            let kept = old
+                .and_then(|o| o.nics.get(n))
+                .filter(|o| o.network == nic.network)
+                .and_then(|o| o.mac)
+                .filter(|mac| !taken.contains(mac));
+            let mac = kept.unwrap_or_else(|| {
+                let mut candidates = (0u64..).map(|attempt| derived_mac(id, n, attempt));
+                candidates.find(|mac| !taken.contains(mac)).unwrap_or_else(|| derived_mac(id, n, 0))
+            });
+            taken.insert(mac);
+            nic.mac = Some(mac);
+        }
+    }
+
+    fn check_startable(&self, spec: &VmSpec) -> Result<(), Refusal> {
+        for disk in &spec.disks {
+            let Some(volume) = self.volumes.get(&disk.volume) else { continue };
+            let name = &volume.meta.name;
+            if volume.status.state == VolumeState::Creating {
+                return Err(Refusal::Conflict(format!("the volume `{name}` is still being made: wait for it")));
+            }
+            if volume.spec.size_bytes.is_some_and(|wanted| wanted != volume.status.size_bytes) {
+                return Err(Refusal::Conflict(format!("the volume `{name}` is being grown: wait for it")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `attached_to` of the volumes that were and are the machine's say so.
+    fn attach(&mut self, ctx: &mut Context<'_>, id: VmId, old: &[VolumeId], spec: &VmSpec) {
+        let new = disks_of(spec);
+        for (volume, to) in old
+            .iter()
+            .filter(|v| !new.contains(v))
+            .map(|v| (v, None))
+            .chain(new.iter().filter(|v| !old.contains(v)).map(|v| (v, Some(id))))
+        {
+            if let Some(record) = self.volumes.get_mut(volume) {
+                let record = Arc::make_mut(record);
+                record.status.attached_to = to;
+                record.meta.revision = ctx.revision;
+                ctx.changed(Kind::Volume, volume.0);
+            }
+        }
+    }
+}
+
+impl VmRecord {
+    /// Whether nothing of the machine runs and nothing of it is about to.
+    #[must_use]
+    pub fn at_rest(&self) -> bool {
+        matches!(self.vm.status.state, VmState::Stopped | VmState::Failed)
+            && self.vm.spec.power == PowerState::Stopped
+    }
+}
+
+fn not_running() -> Refusal {
+    Refusal::Conflict("the machine is not running: start it first".into())
+}
+
+fn disks_of(spec: &VmSpec) -> Vec<VolumeId> {
+    spec.disks.iter().map(|d| d.volume).collect()
+}
+
+fn derived_mac(vm: VmId, nic: usize, attempt: u64) -> Mac {
+    let hash = Sha256::new()
+        .chain_update(vm.0.as_bytes())
+        .chain_update((nic as u64).to_le_bytes())
+        .chain_update(attempt.to_le_bytes())
+        .finalize();
+    let [p0, p1] = MAC_PREFIX;
+    let at = |n: usize| hash.get(n).copied().unwrap_or_default();
+    Mac([p0, p1, at(0), at(1), at(2), at(3)])
+}

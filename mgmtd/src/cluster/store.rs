@@ -1,0 +1,317 @@
+//! The file that holds log, vote, committed position and identity: `raft.redb`.
+//!
+//! Invariants: it is made under another name and takes its own only when it is whole, so a file of this name is never half
+//! made; it is never recreated while snapshots lie beside it; an append or vote is on the disk before it is acknowledged.
+
+use super::types::{Entry, LogId, Types, Vote};
+use lq_api::HostId;
+use openraft::{
+    LogState, OptionalSend, RaftLogReader,
+    storage::{IOFlushed, RaftLogStorage},
+};
+use redb::{Builder, Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    fmt::Debug,
+    fs, io,
+    ops::RangeBounds,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use uuid::Uuid;
+
+const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// Version of the layout of this file.
+const FORMAT: u32 = 1;
+/// The log is short; what the kernel caches is enough.
+const CACHE_BYTES: usize = 2 << 20;
+
+/// Who this host is, fixed at its first start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Format of the file.
+    pub format: u32,
+    /// The host.
+    pub host: HostId,
+    /// The cluster it made at its first start.
+    pub cluster: Uuid,
+}
+
+/// Why the file cannot be used. It is left as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Damaged or not ours.
+    #[error(
+        "{path} is damaged ({reason}); it was left as it is. Restore it from a backup, or move it and the directory \
+         `snapshots` beside it away to begin with an empty state"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A newer release wrote it.
+    #[error("{path} has format {found}, this release reads {FORMAT}: start the release that wrote it")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// Another process uses it.
+    #[error("{path} is in use: another mgmtd runs on this state directory")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Snapshots exist but the log does not.
+    #[error("{path} is missing although snapshots of an earlier state exist beside it; restore it, or move them away")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system failed us.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// How it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The log.
+#[derive(Clone)]
+pub(super) struct LogStore {
+    db: Arc<Database>,
+}
+
+impl LogStore {
+    /// Opens `raft.redb` in `dir`, or makes it at the first start.
+    pub(super) fn open(dir: &Path) -> Result<(Self, Identity), StoreError> {
+        let path = dir.join("raft.redb");
+        let failed = |source| StoreError::Io { path: path.clone(), source };
+        match fs::metadata(&path) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => make(dir, &path)?,
+            Err(e) => return Err(failed(e)),
+        }
+        // A damaged page may make the library panic: that is a damaged file too, not a fault of the daemon.
+        let opened = std::panic::catch_unwind(|| read(&path));
+        opened.unwrap_or_else(|_| Err(damaged(&path, "it cannot be parsed")))
+    }
+
+    fn put_meta(&self, key: &str, value: &impl Serialize, durability: Durability) -> io::Result<()> {
+        let bytes = serde_json::to_vec(value)?;
+        let mut tx = self.db.begin_write().map_err(io::Error::other)?;
+        tx.set_durability(durability).map_err(io::Error::other)?;
+        tx.open_table(META)
+            .map_err(io::Error::other)?
+            .insert(key, bytes.as_slice())
+            .map_err(io::Error::other)?;
+        tx.commit().map_err(io::Error::other)
+    }
+
+    fn meta<T: DeserializeOwned>(&self, key: &str) -> io::Result<Option<T>> {
+        let tx = self.db.begin_read().map_err(io::Error::other)?;
+        let table = tx.open_table(META).map_err(io::Error::other)?;
+        let value = table.get(key).map_err(io::Error::other)?;
+        value.map(|v| serde_json::from_slice(v.value())).transpose().map_err(io::Error::other)
+    }
+
+    fn entries(&self, range: impl RangeBounds<u64>) -> io::Result<Vec<Entry>> {
+        let tx = self.db.begin_read().map_err(io::Error::other)?;
+        let table = tx.open_table(LOG).map_err(io::Error::other)?;
+        let range = (range.start_bound().cloned(), range.end_bound().cloned());
+        table
+            .range(range)
+            .map_err(io::Error::other)?
+            .map(|item| {
+                let (_, value) = item.map_err(io::Error::other)?;
+                serde_json::from_slice(value.value()).map_err(io::Error::other)
+            })
+            .collect()
+    }
+
+    /// Runs a write off the async threads: it waits for the disk.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || work(&this)).await.map_err(io::Error::other)?
+    }
+
+    fn change_log(
+        &self,
+        change: impl FnOnce(&mut redb::Table<'_, u64, &[u8]>) -> Result<(), redb::StorageError>,
+        purged: Option<&LogId>,
+    ) -> io::Result<()> {
+        let mut tx = self.db.begin_write().map_err(io::Error::other)?;
+        tx.set_durability(Durability::Immediate).map_err(io::Error::other)?;
+        {
+            let mut table = tx.open_table(LOG).map_err(io::Error::other)?;
+            change(&mut table).map_err(io::Error::other)?;
+        }
+        if let Some(purged) = purged {
+            let bytes = serde_json::to_vec(purged)?;
+            let mut table = tx.open_table(META).map_err(io::Error::other)?;
+            table.insert("purged", bytes.as_slice()).map_err(io::Error::other)?;
+        }
+        tx.commit().map_err(io::Error::other)
+    }
+}
+
+fn damaged(path: &Path, reason: impl ToString) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), reason: reason.to_string() }
+}
+
+fn make(dir: &Path, path: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Io { path: path.to_owned(), source };
+    let snapshots = super::snapshot::list(&dir.join("snapshots")).map_err(failed)?;
+    if !snapshots.is_empty() {
+        return Err(StoreError::Missing { path: path.to_owned() });
+    }
+    let new = dir.join("raft.redb.new");
+    match fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
+    }
+    let identity = Identity { format: FORMAT, host: HostId::new(), cluster: Uuid::now_v7() };
+    let build = || -> io::Result<()> {
+        let db = Builder::new().set_cache_size(CACHE_BYTES).create(&new).map_err(io::Error::other)?;
+        let tx = db.begin_write().map_err(io::Error::other)?;
+        tx.open_table(LOG).map_err(io::Error::other)?;
+        let bytes = serde_json::to_vec(&identity)?;
+        tx.open_table(META)
+            .map_err(io::Error::other)?
+            .insert("identity", bytes.as_slice())
+            .map_err(io::Error::other)?;
+        tx.commit().map_err(io::Error::other)?;
+        drop(db);
+        fs::File::open(&new)?.sync_all()?;
+        fs::rename(&new, path)?;
+        fs::File::open(dir)?.sync_all()
+    };
+    build().map_err(failed)
+}
+
+fn read(path: &Path) -> Result<(LogStore, Identity), StoreError> {
+    let mut db = Builder::new().set_cache_size(CACHE_BYTES).open(path).map_err(|e| match e {
+        redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
+        redb::DatabaseError::Storage(redb::StorageError::Io(source))
+            if source.kind() != io::ErrorKind::InvalidData
+                && source.kind() != io::ErrorKind::UnexpectedEof =>
+        {
+            StoreError::Io { path: path.to_owned(), source }
+        }
+        other => damaged(path, other),
+    })?;
+    // Every page is checked against its sum once at each start; the log is short.
+    match db.check_integrity() {
+        Ok(true) => {}
+        Ok(false) => return Err(damaged(path, "its pages did not match their checksums")),
+        Err(e) => return Err(damaged(path, e)),
+    }
+    let store = LogStore { db: Arc::new(db) };
+    let identity: Identity = store
+        .meta("identity")
+        .map_err(|e| damaged(path, e))?
+        .ok_or_else(|| damaged(path, "it does not say which host it belongs to"))?;
+    if identity.format > FORMAT {
+        return Err(StoreError::Newer { path: path.to_owned(), found: identity.format });
+    }
+    Ok((store, identity))
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
+        self.entries(range)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        self.meta("vote")
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
+        let last_purged_log_id: Option<LogId> = self.meta("purged")?;
+        let tx = self.db.begin_read().map_err(io::Error::other)?;
+        let table = tx.open_table(LOG).map_err(io::Error::other)?;
+        let last = table.last().map_err(io::Error::other)?;
+        let last: Option<Entry> =
+            last.map(|(_, v)| serde_json::from_slice(v.value())).transpose().map_err(io::Error::other)?;
+        let last_log_id = last.map(|e| e.log_id).or(last_purged_log_id);
+        Ok(LogState { last_purged_log_id, last_log_id })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let vote = *vote;
+        self.blocking(move |s| s.put_meta("vote", &vote, Durability::Immediate)).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        // May lag after a power cut: it becomes durable with the next append. What it spares is only replay.
+        self.put_meta("committed", &committed, Durability::None)
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.meta::<Option<LogId>>("committed")?.flatten())
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let encoded = entries
+            .into_iter()
+            .map(|e| Ok((e.log_id.index, serde_json::to_vec(&e)?)))
+            .collect::<io::Result<Vec<_>>>()?;
+        // Writes that come while the disk is busy wait in the queue and are appended together: group commit.
+        let done = self
+            .blocking(move |s| {
+                s.change_log(
+                    |table| {
+                        for (index, bytes) in &encoded {
+                            table.insert(index, bytes.as_slice())?;
+                        }
+                        Ok(())
+                    },
+                    None,
+                )
+            })
+            .await;
+        let told = match &done {
+            Ok(()) => Ok(()),
+            Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
+        };
+        callback.io_completed(told);
+        done
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let from = last.map_or(0, |id| id.index.saturating_add(1));
+        self.blocking(move |s| s.change_log(|table| table.retain_in(from.., |_, _| false), None)).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        self.blocking(move |s| {
+            s.change_log(|table| table.retain_in(..=upto.index, |_, _| false), Some(&upto))
+        })
+        .await
+    }
+}

@@ -1,0 +1,289 @@
+//! The driver task of one VM: carries out what [`super::life`] decides and tells what it sees.
+//!
+//! Owns the VM's machine. Reports go through a queue of their own, so that a cluster that cannot store them at the moment
+//! never keeps a machine from being stopped or started again; the latest status is never lost, and order is kept.
+
+use super::{
+    Action, Desired, Error, Machine, MachineState, Observer,
+    fleet::{Inner, now},
+    life::{Effect, Life, Seen, Want},
+};
+use lq_api::{VmId, event::EventLevel, vm::VmStatus};
+use std::{
+    future::pending,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinError, JoinHandle},
+    time::{Instant, sleep_until, timeout},
+};
+
+/// Reports waiting to be stored, per VM. Beyond it events are dropped and only the newest status is kept.
+const REPORTS: usize = 256;
+/// A machine that does not answer an action within this time has not done it.
+const ACTION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What the fleet and a driver share.
+pub(super) struct Slot {
+    /// What is wanted.
+    pub(super) order: watch::Sender<Order>,
+    /// How far the driver is.
+    pub(super) progress: watch::Sender<Progress>,
+    machine: Mutex<Option<Arc<dyn Machine>>>,
+}
+
+/// What is wanted, and how often that changed.
+pub(super) struct Order {
+    pub(super) want: Want,
+    pub(super) version: u64,
+}
+
+/// How far a driver is.
+pub(super) struct Progress {
+    /// Version of the order it acts on.
+    pub(super) seen: u64,
+    /// There is a process, or there may be one soon.
+    pub(super) process: bool,
+}
+
+impl Slot {
+    pub(super) fn new(want: Want, process: bool, machine: Option<Arc<dyn Machine>>) -> Self {
+        Self {
+            order: watch::Sender::new(Order { want, version: 1 }),
+            progress: watch::Sender::new(Progress { seen: 0, process }),
+            machine: Mutex::new(machine),
+        }
+    }
+
+    /// The machine, while it runs.
+    pub(super) fn machine(&self) -> Option<Arc<dyn Machine>> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_machine(&self, machine: Option<Arc<dyn Machine>>) {
+        *self.machine.lock().unwrap_or_else(PoisonError::into_inner) = machine;
+    }
+}
+
+enum Report {
+    Status(VmStatus),
+    Event { level: EventLevel, kind: &'static str, message: String },
+}
+
+type Launching = JoinHandle<Result<Arc<dyn Machine>, Error>>;
+
+/// A driver.
+pub(super) struct Driver {
+    vm: VmId,
+    fleet: Arc<Inner>,
+    slot: Arc<Slot>,
+    life: Life,
+    machine: Option<(Arc<dyn Machine>, watch::Receiver<MachineState>)>,
+    launching: Option<Launching>,
+    reports: mpsc::Sender<Report>,
+    /// Last status queued.
+    reported: Option<VmStatus>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        vm: VmId,
+        fleet: Arc<Inner>,
+        slot: Arc<Slot>,
+        life: Life,
+        machine: Option<Arc<dyn Machine>>,
+    ) -> Self {
+        let (reports, queue) = mpsc::channel(REPORTS);
+        tokio::spawn(store(vm, fleet.observer.clone(), queue));
+        let machine = machine.map(|machine| {
+            let state = machine.state();
+            (machine, state)
+        });
+        Self { vm, fleet, slot, life, machine, launching: None, reports, reported: None }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut orders = self.slot.order.subscribe();
+        let mut going_down = self.fleet.hypervisor.going_down();
+        let mut seen = self.look();
+        loop {
+            let (want, version) = {
+                let order = orders.borrow_and_update();
+                (order.want.clone(), order.version)
+            };
+            let down = *going_down.borrow_and_update();
+            let (life, effects) = self.life.clone().next(&want, seen, down, now());
+            self.life = life;
+            // Told before anything is carried out: whoever waits for the process to be gone must see it coming.
+            let process = self.life.has_process();
+            self.slot.progress.send_replace(Progress { seen: version, process });
+            let unreported = !self.report_status(&want);
+            for effect in effects {
+                self.carry_out(effect, &want).await;
+            }
+            if want == Want::Gone && !process && self.leave() {
+                return;
+            }
+            let retry = unreported.then(|| Instant::now() + Duration::from_secs(1));
+            let wake = self.life.wake_at(&want).map(Instant::from_std).into_iter().chain(retry).min();
+            seen = tokio::select! {
+                Ok(()) = orders.changed() => Seen::Nothing,
+                Ok(()) = going_down.changed() => Seen::Nothing,
+                result = launched(&mut self.launching) => self.launched(result),
+                state = changed(&mut self.machine) => {
+                    if matches!(state, MachineState::Ended(_)) {
+                        self.machine = None;
+                        self.slot.set_machine(None);
+                    }
+                    Seen::Machine(state)
+                }
+                () = at(wake) => Seen::Nothing,
+            };
+        }
+    }
+
+    /// The state of an adopted machine may have changed since it was found.
+    fn look(&mut self) -> Seen {
+        match &mut self.machine {
+            Some((_, state)) => {
+                state.mark_changed();
+                Seen::Nothing
+            }
+            None => Seen::Nothing,
+        }
+    }
+
+    async fn carry_out(&mut self, effect: Effect, want: &Want) {
+        match effect {
+            Effect::Launch => {
+                if let Want::This(desired) = want {
+                    let (hypervisor, desired): (_, Desired) =
+                        (self.fleet.hypervisor.clone(), (**desired).clone());
+                    self.launching = Some(tokio::spawn(async move { hypervisor.launch(&desired).await }));
+                }
+            }
+            Effect::Act(action) => self.act(action).await,
+            Effect::Forget => self.fleet.hypervisor.forget(self.vm).await,
+            Effect::Event { level, kind, message } => {
+                tracing::info!(vm = %self.vm, kind, "{message}");
+                if self.reports.try_send(Report::Event { level, kind, message }).is_err() {
+                    tracing::warn!(vm = %self.vm, kind, "an event is lost: too many wait to be stored");
+                }
+            }
+        }
+    }
+
+    async fn act(&mut self, action: Action) {
+        let Some((machine, _)) = &self.machine else { return };
+        let outcome = timeout(ACTION_TIMEOUT, machine.act(action)).await;
+        match outcome {
+            Ok(Ok(())) | Ok(Err(Error::NotRunning)) => {}
+            Ok(Err(error)) => tracing::warn!(vm = %self.vm, ?action, "refused: {}", chain(&error)),
+            Err(_) => tracing::warn!(vm = %self.vm, ?action, "not answered within {ACTION_TIMEOUT:?}"),
+        }
+    }
+
+    fn launched(&mut self, result: Result<Result<Arc<dyn Machine>, Error>, JoinError>) -> Seen {
+        self.launching = None;
+        let error = match result {
+            Ok(Ok(machine)) => {
+                let mut state = machine.state();
+                let paused = *state.borrow() == MachineState::Paused;
+                // It may have ended already: look at its state once more in any case.
+                state.mark_changed();
+                let seen = Seen::Launched { pid: machine.pid(), started_at: machine.started_at(), paused };
+                self.slot.set_machine(Some(machine.clone()));
+                self.machine = Some((machine, state));
+                return seen;
+            }
+            Ok(Err(error)) => error,
+            Err(error) => Error::Io {
+                context: "starting the machine failed within the daemon".into(),
+                source: std::io::Error::other(error),
+            },
+        };
+        let lasting = matches!(error, Error::Refused(_));
+        Seen::LaunchFailed { reason: chain(&error), lasting }
+    }
+
+    /// Queues the status where it differs from the last; false where there was no room.
+    fn report_status(&mut self, want: &Want) -> bool {
+        let Some(status) = self.life.status(want) else { return true };
+        if self.reported.as_ref() == Some(&status) {
+            return true;
+        }
+        let queued = self.reports.try_send(Report::Status(status.clone())).is_ok();
+        if queued {
+            self.reported = Some(status);
+        }
+        queued
+    }
+
+    /// Leaves the fleet unless the VM is wanted again.
+    fn leave(&self) -> bool {
+        let mut slots = self.fleet.slots();
+        let unwanted = self.slot.order.borrow().want == Want::Gone;
+        if unwanted {
+            slots.remove(&self.vm);
+        }
+        unwanted
+    }
+}
+
+/// Stores reports, one after the other.
+async fn store(vm: VmId, observer: Arc<dyn Observer>, mut queue: mpsc::Receiver<Report>) {
+    while let Some(report) = queue.recv().await {
+        match report {
+            Report::Status(status) => observer.observed(vm, status).await,
+            Report::Event { level, kind, message } => observer.event(vm, level, kind, message).await,
+        }
+    }
+}
+
+async fn launched(launching: &mut Option<Launching>) -> Result<Result<Arc<dyn Machine>, Error>, JoinError> {
+    match launching {
+        Some(task) => task.await,
+        None => pending().await,
+    }
+}
+
+async fn changed(machine: &mut Option<(Arc<dyn Machine>, watch::Receiver<MachineState>)>) -> MachineState {
+    match machine {
+        Some((_, state)) => match state.changed().await {
+            Ok(()) => state.borrow_and_update().clone(),
+            Err(_) => {
+                // Its watcher is gone; what it said last stands, and if that was not an end, the end is unknown.
+                let last = state.borrow().clone();
+                match last {
+                    MachineState::Ended(_) => last,
+                    _ => MachineState::Ended(lq_api::local::vmm::ExitRecord {
+                        reason: lq_api::local::vmm::ExitReason::Internal,
+                        detail: "the daemon lost sight of the monitor".into(),
+                    }),
+                }
+            }
+        },
+        None => pending().await,
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}
+
+/// An error with all its causes.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

@@ -1,0 +1,511 @@
+//! The life of one VM: every decision of its driver, without I/O.
+//!
+//! [`Life::next`] is told what is wanted, what was seen and what time it is, and answers with what to do. It is
+//! level-triggered: called again with nothing new it asks for nothing new.
+//!
+//! ```text
+//!                 wanted                 ready
+//!   Resting ────────────────▶ Launching ───────▶ Up ──┐ pause, resume, reset,
+//!      ▲                        ▲   │            │ ◀─┘ power button, kill
+//!      │                 back-off   │ failed     │ process ended
+//!      │                   is over  ▼            ▼
+//!      │◀── not wanted ── Waiting ◀──────── Ended
+//!      │                                         │ not wanted, powered off by itself,
+//!      └─────────────────────────────────────────┘ or must not be restarted
+//! ```
+//!
+//! Invariants: a launch is asked for only while there is no process and none is being launched; nothing is launched while
+//! the host goes down; what is not known to be wanted or unwanted (before the first sync) is left alone.
+
+use super::{Action, Desired, Launch, MachineState};
+use lq_api::{
+    Timestamp,
+    event::EventLevel,
+    local::vmm::{ExitReason, ExitRecord},
+    vm::{PowerState, RestartPolicy, VmState, VmStatus},
+};
+use std::time::{Duration, Instant};
+
+/// Longest pause before a restart by policy; the first is one second, each further one twice as long.
+pub(super) const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+/// A run of this length makes the next failure the first again.
+pub(super) const SETTLED: Duration = Duration::from_secs(600);
+/// An action that shows no effect is repeated after this time.
+const NUDGE: Duration = Duration::from_secs(5);
+/// The power button is pressed again after this time: a guest that is still booting misses the first.
+const BUTTON: Duration = Duration::from_secs(10);
+
+/// What is wanted of the VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Nobody said yet.
+    Unknown,
+    /// This.
+    This(Box<Desired>),
+    /// It is to be killed and forgotten.
+    Gone,
+}
+
+/// The time, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// For intervals.
+    pub(super) clock: Instant,
+    /// For people.
+    pub(super) wall: Timestamp,
+}
+
+/// What was seen since the last decision.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    /// Nothing: time passed, or what is wanted changed.
+    Nothing,
+    /// The launch succeeded.
+    Launched { pid: Option<u32>, started_at: Option<Timestamp>, paused: bool },
+    /// The launch failed; `lasting`: trying the same again is pointless.
+    LaunchFailed { reason: String, lasting: bool },
+    /// The machine changed.
+    Machine(MachineState),
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Start it.
+    Launch,
+    /// Ask the machine for this.
+    Act(Action),
+    /// Its last end needs no longer be remembered.
+    Forget,
+    /// Tell people.
+    Event { level: EventLevel, kind: &'static str, message: String },
+}
+
+/// The definition a machine came to rest under: it is not started again until this changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    generation: u64,
+    launch: Launch,
+}
+
+impl Held {
+    fn of(desired: &Desired) -> Self {
+        Self { generation: desired.generation, launch: desired.launch.clone() }
+    }
+}
+
+/// How far a stop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// None under way.
+    No,
+    /// The power button was pressed first and last at these times.
+    Asked { since: Instant, last: Instant },
+    /// Being killed; to be repeated at this time.
+    Killing { again: Instant },
+}
+
+/// Where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// No process, none wanted or none allowed.
+    Resting { failed: bool, reason: Option<String>, held: Option<Held>, remembered: bool },
+    /// Being launched.
+    Launching,
+    /// A process runs.
+    Up(Up),
+    /// The process ended, or could not be started; what follows is not decided.
+    Ended { end: End, ran: Duration, stopped: bool },
+    /// Started again at this time.
+    Waiting { until: Instant, reason: String, held: Held },
+}
+
+/// A process that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Up {
+    paused: bool,
+    since: Instant,
+    started_at: Timestamp,
+    pid: Option<u32>,
+    stop: Stop,
+    nudge: Option<Instant>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// With this record.
+    Record(ExitRecord),
+    /// It never began.
+    NotLaunched { reason: String, lasting: bool },
+}
+
+/// A VM's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Life {
+    state: State,
+    /// Resets asked for that are done or were asked for before the run began.
+    resets: Option<u64>,
+    /// Failures in a row.
+    failures: u32,
+    /// Restarts by policy since a person started it.
+    restarts: u32,
+}
+
+impl Life {
+    /// Of a VM without a process.
+    pub(super) fn resting() -> Self {
+        Self::in_state(State::Resting { failed: false, reason: None, held: None, remembered: false })
+    }
+
+    /// Of a VM whose process runs already.
+    pub(super) fn adopted(pid: Option<u32>, started_at: Option<Timestamp>, paused: bool, now: Now) -> Self {
+        Self::in_state(State::Up(Up::new(pid, started_at, paused, now)))
+    }
+
+    /// Of a VM whose process ended while nobody looked.
+    pub(super) fn ended(record: ExitRecord) -> Self {
+        Self::in_state(State::Ended { end: End::Record(record), ran: Duration::ZERO, stopped: false })
+    }
+
+    fn in_state(state: State) -> Self {
+        Self { state, resets: None, failures: 0, restarts: 0 }
+    }
+
+    /// Whether a process runs or may be about to.
+    pub(super) fn has_process(&self) -> bool {
+        matches!(self.state, State::Launching | State::Up(_))
+    }
+
+    /// Takes in what was seen and decides what to do.
+    pub(super) fn next(mut self, want: &Want, seen: Seen, going_down: bool, now: Now) -> (Self, Vec<Effect>) {
+        let mut effects = Vec::new();
+        self.absorb(seen, now, &mut effects);
+        // One decision may open the next (ended → resting → launching); each step moves on along the diagram.
+        while self.decide(want, going_down, now, &mut effects) {}
+        (self, effects)
+    }
+
+    fn absorb(&mut self, seen: Seen, now: Now, effects: &mut Vec<Effect>) {
+        match (seen, &mut self.state) {
+            (Seen::Launched { pid, started_at, paused }, State::Launching) => {
+                self.state = State::Up(Up::new(pid, started_at, paused, now));
+                effects.push(event(EventLevel::Info, "vm.started", "The machine was started.".into()));
+            }
+            (Seen::LaunchFailed { reason, lasting }, State::Launching) => {
+                let end = End::NotLaunched { reason, lasting };
+                self.state = State::Ended { end, ran: Duration::ZERO, stopped: false };
+            }
+            (Seen::Machine(MachineState::Ended(record)), State::Up(up)) => {
+                let (ran, stopped) = (now.clock.saturating_duration_since(up.since), up.stop != Stop::No);
+                self.state = State::Ended { end: End::Record(record), ran, stopped };
+            }
+            (Seen::Machine(state), State::Up(up)) => {
+                let paused = state == MachineState::Paused;
+                if paused != up.paused {
+                    up.paused = paused;
+                    up.nudge = None;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes one step; false where there is none to take.
+    fn decide(&mut self, want: &Want, going_down: bool, now: Now, effects: &mut Vec<Effect>) -> bool {
+        match (&mut self.state, want) {
+            (State::Launching, _) | (_, Want::Unknown) => false,
+            (State::Up(up), Want::Gone) => up.kill(now, effects),
+            (State::Up(_), Want::This(desired)) => self.steer(desired, now, effects),
+            (State::Resting { remembered, .. }, Want::Gone) => {
+                if std::mem::take(remembered) {
+                    effects.push(Effect::Forget);
+                }
+                false
+            }
+            (_, Want::Gone) => {
+                self.rest(false, None, None);
+                true
+            }
+            (State::Ended { .. }, Want::This(desired)) => {
+                self.conclude(desired, going_down, now, effects);
+                true
+            }
+            (State::Waiting { until, held, .. }, Want::This(desired)) => {
+                // A changed definition, or a person who starts it anew, does not wait.
+                let anew = *held != Held::of(desired);
+                if anew || going_down || desired.spec.power == PowerState::Stopped || desired.fault.is_some()
+                {
+                    let reason = going_down.then(|| HOST_GOES_DOWN.to_owned());
+                    self.rest(false, reason, None);
+                    return true;
+                }
+                if now.clock < *until {
+                    return false;
+                }
+                self.restarts = self.restarts.saturating_add(1);
+                self.launch(desired, effects);
+                true
+            }
+            (State::Resting { .. }, Want::This(desired)) => self.wake(desired, going_down, effects),
+        }
+    }
+
+    /// A machine at rest: is it to be started?
+    fn wake(&mut self, desired: &Desired, going_down: bool, effects: &mut Vec<Effect>) -> bool {
+        let State::Resting { failed, reason, held, remembered } = &mut self.state else { return false };
+        if desired.spec.power == PowerState::Stopped {
+            if std::mem::take(remembered) {
+                effects.push(Effect::Forget);
+            }
+            (*failed, *held) = (false, None);
+            *reason = None;
+            (self.failures, self.restarts) = (0, 0);
+            return false;
+        }
+        if going_down {
+            return false;
+        }
+        if let Some(fault) = &desired.fault {
+            if reason.as_ref() != Some(fault) {
+                effects.push(event(
+                    EventLevel::Error,
+                    "vm.failed",
+                    format!("The machine cannot be started: {fault}"),
+                ));
+            }
+            (*failed, *held, *reason) = (true, None, Some(fault.clone()));
+            return false;
+        }
+        if held.as_ref().is_some_and(|held| *held == Held::of(desired)) {
+            return false;
+        }
+        (self.failures, self.restarts) = (0, 0);
+        self.launch(desired, effects);
+        true
+    }
+
+    fn launch(&mut self, desired: &Desired, effects: &mut Vec<Effect>) {
+        self.resets = Some(desired.reset_count);
+        self.state = State::Launching;
+        effects.push(Effect::Launch);
+    }
+
+    fn rest(&mut self, failed: bool, reason: Option<String>, held: Option<Held>) {
+        self.state = State::Resting { failed, reason, held, remembered: true };
+    }
+
+    /// A run ended: what follows?
+    fn conclude(&mut self, desired: &Desired, going_down: bool, now: Now, effects: &mut Vec<Effect>) {
+        let State::Ended { end, ran, stopped } = &self.state else { return };
+        let (ran, stopped) = (*ran, *stopped);
+        let (clean, lasting, reason) = match end {
+            End::NotLaunched { reason, lasting } => (false, *lasting, reason.clone()),
+            End::Record(ExitRecord { reason, detail }) => match reason {
+                ExitReason::GuestPowerOff => (true, false, "the guest powered itself off".to_owned()),
+                ExitReason::Told => (true, false, format!("the monitor was told to end: {detail}")),
+                ExitReason::Config => (false, true, detail.clone()),
+                ExitReason::Host | ExitReason::GuestFault | ExitReason::Internal => {
+                    (false, false, detail.clone())
+                }
+            },
+        };
+        let ended = |message: String| event(EventLevel::Info, "vm.stopped", message);
+        if desired.spec.power == PowerState::Stopped {
+            effects.push(ended("The machine was stopped.".into()));
+            self.rest(false, None, None);
+        } else if going_down {
+            effects.push(ended(format!("The machine was stopped: {HOST_GOES_DOWN}.")));
+            self.rest(false, Some(HOST_GOES_DOWN.into()), None);
+        } else if stopped {
+            // Told to stop, then to start again before it had stopped.
+            effects.push(ended("The machine was stopped; it is started again as asked.".into()));
+            self.rest(false, None, None);
+        } else if clean && desired.spec.restart != RestartPolicy::Always {
+            effects.push(ended(format!("The machine stopped: {reason}.")));
+            self.rest(false, Some(reason), Some(Held::of(desired)));
+        } else if lasting || (!clean && desired.spec.restart == RestartPolicy::Never) {
+            let message = format!("The machine failed and is not started again: {reason}");
+            effects.push(event(EventLevel::Error, "vm.failed", message));
+            self.rest(true, Some(reason), Some(Held::of(desired)));
+        } else {
+            if ran >= SETTLED {
+                self.failures = 0;
+            }
+            self.failures = self.failures.saturating_add(1);
+            let pause = back_off(self.failures);
+            let words = format!("{reason}; started again after {} s", pause.as_secs());
+            let level = if clean { EventLevel::Info } else { EventLevel::Warning };
+            effects.push(event(level, "vm.restarting", format!("The machine ended: {words}.")));
+            let held = Held::of(desired);
+            self.state = State::Waiting { until: now.clock + pause, reason: words, held };
+        }
+    }
+
+    /// A machine that runs: what must change?
+    fn steer(&mut self, desired: &Desired, now: Now, effects: &mut Vec<Effect>) -> bool {
+        let State::Up(up) = &mut self.state else { return false };
+        let resets = self.resets.get_or_insert(desired.reset_count);
+        let timeout = Duration::from_secs(desired.stop.timeout_seconds.into());
+        if desired.spec.power == PowerState::Stopped {
+            match &mut up.stop {
+                Stop::Killing { .. } => {
+                    up.kill(now, effects);
+                }
+                _ if desired.stop.force => {
+                    up.kill(now, effects);
+                }
+                Stop::No => {
+                    up.press(now, now.clock, effects);
+                }
+                Stop::Asked { since, .. } if now.clock >= *since + timeout => {
+                    let message = format!(
+                        "The guest did not power off within {} s and is ended by force.",
+                        desired.stop.timeout_seconds
+                    );
+                    effects.push(event(EventLevel::Warning, "vm.forced", message));
+                    up.kill(now, effects);
+                }
+                Stop::Asked { since, last } => {
+                    if now.clock >= *last + BUTTON {
+                        let since = *since;
+                        up.press(now, since, effects);
+                    }
+                }
+            }
+            return false;
+        }
+        match up.stop {
+            Stop::Killing { .. } => {
+                up.kill(now, effects);
+                return false;
+            }
+            // Started again while stopping: the guest powers off and is started, or has ignored the button.
+            Stop::Asked { since, .. } if now.clock < since + timeout => return false,
+            Stop::Asked { .. } | Stop::No => up.stop = Stop::No,
+        }
+        if !up.paused && desired.reset_count > *resets {
+            *resets = desired.reset_count;
+            effects.push(Effect::Act(Action::Reset));
+            effects.push(event(EventLevel::Info, "vm.reset", "The machine was reset.".into()));
+        }
+        let wanted = match (desired.spec.power, up.paused) {
+            (PowerState::Paused, false) => Some(Action::Pause),
+            (PowerState::Running, true) => Some(Action::Resume),
+            _ => None,
+        };
+        if wanted.is_none() {
+            up.nudge = None;
+        }
+        if let Some(action) = wanted
+            && up.nudge.is_none_or(|at| now.clock >= at)
+        {
+            up.nudge = Some(now.clock + NUDGE);
+            effects.push(Effect::Act(action));
+        }
+        false
+    }
+
+    /// When to decide again though nothing was seen.
+    pub(super) fn wake_at(&self, want: &Want) -> Option<Instant> {
+        match (&self.state, want) {
+            (State::Waiting { until, .. }, Want::This(_)) => Some(*until),
+            (State::Up(up), Want::This(desired)) => match up.stop {
+                Stop::Killing { again } => Some(again),
+                Stop::Asked { since, last } => {
+                    let timeout = Duration::from_secs(desired.stop.timeout_seconds.into());
+                    let press = (desired.spec.power == PowerState::Stopped).then_some(last + BUTTON);
+                    press.into_iter().chain([since + timeout]).min()
+                }
+                Stop::No => up.nudge,
+            },
+            (State::Up(Up { stop: Stop::Killing { again }, .. }), Want::Gone) => Some(*again),
+            _ => None,
+        }
+    }
+
+    /// The status to report; none while nobody said what is wanted. Host and addresses are for others to fill in.
+    pub(super) fn status(&self, want: &Want) -> Option<VmStatus> {
+        let Want::This(desired) = want else { return None };
+        let mut status = VmStatus {
+            restarts: self.restarts,
+            observed_generation: desired.generation,
+            ..VmStatus::default()
+        };
+        match &self.state {
+            State::Resting { failed, reason, .. } => {
+                status.state = if *failed { VmState::Failed } else { VmState::Stopped };
+                status.reason.clone_from(reason);
+            }
+            State::Launching => status.state = VmState::Starting,
+            State::Waiting { reason, .. } => {
+                status.state = VmState::Starting;
+                status.reason = Some(reason.clone());
+            }
+            // Decided on in the same step; never seen from outside once something is wanted.
+            State::Ended { .. } => return None,
+            State::Up(up) => {
+                status.pid = up.pid;
+                status.started_at = Some(up.started_at);
+                status.state = match up.stop {
+                    Stop::No if up.paused => VmState::Paused,
+                    Stop::No => VmState::Running,
+                    Stop::Asked { .. } | Stop::Killing { .. } => VmState::Stopping,
+                };
+                status.reason = match up.stop {
+                    Stop::No => None,
+                    _ if desired.spec.power != PowerState::Stopped => {
+                        Some("started again as soon as it has stopped".into())
+                    }
+                    Stop::Asked { .. } => Some(format!(
+                        "the guest was asked to power off and is ended by force after {} s",
+                        desired.stop.timeout_seconds
+                    )),
+                    Stop::Killing { .. } => Some("ended by force".into()),
+                };
+            }
+        }
+        Some(status)
+    }
+}
+
+const HOST_GOES_DOWN: &str = "the host is going down";
+
+/// The pause before the restart after this many failures in a row.
+fn back_off(failures: u32) -> Duration {
+    let seconds = 1u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
+    Duration::from_secs(seconds).min(LONGEST_BACK_OFF)
+}
+
+fn event(level: EventLevel, kind: &'static str, message: String) -> Effect {
+    Effect::Event { level, kind, message }
+}
+
+impl Up {
+    fn new(pid: Option<u32>, started_at: Option<Timestamp>, paused: bool, now: Now) -> Self {
+        let started_at = started_at.unwrap_or(now.wall);
+        Self { paused, since: now.clock, started_at, pid, stop: Stop::No, nudge: None }
+    }
+
+    fn press(&mut self, now: Now, since: Instant, effects: &mut Vec<Effect>) {
+        if self.paused {
+            // Halted virtual CPUs cannot hear the button.
+            effects.push(Effect::Act(Action::Resume));
+        }
+        effects.push(Effect::Act(Action::PowerButton));
+        self.stop = Stop::Asked { since, last: now.clock };
+    }
+
+    /// Kills now, or again where the last time had no effect. Never opens a further decision.
+    fn kill(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
+        if !matches!(self.stop, Stop::Killing { again } if now.clock < again) {
+            self.stop = Stop::Killing { again: now.clock + NUDGE };
+            effects.push(Effect::Act(Action::Kill));
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+#[path = "life_tests.rs"]
+mod tests;

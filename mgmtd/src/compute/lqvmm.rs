@@ -1,0 +1,553 @@
+//! `lq-vmm` monitors, owned by PID 1.
+//!
+//! Owns: the run directory, cgroup, taps and user id of every monitor of this host, from before its start until after its
+//! end. A monitor outlives this daemon; [`LqVmm::adopt`] finds it again by PID 1's list of units and the configuration in
+//! its run directory.
+//!
+//! Invariant: a machine's state becomes [`MachineState::Ended`] only after its process is gone and its taps and cgroup are
+//! removed, so that the next launch starts from nothing.
+
+use super::{
+    Action, Console, Desired, Error, Found, Hypervisor, Machine, MachineState,
+    init_client::{EndOf, Init},
+    monitor_client::{Events, Monitor},
+    place::{Place, remove_cgroup, remove_taps},
+};
+use crate::network::{link::Links, tap};
+use async_trait::async_trait;
+use lq_api::{
+    Timestamp, VmId,
+    local::{
+        init::{End, Unit},
+        paths,
+        vmm::{Command, Event, ExitReason, ExitRecord, Jail, RunState, Stats},
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+/// Where things are. The defaults are those of an appliance; tests use others.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Socket of PID 1.
+    pub init_socket: PathBuf,
+    /// Parent of the run directories.
+    pub run_vms: PathBuf,
+    /// Parent of the cgroups; none: no limits.
+    pub cgroup_vms: Option<PathBuf>,
+    /// The monitor.
+    pub program: PathBuf,
+    /// Monitors give up their privileges.
+    pub jail: bool,
+    /// A monitor must answer within this time after its start.
+    pub ready: Duration,
+}
+
+impl Settings {
+    /// Those of an appliance, with PID 1 at this socket.
+    #[must_use]
+    pub fn appliance(init_socket: PathBuf) -> Self {
+        Self {
+            init_socket,
+            run_vms: paths::RUN_VMS.into(),
+            cgroup_vms: Some(paths::CGROUP_VMS.into()),
+            program: paths::LQ_VMM.into(),
+            jail: true,
+            // Under emulation on a loaded machine a start takes many seconds.
+            ready: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Starts monitors through PID 1.
+pub struct LqVmm {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    init: Arc<Init>,
+    /// Offsets from `VM_UID_BASE` in use.
+    uids: Mutex<BTreeSet<u32>>,
+}
+
+impl LqVmm {
+    /// Speaks to PID 1 at this socket.
+    #[must_use]
+    pub fn new(init_socket: PathBuf) -> Self {
+        Self::with(Settings::appliance(init_socket))
+    }
+
+    /// With other places.
+    #[must_use]
+    pub fn with(settings: Settings) -> Self {
+        let init = Init::new(settings.init_socket.clone());
+        Self { shared: Arc::new(Shared { settings, init, uids: Mutex::default() }) }
+    }
+}
+
+/// PID 1's name of a VM's monitor.
+fn unit_name(vm: VmId) -> String {
+    format!("vm-{vm}")
+}
+
+impl Shared {
+    fn place(&self, vm: VmId) -> Place {
+        Place {
+            vm,
+            run_dir: self.settings.run_vms.join(vm.to_string()),
+            cgroup: self.settings.cgroup_vms.as_ref().map(|parent| parent.join(vm.to_string())),
+        }
+    }
+
+    fn uids(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
+        self.uids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lowest free user id.
+    fn take_uid(&self) -> u32 {
+        let mut uids = self.uids();
+        let n = (0..).find(|n| !uids.contains(n)).unwrap_or(u32::MAX);
+        uids.insert(n);
+        n
+    }
+
+    fn free_uid(&self, uid: Option<u32>) {
+        if let Some(n) = uid {
+            self.uids().remove(&n);
+        }
+    }
+
+    /// Starts the process and waits until it answers.
+    async fn start(self: &Arc<Self>, place: &Place, uid: Option<u32>) -> Result<Started, Error> {
+        let name = unit_name(place.vm);
+        // A record of the last end would keep the name taken.
+        self.init.forget(&name).await?;
+        let mut end = self.init.watch(&name);
+        let path = |path: &std::path::Path| path.to_string_lossy().into_owned();
+        let unit = Unit {
+            name: name.clone(),
+            argv: vec![
+                path(&self.settings.program),
+                "run".into(),
+                "--config".into(),
+                path(&place.config_path()),
+            ],
+            env: BTreeMap::from([("RUST_BACKTRACE".to_owned(), "1".to_owned())]),
+            cgroup: place.cgroup.as_deref().map(path),
+            new_pid_namespace: uid.is_some(),
+            log: Some(path(&place.log_path())),
+            stop_seconds: 90,
+        };
+        let pid = self.init.spawn(unit).await?;
+        let monitor = Monitor::new(&place.run_dir);
+        let ready = async {
+            loop {
+                match monitor.subscribe().await {
+                    Ok(events) => return events,
+                    Err(_) => sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        tokio::select! {
+            end = ended(&mut end, pid) => Err(failed_at_start(&place.exit_record(end, None), &place.log_tail())),
+            ready = timeout(self.settings.ready, ready) => match ready {
+                Ok((events, state)) => Ok(Started { pid, monitor, events, state, end }),
+                Err(_) => {
+                    self.init.signal(&name, libc::SIGKILL).await?;
+                    // PID 1 reaps it; without a word of that the name stays taken and the next start says so.
+                    let _ = timeout(self.settings.ready, ended(&mut end, pid)).await;
+                    let context =
+                        format!("lq-vmm did not answer within {} s of its start", self.settings.ready.as_secs());
+                    Err(Error::Io { context, source: io::Error::other(place.log_tail()) })
+                }
+            },
+        }
+    }
+
+    fn machine(
+        self: &Arc<Self>,
+        place: Place,
+        taps: Vec<String>,
+        uid: Option<u32>,
+        started: Started,
+    ) -> Arc<dyn Machine> {
+        let (sender, state) = watch::channel(machine_state(started.state, MachineState::Running));
+        let monitor = Arc::new(started.monitor);
+        let machine = LqMachine {
+            vm: place.vm,
+            pid: started.pid,
+            started_at: place.started_at(),
+            state,
+            monitor: monitor.clone(),
+            init: self.init.clone(),
+        };
+        let watcher = Watcher {
+            shared: self.clone(),
+            place,
+            taps,
+            uid,
+            pid: started.pid,
+            monitor,
+            end: started.end,
+            state: sender,
+        };
+        tokio::spawn(watcher.run(started.events));
+        Arc::new(machine)
+    }
+
+    /// Removes what belongs to no unit of PID 1.
+    async fn sweep(&self, units: &BTreeSet<VmId>, taps_in_use: &BTreeSet<String>) -> Result<(), Error> {
+        let stray = |dir: &std::path::Path| -> Vec<PathBuf> {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            let id = |name: &std::ffi::OsStr| name.to_str().and_then(|name| name.parse::<VmId>().ok());
+            entries
+                .filter(|e| id(&e.file_name()).is_some_and(|vm| !units.contains(&vm)))
+                .map(|e| e.path())
+                .collect()
+        };
+        for dir in stray(&self.settings.run_vms) {
+            if let Err(error) = fs::remove_dir_all(&dir) {
+                tracing::warn!(%error, "cannot remove {}", dir.display());
+            }
+        }
+        // Without cgroups of our own we run beside other things: their devices are not ours to remove.
+        let Some(cgroups) = &self.settings.cgroup_vms else { return Ok(()) };
+        for dir in stray(cgroups) {
+            remove_cgroup(&dir).await;
+        }
+        let swept = async {
+            let links = Links::open()?.all().await?;
+            let names = links.into_iter().map(|link| link.name);
+            let stray: Vec<_> =
+                names.filter(|name| tap::is_ours(name) && !taps_in_use.contains(name)).collect();
+            remove_taps(&stray).await
+        };
+        swept.await.map_err(|e: crate::network::Error| Error::Io {
+            context: "removing the interfaces of machines that are gone".into(),
+            source: io::Error::other(e),
+        })
+    }
+}
+
+struct Started {
+    pid: u32,
+    monitor: Monitor,
+    events: Events,
+    state: RunState,
+    end: watch::Receiver<EndOf>,
+}
+
+/// Why a start failed: a fault of the definition will not go away by itself.
+fn failed_at_start(record: &ExitRecord, log: &str) -> Error {
+    let ExitRecord { reason, detail } = record;
+    if *reason == ExitReason::Config {
+        return Error::Refused(detail.clone());
+    }
+    let source = if log.is_empty() || detail.contains(log) {
+        io::Error::other(detail.clone())
+    } else {
+        io::Error::other(format!("{detail}; the end of its log: {log}"))
+    };
+    Error::Io { context: "lq-vmm ended while it started".into(), source }
+}
+
+#[async_trait]
+impl Hypervisor for LqVmm {
+    async fn launch(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error> {
+        let shared = &self.shared;
+        shared.init.listen();
+        let place = shared.place(desired.vm);
+        let taps: Vec<_> = (0u8..).zip(&desired.launch.nics).map(|(n, _)| tap::name(desired.vm, n)).collect();
+        let uid = shared.settings.jail.then(|| shared.take_uid());
+        let jail = uid.map(|n| Jail { uid: paths::VM_UID_BASE + n, gid: paths::VM_UID_BASE + n });
+        let started = async {
+            place.prepare(desired, jail).await?;
+            shared.start(&place, uid).await
+        };
+        match started.await {
+            Ok(started) => Ok(shared.machine(place, taps, uid, started)),
+            Err(error) => {
+                let log = place.log_tail();
+                tracing::warn!(vm = %desired.vm, %error, log, "the monitor did not start");
+                place.clear(&taps).await;
+                place.forget();
+                shared.free_uid(uid);
+                if let Err(error) = shared.init.forget(&unit_name(desired.vm)).await {
+                    tracing::warn!(vm = %desired.vm, %error, "PID 1 still remembers the failed start");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn adopt(&self) -> Result<Vec<Found>, Error> {
+        let shared = &self.shared;
+        let units: Vec<_> = shared.init.list().await?;
+        let mut found = Vec::new();
+        let (mut known, mut taps_in_use) = (BTreeSet::new(), BTreeSet::new());
+        for unit in units {
+            let Some(vm) = unit.name.strip_prefix("vm-").and_then(|id| id.parse::<VmId>().ok()) else {
+                continue;
+            };
+            known.insert(vm);
+            let place = shared.place(vm);
+            let config = place.config();
+            let taps: Vec<_> =
+                config.as_ref().map(|c| c.nics.iter().map(|n| n.tap.clone()).collect()).unwrap_or_default();
+            if let Some(end) = unit.end {
+                let record = place.exit_record(end, None);
+                place.clear(&taps).await;
+                found.push(Found::Ended(vm, record));
+                continue;
+            }
+            let config = config.map_err(|source| Error::Io {
+                context: format!("reading what the running machine {vm} was started with"),
+                source,
+            });
+            // Without it the machine still runs and can be stopped; only its user id and taps are not known.
+            let config = config.inspect_err(|error| tracing::warn!("{}", super::driver::chain(error))).ok();
+            let uid = config.and_then(|c| c.jail).and_then(|j| j.uid.checked_sub(paths::VM_UID_BASE));
+            shared.uids().extend(uid);
+            taps_in_use.extend(taps.iter().cloned());
+            // Watched before PID 1 repeats the ends it remembers: one that happens now is heard.
+            let end = shared.init.watch(&unit.name);
+            let machine = shared.readopt(place, taps, uid, unit.pid, end).await;
+            found.push(Found::Running(machine));
+        }
+        shared.init.listen();
+        shared.sweep(&known, &taps_in_use).await?;
+        Ok(found)
+    }
+
+    async fn forget(&self, vm: VmId) {
+        if let Err(error) = self.shared.init.forget(&unit_name(vm)).await {
+            tracing::warn!(%vm, %error, "PID 1 still remembers the machine's end");
+        }
+        self.shared.place(vm).forget();
+    }
+
+    fn going_down(&self) -> watch::Receiver<bool> {
+        self.shared.init.listen();
+        self.shared.init.going_down()
+    }
+}
+
+impl Shared {
+    /// Takes over a monitor that runs. One that does not answer is watched all the same: it may be busy.
+    async fn readopt(
+        self: &Arc<Self>,
+        place: Place,
+        taps: Vec<String>,
+        uid: Option<u32>,
+        pid: u32,
+        end: watch::Receiver<EndOf>,
+    ) -> Arc<dyn Machine> {
+        let monitor = Monitor::new(&place.run_dir);
+        let state = match monitor.status().await {
+            Ok(status) => machine_state(status.state, MachineState::Running),
+            Err(error) => {
+                tracing::warn!(vm = %place.vm, %error, "a running monitor does not answer");
+                MachineState::Running
+            }
+        };
+        let (sender, state) = watch::channel(state);
+        let monitor = Arc::new(monitor);
+        let machine = LqMachine {
+            vm: place.vm,
+            pid,
+            started_at: place.started_at(),
+            state,
+            monitor: monitor.clone(),
+            init: self.init.clone(),
+        };
+        let watcher = Watcher { shared: self.clone(), place, taps, uid, pid, monitor, end, state: sender };
+        tokio::spawn(watcher.resume());
+        Arc::new(machine)
+    }
+}
+
+/// The end of the process `pid`; an end of an earlier process of the same unit is passed over.
+async fn ended(end: &mut watch::Receiver<EndOf>, pid: u32) -> End {
+    match end.wait_for(|end| end.is_some_and(|(of, _)| of == pid)).await.map(|end| *end) {
+        Ok(Some((_, end))) => end,
+        // The client of PID 1 is gone, and with it this daemon.
+        _ => std::future::pending().await,
+    }
+}
+
+/// A monitor that is ending is as it was until its process is gone.
+fn machine_state(state: RunState, before: MachineState) -> MachineState {
+    match state {
+        RunState::Running => MachineState::Running,
+        RunState::Paused => MachineState::Paused,
+        RunState::Ending => before,
+    }
+}
+
+/// Follows one monitor until its end, then clears its place.
+struct Watcher {
+    shared: Arc<Shared>,
+    place: Place,
+    taps: Vec<String>,
+    uid: Option<u32>,
+    pid: u32,
+    monitor: Arc<Monitor>,
+    end: watch::Receiver<EndOf>,
+    state: watch::Sender<MachineState>,
+}
+
+impl Watcher {
+    async fn resume(mut self) {
+        if let Some(events) = self.connect().await {
+            self.run(events).await;
+        }
+    }
+
+    /// Connects until it succeeds; none where the monitor ended, and that is dealt with.
+    async fn connect(&mut self) -> Option<Events> {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let monitor = self.monitor.clone();
+            let attempt = async {
+                let connected = monitor.subscribe().await;
+                if connected.is_err() {
+                    sleep(pause).await;
+                }
+                connected
+            };
+            let connected = tokio::select! {
+                end = ended(&mut self.end, self.pid) => {
+                    self.conclude(end, None).await;
+                    return None;
+                }
+                connected = attempt => connected,
+            };
+            match connected {
+                Ok((events, state)) => {
+                    self.tell(state);
+                    return Some(events);
+                }
+                Err(_) => pause = (pause * 2).min(Duration::from_secs(5)),
+            }
+        }
+    }
+
+    async fn run(mut self, mut events: Events) {
+        let mut told = None;
+        loop {
+            let event = tokio::select! {
+                end = ended(&mut self.end, self.pid) => return self.conclude(end, told).await,
+                event = events.next() => event,
+            };
+            match event {
+                Ok(Event::State { state }) => self.tell(state),
+                Ok(Event::Reset) => {}
+                Ok(Event::Exit(record)) => told = Some(record),
+                // Ended, or it dropped us: PID 1 knows the first, connecting again mends the second.
+                Err(_) => {
+                    let grace = Instant::now() + Duration::from_millis(200);
+                    if let Ok(end) = tokio::time::timeout_at(grace, ended(&mut self.end, self.pid)).await {
+                        return self.conclude(end, told).await;
+                    }
+                    match self.connect().await {
+                        Some(again) => events = again,
+                        None => return,
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell(&self, state: RunState) {
+        self.state.send_if_modified(|current| {
+            let new = machine_state(state, current.clone());
+            let changed = *current != new;
+            *current = new;
+            changed
+        });
+    }
+
+    async fn conclude(&mut self, end: End, told: Option<ExitRecord>) {
+        let record = self.place.exit_record(end, told);
+        tracing::info!(vm = %self.place.vm, pid = self.pid, reason = ?record.reason, "the monitor ended: {}", record.detail);
+        self.place.clear(&self.taps).await;
+        self.shared.free_uid(self.uid.take());
+        self.state.send_replace(MachineState::Ended(record));
+    }
+}
+
+/// A monitor that runs.
+struct LqMachine {
+    vm: VmId,
+    pid: u32,
+    started_at: Option<Timestamp>,
+    state: watch::Receiver<MachineState>,
+    monitor: Arc<Monitor>,
+    init: Arc<Init>,
+}
+
+impl LqMachine {
+    fn running(&self) -> Result<(), Error> {
+        if matches!(*self.state.borrow(), MachineState::Ended(_)) { Err(Error::NotRunning) } else { Ok(()) }
+    }
+
+    /// Asks it to end; kills it where it does not within a few seconds.
+    async fn kill(&self) -> Result<(), Error> {
+        let orderly = async {
+            self.monitor.ask(Command::Quit).await?;
+            let mut state = self.state.clone();
+            let _ = state.wait_for(|state| matches!(state, MachineState::Ended(_))).await;
+            Ok::<_, Error>(())
+        };
+        match timeout(Duration::from_secs(5), orderly).await {
+            Ok(Ok(())) => Ok(()),
+            _ if self.running().is_err() => Ok(()),
+            _ => self.init.signal(&unit_name(self.vm), libc::SIGKILL).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Machine for LqMachine {
+    fn vm(&self) -> VmId {
+        self.vm
+    }
+    fn pid(&self) -> Option<u32> {
+        Some(self.pid)
+    }
+    fn started_at(&self) -> Option<Timestamp> {
+        self.started_at
+    }
+    fn state(&self) -> watch::Receiver<MachineState> {
+        self.state.clone()
+    }
+    async fn act(&self, action: Action) -> Result<(), Error> {
+        self.running()?;
+        let command = match action {
+            Action::Pause => Command::Pause,
+            Action::Resume => Command::Resume,
+            Action::Reset => Command::Reset,
+            Action::PowerButton => Command::PowerButton,
+            Action::Kill => return self.kill().await,
+        };
+        self.monitor.ask(command).await.map(|_| ())
+    }
+    async fn stats(&self) -> Result<Stats, Error> {
+        self.running()?;
+        self.monitor.stats().await
+    }
+    async fn console(&self) -> Result<Box<dyn Console>, Error> {
+        self.running()?;
+        Ok(Box::new(self.monitor.console().await?))
+    }
+}

@@ -1,0 +1,308 @@
+//! What a monitor needs around it on the host: run directory, cgroup, taps. Made before it starts, removed after it ended.
+
+use super::{Desired, Error};
+use crate::network::{link::Links, tap};
+use lq_api::{
+    Bytes, VmId,
+    local::{
+        init::End,
+        paths,
+        vmm::{BootFiles, ExitReason, ExitRecord, Jail, NicConfig, VERSION, VmmConfig},
+    },
+};
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Memory of a monitor beyond its guest's: its own, page tables, caches of images. The kernel ends it beyond that.
+const OVERHEAD: u64 = 128 * Bytes::MIB;
+/// Threads of a monitor beyond one per virtual CPU.
+const THREADS: u32 = 64;
+/// Lines of the monitor's log that are shown as a reason.
+const LOG_LINES: usize = 5;
+
+/// The place of one VM.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) vm: VmId,
+    pub(super) run_dir: PathBuf,
+    pub(super) cgroup: Option<PathBuf>,
+}
+
+fn io(context: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+    let context = context.into();
+    |source| Error::Io { context, source }
+}
+
+impl Place {
+    /// Makes everything and writes the monitor's configuration.
+    pub(super) async fn prepare(&self, desired: &Desired, jail: Option<Jail>) -> Result<(), Error> {
+        self.make_run_dir()?;
+        if let Some(cgroup) = &self.cgroup {
+            make_cgroup(cgroup, desired)?;
+        }
+        let nics = self.make_taps(desired).await?;
+        let launch = &desired.launch;
+        let config = VmmConfig {
+            version: VERSION,
+            vm: self.vm,
+            name: desired.name.clone(),
+            vcpus: desired.spec.vcpus,
+            memory_bytes: desired.spec.memory_bytes,
+            boot: BootFiles {
+                kernel: launch.kernel.clone(),
+                initrd: launch.initrd.clone(),
+                cmdline: launch.cmdline.clone(),
+            },
+            disks: launch.disks.clone(),
+            nics,
+            rng: desired.spec.rng,
+            run_dir: self.run_dir.to_string_lossy().into_owned(),
+            jail,
+        };
+        let path = self.config_path();
+        let text =
+            serde_json::to_vec_pretty(&config).map_err(|e| io("writing the configuration")(e.into()))?;
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(&text)).map_err(io(format!("writing {}", path.display())))
+    }
+
+    /// Removes what the process no longer needs; what tells of its end stays.
+    pub(super) async fn clear(&self, taps: &[String]) {
+        if let Err(error) = remove_taps(taps).await {
+            tracing::warn!(vm = %self.vm, %error, "interfaces of an ended machine remain");
+        }
+        if let Some(cgroup) = &self.cgroup {
+            remove_cgroup(cgroup).await;
+        }
+    }
+
+    /// Removes what tells of the last end.
+    pub(super) fn forget(&self) {
+        match fs::remove_dir_all(&self.run_dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!(vm = %self.vm, %error, "cannot remove {}", self.run_dir.display());
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn config_path(&self) -> PathBuf {
+        self.run_dir.join(paths::VM_CONFIG)
+    }
+
+    pub(super) fn log_path(&self) -> PathBuf {
+        self.run_dir.join(paths::VM_LOG)
+    }
+
+    /// The configuration the monitor was started with.
+    pub(super) fn config(&self) -> io::Result<VmmConfig> {
+        Ok(serde_json::from_slice(&fs::read(self.config_path())?)?)
+    }
+
+    /// The time the monitor was started.
+    pub(super) fn started_at(&self) -> Option<lq_api::Timestamp> {
+        lq_api::Timestamp::try_from(fs::metadata(self.config_path()).ok()?.modified().ok()?).ok()
+    }
+
+    fn make_run_dir(&self) -> Result<(), Error> {
+        self.forget();
+        let parent = self.run_dir.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(parent).map_err(io(format!("making {}", parent.display())))?;
+        // Only root: the monitor opens what it needs here before it gives up its privileges, and a monitor taken over by
+        // its guest must not be able to put another socket or a link in the place of its own.
+        let made = DirBuilder::new().mode(0o700).create(&self.run_dir);
+        made.map_err(io(format!("making {}", self.run_dir.display())))
+    }
+
+    async fn make_taps(&self, desired: &Desired) -> Result<Vec<NicConfig>, Error> {
+        let nics = &desired.launch.nics;
+        if nics.is_empty() {
+            return Ok(vec![]);
+        }
+        let failed = |e: crate::network::Error| io("preparing the machine's network")(io::Error::other(e));
+        let links = Links::open().map_err(failed)?;
+        let mut made = Vec::new();
+        for (index, nic) in (0u8..).zip(nics) {
+            let tap = tap::name(self.vm, index);
+            // One left over from before may have other settings.
+            links.delete(&tap).await.map_err(failed)?;
+            tap::create(&tap).map_err(io(format!("making the interface {tap}")))?;
+            links.attach(&tap, &nic.bridge).await.map_err(failed)?;
+            made.push(NicConfig { tap, mac: nic.mac });
+        }
+        Ok(made)
+    }
+
+    /// Why the process ended: its own record, or what PID 1 and the kernel know.
+    pub(super) fn exit_record(&self, end: End, told: Option<ExitRecord>) -> ExitRecord {
+        if let Some(record) = self.own_record().or(told) {
+            return record;
+        }
+        let (reason, mut detail) = match end {
+            End::Killed(signal) => {
+                (ExitReason::Internal, format!("lq-vmm was killed by signal {}", signal_name(signal)))
+            }
+            End::Exited(status) => {
+                let known = [ExitReason::Told, ExitReason::Config, ExitReason::Host, ExitReason::GuestFault];
+                let reason = known.into_iter().find(|r| i32::from(r.status()) == status);
+                (
+                    reason.unwrap_or(ExitReason::Internal),
+                    format!("lq-vmm ended with status {status} without a record of why"),
+                )
+            }
+        };
+        if self.was_out_of_memory() {
+            detail.push_str(
+                ": its cgroup ran out of memory (the guest's memory and the allowance for the monitor are used up)",
+            );
+        }
+        let log = self.log_tail();
+        if !log.is_empty() {
+            detail.push_str("; the end of its log: ");
+            detail.push_str(&log);
+        }
+        ExitRecord { reason, detail }
+    }
+
+    fn own_record(&self) -> Option<ExitRecord> {
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(self.run_dir.join(paths::VM_EXIT))
+            .ok()?;
+        serde_json::from_reader(file.take(64 * Bytes::KIB)).ok()
+    }
+
+    fn was_out_of_memory(&self) -> bool {
+        let Some(cgroup) = &self.cgroup else { return false };
+        let events = fs::read_to_string(cgroup.join("memory.events")).unwrap_or_default();
+        let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        kills.is_some_and(|n| n.trim() != "0")
+    }
+
+    /// The last lines of the monitor's log, joined by ` | `.
+    pub(super) fn log_tail(&self) -> String {
+        let read = || -> io::Result<String> {
+            let mut file = File::open(self.log_path())?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
+            let mut tail = Vec::new();
+            file.take(4096).read_to_end(&mut tail)?;
+            Ok(String::from_utf8_lossy(&tail).into_owned())
+        };
+        let tail = read().unwrap_or_default();
+        let lines: Vec<&str> = tail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join(" | ")
+    }
+}
+
+/// Removes taps.
+pub(super) async fn remove_taps(taps: &[String]) -> Result<(), crate::network::Error> {
+    if taps.is_empty() {
+        return Ok(());
+    }
+    let links = Links::open()?;
+    for tap in taps {
+        links.delete(tap).await?;
+    }
+    Ok(())
+}
+
+/// Makes the cgroup of a VM with its limits. Limits the kernel does not offer are left out with a warning.
+fn make_cgroup(cgroup: &Path, desired: &Desired) -> Result<(), Error> {
+    let parent = cgroup.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(parent).map_err(io(format!("making the cgroup {}", parent.display())))?;
+    for above in parent.parent().into_iter().chain([parent]) {
+        for controller in ["+memory", "+cpu", "+pids"] {
+            let file = above.join("cgroup.subtree_control");
+            if let Err(error) = fs::write(&file, controller) {
+                tracing::warn!(%error, "cannot write {controller} to {}", file.display());
+            }
+        }
+    }
+    fs::create_dir_all(cgroup).map_err(io(format!("making the cgroup {}", cgroup.display())))?;
+    let guest = desired.spec.memory_bytes.get();
+    let memory = guest.saturating_add(guest / 64).saturating_add(OVERHEAD);
+    let cpus = u32::from(desired.spec.vcpus);
+    for (file, limit) in [
+        ("memory.max", memory.to_string()),
+        ("memory.swap.max", "0".into()),
+        ("memory.oom.group", "1".into()),
+        ("pids.max", (cpus + THREADS).to_string()),
+        // Microseconds in each 100 ms: every virtual CPU whole, and two processors for I/O.
+        ("cpu.max", format!("{} 100000", (cpus + 2) * 100_000)),
+    ] {
+        if let Err(error) = fs::write(cgroup.join(file), &limit) {
+            tracing::warn!(vm = %desired.vm, %error, "the machine runs without {file} = {limit}");
+        }
+    }
+    Ok(())
+}
+
+/// Removes a cgroup; the kernel may need a moment after its last process.
+pub(super) async fn remove_cgroup(cgroup: &Path) {
+    for attempt in 0..20u32 {
+        match fs::remove_dir(cgroup) {
+            Ok(()) => return,
+            Err(error) if error.kind() == ErrorKind::NotFound => return,
+            Err(error) if attempt == 19 => {
+                tracing::warn!(%error, "cannot remove the cgroup {}", cgroup.display());
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// `9 (SIGKILL)`.
+fn signal_name(signal: i32) -> String {
+    match nix::sys::signal::Signal::try_from(signal) {
+        Ok(known) => format!("{signal} ({})", known.as_str()),
+        Err(_) => signal.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(dir: &Path) -> Place {
+        Place { vm: VmId::new(), run_dir: dir.to_owned(), cgroup: None }
+    }
+
+    #[test]
+    fn ends_without_a_record_are_told_in_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        let record = place.exit_record(End::Killed(9), None);
+        assert_eq!(record.reason, ExitReason::Internal);
+        assert_eq!(record.detail, "lq-vmm was killed by signal 9 (SIGKILL)");
+        fs::write(place.log_path(), "1\n2\n3\n4\n5\n6\nthread panicked\n\n").unwrap();
+        let record = place.exit_record(End::Exited(2), None);
+        assert_eq!(record.reason, ExitReason::Config);
+        assert!(record.detail.ends_with("the end of its log: 3 | 4 | 5 | 6 | thread panicked"), "{record:?}");
+    }
+
+    #[test]
+    fn the_monitors_own_record_comes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        let own = ExitRecord { reason: ExitReason::GuestPowerOff, detail: "S5".into() };
+        fs::write(dir.path().join(paths::VM_EXIT), serde_json::to_vec(&own).unwrap()).unwrap();
+        assert_eq!(place.exit_record(End::Killed(9), None), own);
+    }
+
+    #[test]
+    fn a_record_that_is_a_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path());
+        let own = ExitRecord { reason: ExitReason::GuestPowerOff, detail: "S5".into() };
+        fs::write(dir.path().join("elsewhere"), serde_json::to_vec(&own).unwrap()).unwrap();
+        std::os::unix::fs::symlink("elsewhere", dir.path().join(paths::VM_EXIT)).unwrap();
+        assert_eq!(place.exit_record(End::Exited(1), None).reason, ExitReason::Internal);
+    }
+}

@@ -1,0 +1,137 @@
+//! Flags of the daemon, and what follows from them.
+
+use crate::telemetry::logs::LogFormat;
+use clap::Parser;
+use lq_api::local::paths;
+use std::{net::SocketAddr, path::PathBuf};
+
+/// The LimiQuantix management daemon.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "mgmtd", version)]
+pub struct Options {
+    /// Addresses to serve HTTPS on; [::]:443 (both IPv4 and IPv6) where absent, 127.0.0.1:8443 with --simulated.
+    #[arg(long, env = "LQ_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<SocketAddr>,
+    /// Directory of identity, keys, log and snapshots; /state/mgmtd where absent, ./mgmtd-simulated with --simulated.
+    #[arg(long, env = "LQ_STATE")]
+    pub state: Option<PathBuf>,
+    /// Directory of sockets and files that are gone at each boot; <state>/run with --simulated.
+    #[arg(long, env = "LQ_RUN")]
+    pub run: Option<PathBuf>,
+    /// Directory of the pool `local`; <state>/pool with --simulated.
+    #[arg(long, env = "LQ_POOL")]
+    pub pool: Option<PathBuf>,
+    /// Socket of PID 1, which owns the monitors.
+    #[arg(long, env = "LQ_INIT_SOCKET", default_value = paths::INIT_SOCKET)]
+    pub init_socket: PathBuf,
+    /// What PID 1 learnt at boot.
+    #[arg(long, env = "LQ_BOOT_FACTS", default_value = paths::BOOT_FACTS)]
+    pub boot_facts: PathBuf,
+    /// File with the first password of `admin`, left by the installer; read once and removed.
+    #[arg(long, env = "LQ_ADMIN_PASSWORD_FILE")]
+    pub admin_password_file: Option<PathBuf>,
+    /// Simulate the host: machines that only pretend to run, on any computer and without root.
+    #[arg(long, env = "LQ_SIMULATED")]
+    pub simulated: bool,
+    /// What to log, e.g. `info` or `info,lq_mgmtd=debug`.
+    #[arg(long, env = "LQ_LOG", default_value = "info,openraft=warn")]
+    pub log: String,
+    /// Form of the log.
+    #[arg(long, env = "LQ_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// What the daemon is to be.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses to serve HTTPS on.
+    pub listen: Vec<SocketAddr>,
+    /// Directory of identity, keys, log and snapshots.
+    pub state: PathBuf,
+    /// The socket for root on this host.
+    pub api_socket: PathBuf,
+    /// Where the set-up code is shown to the console.
+    pub setup_code: PathBuf,
+    /// Where the certificate's fingerprint is shown to the console.
+    pub fingerprint: PathBuf,
+    /// Directory of the pool `local`.
+    pub pool: PathBuf,
+    /// File with the first password.
+    pub admin_password: PathBuf,
+    /// The host it runs on.
+    pub host: HostKind,
+}
+
+/// Real or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostKind {
+    /// A host of our own PID 1.
+    Real {
+        /// Its socket.
+        init_socket: PathBuf,
+        /// Its facts.
+        boot_facts: PathBuf,
+    },
+    /// A simulation.
+    Simulated,
+}
+
+impl From<Options> for Config {
+    fn from(o: Options) -> Self {
+        let default = |real: &str, simulated: &str| PathBuf::from(if o.simulated { simulated } else { real });
+        let state = o.state.clone().unwrap_or_else(|| default(paths::STATE_MGMTD, "mgmtd-simulated"));
+        let beside = |real: &str, name: &str| if o.simulated { state.join(name) } else { PathBuf::from(real) };
+        let run = o.run.clone().unwrap_or_else(|| beside(paths::RUN, "run"));
+        let listen = if o.listen.is_empty() {
+            let default: (std::net::IpAddr, u16) = if o.simulated {
+                (std::net::Ipv4Addr::LOCALHOST.into(), 8443)
+            } else {
+                (std::net::Ipv6Addr::UNSPECIFIED.into(), 443)
+            };
+            vec![default.into()]
+        } else {
+            o.listen
+        };
+        Self {
+            listen,
+            api_socket: run.join("api.sock"),
+            setup_code: run.join("setup-code"),
+            fingerprint: run.join("fingerprint"),
+            pool: o.pool.unwrap_or_else(|| beside(paths::DATA_POOL, "pool")),
+            admin_password: o
+                .admin_password_file
+                .unwrap_or_else(|| beside(&format!("{}/admin-password", paths::STATE), "admin-password")),
+            host: if o.simulated {
+                HostKind::Simulated
+            } else {
+                HostKind::Real { init_socket: o.init_socket, boot_facts: o.boot_facts }
+            },
+            state,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_places_of_a_real_host_are_those_everyone_knows() {
+        let config = Config::from(Options::parse_from(["mgmtd"]));
+        assert_eq!(config.api_socket, PathBuf::from(paths::API_SOCKET));
+        assert_eq!(config.setup_code, PathBuf::from(paths::SETUP_CODE));
+        assert_eq!(config.state, PathBuf::from(paths::STATE_MGMTD));
+        assert_eq!(config.pool, PathBuf::from(paths::DATA_POOL));
+        assert_eq!(config.admin_password, PathBuf::from("/state/admin-password"));
+        assert_eq!(config.listen, ["[::]:443".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_simulation_stays_in_its_directory() {
+        let config = Config::from(Options::parse_from(["mgmtd", "--simulated", "--state", "/x"]));
+        for path in [&config.api_socket, &config.setup_code, &config.pool, &config.admin_password] {
+            assert!(path.starts_with("/x"), "{}", path.display());
+        }
+        assert_eq!(config.listen, ["127.0.0.1:8443".parse().unwrap()]);
+    }
+}

@@ -1,0 +1,239 @@
+//! The daemon put together: state, host, API. [`Daemon::start`] brings it up, [`Daemon::stop`] down; machines run on.
+
+use crate::{
+    auth::{Auth, SetupCode},
+    cluster::{Alone, Cluster, Op, OpenError, WriteError},
+    compute::lqvmm::LqVmm,
+    config::{Config, HostKind},
+    http::{
+        self, Api,
+        server::Server,
+        tls::{self, TlsError},
+    },
+    network::bridge::BridgeFabric,
+    reconcile::{
+        Node, Parts, StartError as NodeError,
+        host::{HostControl, RealHost},
+    },
+    sim,
+    storage::{self, dir::DirPool},
+    tasks::Tasks,
+    telemetry::{Events, History, HistoryError},
+};
+use lq_api::{NetworkId, PoolId, event::EventLevel};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+};
+use tokio::{net::TcpListener, net::TcpSocket, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// Why the daemon did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The cluster's state.
+    #[error("the cluster's state cannot be opened")]
+    State(#[from] OpenError),
+    /// Its first entry.
+    #[error("the cluster cannot be initialised")]
+    Initialise(#[from] WriteError),
+    /// The history.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The pool.
+    #[error("the storage pool {path} cannot be opened")]
+    Pool {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: storage::Error,
+    },
+    /// The host.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The certificate.
+    #[error("the certificate")]
+    Tls(#[from] TlsError),
+    /// An address or socket.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which.
+        address: String,
+        /// How it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// A file or directory.
+    #[error("{path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// How it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The first password.
+    #[error("the first password cannot be set")]
+    Password(#[from] crate::auth::AuthError),
+}
+
+/// A running daemon.
+pub struct Daemon {
+    api: Arc<Api>,
+    server: Server,
+    history: Arc<History>,
+    following: JoinHandle<()>,
+    addresses: Vec<SocketAddr>,
+    fingerprint: String,
+    /// Begins when the host itself asks the daemon to end.
+    asked_to_end: CancellationToken,
+}
+
+impl Daemon {
+    /// Brings the daemon up. Returns when it serves.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        // Whoever started us may have done this; one provider for the whole process is what matters.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        make_dir(&config.state)?;
+        let asked_to_end = CancellationToken::new();
+        let parts = parts(&config, &asked_to_end)?;
+        let cluster = Cluster::open(&config.state, Alone).await?;
+        let first = cluster.read(|s| s.cluster.is_none());
+        if first {
+            initialise(&cluster, parts.host.as_ref()).await?;
+        }
+        let history = Arc::new(History::open(&config.state)?);
+        let events = Events::new(history.clone());
+        let target = format!("host/{}", cluster.identity().host);
+        let text = if first { "the first start: the cluster was made" } else { "the daemon started" };
+        events.system(EventLevel::Info, "host.started", target.clone(), text);
+        let tasks = Tasks::open(history.clone(), events.clone())
+            .map_err(|source| StartError::File { path: config.state.join("history.redb"), source })?;
+        let auth = Auth::new(cluster.clone(), SetupCode::new(config.setup_code.clone()));
+        if auth.take_over(&config.admin_password).await? {
+            events.system(EventLevel::Info, "auth.password", target, "the installer's password was taken over");
+        }
+        auth.offer_setup().map_err(|source| StartError::File { path: config.setup_code.clone(), source })?;
+        let name = parts.host.name();
+        let node = Node::start(cluster, events, tasks, parts).await?;
+        let tls = tls::load(&config.state, &name, &tls::own_addresses())?;
+        let api = Api::new(node.clone(), auth);
+        let server = Server::new(http::router(api.clone()), api.ending.clone());
+        let mut addresses = Vec::new();
+        for address in &config.listen {
+            let refused = |source| StartError::Listen { address: address.to_string(), source };
+            let listener = bind(*address, &config.listen).map_err(refused)?;
+            addresses.push(listener.local_addr().map_err(refused)?);
+            server.listen_tls(listener, tls.config.clone());
+        }
+        server.listen_local(&config.api_socket).map_err(|source| StartError::Listen {
+            address: config.api_socket.display().to_string(),
+            source,
+        })?;
+        fs::write(&config.fingerprint, format!("{}\n", tls.fingerprint))
+            .map_err(|source| StartError::File { path: config.fingerprint.clone(), source })?;
+        tracing::info!(?addresses, fingerprint = tls.fingerprint, host = name, "serving");
+        let following = {
+            let (node, api) = (node.clone(), api.clone());
+            tokio::spawn(async move {
+                node.run(|| api.following.store(true, Ordering::Relaxed)).await;
+            })
+        };
+        let fingerprint = tls.fingerprint;
+        Ok(Self { api, server, history, following, addresses, fingerprint, asked_to_end })
+    }
+
+    /// Addresses it serves HTTPS on.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// SHA-256 of its certificate.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Ends when the daemon cannot go on (with the reason), or when the host asks it to end.
+    pub async fn over(&self) -> Result<(), String> {
+        tokio::select! {
+            reason = self.api.node.cluster.failed() => Err(reason),
+            () = self.asked_to_end.cancelled() => Ok(()),
+        }
+    }
+
+    /// Brings the daemon down. Machines run on; what was acknowledged is on the disk.
+    pub async fn stop(self) {
+        self.api.ending.cancel();
+        self.api.node.stop();
+        self.server.end().await;
+        if let Err(e) = self.following.await {
+            tracing::error!(error = %e, "following the state ended by a fault of ours");
+        }
+        self.history.flush().await;
+        self.api.node.cluster.shutdown().await;
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| StartError::File { path: path.to_owned(), source })
+}
+
+fn parts(config: &Config, asked_to_end: &CancellationToken) -> Result<Parts, StartError> {
+    let broken = |source| StartError::Pool { path: config.pool.clone(), source };
+    let pool = Arc::new(DirPool::open(config.pool.clone()).map_err(broken)?);
+    Ok(match &config.host {
+        HostKind::Simulated => Parts {
+            hypervisor: Arc::new(sim::SimHypervisor::default()),
+            pool,
+            fabric: Arc::new(sim::SimFabric::default()),
+            host: Arc::new(sim::SimHost::new(asked_to_end.clone())),
+        },
+        HostKind::Real { init_socket, boot_facts } => {
+            let host = RealHost::new(boot_facts, init_socket.clone());
+            Parts {
+                hypervisor: Arc::new(LqVmm::new(init_socket.clone())),
+                pool,
+                fabric: Arc::new(BridgeFabric::new(host.uplink())),
+                host: Arc::new(host),
+            }
+        }
+    })
+}
+
+async fn initialise(cluster: &Cluster, host: &dyn HostControl) -> Result<(), WriteError> {
+    let identity = cluster.identity();
+    let op = Op::Initialise {
+        cluster: identity.cluster,
+        host: identity.host,
+        host_name: host.name(),
+        pool: PoolId::new(),
+        network: NetworkId::new(),
+        dhcp: host.guest_dhcp(),
+    };
+    cluster.write(op).await.map(drop)
+}
+
+fn bind(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if address.is_ipv6() {
+        // Alone it takes IPv4 too; beside an IPv4 address of the same port it leaves that to it.
+        let only = all.iter().any(|other| other.is_ipv4() && other.port() == address.port());
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::Ipv6V6Only, &only)?;
+    }
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(1024)
+}

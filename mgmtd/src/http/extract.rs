@@ -1,0 +1,137 @@
+//! Taking requests apart. Every refusal is a [`Failure`] that names what is wrong.
+
+use super::problem::Failure;
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Request},
+    http::{StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use lq_api::{
+    Metadata,
+    problem::{FieldError, Kind, Problem},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::str::FromStr;
+
+/// A JSON body; unknown fields are refused by the types, with the field's path.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(req: Request, state: &S) -> Result<Self, Failure> {
+        let is_json = req
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .is_some_and(|v| v.split(';').next().is_some_and(|m| m.trim().eq_ignore_ascii_case("application/json")));
+        if !is_json {
+            // Also what keeps a form on another site from being taken for a request of ours.
+            return Err(Failure::new(Kind::Malformed, "the body must be JSON: send `Content-Type: application/json`"));
+        }
+        let bytes = body(req, state).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// A JSON body that may be absent.
+pub(super) struct OptionalJson<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Failure;
+
+    async fn from_request(req: Request, state: &S) -> Result<Self, Failure> {
+        let bytes = body(req, state).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self) }
+    }
+}
+
+async fn body<S: Send + Sync>(req: Request, state: &S) -> Result<Bytes, Failure> {
+    Bytes::from_request(req, state).await.map_err(|e| {
+        if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Failure::new(Kind::TooLarge, format!("the body is larger than {} bytes", super::MAX_BODY))
+        } else {
+            Failure::new(Kind::Malformed, e.body_text())
+        }
+    })
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
+        let path = e.path().to_string();
+        let inner = e.into_inner();
+        if inner.is_data() {
+            let field = if path == "." { "body".to_owned() } else { path };
+            Problem::validation(vec![FieldError::new(field, inner.to_string())]).into()
+        } else {
+            Failure::new(Kind::Malformed, format!("the body is not JSON: {inner}"))
+        }
+    })?;
+    reader.end().map_err(|e| Failure::new(Kind::Malformed, format!("the body is not one JSON document: {e}")))?;
+    Ok(value)
+}
+
+/// Query parameters.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        query.map(|q| Self(q.0)).map_err(|e| Failure::new(Kind::Malformed, e.body_text()))
+    }
+}
+
+/// The id in the path.
+pub(super) struct Id<T>(pub(super) T);
+
+impl<T: FromStr + Send, S: Send + Sync> FromRequestParts<S> for Id<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
+        let text = path.map_err(|e| Failure::new(Kind::Malformed, e.body_text()))?.0;
+        let wrong = |_| Failure::new(Kind::NotFound, format!("`{text}` is not an id: names are looked up by `?name=`"));
+        text.parse().map(Self).map_err(wrong)
+    }
+}
+
+/// The revision the caller saw (`If-Match`), where it told one.
+pub(super) struct IfMatch(pub(super) Option<u64>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let Some(value) = parts.headers.get(header::IF_MATCH) else { return Ok(Self(None)) };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(Self(None));
+        }
+        let inner = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).and_then(|t| t.parse().ok());
+        inner.map(|revision| Self(Some(revision))).ok_or_else(|| {
+            Failure::new(Kind::Malformed, format!("`If-Match: {text}` is not an ETag of ours like \"17\""))
+        })
+    }
+}
+
+/// An answer in JSON.
+pub(super) struct Answer<T>(pub(super) StatusCode, pub(super) T);
+
+impl<T: Serialize> IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.1) {
+            Ok(body) => (self.0, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+            Err(e) => Failure::internal(&e).into_response(),
+        }
+    }
+}
+
+/// An object with its revision as ETag.
+pub(super) fn tagged<Id, T: Serialize>(status: StatusCode, meta: &Metadata<Id>, object: &T) -> Response {
+    let tag = format!("\"{}\"", meta.revision);
+    ([(header::ETAG, tag)], Answer(status, object)).into_response()
+}

@@ -1,0 +1,78 @@
+//! Lists: pages, filters.
+
+use super::problem::Failure;
+use lq_api::{
+    Metadata,
+    list::{ListQuery, Page},
+    problem::Kind,
+};
+use std::{collections::BTreeMap, str::FromStr};
+
+/// Objects per page where the caller does not say.
+const DEFAULT: u32 = 100;
+/// Most objects per page.
+const MOST: u32 = 1000;
+
+/// What is asked of a list.
+pub(super) struct Wanted<Id> {
+    pub(super) limit: usize,
+    pub(super) after: Option<Id>,
+    name: Option<String>,
+    labels: Vec<(String, String)>,
+}
+
+impl<Id: FromStr + Copy + Ord + std::fmt::Display> Wanted<Id> {
+    pub(super) fn parse(query: &ListQuery) -> Result<Self, Failure> {
+        let limit = query.limit.unwrap_or(DEFAULT);
+        if !(1..=MOST).contains(&limit) {
+            return Err(Failure::new(Kind::Malformed, format!("`limit` is not between 1 and {MOST}")));
+        }
+        let cursor = query.cursor.as_deref().map(str::parse).transpose();
+        let after = cursor
+            .map_err(|_| Failure::new(Kind::Malformed, "`cursor` is not the `next_cursor` of a page of this list"))?;
+        let labels = query.label.as_deref().unwrap_or_default().split(',').filter(|p| !p.is_empty());
+        let labels = labels
+            .map(|pair| {
+                let (key, value) = pair.split_once('=').ok_or_else(|| {
+                    Failure::new(Kind::Malformed, format!("`label={pair}` is not of the form key=value"))
+                })?;
+                Ok((key.to_owned(), value.to_owned()))
+            })
+            .collect::<Result<_, Failure>>()?;
+        Ok(Self { limit: limit as usize, after, name: query.name.clone(), labels })
+    }
+
+    /// Whether an object with these metadata is wanted.
+    pub(super) fn wants(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.name.as_deref().is_none_or(|n| n == name)
+            && self.labels.iter().all(|(k, v)| labels.get(k) == Some(v))
+    }
+
+    /// A page of a map; `show` makes the object out of what is stored.
+    pub(super) fn page<S, T>(
+        &self,
+        map: &BTreeMap<Id, S>,
+        revision: u64,
+        meta: impl Fn(&S) -> &Metadata<Id>,
+        show: impl Fn(&S) -> T,
+    ) -> Page<T> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = self.after.map_or(Unbounded, Excluded);
+        let mut items = Vec::new();
+        let mut last = None;
+        let mut next_cursor = None;
+        for (id, stored) in map.range((from, Unbounded)) {
+            let meta = meta(stored);
+            if !self.wants(&meta.name, &meta.labels) {
+                continue;
+            }
+            if items.len() == self.limit {
+                next_cursor = last.map(|id: Id| id.to_string());
+                break;
+            }
+            items.push(show(stored));
+            last = Some(*id);
+        }
+        Page { items, next_cursor, revision }
+    }
+}

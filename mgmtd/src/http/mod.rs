@@ -1,0 +1,88 @@
+//! The API: `/api/v1` over TLS and, for root on the same host, over a Unix socket; probes, metrics and the web UI beside it.
+//!
+//! Handlers are thin: parse, call a use case, answer. What holds for every request is in [`guard`] (who asks, may they, is
+//! it forged, is it noted) and in [`extract`] (every refusal is a problem document). The OpenAPI document is made from the
+//! handlers; `api/openapi.json` is a copy that a test keeps equal.
+
+mod extract;
+mod guard;
+mod list;
+pub mod openapi;
+mod problem;
+mod routes;
+pub mod server;
+pub mod tls;
+mod ui;
+
+use crate::{auth::Auth, reconcile::Node, telemetry::Metrics};
+use axum::{Router, extract::DefaultBodyLimit, middleware};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use server::Peer;
+
+/// Largest body, but for the content of images.
+pub const MAX_BODY: usize = 1 << 20;
+
+/// What handlers work with.
+pub struct Api {
+    /// This host.
+    pub node: Arc<Node>,
+    /// Who may do what.
+    pub auth: Auth,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Begins when the daemon ends: long answers end with it.
+    pub ending: CancellationToken,
+    /// The host follows the state.
+    pub following: AtomicBool,
+}
+
+impl Api {
+    /// An API of this host.
+    #[must_use]
+    pub fn new(node: Arc<Node>, auth: Auth) -> Arc<Self> {
+        Arc::new(Self {
+            node,
+            auth,
+            metrics: Metrics::default(),
+            ending: CancellationToken::new(),
+            following: AtomicBool::new(false),
+        })
+    }
+
+    /// What is still missing before every request can be served.
+    pub fn waiting_for(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if self.node.cluster.standing().leader.is_none() {
+            missing.push("the cluster has no leader".into());
+        }
+        if !self.following.load(Ordering::Relaxed) {
+            missing.push("the host has not looked at its machines yet".into());
+        }
+        if self.ending.is_cancelled() {
+            missing.push("the daemon is ending".into());
+        }
+        missing
+    }
+}
+
+/// Everything this daemon serves.
+pub fn router(api: Arc<Api>) -> Router {
+    let (v1, _) = openapi::parts();
+    let v1 = v1
+        .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method);
+    Router::new()
+        .nest("/api/v1", v1)
+        .merge(routes::probes::router(api.clone()))
+        .fallback(ui::serve)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(api.clone(), guard::envelope))
+        .with_state(api)
+}

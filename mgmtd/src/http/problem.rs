@@ -1,0 +1,160 @@
+//! Every refusal as a problem document (RFC 9457).
+
+use crate::{
+    auth::AuthError,
+    cluster::{Refusal, WriteError},
+    compute, reconcile::storage::UploadError,
+    storage,
+};
+use axum::{
+    http::{HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use lq_api::problem::{FieldError, Kind, MEDIA_TYPE, Problem};
+
+/// A request that failed.
+#[derive(Debug)]
+#[allow(unreachable_pub, reason = "the rejection of extractors of public types")]
+pub struct Failure {
+    problem: Box<Problem>,
+    retry_after: Option<u64>,
+}
+
+impl Failure {
+    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Problem::new(kind, detail).into()
+    }
+    pub(super) fn not_found(kind: &str, id: impl std::fmt::Display) -> Self {
+        Self::new(Kind::NotFound, format!("there is no {kind} {id}"))
+    }
+    pub(super) fn internal(e: &dyn std::error::Error) -> Self {
+        tracing::error!(error = %chain(e), "a request failed by a fault of ours");
+        Self::new(Kind::Internal, chain(e))
+    }
+    /// Refuses where there are faults.
+    pub(super) fn check(errors: Vec<FieldError>) -> Result<(), Self> {
+        if errors.is_empty() { Ok(()) } else { Err(Problem::validation(errors).into()) }
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut cause = e.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self { problem: Box::new(problem), retry_after: None }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.problem).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response.extensions_mut().insert(self.problem);
+        response
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound { kind, id } => Self::not_found(&kind, id),
+            Refusal::Stale { .. } => Self::new(Kind::Stale, refusal.to_string()),
+            Refusal::Conflict(reason) => Self::new(Kind::Conflict, reason),
+            Refusal::Validation(errors) => Problem::validation(errors).into(),
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Refused(refusal) => refusal.into(),
+            other => Self::new(Kind::Unavailable, other.to_string()),
+        }
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        let text = error.to_string();
+        match error {
+            AuthError::Wrong | AuthError::WrongCode => Self::new(Kind::Unauthenticated, text),
+            AuthError::Limited(wait) => Self {
+                retry_after: Some(wait.as_secs().max(1)),
+                ..Self::new(Kind::RateLimited, text)
+            },
+            AuthError::SetupNeeded | AuthError::SetupDone => Self::new(Kind::Conflict, text),
+            AuthError::Invalid(errors) => Problem::validation(errors).into(),
+            AuthError::Password(e) => Self::internal(&e),
+            AuthError::Write(e) => e.into(),
+        }
+    }
+}
+
+impl From<storage::Error> for Failure {
+    fn from(error: storage::Error) -> Self {
+        match &error {
+            storage::Error::NoSpace { .. } => Self::new(Kind::NoSpace, error.to_string()),
+            storage::Error::BadContent(reason) => Self::new(Kind::Validation, reason.clone()),
+            storage::Error::Io { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => {
+                Self::new(Kind::NoSpace, chain(&error))
+            }
+            storage::Error::Missing(_) | storage::Error::Io { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<UploadError> for Failure {
+    fn from(error: UploadError) -> Self {
+        let text = error.to_string();
+        match error {
+            UploadError::Write(e) => e.into(),
+            UploadError::Storage(e) => e.into(),
+            UploadError::Broken(_) => Self::new(Kind::Malformed, text),
+            UploadError::Busy => Self { retry_after: Some(10), ..Self::new(Kind::RateLimited, text) },
+            UploadError::Elsewhere => Self::new(Kind::Unavailable, text),
+        }
+    }
+}
+
+impl From<compute::Error> for Failure {
+    fn from(error: compute::Error) -> Self {
+        match &error {
+            compute::Error::Refused(reason) => Self::new(Kind::Conflict, reason.clone()),
+            compute::Error::NotRunning => {
+                Self::new(Kind::Conflict, "the machine is not running: start it first")
+            }
+            compute::Error::Io { .. } => Self::internal(&error),
+        }
+    }
+}
+
+/// Answers a path that does not exist.
+pub(super) async fn no_such_path(uri: Uri) -> Failure {
+    Failure::new(Kind::NotFound, format!("there is no `{}`; see /api/v1/openapi.json", uri.path()))
+}
+
+/// Answers a method a path does not have.
+pub(super) async fn no_such_method(method: Method, uri: Uri) -> Failure {
+    let mut problem = Problem::new(Kind::Malformed, format!("`{}` does not take {method}", uri.path()));
+    problem.kind = "/problems/method-not-allowed".into();
+    problem.title = "The method is not allowed here".into();
+    problem.status = 405;
+    problem.into()
+}

@@ -1,0 +1,103 @@
+//! The event log.
+
+use super::super::{
+    Api,
+    extract::{Answer, Query},
+    problem::Failure,
+};
+use crate::telemetry::EventFilter;
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::sse::{Event as Message, KeepAlive, Sse},
+};
+use futures::Stream;
+use lq_api::{
+    EventId,
+    event::{Event, EventLevel},
+    list::Page,
+    problem::Kind,
+};
+use serde::Deserialize;
+use std::{convert::Infallible, sync::Arc};
+use tokio::sync::broadcast::error::RecvError;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(stream))
+}
+
+/// Parameters of the event log.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct EventQuery {
+    /// Events per page, 1 to 1000; 100 where absent.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<EventId>,
+    /// Only events of this object: `kind/id`.
+    target: Option<String>,
+    /// Only kinds that begin with this.
+    kind: Option<String>,
+    /// Only events at least this grave.
+    level: Option<EventLevel>,
+}
+
+impl EventQuery {
+    fn filter(&self) -> EventFilter {
+        EventFilter { target: self.target.clone(), kind: self.kind.clone(), level: self.level }
+    }
+}
+
+/// Events, newest first. The last 10,000 are remembered.
+#[utoipa::path(
+    get, path = "/events", tag = "events", params(EventQuery), responses((status = 200, body = Page<Event>))
+)]
+async fn list(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<EventQuery>,
+) -> Result<Answer<Page<Event>>, Failure> {
+    let limit = query.limit.unwrap_or(100) as usize;
+    if !(1..=1000).contains(&limit) {
+        return Err(Failure::new(Kind::Malformed, "`limit` is not between 1 and 1000"));
+    }
+    let events = api.node.events.clone();
+    let (filter, cursor) = (query.filter(), query.cursor);
+    let found = tokio::task::spawn_blocking(move || events.list(&filter, cursor, limit)).await;
+    let (items, more) = found.map_err(|e| Failure::internal(&e))?.map_err(|e| Failure::internal(&e))?;
+    let next_cursor = items.last().filter(|_| more).map(|e| e.id.to_string());
+    let revision = api.node.cluster.read_at(|_, revision| revision);
+    Ok(Answer(StatusCode::OK, Page { items, next_cursor, revision }))
+}
+
+/// Events from now on, as server-sent events: `data` is an event in JSON. A follower that is too slow misses some and gets
+/// the event `missed` with their number.
+#[utoipa::path(
+    get, path = "/events/stream", tag = "events", params(EventQuery),
+    responses((status = 200, content_type = "text/event-stream", body = Event))
+)]
+async fn stream(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<EventQuery>,
+) -> Sse<impl Stream<Item = Result<Message, Infallible>>> {
+    let (filter, follower) = (query.filter(), api.node.events.follow());
+    let state = (follower, filter, api.ending.clone());
+    let messages = futures::stream::unfold(state, |(mut follower, filter, ending)| async move {
+        loop {
+            let received = tokio::select! {
+                () = ending.cancelled() => return None,
+                received = follower.recv() => received,
+            };
+            let message = match received {
+                Ok(event) if !filter.wants(&event) => continue,
+                Ok(event) => Message::default().id(event.id.to_string()).json_data(&event),
+                Err(RecvError::Lagged(n)) => Ok(Message::default().event("missed").data(n.to_string())),
+                Err(RecvError::Closed) => return None,
+            };
+            let Ok(message) = message else { continue };
+            return Some((Ok(message), (follower, filter, ending)));
+        }
+    });
+    Sse::new(messages).keep_alive(KeepAlive::default())
+}

@@ -1,0 +1,38 @@
+//! The handlers, one file per kind of object.
+
+mod cluster;
+mod console;
+mod events;
+mod hosts;
+mod images;
+mod networks;
+mod pools;
+pub(super) mod probes;
+mod session;
+mod tasks;
+mod tokens;
+mod vms;
+mod volumes;
+mod watch;
+
+use super::Api;
+use std::sync::Arc;
+use utoipa_axum::router::OpenApiRouter;
+
+/// Everything below `/api/v1`.
+pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .merge(session::router())
+        .merge(tokens::router())
+        .merge(cluster::router())
+        .merge(hosts::router())
+        .merge(vms::router())
+        .merge(console::router())
+        .merge(images::router())
+        .merge(volumes::router())
+        .merge(networks::router())
+        .merge(pools::router())
+        .merge(tasks::router())
+        .merge(events::router())
+        .merge(watch::router())
+}

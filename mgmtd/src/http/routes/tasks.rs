@@ -1,0 +1,88 @@
+//! Tasks, newest first.
+
+use super::super::{
+    Api,
+    extract::{Answer, Id, Query},
+    problem::Failure,
+};
+use crate::tasks::CancelError;
+use axum::{extract::State, http::StatusCode};
+use lq_api::{
+    TaskId,
+    list::Page,
+    problem::Kind,
+    task::{Task, TaskState},
+};
+use serde::Deserialize;
+use std::sync::Arc;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(cancel))
+}
+
+/// Parameters of the list of tasks.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct TaskQuery {
+    /// Tasks per page, 1 to 1000; 100 where absent.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<TaskId>,
+    /// Only tasks in this state.
+    state: Option<TaskState>,
+    /// Only tasks of this object: `kind/id`.
+    target: Option<String>,
+}
+
+/// Tasks, newest first. The last 1000 are remembered.
+#[utoipa::path(get, path = "/tasks", tag = "tasks", params(TaskQuery), responses((status = 200, body = Page<Task>)))]
+async fn list(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<TaskQuery>,
+) -> Result<Answer<Page<Task>>, Failure> {
+    let limit = query.limit.unwrap_or(100) as usize;
+    if !(1..=1000).contains(&limit) {
+        return Err(Failure::new(Kind::Malformed, "`limit` is not between 1 and 1000"));
+    }
+    let wanted = |t: &Task| {
+        query.cursor.is_none_or(|c| t.id < c)
+            && query.state.is_none_or(|s| s == t.state)
+            && query.target.as_ref().is_none_or(|o| *o == t.target)
+    };
+    let mut items: Vec<Task> =
+        api.node.tasks.all().into_iter().rev().filter(wanted).take(limit + 1).collect();
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next_cursor = items.last().filter(|_| more).map(|t| t.id.to_string());
+    let revision = api.node.cluster.read_at(|_, revision| revision);
+    Ok(Answer(StatusCode::OK, Page { items, next_cursor, revision }))
+}
+
+/// A task.
+#[utoipa::path(
+    get, path = "/tasks/{id}", tag = "tasks", params(("id" = TaskId, Path)), responses((status = 200, body = Task))
+)]
+async fn get(State(api): State<Arc<Api>>, Id(id): Id<TaskId>) -> Result<Answer<Task>, Failure> {
+    let task = api.node.tasks.get(id).ok_or_else(|| Failure::not_found("task", id))?;
+    Ok(Answer(StatusCode::OK, task))
+}
+
+/// Ends a task early. What it waited for may still happen.
+#[utoipa::path(
+    post, path = "/tasks/{id}/cancel", tag = "tasks", params(("id" = TaskId, Path)),
+    responses((status = 202, body = Task))
+)]
+async fn cancel(State(api): State<Arc<Api>>, Id(id): Id<TaskId>) -> Result<Answer<Task>, Failure> {
+    match api.node.tasks.cancel(id) {
+        Ok(()) => {}
+        Err(CancelError::NotFound) => return Err(Failure::not_found("task", id)),
+        Err(CancelError::Ended) => return Err(Failure::new(Kind::Conflict, "the task has ended")),
+        Err(CancelError::Refused) => {
+            return Err(Failure::new(Kind::Conflict, "this task cannot be ended early: wait for it"));
+        }
+    }
+    let task = api.node.tasks.get(id).ok_or_else(|| Failure::not_found("task", id))?;
+    Ok(Answer(StatusCode::ACCEPTED, task))
+}

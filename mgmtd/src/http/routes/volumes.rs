@@ -1,0 +1,117 @@
+//! Volumes.
+
+use super::super::{
+    Api,
+    extract::{Answer, Id, IfMatch, Json, Query, tagged},
+    list::Wanted,
+    problem::Failure,
+};
+use crate::{
+    auth::Caller,
+    cluster::{Op, Reply},
+};
+use axum::{extract::State, http::StatusCode, response::Response};
+use lq_api::{
+    VolumeId,
+    list::{ListQuery, Page},
+    meta::MetadataPatch,
+    problem::Kind,
+    task::Task,
+    volume::{CreateVolume, GrowVolume, Volume},
+};
+use std::sync::Arc;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, update, delete))
+        .routes(routes!(grow))
+}
+
+/// Volumes.
+#[utoipa::path(
+    get, path = "/volumes", tag = "volumes", params(ListQuery), responses((status = 200, body = Page<Volume>))
+)]
+async fn list(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<ListQuery>,
+) -> Result<Answer<Page<Volume>>, Failure> {
+    let wanted = Wanted::parse(&query)?;
+    let page = api.node.cluster.read_at(|s, revision| {
+        wanted.page(&s.volumes, revision, |v: &Arc<Volume>| &v.meta, |v| (**v).clone())
+    });
+    Ok(Answer(StatusCode::OK, page))
+}
+
+/// Makes a volume, empty or as a clone of an image. It is `creating` at first; wait for `ready` or `failed`.
+#[utoipa::path(
+    post, path = "/volumes", tag = "volumes", request_body = CreateVolume, responses((status = 201, body = Volume))
+)]
+async fn create(State(api): State<Arc<Api>>, Json(create): Json<CreateVolume>) -> Result<Response, Failure> {
+    Failure::check(create.validate())?;
+    let op = Op::CreateVolume { id: VolumeId::new(), create };
+    answer(StatusCode::CREATED, api.node.cluster.write(op).await?)
+}
+
+fn answer(status: StatusCode, reply: Reply) -> Result<Response, Failure> {
+    match reply {
+        Reply::Volume(volume) => Ok(tagged(status, &volume.meta, &*volume)),
+        _ => Err(Failure::new(Kind::Internal, "an unexpected answer of the state")),
+    }
+}
+
+/// A volume.
+#[utoipa::path(
+    get, path = "/volumes/{id}", tag = "volumes", params(("id" = VolumeId, Path)),
+    responses((status = 200, body = Volume))
+)]
+async fn get(State(api): State<Arc<Api>>, Id(id): Id<VolumeId>) -> Result<Response, Failure> {
+    let volume = api.node.cluster.read(|s| s.volumes.get(&id).cloned());
+    let volume = volume.ok_or_else(|| Failure::not_found("volume", id))?;
+    Ok(tagged(StatusCode::OK, &volume.meta, &*volume))
+}
+
+/// Changes name and labels.
+#[utoipa::path(
+    patch, path = "/volumes/{id}", tag = "volumes", params(("id" = VolumeId, Path)), request_body = MetadataPatch,
+    responses((status = 200, body = Volume))
+)]
+async fn update(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<VolumeId>,
+    IfMatch(expect): IfMatch,
+    Json(patch): Json<MetadataPatch>,
+) -> Result<Response, Failure> {
+    answer(StatusCode::OK, api.node.cluster.write(Op::UpdateVolume { id, expect, patch }).await?)
+}
+
+/// Deletes a volume no machine has, and what is on it.
+#[utoipa::path(
+    delete, path = "/volumes/{id}", tag = "volumes", params(("id" = VolumeId, Path)),
+    responses((status = 202, body = Task))
+)]
+async fn delete(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<VolumeId>,
+    IfMatch(expect): IfMatch,
+) -> Result<Answer<Task>, Failure> {
+    Ok(Answer(StatusCode::ACCEPTED, api.node.delete_volume(id, expect, &caller.actor).await?))
+}
+
+/// Grows a volume no running machine uses.
+#[utoipa::path(
+    post, path = "/volumes/{id}/grow", tag = "volumes", params(("id" = VolumeId, Path)), request_body = GrowVolume,
+    responses((status = 202, body = Task))
+)]
+async fn grow(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<VolumeId>,
+    IfMatch(expect): IfMatch,
+    Json(grow): Json<GrowVolume>,
+) -> Result<Answer<Task>, Failure> {
+    let task = api.node.grow_volume(id, expect, grow.size_bytes, &caller.actor).await?;
+    Ok(Answer(StatusCode::ACCEPTED, task))
+}

@@ -1,0 +1,134 @@
+//! Following the objects: every change from a revision on, as server-sent events.
+
+use super::super::{
+    Api,
+    extract::Query,
+    problem::Failure,
+};
+use crate::cluster::{Change, Cluster, Kind};
+use axum::{
+    extract::State,
+    response::sse::{Event as Message, KeepAlive, Sse},
+};
+use futures::{Stream, StreamExt as _, stream};
+use lq_api::{
+    host::Host, image::Image, network::Network, pool::Pool, problem, vm::Vm, volume::Volume,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(watch))
+}
+
+/// Parameters of the watch.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct WatchQuery {
+    /// Changes after this revision, e.g. the `revision` of a list; from now on where absent.
+    since: Option<u64>,
+}
+
+/// An object as it is now, or the news that it is gone.
+#[derive(Serialize, ToSchema)]
+struct Notice {
+    /// Revision of the change.
+    revision: u64,
+    /// Identity of the object.
+    id: Uuid,
+    /// The object; absent when it was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<Object>,
+}
+
+/// An object, by its kind.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Object {
+    /// A host.
+    Host(Host),
+    /// A pool.
+    Pool(Pool),
+    /// A machine.
+    Vm(Vm),
+    /// An image.
+    Image(Image),
+    /// A volume.
+    Volume(Volume),
+    /// A network.
+    Network(Network),
+}
+
+/// Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
+/// revision to go on from. Several changes of one object may come as one. Status of hosts and pools and leased addresses are
+/// not watched. Where `since` is too long ago the answer is 409: read the lists anew.
+#[utoipa::path(
+    get, path = "/watch", tag = "watch", params(WatchQuery),
+    responses((status = 200, content_type = "text/event-stream", body = Notice))
+)]
+async fn watch(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<WatchQuery>,
+) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, Failure> {
+    let cluster = api.node.cluster.clone();
+    let now = cluster.read_at(|_, revision| revision);
+    let since = query.since.unwrap_or(now);
+    if cluster.changes_since(since).is_none() {
+        let why = format!("the changes since {since} are not known any more: read the lists and watch from {now}");
+        return Err(Failure::new(problem::Kind::Conflict, why));
+    }
+    let state = (cluster.watch(), cluster, since, api.ending.clone(), true);
+    let batches = stream::unfold(state, |(mut changes, cluster, since, ending, first)| async move {
+        if !first {
+            tokio::select! {
+                () = ending.cancelled() => return None,
+                changed = changes.changed() => changed.ok()?,
+            }
+        }
+        changes.borrow_and_update();
+        // A watcher so slow that changes were forgotten is cut off; it comes back and is told to read anew.
+        let new = cluster.changes_since(since)?;
+        let reached = new.last().map_or(since, |c| c.revision);
+        let messages = notices(&cluster, &new);
+        Some((stream::iter(messages.into_iter().map(Ok)), (changes, cluster, reached, ending, false)))
+    });
+    Ok(Sse::new(batches.flatten()).keep_alive(KeepAlive::default()))
+}
+
+fn notices(cluster: &Cluster, changes: &[Change]) -> Vec<Message> {
+    // The last change of each object, in the order of the log.
+    let mut latest = BTreeMap::new();
+    for change in changes.iter().filter(|c| c.kind != Kind::Token) {
+        latest.insert(change.id, *change);
+    }
+    let mut latest: Vec<_> = latest.into_values().collect();
+    latest.sort_by_key(|c| c.revision);
+    latest
+        .into_iter()
+        .filter_map(|change| {
+            let notice = Notice { revision: change.revision, id: change.id, object: object(cluster, change) };
+            let name = serde_json::to_value(change.kind).ok()?;
+            let message = Message::default().event(name.as_str()?).id(change.revision.to_string());
+            message.json_data(&notice).ok()
+        })
+        .collect()
+}
+
+fn object(cluster: &Cluster, Change { kind, id, .. }: Change) -> Option<Object> {
+    cluster.read(|s| match kind {
+        Kind::Host => {
+            s.hosts.get(&id.into()).map(|r| Object::Host(Host { meta: r.meta.clone(), status: None }))
+        }
+        Kind::Pool => s.pools.get(&id.into()).map(|r| {
+            Object::Pool(Pool { meta: r.meta.clone(), spec: r.spec.clone(), status: None })
+        }),
+        Kind::Vm => s.vms.get(&id.into()).map(|r| Object::Vm(r.vm.clone())),
+        Kind::Image => s.images.get(&id.into()).map(|r| Object::Image(r.image.clone())),
+        Kind::Volume => s.volumes.get(&id.into()).map(|v| Object::Volume((**v).clone())),
+        Kind::Network => s.networks.get(&id.into()).map(|n| Object::Network((**n).clone())),
+        Kind::Token => None,
+    })
+}

@@ -1,0 +1,129 @@
+//! The host itself: its name, its boot, its power.
+
+use crate::inventory;
+use async_trait::async_trait;
+use lq_api::{
+    host::HostStatus,
+    local::init::{BootFacts, InitAnswer, InitRequest},
+    network::Dhcp,
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::UnixStream,
+};
+use uuid::Uuid;
+
+/// What the daemon needs of the host it runs on.
+#[async_trait]
+pub trait HostControl: Send + Sync {
+    /// Its name.
+    fn name(&self) -> String;
+    /// Identity of the present boot.
+    fn boot(&self) -> Uuid;
+    /// DHCP the default network begins with.
+    fn guest_dhcp(&self) -> Option<Dhcp>;
+    /// What it is and how it is. May take some milliseconds of the calling thread.
+    fn status(&self) -> HostStatus;
+    /// Switches off or restarts; guests are stopped first.
+    async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError>;
+}
+
+/// The host did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// PID 1 did not answer.
+    #[error("PID 1 cannot be reached at {path}")]
+    Unreachable {
+        /// Its socket.
+        path: PathBuf,
+        /// How it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// It refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A real host, seen through `/proc`, `/sys` and PID 1.
+pub struct RealHost {
+    facts: BootFacts,
+    boot: Uuid,
+    init: PathBuf,
+}
+
+impl RealHost {
+    /// The host we run on. `facts` is the file PID 1 left; without one (not our PID 1) the kernel's host name stands in.
+    #[must_use]
+    pub fn new(facts: &Path, init: PathBuf) -> Self {
+        let facts = match std::fs::read(facts).map(|text| serde_json::from_slice(&text)) {
+            Ok(Ok(facts)) => facts,
+            Ok(Err(e)) => {
+                tracing::error!(file = %facts.display(), error = %e, "the boot facts cannot be read");
+                BootFacts::default()
+            }
+            Err(e) => {
+                tracing::warn!(file = %facts.display(), error = %e, "there are no boot facts");
+                BootFacts::default()
+            }
+        };
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        // Without the kernel's word every start counts as a boot, which is the safe side: nothing is taken for running.
+        let boot = boot.and_then(|id| id.trim().parse().ok()).unwrap_or_else(Uuid::new_v4);
+        Self { facts, boot, init }
+    }
+
+    /// The interface guests are bridged to.
+    #[must_use]
+    pub fn uplink(&self) -> Option<String> {
+        self.facts.uplink.clone()
+    }
+}
+
+/// The kernel's host name, made fit for the name of an object.
+#[must_use]
+pub fn kernel_name() -> String {
+    let raw = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String =
+        raw.trim().chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')).take(63).collect();
+    let name = name.trim_start_matches(['.', '_', '-']).to_owned();
+    if name.is_empty() || name == "localhost" { "limiquantix".into() } else { name }
+}
+
+#[async_trait]
+impl HostControl for RealHost {
+    fn name(&self) -> String {
+        self.facts.host.name.clone().unwrap_or_else(kernel_name)
+    }
+    fn boot(&self) -> Uuid {
+        self.boot
+    }
+    fn guest_dhcp(&self) -> Option<Dhcp> {
+        self.facts.host.guest_dhcp.clone()
+    }
+    fn status(&self) -> HostStatus {
+        inventory::read()
+    }
+    async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
+        let unreachable = |source| HostError::Unreachable { path: self.init.clone(), source };
+        let asked = tokio::time::timeout(Duration::from_secs(10), async {
+            let mut stream = BufReader::new(UnixStream::connect(&self.init).await?);
+            let mut line = serde_json::to_vec(&InitRequest::Shutdown { reboot, reason })?;
+            line.push(b'\n');
+            stream.write_all(&line).await?;
+            let mut answer = String::new();
+            stream.read_line(&mut answer).await?;
+            Ok::<InitAnswer, io::Error>(serde_json::from_str(&answer)?)
+        });
+        match asked.await.map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))?.map_err(unreachable)? {
+            InitAnswer::Done => Ok(()),
+            InitAnswer::Error { reason } => Err(HostError::Refused(reason)),
+            other => Err(HostError::Refused(format!("PID 1 gave an answer that does not fit: {other:?}"))),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! This host's part of the work: brings what is towards what should be.
+//!
+//! Level-triggered: whenever the cluster's state changes, [`sync`] looks at all of it, resolves what this host is to run
+//! ([`resolve`], pure) and tells the fleet of machines, the fabric of networks, and the keepers of storage. Every step may be
+//! repeated after a crash. The use cases of the API that take time ([`vms`], [`storage`]) change the state and then wait
+//! for the host to follow.
+
+pub mod host;
+mod observe;
+mod resolve;
+pub mod storage;
+mod sync;
+pub mod vms;
+
+pub use observe::Watcher;
+
+use crate::{
+    cluster::{Cluster, Op, Reply, State, WriteError},
+    compute::{Fleet, Hypervisor},
+    network::Fabric,
+    storage::Pool,
+    tasks::Tasks,
+    telemetry::Events,
+};
+use host::HostControl;
+use lq_api::{HostId, PoolId, event::EventLevel, pool::PoolSpec};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Uploads at a time.
+const UPLOADS: usize = 4;
+
+/// What this host does its work with: real, or simulated.
+pub struct Parts {
+    /// Kind of monitor.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// The pool `local`.
+    pub pool: Arc<dyn Pool>,
+    /// Networks.
+    pub fabric: Arc<dyn Fabric>,
+    /// The host itself.
+    pub host: Arc<dyn HostControl>,
+}
+
+/// This host.
+pub struct Node {
+    /// The agreed state.
+    pub cluster: Cluster,
+    /// The event log.
+    pub events: Events,
+    /// Long operations.
+    pub tasks: Arc<Tasks>,
+    /// The machines of this host.
+    pub fleet: Fleet,
+    /// The networks of this host.
+    pub fabric: Arc<dyn Fabric>,
+    /// The host itself.
+    pub host: Arc<dyn HostControl>,
+    pools: BTreeMap<PoolId, Arc<dyn Pool>>,
+    uploads: Arc<Semaphore>,
+    /// Objects a keeper is at work on.
+    busy: Mutex<HashSet<Uuid>>,
+    /// A keeper has ended: what changed under its hands is looked at again.
+    ended: Notify,
+    stop: CancellationToken,
+}
+
+/// Why the host could not begin its work.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The cluster took no change.
+    #[error("the host could not tell the cluster that it started")]
+    Cluster(#[source] WriteError),
+}
+
+impl Node {
+    /// Tells the cluster that the host started. [`Self::run`] does the rest.
+    pub async fn start(
+        cluster: Cluster,
+        events: Events,
+        tasks: Arc<Tasks>,
+        parts: Parts,
+    ) -> Result<Arc<Self>, StartError> {
+        let me = cluster.identity().host;
+        let started = Op::HostStarted { host: me, name: parts.host.name(), boot: parts.host.boot() };
+        match cluster.write(started).await.map_err(StartError::Cluster)? {
+            Reply::Started(told) => {
+                for (vm, what) in told {
+                    events.system(EventLevel::Info, "vm.autostart", format!("vm/{vm}"), what);
+                }
+            }
+            other => tracing::error!(?other, "an unexpected answer of the state"),
+        }
+        let pools = cluster.read(|s| {
+            s.pools
+                .values()
+                .filter(|p| matches!(p.spec, PoolSpec::Dir { host } if host == me))
+                .map(|p| (p.meta.id, parts.pool.clone()))
+                .collect()
+        });
+        let watcher = Watcher::new(cluster.clone(), events.clone(), parts.hypervisor.going_down());
+        let fleet = Fleet::new(parts.hypervisor, Arc::new(watcher));
+        Ok(Arc::new(Self {
+            cluster,
+            events,
+            tasks,
+            fleet,
+            fabric: parts.fabric,
+            host: parts.host,
+            pools,
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
+            busy: Mutex::default(),
+            ended: Notify::new(),
+            stop: CancellationToken::new(),
+        }))
+    }
+
+    /// This host's id.
+    #[must_use]
+    pub fn id(&self) -> HostId {
+        self.cluster.identity().host
+    }
+
+    /// The driver of a pool, where it is on this host.
+    #[must_use]
+    pub fn pool(&self, id: PoolId) -> Option<Arc<dyn Pool>> {
+        self.pools.get(&id).cloned()
+    }
+
+    /// Takes over what runs and follows the state until [`Self::stop`]; `ready` is called when it does for the first time.
+    /// Machines go on running after that.
+    pub async fn run(self: &Arc<Self>, ready: impl FnOnce()) {
+        self.recover().await;
+        // Before it is known what runs nothing may be started.
+        let mut told = false;
+        while let Err(e) = self.fleet.adopt().await {
+            tracing::warn!(error = %e, "the machines that run could not be taken over; trying again");
+            if !std::mem::replace(&mut told, true) {
+                let text = format!("the machines that run could not be taken over yet: {e}");
+                self.events.system(EventLevel::Error, "host.failed", format!("host/{}", self.id()), text);
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            }
+        }
+        sync::run(self, ready).await;
+    }
+
+    /// Ends [`Self::run`].
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until `look` finds what it looks for, or `limit` has passed.
+    async fn wait_for<R>(&self, limit: Duration, mut look: impl FnMut(&State) -> Option<R>) -> Option<R> {
+        let mut changes = self.cluster.watch();
+        tokio::time::timeout(limit, async {
+            loop {
+                changes.borrow_and_update();
+                if let Some(found) = self.cluster.read(&mut look) {
+                    return Some(found);
+                }
+                changes.changed().await.ok()?;
+            }
+        })
+        .await
+        .ok()
+        .flatten()
+    }
+
+    /// Does `work` in the background unless something is being done to the object already. The state's next change starts
+    /// it again where it is still needed.
+    fn keep<F>(self: &Arc<Self>, id: Uuid, work: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if !self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            return;
+        }
+        let work = work(self.clone());
+        let this = self.clone();
+        tokio::spawn(async move {
+            if let Err(e) = tokio::spawn(work).await {
+                tracing::error!(object = %id, error = %e, "a fault of ours");
+            }
+            this.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            this.ended.notify_one();
+        });
+    }
+}

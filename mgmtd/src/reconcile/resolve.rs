@@ -1,0 +1,163 @@
+//! From the state to what this host is to do. Pure but for the paths it asks the drivers for.
+
+use crate::{
+    cluster::{State, state::VmRecord},
+    compute::{Desired, Launch, LaunchNic},
+    network::{WantedNetwork, WantedPort},
+    storage::Pool,
+};
+use lq_api::{
+    HostId, ImageId, NetworkId, PoolId, VmId,
+    image::ImageState,
+    local::vmm::DiskConfig,
+    volume::{Volume, VolumeState},
+};
+use std::sync::Arc;
+
+/// The drivers' words for things.
+pub(super) struct Names<'a> {
+    /// Driver of a pool of this host.
+    pub(super) pool: &'a dyn Fn(PoolId) -> Option<Arc<dyn Pool>>,
+    /// Bridge of a network.
+    pub(super) bridge: &'a dyn Fn(NetworkId) -> String,
+    /// Why the networks are not as they should be, where they are not.
+    pub(super) network_fault: Option<&'a str>,
+}
+
+/// Networks with the ports of this host's machines.
+pub(super) fn networks(state: &State, host: HostId) -> Vec<WantedNetwork> {
+    state
+        .networks
+        .values()
+        .map(|network| {
+            let id = network.meta.id;
+            let ports = mine(state, host).flat_map(|record| {
+                let (vm, nics) = (record.vm.meta.id, &record.vm.spec.nics);
+                (0u8..).zip(nics).filter_map(move |(index, nic)| {
+                    let mac = nic.mac.filter(|_| nic.network == id)?;
+                    Some(WantedPort { vm, index, mac })
+                })
+            });
+            WantedNetwork { network: id, dhcp: network.spec.dhcp.clone(), ports: ports.collect() }
+        })
+        .collect()
+}
+
+/// The machines of this host; those being deleted are left out, so that their processes end.
+pub(super) fn machines(state: &State, host: HostId, names: &Names<'_>) -> Vec<Desired> {
+    mine(state, host).map(|record| desired(state, record, names)).collect()
+}
+
+fn mine(state: &State, host: HostId) -> impl Iterator<Item = &VmRecord> {
+    let records = state.vms.values().map(AsRef::as_ref);
+    records.filter(move |r| r.vm.status.host == Some(host) && !r.deleting)
+}
+
+fn desired(state: &State, record: &VmRecord, names: &Names<'_>) -> Desired {
+    let vm = &record.vm;
+    let (launch, fault) = match launch(state, record, names) {
+        Ok(launch) => (launch, None),
+        Err(fault) => (Launch::default(), Some(fault)),
+    };
+    Desired {
+        vm: vm.meta.id,
+        name: vm.meta.name.clone(),
+        generation: vm.meta.generation,
+        spec: vm.spec.clone(),
+        stop: record.stop.clone(),
+        reset_count: record.reset_count,
+        fault,
+        launch,
+    }
+}
+
+fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch, String> {
+    let spec = &record.vm.spec;
+    let boot = spec.boot.as_ref().ok_or("it does not say what to boot: set `spec.boot`")?;
+    let disks = spec
+        .disks
+        .iter()
+        .map(|disk| {
+            let volume = state
+                .volumes
+                .get(&disk.volume)
+                .ok_or_else(|| format!("the volume {} does not exist", disk.volume))?;
+            Ok(DiskConfig {
+                serial: serial(volume),
+                image: disk_image(state, volume, record.vm.meta.id, names)?,
+                read_only: disk.read_only,
+            })
+        })
+        .collect::<Result<_, String>>()?;
+    let nics = spec
+        .nics
+        .iter()
+        .map(|nic| {
+            if let Some(fault) = names.network_fault {
+                return Err(format!("the host's networks are not ready: {fault}"));
+            }
+            if !state.networks.contains_key(&nic.network) {
+                return Err(format!("the network {} does not exist", nic.network));
+            }
+            let mac = nic.mac.ok_or("an interface has no hardware address")?;
+            Ok(LaunchNic { bridge: (names.bridge)(nic.network), mac })
+        })
+        .collect::<Result<_, String>>()?;
+    Ok(Launch {
+        kernel: image_path(state, boot.kernel, names)?,
+        initrd: boot.initrd.map(|id| image_path(state, id, names)).transpose()?,
+        cmdline: boot.cmdline.clone(),
+        disks,
+        nics,
+    })
+}
+
+fn image_path(state: &State, id: ImageId, names: &Names<'_>) -> Result<String, String> {
+    let image = &state.images.get(&id).ok_or_else(|| format!("the image {id} does not exist"))?.image;
+    let name = &image.meta.name;
+    if image.status.state != ImageState::Ready {
+        return Err(format!("the image `{name}` has no content yet: upload it"));
+    }
+    let pool = image.spec.pool.and_then(names.pool);
+    Ok(pool.ok_or_else(|| format!("the image `{name}` is in a pool this host does not have"))?.image_path(id))
+}
+
+fn disk_image(
+    state: &State,
+    volume: &Volume,
+    vm: VmId,
+    names: &Names<'_>,
+) -> Result<lq_api::local::vmm::DiskImage, String> {
+    let name = &volume.meta.name;
+    match volume.status.state {
+        VolumeState::Ready => {}
+        VolumeState::Creating => return Err(format!("the volume `{name}` is still being made")),
+        VolumeState::Deleting => return Err(format!("the volume `{name}` is being deleted")),
+        VolumeState::Failed => {
+            let reason = volume.status.reason.as_deref().unwrap_or("unknown");
+            return Err(format!("the volume `{name}` is not usable: {reason}"));
+        }
+    }
+    if volume.status.attached_to != Some(vm) {
+        return Err(format!("the volume `{name}` belongs to another machine"));
+    }
+    if volume.spec.size_bytes.is_some_and(|wanted| wanted != volume.status.size_bytes) {
+        return Err(format!("the volume `{name}` is being grown"));
+    }
+    let source = match volume.spec.source {
+        None => None,
+        Some(id) => {
+            let image = state.images.get(&id).ok_or_else(|| format!("the source of `{name}` does not exist"))?;
+            Some((id, image.image.spec.format))
+        }
+    };
+    let pool = volume.spec.pool.and_then(names.pool);
+    let pool = pool.ok_or_else(|| format!("the volume `{name}` is in a pool this host does not have"))?;
+    Ok(pool.disk_image(volume.meta.id, volume.spec.format, source))
+}
+
+/// At most 20 bytes: the random end of the volume's id.
+fn serial(volume: &Volume) -> String {
+    let id = volume.meta.id.0.simple().to_string();
+    id.get(12..).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,253 @@
+//! Keepers of images and volumes: they bring the pool to what the state says.
+
+use super::Node;
+use crate::{
+    cluster::{Op, Reply, State, WriteError},
+    storage::{self, Declared, NewVolume},
+    tasks::NewTask,
+};
+use bytes::Bytes as Chunk;
+use futures::{Stream, StreamExt as _};
+use lq_api::{
+    Bytes, ImageId, VolumeId,
+    event::EventLevel,
+    image::{Image, ImageState},
+    task::Task,
+    volume::{Volume, VolumeState},
+};
+use std::{sync::Arc, time::Duration};
+use uuid::Uuid;
+
+/// Longest pause of an upload.
+const STALLED: Duration = Duration::from_secs(60);
+/// Longest a volume may take.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Pause after a failed removal.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Why an upload failed.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The state refused it.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The pool refused or failed.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// The client went away or sent nothing for [`STALLED`].
+    #[error("the upload broke off: {0}")]
+    Broken(String),
+    /// Too many at a time.
+    #[error("{} uploads are under way: try again when one has ended", super::UPLOADS)]
+    Busy,
+    /// The pool is on another host.
+    #[error("the image's pool is not on this host")]
+    Elsewhere,
+}
+
+impl Node {
+    /// What a crash left half done is ended: uploads are failed, bytes nobody owns removed.
+    pub(super) async fn recover(self: &Arc<Self>) {
+        let broken: Vec<_> = self.cluster.read(|s| {
+            let uploads = s.images.values().filter(|r| self.has(r.image.spec.pool));
+            uploads.filter_map(|r| Some((r.image.meta.id, r.upload?))).collect()
+        });
+        for (id, upload) in broken {
+            let reason = "the upload was interrupted by a restart of the host: upload again".into();
+            if let Err(e) = self.cluster.write(Op::FailUpload { id, upload, reason }).await {
+                tracing::warn!(image = %id, error = %e, "an interrupted upload could not be ended");
+            }
+        }
+        for (id, pool) in &self.pools {
+            let (images, volumes) = self.cluster.read(|s| owned(s, *id));
+            if let Err(e) = pool.collect_garbage(&images, &volumes).await {
+                let text = format!("what nobody owns could not be removed: {e}");
+                self.events.system(EventLevel::Warning, "pool.failed", format!("pool/{id}"), text);
+            }
+        }
+    }
+
+    fn has(&self, pool: Option<lq_api::PoolId>) -> bool {
+        pool.is_some_and(|p| self.pools.contains_key(&p))
+    }
+
+    /// Receives the content of an image. Goes on to a clean end when the caller goes away.
+    pub async fn upload<E: std::fmt::Display + Send>(
+        self: &Arc<Self>,
+        id: ImageId,
+        length: Option<u64>,
+        body: impl Stream<Item = Result<Chunk, E>> + Send + Unpin + 'static,
+    ) -> Result<Image, UploadError> {
+        let place = self.uploads.clone().try_acquire_owned().map_err(|_| UploadError::Busy)?;
+        let upload = Uuid::new_v4();
+        let reply = self.cluster.write(Op::BeginUpload { id, upload }).await?;
+        let node = self.clone();
+        let work = tokio::spawn(async move {
+            let _place = place;
+            let received = node.receive(reply, length, body).await;
+            let op = match &received {
+                Ok(facts) => Op::FinishUpload {
+                    id,
+                    upload,
+                    size: facts.size,
+                    virtual_size: facts.virtual_size,
+                    sha256: facts.sha256.clone(),
+                },
+                Err(e) => Op::FailUpload { id, upload, reason: e.to_string() },
+            };
+            let written = node.cluster.write(op).await;
+            received?;
+            match written? {
+                Reply::Image(image) => Ok((*image).clone()),
+                _ => Err(WriteError::Unavailable("an unexpected answer of the state".into()).into()),
+            }
+        });
+        work.await.unwrap_or_else(|e| Err(UploadError::Broken(e.to_string())))
+    }
+
+    async fn receive<E: std::fmt::Display>(
+        &self,
+        begun: Reply,
+        length: Option<u64>,
+        mut body: impl Stream<Item = Result<Chunk, E>> + Unpin,
+    ) -> Result<storage::ImageFacts, UploadError> {
+        let Reply::Image(image) = begun else {
+            return Err(WriteError::Unavailable("an unexpected answer of the state".into()).into());
+        };
+        let pool = image.spec.pool.and_then(|p| self.pool(p)).ok_or(UploadError::Elsewhere)?;
+        let mut writer = pool
+            .receive_image(Declared {
+                image: image.meta.id,
+                kind: image.spec.kind,
+                format: image.spec.format,
+                length: length.map(Bytes),
+                sha256: image.spec.sha256.clone(),
+            })
+            .await?;
+        loop {
+            let next = tokio::time::timeout(STALLED, body.next()).await;
+            match next.map_err(|_| UploadError::Broken(format!("nothing came for {} s", STALLED.as_secs())))? {
+                None => return Ok(writer.finish().await?),
+                Some(Ok(chunk)) => writer.write(chunk).await?,
+                Some(Err(e)) => return Err(UploadError::Broken(e.to_string())),
+            }
+        }
+    }
+
+    /// Deletes an image; its bytes follow.
+    pub async fn delete_image(self: &Arc<Self>, id: ImageId, expect: Option<u64>) -> Result<(), WriteError> {
+        let pool = self.cluster.read(|s| s.images.get(&id).and_then(|r| r.image.spec.pool));
+        self.cluster.write(Op::DeleteImage { id, expect }).await?;
+        // Where this fails, or a crash comes before it, the next start removes the bytes.
+        if let Some(pool) = pool.and_then(|p| self.pool(p))
+            && let Err(e) = pool.delete_image(id).await
+        {
+            let text = format!("its bytes could not be removed yet: {e}");
+            self.events.system(EventLevel::Warning, "image.failed", format!("image/{id}"), text);
+        }
+        Ok(())
+    }
+
+    /// Grows a volume. The task ends when it has the size.
+    pub async fn grow_volume(
+        self: &Arc<Self>,
+        id: VolumeId,
+        expect: Option<u64>,
+        size: Bytes,
+        actor: &str,
+    ) -> Result<Task, WriteError> {
+        self.cluster.write(Op::GrowVolume { id, expect, size }).await?;
+        Ok(self.volume_task("volume.grow", id, actor, move |volume| match volume {
+            None => Some(Err("the volume was deleted meanwhile".into())),
+            Some(v) if v.status.size_bytes >= size => Some(Ok(())),
+            Some(v) if v.spec.size_bytes != Some(v.status.size_bytes) => None,
+            Some(v) => Some(Err(v.status.reason.clone().unwrap_or_else(|| "it was not grown".into()))),
+        }))
+    }
+
+    /// Deletes a volume and what is on it.
+    pub async fn delete_volume(
+        self: &Arc<Self>,
+        id: VolumeId,
+        expect: Option<u64>,
+        actor: &str,
+    ) -> Result<Task, WriteError> {
+        self.cluster.write(Op::DeleteVolume { id, expect }).await?;
+        Ok(self.volume_task("volume.delete", id, actor, |volume| volume.is_none().then_some(Ok(()))))
+    }
+
+    fn volume_task(
+        self: &Arc<Self>,
+        kind: &'static str,
+        id: VolumeId,
+        actor: &str,
+        done: impl Fn(Option<&Volume>) -> Option<Result<(), String>> + Send + Sync + 'static,
+    ) -> Task {
+        let new =
+            NewTask { kind, target: format!("volume/{id}"), actor: actor.into(), cancellable: false };
+        let node = self.clone();
+        self.tasks.start(new, |_| async move {
+            let found = node.wait_for(PATIENCE, |s| done(s.volumes.get(&id).map(AsRef::as_ref))).await;
+            found.unwrap_or_else(|| Err("it takes too long; it is still being tried".into())).map(|()| None)
+        })
+    }
+
+    /// Brings a volume on the pool to what the state says; returns when there is nothing left to do, or nothing more can be.
+    pub(super) async fn settle_volume(self: &Arc<Self>, id: VolumeId) {
+        loop {
+            let Some((volume, source)) = self.cluster.read(|s| {
+                let volume = s.volumes.get(&id)?;
+                let source = volume.spec.source.and_then(|i| Some((i, s.images.get(&i)?.image.spec.format)));
+                Some((volume.clone(), source))
+            }) else {
+                return;
+            };
+            let Some(pool) = volume.spec.pool.and_then(|p| self.pool(p)) else { return };
+            let (format, wanted) = (volume.spec.format, volume.spec.size_bytes.unwrap_or_default());
+            let op = match volume.status.state {
+                VolumeState::Creating => {
+                    match pool.create_volume(NewVolume { volume: id, format, size: wanted, source }).await {
+                        Ok(()) => Op::VolumeReady { id, size: wanted },
+                        Err(e) => Op::VolumeFailed { id, reason: e.to_string() },
+                    }
+                }
+                VolumeState::Ready if wanted != volume.status.size_bytes => {
+                    match pool.grow_volume(id, format, wanted).await {
+                        Ok(()) => Op::VolumeReady { id, size: wanted },
+                        Err(e) => Op::VolumeFailed { id, reason: format!("it could not be grown: {e}") },
+                    }
+                }
+                VolumeState::Deleting => match pool.delete_volume(id).await {
+                    Ok(()) => Op::ForgetVolume { id },
+                    Err(e) => {
+                        let text = format!("it could not be deleted, trying again: {e}");
+                        self.events.system(EventLevel::Warning, "volume.failed", format!("volume/{id}"), text);
+                        tokio::time::sleep(RETRY).await;
+                        continue;
+                    }
+                },
+                VolumeState::Ready | VolumeState::Failed => return,
+            };
+            if let Op::VolumeFailed { reason, .. } = &op {
+                let target = format!("volume/{id}");
+                self.events.system(EventLevel::Error, "volume.failed", target, reason.clone());
+            }
+            match self.cluster.write(op).await {
+                Ok(_) | Err(WriteError::Refused(_)) => {}
+                Err(e) => {
+                    tracing::warn!(volume = %id, error = %e, "its state could not be stored; trying again");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+/// What the state knows to be in a pool. An upload under way is owned by nobody yet.
+fn owned(state: &State, pool: lq_api::PoolId) -> (Vec<ImageId>, Vec<VolumeId>) {
+    let images = state.images.values().filter(|r| {
+        r.image.spec.pool == Some(pool) && r.image.status.state == ImageState::Ready
+    });
+    let volumes = state.volumes.values().filter(|v| v.spec.pool == Some(pool));
+    (images.map(|r| r.image.meta.id).collect(), volumes.map(|v| v.meta.id).collect())
+}

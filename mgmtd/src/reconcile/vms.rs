@@ -1,0 +1,104 @@
+//! Use cases of machines that take time: the wish goes to the state, a task waits for the host to follow.
+
+use super::Node;
+use crate::{
+    cluster::{Op, Power, Reply, WriteError},
+    tasks::NewTask,
+};
+use lq_api::{
+    VmId,
+    task::Task,
+    vm::{PowerState, RestartPolicy, Vm, VmState},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Longest a machine may take to follow, besides the time its guest was given to stop.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+impl Node {
+    /// Changes a machine's power state. The task ends when the machine has followed.
+    pub async fn power_vm(
+        self: &Arc<Self>,
+        id: VmId,
+        expect: Option<u64>,
+        power: Power,
+        actor: &str,
+    ) -> Result<Task, WriteError> {
+        let kind = match &power {
+            Power::Start => "vm.start",
+            Power::Stop(_) => "vm.stop",
+            Power::Reset => "vm.reset",
+            Power::Pause => "vm.pause",
+            Power::Resume => "vm.resume",
+        };
+        let limit = match &power {
+            Power::Stop(how) if !how.force => PATIENCE + Duration::from_secs(how.timeout_seconds.into()),
+            _ => PATIENCE,
+        };
+        let Reply::Vm(wanted) = self.cluster.write(Op::PowerVm { id, expect, power }).await? else {
+            return Err(WriteError::Unavailable("an unexpected answer of the state".into()));
+        };
+        let new = NewTask { kind, target: format!("vm/{id}"), actor: actor.into(), cancellable: true };
+        let node = self.clone();
+        Ok(self.tasks.start(new, |_| async move {
+            let done = node.wait_for(limit, |state| match state.vms.get(&id) {
+                None => Some(Err("the machine was deleted meanwhile".to_owned())),
+                Some(record) => followed(&record.vm, &wanted),
+            });
+            let late = || format!("the machine did not follow within {} seconds", limit.as_secs());
+            done.await.unwrap_or_else(|| Err(late())).map(|()| None)
+        }))
+    }
+
+    /// Deletes a machine. Its volumes stay.
+    pub async fn delete_vm(
+        self: &Arc<Self>,
+        id: VmId,
+        expect: Option<u64>,
+        actor: &str,
+    ) -> Result<Task, WriteError> {
+        self.cluster.write(Op::DeleteVm { id, expect }).await?;
+        let new = NewTask {
+            kind: "vm.delete",
+            target: format!("vm/{id}"),
+            actor: actor.into(),
+            cancellable: false,
+        };
+        let node = self.clone();
+        Ok(self.tasks.start(new, |_| async move {
+            let gone = node.wait_for(PATIENCE, |s| (!s.vms.contains_key(&id)).then_some(()));
+            gone.await.map(|()| None).ok_or_else(|| "its process has not ended; it will be tried again".into())
+        }))
+    }
+
+    /// Removes a machine from the state once its process is gone.
+    pub(super) async fn forget_vm(self: &Arc<Self>, id: VmId) {
+        self.fleet.gone(id).await;
+        if let Err(e) = self.cluster.write(Op::ForgetVm { id }).await {
+            tracing::warn!(vm = %id, error = %e, "the machine could not be removed yet");
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    }
+}
+
+/// Whether the machine has followed the wish it had when `wanted` was answered, or why it will not.
+fn followed(now: &Vm, wanted: &Vm) -> Option<Result<(), String>> {
+    if now.meta.generation > wanted.meta.generation && now.spec.power != wanted.spec.power {
+        let ended_itself = now.spec.power == PowerState::Stopped && now.spec.restart != RestartPolicy::Always;
+        let word = if ended_itself { "it was stopped, or the guest switched itself off" } else { "it was told otherwise" };
+        return Some(Err(format!("{word} meanwhile")));
+    }
+    if now.status.observed_generation < wanted.meta.generation {
+        return None;
+    }
+    match (now.status.state, wanted.spec.power) {
+        (VmState::Running, PowerState::Running)
+        | (VmState::Paused, PowerState::Paused)
+        | (VmState::Stopped, PowerState::Stopped) => Some(Ok(())),
+        (VmState::Failed, PowerState::Stopped) => Some(Ok(())),
+        (VmState::Failed, _) => {
+            Some(Err(now.status.reason.clone().unwrap_or_else(|| "the machine failed".into())))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,241 @@
+//! A simulated machine: a serial line with a ticking counter and a small shell.
+//!
+//! Commands typed on the line: `poweroff`, `crash` (the monitor dies), `deaf` (the power button is ignored), anything else
+//! is answered by an echo.
+
+use crate::compute::{Action, Console, Desired, Error, Machine, MachineState};
+use async_trait::async_trait;
+use lq_api::{
+    VmId,
+    local::vmm::{ExitReason, ExitRecord, IoStats, Stats},
+};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
+    sync::{broadcast, watch},
+};
+
+/// Scroll-back kept.
+const SCROLLBACK: usize = 64 * 1024;
+/// Time between two ticks.
+const TICK: Duration = Duration::from_secs(1);
+/// Time a guest takes to power off.
+const POWER_OFF: Duration = Duration::from_millis(100);
+
+pub(super) struct SimMachine {
+    vm: VmId,
+    pid: u32,
+    guest: Arc<Guest>,
+    disks: usize,
+    nics: usize,
+}
+
+struct Guest {
+    name: String,
+    cmdline: String,
+    state: watch::Sender<MachineState>,
+    line: Mutex<VecDeque<u8>>,
+    live: broadcast::Sender<Vec<u8>>,
+    typed: Mutex<Vec<u8>>,
+    ticks: AtomicU64,
+    deaf: AtomicBool,
+}
+
+impl SimMachine {
+    pub(super) fn start(desired: &Desired, pid: u32) -> Self {
+        let guest = Arc::new(Guest {
+            name: desired.name.clone(),
+            cmdline: desired.launch.cmdline.clone(),
+            state: watch::Sender::new(MachineState::Running),
+            line: Mutex::default(),
+            live: broadcast::Sender::new(256),
+            typed: Mutex::default(),
+            ticks: AtomicU64::new(0),
+            deaf: AtomicBool::new(false),
+        });
+        guest.boot();
+        tokio::spawn(tick(guest.clone()));
+        let (disks, nics) = (desired.launch.disks.len(), desired.launch.nics.len());
+        Self { vm: desired.vm, pid, guest, disks, nics }
+    }
+}
+
+async fn tick(guest: Arc<Guest>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        let state = guest.state.borrow().clone();
+        match state {
+            MachineState::Running => {
+                let n = guest.ticks.fetch_add(1, Ordering::Relaxed) + 1;
+                guest.print(&format!("tick {n}\r\n"));
+            }
+            MachineState::Paused => {}
+            MachineState::Ended(_) => return,
+        }
+    }
+}
+
+impl Guest {
+    fn boot(&self) {
+        self.ticks.store(0, Ordering::Relaxed);
+        let (name, cmdline) = (&self.name, &self.cmdline);
+        self.print(&format!("[    0.000000] Simulated guest\r\n[    0.000000] Command line: {cmdline}\r\n"));
+        self.print(&format!("\r\nWelcome to {name}!\r\n\r\n# "));
+    }
+
+    fn print(&self, text: &str) {
+        self.print_bytes(text.as_bytes());
+    }
+
+    fn print_bytes(&self, bytes: &[u8]) {
+        // Under the lock, so that a new client gets every byte exactly once.
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.extend(bytes);
+        let surplus = line.len().saturating_sub(SCROLLBACK);
+        line.drain(..surplus);
+        let _ = self.live.send(bytes.to_vec());
+    }
+
+    fn type_in(self: &Arc<Self>, bytes: &[u8]) {
+        if *self.state.borrow() != MachineState::Running {
+            return;
+        }
+        for byte in bytes {
+            let complete = {
+                let mut typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
+                if matches!(byte, b'\r' | b'\n') {
+                    Some(std::mem::take(&mut *typed))
+                } else {
+                    if typed.len() < 256 {
+                        typed.push(*byte);
+                    }
+                    None
+                }
+            };
+            match complete {
+                None => self.print_bytes(&[*byte]),
+                Some(command) => {
+                    self.print("\r\n");
+                    match command.as_slice() {
+                        b"" => {}
+                        b"poweroff" => self.end(ExitReason::GuestPowerOff, "the guest switched itself off"),
+                        b"crash" => self.end(ExitReason::Internal, "crashed because it was asked to"),
+                        b"deaf" => self.deaf.store(true, Ordering::Relaxed),
+                        other => self.print(&format!("echo: {}\r\n", String::from_utf8_lossy(other))),
+                    }
+                    self.print("# ");
+                }
+            }
+        }
+    }
+
+    fn end(&self, reason: ExitReason, detail: &str) {
+        self.state.send_if_modified(|state| {
+            let first = !matches!(state, MachineState::Ended(_));
+            if first {
+                *state = MachineState::Ended(ExitRecord { reason, detail: detail.into() });
+            }
+            first
+        });
+    }
+}
+
+#[async_trait]
+impl Machine for SimMachine {
+    fn vm(&self) -> VmId {
+        self.vm
+    }
+    fn pid(&self) -> Option<u32> {
+        Some(self.pid)
+    }
+    fn state(&self) -> watch::Receiver<MachineState> {
+        self.guest.state.subscribe()
+    }
+
+    async fn act(&self, action: Action) -> Result<(), Error> {
+        let guest = &self.guest;
+        let set = |to: MachineState| {
+            guest.state.send_if_modified(|state| {
+                let changed = *state != to && !matches!(state, MachineState::Ended(_));
+                if changed {
+                    *state = to;
+                }
+                changed
+            });
+        };
+        if matches!(*guest.state.borrow(), MachineState::Ended(_)) {
+            return Err(Error::NotRunning);
+        }
+        match action {
+            Action::Pause => set(MachineState::Paused),
+            Action::Resume => set(MachineState::Running),
+            Action::Reset => guest.boot(),
+            Action::PowerButton => {
+                let guest = guest.clone();
+                tokio::spawn(async move {
+                    if !guest.deaf.load(Ordering::Relaxed) {
+                        guest.print("\r\nPower button pressed: the system is going down\r\n");
+                        tokio::time::sleep(POWER_OFF).await;
+                        guest.end(ExitReason::GuestPowerOff, "the guest switched itself off");
+                    }
+                });
+            }
+            Action::Kill => guest.end(ExitReason::Told, "ended by force"),
+        }
+        Ok(())
+    }
+
+    async fn stats(&self) -> Result<Stats, Error> {
+        if matches!(*self.guest.state.borrow(), MachineState::Ended(_)) {
+            return Err(Error::NotRunning);
+        }
+        let n = self.guest.ticks.load(Ordering::Relaxed);
+        let io = IoStats { read_bytes: n * 4096, written_bytes: n * 512, reads: n, writes: n / 8, errors: 0 };
+        Ok(Stats { exits: n * 100, disks: vec![io; self.disks], nics: vec![io; self.nics] })
+    }
+
+    async fn console(&self) -> Result<Box<dyn Console>, Error> {
+        let (ours, theirs) = tokio::io::duplex(SCROLLBACK);
+        let (kept, live) = {
+            let line = self.guest.line.lock().unwrap_or_else(PoisonError::into_inner);
+            (line.iter().copied().collect::<Vec<u8>>(), self.guest.live.subscribe())
+        };
+        tokio::spawn(serve(self.guest.clone(), ours, kept, live));
+        Ok(Box::new(theirs))
+    }
+}
+
+async fn serve(guest: Arc<Guest>, line: DuplexStream, kept: Vec<u8>, mut live: broadcast::Receiver<Vec<u8>>) {
+    let mut state = guest.state.subscribe();
+    let (mut typed, mut shown) = tokio::io::split(line);
+    if shown.write_all(&kept).await.is_err() {
+        return;
+    }
+    let mut buffer = [0; 1024];
+    loop {
+        tokio::select! {
+            text = live.recv() => match text {
+                Ok(text) => if shown.write_all(&text).await.is_err() { return },
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+            read = typed.read(&mut buffer) => match read {
+                Ok(n) if n > 0 => guest.type_in(buffer.get(..n).unwrap_or_default()),
+                _ => return,
+            },
+            () = async { let _ = state.wait_for(|s| matches!(s, MachineState::Ended(_))).await; } => {
+                while let Ok(text) = live.try_recv() {
+                    let _ = shown.write_all(&text).await;
+                }
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! A simulated host: machines that only pretend to run, networks that are only remembered, a host that does not exist.
+//! Everything else (API, cluster state, storage with real bytes, tasks) is the real thing, so that the API, the UI and the
+//! tests run on any computer without root and without KVM.
+
+mod hypervisor;
+mod machine;
+mod place;
+
+pub use hypervisor::SimHypervisor;
+pub use place::{SimFabric, SimHost};

@@ -1,0 +1,114 @@
+//! The simulated host and its networks.
+
+use crate::{
+    network::{Error, Fabric, WantedNetwork},
+    reconcile::host::{HostControl, HostError, kernel_name},
+};
+use async_trait::async_trait;
+use lq_api::{
+    Bytes, NetworkId, Timestamp,
+    host::{BlockDevice, Cpu, HostStatus, Interface, Memory, Virtualization},
+    network::{Dhcp, Lease},
+};
+use std::sync::{Mutex, PoisonError};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Networks that are only remembered; ports get the addresses of their network's DHCP in turn.
+#[derive(Default)]
+pub struct SimFabric {
+    wanted: Mutex<Vec<WantedNetwork>>,
+}
+
+#[async_trait]
+impl Fabric for SimFabric {
+    async fn apply(&self, wanted: &[WantedNetwork]) -> Result<(), Error> {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = wanted.to_vec();
+        Ok(())
+    }
+
+    fn bridge(&self, network: NetworkId) -> String {
+        let id = network.0.simple().to_string();
+        format!("sim{}", id.get(24..).unwrap_or_default())
+    }
+
+    async fn leases(&self) -> Vec<Lease> {
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let served = wanted.iter().filter_map(|n| Some((n.dhcp.as_ref()?, &n.ports)));
+        served
+            .flat_map(|(dhcp, ports)| {
+                let range = u32::from(dhcp.first)..=u32::from(dhcp.last);
+                range.zip(ports).map(|(address, port)| Lease {
+                    mac: port.mac,
+                    address: address.into(),
+                    hostname: None,
+                })
+            })
+            .collect()
+    }
+}
+
+/// A host that does not exist. Every start of the daemon is a boot of it: nothing ran before.
+pub struct SimHost {
+    boot: Uuid,
+    booted_at: Timestamp,
+    end: CancellationToken,
+}
+
+impl SimHost {
+    /// Asked to switch off or restart, it begins `end`.
+    #[must_use]
+    pub fn new(end: CancellationToken) -> Self {
+        Self { boot: Uuid::new_v4(), booted_at: Timestamp::now(), end }
+    }
+}
+
+#[async_trait]
+impl HostControl for SimHost {
+    fn name(&self) -> String {
+        kernel_name()
+    }
+    fn boot(&self) -> Uuid {
+        self.boot
+    }
+    fn guest_dhcp(&self) -> Option<Dhcp> {
+        Some(Dhcp {
+            subnet: "192.0.2.0/24".into(),
+            first: [192, 0, 2, 100].into(),
+            last: [192, 0, 2, 199].into(),
+            gateway: Some([192, 0, 2, 1].into()),
+            dns: vec![[192, 0, 2, 1].into()],
+            lease_seconds: 3600,
+        })
+    }
+    fn status(&self) -> HostStatus {
+        HostStatus {
+            version: env!("CARGO_PKG_VERSION").into(),
+            kernel: "simulated".into(),
+            booted_at: self.booted_at,
+            boot: "simulated".into(),
+            cpu: Cpu { model: "Simulated processor".into(), threads: 8, cores: 4, sockets: 1, usage: 0.1 },
+            memory: Memory { total_bytes: Bytes::gib(32), available_bytes: Bytes::gib(24) },
+            virtualization: Virtualization { available: true, reason: None },
+            interfaces: vec![Interface {
+                name: "sim0".into(),
+                mac: "52:54:00:00:00:01".into(),
+                up: true,
+                addresses: vec!["192.0.2.2/24".into()],
+            }],
+            disks: vec![BlockDevice {
+                name: "simdisk".into(),
+                size_bytes: Bytes::gib(500),
+                model: Some("Simulated disk".into()),
+                serial: Some("SIM-0001".into()),
+            }],
+            simulated: true,
+            warnings: vec!["This host is simulated: its machines only pretend to run.".into()],
+        }
+    }
+    async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
+        tracing::warn!(reboot, reason, "a simulated host ends with its daemon");
+        self.end.cancel();
+        Ok(())
+    }
+}

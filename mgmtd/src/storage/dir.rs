@@ -1,0 +1,343 @@
+//! A pool in a directory of a local file system.
+//!
+//! ```text
+//! images/<image id>            as uploaded and checked; never changed
+//! volumes/<volume id>.qcow2    a clone names its image as backing file, relative to itself
+//! volumes/<volume id>.raw      sparse
+//! tmp/<what>-<id>.part         half made; removed at the next start
+//! ```
+//!
+//! Invariant: what bears a final name is whole, checked and durable. Work that blocks runs on threads of its own, a few at
+//! a time, so that uploads cannot starve the daemon.
+
+use super::{
+    Declared, Error, ImageWriter, NewVolume, Pool,
+    content::refused,
+    room,
+    upload::{Temporary, Upload, sync_dir},
+};
+use async_trait::async_trait;
+use lq_api::{Bytes, ImageId, VolumeId, image::ImageFormat, local::vmm::DiskImage, pool::PoolStatus};
+use lq_qcow2::{BackingFormat, CreateOptions};
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs::{self, DirBuilder, File},
+    io::ErrorKind,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
+use tokio::sync::Semaphore;
+
+/// Blocking operations at one time.
+const JOBS: usize = 4;
+
+/// A pool in a directory.
+pub struct DirPool {
+    root: Arc<Root>,
+    jobs: Arc<Semaphore>,
+}
+
+struct Root {
+    path: PathBuf,
+    reserve: u64,
+}
+
+/// Runs `work` where it may block, a few at a time.
+pub(super) async fn blocking<T: Send + 'static>(
+    jobs: &Arc<Semaphore>,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let lost = |what: &str| Error::Io { context: what.into(), source: ErrorKind::Other.into() };
+    let permit = jobs.clone().acquire_owned().await.map_err(|_| lost("the pool is closed"))?;
+    let work = move || {
+        let _permit = permit;
+        work()
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::Io { context: "working on the pool".into(), source: std::io::Error::other(e) })?
+}
+
+impl DirPool {
+    /// Opens (and lays out) the pool in this directory, and removes what was left half made.
+    pub fn open(path: PathBuf) -> Result<Self, Error> {
+        Self::with_reserve(path, room::RESERVE)
+    }
+
+    /// With another amount of bytes kept free than [`room::RESERVE`].
+    pub fn with_reserve(path: PathBuf, reserve: u64) -> Result<Self, Error> {
+        let root = Root { path, reserve };
+        for dir in [root.path.clone(), root.images(), root.volumes(), root.tmp()] {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+            made.map_err(|e| room::failed(&root.path, 0, format!("making {}", dir.display()), e))?;
+        }
+        for name in names(&root.tmp())? {
+            if name.to_str().is_some_and(Temporary::is_ours) {
+                remove(&root.tmp().join(name))?;
+            }
+        }
+        Ok(Self { root: Arc::new(root), jobs: Arc::new(Semaphore::new(JOBS)) })
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Root) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let root = self.root.clone();
+        blocking(&self.jobs, move || work(&root)).await
+    }
+}
+
+fn names(dir: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
+    let entries = fs::read_dir(dir).and_then(|entries| entries.map(|e| Ok(e?.file_name())).collect());
+    entries.map_err(|source| Error::Io { context: format!("listing {}", dir.display()), source })
+}
+
+/// Removes a file durably. One that is not there is removed.
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_dir(path),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::Io { context: format!("removing {}", path.display()), source }),
+    }
+}
+
+fn suffix(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Raw => "raw",
+        ImageFormat::Qcow2 => "qcow2",
+    }
+}
+
+/// Size of the disk in a file of ours.
+fn virtual_size(file: &File, format: ImageFormat) -> Result<u64, Error> {
+    match format {
+        ImageFormat::Raw => {
+            let length = file.metadata().map(|m| m.len());
+            length.map_err(|source| Error::Io { context: "asking for a file's length".into(), source })
+        }
+        ImageFormat::Qcow2 => lq_qcow2::inspect(file)
+            .map(|info| info.virtual_size)
+            .map_err(|e| refused(e, "a file of the pool is damaged")),
+    }
+}
+
+impl Root {
+    fn images(&self) -> PathBuf {
+        self.path.join("images")
+    }
+    fn volumes(&self) -> PathBuf {
+        self.path.join("volumes")
+    }
+    fn tmp(&self) -> PathBuf {
+        self.path.join("tmp")
+    }
+    fn image(&self, image: ImageId) -> PathBuf {
+        self.images().join(image.to_string())
+    }
+    fn volume(&self, volume: VolumeId, format: ImageFormat) -> PathBuf {
+        self.volumes().join(format!("{volume}.{}", suffix(format)))
+    }
+
+    fn open(&self, path: &Path, what: &str, write: bool) -> Result<File, Error> {
+        File::options().read(true).write(write).open(path).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => Error::Missing(what.to_owned()),
+            _ => Error::Io { context: format!("opening {}", path.display()), source: e },
+        })
+    }
+
+    fn create_volume(&self, new: &NewVolume) -> Result<(), Error> {
+        let size = new.size.get();
+        let target = self.volume(new.volume, new.format);
+        match self.open(&target, "the volume", false) {
+            Err(Error::Missing(_)) => {}
+            Err(error) => return Err(error),
+            Ok(file) => {
+                let present = virtual_size(&file, new.format)?;
+                return if present == size {
+                    Ok(())
+                } else {
+                    Err(Error::BadContent(format!(
+                        "the volume {} exists already with {present} instead of {size} bytes",
+                        new.volume
+                    )))
+                };
+            }
+        }
+        if size == 0 || !size.is_multiple_of(512) {
+            return Err(Error::BadContent(format!(
+                "{size} bytes is no size of a disk: a multiple of 512 is"
+            )));
+        }
+        if let Some((image, format)) = new.source {
+            if new.format != ImageFormat::Qcow2 {
+                return Err(Error::BadContent("a clone of an image has the format qcow2".into()));
+            }
+            let file = self.open(&self.image(image), &format!("the image {image}"), false)?;
+            let least = virtual_size(&file, format)?;
+            if size < least {
+                return Err(Error::BadContent(format!(
+                    "the volume has {} but the image it is cloned from {}: make it at least as large",
+                    new.size,
+                    Bytes(least)
+                )));
+            }
+        }
+        room::check(&self.path, 0, self.reserve)?;
+        let (temporary, file) = Temporary::create(&self.tmp(), "volume")?;
+        match new.format {
+            ImageFormat::Raw => {
+                file.set_len(size).map_err(|e| room::failed(&self.path, size, "sizing the volume", e))?;
+            }
+            ImageFormat::Qcow2 => {
+                let backing = new.source.map(|(image, format)| {
+                    let format = match format {
+                        ImageFormat::Raw => BackingFormat::Raw,
+                        ImageFormat::Qcow2 => BackingFormat::Qcow2,
+                    };
+                    // For people with qemu-img; we open what our own records say.
+                    (format!("../images/{image}"), format)
+                });
+                let options = CreateOptions {
+                    virtual_size: size,
+                    cluster_bits: lq_qcow2::DEFAULT_CLUSTER_BITS,
+                    backing,
+                };
+                lq_qcow2::create(&file, &options).map_err(|e| self.qcow2(e, "making the volume"))?;
+            }
+        }
+        temporary.publish(&file, &target, false)
+    }
+
+    /// An error of the qcow2 writer: a full file system is told apart.
+    fn qcow2(&self, error: lq_qcow2::Error, context: &str) -> Error {
+        match error {
+            lq_qcow2::Error::Io { what, source } => {
+                room::failed(&self.path, Bytes::MIB, format!("{context}: {what}"), source)
+            }
+            other => refused(other, context),
+        }
+    }
+
+    fn grow_volume(&self, volume: VolumeId, format: ImageFormat, size: u64) -> Result<(), Error> {
+        let path = self.volume(volume, format);
+        let file = self.open(&path, &format!("the volume {volume}"), true)?;
+        if virtual_size(&file, format)? >= size {
+            return Ok(());
+        }
+        if !size.is_multiple_of(512) {
+            return Err(Error::BadContent(format!(
+                "{size} bytes is no size of a disk: a multiple of 512 is"
+            )));
+        }
+        room::check(&self.path, 0, self.reserve)?;
+        match format {
+            ImageFormat::Raw => file
+                .set_len(size)
+                .and_then(|()| file.sync_all())
+                .map_err(|e| room::failed(&self.path, size, "growing the volume", e)),
+            ImageFormat::Qcow2 => {
+                lq_qcow2::grow(&file, size).map_err(|e| self.qcow2(e, "growing the volume"))
+            }
+        }
+    }
+
+    fn collect_garbage(&self, images: &BTreeSet<ImageId>, volumes: &BTreeSet<VolumeId>) -> Result<(), Error> {
+        for name in names(&self.images())? {
+            if let Some(id) = parse::<ImageId>(&name)
+                && !images.contains(&id)
+            {
+                tracing::info!(image = %id, "removing an image no object owns");
+                remove(&self.images().join(name))?;
+            }
+        }
+        for name in names(&self.volumes())? {
+            let path = self.volumes().join(&name);
+            let ours = path.extension().is_some_and(|e| e == "raw" || e == "qcow2");
+            if let Some(id) = path.file_stem().filter(|_| ours).and_then(parse::<VolumeId>)
+                && !volumes.contains(&id)
+            {
+                tracing::info!(volume = %id, "removing a volume no object owns");
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The id a name consists of, written as we write it.
+fn parse<Id: FromStr + ToString>(name: &OsStr) -> Option<Id> {
+    let name = name.to_str()?;
+    name.parse::<Id>().ok().filter(|id| id.to_string() == name)
+}
+
+#[async_trait]
+impl Pool for DirPool {
+    async fn status(&self) -> Result<PoolStatus, Error> {
+        self.work(|root| {
+            let room = room::of(&root.path)?;
+            let free = room.free_bytes.get().saturating_sub(root.reserve);
+            Ok(PoolStatus { free_bytes: Bytes(free), ..room })
+        })
+        .await
+    }
+
+    async fn receive_image(&self, declared: Declared) -> Result<Box<dyn ImageWriter>, Error> {
+        let jobs = self.jobs.clone();
+        self.work(move |root| {
+            let target = root.image(declared.image);
+            let upload = Upload::begin(declared, &root.tmp(), target, root.reserve, jobs)?;
+            Ok(Box::new(upload) as Box<dyn ImageWriter>)
+        })
+        .await
+    }
+
+    fn image_path(&self, image: ImageId) -> String {
+        self.root.image(image).to_string_lossy().into_owned()
+    }
+
+    async fn delete_image(&self, image: ImageId) -> Result<(), Error> {
+        self.work(move |root| remove(&root.image(image))).await
+    }
+
+    async fn create_volume(&self, volume: NewVolume) -> Result<(), Error> {
+        self.work(move |root| root.create_volume(&volume)).await
+    }
+
+    async fn grow_volume(&self, volume: VolumeId, format: ImageFormat, size: Bytes) -> Result<(), Error> {
+        self.work(move |root| root.grow_volume(volume, format, size.get())).await
+    }
+
+    async fn delete_volume(&self, volume: VolumeId) -> Result<(), Error> {
+        self.work(move |root| {
+            remove(&root.volume(volume, ImageFormat::Raw))?;
+            remove(&root.volume(volume, ImageFormat::Qcow2))
+        })
+        .await
+    }
+
+    fn disk_image(
+        &self,
+        volume: VolumeId,
+        format: ImageFormat,
+        source: Option<(ImageId, ImageFormat)>,
+    ) -> DiskImage {
+        let backing = source.map(|(image, format)| {
+            Box::new(DiskImage { path: self.image_path(image), format, backing: None })
+        });
+        let path = self.root.volume(volume, format).to_string_lossy().into_owned();
+        DiskImage { path, format, backing }
+    }
+
+    async fn collect_garbage(&self, images: &[ImageId], volumes: &[VolumeId]) -> Result<(), Error> {
+        let (images, volumes) = (images.iter().copied().collect(), volumes.iter().copied().collect());
+        self.work(move |root| root.collect_garbage(&images, &volumes)).await
+    }
+}
+
+#[cfg(test)]
+#[path = "dir_tests.rs"]
+mod tests;

@@ -1,0 +1,255 @@
+//! Long operations as resources: who asked, how far they are, how they ended, and a way to end them early.
+//!
+//! ```text
+//!  Running ──▶ Succeeded | Failed | Cancelled
+//! ```
+//! Tasks live in memory; their beginning and end are noted in the history. A task is never resumed: what it was to reach is
+//! in the cluster's state, and the reconciler goes on from there. One that ran when the daemon ended is marked as failed.
+
+use crate::telemetry::{Events, History, NewEvent, Ring};
+use lq_api::{
+    TaskId, Timestamp,
+    event::EventLevel,
+    task::{Task, TaskState},
+};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio_util::sync::CancellationToken;
+
+
+/// Tasks remembered.
+const KEPT: usize = 1_000;
+
+/// All tasks of this host.
+pub struct Tasks {
+    entries: Mutex<BTreeMap<TaskId, Entry>>,
+    history: Arc<History>,
+    events: Events,
+}
+
+struct Entry {
+    task: Task,
+    /// Present while it runs and may be ended early.
+    cancel: Option<CancellationToken>,
+}
+
+/// What a task is to do.
+#[derive(Clone, Debug)]
+pub struct NewTask {
+    /// What is done, e.g. `vm.stop`.
+    pub kind: &'static str,
+    /// The object: `kind/id`.
+    pub target: String,
+    /// Who asked.
+    pub actor: String,
+    /// Whether it may be ended early without harm.
+    pub cancellable: bool,
+}
+
+/// Why a task cannot be cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelError {
+    /// There is no such task.
+    NotFound,
+    /// It has ended.
+    Ended,
+    /// Ending it early would leave something half done.
+    Refused,
+}
+
+/// A running task's way to tell how far it is.
+#[derive(Clone)]
+pub struct Handle {
+    id: TaskId,
+    tasks: Arc<Tasks>,
+}
+
+impl Handle {
+    /// Says how far the task is and what it does.
+    pub fn progress(&self, share: Option<f64>, message: impl Into<String>) {
+        if let Some(entry) = self.tasks.lock().get_mut(&self.id) {
+            entry.task.progress = share.map(|s| s.clamp(0.0, 1.0));
+            entry.task.message = Some(message.into());
+        }
+    }
+}
+
+impl Tasks {
+    /// The tasks the history knows; those that ran are marked as interrupted.
+    pub fn open(history: Arc<History>, events: Events) -> io::Result<Arc<Self>> {
+        let mut entries = BTreeMap::new();
+        history.newest(Ring::Tasks, None, |task: Task| {
+            entries.insert(task.id, Entry { task, cancel: None });
+            entries.len() < KEPT
+        })?;
+        for entry in entries.values_mut().filter(|e| !e.task.state.ended()) {
+            entry.task.state = TaskState::Failed;
+            entry.task.message =
+                Some("interrupted: the daemon was restarted; what was asked for goes on where it can".into());
+            entry.task.ended_at = Some(Timestamp::now());
+            history.put(Ring::Tasks, entry.task.id.0, &entry.task);
+        }
+        Ok(Arc::new(Self { entries: Mutex::new(entries), history, events }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskId, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a task. `work` answers with its last message, or why it failed.
+    pub fn start<F>(self: &Arc<Self>, new: NewTask, work: impl FnOnce(Handle) -> F) -> Task
+    where
+        F: Future<Output = Result<Option<String>, String>> + Send + 'static,
+    {
+        let task = Task {
+            id: TaskId::new(),
+            kind: new.kind.into(),
+            target: new.target,
+            actor: new.actor,
+            state: TaskState::Running,
+            progress: None,
+            message: None,
+            created_at: Timestamp::now(),
+            ended_at: None,
+        };
+        let cancel = CancellationToken::new();
+        {
+            let mut entries = self.lock();
+            let entry = Entry { task: task.clone(), cancel: new.cancellable.then(|| cancel.clone()) };
+            entries.insert(task.id, entry);
+            while entries.len() > KEPT {
+                let Some(oldest) = entries.values().find(|e| e.task.state.ended()).map(|e| e.task.id) else {
+                    break;
+                };
+                entries.remove(&oldest);
+            }
+        }
+        self.history.put(Ring::Tasks, task.id.0, &task);
+        let work = work(Handle { id: task.id, tasks: self.clone() });
+        let (this, id) = (self.clone(), task.id);
+        tokio::spawn(async move {
+            // Inside its own task, so that a fault in the work still ends the task.
+            let mut work = tokio::spawn(work);
+            let ended = tokio::select! {
+                done = &mut work => Some(done.unwrap_or_else(|e| Err(format!("a fault of ours: {e}")))),
+                () = cancel.cancelled() => { work.abort(); None }
+            };
+            this.end(id, ended);
+        });
+        task
+    }
+
+    fn end(&self, id: TaskId, ended: Option<Result<Option<String>, String>>) {
+        let task = {
+            let mut entries = self.lock();
+            let Some(entry) = entries.get_mut(&id) else { return };
+            let task = &mut entry.task;
+            entry.cancel = None;
+            task.ended_at = Some(Timestamp::now());
+            match ended {
+                Some(Ok(message)) => {
+                    task.state = TaskState::Succeeded;
+                    task.progress = Some(1.0);
+                    task.message = message;
+                }
+                Some(Err(reason)) => {
+                    task.state = TaskState::Failed;
+                    task.message = Some(reason);
+                }
+                None => {
+                    task.state = TaskState::Cancelled;
+                    task.message = Some("cancelled".into());
+                }
+            }
+            task.clone()
+        };
+        self.history.put(Ring::Tasks, id.0, &task);
+        if task.state == TaskState::Failed {
+            self.events.note(NewEvent {
+                level: EventLevel::Warning,
+                kind: "task.failed".into(),
+                target: task.target,
+                message: format!("{} failed: {}", task.kind, task.message.unwrap_or_default()),
+                actor: Some(task.actor),
+            });
+        }
+    }
+
+    /// Ends a task early.
+    pub fn cancel(&self, id: TaskId) -> Result<(), CancelError> {
+        let entries = self.lock();
+        let entry = entries.get(&id).ok_or(CancelError::NotFound)?;
+        if entry.task.state.ended() {
+            return Err(CancelError::Ended);
+        }
+        entry.cancel.as_ref().ok_or(CancelError::Refused)?.cancel();
+        Ok(())
+    }
+
+    /// A task.
+    pub fn get(&self, id: TaskId) -> Option<Task> {
+        self.lock().get(&id).map(|e| e.task.clone())
+    }
+
+    /// All tasks, oldest first.
+    pub fn all(&self) -> Vec<Task> {
+        self.lock().values().map(|e| e.task.clone()).collect()
+    }
+
+    /// Tasks under way.
+    pub fn running(&self) -> usize {
+        self.lock().values().filter(|e| !e.task.state.ended()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn ended(tasks: &Tasks, id: TaskId) -> Task {
+        loop {
+            let task = tasks.get(id).unwrap();
+            if task.state.ended() {
+                return task;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    fn new(cancellable: bool) -> NewTask {
+        NewTask { kind: "test", target: "vm/1".into(), actor: "admin".into(), cancellable }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_end_is_told_and_survives() {
+        let dir = tempfile::tempdir().unwrap();
+        let history = Arc::new(History::open(dir.path()).unwrap());
+        let tasks = Tasks::open(history.clone(), Events::new(history.clone())).unwrap();
+        let good = tasks.start(new(false), |h| async move {
+            h.progress(Some(0.5), "half");
+            Ok(None)
+        });
+        let bad = tasks.start(new(false), |_| async { Err("no room".to_owned()) });
+        let fault = tasks.start(new(false), |_| async { panic!("oops") });
+        let long = tasks.start(new(true), |_| std::future::pending());
+        let stuck = tasks.start(new(false), |_| std::future::pending());
+        assert_eq!(ended(&tasks, good.id).await.state, TaskState::Succeeded);
+        assert_eq!(ended(&tasks, bad.id).await.message.as_deref(), Some("no room"));
+        assert_eq!(ended(&tasks, fault.id).await.state, TaskState::Failed);
+        tasks.cancel(long.id).unwrap();
+        assert_eq!(ended(&tasks, long.id).await.state, TaskState::Cancelled);
+        assert_eq!(tasks.cancel(long.id), Err(CancelError::Ended));
+        assert_eq!(tasks.cancel(stuck.id), Err(CancelError::Refused));
+        assert_eq!(tasks.cancel(TaskId::new()), Err(CancelError::NotFound));
+
+        let again = Tasks::open(history.clone(), Events::new(history)).unwrap();
+        assert_eq!(again.get(stuck.id).unwrap().state, TaskState::Failed);
+        assert!(again.get(stuck.id).unwrap().message.unwrap().contains("interrupted"));
+        assert_eq!(again.get(good.id).unwrap().state, TaskState::Succeeded);
+        assert_eq!(again.running(), 0);
+    }
+}

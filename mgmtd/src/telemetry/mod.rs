@@ -1,0 +1,14 @@
+//! What the daemon tells about itself: events for people, metrics for machines, logs.
+//!
+//! Owns the history file (`history.redb`). Nothing here goes through the cluster's log, and losing its last seconds at a
+//! power cut is accepted.
+
+mod events;
+mod history;
+pub mod logs;
+mod metrics;
+
+pub use events::{EventFilter, Events, NewEvent};
+pub(crate) use history::Ring;
+pub use history::{History, HistoryError};
+pub use metrics::{Gauges, Metrics};
