@@ -25,6 +25,7 @@ pub(crate) struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
     /// Form of the output.
     #[arg(short, long, global = true, value_enum, default_value = "table")]

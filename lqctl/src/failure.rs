@@ -38,15 +38,15 @@ pub(crate) fn report(error: &anyhow::Error) -> i32 {
     }
     let mut text = String::new();
     for cause in error.chain() {
-        let said = cause.to_string();
-        // Some errors repeat what they wrap.
-        if text.contains(&said) {
-            continue;
-        }
+        let client = cause.downcast_ref::<Error>();
         if !text.is_empty() {
             text.push_str(": ");
         }
-        text.push_str(&said);
+        text.push_str(&client.map_or_else(|| cause.to_string(), Error::chain));
+        if client.is_some() {
+            // Its causes are in what it says.
+            break;
+        }
     }
     eprintln!("lqctl: {text}");
     if let Some(hint) = error.chain().find_map(|c| c.downcast_ref::<Error>()).and_then(hint) {

@@ -176,20 +176,14 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Transport { .. }) || matches!(self.status(), Some(429 | 502 | 503))
     }
-    /// The error and its causes in one line.
+    /// The error and its root cause in one line; the layers between say nothing a person needs.
     #[must_use]
     pub fn chain(&self) -> String {
-        use std::fmt::Write;
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            let said = cause.to_string();
-            if !text.contains(&said) {
-                let _ = write!(text, ": {said}");
-            }
-            source = cause.source();
+        let mut root = std::error::Error::source(self);
+        while let Some(cause) = root.and_then(std::error::Error::source) {
+            root = Some(cause);
         }
-        text
+        root.map_or_else(|| self.to_string(), |root| format!("{self}: {root}"))
     }
 }
 
