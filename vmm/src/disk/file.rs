@@ -1,10 +1,17 @@
 //! Image files: opening, locking, and vectored I/O straight from and to guest memory.
+//!
+//! Everything an open image does to its file goes through [`ImageFile`]. Once making something durable has failed, the
+//! kernel may have dropped what was written; so from then on no flush succeeds any more.
 
 use super::Error;
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Seek, SeekFrom},
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, OpenOptionsExt},
+    },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 use vm_memory::VolatileSlice;
 
@@ -48,8 +55,106 @@ pub(super) fn total(buffers: &[VolatileSlice<'_>]) -> u64 {
     buffers.iter().map(|buffer| buffer.len() as u64).sum()
 }
 
+/// The file of an open image.
+pub(super) struct ImageFile {
+    file: File,
+    sync_failed: AtomicBool,
+    /// What was done to the file, for tests that imagine a power cut.
+    #[cfg(test)]
+    pub(super) log: Option<std::sync::Arc<std::sync::Mutex<Vec<super::tests::Change>>>>,
+}
+
+impl ImageFile {
+    pub(super) fn new(file: File) -> Self {
+        Self {
+            file,
+            sync_failed: AtomicBool::new(false),
+            #[cfg(test)]
+            log: None,
+        }
+    }
+
+    pub(super) fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Fills `buffers` from `offset`; what lies past the end of the file reads as zeros.
+    pub(super) fn read(&self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+        read(&self.file, buffers, offset)
+    }
+
+    /// Writes `buffers` at `offset`.
+    pub(super) fn write(&self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.note(|| super::tests::Change::Write(offset, super::tests::bytes(buffers)));
+        write(&self.file, buffers, offset)
+    }
+
+    /// Fills `buffer` from `offset`.
+    pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    /// Reads until `buffer` is full or the file ends; returns how many bytes.
+    pub(super) fn read_up_to(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset.saturating_add(done as u64)) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes all of `buffer` at `offset`.
+    pub(super) fn write_all_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.note(|| super::tests::Change::Write(offset, buffer.to_vec()));
+        self.file.write_all_at(buffer, offset)
+    }
+
+    /// Writes zeros byte for byte.
+    pub(super) fn write_zero_bytes(&self, mut offset: u64, mut length: u64) -> io::Result<()> {
+        static ZEROS: [u8; 32768] = [0; 32768];
+        while length > 0 {
+            let now = length.min(ZEROS.len() as u64);
+            self.write_all_at(&ZEROS[..now as usize], offset)?;
+            offset += now;
+            length -= now;
+        }
+        Ok(())
+    }
+
+    /// Makes everything written so far durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        if self.sync_failed.load(Relaxed) {
+            return Err(io::Error::other("an earlier write could not be made durable"));
+        }
+        #[cfg(test)]
+        self.note(|| super::tests::Change::Sync);
+        self.file.sync_data().inspect_err(|_| self.sync_failed.store(true, Relaxed))
+    }
+
+    /// Changes what is allocated. `false`: the file system cannot do this.
+    pub(super) fn fallocate(&self, how: Fallocate, offset: u64, length: u64) -> io::Result<bool> {
+        #[cfg(test)]
+        self.note(|| super::tests::Change::Punch(offset, length));
+        fallocate(&self.file, how, offset, length)
+    }
+
+    #[cfg(test)]
+    fn note(&self, change: impl FnOnce() -> super::tests::Change) {
+        if let Some(log) = &self.log {
+            log.lock().unwrap().push(change());
+        }
+    }
+}
+
 /// Fills `buffers` from `offset`; what lies past the end of the file reads as zeros.
-pub(super) fn read(file: &File, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+fn read(file: &File, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
     transfer(buffers, offset, |vectors, at| {
         // SAFETY: each vector is memory of a `VolatileSlice` that outlives the call and is valid for writes of its length.
         unsafe { libc::preadv(file.as_raw_fd(), vectors.as_ptr(), vectors.len() as i32, at) }
@@ -58,7 +163,7 @@ pub(super) fn read(file: &File, buffers: &[VolatileSlice<'_>], offset: u64) -> i
 }
 
 /// Writes `buffers` at `offset`.
-pub(super) fn write(file: &File, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+fn write(file: &File, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
     let rest = transfer(buffers, offset, |vectors, at| {
         // SAFETY: each vector is memory of a `VolatileSlice` that outlives the call and is valid for reads of its length.
         unsafe { libc::pwritev(file.as_raw_fd(), vectors.as_ptr(), vectors.len() as i32, at) }
@@ -141,7 +246,7 @@ pub(super) enum Fallocate {
 }
 
 /// Calls `fallocate`. `false`: the file system cannot do this.
-pub(super) fn fallocate(file: &File, how: Fallocate, offset: u64, length: u64) -> io::Result<bool> {
+fn fallocate(file: &File, how: Fallocate, offset: u64, length: u64) -> io::Result<bool> {
     let mode = libc::FALLOC_FL_KEEP_SIZE
         | match how {
             Fallocate::Punch => libc::FALLOC_FL_PUNCH_HOLE,
@@ -162,16 +267,4 @@ pub(super) fn fallocate(file: &File, how: Fallocate, offset: u64, length: u64) -
             _ => return Err(error),
         }
     }
-}
-
-/// Writes zeros byte for byte.
-pub(super) fn write_zero_bytes(file: &File, mut offset: u64, mut length: u64) -> io::Result<()> {
-    static ZEROS: [u8; 32768] = [0; 32768];
-    while length > 0 {
-        let now = length.min(ZEROS.len() as u64);
-        std::os::unix::fs::FileExt::write_all_at(file, &ZEROS[..now as usize], offset)?;
-        offset += now;
-        length -= now;
-    }
-    Ok(())
 }

@@ -7,9 +7,14 @@
 //! thread at a time.
 
 mod file;
+mod qcow2;
 mod raw;
+#[cfg(test)]
+mod tests;
 
+use self::{file::ImageFile, qcow2::Qcow2};
 use lq_api::{image::ImageFormat, local::vmm::DiskImage};
+use lq_qcow2::{Info, Limits};
 use std::io;
 use vm_memory::VolatileSlice;
 
@@ -119,6 +124,47 @@ fn open_chain(image: &DiskImage, read_only: bool, depth: usize) -> Result<Box<dy
             }
             Ok(Box::new(Raw::new(file, size)))
         }
-        (ImageFormat::Qcow2, _) => Err(config("qcow2 is not served yet".to_owned())),
+        (ImageFormat::Qcow2, backing) => {
+            let format = |source| Error::Format { path: image.path.clone(), source };
+            let limits = Limits { allow_backing: true, ..Limits::default() };
+            // Before anything is written: does the file agree with the configuration?
+            check_backing(&lq_qcow2::check_header(&file, &limits).map_err(format)?, image)?;
+            let backing = backing.as_ref().map(|backing| open_chain(backing, true, depth + 1)).transpose()?;
+            let opened = if read_only {
+                lq_qcow2::layout(&file, &limits)
+            } else {
+                lq_qcow2::prepare_for_writing(&file, &limits)
+            };
+            let (info, layout) = opened.map_err(format)?;
+            let failed = |source| Error::Io { what: "read the tables of", path: image.path.clone(), source };
+            Ok(Box::new(Qcow2::new(ImageFile::new(file), info, &layout, backing, read_only).map_err(failed)?))
+        }
     }
+}
+
+/// The header must name a backing file exactly if the configuration does, and not contradict its format. Which file it
+/// names is not looked at: only the configuration decides.
+fn check_backing(info: &Info, image: &DiskImage) -> Result<(), Error> {
+    let problem = match (&info.backing_file, &image.backing) {
+        (Some(named), None) => format!("its header names the backing file {named:?}, the configuration none"),
+        (None, Some(backing)) => {
+            format!("the configuration names the backing file {:?}, its header none", backing.path)
+        }
+        (Some(_), Some(backing)) => {
+            let configured = match backing.format {
+                ImageFormat::Raw => "raw",
+                ImageFormat::Qcow2 => "qcow2",
+            };
+            match &info.backing_format {
+                Some(format) if format != configured => {
+                    format!(
+                        "its header says the backing file is {format:?}, the configuration says {configured:?}"
+                    )
+                }
+                _ => return Ok(()),
+            }
+        }
+        (None, None) => return Ok(()),
+    };
+    Err(Error::Config { path: image.path.clone(), problem })
 }

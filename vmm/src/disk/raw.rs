@@ -2,14 +2,14 @@
 
 use super::{
     Disk,
-    file::{self, Fallocate},
+    file::{self, Fallocate, ImageFile},
 };
 use std::{fs::File, io};
 use vm_memory::VolatileSlice;
 
 /// A raw image or block device.
 pub struct Raw {
-    file: File,
+    file: ImageFile,
     /// Rounded up to sectors.
     size: u64,
 }
@@ -18,7 +18,7 @@ impl Raw {
     /// The disk in `file`, which has `length` bytes.
     #[must_use]
     pub fn new(file: File, length: u64) -> Self {
-        Self { file, size: length.next_multiple_of(512) }
+        Self { file: ImageFile::new(file), size: length.next_multiple_of(512) }
     }
 }
 
@@ -33,23 +33,23 @@ impl Disk for Raw {
 
     fn read(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
         file::check_range(offset, file::total(buffers), self.size)?;
-        file::read(&self.file, buffers, offset)
+        self.file.read(buffers, offset)
     }
 
     fn write(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
         file::check_range(offset, file::total(buffers), self.size)?;
-        file::write(&self.file, buffers, offset)
+        self.file.write(buffers, offset)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync()
     }
 
     fn discard(&mut self, offset: u64, length: u64) -> io::Result<()> {
         file::check_range(offset, length, self.size)?;
         if length != 0 {
             // A file system that cannot give room back keeps it: discarding is a hint.
-            file::fallocate(&self.file, Fallocate::Punch, offset, length)?;
+            self.file.fallocate(Fallocate::Punch, offset, length)?;
         }
         Ok(())
     }
@@ -60,9 +60,9 @@ impl Disk for Raw {
             return Ok(());
         }
         let how = if unmap { Fallocate::Punch } else { Fallocate::Zero };
-        if file::fallocate(&self.file, how, offset, length)? {
+        if self.file.fallocate(how, offset, length)? {
             return Ok(());
         }
-        file::write_zero_bytes(&self.file, offset, length)
+        self.file.write_zero_bytes(offset, length)
     }
 }

@@ -17,6 +17,8 @@ pub mod blk;
 pub mod chain;
 pub mod counters;
 pub mod net;
+#[cfg(test)]
+mod net_tests;
 mod pci;
 pub mod queue;
 mod report;
@@ -25,6 +27,8 @@ pub mod signals;
 mod tap;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 pub use counters::Counters;

@@ -6,7 +6,6 @@
 
 use super::{
     chain::{Chain, Malformed, load_u16},
-    report::Report,
     signals::Signals,
 };
 use crate::memory::{Memory, SharedMemory};
@@ -44,7 +43,6 @@ pub struct DeviceQueue {
     memory: SharedMemory,
     doorbell: Arc<EventFd>,
     signals: Arc<Signals>,
-    report: Report,
     /// Answers published since the last decision on an interrupt.
     unannounced: bool,
 }
@@ -62,8 +60,7 @@ impl DeviceQueue {
         if !queue.is_valid(&*memory.memory()) {
             return Err(Broken { index, cause: RingError::QueueNotReady });
         }
-        let report = Report::new(format!("queue {index}"));
-        Ok(Self { index, queue, memory, doorbell, signals, report, unannounced: false })
+        Ok(Self { index, queue, memory, doorbell, signals, unannounced: false })
     }
 
     /// Its index in the device.
@@ -139,7 +136,7 @@ impl DeviceQueue {
     /// # Errors
     /// The ring is broken.
     pub fn refuse(&mut self, memory: &Memory, head: u16, why: Malformed) -> Result<(), Broken> {
-        self.report.say(format_args!("{why}"));
+        self.signals.say(format_args!("queue {}: {why}", self.index));
         self.complete(memory, head, 0)
     }
 

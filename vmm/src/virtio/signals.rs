@@ -1,11 +1,18 @@
 //! What a worker can tell the driver outside of the rings: interrupts, and that the device needs a reset.
 //!
-//! Shared by the transport (vCPU threads) and the worker; atomics only, so that no one waits.
+//! Shared by the transport (vCPU threads) and the worker; atomics, so that no one waits.
 
+use super::report::Report;
 use crate::pci::msix::Interrupts;
-use std::sync::atomic::{
-    AtomicBool, AtomicU8, AtomicU16,
-    Ordering::{AcqRel, Acquire, Release, SeqCst},
+use std::{
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU16,
+            Ordering::{AcqRel, Acquire, Release, SeqCst},
+        },
+    },
 };
 
 /// "No vector": nothing is signalled.
@@ -25,10 +32,12 @@ pub struct Signals {
     status: AtomicU8,
     config_vector: AtomicU16,
     queue_vectors: Vec<AtomicU16>,
+    /// Lives as long as the device, so that resets do not renew a guest's right to messages.
+    report: Mutex<Report>,
 }
 
 impl Signals {
-    pub(crate) fn new(interrupts: Interrupts, queues: usize) -> Self {
+    pub(crate) fn new(name: &str, interrupts: Interrupts, queues: usize) -> Self {
         Self {
             interrupts,
             msix: AtomicBool::new(false),
@@ -36,6 +45,7 @@ impl Signals {
             status: AtomicU8::new(0),
             config_vector: AtomicU16::new(NO_VECTOR),
             queue_vectors: (0..queues).map(|_| AtomicU16::new(NO_VECTOR)).collect(),
+            report: Mutex::new(Report::new(name)),
         }
     }
 
@@ -58,6 +68,11 @@ impl Signals {
         if self.status.fetch_or(NEEDS_RESET, SeqCst) & NEEDS_RESET == 0 {
             self.config_changed();
         }
+    }
+
+    /// Says something a guest can cause, at a bounded rate.
+    pub fn say(&self, message: fmt::Arguments<'_>) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).say(message);
     }
 
     fn interrupt(&self, vector: u16) {

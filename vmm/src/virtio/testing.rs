@@ -75,7 +75,6 @@ impl MsiVectors for FakeVectors {
 
 /// One ring as the driver sees it.
 pub(crate) struct Ring {
-    pub(crate) index: u16,
     pub(crate) size: u16,
     pub(crate) base: u64,
     next_descriptor: u16,
@@ -85,7 +84,7 @@ pub(crate) struct Ring {
 
 impl Ring {
     fn new(index: u16, size: u16) -> Self {
-        Self { index, size, base: RINGS + u64::from(index) * 0x10000, next_descriptor: 0, avail: 0, used: 0 }
+        Self { size, base: RINGS + u64::from(index) * 0x10000, next_descriptor: 0, avail: 0, used: 0 }
     }
     pub(crate) fn descriptors(&self) -> u64 {
         self.base
@@ -252,6 +251,11 @@ impl Driver {
         self.rings[queue].next_descriptor = (head + segments.len() as u16) % size;
         self.publish(queue, head);
         head
+    }
+
+    /// The head [`Driver::offer`] uses next.
+    pub(crate) fn next_head(&self, queue: usize) -> u16 {
+        self.rings[queue].next_descriptor
     }
 
     /// Puts a head into the available ring.

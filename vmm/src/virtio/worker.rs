@@ -151,8 +151,8 @@ fn run<H: Handler>(handler: &mut H, queues: &mut Queues, epoll: &Epoll, stop: &E
         Err(error) => Err(Failure::Io(error)),
     };
     if let Err(failure) = served {
-        eprintln!("lq-vmm: device stopped working until it is reset: {failure}");
         if let Some(queue) = queues.iter().flatten().next() {
+            queue.signals().say(format_args!("stopped until the driver resets it: {failure}"));
             queue.signals().needs_reset();
         }
         wait_for_stop(stop);

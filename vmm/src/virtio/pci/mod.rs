@@ -21,7 +21,7 @@
 mod common;
 
 use self::common::{Common, Write};
-use super::{Queues, VirtioDevice, queue::DeviceQueue, signals::Signals};
+use super::{DeviceType, Queues, VirtioDevice, queue::DeviceQueue, signals::Signals};
 use crate::{
     memory::SharedMemory,
     pci::{
@@ -111,7 +111,12 @@ impl VirtioPci {
         let msix = Msix::new(&*platform, vectors)?;
         let doorbells: io::Result<_> =
             sizes.iter().map(|_| EventFd::new(EFD_NONBLOCK).map(Arc::new)).collect();
-        let signals = Arc::new(Signals::new(msix.interrupts(), sizes.len()));
+        let name = match device.device_type() {
+            DeviceType::Net => "virtio-net",
+            DeviceType::Block => "virtio-blk",
+            DeviceType::Rng => "virtio-rng",
+        };
+        let signals = Arc::new(Signals::new(name, msix.interrupts(), sizes.len()));
         let (config, msix_capability, window) = layout(&*device, &msix)?;
         let common = Common::new(device.features(), &sizes, vectors, Arc::clone(&signals));
         Ok(Self {
@@ -148,7 +153,7 @@ impl VirtioPci {
         match started {
             Ok(()) => self.running = true,
             Err(error) => {
-                eprintln!("lq-vmm: virtio device {:?} does not start: {error}", self.device.device_type());
+                self.signals.say(format_args!("does not start: {error}"));
                 self.signals.needs_reset();
             }
         }
@@ -180,7 +185,7 @@ impl VirtioPci {
     fn update_msix(&mut self) {
         let control = self.config.read_u16(self.msix_capability + msix::CONTROL);
         if let Err(error) = self.msix.set_control(control) {
-            eprintln!("lq-vmm: MSI-X: {error}");
+            self.signals.say(format_args!("MSI-X: {error}"));
         }
         self.signals.set_msix(self.msix.enabled());
     }
@@ -207,16 +212,15 @@ fn doorbell_addresses(base: u64) -> impl Iterator<Item = u64> {
 
 /// Configuration space, offset of the MSI-X capability, offset of the window capability.
 fn layout(device: &dyn VirtioDevice, msix: &Msix) -> Result<(ConfigSpace, u16, u16), LayoutError> {
-    use super::DeviceType::{Block, Net, Rng};
     let kind = device.device_type();
     let mut config = ConfigSpace::new(Identity {
         vendor: VENDOR,
         device: FIRST_DEVICE + kind as u16,
         revision: 1,
         class: match kind {
-            Net => [2, 0, 0],
-            Block => [1, 0x80, 0],
-            Rng => [0xff, 0, 0],
+            DeviceType::Net => [2, 0, 0],
+            DeviceType::Block => [1, 0x80, 0],
+            DeviceType::Rng => [0xff, 0, 0],
         },
         subsystem_vendor: VENDOR,
         subsystem: 0x40 + kind as u16,
@@ -337,7 +341,7 @@ impl PciDevice for VirtioPci {
             }
             MSIX_TABLE..MSIX_PENDING => {
                 if let Err(error) = self.msix.table_write(offset - MSIX_TABLE, data) {
-                    eprintln!("lq-vmm: MSI-X: {error}");
+                    self.signals.say(format_args!("MSI-X: {error}"));
                 }
             }
             _ => {}
@@ -360,7 +364,7 @@ impl PciDevice for VirtioPci {
     fn reset(&mut self) {
         self.reset_device();
         if let Err(error) = self.msix.reset().and(self.detach_doorbells()) {
-            eprintln!("lq-vmm: resetting a virtio device: {error}");
+            self.signals.say(format_args!("reset: {error}"));
         }
         self.config.reset();
         self.signals.set_msix(false);
@@ -371,7 +375,7 @@ impl Drop for VirtioPci {
     fn drop(&mut self) {
         self.device.stop_queues();
         if let Err(error) = self.detach_doorbells() {
-            eprintln!("lq-vmm: removing a virtio device: {error}");
+            self.signals.say(format_args!("removal: {error}"));
         }
     }
 }
