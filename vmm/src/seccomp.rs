@@ -191,8 +191,10 @@ fn compile(mode: Mode, lists: &[List], grants: Grants) -> Result<BpfProgram, Err
         );
         rules.insert(libc::SYS_seccomp, Vec::new());
     }
-    // Duplicates of descriptors, nothing else.
-    rules.insert(libc::SYS_fcntl, vec![argument(1, SeccompCmpOp::Eq, libc::F_DUPFD_CLOEXEC as u64)?]);
+    // Duplicates of descriptors, and whether one is open (checked at each close where debug assertions are on).
+    let duplicate = argument(1, SeccompCmpOp::Eq, libc::F_DUPFD_CLOEXEC as u64)?;
+    let is_open = argument(1, SeccompCmpOp::Eq, libc::F_GETFD as u64)?;
+    rules.insert(libc::SYS_fcntl, vec![duplicate, is_open]);
     Ok(SeccompFilter::new(rules, action, SeccompAction::Allow, TargetArch::x86_64)?.try_into()?)
 }
 
@@ -236,16 +238,19 @@ mod tests {
     fn what_is_on_no_list_kills() {
         let filters = Filters::new(Mode::Kill).unwrap();
         let forbidden: [fn(); 4] = [
-            // SAFETY: each call is harmless if it is carried out, which then fails the test.
+            // SAFETY: harmless if it is carried out, which then fails the test.
             || unsafe {
                 libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
             },
+            // SAFETY: as above.
             || unsafe {
                 libc::open(c"/".as_ptr(), libc::O_RDONLY);
             },
+            // SAFETY: as above.
             || unsafe {
                 libc::kill(0, 0);
             },
+            // SAFETY: as above.
             || unsafe {
                 let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
                 libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_EXEC, flags, -1, 0);
