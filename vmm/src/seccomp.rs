@@ -143,7 +143,7 @@ impl Filters {
             // A new thread has its maker's filter, so this one holds all that those may.
             spawner: filter(&[COMMON, EVENTS, FILES, THREADS], all)?,
             vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
-            io: filter(&[COMMON, EVENTS, FILES], Grants::default())?,
+            io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
             control: filter(
                 &[COMMON, EVENTS, FILES, CONTROL],
                 Grants { nonblocking: true, tap: true, ..kvm },
