@@ -17,6 +17,7 @@ pub mod disk;
 pub mod exit;
 pub mod gate;
 pub mod guest;
+pub mod jail;
 pub mod legacy;
 pub mod machine;
 pub mod memory;

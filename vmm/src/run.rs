@@ -12,6 +12,7 @@ use crate::{
     control::{Server, Sources},
     disk, exit,
     guest::Notifier,
+    jail,
     machine::{self, Builder, kvm},
     memory::SharedMemory,
     seccomp::{self, Filters, Mode},
@@ -60,6 +61,8 @@ enum Error {
     Machine(#[from] machine::Error),
     #[error("cannot {what}")]
     Host { what: &'static str, source: io::Error },
+    #[error(transparent)]
+    Jail(#[from] jail::Error),
     #[error("cannot prepare the system call filters")]
     Seccomp(#[from] seccomp::Error),
 }
@@ -127,6 +130,9 @@ fn start(options: &Options) -> Result<Server, Error> {
     let console = Console::new().map_err(host("make the console"))?;
     let notifier = Arc::new(Notifier::new().map_err(host("make an event"))?);
 
+    if let Some(jail) = config.jail {
+        jail::enter(jail, directory)?;
+    }
     let filters = Filters::new(options.seccomp)?;
     thread::start_spawner(filters.clone()).map_err(host("start the spawner"))?;
     let machine = builder.build(boot, console.output(), Arc::clone(&notifier))?;
