@@ -60,7 +60,12 @@ pub enum Op {
     /// Its process is gone: the machine is removed.
     ForgetVm { id: VmId },
     /// A driver saw this. Where the host is going down, the machine's end is not its own wish.
-    ObserveVm { id: VmId, status: VmStatus, #[serde(default)] host_ends: bool },
+    ObserveVm {
+        id: VmId,
+        status: VmStatus,
+        #[serde(default)]
+        host_ends: bool,
+    },
 
     /// Declares an image.
     CreateImage { id: ImageId, create: CreateImage },
