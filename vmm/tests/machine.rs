@@ -2,6 +2,8 @@
 //!
 //! Skipped, and says so, where there is no /dev/kvm.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests assert by panicking")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
