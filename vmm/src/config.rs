@@ -189,7 +189,7 @@ mod tests {
                 {"serial": "twice", "image": {"path": "/a", "format": "raw"}},
                 {"serial": "this is far too long for a serial", "image": {"path": "/b", "format": "raw"}},
             ]);
-            c["nics"] = json!([{"tap": "a/b", "mac": "01:00:00:00:00:00"}]);
+            c["nics"] = json!([{"tap": "a/b", "mac": "00:00:00:00:00:00"}]);
             c["jail"]["uid"] = json!(0);
         });
         let told = faults(&bad).join("\n");
