@@ -80,7 +80,8 @@ impl From<Options> for Config {
     fn from(o: Options) -> Self {
         let default = |real: &str, simulated: &str| PathBuf::from(if o.simulated { simulated } else { real });
         let state = o.state.clone().unwrap_or_else(|| default(paths::STATE_MGMTD, "mgmtd-simulated"));
-        let beside = |real: &str, name: &str| if o.simulated { state.join(name) } else { PathBuf::from(real) };
+        let beside =
+            |real: &str, name: &str| if o.simulated { state.join(name) } else { PathBuf::from(real) };
         let run = o.run.clone().unwrap_or_else(|| beside(paths::RUN, "run"));
         let listen = if o.listen.is_empty() {
             let default: (std::net::IpAddr, u16) = if o.simulated {

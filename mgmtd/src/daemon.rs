@@ -114,7 +114,12 @@ impl Daemon {
             .map_err(|source| StartError::File { path: config.state.join("history.redb"), source })?;
         let auth = Auth::new(cluster.clone(), SetupCode::new(config.setup_code.clone()));
         if auth.take_over(&config.admin_password).await? {
-            events.system(EventLevel::Info, "auth.password", target, "the installer's password was taken over");
+            events.system(
+                EventLevel::Info,
+                "auth.password",
+                target,
+                "the installer's password was taken over",
+            );
         }
         auth.offer_setup().map_err(|source| StartError::File { path: config.setup_code.clone(), source })?;
         let name = parts.host.name();

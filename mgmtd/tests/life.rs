@@ -51,7 +51,8 @@ async fn image_volume_machine_console_and_back() {
     assert!(running["status"]["pid"].is_u64());
     assert_eq!(running["status"]["addresses"], json!(["192.0.2.100"]));
     api.refused(409, Method::DELETE, &path, None).await;
-    api.refused(409, Method::POST, &format!("{volume_path}/grow"), Some(json!({"size_bytes": 16 << 20}))).await;
+    api.refused(409, Method::POST, &format!("{volume_path}/grow"), Some(json!({"size_bytes": 16 << 20})))
+        .await;
     api.done(Method::POST, &format!("{path}/start"), None).await;
 
     // The console: scroll-back, what is typed, what comes.
@@ -86,7 +87,8 @@ async fn image_volume_machine_console_and_back() {
     // Stopped: it may be grown, changed, taken apart.
     api.done(Method::POST, &format!("{volume_path}/grow"), Some(json!({"size_bytes": 16 << 20}))).await;
     assert_eq!(api.get(&volume_path).await["status"]["size_bytes"], 16 << 20);
-    api.refused(422, Method::POST, &format!("{volume_path}/grow"), Some(json!({"size_bytes": 8 << 20}))).await;
+    api.refused(422, Method::POST, &format!("{volume_path}/grow"), Some(json!({"size_bytes": 8 << 20})))
+        .await;
     api.done(Method::DELETE, &path, None).await;
     api.refused(404, Method::GET, &path, None).await;
     read_end(&mut console).await;
@@ -153,7 +155,10 @@ async fn after_a_boot_of_the_host_autostart_decides() {
     let api = &bench.api;
     api.until(&ids[0], |v| v["status"]["state"] == "running").await;
     let manual = api.get(&ids[1]).await;
-    assert_eq!((&manual["status"]["state"], &manual["spec"]["power"]), (&json!("stopped"), &json!("stopped")));
+    assert_eq!(
+        (&manual["status"]["state"], &manual["spec"]["power"]),
+        (&json!("stopped"), &json!("stopped"))
+    );
     assert_eq!(api.get(&ids[2]).await["status"]["state"], "stopped");
     bench.daemon.unwrap().stop().await;
 }

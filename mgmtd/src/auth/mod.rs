@@ -157,7 +157,12 @@ impl Auth {
     }
 
     /// Sets the first password, proven by the code on the console.
-    pub async fn set_up(&self, source: Option<IpAddr>, code: &str, password: &str) -> Result<Session, AuthError> {
+    pub async fn set_up(
+        &self,
+        source: Option<IpAddr>,
+        code: &str,
+        password: &str,
+    ) -> Result<Session, AuthError> {
         self.admit(source)?;
         if !self.setup_needed() {
             return Err(AuthError::SetupDone);
@@ -196,7 +201,12 @@ impl Auth {
     }
 
     /// Logs in.
-    pub async fn login(&self, source: Option<IpAddr>, user: &str, password: &str) -> Result<Session, AuthError> {
+    pub async fn login(
+        &self,
+        source: Option<IpAddr>,
+        user: &str,
+        password: &str,
+    ) -> Result<Session, AuthError> {
         self.admit(source)?;
         let Some(hash) = self.cluster.read(|s| s.admin.as_ref().map(|a| a.hash.clone())) else {
             return Err(AuthError::SetupNeeded);
@@ -224,9 +234,7 @@ impl Auth {
             return Err(AuthError::SetupNeeded);
         };
         // Root on the host may have forgotten it.
-        if caller.by != By::Local
-            && !(old.len() <= MAX_PASSWORD && self.hasher.verify(old, hash).await?)
-        {
+        if caller.by != By::Local && !(old.len() <= MAX_PASSWORD && self.hasher.verify(old, hash).await?) {
             self.limiter().failed(source, Instant::now());
             return Err(AuthError::Invalid(vec![FieldError::new("old", "is not the present password")]));
         }

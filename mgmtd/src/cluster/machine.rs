@@ -93,8 +93,7 @@ impl RaftSnapshotBuilder<Types> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (meta, state) = {
             let inner = self.0.inner.read().unwrap_or_else(PoisonError::into_inner);
-            let meta =
-                SnapshotMeta { last_log_id: inner.applied, last_membership: inner.membership.clone() };
+            let meta = SnapshotMeta { last_log_id: inner.applied, last_membership: inner.membership.clone() };
             (meta, inner.state.clone())
         };
         let dir = self.0.snapshots.clone();

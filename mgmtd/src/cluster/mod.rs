@@ -129,8 +129,7 @@ impl Cluster {
     /// Opens the state in `dir`, made at the first start as a cluster of one. Returns when every write ever acknowledged
     /// is applied.
     pub async fn open(dir: &Path, transport: impl Transport) -> Result<Self, OpenError> {
-        fs::create_dir_all(dir)
-            .map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
+        fs::create_dir_all(dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
         let (log, identity) = open_store(dir).await?;
         let shared = Shared::load(dir.join("snapshots"))?;
         let failed = |e: &dyn std::fmt::Display| OpenError::Raft(e.to_string());
@@ -151,9 +150,8 @@ impl Cluster {
         };
         let config = Arc::new(config.validate().map_err(|e| failed(&e))?);
         let id = NodeId::from(identity.host);
-        let raft = Raft::new(id, config, transport, log, Machine(shared.clone()))
-            .await
-            .map_err(|e| failed(&e))?;
+        let raft =
+            Raft::new(id, config, transport, log, Machine(shared.clone())).await.map_err(|e| failed(&e))?;
         if !raft.is_initialized().await.map_err(|e| failed(&e))? {
             raft.initialize(BTreeMap::from([(id, Member::default())])).await.map_err(|e| failed(&e))?;
         }

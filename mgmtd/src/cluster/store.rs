@@ -67,7 +67,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Snapshots exist but the log does not.
-    #[error("{path} is missing although snapshots of an earlier state exist beside it; restore it, or move them away")]
+    #[error(
+        "{path} is missing although snapshots of an earlier state exist beside it; restore it, or move them away"
+    )]
     Missing {
         /// The file.
         path: PathBuf,

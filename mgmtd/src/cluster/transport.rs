@@ -1,7 +1,7 @@
 //! How members reach each other. One member needs nobody: [`Alone`]. A transport for many takes its place here and
 //! nothing else changes.
 
-use super::types::{NodeId, Member, SnapshotData, Snapshot, Types, Vote};
+use super::types::{Member, NodeId, Snapshot, SnapshotData, Types, Vote};
 use openraft::{
     OptionalSend, RaftNetworkFactory, RaftNetworkV2,
     errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
@@ -11,7 +11,10 @@ use openraft::{
 use std::future::Future;
 
 /// What the cluster needs of a transport: a connection to each member.
-pub trait Transport: RaftNetworkFactory<Types, Network: NetSnapshot<Types, SnapshotData = SnapshotData>> {}
+pub trait Transport:
+    RaftNetworkFactory<Types, Network: NetSnapshot<Types, SnapshotData = SnapshotData>>
+{
+}
 impl<T> Transport for T where
     T: RaftNetworkFactory<Types, Network: NetSnapshot<Types, SnapshotData = SnapshotData>>
 {

@@ -132,6 +132,8 @@ impl Place {
             // One left over from before may have other settings.
             links.delete(&tap).await.map_err(failed)?;
             tap::create(&tap).map_err(io(format!("making the interface {tap}")))?;
+            // The host itself does not speak on a guest's port. Without IPv6 in the kernel there is nothing to switch off.
+            let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6"), "1");
             links.attach(&tap, &nic.bridge).await.map_err(failed)?;
             made.push(NicConfig { tap, mac: nic.mac });
         }

@@ -21,14 +21,16 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(req: Request, state: &S) -> Result<Self, Failure> {
-        let is_json = req
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .is_some_and(|v| v.split(';').next().is_some_and(|m| m.trim().eq_ignore_ascii_case("application/json")));
+        let is_json =
+            req.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| {
+                v.split(';').next().is_some_and(|m| m.trim().eq_ignore_ascii_case("application/json"))
+            });
         if !is_json {
             // Also what keeps a form on another site from being taken for a request of ours.
-            return Err(Failure::new(Kind::Malformed, "the body must be JSON: send `Content-Type: application/json`"));
+            return Err(Failure::new(
+                Kind::Malformed,
+                "the body must be JSON: send `Content-Type: application/json`",
+            ));
         }
         let bytes = body(req, state).await?;
         parse(&bytes).map(Self)
@@ -69,7 +71,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
             Failure::new(Kind::Malformed, format!("the body is not JSON: {inner}"))
         }
     })?;
-    reader.end().map_err(|e| Failure::new(Kind::Malformed, format!("the body is not one JSON document: {e}")))?;
+    reader
+        .end()
+        .map_err(|e| Failure::new(Kind::Malformed, format!("the body is not one JSON document: {e}")))?;
     Ok(value)
 }
 
@@ -94,7 +98,9 @@ impl<T: FromStr + Send, S: Send + Sync> FromRequestParts<S> for Id<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
         let text = path.map_err(|e| Failure::new(Kind::Malformed, e.body_text()))?.0;
-        let wrong = |_| Failure::new(Kind::NotFound, format!("`{text}` is not an id: names are looked up by `?name=`"));
+        let wrong = |_| {
+            Failure::new(Kind::NotFound, format!("`{text}` is not an id: names are looked up by `?name=`"))
+        };
         text.parse().map(Self).map_err(wrong)
     }
 }

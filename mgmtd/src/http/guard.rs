@@ -3,7 +3,7 @@
 
 use super::{Api, Peer, problem::Failure};
 use crate::{
-    auth::{Caller, By},
+    auth::{By, Caller},
     telemetry::NewEvent,
 };
 use axum::{
@@ -40,7 +40,8 @@ pub(super) async fn envelope(State(api): State<Arc<Api>>, req: Request, next: Ne
             response.headers_mut().remove(header::CONTENT_LENGTH);
             *response.body_mut() = Body::from(body);
         }
-    } else if response.status().is_client_error() && response.headers().get(header::CONTENT_TYPE).is_none_or(plain)
+    } else if response.status().is_client_error()
+        && response.headers().get(header::CONTENT_TYPE).is_none_or(plain)
     {
         // A refusal of the framework's own.
         response = Failure::new(Kind::Malformed, "the request could not be understood").into_response();
@@ -52,8 +53,7 @@ pub(super) async fn envelope(State(api): State<Arc<Api>>, req: Request, next: Ne
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers
-        .insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let status = response.status().as_u16();
     api.metrics.answered(method.as_str(), status, began.elapsed());
@@ -71,7 +71,10 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: N
     let (caller, cookie) = match identify(&api, &req) {
         Ok(Some((caller, cookie))) => (Some(caller), cookie),
         Ok(None) if open => (None, false),
-        Ok(None) => return Failure::new(Kind::Unauthenticated, "this needs a session or an API token").into_response(),
+        Ok(None) => {
+            return Failure::new(Kind::Unauthenticated, "this needs a session or an API token")
+                .into_response();
+        }
         Err(_) if open => (None, false),
         Err(failure) => return failure.into_response(),
     };
@@ -125,7 +128,8 @@ fn audit(api: &Api, actor: Option<String>, method: &Method, path: &str, peer: &s
 
 /// Who asks, and whether by cookie. A credential that is sent but wrong is an error, even where none is needed.
 fn identify(api: &Api, req: &Request) -> Result<Option<(Caller, bool)>, Failure> {
-    let wrong = || Failure::new(Kind::Unauthenticated, "the session or token is not valid (any more): log in again");
+    let wrong =
+        || Failure::new(Kind::Unauthenticated, "the session or token is not valid (any more): log in again");
     if let Some(value) = req.headers().get(header::AUTHORIZATION) {
         let credential = value.to_str().ok().and_then(|v| v.strip_prefix("Bearer ")).ok_or_else(wrong)?;
         return api.auth.check(credential.trim()).map(|c| Some((c, false))).ok_or_else(wrong);
@@ -143,7 +147,10 @@ fn identify(api: &Api, req: &Request) -> Result<Option<(Caller, bool)>, Failure>
 pub(super) fn may_read(api: &Api, req: &Request) -> Result<(), Failure> {
     match identify(api, req)? {
         Some(_) => Ok(()),
-        None => Err(Failure::new(Kind::Unauthenticated, "this needs a session or an API token (read-only will do)")),
+        None => Err(Failure::new(
+            Kind::Unauthenticated,
+            "this needs a session or an API token (read-only will do)",
+        )),
     }
 }
 
@@ -212,7 +219,11 @@ mod tests {
     #[test]
     fn other_sites_are_seen() {
         assert!(from_our_page(&headers(&[("origin", "https://h:8443"), ("host", "h:8443")])));
-        assert!(!from_our_page(&headers(&[("origin", "https://evil"), ("host", "h"), ("x-lq-request", "1")])));
+        assert!(!from_our_page(&headers(&[
+            ("origin", "https://evil"),
+            ("host", "h"),
+            ("x-lq-request", "1")
+        ])));
         assert!(!from_our_page(&headers(&[("origin", "null"), ("host", "h")])));
         assert!(from_our_page(&headers(&[("x-lq-request", "1")])));
         assert!(!from_our_page(&headers(&[("host", "h")])));

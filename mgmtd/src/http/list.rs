@@ -28,8 +28,9 @@ impl<Id: FromStr + Copy + Ord + std::fmt::Display> Wanted<Id> {
             return Err(Failure::new(Kind::Malformed, format!("`limit` is not between 1 and {MOST}")));
         }
         let cursor = query.cursor.as_deref().map(str::parse).transpose();
-        let after = cursor
-            .map_err(|_| Failure::new(Kind::Malformed, "`cursor` is not the `next_cursor` of a page of this list"))?;
+        let after = cursor.map_err(|_| {
+            Failure::new(Kind::Malformed, "`cursor` is not the `next_cursor` of a page of this list")
+        })?;
         let labels = query.label.as_deref().unwrap_or_default().split(',').filter(|p| !p.is_empty());
         let labels = labels
             .map(|pair| {

@@ -29,7 +29,8 @@ struct Document;
 
 /// Handlers below `/api/v1`, and the document that describes them.
 pub(super) fn parts() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
-    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi()).merge(routes::v1()).split_for_parts();
+    let (router, mut document) =
+        OpenApiRouter::with_openapi(Document::openapi()).merge(routes::v1()).split_for_parts();
     document.info.version = "1".into();
     document.servers = Some(vec![ServerBuilder::new().url("/api/v1").build()]);
     let components = document.components.get_or_insert_default();

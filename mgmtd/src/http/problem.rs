@@ -3,7 +3,8 @@
 use crate::{
     auth::AuthError,
     cluster::{Refusal, WriteError},
-    compute, reconcile::storage::UploadError,
+    compute,
+    reconcile::storage::UploadError,
     storage,
 };
 use axum::{
@@ -95,10 +96,9 @@ impl From<AuthError> for Failure {
         let text = error.to_string();
         match error {
             AuthError::Wrong | AuthError::WrongCode => Self::new(Kind::Unauthenticated, text),
-            AuthError::Limited(wait) => Self {
-                retry_after: Some(wait.as_secs().max(1)),
-                ..Self::new(Kind::RateLimited, text)
-            },
+            AuthError::Limited(wait) => {
+                Self { retry_after: Some(wait.as_secs().max(1)), ..Self::new(Kind::RateLimited, text) }
+            }
             AuthError::SetupNeeded | AuthError::SetupDone => Self::new(Kind::Conflict, text),
             AuthError::Invalid(errors) => Problem::validation(errors).into(),
             AuthError::Password(e) => Self::internal(&e),

@@ -83,7 +83,12 @@ impl Server {
     /// A server of `router`; it ends when `ending` begins.
     #[must_use]
     pub fn new(router: Router, ending: CancellationToken) -> Self {
-        Self { router, connections: Arc::new(Semaphore::new(CONNECTIONS)), running: TaskTracker::new(), ending }
+        Self {
+            router,
+            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            running: TaskTracker::new(),
+            ending,
+        }
     }
 
     /// Serves TLS on this listener.

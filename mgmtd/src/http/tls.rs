@@ -1,7 +1,10 @@
 //! The certificate of this host: made at the first start, kept, shown by its fingerprint.
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType, date_time_ymd};
-use rustls::{ServerConfig, pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _}};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs,
@@ -108,7 +111,8 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<(), TlsError> {
 /// Addresses of this host.
 #[must_use]
 pub fn own_addresses() -> Vec<IpAddr> {
-    let mut addresses: Vec<IpAddr> = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)];
+    let mut addresses: Vec<IpAddr> =
+        vec![IpAddr::from([127, 0, 0, 1]), IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)];
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return addresses };
     for address in interfaces.filter_map(|i| i.address) {
         let ip = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {

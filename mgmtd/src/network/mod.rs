@@ -3,8 +3,14 @@
 //! Owns: bridges, taps, DHCP for guests and the filter rules that go with it. Knows nothing of the cluster or of HTTP.
 //! Level-triggered: [`Fabric::apply`] is told the whole wanted state and makes it so.
 
+mod answer;
 pub mod bridge;
+mod dhcp;
+mod filter;
+mod frame;
+mod leases;
 pub mod link;
+mod packet;
 pub mod tap;
 
 use async_trait::async_trait;

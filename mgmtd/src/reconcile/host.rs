@@ -89,8 +89,12 @@ impl RealHost {
 #[must_use]
 pub fn kernel_name() -> String {
     let raw = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String =
-        raw.trim().chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')).take(63).collect();
+    let name: String = raw
+        .trim()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        .take(63)
+        .collect();
     let name = name.trim_start_matches(['.', '_', '-']).to_owned();
     if name.is_empty() || name == "localhost" { "limiquantix".into() } else { name }
 }

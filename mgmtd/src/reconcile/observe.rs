@@ -32,9 +32,9 @@ impl Observer for Watcher {
         loop {
             // What the state knows already needs no entry in the log.
             let known = self.cluster.read(|s| {
-                s.vms.get(&vm).is_none_or(|r| {
-                    VmStatus { host: r.vm.status.host, ..status.clone() } == r.vm.status
-                })
+                s.vms
+                    .get(&vm)
+                    .is_none_or(|r| VmStatus { host: r.vm.status.host, ..status.clone() } == r.vm.status)
             });
             if known {
                 return;

@@ -147,7 +147,8 @@ fn disk_image(
     let source = match volume.spec.source {
         None => None,
         Some(id) => {
-            let image = state.images.get(&id).ok_or_else(|| format!("the source of `{name}` does not exist"))?;
+            let image =
+                state.images.get(&id).ok_or_else(|| format!("the source of `{name}` does not exist"))?;
             Some((id, image.image.spec.format))
         }
     };

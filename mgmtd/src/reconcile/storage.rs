@@ -126,7 +126,9 @@ impl Node {
             .await?;
         loop {
             let next = tokio::time::timeout(STALLED, body.next()).await;
-            match next.map_err(|_| UploadError::Broken(format!("nothing came for {} s", STALLED.as_secs())))? {
+            match next
+                .map_err(|_| UploadError::Broken(format!("nothing came for {} s", STALLED.as_secs())))?
+            {
                 None => return Ok(writer.finish().await?),
                 Some(Ok(chunk)) => writer.write(chunk).await?,
                 Some(Err(e)) => return Err(UploadError::Broken(e.to_string())),
@@ -183,8 +185,7 @@ impl Node {
         actor: &str,
         done: impl Fn(Option<&Volume>) -> Option<Result<(), String>> + Send + Sync + 'static,
     ) -> Task {
-        let new =
-            NewTask { kind, target: format!("volume/{id}"), actor: actor.into(), cancellable: false };
+        let new = NewTask { kind, target: format!("volume/{id}"), actor: actor.into(), cancellable: false };
         let node = self.clone();
         self.tasks.start(new, |_| async move {
             let found = node.wait_for(PATIENCE, |s| done(s.volumes.get(&id).map(AsRef::as_ref))).await;
@@ -221,7 +222,12 @@ impl Node {
                     Ok(()) => Op::ForgetVolume { id },
                     Err(e) => {
                         let text = format!("it could not be deleted, trying again: {e}");
-                        self.events.system(EventLevel::Warning, "volume.failed", format!("volume/{id}"), text);
+                        self.events.system(
+                            EventLevel::Warning,
+                            "volume.failed",
+                            format!("volume/{id}"),
+                            text,
+                        );
                         tokio::time::sleep(RETRY).await;
                         continue;
                     }
@@ -245,9 +251,10 @@ impl Node {
 
 /// What the state knows to be in a pool. An upload under way is owned by nobody yet.
 fn owned(state: &State, pool: lq_api::PoolId) -> (Vec<ImageId>, Vec<VolumeId>) {
-    let images = state.images.values().filter(|r| {
-        r.image.spec.pool == Some(pool) && r.image.status.state == ImageState::Ready
-    });
+    let images = state
+        .images
+        .values()
+        .filter(|r| r.image.spec.pool == Some(pool) && r.image.status.state == ImageState::Ready);
     let volumes = state.volumes.values().filter(|v| v.spec.pool == Some(pool));
     (images.map(|r| r.image.meta.id).collect(), volumes.map(|v| v.meta.id).collect())
 }

@@ -74,7 +74,8 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
     }
     for volume in node.cluster.read(|s| {
         let unsettled = s.volumes.values().filter(|v| {
-            let growing = v.status.state == VolumeState::Ready && v.spec.size_bytes != Some(v.status.size_bytes);
+            let growing =
+                v.status.state == VolumeState::Ready && v.spec.size_bytes != Some(v.status.size_bytes);
             growing || matches!(v.status.state, VolumeState::Creating | VolumeState::Deleting)
         });
         let here = unsettled.filter(|v| v.spec.pool.is_some_and(|p| node.pools.contains_key(&p)));

@@ -67,7 +67,9 @@ impl Node {
         let node = self.clone();
         Ok(self.tasks.start(new, |_| async move {
             let gone = node.wait_for(PATIENCE, |s| (!s.vms.contains_key(&id)).then_some(()));
-            gone.await.map(|()| None).ok_or_else(|| "its process has not ended; it will be tried again".into())
+            gone.await
+                .map(|()| None)
+                .ok_or_else(|| "its process has not ended; it will be tried again".into())
         }))
     }
 
@@ -85,7 +87,11 @@ impl Node {
 fn followed(now: &Vm, wanted: &Vm) -> Option<Result<(), String>> {
     if now.meta.generation > wanted.meta.generation && now.spec.power != wanted.spec.power {
         let ended_itself = now.spec.power == PowerState::Stopped && now.spec.restart != RestartPolicy::Always;
-        let word = if ended_itself { "it was stopped, or the guest switched itself off" } else { "it was told otherwise" };
+        let word = if ended_itself {
+            "it was stopped, or the guest switched itself off"
+        } else {
+            "it was told otherwise"
+        };
         return Some(Err(format!("{word} meanwhile")));
     }
     if now.status.observed_generation < wanted.meta.generation {

@@ -27,7 +27,9 @@ impl Hypervisor for SimHypervisor {
         // The files a real monitor would open must be there.
         let launch = &desired.launch;
         let disks = launch.disks.iter().map(|d| d.image.path.as_str());
-        for path in [Some(launch.kernel.as_str()), launch.initrd.as_deref()].into_iter().flatten().chain(disks) {
+        for path in
+            [Some(launch.kernel.as_str()), launch.initrd.as_deref()].into_iter().flatten().chain(disks)
+        {
             if !Path::new(path).is_file() {
                 return Err(Error::Refused(format!("{path} is not there")));
             }

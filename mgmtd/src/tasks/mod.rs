@@ -20,7 +20,6 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-
 /// Tasks remembered.
 const KEPT: usize = 1_000;
 

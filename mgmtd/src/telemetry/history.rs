@@ -5,8 +5,7 @@
 //! and a new one begun, because nothing depends on it.
 
 use redb::{
-    Builder, Database, Durability, ReadableDatabase as _, ReadableTableMetadata as _,
-    TableDefinition,
+    Builder, Database, Durability, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition,
 };
 use std::{
     io,
@@ -65,7 +64,8 @@ impl History {
     pub fn open(dir: &Path) -> Result<Self, HistoryError> {
         let path = dir.join("history.redb");
         let failed = |source| HistoryError { path: path.clone(), source };
-        let first = std::panic::catch_unwind(|| open(&path)).unwrap_or_else(|_| Err(io::Error::other("damaged")));
+        let first =
+            std::panic::catch_unwind(|| open(&path)).unwrap_or_else(|_| Err(io::Error::other("damaged")));
         let db = match first {
             Ok(db) => db,
             Err(e) if path.exists() => {

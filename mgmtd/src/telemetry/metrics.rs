@@ -63,7 +63,8 @@ impl Default for Metrics {
         let vms = Family::<Labelled, Gauge>::default();
         let objects = Family::<Labelled, Gauge>::default();
         let (revision, running_tasks, sessions) = (Gauge::default(), Gauge::default(), Gauge::default());
-        let (pool_capacity, pool_free) = (Family::<InPool, Gauge>::default(), Family::<InPool, Gauge>::default());
+        let (pool_capacity, pool_free) =
+            (Family::<InPool, Gauge>::default(), Family::<InPool, Gauge>::default());
         let memory = Gauge::default();
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register_with_unit("http_request", "Time to answer", Unit::Seconds, latency.clone());

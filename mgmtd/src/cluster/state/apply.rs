@@ -92,7 +92,11 @@ impl State {
                 Ok(Reply::Done)
             }
             Op::CreateToken { token, hash } => {
-                check_new(&token.name, &BTreeMap::new(), self.tokens.values().map(|t| t.token.name.as_str()))?;
+                check_new(
+                    &token.name,
+                    &BTreeMap::new(),
+                    self.tokens.values().map(|t| t.token.name.as_str()),
+                )?;
                 if self.tokens.contains_key(&token.id) {
                     return Err(Refusal::Conflict(format!("the id {} is taken", token.id)));
                 }
@@ -159,9 +163,7 @@ pub(super) fn check_new<'a>(
 /// Checks that the object still has the revision the caller saw.
 pub(super) fn check_expected<Id>(meta: &Metadata<Id>, expect: Option<u64>) -> Result<(), Refusal> {
     match expect {
-        Some(expected) if expected != meta.revision => {
-            Err(Refusal::Stale { expected, found: meta.revision })
-        }
+        Some(expected) if expected != meta.revision => Err(Refusal::Stale { expected, found: meta.revision }),
         _ => Ok(()),
     }
 }

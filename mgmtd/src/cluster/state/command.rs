@@ -38,7 +38,14 @@ impl std::fmt::Display for Command {
 #[allow(missing_docs, reason = "the fields are the parts of the objects they are named after")]
 pub enum Op {
     /// First start: the cluster, its first host, pool `local` and network `default`.
-    Initialise { cluster: Uuid, host: HostId, host_name: String, pool: PoolId, network: NetworkId, dhcp: Option<Dhcp> },
+    Initialise {
+        cluster: Uuid,
+        host: HostId,
+        host_name: String,
+        pool: PoolId,
+        network: NetworkId,
+        dhcp: Option<Dhcp>,
+    },
     /// A host tells its name and boot. A new boot means that none of its machines runs.
     HostStarted { host: HostId, name: String, boot: Uuid },
 
@@ -53,7 +60,12 @@ pub enum Op {
     /// Its process is gone: the machine is removed.
     ForgetVm { id: VmId },
     /// A driver saw this. Where the host is going down, the machine's end is not its own wish.
-    ObserveVm { id: VmId, status: VmStatus, #[serde(default)] host_ends: bool },
+    ObserveVm {
+        id: VmId,
+        status: VmStatus,
+        #[serde(default)]
+        host_ends: bool,
+    },
 
     /// Declares an image.
     CreateImage { id: ImageId, create: CreateImage },

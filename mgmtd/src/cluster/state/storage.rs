@@ -23,7 +23,12 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 impl State {
-    pub(super) fn create_image(&mut self, ctx: &mut Context<'_>, id: ImageId, create: &CreateImage) -> Outcome {
+    pub(super) fn create_image(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: ImageId,
+        create: &CreateImage,
+    ) -> Outcome {
         check_new(&create.name, &create.labels, self.images.values().map(|r| r.image.meta.name.as_str()))?;
         let mut errors = create.validate();
         if let Some(boot) = &create.spec.boot {
@@ -121,7 +126,12 @@ impl State {
         Ok(self.put_image(ctx, new))
     }
 
-    pub(super) fn delete_image(&mut self, ctx: &mut Context<'_>, id: ImageId, expect: Option<u64>) -> Outcome {
+    pub(super) fn delete_image(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: ImageId,
+        expect: Option<u64>,
+    ) -> Outcome {
         let old = self.image(id)?;
         check_expected(&old.image.meta, expect)?;
         if old.image.status.state == ImageState::Uploading {
@@ -130,7 +140,10 @@ impl State {
         let (vms, volumes, images) = self.image_users(id);
         let names = (vms.iter().filter_map(|v| self.vms.get(v)).map(|r| format!("vm `{}`", r.vm.meta.name)))
             .chain(
-                volumes.iter().filter_map(|v| self.volumes.get(v)).map(|v| format!("volume `{}`", v.meta.name)),
+                volumes
+                    .iter()
+                    .filter_map(|v| self.volumes.get(v))
+                    .map(|v| format!("volume `{}`", v.meta.name)),
             )
             .chain(
                 images
@@ -169,7 +182,10 @@ impl State {
             let image = &self.images.get(&source).ok_or_else(missing)?.image;
             let name = &image.meta.name;
             if image.spec.kind != ImageKind::Disk {
-                return Err(Refusal::field("spec.source", format!("the image `{name}` is not of the kind `disk`")));
+                return Err(Refusal::field(
+                    "spec.source",
+                    format!("the image `{name}` is not of the kind `disk`"),
+                ));
             }
             if image.status.state != ImageState::Ready {
                 let reason = format!("the image `{name}` has no content yet: upload it first");
@@ -297,7 +313,9 @@ impl State {
         check_expected(&old.meta, expect)?;
         if let Some(vm) = old.status.attached_to {
             let name = self.vms.get(&vm).map_or_else(|| vm.to_string(), |r| r.vm.meta.name.clone());
-            return Err(Refusal::Conflict(format!("it belongs to the machine `{name}`: detach it there first")));
+            return Err(Refusal::Conflict(format!(
+                "it belongs to the machine `{name}`: detach it there first"
+            )));
         }
         if old.status.state == VolumeState::Deleting {
             return Ok(Reply::Volume(old));

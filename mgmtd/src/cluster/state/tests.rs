@@ -1,1 +1,356 @@
+//! Properties of the state: whatever is asked, the invariants hold; a refusal changes nothing; the same log gives the same
+//! state.
 
+use super::*;
+use lq_api::{
+    Bytes,
+    image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
+    meta::MetadataPatch,
+    network::{CreateNetwork, NetworkKind, NetworkSpec},
+    vm::{Boot, CreateVm, Disk, Nic, PowerState, RestartPolicy, UpdateVm, VmSpec, VmState, VmStatus},
+    volume::{CreateVolume, VolumeSpec},
+};
+use proptest::prelude::*;
+
+const HOST: HostId = HostId(Uuid::from_u128(1));
+const POOL: PoolId = PoolId(Uuid::from_u128(2));
+const NETWORK: NetworkId = NetworkId(Uuid::from_u128(3));
+
+/// Few ids and names, so that commands meet.
+fn small() -> impl Strategy<Value = u128> {
+    100u128..104
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![Just("a".to_owned()), Just("b".into()), Just("c".into()), Just("-".into())]
+}
+
+fn expect() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![4 => Just(None), 1 => (0u64..40).prop_map(Some)]
+}
+
+fn spec() -> impl Strategy<Value = VmSpec> {
+    let disks = prop::collection::vec(small(), 0..3);
+    let macs = prop::collection::vec(prop::option::of(0u8..3), 0..3);
+    let power = prop_oneof![Just(PowerState::Stopped), Just(PowerState::Running), Just(PowerState::Paused)];
+    let restart =
+        prop_oneof![Just(RestartPolicy::Never), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Always)];
+    (disks, macs, power, restart, any::<bool>(), small()).prop_map(
+        |(disks, macs, power, restart, autostart, kernel)| VmSpec {
+            vcpus: 1,
+            memory_bytes: Bytes::mib(64),
+            boot: Some(Boot {
+                kernel: ImageId(Uuid::from_u128(kernel)),
+                initrd: None,
+                cmdline: String::new(),
+            }),
+            disks: disks
+                .into_iter()
+                .map(|d| Disk { volume: VolumeId(Uuid::from_u128(d)), read_only: false })
+                .collect(),
+            nics: macs
+                .into_iter()
+                .map(|m| Nic { network: NETWORK, mac: m.map(|m| lq_api::vm::Mac([0x52, 0, 0, 0, 0, m])) })
+                .collect(),
+            rng: true,
+            restart,
+            autostart,
+            power,
+        },
+    )
+}
+
+fn status() -> impl Strategy<Value = VmStatus> {
+    let state = prop_oneof![
+        Just(VmState::Stopped),
+        Just(VmState::Starting),
+        Just(VmState::Running),
+        Just(VmState::Paused),
+        Just(VmState::Stopping),
+        Just(VmState::Failed),
+    ];
+    (state, 0u64..6).prop_map(|(state, observed_generation)| VmStatus {
+        state,
+        observed_generation,
+        ..VmStatus::default()
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let vm = || small().prop_map(|n| VmId(Uuid::from_u128(n)));
+    let image = || small().prop_map(|n| ImageId(Uuid::from_u128(n)));
+    let volume = || small().prop_map(|n| VolumeId(Uuid::from_u128(n)));
+    let power = prop_oneof![
+        Just(Power::Start),
+        Just(Power::Stop(StopVm::default())),
+        Just(Power::Reset),
+        Just(Power::Pause),
+        Just(Power::Resume),
+    ];
+    let kind = prop_oneof![3 => Just(ImageKind::Kernel), 1 => Just(ImageKind::Disk)];
+    let image_spec = kind.prop_map(|kind| ImageSpec {
+        kind,
+        format: ImageFormat::Raw,
+        pool: None,
+        sha256: None,
+        boot: None,
+    });
+    let source = prop::option::of(image());
+    prop_oneof![
+        (vm(), name(), spec()).prop_map(|(id, name, spec)| Op::CreateVm {
+            id,
+            host: HOST,
+            create: CreateVm { name, labels: BTreeMap::new(), spec }
+        }),
+        (vm(), expect(), prop::option::of(name()), prop::option::of(spec())).prop_map(
+            |(id, expect, name, spec)| Op::UpdateVm {
+                id,
+                expect,
+                update: UpdateVm { name, labels: None, spec }
+            }
+        ),
+        (vm(), expect(), power).prop_map(|(id, expect, power)| Op::PowerVm { id, expect, power }),
+        (vm(), expect()).prop_map(|(id, expect)| Op::DeleteVm { id, expect }),
+        vm().prop_map(|id| Op::ForgetVm { id }),
+        (vm(), status(), any::<bool>()).prop_map(|(id, status, host_ends)| Op::ObserveVm {
+            id,
+            status,
+            host_ends
+        }),
+        (image(), name(), image_spec).prop_map(|(id, name, spec)| Op::CreateImage {
+            id,
+            create: CreateImage { name, labels: BTreeMap::new(), spec }
+        }),
+        (image(), 0u128..2).prop_map(|(id, u)| Op::BeginUpload { id, upload: Uuid::from_u128(u) }),
+        (image(), 0u128..2).prop_map(|(id, u)| Op::FinishUpload {
+            id,
+            upload: Uuid::from_u128(u),
+            size: Bytes(4096),
+            virtual_size: Bytes(4096),
+            sha256: String::new()
+        }),
+        (image(), expect()).prop_map(|(id, expect)| Op::DeleteImage { id, expect }),
+        (volume(), name(), source).prop_map(|(id, name, source)| Op::CreateVolume {
+            id,
+            create: CreateVolume {
+                name,
+                labels: BTreeMap::new(),
+                spec: VolumeSpec {
+                    size_bytes: Some(Bytes::mib(1)),
+                    pool: None,
+                    format: ImageFormat::Qcow2,
+                    source
+                }
+            }
+        }),
+        (volume(), name()).prop_map(|(id, name)| Op::UpdateVolume {
+            id,
+            expect: None,
+            patch: MetadataPatch { name: Some(name), labels: None }
+        }),
+        volume().prop_map(|id| Op::VolumeReady { id, size: Bytes::mib(1) }),
+        volume().prop_map(|id| Op::VolumeFailed { id, reason: "full".into() }),
+        (volume(), 1u64..4).prop_map(|(id, n)| Op::GrowVolume { id, expect: None, size: Bytes::mib(n) }),
+        volume().prop_map(|id| Op::DeleteVolume { id, expect: None }),
+        volume().prop_map(|id| Op::ForgetVolume { id }),
+        name().prop_map(|name| Op::CreateNetwork {
+            id: NetworkId(Uuid::from_u128(9)),
+            create: CreateNetwork {
+                name,
+                labels: BTreeMap::new(),
+                spec: NetworkSpec { kind: NetworkKind::Bridged, dhcp: None }
+            }
+        }),
+        Just(Op::DeleteNetwork { id: NETWORK, expect: None }),
+        any::<bool>().prop_map(|b| Op::HostStarted {
+            host: HOST,
+            name: "h".into(),
+            boot: Uuid::from_u128(u128::from(b))
+        }),
+    ]
+}
+
+fn start() -> (State, Vec<Change>) {
+    let mut state = State::new();
+    let mut changes = Vec::new();
+    let op = Op::Initialise {
+        cluster: Uuid::nil(),
+        host: HOST,
+        host_name: "h".into(),
+        pool: POOL,
+        network: NETWORK,
+        dhcp: None,
+    };
+    state.apply(1, &command(op), &mut changes).unwrap();
+    (state, changes)
+}
+
+fn command(op: Op) -> Command {
+    Command { at: Timestamp::UNIX_EPOCH, op }
+}
+
+fn unique<T: Ord>(items: impl Iterator<Item = T>) -> bool {
+    let all: Vec<T> = items.collect();
+    let n = all.len();
+    all.into_iter().collect::<std::collections::BTreeSet<_>>().len() == n
+}
+
+fn check(state: &State, revision: u64) {
+    assert!(unique(state.vms.values().map(|r| &r.vm.meta.name)));
+    assert!(unique(state.images.values().map(|r| &r.image.meta.name)));
+    assert!(unique(state.volumes.values().map(|v| &v.meta.name)));
+    assert!(unique(state.networks.values().map(|n| &n.meta.name)));
+    assert!(unique(state.vms.values().flat_map(|r| &r.vm.spec.nics).map(|n| n.mac.unwrap())));
+    for record in state.vms.values() {
+        let vm = &record.vm;
+        assert!(vm.meta.revision <= revision);
+        for disk in &vm.spec.disks {
+            assert_eq!(state.volumes[&disk.volume].status.attached_to, Some(vm.meta.id));
+        }
+        assert!(vm.spec.nics.iter().all(|n| state.networks.contains_key(&n.network)));
+        assert!(state.images.contains_key(&vm.spec.boot.as_ref().unwrap().kernel));
+    }
+    for volume in state.volumes.values() {
+        if let Some(vm) = volume.status.attached_to {
+            assert!(state.vms[&vm].vm.spec.disks.iter().any(|d| d.volume == volume.meta.id));
+        }
+        assert!(volume.spec.source.is_none_or(|i| state.images.contains_key(&i)));
+        assert!(volume.spec.size_bytes.unwrap() >= volume.status.size_bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_asked_the_invariants_hold(ops in prop::collection::vec(op(), 1..80)) {
+        let (mut state, _) = start();
+        let mut twin = state.clone();
+        for (revision, op) in (2u64..).zip(ops) {
+            let before = state.clone();
+            let mut changes = Vec::new();
+            let command = command(op);
+            let outcome = state.apply(revision, &command, &mut changes);
+            check(&state, revision);
+            if outcome.is_err() {
+                prop_assert_eq!(&state, &before, "a refusal changed something: {:?}", command);
+                prop_assert!(changes.is_empty());
+            }
+            // Every changed object is told of.
+            for (id, record) in &state.vms {
+                if before.vms.get(id) != Some(record) {
+                    prop_assert!(changes.iter().any(|c| c.id == id.0), "{:?}", command);
+                    prop_assert_eq!(record.vm.meta.revision, revision);
+                }
+            }
+            for (id, volume) in &state.volumes {
+                if before.volumes.get(id) != Some(volume) {
+                    prop_assert!(changes.iter().any(|c| c.id == id.0), "{:?}", command);
+                }
+            }
+            // Another host that reads the same log, from its stored form, comes to the same.
+            let stored: Command = serde_json::from_slice(&serde_json::to_vec(&command).unwrap()).unwrap();
+            let again = twin.apply(revision, &stored, &mut Vec::new());
+            prop_assert_eq!(again, outcome);
+        }
+        prop_assert_eq!(&twin, &state);
+        let stored = read_state(&serde_json::to_vec(&state).unwrap()).unwrap();
+        prop_assert_eq!(stored, state);
+    }
+}
+
+/// A state with a running machine.
+fn with_vm(restart: RestartPolicy, autostart: bool) -> (State, VmId) {
+    let (mut state, _) = start();
+    let (vm, kernel) = (VmId(Uuid::from_u128(50)), ImageId(Uuid::from_u128(51)));
+    let spec =
+        ImageSpec { kind: ImageKind::Kernel, format: ImageFormat::Raw, pool: None, sha256: None, boot: None };
+    let ops = [
+        Op::CreateImage {
+            id: kernel,
+            create: CreateImage { name: "k".into(), labels: BTreeMap::new(), spec },
+        },
+        Op::CreateVm {
+            id: vm,
+            host: HOST,
+            create: CreateVm {
+                name: "v".into(),
+                labels: BTreeMap::new(),
+                spec: VmSpec {
+                    vcpus: 1,
+                    memory_bytes: Bytes::mib(64),
+                    boot: Some(Boot { kernel, initrd: None, cmdline: String::new() }),
+                    disks: vec![],
+                    nics: vec![Nic { network: NETWORK, mac: None }],
+                    rng: true,
+                    restart,
+                    autostart,
+                    power: PowerState::Running,
+                },
+            },
+        },
+        Op::ObserveVm { id: vm, status: seen(VmState::Running, 1), host_ends: false },
+    ];
+    for (revision, op) in (2u64..).zip(ops) {
+        state.apply(revision, &command(op), &mut Vec::new()).unwrap();
+    }
+    (state, vm)
+}
+
+fn seen(state: VmState, observed_generation: u64) -> VmStatus {
+    VmStatus { state, observed_generation, ..VmStatus::default() }
+}
+
+fn wish_after(state: &mut State, vm: VmId, op: Op) -> PowerState {
+    state.apply(90, &command(op), &mut Vec::new()).unwrap();
+    state.vms[&vm].vm.spec.power
+}
+
+#[test]
+fn a_guest_that_powers_off_stays_off_unless_told_otherwise() {
+    let off = |vm, generation, host_ends| Op::ObserveVm {
+        id: vm,
+        status: seen(VmState::Stopped, generation),
+        host_ends,
+    };
+    let (mut state, vm) = with_vm(RestartPolicy::OnFailure, true);
+    assert_eq!(wish_after(&mut state, vm, off(vm, 1, false)), PowerState::Stopped);
+    let (mut state, vm) = with_vm(RestartPolicy::Always, true);
+    assert_eq!(wish_after(&mut state, vm, off(vm, 1, false)), PowerState::Running);
+    // The host goes down: the wish stays.
+    let (mut state, vm) = with_vm(RestartPolicy::OnFailure, true);
+    assert_eq!(wish_after(&mut state, vm, off(vm, 1, true)), PowerState::Running);
+    // The driver did not know the present wish yet.
+    let (mut state, vm) = with_vm(RestartPolicy::OnFailure, true);
+    assert_eq!(wish_after(&mut state, vm, off(vm, 0, false)), PowerState::Running);
+}
+
+#[test]
+fn a_boot_of_the_host_starts_what_is_to_start() {
+    let boot = Op::HostStarted { host: HOST, name: "h".into(), boot: Uuid::from_u128(77) };
+    let (mut state, vm) = with_vm(RestartPolicy::OnFailure, true);
+    assert_eq!(wish_after(&mut state, vm, boot.clone()), PowerState::Running);
+    assert_eq!(state.vms[&vm].vm.status.state, VmState::Stopped);
+    let (mut state, vm) = with_vm(RestartPolicy::OnFailure, false);
+    assert_eq!(wish_after(&mut state, vm, boot.clone()), PowerState::Stopped);
+    // The same boot again (the daemon was restarted): nothing is said about machines.
+    let mut status = state.clone();
+    status.apply(91, &command(boot), &mut Vec::new()).unwrap();
+    assert_eq!(status, state);
+}
+
+#[test]
+fn addresses_are_stable_and_do_not_repeat() {
+    let (mut state, vm) = with_vm(RestartPolicy::OnFailure, true);
+    let mac = state.vms[&vm].vm.spec.nics[0].mac;
+    let mut spec = state.vms[&vm].vm.spec.clone();
+    spec.nics[0].mac = None;
+    let update = UpdateVm { spec: Some(spec.clone()), ..UpdateVm::default() };
+    state.apply(90, &command(Op::UpdateVm { id: vm, expect: None, update }), &mut Vec::new()).unwrap();
+    assert_eq!(state.vms[&vm].vm.spec.nics[0].mac, mac);
+    spec.nics[0].mac = mac;
+    spec.power = PowerState::Stopped;
+    let create = CreateVm { name: "w".into(), labels: BTreeMap::new(), spec };
+    let op = Op::CreateVm { id: VmId(Uuid::from_u128(60)), host: HOST, create };
+    assert!(matches!(state.apply(91, &command(op), &mut Vec::new()), Err(Refusal::Validation(_))));
+}

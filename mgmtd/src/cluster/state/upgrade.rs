@@ -10,7 +10,9 @@ pub enum UpgradeError {
     #[error("it is not a state of the cluster: {0}")]
     Malformed(#[from] serde_json::Error),
     /// A newer release wrote it.
-    #[error("it has format {found}, this release reads up to {FORMAT}: start the release that wrote it, or a newer one")]
+    #[error(
+        "it has format {found}, this release reads up to {FORMAT}: start the release that wrote it, or a newer one"
+    )]
     Newer {
         /// Its format.
         found: u64,

@@ -14,9 +14,7 @@ use lq_api::{
     image::ImageKind,
     meta::MetadataPatch,
     problem::FieldError,
-    vm::{
-        Boot, CreateVm, Mac, PowerState, RestartPolicy, StopVm, UpdateVm, Vm, VmSpec, VmState, VmStatus,
-    },
+    vm::{Boot, CreateVm, Mac, PowerState, RestartPolicy, StopVm, UpdateVm, Vm, VmSpec, VmState, VmStatus},
     volume::VolumeState,
 };
 use sha2::{Digest as _, Sha256};
@@ -65,15 +63,15 @@ impl State {
         check_expected(&old.vm.meta, expect)?;
         let patch = MetadataPatch { name: update.name.clone(), labels: update.labels.clone() };
         let mut new = (*old).clone();
-        new.vm.meta =
-            patched(&old.vm.meta, &patch, self.vms.values().map(|r| r.vm.meta.name.as_str()))?;
+        new.vm.meta = patched(&old.vm.meta, &patch, self.vms.values().map(|r| r.vm.meta.name.as_str()))?;
         if let Some(spec) = &update.spec {
             new.vm.spec = self.completed(id, spec, Some(&old.vm.spec))?;
         }
         if new == *old {
             return Ok(Reply::Vm(Arc::new(new.vm)));
         }
-        if (new.vm.spec.disks != old.vm.spec.disks || new.vm.spec.nics != old.vm.spec.nics) && !old.at_rest() {
+        if (new.vm.spec.disks != old.vm.spec.disks || new.vm.spec.nics != old.vm.spec.nics) && !old.at_rest()
+        {
             return Err(Refusal::Conflict(
                 "disks and network interfaces can only be changed while the machine is stopped: stop it first"
                     .into(),
@@ -215,19 +213,21 @@ impl State {
     /// The host booted: none of its machines runs. Those with autostart run again if they did before.
     pub(super) fn host_booted(&mut self, ctx: &mut Context<'_>, host: HostId) -> Vec<(VmId, String)> {
         let mut told = Vec::new();
-        let records: Vec<_> =
-            self.vms.values().filter(|r| r.vm.status.host == Some(host)).cloned().collect();
+        let records: Vec<_> = self.vms.values().filter(|r| r.vm.status.host == Some(host)).cloned().collect();
         for old in records {
             let mut new = (*old).clone();
             new.vm.status = VmStatus { host: Some(host), ..VmStatus::default() };
             if old.vm.spec.power != PowerState::Stopped {
-                let never = old.vm.status.state == VmState::Failed
-                    && old.vm.spec.restart == RestartPolicy::Never;
+                let never =
+                    old.vm.status.state == VmState::Failed && old.vm.spec.restart == RestartPolicy::Never;
                 new.vm.spec.power = if old.vm.spec.autostart && !never {
                     told.push((old.vm.meta.id, "started again after the host's boot".to_owned()));
                     PowerState::Running
                 } else {
-                    told.push((old.vm.meta.id, "left stopped after the host's boot (no autostart)".to_owned()));
+                    told.push((
+                        old.vm.meta.id,
+                        "left stopped after the host's boot (no autostart)".to_owned(),
+                    ));
                     PowerState::Stopped
                 };
             }
@@ -272,7 +272,8 @@ impl State {
                     )));
                 }
                 Some(v) if matches!(v.status.state, VolumeState::Deleting | VolumeState::Failed) => {
-                    errors.push(FieldError::new(field, format!("the volume `{}` is not usable", v.meta.name)));
+                    errors
+                        .push(FieldError::new(field, format!("the volume `{}` is not usable", v.meta.name)));
                 }
                 Some(_) => {}
             }
@@ -322,8 +323,7 @@ impl State {
 
     fn give_macs(&self, id: VmId, spec: &mut VmSpec, old: Option<&VmSpec>, errors: &mut Vec<FieldError>) {
         let others = self.vms.values().filter(|r| r.vm.meta.id != id);
-        let mut taken: BTreeSet<Mac> =
-            others.flat_map(|r| &r.vm.spec.nics).filter_map(|n| n.mac).collect();
+        let mut taken: BTreeSet<Mac> = others.flat_map(|r| &r.vm.spec.nics).filter_map(|n| n.mac).collect();
         for (n, nic) in spec.nics.iter().enumerate() {
             if let Some(mac) = nic.mac
                 && !taken.insert(mac)
@@ -355,7 +355,9 @@ impl State {
             let Some(volume) = self.volumes.get(&disk.volume) else { continue };
             let name = &volume.meta.name;
             if volume.status.state == VolumeState::Creating {
-                return Err(Refusal::Conflict(format!("the volume `{name}` is still being made: wait for it")));
+                return Err(Refusal::Conflict(format!(
+                    "the volume `{name}` is still being made: wait for it"
+                )));
             }
             if volume.spec.size_bytes.is_some_and(|wanted| wanted != volume.status.size_bytes) {
                 return Err(Refusal::Conflict(format!("the volume `{name}` is being grown: wait for it")));

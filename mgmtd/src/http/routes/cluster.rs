@@ -1,11 +1,6 @@
 //! The cluster, and the description of the API itself.
 
-use super::super::{
-    Api,
-    extract::Answer,
-    openapi,
-    problem::Failure,
-};
+use super::super::{Api, extract::Answer, openapi, problem::Failure};
 use axum::{
     extract::State,
     http::{StatusCode, header},
@@ -16,9 +11,7 @@ use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new()
-        .routes(routes!(cluster))
-        .route("/openapi.json", axum::routing::get(document))
+    OpenApiRouter::new().routes(routes!(cluster)).route("/openapi.json", axum::routing::get(document))
 }
 
 /// The cluster as this host sees it.

@@ -1,11 +1,7 @@
 //! The serial console of a machine, by WebSocket: binary frames are the line's bytes, scroll-back first. It may be opened
 //! before the machine runs, and stays open across its restarts; it ends when the machine is deleted.
 
-use super::super::{
-    Api,
-    extract::Id,
-    problem::Failure,
-};
+use super::super::{Api, extract::Id, problem::Failure};
 use crate::{auth::Caller, compute};
 use axum::{
     extract::{
@@ -47,7 +43,8 @@ async fn console(
         return Err(Failure::not_found("vm", id));
     }
     let upgrade = upgrade.map_err(|e| {
-        let mut problem = lq_api::problem::Problem::new(Kind::Malformed, format!("open it as a WebSocket: {e}"));
+        let mut problem =
+            lq_api::problem::Problem::new(Kind::Malformed, format!("open it as a WebSocket: {e}"));
         problem.status = StatusCode::UPGRADE_REQUIRED.as_u16();
         Failure::from(problem)
     })?;

@@ -41,7 +41,8 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<Pool>>, Failure> {
     let wanted = Wanted::parse(&query)?;
-    let page = api.node.cluster.read_at(|s, revision| wanted.page(&s.pools, revision, |r| &r.meta, |r| show(r)));
+    let page =
+        api.node.cluster.read_at(|s, revision| wanted.page(&s.pools, revision, |r| &r.meta, |r| show(r)));
     let mut items = Vec::with_capacity(page.items.len());
     for pool in page.items {
         items.push(with_room(&api, pool).await);

@@ -114,7 +114,13 @@ async fn delete(
     Ok(Answer(StatusCode::ACCEPTED, api.node.delete_vm(id, expect, &caller.actor).await?))
 }
 
-async fn act(api: &Api, caller: &Caller, id: VmId, expect: Option<u64>, power: Power) -> Result<Answer<Task>, Failure> {
+async fn act(
+    api: &Api,
+    caller: &Caller,
+    id: VmId,
+    expect: Option<u64>,
+    power: Power,
+) -> Result<Answer<Task>, Failure> {
     Ok(Answer(StatusCode::ACCEPTED, api.node.power_vm(id, expect, power, &caller.actor).await?))
 }
 

@@ -1,19 +1,13 @@
 //! Following the objects: every change from a revision on, as server-sent events.
 
-use super::super::{
-    Api,
-    extract::Query,
-    problem::Failure,
-};
+use super::super::{Api, extract::Query, problem::Failure};
 use crate::cluster::{Change, Cluster, Kind};
 use axum::{
     extract::State,
     response::sse::{Event as Message, KeepAlive, Sse},
 };
 use futures::{Stream, StreamExt as _, stream};
-use lq_api::{
-    host::Host, image::Image, network::Network, pool::Pool, problem, vm::Vm, volume::Volume,
-};
+use lq_api::{host::Host, image::Image, network::Network, pool::Pool, problem, vm::Vm, volume::Volume};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
 use utoipa::{IntoParams, ToSchema};
@@ -77,7 +71,8 @@ async fn watch(
     let now = cluster.read_at(|_, revision| revision);
     let since = query.since.unwrap_or(now);
     if cluster.changes_since(since).is_none() {
-        let why = format!("the changes since {since} are not known any more: read the lists and watch from {now}");
+        let why =
+            format!("the changes since {since} are not known any more: read the lists and watch from {now}");
         return Err(Failure::new(problem::Kind::Conflict, why));
     }
     let state = (cluster.watch(), cluster, since, api.ending.clone(), true);
@@ -122,9 +117,10 @@ fn object(cluster: &Cluster, Change { kind, id, .. }: Change) -> Option<Object> 
         Kind::Host => {
             s.hosts.get(&id.into()).map(|r| Object::Host(Host { meta: r.meta.clone(), status: None }))
         }
-        Kind::Pool => s.pools.get(&id.into()).map(|r| {
-            Object::Pool(Pool { meta: r.meta.clone(), spec: r.spec.clone(), status: None })
-        }),
+        Kind::Pool => s
+            .pools
+            .get(&id.into())
+            .map(|r| Object::Pool(Pool { meta: r.meta.clone(), spec: r.spec.clone(), status: None })),
         Kind::Vm => s.vms.get(&id.into()).map(|r| Object::Vm(r.vm.clone())),
         Kind::Image => s.images.get(&id.into()).map(|r| Object::Image(r.image.clone())),
         Kind::Volume => s.volumes.get(&id.into()).map(|v| Object::Volume((**v).clone())),

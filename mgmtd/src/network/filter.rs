@@ -1,0 +1,163 @@
+//! Filter rules on the guests' bridge ports: one nftables table of the bridge family, ours alone, replaced as a whole.
+//!
+//! - A guest sends only with its own hardware address.
+//! - Where a network has its own DHCP: its guests' requests reach nobody but this host, and they hear no other server.
+//! - Our server hears and answers only those guests, never the uplink.
+//!
+//! Stateless on purpose: stateful filtering needs kernel modules that are for security groups later.
+
+use super::Error;
+use lq_api::vm::Mac;
+use nftables::{
+    expr::{Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, SetItem},
+    helper::{NftablesError, apply_ruleset_with_args},
+    schema::{Chain, NfCmd, NfListObject, NfObject, Nftables, Rule, Table},
+    stmt::{Match, Operator, Statement},
+    types::{NfChainPolicy, NfChainType, NfFamily, NfHook},
+};
+use std::{borrow::Cow, io::ErrorKind, path::Path};
+
+const TABLE: &str = "lq_guests";
+const SPOOF: &str = "lq_spoof";
+const FORWARD: &str = "lq_forward";
+const INPUT: &str = "lq_input";
+const OUTPUT: &str = "lq_output";
+/// Before other people's filters (the bridge family's `filter` is -200).
+const PRIORITY: i32 = -210;
+
+/// A guest's bridge port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Port {
+    /// Its tap.
+    pub(super) tap: String,
+    /// The only hardware address it may send with.
+    pub(super) mac: Mac,
+    /// Served by our own DHCP.
+    pub(super) served: bool,
+}
+
+/// The whole table for these ports, replacing the one before in one transaction.
+pub(super) fn ruleset(ports: &[Port]) -> Nftables<'static> {
+    let table =
+        || NfListObject::Table(Table { family: NfFamily::Bridge, name: TABLE.into(), ..Table::default() });
+    // Deleting needs it to exist: this is how nft says "replace".
+    let mut objects = vec![NfCmd::Add(table()), NfCmd::Delete(table())];
+    if !ports.is_empty() {
+        objects.push(NfCmd::Add(table()));
+        let chains = [
+            (SPOOF, NfHook::Prerouting),
+            (FORWARD, NfHook::Forward),
+            (INPUT, NfHook::Input),
+            (OUTPUT, NfHook::Output),
+        ];
+        objects.extend(chains.map(|(name, hook)| chain(name, hook)));
+        objects.extend(rules(ports).into_iter().map(|(chain, matches)| rule(chain, matches)));
+    }
+    Nftables { objects: objects.into_iter().map(NfObject::CmdObject).collect() }
+}
+
+type Condition = (Operator, Expression<'static>, Expression<'static>);
+
+fn rules(ports: &[Port]) -> Vec<(&'static str, Vec<Condition>)> {
+    use Operator::{EQ, NEQ};
+    let mut rules = Vec::new();
+    for port in ports {
+        let name = || Expression::String(port.tap.clone().into());
+        rules.push((
+            SPOOF,
+            vec![
+                (EQ, meta(MetaKey::Iifname), name()),
+                (NEQ, field("ether", "saddr"), Expression::String(port.mac.to_string().into())),
+            ],
+        ));
+        if port.served {
+            let request = || (EQ, field("udp", "dport"), Expression::Number(67));
+            let answer = || (EQ, field("udp", "sport"), Expression::Number(67));
+            rules.push((FORWARD, vec![(EQ, meta(MetaKey::Iifname), name()), request()]));
+            rules.push((FORWARD, vec![(EQ, meta(MetaKey::Oifname), name()), answer()]));
+        }
+    }
+    let served: Vec<_> = ports
+        .iter()
+        .filter(|port| port.served)
+        .map(|port| SetItem::Element(Expression::String(port.tap.clone().into())))
+        .collect();
+    if !served.is_empty() {
+        let set = || Expression::Named(NamedExpression::Set(served.clone()));
+        for (chain, key, name) in [(INPUT, MetaKey::Iifname, "dport"), (OUTPUT, MetaKey::Oifname, "sport")] {
+            let dhcp = (EQ, field("udp", name), Expression::Number(67));
+            rules.push((chain, vec![(NEQ, meta(key), set()), dhcp]));
+        }
+    }
+    rules
+}
+
+fn meta(key: MetaKey) -> Expression<'static> {
+    Expression::Named(NamedExpression::Meta(Meta { key }))
+}
+
+fn field(protocol: &'static str, field: &'static str) -> Expression<'static> {
+    let field = PayloadField { protocol: protocol.into(), field: field.into() };
+    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+}
+
+fn chain(name: &'static str, hook: NfHook) -> NfCmd<'static> {
+    NfCmd::Add(NfListObject::Chain(Chain {
+        family: NfFamily::Bridge,
+        table: TABLE.into(),
+        name: name.into(),
+        _type: Some(NfChainType::Filter),
+        hook: Some(hook),
+        prio: Some(PRIORITY),
+        policy: Some(NfChainPolicy::Accept),
+        ..Chain::default()
+    }))
+}
+
+/// Drops what meets every condition.
+fn rule(chain: &'static str, conditions: Vec<Condition>) -> NfCmd<'static> {
+    let matches = conditions.into_iter().map(|(op, left, right)| Statement::Match(Match { left, right, op }));
+    let expr: Vec<_> = matches.chain([Statement::Drop(None)]).collect();
+    NfCmd::Add(NfListObject::Rule(Rule {
+        family: NfFamily::Bridge,
+        table: TABLE.into(),
+        chain: chain.into(),
+        expr: Cow::Owned(expr),
+        ..Rule::default()
+    }))
+}
+
+/// Puts the rules in force. May block. False where there is no `nft` at this path.
+pub(super) fn apply(nft: &Path, ports: &[Port]) -> Result<bool, Error> {
+    let no_arguments: [&str; 0] = [];
+    match apply_ruleset_with_args(&ruleset(ports), Some(nft.as_os_str()), no_arguments) {
+        Ok(()) => Ok(true),
+        Err(NftablesError::NftExecution { inner, .. }) if inner.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => {
+            let reason = match &error {
+                NftablesError::NftFailed { stderr, .. } => stderr.trim().to_owned(),
+                other => other.to_string(),
+            };
+            Err(Error::Kernel { context: "setting the filter rules of guest ports".into(), reason })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_follow_the_ports() {
+        let port =
+            |n: u8, served| Port { tap: format!("lq0000000{n}.0"), mac: Mac([2, 0, 0, 0, 0, n]), served };
+        assert_eq!(rules(&[]).len(), 0);
+        let unserved = rules(&[port(1, false)]);
+        assert_eq!(unserved.iter().map(|(chain, _)| *chain).collect::<Vec<_>>(), [SPOOF]);
+        let both = rules(&[port(1, false), port(2, true)]);
+        let chains: Vec<_> = both.iter().map(|(chain, _)| *chain).collect();
+        assert_eq!(chains, [SPOOF, SPOOF, FORWARD, FORWARD, INPUT, OUTPUT]);
+        let text = serde_json::to_string(&ruleset(&[port(2, true)])).unwrap();
+        assert!(text.contains("02:00:00:00:00:02") && text.contains("lq00000002.0"), "{text}");
+    }
+}

@@ -1,0 +1,17 @@
+//! The checked in OpenAPI document is the one the handlers make.
+
+use std::path::Path;
+
+#[test]
+fn the_document_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../api/openapi.json");
+    let made = lq_mgmtd::http::openapi::document().unwrap();
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(&path, &made).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == made,
+        "api/openapi.json is not what the handlers make: UPDATE_OPENAPI=1 cargo test -p lq-mgmtd"
+    );
+}
