@@ -525,8 +525,9 @@ pub(crate) enum Token {
     },
     /// Revoke a token.
     Delete {
-        /// Name or id.
-        token: String,
+        /// Name or id. Not called `token`: that is what every command may log in with.
+        #[arg(value_name = "TOKEN")]
+        name: String,
     },
 }
 
@@ -544,6 +545,24 @@ mod tests {
     #[test]
     fn the_words_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// A positional of a command must not take the place of an option of all commands.
+    #[test]
+    fn no_word_is_used_twice() {
+        fn walk(command: &clap::Command, common: &[String]) {
+            for sub in command.get_subcommands() {
+                for argument in sub.get_arguments().filter(|a| !a.is_global_set()) {
+                    let id = argument.get_id().to_string();
+                    assert!(!common.contains(&id), "`{}` of `{}`", id, sub.get_name());
+                }
+                walk(sub, common);
+            }
+        }
+        let command = Cli::command();
+        let common: Vec<_> = command.get_arguments().map(|a| a.get_id().to_string()).collect();
+        assert!(common.contains(&"token".to_owned()));
+        walk(&command, &common);
     }
 
     #[test]

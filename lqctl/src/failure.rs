@@ -57,7 +57,6 @@ pub(crate) fn report(error: &anyhow::Error) -> i32 {
 
 fn hint(error: &Error) -> Option<&'static str> {
     match error {
-        _ if error.is(Kind::Unauthenticated) => Some("Run `lqctl login` again."),
         Error::Fingerprint { .. } => Some(
             "If the host was installed anew, compare the fingerprint with its console and run `lqctl login` again.",
         ),

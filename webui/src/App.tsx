@@ -60,7 +60,9 @@ function Frame({ user }: { user: string }) {
   useEffect(() => {
     document.title = host ? `${host} · LimiQuantix` : "LimiQuantix";
   }, [host]);
-  useEffect(() => scrollTo(0, 0), [route.page, id]);
+  useEffect(() => {
+    scrollTo(0, 0);
+  }, [route.page, id]);
   return (
     <>
       <a

@@ -134,10 +134,10 @@ pub(super) async fn token(session: &Session, command: Token) -> anyhow::Result<(
             ];
             describe(session.format, &created, &fields)
         }
-        Token::Delete { token } => {
+        Token::Delete { name } => {
             let tokens = session.client.tokens().await?;
-            let found = tokens.iter().find(|t| t.id.to_string() == token || t.name == token);
-            let found = found.ok_or(lq_api::client::Error::NoSuch { kind: "token", name: token })?;
+            let found = tokens.iter().find(|t| t.id.to_string() == name || t.name == name);
+            let found = found.ok_or(lq_api::client::Error::NoSuch { kind: "token", name })?;
             session.client.delete_token(found.id).await?;
             line(&format!("Token {} revoked.\n", found.name))
         }

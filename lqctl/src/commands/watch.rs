@@ -8,12 +8,33 @@ use crate::{
 };
 use futures::StreamExt;
 use lq_api::{TaskId, event::Event, list::ListQuery};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
+
+/// What tasks and events call `kind/id`, by the name people know.
+struct Names(BTreeMap<String, String>);
+
+impl Names {
+    async fn load(session: &Session) -> Self {
+        let mut names = BTreeMap::new();
+        // Names are a courtesy: where they cannot be had, ids serve.
+        for vm in session.client.vms().await.unwrap_or_default() {
+            names.insert(format!("vm/{}", vm.meta.id), format!("vm/{}", vm.meta.name));
+        }
+        for volume in session.client.volumes().await.unwrap_or_default() {
+            names.insert(format!("volume/{}", volume.meta.id), format!("volume/{}", volume.meta.name));
+        }
+        Self(names)
+    }
+    fn of(&self, target: &str) -> String {
+        self.0.get(target).cloned().unwrap_or_else(|| target.to_owned())
+    }
+}
 
 pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Result<()> {
     match command {
         cli::Task::List => {
             let tasks = session.client.tasks().await?;
+            let names = Names::load(session).await;
             show(session.format, &tasks, || {
                 let mut table =
                     Table::new(&["KIND", "STATE", "DONE", "TARGET", "BY", "AGE", "ID", "MESSAGE"]);
@@ -22,7 +43,7 @@ pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Resul
                         task.kind.clone(),
                         word(&task.state),
                         or_dash(task.progress.map(|p| format!("{:.0} %", p * 100.0))),
-                        task.target.clone(),
+                        names.of(&task.target),
                         task.actor.clone(),
                         age(task.created_at),
                         task.id.to_string(),
@@ -63,13 +84,15 @@ pub(super) async fn event(session: &Session, command: cli::Event) -> anyhow::Res
         cli::Event::List { limit } => {
             let query = ListQuery { limit: Some(limit), ..ListQuery::default() };
             let events = session.client.events(&query).await?.items;
+            let names = Names::load(session).await;
             show(session.format, &events, || {
-                let mut table = Table::new(&["AT", "LEVEL", "KIND", "BY", "MESSAGE"]);
+                let mut table = Table::new(&["AT", "LEVEL", "KIND", "TARGET", "BY", "MESSAGE"]);
                 for event in &events {
                     table.row([
                         event.at.strftime("%F %T").to_string(),
                         word(&event.level),
                         event.kind.clone(),
+                        names.of(&event.target),
                         or_dash(event.actor.clone()),
                         event.message.clone(),
                     ]);
@@ -108,7 +131,8 @@ fn one(format: Format, event: &Event) -> anyhow::Result<()> {
         Format::Json => line(&(serde_json::to_string(event)? + "\n")),
         Format::Table => {
             let at = event.at.strftime("%F %T");
-            line(&format!("{at}  {:7}  {}\n", word(&event.level), plain(&event.message)))
+            let text = format!("{at}  {:7}  {}  {}", word(&event.level), event.target, event.message);
+            line(&(plain(&text) + "\n"))
         }
     }
 }

@@ -119,7 +119,7 @@ export const useHosts = () =>
 export const useTasks = () =>
   useQuery({
     queryKey: ["tasks"],
-    queryFn: async () => (await call(api.GET("/tasks", { params: { query: { limit: 50 } } }))).items,
+    queryFn: async () => (await call(api.GET("/tasks", { params: { query: { limit: 20 } } }))).items,
     ...list,
   });
 

@@ -17,7 +17,7 @@ export function Failure({ error, children }: { error: unknown; children?: ReactN
   const problem = error instanceof ApiError ? error.problem : undefined;
   return (
     <div className="failure" role="alert">
-      <strong>{problem?.title ?? "Failed"}</strong>
+      <strong>{problem?.status === 401 ? "Not accepted" : (problem?.title ?? "Failed")}</strong>
       <p>{words(error)}</p>
       {problem?.errors && problem.errors.length > 1 && (
         <ul>
@@ -28,7 +28,7 @@ export function Failure({ error, children }: { error: unknown; children?: ReactN
           ))}
         </ul>
       )}
-      {problem?.request_id && <p className="dim">Request {problem.request_id}</p>}
+      {problem?.request_id && problem.status >= 500 && <p className="dim">Request {problem.request_id}</p>}
       {children}
     </div>
   );

@@ -10,7 +10,7 @@ export function bytes(count: number): string {
     value /= 1024;
     unit += 1;
   }
-  const text = Number.isInteger(value) ? String(value) : value.toFixed(1);
+  const text = String(Math.round(value * 10) / 10);
   return `${text} ${UNITS[unit]}`;
 }
 
@@ -37,5 +37,5 @@ export function age(at: string, now = Date.now()): string {
 
 /** Local date and time. */
 export function time(at: string): string {
-  return new Date(at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  return new Date(at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }

@@ -1,9 +1,10 @@
 // What is being done and what happened.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { api, call, type Task } from "../api/client";
-import { useEvents, useTasks } from "../api/queries";
+import { api, call, type Task, type Vm } from "../api/client";
+import { useEvents, useTasks, useVms } from "../api/queries";
 import { Button, Failure, Loading, State } from "../components/ui";
 import { age, time } from "../lib/format";
+import { href } from "../lib/router";
 
 export function Activity() {
   const tasks = useTasks();
@@ -14,6 +15,8 @@ export function Activity() {
     onSettled: () => client.invalidateQueries({ queryKey: ["tasks"] }),
   });
   const newest = tasks.data ?? [];
+  const vms = useVms();
+  const vm = (target: string) => vms.data?.find(({ meta }) => target === `vm/${meta.id}`);
   return (
     <>
       <div className="heading">
@@ -40,7 +43,7 @@ export function Activity() {
             {newest.map((task) => (
               <tr key={task.id}>
                 <th scope="row" data-label="Task">
-                  {task.kind}
+                  {task.kind} <Target vm={vm(task.target)} />
                 </th>
                 <td data-label="State">
                   <span>
@@ -69,10 +72,12 @@ export function Activity() {
       <ol className="events">
         {events.data?.map((event) => (
           <li key={event.id} className={event.level}>
-            <time dateTime={event.at}>{time(event.at)}</time>
+            <time dateTime={event.at} title={event.at}>
+              {time(event.at)}
+            </time>
             <span>
               {event.level !== "info" && <strong>{event.level}: </strong>}
-              {event.message}
+              <Target vm={vm(event.target)} /> {event.message}
               {event.actor && <span className="dim"> by {event.actor}</span>}
             </span>
           </li>
@@ -80,4 +85,9 @@ export function Activity() {
       </ol>
     </>
   );
+}
+
+/** The machine something was done to, while it exists. */
+function Target({ vm }: { vm: Vm | undefined }) {
+  return vm && <a href={href({ page: "vm", id: vm.meta.id })}>{vm.meta.name}</a>;
 }
