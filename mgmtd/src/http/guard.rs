@@ -9,7 +9,7 @@ use crate::{
 use axum::{
     body::Body,
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, HeaderValue, Method, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -81,7 +81,7 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: N
     let safe = matches!(*req.method(), Method::GET | Method::HEAD);
     let upgrade = req.headers().contains_key(header::UPGRADE);
     // Root's socket is no browser's; a bearer token is never sent by a browser on its own.
-    if (!safe || upgrade) && cookie && !from_our_page(req.headers()) {
+    if (!safe || upgrade) && cookie && !from_our_page(req.headers(), req.uri()) {
         let why = "this came from another site; our own page sends `X-LQ-Request: 1`";
         return Failure::new(Kind::Forbidden, why).into_response();
     }
@@ -163,10 +163,12 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// A page of another site can neither set our header nor hide its origin.
-fn from_our_page(headers: &HeaderMap) -> bool {
+fn from_our_page(headers: &HeaderMap, uri: &Uri) -> bool {
     let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
     if let Some(origin) = text(header::ORIGIN) {
-        return text(header::HOST).is_some_and(|host| origin.strip_prefix("https://") == Some(host));
+        // HTTP/2 carries the host in the request's target.
+        let host = uri.authority().map(|a| a.as_str()).or_else(|| text(header::HOST));
+        return host.is_some() && origin.strip_prefix("https://") == host;
     }
     headers.get(OURS).is_some_and(|v| v.as_bytes() == b"1")
 }
@@ -218,14 +220,15 @@ mod tests {
 
     #[test]
     fn other_sites_are_seen() {
-        assert!(from_our_page(&headers(&[("origin", "https://h:8443"), ("host", "h:8443")])));
-        assert!(!from_our_page(&headers(&[
-            ("origin", "https://evil"),
-            ("host", "h"),
-            ("x-lq-request", "1")
-        ])));
-        assert!(!from_our_page(&headers(&[("origin", "null"), ("host", "h")])));
-        assert!(from_our_page(&headers(&[("x-lq-request", "1")])));
-        assert!(!from_our_page(&headers(&[("host", "h")])));
+        let ours = |pairs: &[(&str, &str)]| from_our_page(&headers(pairs), &Uri::from_static("/x"));
+        assert!(ours(&[("origin", "https://h:8443"), ("host", "h:8443")]));
+        assert!(!ours(&[("origin", "https://evil"), ("host", "h"), ("x-lq-request", "1")]));
+        assert!(!ours(&[("origin", "null"), ("host", "h")]));
+        assert!(!ours(&[("origin", "https://h")]));
+        assert!(ours(&[("x-lq-request", "1")]));
+        assert!(!ours(&[("host", "h")]));
+        let second = Uri::from_static("https://h:8443/x");
+        assert!(from_our_page(&headers(&[("origin", "https://h:8443")]), &second));
+        assert!(!from_our_page(&headers(&[("origin", "https://g:8443")]), &second));
     }
 }

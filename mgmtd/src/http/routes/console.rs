@@ -35,10 +35,13 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
 )]
 async fn console(
     State(api): State<Arc<Api>>,
-    _: Caller,
+    caller: Caller,
     Id(id): Id<VmId>,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
+    if caller.read_only {
+        return Err(Failure::new(Kind::Forbidden, "this token may only read, and a console is written to"));
+    }
     if !exists(&api, id) {
         return Err(Failure::not_found("vm", id));
     }
