@@ -64,8 +64,7 @@ vmm-bench *ARGS: build _harness
 
 # Write api/openapi.json and the web client's types anew
 openapi:
-    cargo run --quiet -p lq-mgmtd -- openapi > api/openapi.json.new
-    mv api/openapi.json.new api/openapi.json
+    UPDATE_OPENAPI=1 cargo test --quiet -p lq-mgmtd --test openapi
     cd webui && npm run --silent types
 
 # Format everything
