@@ -53,7 +53,8 @@ impl fmt::Display for FieldError {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}", self.title, self.status, self.detail)?;
-        for error in &self.errors {
+        // A single fault is the detail already.
+        for error in self.errors.iter().filter(|e| e.to_string() != self.detail) {
             write!(f, "\n  {error}")?;
         }
         Ok(())

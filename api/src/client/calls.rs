@@ -1,0 +1,258 @@
+//! The typed calls, one per endpoint.
+//!
+//! Every call fails with any of [`Error`]; what a particular one adds is said there.
+#![allow(clippy::missing_errors_doc)]
+
+use super::{Client, Error, REQUEST_TIMEOUT, Resource};
+use crate::{
+    HostId, ImageId, NetworkId, PoolId, TaskId, TokenId, VmId, VolumeId,
+    auth::{ChangePassword, CreateToken, CreatedToken, Identity, Login, Session, Setup, SetupRequest, Token},
+    cluster::{Cluster, Readiness},
+    event::Event,
+    host::{Host, HostPower, HostPowerAction},
+    image::{CreateImage, Image},
+    list::{ListQuery, Page},
+    local::vmm::Stats,
+    meta::MetadataPatch,
+    network::{CreateNetwork, Network, UpdateNetwork},
+    pool::Pool,
+    task::Task,
+    vm::{CreateVm, StopVm, UpdateVm, Vm},
+    volume::{CreateVolume, GrowVolume, Volume},
+};
+use reqwest::Method;
+
+/// Reading a kind: all, one, by name or id.
+macro_rules! reading {
+    ($($type:ident, $id:ident, $all:ident, $one:ident, $find:ident;)*) => {
+        impl Client {$(
+            #[doc = concat!("Every [`", stringify!($type), "`].")]
+            pub async fn $all(&self) -> Result<Vec<$type>, Error> { self.all().await }
+            #[doc = concat!("The [`", stringify!($type), "`] with this id.")]
+            pub async fn $one(&self, id: $id) -> Result<$type, Error> { self.get(id).await }
+            #[doc = concat!("The [`", stringify!($type), "`] with this id or name; [`Error::NoSuch`] where there is none.")]
+            pub async fn $find(&self, name_or_id: &str) -> Result<$type, Error> { self.find(name_or_id).await }
+        )*}
+    };
+}
+reading! {
+    Host, HostId, hosts, host_by_id, find_host;
+    Vm, VmId, vms, vm, find_vm;
+    Image, ImageId, images, image, find_image;
+    Volume, VolumeId, volumes, volume, find_volume;
+    Network, NetworkId, networks, network, find_network;
+    Pool, PoolId, pools, pool, find_pool;
+    Task, TaskId, tasks, task, find_task;
+}
+
+impl Client {
+    // The whole.
+
+    /// Whether the daemon answers at all.
+    pub async fn health(&self) -> Result<(), Error> {
+        let url = self.root("health");
+        self.call_empty(self.request(Method::GET, url)).await
+    }
+    /// What the host still waits for before it can serve every request. The answer 503 is one too.
+    pub async fn ready(&self) -> Result<Readiness, Error> {
+        let request = self.request(Method::GET, self.root("ready")).timeout(REQUEST_TIMEOUT);
+        let response = request.send().await.map_err(|e| self.broken("connect to", e))?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await.map_err(|e| self.broken("read the answer of", e))?;
+        serde_json::from_slice(&body).map_err(|_| super::problem(&self.host(), "GET /ready", status, &body))
+    }
+    /// The metrics, in Prometheus' text form.
+    pub async fn metrics(&self) -> Result<String, Error> {
+        let request = self.request(Method::GET, self.root("metrics")).timeout(REQUEST_TIMEOUT);
+        self.send(request).await?.text().await.map_err(|e| self.broken("read the answer of", e))
+    }
+    /// State of the cluster as this host sees it.
+    pub async fn cluster(&self) -> Result<Cluster, Error> {
+        self.call(Method::GET, &["cluster"]).await
+    }
+
+    // Logging in.
+
+    /// Whether the first password is still to be set.
+    pub async fn setup(&self) -> Result<Setup, Error> {
+        self.call(Method::GET, &["setup"]).await
+    }
+    /// Sets the first admin password with the code from the host's console, and logs this client in.
+    pub async fn set_up(&self, code: &str, password: &str) -> Result<Session, Error> {
+        let body = SetupRequest { code: code.into(), password: password.into() };
+        let session: Session = self.call_with(Method::POST, &["setup"], &body).await?;
+        self.set_token(Some(session.token.clone()));
+        Ok(session)
+    }
+    /// Logs this client in.
+    pub async fn login(&self, username: &str, password: &str) -> Result<Session, Error> {
+        let body = Login { username: username.into(), password: password.into() };
+        let session: Session = self.call_with(Method::POST, &["session"], &body).await?;
+        self.set_token(Some(session.token.clone()));
+        Ok(session)
+    }
+    /// Ends the session and forgets it.
+    pub async fn logout(&self) -> Result<(), Error> {
+        self.call_empty(self.request(Method::DELETE, self.endpoint(&["session"]))).await?;
+        self.set_token(None);
+        Ok(())
+    }
+    /// Who this client is.
+    pub async fn identity(&self) -> Result<Identity, Error> {
+        self.call(Method::GET, &["session"]).await
+    }
+    /// Changes the password.
+    pub async fn change_password(&self, old: &str, new: &str) -> Result<(), Error> {
+        let body = ChangePassword { old: old.into(), new: new.into() };
+        let url = self.endpoint(&["session", "password"]);
+        self.call_empty(self.request(Method::POST, url).json(&body)).await
+    }
+    /// Every API token, without its secret.
+    pub async fn tokens(&self) -> Result<Vec<Token>, Error> {
+        self.all().await
+    }
+    /// Makes an API token.
+    pub async fn create_token(&self, token: &CreateToken) -> Result<CreatedToken, Error> {
+        self.call_with(Method::POST, &["tokens"], token).await
+    }
+    /// Revokes an API token.
+    pub async fn delete_token(&self, id: TokenId) -> Result<(), Error> {
+        self.delete::<Token>(id).await
+    }
+
+    // Hosts.
+
+    /// Restarts a host or switches it off; its guests are stopped first.
+    pub async fn host_power(&self, id: HostId, action: HostPowerAction) -> Result<(), Error> {
+        let url = self.endpoint(&["hosts", &id.to_string(), "power"]);
+        self.call_empty(self.request(Method::POST, url).json(&HostPower { action })).await
+    }
+
+    // Virtual machines.
+
+    /// Creates a VM.
+    pub async fn create_vm(&self, vm: &CreateVm) -> Result<Vm, Error> {
+        self.call_with(Method::POST, &["vms"], vm).await
+    }
+    /// Changes a VM; with `revision`, only if nobody else has changed it since.
+    pub async fn update_vm(&self, id: VmId, change: &UpdateVm, revision: Option<u64>) -> Result<Vm, Error> {
+        self.call_if(Method::PATCH, &["vms", &id.to_string()], change, revision).await
+    }
+    /// Deletes a VM; its volumes stay.
+    pub async fn delete_vm(&self, id: VmId) -> Result<Task, Error> {
+        self.call(Method::DELETE, &["vms", &id.to_string()]).await
+    }
+    /// Starts a VM.
+    pub async fn start_vm(&self, id: VmId) -> Result<Task, Error> {
+        self.vm_action(id, "start").await
+    }
+    /// Stops a VM.
+    pub async fn stop_vm(&self, id: VmId, how: &StopVm) -> Result<Task, Error> {
+        self.call_with(Method::POST, &["vms", &id.to_string(), "stop"], how).await
+    }
+    /// Resets a VM as its reset button would.
+    pub async fn reset_vm(&self, id: VmId) -> Result<Task, Error> {
+        self.vm_action(id, "reset").await
+    }
+    /// Halts a VM's processors.
+    pub async fn pause_vm(&self, id: VmId) -> Result<Task, Error> {
+        self.vm_action(id, "pause").await
+    }
+    /// Lets a paused VM run on.
+    pub async fn resume_vm(&self, id: VmId) -> Result<Task, Error> {
+        self.vm_action(id, "resume").await
+    }
+    async fn vm_action(&self, id: VmId, action: &str) -> Result<Task, Error> {
+        self.call(Method::POST, &["vms", &id.to_string(), action]).await
+    }
+    /// Counters of a running VM.
+    pub async fn vm_stats(&self, id: VmId) -> Result<Stats, Error> {
+        self.call(Method::GET, &["vms", &id.to_string(), "stats"]).await
+    }
+
+    // Images. The upload is in `upload`.
+
+    /// Declares an image; its content follows.
+    pub async fn create_image(&self, image: &CreateImage) -> Result<Image, Error> {
+        self.call_with(Method::POST, &["images"], image).await
+    }
+    /// Changes an image's name or labels.
+    pub async fn update_image(
+        &self,
+        id: ImageId,
+        change: &MetadataPatch,
+        revision: Option<u64>,
+    ) -> Result<Image, Error> {
+        self.call_if(Method::PATCH, &["images", &id.to_string()], change, revision).await
+    }
+    /// Deletes an image; refused while something uses it.
+    pub async fn delete_image(&self, id: ImageId) -> Result<(), Error> {
+        self.delete::<Image>(id).await
+    }
+
+    // Volumes.
+
+    /// Creates a volume; it may still be `creating` (see [`Client::wait_volume`]).
+    pub async fn create_volume(&self, volume: &CreateVolume) -> Result<Volume, Error> {
+        self.call_with(Method::POST, &["volumes"], volume).await
+    }
+    /// Changes a volume's name or labels.
+    pub async fn update_volume(
+        &self,
+        id: VolumeId,
+        change: &MetadataPatch,
+        revision: Option<u64>,
+    ) -> Result<Volume, Error> {
+        self.call_if(Method::PATCH, &["volumes", &id.to_string()], change, revision).await
+    }
+    /// Grows a volume.
+    pub async fn grow_volume(&self, id: VolumeId, size: crate::Bytes) -> Result<Task, Error> {
+        let grow = GrowVolume { size_bytes: size };
+        self.call_with(Method::POST, &["volumes", &id.to_string(), "grow"], &grow).await
+    }
+    /// Deletes a volume and what is on it.
+    pub async fn delete_volume(&self, id: VolumeId) -> Result<Task, Error> {
+        self.call(Method::DELETE, &["volumes", &id.to_string()]).await
+    }
+
+    // Networks.
+
+    /// Creates a network.
+    pub async fn create_network(&self, network: &CreateNetwork) -> Result<Network, Error> {
+        self.call_with(Method::POST, &["networks"], network).await
+    }
+    /// Changes a network; with `revision`, only if nobody else has changed it since.
+    pub async fn update_network(
+        &self,
+        id: NetworkId,
+        change: &UpdateNetwork,
+        revision: Option<u64>,
+    ) -> Result<Network, Error> {
+        self.call_if(Method::PATCH, &["networks", &id.to_string()], change, revision).await
+    }
+    /// Deletes a network; refused while something uses it.
+    pub async fn delete_network(&self, id: NetworkId) -> Result<(), Error> {
+        self.delete::<Network>(id).await
+    }
+
+    // Tasks and events.
+
+    /// Ends a task early, where it can be. What it waited for may still happen.
+    pub async fn cancel_task(&self, id: TaskId) -> Result<Task, Error> {
+        self.call(Method::POST, &["tasks", &id.to_string(), "cancel"]).await
+    }
+    /// One page of events, newest first.
+    pub async fn events(&self, query: &ListQuery) -> Result<Page<Event>, Error> {
+        self.call_url(Method::GET, self.list_url("events", query)).await
+    }
+
+    async fn delete<T: Resource>(&self, id: T::Id) -> Result<(), Error> {
+        self.call_empty(self.request(Method::DELETE, self.endpoint(&[T::PATH, &id.to_string()]))).await
+    }
+    /// `/health` and its like stand beside `/api/v1`.
+    fn root(&self, path: &str) -> reqwest::Url {
+        let mut url = self.inner.transport.base().clone();
+        url.set_path(path);
+        url
+    }
+}

@@ -1,0 +1,584 @@
+//! The words of the command line.
+
+use crate::{output::Format, size};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lq_api::{
+    Bytes,
+    client::Fingerprint,
+    image::{ImageFormat, ImageKind},
+    vm::RestartPolicy,
+};
+use std::{net::Ipv4Addr, path::PathBuf};
+
+/// Command line client of LimiQuantix.
+///
+/// Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 the host cannot be reached or is not the expected one;
+/// 4 not logged in. Objects are named by name or id.
+#[derive(Debug, Parser)]
+#[command(name = "lqctl", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Common {
+    /// Form of the output.
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+    /// Which saved host.
+    #[arg(long, global = true, env = "LQ_PROFILE", default_value = "default")]
+    pub(crate) profile: String,
+    /// Address of the host, instead of the saved one.
+    #[arg(long, global = true, env = "LQ_URL", requires = "pin")]
+    pub(crate) url: Option<String>,
+    /// SHA-256 fingerprint of the host's certificate, instead of the saved one.
+    #[arg(id = "pin", long = "fingerprint", global = true, env = "LQ_FINGERPRINT", value_name = "SHA256")]
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// API token, instead of the saved session. Better in the environment than on the command line.
+    #[arg(long, global = true, env = "LQ_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Path of the daemon's socket, on the host itself.
+    #[arg(long, global = true, env = "LQ_SOCKET", conflicts_with = "url")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Return as soon as the host has taken the order, instead of waiting until it is carried out.
+    #[arg(long, global = true)]
+    pub(crate) no_wait: bool,
+    /// Seconds to wait at most.
+    #[arg(long, global = true, default_value_t = 600, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Log in to a host and remember it. The password is asked for, or read from LQ_PASSWORD or standard input.
+    Login {
+        /// Its address: https://host[:port].
+        address: String,
+        /// Who.
+        #[arg(long, default_value = "admin")]
+        username: String,
+    },
+    /// End the session and forget it.
+    Logout,
+    /// Who I am.
+    Whoami,
+    /// Set the first admin password of a new host, with the code its console shows, and log in.
+    Setup {
+        /// Its address: https://host[:port].
+        address: String,
+        /// The set-up code; asked for where absent.
+        #[arg(long)]
+        code: Option<String>,
+    },
+    /// Change the admin password. Asks for the old and the new one.
+    Password,
+    /// Virtual machines.
+    #[command(subcommand)]
+    Vm(Vm),
+    /// Images: what volumes are cloned from and machines boot with.
+    #[command(subcommand)]
+    Image(Image),
+    /// Volumes: the disks of virtual machines.
+    #[command(subcommand)]
+    Volume(Volume),
+    /// Networks.
+    #[command(subcommand)]
+    Network(Network),
+    /// Hosts.
+    #[command(subcommand)]
+    Host(Host),
+    /// Storage pools.
+    #[command(subcommand)]
+    Pool(Pool),
+    /// Long operations.
+    #[command(subcommand)]
+    Task(Task),
+    /// What happened.
+    #[command(subcommand)]
+    Event(Event),
+    /// API tokens.
+    #[command(subcommand)]
+    Token(Token),
+    /// The cluster.
+    #[command(subcommand)]
+    Cluster(Cluster),
+}
+
+/// Filters of a list.
+#[derive(Debug, Args)]
+pub(crate) struct Filter {
+    /// Only objects with this label; may be repeated.
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+/// `key=value`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err(format!("`{text}` is not KEY=VALUE")),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Vm {
+    /// Every machine.
+    List(Filter),
+    /// One machine.
+    Show {
+        /// Name or id.
+        vm: String,
+    },
+    /// Create a machine, with its disk where wanted.
+    Create(Box<CreateVm>),
+    /// Start.
+    Start {
+        /// Name or id.
+        vm: String,
+    },
+    /// Press the power button; end it by force when the guest does not power off in time.
+    Stop {
+        /// Name or id.
+        vm: String,
+        /// End it at once.
+        #[arg(long)]
+        force: bool,
+        /// Seconds the guest has.
+        #[arg(long, default_value_t = 90, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+        grace: u32,
+    },
+    /// Press the reset button.
+    Reset {
+        /// Name or id.
+        vm: String,
+    },
+    /// Halt the processors.
+    Pause {
+        /// Name or id.
+        vm: String,
+    },
+    /// Let a paused machine run on.
+    Resume {
+        /// Name or id.
+        vm: String,
+    },
+    /// Delete a machine.
+    Delete {
+        /// Name or id.
+        vm: String,
+        /// Delete its volumes too.
+        #[arg(long)]
+        volumes: bool,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Serial console; Ctrl-] leaves it.
+    Console {
+        /// Name or id.
+        vm: String,
+    },
+    /// Counters of a running machine.
+    Stats {
+        /// Name or id.
+        vm: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateVm {
+    /// Its name.
+    pub(crate) name: String,
+    /// Virtual CPUs.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) cpus: u8,
+    /// Memory, e.g. 512M or 2G.
+    #[arg(long, default_value = "512M", value_parser = size::parse)]
+    pub(crate) memory: Bytes,
+    /// Make a volume from this image and let it be the first disk.
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) disk_from_image: Option<String>,
+    /// Size of the new volume; the image's own where absent. Without an image, the volume is empty.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub(crate) disk_size: Option<Bytes>,
+    /// Attach an existing volume; may be repeated.
+    #[arg(long = "volume", value_name = "VOLUME")]
+    pub(crate) volumes: Vec<String>,
+    /// Kernel image to boot; the disk image's own defaults where absent.
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) kernel: Option<String>,
+    /// Initial RAM disk image.
+    #[arg(long, value_name = "IMAGE", requires = "kernel")]
+    pub(crate) initrd: Option<String>,
+    /// Kernel command line.
+    #[arg(long, requires = "kernel", default_value = "", allow_hyphen_values = true)]
+    pub(crate) cmdline: String,
+    /// Network to connect to; may be repeated.
+    #[arg(long = "network", value_name = "NETWORK")]
+    pub(crate) networks: Vec<String>,
+    /// What to do when the machine ends by itself.
+    #[arg(long, value_enum, default_value = "on-failure")]
+    pub(crate) restart: Restart,
+    /// Do not start it when its host starts.
+    #[arg(long)]
+    pub(crate) no_autostart: bool,
+    /// A label; may be repeated.
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Start it at once.
+    #[arg(long)]
+    pub(crate) start: bool,
+}
+
+/// [`RestartPolicy`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Restart {
+    Never,
+    OnFailure,
+    Always,
+}
+
+impl From<Restart> for RestartPolicy {
+    fn from(restart: Restart) -> Self {
+        match restart {
+            Restart::Never => Self::Never,
+            Restart::OnFailure => Self::OnFailure,
+            Restart::Always => Self::Always,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Every image.
+    List(Filter),
+    /// One image.
+    Show {
+        /// Name or id.
+        image: String,
+    },
+    /// Upload a file as a new image.
+    Upload(UploadImage),
+    /// Delete an image.
+    Delete {
+        /// Name or id.
+        image: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UploadImage {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// Name of the image; the file's where absent.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// What it is for.
+    #[arg(long, value_enum, default_value = "disk")]
+    pub(crate) kind: Kind,
+    /// Format of the bytes; by the file's ending (.qcow2, .raw, .img) where absent. The host checks it.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<DiskFormat>,
+    /// SHA-256 the content must have.
+    #[arg(long)]
+    pub(crate) sha256: Option<String>,
+    /// Kernel that machines with this disk boot.
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) boot_kernel: Option<String>,
+    /// Their initial RAM disk.
+    #[arg(long, value_name = "IMAGE", requires = "boot_kernel")]
+    pub(crate) boot_initrd: Option<String>,
+    /// Their kernel command line.
+    #[arg(long, requires = "boot_kernel", default_value = "", allow_hyphen_values = true)]
+    pub(crate) boot_cmdline: String,
+    /// A label; may be repeated.
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+/// [`ImageKind`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Kind {
+    Disk,
+    Kernel,
+    Initrd,
+}
+
+impl From<Kind> for ImageKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Disk => Self::Disk,
+            Kind::Kernel => Self::Kernel,
+            Kind::Initrd => Self::Initrd,
+        }
+    }
+}
+
+/// [`ImageFormat`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiskFormat {
+    Raw,
+    Qcow2,
+}
+
+impl From<DiskFormat> for ImageFormat {
+    fn from(format: DiskFormat) -> Self {
+        match format {
+            DiskFormat::Raw => Self::Raw,
+            DiskFormat::Qcow2 => Self::Qcow2,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Volume {
+    /// Every volume.
+    List(Filter),
+    /// One volume.
+    Show {
+        /// Name or id.
+        volume: String,
+    },
+    /// Create a volume.
+    Create {
+        /// Its name.
+        name: String,
+        /// Its size; the image's where absent.
+        #[arg(long, value_parser = size::parse, required_unless_present = "from_image")]
+        size: Option<Bytes>,
+        /// Clone this image.
+        #[arg(long, value_name = "IMAGE")]
+        from_image: Option<String>,
+        /// Format on the pool.
+        #[arg(long, value_enum, default_value = "qcow2")]
+        format: DiskFormat,
+        /// A label; may be repeated.
+        #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
+    },
+    /// Make a volume larger.
+    Grow {
+        /// Name or id.
+        volume: String,
+        /// New size.
+        #[arg(value_parser = size::parse)]
+        size: Bytes,
+    },
+    /// Delete a volume and what is on it.
+    Delete {
+        /// Name or id.
+        volume: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Network {
+    /// Every network.
+    List(Filter),
+    /// One network.
+    Show {
+        /// Name or id.
+        network: String,
+    },
+    /// Create a bridged network.
+    Create {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        dhcp: Dhcp,
+        /// A label; may be repeated.
+        #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
+    },
+    /// Change a network.
+    Update {
+        /// Name or id.
+        network: String,
+        /// New name.
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        dhcp: Dhcp,
+        /// Give no addresses any more.
+        #[arg(long, conflicts_with = "dhcp_subnet")]
+        no_dhcp: bool,
+    },
+    /// Delete a network.
+    Delete {
+        /// Name or id.
+        network: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// The network's own DHCP.
+#[derive(Debug, Args)]
+pub(crate) struct Dhcp {
+    /// Give addresses of this subnet to guests, e.g. 192.168.1.0/24.
+    #[arg(long, value_name = "SUBNET", requires_all = ["dhcp_first", "dhcp_last"])]
+    pub(crate) dhcp_subnet: Option<String>,
+    /// First address given.
+    #[arg(long, value_name = "ADDRESS", requires = "dhcp_subnet")]
+    pub(crate) dhcp_first: Option<Ipv4Addr>,
+    /// Last address given.
+    #[arg(long, value_name = "ADDRESS", requires = "dhcp_subnet")]
+    pub(crate) dhcp_last: Option<Ipv4Addr>,
+    /// Default gateway told to guests.
+    #[arg(long, value_name = "ADDRESS", requires = "dhcp_subnet")]
+    pub(crate) dhcp_gateway: Option<Ipv4Addr>,
+    /// Name server told to guests; may be repeated.
+    #[arg(long = "dhcp-dns", value_name = "ADDRESS", requires = "dhcp_subnet")]
+    pub(crate) dhcp_dns: Vec<Ipv4Addr>,
+    /// Seconds a lease lasts.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub(crate) dhcp_lease: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Host {
+    /// Every host.
+    List,
+    /// One host.
+    Show {
+        /// Name or id.
+        host: String,
+    },
+    /// Stop the guests, then restart the host.
+    Reboot {
+        /// Name or id.
+        host: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Stop the guests, then switch the host off.
+    PowerOff {
+        /// Name or id.
+        host: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pool {
+    /// Every pool.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Every task the host remembers.
+    List,
+    /// One task.
+    Show {
+        /// Its id.
+        task: String,
+    },
+    /// Ask a task to end.
+    Cancel {
+        /// Its id.
+        task: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Event {
+    /// The last events, newest first.
+    List {
+        /// How many.
+        #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// Events as they happen.
+    Follow,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Every token, without its secret.
+    List,
+    /// Make a token. Its secret is shown once.
+    Create {
+        /// What it is for.
+        name: String,
+        /// Days it lasts; for ever where absent.
+        #[arg(long)]
+        days: Option<u32>,
+        /// It may only read.
+        #[arg(long)]
+        read_only: bool,
+    },
+    /// Revoke a token.
+    Delete {
+        /// Name or id. Not called `token`: that is what every command may log in with.
+        #[arg(value_name = "TOKEN")]
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// State of the cluster as the host sees it.
+    Show,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_words_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// A positional of a command must not take the place of an option of all commands.
+    #[test]
+    fn no_word_is_used_twice() {
+        fn walk(command: &clap::Command, common: &[String]) {
+            for sub in command.get_subcommands() {
+                for argument in sub.get_arguments().filter(|a| !a.is_global_set()) {
+                    let id = argument.get_id().to_string();
+                    assert!(!common.contains(&id), "`{}` of `{}`", id, sub.get_name());
+                }
+                walk(sub, common);
+            }
+        }
+        let command = Cli::command();
+        let common: Vec<_> = command.get_arguments().map(|a| a.get_id().to_string()).collect();
+        assert!(common.contains(&"token".to_owned()));
+        walk(&command, &common);
+    }
+
+    #[test]
+    fn a_machine_in_one_go() {
+        let line = "lqctl vm create web1 --cpus 2 --memory 1G --disk-from-image debian --disk-size 10G --kernel k \
+                    --initrd i --network default --start -o json";
+        let words = line.split_whitespace().chain(["--cmdline", "-x console=ttyS0"]);
+        let cli = Cli::try_parse_from(words).unwrap();
+        match cli.command {
+            Command::Vm(Vm::Create(vm)) => {
+                assert_eq!((vm.cpus, vm.memory, vm.start), (2, Bytes::gib(1), true));
+                assert_eq!(vm.cmdline, "-x console=ttyS0");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(Cli::try_parse_from(["lqctl", "vm", "create", "x", "--memory", "1X"]).is_err());
+        assert!(Cli::try_parse_from(["lqctl", "--url", "h", "vm", "list"]).is_err(), "no fingerprint");
+    }
+}

@@ -1,0 +1,145 @@
+//! Getting in: log in, set up, password, tokens.
+
+use super::Session;
+use crate::{
+    cli::{Common, Token},
+    failure::usage,
+    output::{Table, age, describe, line, or_dash, show},
+    profile::{Profile, Profiles},
+    terminal::{ask, ask_new_secret, ask_secret, confirm},
+};
+use lq_api::{
+    auth::{CreateToken, Session as LoggedIn},
+    client::{Client, Fingerprint},
+};
+
+/// The pinned, the known, or the one the person accepts now.
+async fn trusted(common: &Common, address: &str) -> anyhow::Result<Fingerprint> {
+    if let Some(fingerprint) = common.fingerprint {
+        return Ok(fingerprint);
+    }
+    let presented = Client::probe(address).await?;
+    let url = Client::new(address, presented)?.url();
+    let profiles = Profiles::load(Profiles::path()?)?;
+    let known = profiles.get(&common.profile).filter(|p| p.url == url);
+    match known.and_then(|p| p.fingerprint.parse::<Fingerprint>().ok()) {
+        Some(known) if known == presented => return Ok(known),
+        Some(known) => eprintln!(
+            "WARNING: {url} was known with the fingerprint {known} and presents another one now:\n\
+             it was installed anew, or someone is in between."
+        ),
+        None => eprintln!("{url} is not known yet. It presents the fingerprint"),
+    }
+    eprintln!("  {presented}");
+    confirm("Is it the one the host's console shows?", false).map_err(|_| {
+        usage(format!(
+            "the certificate of {url} was not accepted; --fingerprint {presented} accepts it without being asked"
+        ))
+    })?;
+    Ok(presented)
+}
+
+fn remember(common: &Common, client: &Client, session: LoggedIn) -> anyhow::Result<()> {
+    let fingerprint = client.fingerprint().map(|f| f.to_string()).unwrap_or_default();
+    let profile = Profile { url: client.url(), fingerprint, token: Some(session.token) };
+    let path = Profiles::path()?;
+    Profiles::load(path)?.set(&common.profile, profile)?;
+    line(&format!("Logged in to {} as {}.\n", client.url(), session.username))
+}
+
+pub(super) async fn login(common: &Common, address: &str, username: &str) -> anyhow::Result<()> {
+    let client = Client::new(address, trusted(common, address).await?)?;
+    if client.setup().await?.needed {
+        return Err(usage(format!(
+            "{address} has no admin password yet; run `lqctl setup {address}` with the code its console shows"
+        )));
+    }
+    let password = ask_secret(&format!("Password of {username}"))?;
+    let session = client.login(username, &password).await?;
+    remember(common, &client, session)
+}
+
+pub(super) async fn setup(common: &Common, address: &str, code: Option<String>) -> anyhow::Result<()> {
+    let client = Client::new(address, trusted(common, address).await?)?;
+    if !client.setup().await?.needed {
+        return Err(usage(format!("{address} is set up already; run `lqctl login {address}`")));
+    }
+    let code = match code {
+        Some(code) => code,
+        None => ask("Set-up code (on the host's console)")?,
+    };
+    let password = ask_new_secret("New password of admin")?;
+    let session = client.set_up(&code, &password).await?;
+    remember(common, &client, session)
+}
+
+pub(super) async fn logout(common: &Common, session: &Session) -> anyhow::Result<()> {
+    session.client.logout().await?;
+    let mut profiles = Profiles::load(Profiles::path()?)?;
+    if let Some(profile) = profiles.get(&common.profile).cloned() {
+        profiles.set(&common.profile, Profile { token: None, ..profile })?;
+    }
+    line("Logged out.\n")
+}
+
+pub(super) async fn whoami(session: &Session) -> anyhow::Result<()> {
+    let identity = session.client.identity().await?;
+    let fields = [
+        ("User", identity.username.clone()),
+        ("By", identity.by.clone()),
+        ("Ends", or_dash(identity.expires_at)),
+        ("Host", session.client.url()),
+        ("Fingerprint", or_dash(session.client.fingerprint())),
+    ];
+    describe(session.format, &identity, &fields)
+}
+
+pub(super) async fn password(session: &Session) -> anyhow::Result<()> {
+    let old = ask_secret("Present password")?;
+    let new = match std::env::var("LQ_NEW_PASSWORD") {
+        Ok(new) => new,
+        Err(_) => ask_new_secret("New password")?,
+    };
+    session.client.change_password(&old, &new).await?;
+    line("Password changed.\n")
+}
+
+pub(super) async fn token(session: &Session, command: Token) -> anyhow::Result<()> {
+    match command {
+        Token::List => {
+            let tokens = session.client.tokens().await?;
+            show(session.format, &tokens, || {
+                let mut table = Table::new(&["NAME", "RIGHTS", "AGE", "ENDS", "ID"]);
+                for token in &tokens {
+                    let rights = if token.read_only { "read" } else { "all" };
+                    table.row([
+                        token.name.clone(),
+                        rights.into(),
+                        age(token.created_at),
+                        or_dash(token.expires_at),
+                        token.id.to_string(),
+                    ]);
+                }
+                table
+            })
+        }
+        Token::Create { name, days, read_only } => {
+            let created = session.client.create_token(&CreateToken { name, days, read_only }).await?;
+            let fields = [
+                ("Name", created.token.name.clone()),
+                ("Id", created.token.id.to_string()),
+                ("Ends", or_dash(created.token.expires_at)),
+                ("Secret", created.secret.clone()),
+                ("", "The secret is not shown again.".into()),
+            ];
+            describe(session.format, &created, &fields)
+        }
+        Token::Delete { name } => {
+            let tokens = session.client.tokens().await?;
+            let found = tokens.iter().find(|t| t.id.to_string() == name || t.name == name);
+            let found = found.ok_or(lq_api::client::Error::NoSuch { kind: "token", name })?;
+            session.client.delete_token(found.id).await?;
+            line(&format!("Token {} revoked.\n", found.name))
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Hosts, their pools, and the cluster.
+
+use super::Session;
+use crate::{
+    cli,
+    output::{Table, age, describe, line, or_dash, show},
+    terminal::confirm,
+};
+use lq_api::{
+    host::{Host, HostPowerAction},
+    pool::PoolSpec,
+};
+use std::collections::BTreeMap;
+
+pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result<()> {
+    let client = &session.client;
+    match command {
+        cli::Host::List => {
+            let hosts = client.hosts().await?;
+            show(session.format, &hosts, || table(&hosts))
+        }
+        cli::Host::Show { host } => {
+            let host = client.find_host(&host).await?;
+            describe(session.format, &host, &fields(&host))
+        }
+        cli::Host::Reboot { host, yes } => {
+            power(session, &host, yes, HostPowerAction::Reboot, "Restart", "is restarting").await
+        }
+        cli::Host::PowerOff { host, yes } => {
+            power(session, &host, yes, HostPowerAction::PowerOff, "Switch off", "is switching off").await
+        }
+    }
+}
+
+async fn power(
+    session: &Session,
+    host: &str,
+    yes: bool,
+    action: HostPowerAction,
+    verb: &str,
+    doing: &str,
+) -> anyhow::Result<()> {
+    let host = session.client.find_host(host).await?;
+    confirm(&format!("{verb} host {}? Its guests are stopped first.", host.meta.name), yes)?;
+    session.client.host_power(host.meta.id, action).await?;
+    line(&format!("Host {} {doing}.\n", host.meta.name))
+}
+
+fn table(hosts: &[Host]) -> Table {
+    let mut table = Table::new(&["NAME", "VERSION", "UP", "THREADS", "CPU", "MEMORY", "FREE", "WARNINGS"]);
+    for host in hosts {
+        let status = host.status.as_ref();
+        table.row([
+            host.meta.name.clone(),
+            or_dash(status.map(|s| s.version.clone())),
+            or_dash(status.map(|s| age(s.booted_at))),
+            or_dash(status.map(|s| s.cpu.threads)),
+            or_dash(status.map(|s| format!("{:.0} %", s.cpu.usage * 100.0))),
+            or_dash(status.map(|s| s.memory.total_bytes)),
+            or_dash(status.map(|s| s.memory.available_bytes)),
+            status.map(|s| s.warnings.join("; ")).unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+fn fields(host: &Host) -> Vec<(&'static str, String)> {
+    let mut fields = vec![("Name", host.meta.name.clone()), ("Id", host.meta.id.to_string())];
+    let Some(status) = &host.status else {
+        fields.push(("Status", "the host cannot be asked right now".into()));
+        return fields;
+    };
+    let cpu = &status.cpu;
+    let guests = match (&status.virtualization.reason, status.virtualization.available) {
+        (_, true) => "can run".to_owned(),
+        (Some(reason), false) => format!("cannot run: {reason}"),
+        (None, false) => "cannot run".to_owned(),
+    };
+    fields.extend([
+        ("Version", status.version.clone()),
+        ("Kernel", status.kernel.clone()),
+        ("Booted", format!("{} ({} ago), {}", status.booted_at, age(status.booted_at), status.boot)),
+        ("Simulated", if status.simulated { "yes".into() } else { String::new() }),
+        (
+            "CPU",
+            format!("{}, {} sockets, {} cores, {} threads", cpu.model, cpu.sockets, cpu.cores, cpu.threads),
+        ),
+        ("CPU use", format!("{:.0} %", cpu.usage * 100.0)),
+        ("Memory", format!("{}, {} free", status.memory.total_bytes, status.memory.available_bytes)),
+        ("Guests", guests),
+    ]);
+    for interface in &status.interfaces {
+        let state = if interface.up { "up" } else { "down" };
+        let addresses = interface.addresses.join(" ");
+        fields.push(("Interface", format!("{} {} {state} {addresses}", interface.name, interface.mac)));
+    }
+    for disk in &status.disks {
+        let model = disk.model.clone().unwrap_or_default();
+        fields.push(("Disk", format!("{} {} {model}", disk.name, disk.size_bytes)));
+    }
+    fields.extend(status.warnings.iter().map(|w| ("Warning", w.clone())));
+    fields
+}
+
+pub(super) async fn pool(session: &Session, command: cli::Pool) -> anyhow::Result<()> {
+    let cli::Pool::List = command;
+    let pools = session.client.pools().await?;
+    let hosts = session.client.hosts().await.unwrap_or_default();
+    let hosts: BTreeMap<_, _> = hosts.into_iter().map(|h| (h.meta.id, h.meta.name)).collect();
+    show(session.format, &pools, || {
+        let mut table = Table::new(&["NAME", "DRIVER", "HOST", "CAPACITY", "FREE"]);
+        for pool in &pools {
+            let PoolSpec::Dir { host } = &pool.spec;
+            table.row([
+                pool.meta.name.clone(),
+                "dir".into(),
+                hosts.get(host).cloned().unwrap_or_else(|| host.to_string()),
+                or_dash(pool.status.map(|s| s.capacity_bytes)),
+                or_dash(pool.status.map(|s| s.free_bytes)),
+            ]);
+        }
+        table
+    })
+}
+
+pub(super) async fn cluster(session: &Session, command: cli::Cluster) -> anyhow::Result<()> {
+    let cli::Cluster::Show = command;
+    let cluster = session.client.cluster().await?;
+    let voters: Vec<_> = cluster.voters.iter().map(ToString::to_string).collect();
+    let fields = [
+        ("Id", cluster.id.to_string()),
+        ("This host", cluster.this_host.to_string()),
+        ("Leader", or_dash(cluster.leader)),
+        ("Term", cluster.term.to_string()),
+        ("Voters", voters.join(" ")),
+        ("Revision", cluster.revision.to_string()),
+    ];
+    describe(session.format, &cluster, &fields)
+}

@@ -1,0 +1,138 @@
+//! What happens and what happened: tasks and events.
+
+use super::Session;
+use crate::{
+    cli,
+    failure::usage,
+    output::{Format, Table, age, describe, line, or_dash, plain, show, word},
+};
+use futures::StreamExt;
+use lq_api::{TaskId, event::Event, list::ListQuery};
+use std::{collections::BTreeMap, time::Duration};
+
+/// What tasks and events call `kind/id`, by the name people know.
+struct Names(BTreeMap<String, String>);
+
+impl Names {
+    async fn load(session: &Session) -> Self {
+        let mut names = BTreeMap::new();
+        // Names are a courtesy: where they cannot be had, ids serve.
+        for vm in session.client.vms().await.unwrap_or_default() {
+            names.insert(format!("vm/{}", vm.meta.id), format!("vm/{}", vm.meta.name));
+        }
+        for volume in session.client.volumes().await.unwrap_or_default() {
+            names.insert(format!("volume/{}", volume.meta.id), format!("volume/{}", volume.meta.name));
+        }
+        Self(names)
+    }
+    fn of(&self, target: &str) -> String {
+        self.0.get(target).cloned().unwrap_or_else(|| target.to_owned())
+    }
+}
+
+pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Result<()> {
+    match command {
+        cli::Task::List => {
+            let tasks = session.client.tasks().await?;
+            let names = Names::load(session).await;
+            show(session.format, &tasks, || {
+                let mut table =
+                    Table::new(&["KIND", "STATE", "DONE", "TARGET", "BY", "AGE", "ID", "MESSAGE"]);
+                for task in &tasks {
+                    table.row([
+                        task.kind.clone(),
+                        word(&task.state),
+                        or_dash(task.progress.map(|p| format!("{:.0} %", p * 100.0))),
+                        names.of(&task.target),
+                        task.actor.clone(),
+                        age(task.created_at),
+                        task.id.to_string(),
+                        task.message.clone().unwrap_or_default(),
+                    ]);
+                }
+                table
+            })
+        }
+        cli::Task::Show { task } => {
+            let task = session.client.task(id(&task)?).await?;
+            let fields = [
+                ("Id", task.id.to_string()),
+                ("Kind", task.kind.clone()),
+                ("Target", task.target.clone()),
+                ("By", task.actor.clone()),
+                ("State", word(&task.state)),
+                ("Done", task.progress.map(|p| format!("{:.0} %", p * 100.0)).unwrap_or_default()),
+                ("Message", task.message.clone().unwrap_or_default()),
+                ("Ordered", task.created_at.to_string()),
+                ("Ended", task.ended_at.map(|t| t.to_string()).unwrap_or_default()),
+            ];
+            describe(session.format, &task, &fields)
+        }
+        cli::Task::Cancel { task } => {
+            let task = session.client.cancel_task(id(&task)?).await?;
+            line(&format!("Task {} is {}.\n", task.id, word(&task.state)))
+        }
+    }
+}
+
+fn id(text: &str) -> anyhow::Result<TaskId> {
+    text.parse().map_err(|_| usage(format!("`{text}` is not the id of a task")))
+}
+
+pub(super) async fn event(session: &Session, command: cli::Event) -> anyhow::Result<()> {
+    match command {
+        cli::Event::List { limit } => {
+            let query = ListQuery { limit: Some(limit), ..ListQuery::default() };
+            let events = session.client.events(&query).await?.items;
+            let names = Names::load(session).await;
+            show(session.format, &events, || {
+                let mut table = Table::new(&["AT", "LEVEL", "KIND", "TARGET", "BY", "MESSAGE"]);
+                for event in &events {
+                    table.row([
+                        event.at.strftime("%F %T").to_string(),
+                        word(&event.level),
+                        event.kind.clone(),
+                        names.of(&event.target),
+                        or_dash(event.actor.clone()),
+                        event.message.clone(),
+                    ]);
+                }
+                table
+            })
+        }
+        cli::Event::Follow => follow(session).await,
+    }
+}
+
+/// Until the person has enough. A daemon that restarts is met again; one that refuses ends it.
+async fn follow(session: &Session) -> anyhow::Result<()> {
+    let mut first = true;
+    loop {
+        match session.client.follow_events().await {
+            Ok(mut events) => {
+                if !std::mem::take(&mut first) {
+                    eprintln!("lqctl: connected again; what happened meanwhile is in `lqctl event list`");
+                }
+                while let Some(Ok(event)) = events.next().await {
+                    one(session.format, &event)?;
+                }
+                eprintln!("lqctl: the stream ended; connecting again");
+            }
+            Err(error) if !first && error.is_transient() => {}
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn one(format: Format, event: &Event) -> anyhow::Result<()> {
+    match format {
+        // One object per line, so that a reader can take them apart as they come.
+        Format::Json => line(&(serde_json::to_string(event)? + "\n")),
+        Format::Table => {
+            let at = event.at.strftime("%F %T");
+            let text = format!("{at}  {:7}  {}  {}", word(&event.level), event.target, event.message);
+            line(&(plain(&text) + "\n"))
+        }
+    }
+}

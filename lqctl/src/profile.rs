@@ -1,0 +1,102 @@
+//! Which host, with which certificate and credential: one profile per name, in one file only its owner can read.
+
+use crate::failure::usage;
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// One host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Profile {
+    /// Its address.
+    pub(crate) url: String,
+    /// SHA-256 of its certificate.
+    pub(crate) fingerprint: String,
+    /// Session or API token; absent after logging out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
+}
+
+/// The file.
+#[derive(Debug)]
+pub(crate) struct Profiles {
+    path: PathBuf,
+    all: BTreeMap<String, Profile>,
+}
+
+impl Profiles {
+    /// `$XDG_CONFIG_HOME/lqctl/profiles.toml`, or the same under `~/.config`.
+    pub(crate) fn path() -> anyhow::Result<PathBuf> {
+        let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|h| h.join(".config")));
+        let config = config.ok_or_else(|| usage("neither XDG_CONFIG_HOME nor HOME is set"))?;
+        Ok(config.join("lqctl").join("profiles.toml"))
+    }
+
+    /// Reads the file; there is none yet before the first login.
+    pub(crate) fn load(path: PathBuf) -> anyhow::Result<Self> {
+        let all = match fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?,
+            Err(e) if e.kind() == ErrorKind::NotFound => BTreeMap::new(),
+            Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+        };
+        Ok(Self { path, all })
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Profile> {
+        self.all.get(name)
+    }
+
+    pub(crate) fn set(&mut self, name: &str, profile: Profile) -> anyhow::Result<()> {
+        self.all.insert(name.into(), profile);
+        self.save().with_context(|| format!("cannot save {}", self.path.display()))
+    }
+
+    /// Whole or not at all, and never readable by others, not even for a moment.
+    fn save(&self) -> anyhow::Result<()> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let new = directory.join(format!(".profiles.{}", std::process::id()));
+        let written = (|| {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+            file.write_all(toml::to_string(&self.all)?.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, &self.path)?;
+            Ok(())
+        })();
+        if written.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn kept_for_the_owner_only() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("lqctl/profiles.toml");
+        let profile =
+            Profile { url: "https://h".into(), fingerprint: "AB".into(), token: Some("secret".into()) };
+        let mut profiles = Profiles::load(path.clone()).unwrap();
+        profiles.set("default", profile.clone()).unwrap();
+        profiles.set("other", Profile { token: None, ..profile.clone() }).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+        let again = Profiles::load(path.clone()).unwrap();
+        assert_eq!(again.get("default"), Some(&profile));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        fs::write(&path, "[").unwrap();
+        assert!(Profiles::load(path).is_err());
+    }
+}

@@ -1,0 +1,148 @@
+//! The terminal of the person: questions, secrets without echo, raw mode for consoles, progress.
+
+use crate::failure::usage;
+use anyhow::Context;
+use lq_api::{Bytes, client::Progress, task::Task};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+/// Whether a person can be asked.
+pub(crate) fn interactive() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Puts the terminal back when dropped.
+pub(crate) struct Mode {
+    before: Termios,
+}
+
+impl Mode {
+    /// Every key goes to the program as it is.
+    pub(crate) fn raw() -> io::Result<Self> {
+        Self::change(cfmakeraw)
+    }
+    fn no_echo() -> io::Result<Self> {
+        Self::change(|mode| mode.local_flags.remove(LocalFlags::ECHO))
+    }
+    fn change(change: impl FnOnce(&mut Termios)) -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut mode = before.clone();
+        change(&mut mode);
+        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &mode)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Mode {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &self.before);
+    }
+}
+
+fn read_line() -> anyhow::Result<String> {
+    let mut text = String::new();
+    if io::stdin().lock().read_line(&mut text).context("cannot read the answer")? == 0 {
+        anyhow::bail!("no answer");
+    }
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Asks for a line.
+pub(crate) fn ask(question: &str) -> anyhow::Result<String> {
+    if !interactive() {
+        return Err(usage(format!("`{question}` has to be answered, and there is no terminal to ask on")));
+    }
+    eprint!("{question}: ");
+    io::stderr().flush()?;
+    read_line()
+}
+
+/// Asks for a secret: from `LQ_PASSWORD`, the first line of standard input where that is no terminal, or without echo.
+pub(crate) fn ask_secret(question: &str) -> anyhow::Result<String> {
+    if let Ok(secret) = std::env::var("LQ_PASSWORD") {
+        return Ok(secret);
+    }
+    if !io::stdin().is_terminal() {
+        return read_line().with_context(|| format!("{question} is needed (LQ_PASSWORD or standard input)"));
+    }
+    eprint!("{question}: ");
+    io::stderr().flush()?;
+    let _silent = Mode::no_echo().context("cannot switch off the echo")?;
+    let secret = read_line();
+    eprintln!();
+    secret
+}
+
+/// Asks for a new secret, twice where a person types it.
+pub(crate) fn ask_new_secret(question: &str) -> anyhow::Result<String> {
+    let first = ask_secret(question)?;
+    let typed = io::stdin().is_terminal() && std::env::var_os("LQ_PASSWORD").is_none();
+    if typed && ask_secret("Once more")? != first {
+        return Err(usage("the two passwords differ"));
+    }
+    Ok(first)
+}
+
+/// Asks whether to go on; without a terminal, `--yes` has to say so.
+pub(crate) fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !interactive() {
+        return Err(usage(format!("{question} Say --yes to do it without being asked")));
+    }
+    match ask(&format!("{question} [y/N]"))?.to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(usage("nothing was done")),
+    }
+}
+
+/// One line on standard error that changes in place; silent where that is no terminal.
+pub(crate) struct Line {
+    shown: bool,
+    last: Instant,
+}
+
+impl Line {
+    pub(crate) fn new() -> Self {
+        let now = Instant::now();
+        Self { shown: false, last: now.checked_sub(Duration::from_secs(1)).unwrap_or(now) }
+    }
+    fn show(&mut self, text: &str) {
+        if io::stderr().is_terminal() {
+            eprint!("\r\x1b[K{}", crate::output::plain(text));
+            let _ = io::stderr().flush();
+            self.shown = true;
+            self.last = Instant::now();
+        }
+    }
+    /// Shows how far a task is.
+    pub(crate) fn task(&mut self, task: &Task) {
+        let share = task.progress.map(|p| format!(" {:.0} %", p * 100.0)).unwrap_or_default();
+        let message = task.message.as_deref().map(|m| format!(": {m}")).unwrap_or_default();
+        self.show(&format!("{}{share}{message}", task.kind));
+    }
+    /// Shows how far an upload is, at most ten times a second.
+    pub(crate) fn upload(&mut self, progress: Progress, since: Instant) {
+        if progress.sent < progress.total && self.last.elapsed() < Duration::from_millis(100) {
+            return;
+        }
+        let percent = (progress.sent * 100).checked_div(progress.total).unwrap_or(100);
+        let rate = progress.sent as f64 / since.elapsed().as_secs_f64().max(0.001);
+        let (sent, total) = (Bytes(progress.sent), Bytes(progress.total));
+        let doing = if progress.sent == progress.total { ", the host checks it" } else { "" };
+        self.show(&format!("{percent} %  {sent} of {total}  {}/s{doing}", Bytes(rate as u64)));
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.shown {
+            eprint!("\r\x1b[K");
+            let _ = io::stderr().flush();
+        }
+    }
+}

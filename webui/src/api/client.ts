@@ -1,0 +1,116 @@
+// The way to `/api/v1` of the host this page came from. No request goes anywhere else.
+import createClient from "openapi-fetch";
+import type { components, paths } from "./schema";
+
+type Schemas = components["schemas"];
+export type Problem = Schemas["Problem"];
+export type Vm = Schemas["Vm"];
+export type Image = Schemas["Image"];
+export type Volume = Schemas["Volume"];
+export type Network = Schemas["Network"];
+export type Host = Schemas["Host"];
+export type Task = Schemas["Task"];
+export type Event = Schemas["Event"];
+export type CreateVm = Schemas["CreateVm"];
+export type CreateImage = Schemas["CreateImage"];
+export type CreateVolume = Schemas["CreateVolume"];
+
+/** Proof that a request comes from this page: other origins cannot set it. */
+export const PROOF = { "X-LQ-Request": "1" } as const;
+
+export const api = createClient<paths>({
+  baseUrl: `${location.origin}/api/v1`,
+  headers: PROOF,
+  credentials: "same-origin",
+});
+
+/** A request that failed, in words for people. */
+export class ApiError extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.detail || problem.title);
+  }
+  /** The host was not reached at all. */
+  get away() {
+    return this.problem.status === 0;
+  }
+  /** Why this field was refused. */
+  field(...names: string[]): string | undefined {
+    return this.problem.errors?.find((error) => names.includes(error.field))?.reason;
+  }
+}
+
+/** The problem an unsuccessful answer stands for, whatever its body is. */
+export function problem(status: number, body: unknown): Problem {
+  if (typeof body === "object" && body !== null && "detail" in body && "title" in body)
+    return body as Problem;
+  return {
+    type: "about:blank",
+    title: "Unexpected answer",
+    status,
+    detail:
+      status === 0
+        ? "The host does not answer. It may be restarting, or the network between is broken."
+        : `The host answered with status ${status} and no explanation.`,
+  };
+}
+
+/** The answer's body, or the error. */
+export async function call<T>(
+  request: Promise<{ data?: T; error?: unknown; response: Response }>,
+): Promise<T> {
+  let answer;
+  try {
+    answer = await request;
+  } catch {
+    throw new ApiError(problem(0, undefined));
+  }
+  if (!answer.response.ok) throw new ApiError(problem(answer.response.status, answer.error));
+  return answer.data as T;
+}
+
+/** Any error as words. */
+export function words(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Every object of a list, page by page. */
+export async function all<T>(
+  page: (query: {
+    limit: number;
+    cursor?: string;
+  }) => Promise<{ data?: { items: T[]; next_cursor?: string | null }; error?: unknown; response: Response }>,
+): Promise<T[]> {
+  const items: T[] = [];
+  let cursor: string | undefined;
+  do {
+    const got = await call(page(cursor ? { limit: 1000, cursor } : { limit: 1000 }));
+    items.push(...got.items);
+    cursor = got.next_cursor ?? undefined;
+  } while (cursor);
+  return items;
+}
+
+/** Sends a file as an image's content. `signal` breaks it off. */
+export function upload(
+  id: string,
+  file: File,
+  progress: (sent: number, total: number) => void,
+  signal: AbortSignal,
+): Promise<Image> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", `/api/v1/images/${encodeURIComponent(id)}/content`);
+    for (const [name, value] of Object.entries(PROOF)) request.setRequestHeader(name, value);
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.responseType = "json";
+    request.upload.onprogress = (event) => progress(event.loaded, event.total);
+    request.onload = () => {
+      if (request.status >= 200 && request.status < 300) resolve(request.response as Image);
+      else reject(new ApiError(problem(request.status, request.response)));
+    };
+    request.onerror = () => reject(new ApiError(problem(0, undefined)));
+    request.onabort = () => reject(new DOMException("The upload was broken off.", "AbortError"));
+    signal.addEventListener("abort", () => request.abort(), { once: true });
+    request.send(file);
+  });
+}

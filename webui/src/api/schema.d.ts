@@ -1,0 +1,3291 @@
+// Made from api/openapi.json by `npm run types`. Not edited by hand.
+
+export interface paths {
+    "/cluster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The cluster as this host sees it. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Cluster"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Events, newest first. The last 10,000 are remembered. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Events per page, 1 to 1000; 100 where absent. */
+                    limit?: number;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: components["schemas"]["EventId"];
+                    /** @description Only events of this object: `kind/id`. */
+                    target?: string;
+                    /** @description Only kinds that begin with this. */
+                    kind?: string;
+                    /** @description Only events at least this grave. */
+                    level?: components["schemas"]["EventLevel"];
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Event"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/events/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Events from now on, as server-sent events: `data` is an event in JSON. A follower that is too slow misses some and gets
+         *     the event `missed` with their number.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Events per page, 1 to 1000; 100 where absent. */
+                    limit?: number;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: components["schemas"]["EventId"];
+                    /** @description Only events of this object: `kind/id`. */
+                    target?: string;
+                    /** @description Only kinds that begin with this. */
+                    kind?: string;
+                    /** @description Only events at least this grave. */
+                    level?: components["schemas"]["EventLevel"];
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "text/event-stream": components["schemas"]["Event"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Hosts of the cluster. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Host"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A host. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Host"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/power": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Restarts a host or switches it off. Its guests are asked to power off first. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["HostPower"];
+                };
+            };
+            responses: {
+                /** @description It is going down */
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/images": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Images. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Image"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Declares an image; its content follows. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreateImage"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Image"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/images/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An image. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ImageId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Image"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /** Deletes an image nothing uses. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ImageId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /** Changes name and labels. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ImageId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["MetadataPatch"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Image"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
+    "/images/{id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Uploads the content, as a stream of any length. With `Content-Length` the room for it is checked first. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ImageId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Image"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/networks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Networks. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Network"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes a network. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreateNetwork"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Network"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/networks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A network. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["NetworkId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Network"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /** Deletes a network no machine is connected to. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["NetworkId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /** Changes a network. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["NetworkId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["UpdateNetwork"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Network"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
+    "/pools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Storage pools. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Pool"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/pools/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A storage pool. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["PoolId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Pool"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who am I. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Identity"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Logs in. The answer carries the session's secret, and the cookie `lq_session` for browsers. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["Login"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Session"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** Logs out: the session ends. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/session/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Changes the password. All other sessions end. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ChangePassword"];
+                };
+            };
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the first password is still to be set. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Setup"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Sets the first password, with the code shown on the host's console, and logs in. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["SetupRequest"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Session"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tasks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tasks, newest first. The last 1000 are remembered. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Tasks per page, 1 to 1000; 100 where absent. */
+                    limit?: number;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: components["schemas"]["TaskId"];
+                    /** @description Only tasks in this state. */
+                    state?: components["schemas"]["TaskState"];
+                    /** @description Only tasks of this object: `kind/id`. */
+                    target?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tasks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A task. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["TaskId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tasks/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends a task early. What it waited for may still happen. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["TaskId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** API tokens, without their secrets. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Token"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes a token. Its secret is shown this once. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreateToken"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["CreatedToken"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tokens/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revokes a token at once. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["TokenId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/vms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Machines. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Vm"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes a machine. With `spec.power` `running` it is started at once. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreateVm"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Vm"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/vms/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A machine. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Vm"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /** Deletes a stopped machine. Its volumes stay. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /** Changes a machine. Disks and interfaces only while it is stopped; other hardware takes effect at the next start. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["UpdateVm"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Vm"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
+    "/vms/{id}/console": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The serial console, by WebSocket. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description WebSocket; binary frames are the line's bytes, scroll-back first */
+                101: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/vms/{id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Halts the virtual CPUs of a running machine. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/vms/{id}/reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Resets a running machine as its reset button does. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/vms/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Lets a paused machine go on. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/vms/{id}/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Starts a machine. Running already: done. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/vms/{id}/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Counters of a running machine since its start. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Stats"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/vms/{id}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Stops a machine: the power button, and after the timeout by force. Stopped already: done. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["StopVm"] | null;
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/volumes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Volumes. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Volume"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes a volume, empty or as a clone of an image. It is `creating` at first; wait for `ready` or `failed`. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreateVolume"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Volume"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/volumes/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A volume. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VolumeId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Volume"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /** Deletes a volume no machine has, and what is on it. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VolumeId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /** Changes name and labels. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VolumeId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["MetadataPatch"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Volume"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
+    "/volumes/{id}/grow": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Grows a volume no running machine uses. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VolumeId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["GrowVolume"];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/watch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
+         *     revision to go on from. Several changes of one object may come as one. Status of hosts and pools and leased addresses are
+         *     not watched. Where `since` is too long ago the answer is 409: read the lists anew.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Changes after this revision, e.g. the `revision` of a list; from now on where absent. */
+                    since?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "text/event-stream": components["schemas"]["Notice"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
+export type webhooks = Record<string, never>;
+export interface components {
+    schemas: {
+        /** @description A disk. */
+        BlockDevice: {
+            /** @description Model, where it tells one. */
+            model?: string | null;
+            /** @description Kernel name. */
+            name: string;
+            /** @description Serial number, where it tells one. */
+            serial?: string | null;
+            /** @description Size. */
+            size_bytes: components["schemas"]["Bytes"];
+        };
+        /** @description Direct Linux boot. */
+        Boot: {
+            /** @description Kernel command line, at most 2047 bytes. */
+            cmdline?: string;
+            initrd?: components["schemas"]["ImageId"] | null;
+            /** @description Image of kind `kernel`: a bzImage or an ELF file with a PVH entry. */
+            kernel: components["schemas"]["ImageId"];
+        };
+        /**
+         * Format: int64
+         * @description A number of bytes.
+         */
+        Bytes: number;
+        /** @description `POST /session/password`. */
+        ChangePassword: {
+            /** @description 8 to 256 characters. */
+            new: string;
+            /** @description The present one. */
+            old: string;
+        };
+        /** @description State of the cluster as this host sees it. */
+        Cluster: {
+            /**
+             * Format: uuid
+             * @description Identity of the cluster.
+             */
+            id: string;
+            leader?: components["schemas"]["HostId"] | null;
+            /**
+             * Format: int64
+             * @description Last change applied here.
+             */
+            revision: number;
+            /**
+             * Format: int64
+             * @description Term of the leader.
+             */
+            term: number;
+            /** @description The host that answered. */
+            this_host: components["schemas"]["HostId"];
+            /** @description Hosts whose votes count. */
+            voters: components["schemas"]["HostId"][];
+        };
+        /** @description Processors. */
+        Cpu: {
+            /**
+             * Format: int32
+             * @description Cores.
+             */
+            cores: number;
+            /** @description As it calls itself. */
+            model: string;
+            /**
+             * Format: int32
+             * @description Sockets.
+             */
+            sockets: number;
+            /**
+             * Format: int32
+             * @description Logical processors.
+             */
+            threads: number;
+            /**
+             * Format: double
+             * @description Share of all threads in use over the last seconds, 0 to 1.
+             */
+            usage: number;
+        };
+        /** @description Declares an image; its content follows by `PUT /images/{id}/content`. */
+        CreateImage: {
+            /** @description Its labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Its name, unique among images. */
+            name: string;
+            /** @description What it is. */
+            spec: components["schemas"]["ImageSpec"];
+        };
+        /** @description Creates a network. */
+        CreateNetwork: {
+            /** @description Its labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Its name, unique among networks. */
+            name: string;
+            /** @description What is wanted. */
+            spec: components["schemas"]["NetworkSpec"];
+        };
+        /** @description `POST /tokens`. */
+        CreateToken: {
+            /**
+             * Format: int32
+             * @description Days it lasts, 1 to 3650; for ever where absent.
+             */
+            days?: number | null;
+            /** @description What it is for; unique. */
+            name: string;
+            /** @description It may only read. */
+            read_only?: boolean;
+        };
+        /** @description Creates a VM. */
+        CreateVm: {
+            /** @description Its labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Its name, unique among VMs. */
+            name: string;
+            /** @description What is wanted. */
+            spec: components["schemas"]["VmSpec"];
+        };
+        /** @description Creates a volume. */
+        CreateVolume: {
+            /** @description Its labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Its name, unique among volumes. */
+            name: string;
+            /** @description What is wanted. */
+            spec: components["schemas"]["VolumeSpec"];
+        };
+        /** @description A new token with its secret, shown once. */
+        CreatedToken: components["schemas"]["Token"] & {
+            /** @description Its secret, sent as `Authorization: Bearer …`. */
+            secret: string;
+        };
+        /** @description DHCP for guests. It answers only machines of this cluster. */
+        Dhcp: {
+            /** @description Name servers told to guests. */
+            dns?: string[];
+            /** @description First address given to guests. */
+            first: string;
+            /** @description Default gateway told to guests. */
+            gateway?: string | null;
+            /** @description Last address given to guests. */
+            last: string;
+            /**
+             * Format: int32
+             * @description Seconds a lease lasts, 120 to 604800.
+             */
+            lease_seconds?: number;
+            /** @description The subnet, e.g. `192.168.1.0/24`; prefix 8 to 30. */
+            subnet: string;
+        };
+        /** @description A disk of a VM. */
+        Disk: {
+            /** @description The guest may not write. */
+            read_only?: boolean;
+            /** @description The volume; attached to at most one VM. */
+            volume: components["schemas"]["VolumeId"];
+        };
+        /** @description One thing that happened. */
+        Event: {
+            /** @description Who caused it, where someone did. */
+            actor?: string | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Identity; ordered by time. */
+            id: components["schemas"]["EventId"];
+            /** @description What kind, e.g. `vm.started`. */
+            kind: string;
+            /** @description How grave. */
+            level: components["schemas"]["EventLevel"];
+            /** @description In words. */
+            message: string;
+            /** @description To which object: `kind/id`. */
+            target: string;
+        };
+        /**
+         * Format: uuid
+         * @description An entry of the event log.
+         */
+        EventId: string;
+        /**
+         * @description How grave an event is.
+         * @enum {string}
+         */
+        EventLevel: "info" | "warning" | "error";
+        /** @description One field of the request that was refused. */
+        FieldError: {
+            /** @description Path of the field, e.g. `spec.disks[1].volume`. */
+            field: string;
+            /** @description Why it was refused and what is allowed. */
+            reason: string;
+        };
+        /** @description `POST /volumes/{id}/grow`. Only while no running machine uses the volume. */
+        GrowVolume: {
+            /** @description New size; at least the present one. */
+            size_bytes: components["schemas"]["Bytes"];
+        };
+        /** @description A host. */
+        Host: {
+            /** @description Identity. */
+            meta: components["schemas"]["Metadata_HostId"];
+            status?: components["schemas"]["HostStatus"] | null;
+        };
+        /**
+         * Format: uuid
+         * @description A host (one machine running LimiQuantix).
+         */
+        HostId: string;
+        /** @description `POST /hosts/{id}/power`. */
+        HostPower: {
+            /** @description What to do; guests are stopped first. */
+            action: components["schemas"]["HostPowerAction"];
+        };
+        /**
+         * @description Power action of a host.
+         * @enum {string}
+         */
+        HostPowerAction: "reboot" | "power-off";
+        /** @description What a host says of itself. */
+        HostStatus: {
+            /** @description Live, or from which slot. */
+            boot: string;
+            /**
+             * Format: date-time
+             * @description When it booted.
+             */
+            booted_at: string;
+            /** @description Its processors. */
+            cpu: components["schemas"]["Cpu"];
+            /** @description Its disks. */
+            disks: components["schemas"]["BlockDevice"][];
+            /** @description Its physical network interfaces. */
+            interfaces: components["schemas"]["Interface"][];
+            /** @description Kernel it runs. */
+            kernel: string;
+            /** @description Its memory. */
+            memory: components["schemas"]["Memory"];
+            /** @description Whether the simulated host stands in for a real one. */
+            simulated: boolean;
+            /** @description LimiQuantix version it runs. */
+            version: string;
+            /** @description Whether it can run guests, and if not, why. */
+            virtualization: components["schemas"]["Virtualization"];
+            /** @description What keeps it from full health or safety, in words an administrator can act on. */
+            warnings?: string[];
+        };
+        /** @description `GET /session`: who am I. */
+        Identity: {
+            /** @description By session or by token. */
+            by: string;
+            /**
+             * Format: date-time
+             * @description When it ends.
+             */
+            expires_at?: string | null;
+            /** @description Who. */
+            username: string;
+        };
+        /** @description An image. */
+        Image: {
+            /** @description Identity. */
+            meta: components["schemas"]["Metadata_ImageId"];
+            /** @description What it was declared to be. */
+            spec: components["schemas"]["ImageSpec"];
+            /** @description What it is. */
+            status: components["schemas"]["ImageStatus"];
+        };
+        /**
+         * @description Format of an image's bytes.
+         * @enum {string}
+         */
+        ImageFormat: "raw" | "qcow2";
+        /**
+         * Format: uuid
+         * @description A disk, kernel or initrd image from which volumes and boots are made.
+         */
+        ImageId: string;
+        /**
+         * @description What an image is for.
+         * @enum {string}
+         */
+        ImageKind: "disk" | "kernel" | "initrd";
+        /** @description The declared image. */
+        ImageSpec: {
+            boot?: components["schemas"]["Boot"] | null;
+            /** @description Format of the bytes. Never guessed. */
+            format: components["schemas"]["ImageFormat"];
+            /** @description What the bytes are for. */
+            kind: components["schemas"]["ImageKind"];
+            pool?: components["schemas"]["PoolId"] | null;
+            /** @description SHA-256 the upload must have, 64 hexadecimal digits. */
+            sha256?: string | null;
+        };
+        /**
+         * @description Where an image is in its life: `Pending` → `Uploading` → `Ready`; a failed upload returns to `Pending` with a reason.
+         * @enum {string}
+         */
+        ImageState: "pending" | "uploading" | "ready";
+        /** @description The observed image. */
+        ImageStatus: {
+            /** @description Why it failed. */
+            reason?: string | null;
+            /** @description SHA-256 of the stored bytes. */
+            sha256?: string | null;
+            /** @description Bytes stored. */
+            size_bytes?: components["schemas"]["Bytes"];
+            /** @description Where it is in its life. */
+            state: components["schemas"]["ImageState"];
+            /** @description Size a disk cloned from it has at least. */
+            virtual_size_bytes?: components["schemas"]["Bytes"];
+        };
+        /** @description A network interface. */
+        Interface: {
+            /** @description Addresses with prefix. */
+            addresses: string[];
+            /** @description Hardware address. */
+            mac: string;
+            /** @description Kernel name. */
+            name: string;
+            /** @description Link is up. */
+            up: boolean;
+        };
+        /** @description Counters of one device, from the guest's view (read = received for interfaces). */
+        IoStats: {
+            /**
+             * Format: int64
+             * @description Failed requests or dropped packets.
+             */
+            errors: number;
+            /**
+             * Format: int64
+             * @description Bytes read or received.
+             */
+            read_bytes: number;
+            /**
+             * Format: int64
+             * @description Requests or packets read or received.
+             */
+            reads: number;
+            /**
+             * Format: int64
+             * @description Requests or packets written or sent.
+             */
+            writes: number;
+            /**
+             * Format: int64
+             * @description Bytes written or sent.
+             */
+            written_bytes: number;
+        };
+        /** @description `POST /session`. */
+        Login: {
+            /** @description Its password. */
+            password: string;
+            /** @description `admin`. */
+            username: string;
+        };
+        /** @description An Ethernet address, written `52:54:00:12:34:56`. */
+        Mac: string;
+        /** @description Memory. */
+        Memory: {
+            /** @description Available for new guests. */
+            available_bytes: components["schemas"]["Bytes"];
+            /** @description In all. */
+            total_bytes: components["schemas"]["Bytes"];
+        };
+        /** @description A change of name and labels; what is absent stays. */
+        MetadataPatch: {
+            /** @description New set of labels, replacing the old one. */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** @description New name. */
+            name?: string | null;
+        };
+        /** @description Identity and version of a stored object. */
+        Metadata_HostId: {
+            /**
+             * Format: date-time
+             * @description When the object was made.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each change of the desired state (`spec`).
+             */
+            generation: number;
+            /**
+             * Format: uuid
+             * @description A host (one machine running LimiQuantix).
+             */
+            id: string;
+            /** @description Free key-value pairs for filters. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique per kind; may be changed at any time. See [`check_name`]. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Position in the cluster's log of the last change to this object, observed state included. The ETag.
+             */
+            revision: number;
+        };
+        /** @description Identity and version of a stored object. */
+        Metadata_ImageId: {
+            /**
+             * Format: date-time
+             * @description When the object was made.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each change of the desired state (`spec`).
+             */
+            generation: number;
+            /**
+             * Format: uuid
+             * @description A disk, kernel or initrd image from which volumes and boots are made.
+             */
+            id: string;
+            /** @description Free key-value pairs for filters. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique per kind; may be changed at any time. See [`check_name`]. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Position in the cluster's log of the last change to this object, observed state included. The ETag.
+             */
+            revision: number;
+        };
+        /** @description Identity and version of a stored object. */
+        Metadata_NetworkId: {
+            /**
+             * Format: date-time
+             * @description When the object was made.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each change of the desired state (`spec`).
+             */
+            generation: number;
+            /**
+             * Format: uuid
+             * @description A network guests connect to.
+             */
+            id: string;
+            /** @description Free key-value pairs for filters. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique per kind; may be changed at any time. See [`check_name`]. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Position in the cluster's log of the last change to this object, observed state included. The ETag.
+             */
+            revision: number;
+        };
+        /** @description Identity and version of a stored object. */
+        Metadata_PoolId: {
+            /**
+             * Format: date-time
+             * @description When the object was made.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each change of the desired state (`spec`).
+             */
+            generation: number;
+            /**
+             * Format: uuid
+             * @description A storage pool.
+             */
+            id: string;
+            /** @description Free key-value pairs for filters. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique per kind; may be changed at any time. See [`check_name`]. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Position in the cluster's log of the last change to this object, observed state included. The ETag.
+             */
+            revision: number;
+        };
+        /** @description Identity and version of a stored object. */
+        Metadata_VmId: {
+            /**
+             * Format: date-time
+             * @description When the object was made.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each change of the desired state (`spec`).
+             */
+            generation: number;
+            /**
+             * Format: uuid
+             * @description A virtual machine.
+             */
+            id: string;
+            /** @description Free key-value pairs for filters. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique per kind; may be changed at any time. See [`check_name`]. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Position in the cluster's log of the last change to this object, observed state included. The ETag.
+             */
+            revision: number;
+        };
+        /** @description Identity and version of a stored object. */
+        Metadata_VolumeId: {
+            /**
+             * Format: date-time
+             * @description When the object was made.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each change of the desired state (`spec`).
+             */
+            generation: number;
+            /**
+             * Format: uuid
+             * @description A disk of a virtual machine.
+             */
+            id: string;
+            /** @description Free key-value pairs for filters. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique per kind; may be changed at any time. See [`check_name`]. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Position in the cluster's log of the last change to this object, observed state included. The ETag.
+             */
+            revision: number;
+        };
+        /** @description A network. */
+        Network: {
+            /** @description Identity. */
+            meta: components["schemas"]["Metadata_NetworkId"];
+            /** @description What is wanted. */
+            spec: components["schemas"]["NetworkSpec"];
+        };
+        /**
+         * Format: uuid
+         * @description A network guests connect to.
+         */
+        NetworkId: string;
+        /**
+         * @description How a network reaches the outside.
+         * @enum {string}
+         */
+        NetworkKind: "bridged";
+        /** @description The wanted network. */
+        NetworkSpec: {
+            dhcp?: components["schemas"]["Dhcp"] | null;
+            /** @description How it reaches the outside. */
+            kind: components["schemas"]["NetworkKind"];
+        };
+        /** @description A network interface of a VM. */
+        Nic: {
+            mac?: components["schemas"]["Mac"] | null;
+            /** @description The network it is connected to. */
+            network: components["schemas"]["NetworkId"];
+        };
+        /** @description An object as it is now, or the news that it is gone. */
+        Notice: {
+            /**
+             * Format: uuid
+             * @description Identity of the object.
+             */
+            id: string;
+            /** @description The object; absent when it was deleted. */
+            object?: Record<string, never> | null;
+            /**
+             * Format: int64
+             * @description Revision of the change.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_Event: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description Who caused it, where someone did. */
+                actor?: string | null;
+                /**
+                 * Format: date-time
+                 * @description When.
+                 */
+                at: string;
+                /** @description Identity; ordered by time. */
+                id: components["schemas"]["EventId"];
+                /** @description What kind, e.g. `vm.started`. */
+                kind: string;
+                /** @description How grave. */
+                level: components["schemas"]["EventLevel"];
+                /** @description In words. */
+                message: string;
+                /** @description To which object: `kind/id`. */
+                target: string;
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_Host: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description Identity. */
+                meta: components["schemas"]["Metadata_HostId"];
+                status?: components["schemas"]["HostStatus"] | null;
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_Image: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description Identity. */
+                meta: components["schemas"]["Metadata_ImageId"];
+                /** @description What it was declared to be. */
+                spec: components["schemas"]["ImageSpec"];
+                /** @description What it is. */
+                status: components["schemas"]["ImageStatus"];
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_Network: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description Identity. */
+                meta: components["schemas"]["Metadata_NetworkId"];
+                /** @description What is wanted. */
+                spec: components["schemas"]["NetworkSpec"];
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_Pool: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description Identity. */
+                meta: components["schemas"]["Metadata_PoolId"];
+                /** @description What it is. */
+                spec: components["schemas"]["PoolSpec"];
+                status?: components["schemas"]["PoolStatus"] | null;
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_Task: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description Who asked. */
+                actor: string;
+                /**
+                 * Format: date-time
+                 * @description When it was asked for.
+                 */
+                created_at: string;
+                /**
+                 * Format: date-time
+                 * @description When it ended.
+                 */
+                ended_at?: string | null;
+                /** @description Identity. */
+                id: components["schemas"]["TaskId"];
+                /** @description What is done, e.g. `vm.stop`. */
+                kind: string;
+                /** @description What it is doing, or why it failed. */
+                message?: string | null;
+                /**
+                 * Format: double
+                 * @description Share done, 0 to 1, where it can be told.
+                 */
+                progress?: number | null;
+                /** @description Where it is. */
+                state: components["schemas"]["TaskState"];
+                /** @description The object it is done to: `kind/id`. */
+                target: string;
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_Token: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When it was made.
+                 */
+                created_at: string;
+                /**
+                 * Format: date-time
+                 * @description When it ends; never where absent.
+                 */
+                expires_at?: string | null;
+                /** @description Identity. */
+                id: components["schemas"]["TokenId"];
+                /** @description What it is for. */
+                name: string;
+                /** @description It may only read. */
+                read_only: boolean;
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_Vm: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description Identity. */
+                meta: components["schemas"]["Metadata_VmId"];
+                /** @description What is wanted. */
+                spec: components["schemas"]["VmSpec"];
+                /** @description What is. */
+                status: components["schemas"]["VmStatus"];
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_Volume: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description Identity. */
+                meta: components["schemas"]["Metadata_VolumeId"];
+                /** @description What is wanted. */
+                spec: components["schemas"]["VolumeSpec"];
+                /** @description What is. */
+                status: components["schemas"]["VolumeStatus"];
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description A storage pool. */
+        Pool: {
+            /** @description Identity. */
+            meta: components["schemas"]["Metadata_PoolId"];
+            /** @description What it is. */
+            spec: components["schemas"]["PoolSpec"];
+            status?: components["schemas"]["PoolStatus"] | null;
+        };
+        /**
+         * Format: uuid
+         * @description A storage pool.
+         */
+        PoolId: string;
+        /** @description A pool's driver and place. */
+        PoolSpec: {
+            /** @enum {string} */
+            driver: "dir";
+            /** @description The host whose directory it is. */
+            host: components["schemas"]["HostId"];
+        };
+        /** @description Room in a pool. */
+        PoolStatus: {
+            /** @description Bytes in all. */
+            capacity_bytes: components["schemas"]["Bytes"];
+            /** @description Bytes free for new data. */
+            free_bytes: components["schemas"]["Bytes"];
+        };
+        /**
+         * @description Wanted power state.
+         * @enum {string}
+         */
+        PowerState: "stopped" | "running" | "paused";
+        /** @description Why a request failed: what was wrong, where, and what to do. */
+        Problem: {
+            /** @description What was wrong this time and what to do. */
+            detail: string;
+            /** @description The fields at fault, all of them at once. */
+            errors?: components["schemas"]["FieldError"][];
+            /** @description Id of the request, to be found in the daemon's log. */
+            request_id?: string | null;
+            /**
+             * Format: int32
+             * @description The HTTP status.
+             */
+            status: number;
+            /** @description Short text, the same for every problem of this kind. */
+            title: string;
+            /** @description Stable name of the kind of problem, e.g. `/problems/validation`; clients may rely on it. */
+            type: string;
+        };
+        /**
+         * @description What to do when a VM ends by itself.
+         * @enum {string}
+         */
+        RestartPolicy: "never" | "on-failure" | "always";
+        /** @description A session. The token is sent as `Authorization: Bearer …` or, by browsers, as the cookie `lq_session`. */
+        Session: {
+            /**
+             * Format: date-time
+             * @description When it ends if unused.
+             */
+            expires_at: string;
+            /** @description The secret; shown once. */
+            token: string;
+            /** @description Who. */
+            username: string;
+        };
+        /** @description `GET /setup`: whether the first password is still to be set. */
+        Setup: {
+            /** @description No admin password is set yet: `POST /setup` sets it. */
+            needed: boolean;
+        };
+        /** @description `POST /setup`: sets the first admin password. Refused for ever once one is set. */
+        SetupRequest: {
+            /** @description The set-up code shown on the host's console: proof that the caller can see the machine. */
+            code: string;
+            /** @description 8 to 256 characters. */
+            password: string;
+        };
+        /** @description Answer to `Stats`: counters since the start. */
+        Stats: {
+            /** @description Per disk. */
+            disks: components["schemas"]["IoStats"][];
+            /**
+             * Format: int64
+             * @description Exits from the guest to the monitor's user space, all virtual CPUs.
+             */
+            exits: number;
+            /** @description Per interface. */
+            nics: components["schemas"]["IoStats"][];
+        };
+        /** @description `POST /vms/{id}/stop`. */
+        StopVm: {
+            /** @description Do not ask the guest: end the machine at once. */
+            force?: boolean;
+            /**
+             * Format: int32
+             * @description Seconds the guest has after the power button before it is ended by force, 1 to 3600.
+             */
+            timeout_seconds?: number;
+        };
+        /** @description A long operation. */
+        Task: {
+            /** @description Who asked. */
+            actor: string;
+            /**
+             * Format: date-time
+             * @description When it was asked for.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            ended_at?: string | null;
+            /** @description Identity. */
+            id: components["schemas"]["TaskId"];
+            /** @description What is done, e.g. `vm.stop`. */
+            kind: string;
+            /** @description What it is doing, or why it failed. */
+            message?: string | null;
+            /**
+             * Format: double
+             * @description Share done, 0 to 1, where it can be told.
+             */
+            progress?: number | null;
+            /** @description Where it is. */
+            state: components["schemas"]["TaskState"];
+            /** @description The object it is done to: `kind/id`. */
+            target: string;
+        };
+        /**
+         * Format: uuid
+         * @description A long operation.
+         */
+        TaskId: string;
+        /**
+         * @description Where a task is: `Running` → `Succeeded` | `Failed` | `Cancelled`.
+         * @enum {string}
+         */
+        TaskState: "running" | "succeeded" | "failed" | "cancelled";
+        /** @description An API token, without its secret. */
+        Token: {
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it ends; never where absent.
+             */
+            expires_at?: string | null;
+            /** @description Identity. */
+            id: components["schemas"]["TokenId"];
+            /** @description What it is for. */
+            name: string;
+            /** @description It may only read. */
+            read_only: boolean;
+        };
+        /**
+         * Format: uuid
+         * @description An API token.
+         */
+        TokenId: string;
+        /** @description Changes a network; what is absent stays. */
+        UpdateNetwork: {
+            /** @description New set of labels. */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** @description New name. */
+            name?: string | null;
+            spec?: components["schemas"]["NetworkSpec"] | null;
+        };
+        /** @description Changes a VM; what is absent stays. Changes to hardware take effect at the next start. */
+        UpdateVm: {
+            /** @description New set of labels. */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** @description New name. */
+            name?: string | null;
+            spec?: components["schemas"]["VmSpec"] | null;
+        };
+        /** @description Whether guests can run. */
+        Virtualization: {
+            /** @description They can. */
+            available: boolean;
+            /** @description Why not, and what to do. */
+            reason?: string | null;
+        };
+        /** @description A virtual machine. */
+        Vm: {
+            /** @description Identity. */
+            meta: components["schemas"]["Metadata_VmId"];
+            /** @description What is wanted. */
+            spec: components["schemas"]["VmSpec"];
+            /** @description What is. */
+            status: components["schemas"]["VmStatus"];
+        };
+        /**
+         * Format: uuid
+         * @description A virtual machine.
+         */
+        VmId: string;
+        /** @description The wanted virtual machine. */
+        VmSpec: {
+            /** @description Start the machine when its host starts, if it was running (or never started by hand) before. */
+            autostart?: boolean;
+            boot?: components["schemas"]["Boot"] | null;
+            /** @description Disks in the order the guest sees them, at most 16. */
+            disks?: components["schemas"]["Disk"][];
+            /** @description Memory, 64 MiB to 1 TiB, a multiple of 1 MiB. */
+            memory_bytes: components["schemas"]["Bytes"];
+            /** @description Network interfaces in the order the guest sees them, at most 8. */
+            nics?: components["schemas"]["Nic"][];
+            /** @description Wanted power state. */
+            power?: components["schemas"]["PowerState"];
+            /** @description What to do when the machine ends without being told to. */
+            restart?: components["schemas"]["RestartPolicy"];
+            /** @description A virtio random number source. */
+            rng?: boolean;
+            /**
+             * Format: int32
+             * @description Virtual CPUs, 1 to 64.
+             */
+            vcpus: number;
+        };
+        /**
+         * @description Where a VM is in its life.
+         *
+         *     ```text
+         *                start                ready            pause
+         *      Stopped ────────▶ Starting ──────────▶ Running ───────▶ Paused
+         *         ▲                 │  ▲               │   ▲             │
+         *         │                 │  └──back-off─────┤   └───resume────┘
+         *         │◀──── Stopping ◀─┼──────stop────────┤
+         *         │                 ▼                  ▼
+         *         └─────stop───── Failed ◀────────(monitor died, no restart allowed)
+         *     ```
+         * @enum {string}
+         */
+        VmState: "stopped" | "starting" | "running" | "paused" | "stopping" | "failed";
+        /** @description The observed virtual machine. */
+        VmStatus: {
+            /** @description Addresses leased by the network's own DHCP, in the order of the interfaces. */
+            addresses?: string[];
+            host?: components["schemas"]["HostId"] | null;
+            /**
+             * Format: int64
+             * @description `meta.generation` this status answers to.
+             */
+            observed_generation?: number;
+            /**
+             * Format: int32
+             * @description Process id of its monitor on the host.
+             */
+            pid?: number | null;
+            /** @description Why it is in this state, where that needs words: a failure's reason, what it waits for. */
+            reason?: string | null;
+            /**
+             * Format: int32
+             * @description Restarts by policy since it was last started by a person.
+             */
+            restarts?: number;
+            /**
+             * Format: date-time
+             * @description When its present run began.
+             */
+            started_at?: string | null;
+            /** @description Where it is in its life. */
+            state: components["schemas"]["VmState"];
+        };
+        /** @description A volume. */
+        Volume: {
+            /** @description Identity. */
+            meta: components["schemas"]["Metadata_VolumeId"];
+            /** @description What is wanted. */
+            spec: components["schemas"]["VolumeSpec"];
+            /** @description What is. */
+            status: components["schemas"]["VolumeStatus"];
+        };
+        /**
+         * Format: uuid
+         * @description A disk of a virtual machine.
+         */
+        VolumeId: string;
+        /** @description The wanted volume. */
+        VolumeSpec: {
+            /** @description Format on the pool. */
+            format?: components["schemas"]["ImageFormat"];
+            pool?: components["schemas"]["PoolId"] | null;
+            size_bytes?: components["schemas"]["Bytes"] | null;
+            source?: components["schemas"]["ImageId"] | null;
+        };
+        /**
+         * @description Where a volume is in its life.
+         * @enum {string}
+         */
+        VolumeState: "creating" | "ready" | "deleting" | "failed";
+        /** @description The observed volume. */
+        VolumeStatus: {
+            attached_to?: components["schemas"]["VmId"] | null;
+            /** @description Why it is in error. */
+            reason?: string | null;
+            /** @description Size the guest sees. */
+            size_bytes?: components["schemas"]["Bytes"];
+            /** @description Where it is in its life. */
+            state: components["schemas"]["VolumeState"];
+        };
+    };
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
+}
+export type $defs = Record<string, never>;
+export type operations = Record<string, never>;

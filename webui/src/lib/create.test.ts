@@ -1,0 +1,57 @@
+import { expect, it } from "vitest";
+import type { Image } from "../api/client";
+import { faults, machine, refusals, volume, type Form } from "./create";
+
+const form: Form = {
+  name: "web1",
+  image: "i",
+  cpus: "2",
+  memory: "1G",
+  disk: "",
+  network: "n",
+  kernel: "",
+  initrd: "",
+  cmdline: "",
+  start: true,
+};
+const image = {
+  spec: { kind: "disk", format: "qcow2", boot: { kernel: "k", cmdline: "" } },
+  status: { state: "ready", virtual_size_bytes: 2 ** 31 },
+} as Image;
+
+it("finds nothing wrong with what is right", () => expect(faults(form, image)).toEqual({}));
+
+it("names every fault at once", () => {
+  const wrong = { ...form, name: "-x", cpus: "1.5", memory: "32M", disk: "1G" };
+  expect(Object.keys(faults(wrong, image)).sort()).toEqual(["cpus", "disk", "memory", "name"]);
+  expect(Object.keys(faults({ ...form, image: "" }, undefined)).sort()).toEqual(["disk", "kernel"]);
+});
+
+it("makes the disk and the machine", () => {
+  expect(volume({ ...form, disk: "10G" })).toEqual({
+    name: "web1-disk",
+    spec: { format: "qcow2", size_bytes: 10 * 2 ** 30, source: "i" },
+  });
+  expect(volume({ ...form, name: "x".repeat(63) }).name.length).toBe(63);
+  expect(machine(form, "v").spec).toMatchObject({
+    vcpus: 2,
+    memory_bytes: 2 ** 30,
+    disks: [{ volume: "v" }],
+  });
+  expect(machine(form, "v").spec.boot).toBeUndefined();
+  expect(machine({ ...form, kernel: "k", cmdline: "quiet" }, "v").spec.boot).toEqual({
+    kernel: "k",
+    cmdline: "quiet",
+  });
+});
+
+it("puts refusals where they belong", () => {
+  expect(
+    refusals([
+      { field: "spec.disks[0].volume", reason: "a" },
+      { field: "spec.vcpus", reason: "b" },
+      { field: "spec.boot.cmdline", reason: "c" },
+      { field: "elsewhere", reason: "d" },
+    ]),
+  ).toEqual({ disk: "a", cpus: "b", cmdline: "c" });
+});

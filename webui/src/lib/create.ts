@@ -1,0 +1,107 @@
+// From the form of a new machine to what the API wants, and back from its refusals to the fields of the form.
+import type { CreateVm, CreateVolume, Image } from "../api/client";
+import { parseSize } from "./format";
+
+export interface Form {
+  name: string;
+  /** Id of a disk image; empty for an empty disk. */
+  image: string;
+  cpus: string;
+  memory: string;
+  /** Empty: the image's own size. */
+  disk: string;
+  /** Id; empty for none. */
+  network: string;
+  kernel: string;
+  initrd: string;
+  cmdline: string;
+  start: boolean;
+}
+
+export type Faults = Partial<Record<keyof Form, string>>;
+
+const SIZE = "Write a size like 512M, 2G or 1.5T.";
+
+/** What can be seen to be wrong without asking the host. */
+export function faults(form: Form, image: Image | undefined): Faults {
+  const found: Faults = {};
+  if (!/^[a-z0-9][a-z0-9._-]{0,62}$/i.test(form.name))
+    found.name = "1 to 63 letters, digits, dots, underscores or hyphens, beginning with a letter or digit.";
+  const cpus = Number(form.cpus);
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > 64) found.cpus = "A whole number from 1 to 64.";
+  const memory = parseSize(form.memory);
+  if (memory === undefined) found.memory = SIZE;
+  else if (memory < 64 * 2 ** 20) found.memory = "At least 64M.";
+  else if (memory % 2 ** 20 !== 0) found.memory = "A whole number of MiB.";
+  const disk = parseSize(form.disk);
+  if (form.disk.trim() === "") {
+    if (!image) found.disk = "An empty disk needs a size.";
+  } else if (disk === undefined) found.disk = SIZE;
+  else if (disk < (image?.status.virtual_size_bytes ?? 2 ** 20)) found.disk = "Smaller than the image.";
+  if (!form.kernel && !image?.spec.boot)
+    found.kernel = "The image does not say what to boot: choose a kernel.";
+  return found;
+}
+
+/** The disk of the new machine. */
+export function volume(form: Form): CreateVolume {
+  const size = parseSize(form.disk);
+  return {
+    name: `${form.name.slice(0, 58)}-disk`,
+    spec: {
+      format: "qcow2",
+      ...(size === undefined ? {} : { size_bytes: size }),
+      ...(form.image ? { source: form.image } : {}),
+    },
+  };
+}
+
+/** The new machine, its disk made before. */
+export function machine(form: Form, disk: string): CreateVm {
+  return {
+    name: form.name,
+    spec: {
+      vcpus: Number(form.cpus),
+      memory_bytes: parseSize(form.memory) ?? 0,
+      disks: [{ volume: disk, read_only: false }],
+      nics: form.network ? [{ network: form.network }] : [],
+      ...(form.kernel
+        ? {
+            boot: {
+              kernel: form.kernel,
+              cmdline: form.cmdline,
+              ...(form.initrd ? { initrd: form.initrd } : {}),
+            },
+          }
+        : {}),
+      rng: true,
+      restart: "on-failure",
+      autostart: true,
+      power: "stopped",
+    },
+  };
+}
+
+const FIELDS: [prefix: string, field: keyof Form][] = [
+  ["name", "name"],
+  ["spec.vcpus", "cpus"],
+  ["spec.memory_bytes", "memory"],
+  ["spec.size_bytes", "disk"],
+  ["spec.source", "image"],
+  ["spec.disks", "disk"],
+  ["spec.nics", "network"],
+  ["spec.boot.kernel", "kernel"],
+  ["spec.boot.initrd", "initrd"],
+  ["spec.boot.cmdline", "cmdline"],
+  ["spec.boot", "kernel"],
+];
+
+/** The host's refusals at the fields of the form they are about. */
+export function refusals(errors: { field: string; reason: string }[] | undefined): Faults {
+  const found: Faults = {};
+  for (const { field, reason } of errors ?? []) {
+    const at = FIELDS.find(([prefix]) => field.startsWith(prefix))?.[1];
+    if (at && !found[at]) found[at] = reason;
+  }
+  return found;
+}

@@ -1,0 +1,31 @@
+import { describe, expect, it } from "vitest";
+import { age, bytes, parseSize } from "./format";
+
+describe("bytes", () => {
+  it.each([
+    [0, "0 B"],
+    [1023, "1023 B"],
+    [1536, "1.5 KiB"],
+    [2 ** 31, "2 GiB"],
+  ])("%d is %s", (count, text) => expect(bytes(count)).toBe(text));
+});
+
+describe("parseSize", () => {
+  it.each([
+    ["512M", 512 * 2 ** 20],
+    ["2g", 2 * 2 ** 30],
+    ["1.5 GiB", 1.5 * 2 ** 30],
+    ["10 GB", 10 * 2 ** 30],
+    ["7", 7],
+  ])("%s is %d", (text, size) => expect(parseSize(text)).toBe(size));
+  it.each(["", "G", "-1G", "1,5G", "0.3", "1e3", "9999999999T"])("%s is not a size", (text) =>
+    expect(parseSize(text)).toBeUndefined(),
+  );
+});
+
+it("ages", () => {
+  const now = Date.parse("2026-01-02T00:00:00Z");
+  expect(age("2026-01-01T23:59:55Z", now)).toBe("5 s");
+  expect(age("2026-01-01T22:00:00Z", now)).toBe("2 h");
+  expect(age("2026-01-03T00:00:00Z", now)).toBe("0 s");
+});

@@ -1,0 +1,41 @@
+// Numbers and times as people read them, and sizes as people write them.
+
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/** `1536` → `1.5 KiB`. */
+export function bytes(count: number): string {
+  let unit = 0;
+  let value = count;
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  const text = String(Math.round(value * 10) / 10);
+  return `${text} ${UNITS[unit]}`;
+}
+
+const SHIFT: Record<string, number> = { "": 0, b: 0, k: 10, m: 20, g: 30, t: 40 };
+
+/** `512M`, `1.5 GiB` → bytes; binary units. `undefined` where it is not a size. */
+export function parseSize(text: string): number | undefined {
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$/i.exec(text);
+  if (!match) return undefined;
+  const shift = SHIFT[match[2]!.toLowerCase()] ?? 0;
+  const size = Number(match[1]) * 2 ** shift;
+  return Number.isSafeInteger(size) ? size : undefined;
+}
+
+/** How long ago: `5 s`, `12 min`, `3 h`, `9 d`. */
+export function age(at: string, now = Date.now()): string {
+  const seconds = Math.max(0, Math.floor((now - Date.parse(at)) / 1000));
+  if (Number.isNaN(seconds)) return "";
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}
+
+/** Local date and time. */
+export function time(at: string): string {
+  return new Date(at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
