@@ -13,8 +13,7 @@ image := release / "lq-image --target " + quote(target)
 e2e := release / "lq-e2e"
 
 # List the tasks
-[private]
-default:
+list:
     @just --list --unsorted
 
 # Build the image, boot it in QEMU as a host, and start a demonstration VM on it (Ctrl-C ends it; ARGS: --detach, --fresh)
@@ -25,7 +24,7 @@ run *ARGS: iso _harness
 test:
     @scripts/stages fmt-check lint unit web-check iso "e2e all"
 
-# End-to-end tests in QEMU, on the real ISO (`just e2e --list` names them; several names and -j N may be given)
+# End-to-end tests in QEMU, on the real ISO (`just e2e list` names them; several may be given, and `-j N`)
 e2e *NAMES="all": test-iso _harness
     {{e2e}} test {{NAMES}}
 
@@ -64,8 +63,7 @@ vmm-bench *ARGS: build _harness
 
 # Write api/openapi.json and the web client's types anew
 openapi:
-    cargo run --quiet -p lq-mgmtd -- openapi > api/openapi.json.new
-    mv api/openapi.json.new api/openapi.json
+    UPDATE_OPENAPI=1 cargo test --quiet -p lq-mgmtd --test openapi
     cd webui && npm run --silent types
 
 # Format everything

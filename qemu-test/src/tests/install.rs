@@ -76,7 +76,7 @@ pub(super) async fn refusals(ctx: &mut Ctx) -> Result<()> {
             name: "too-small",
             answer: good.clone(),
             disk: disk("too-small", DISK_MIN_MIB / 2)?,
-            words: &["too small"],
+            words: &["no disk to install to", "are needed", "/dev/vda"],
         },
         Refusal { name: "foreign", answer: good, disk: foreign, words: &[lq_api::answer::ERASE_WORD] },
     ];
