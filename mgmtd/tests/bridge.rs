@@ -7,6 +7,8 @@
 //!
 //! Needs root, `ip`, `nsenter`, `nft`, `udhcpc`, `busybox` and `dnsmasq`; says so and passes where they are missing.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
+
 use lq_api::{NetworkId, VmId, network::Dhcp};
 use lq_mgmtd::network::{
     Fabric, WantedNetwork, WantedPort,
