@@ -258,8 +258,11 @@ impl Life {
             if std::mem::take(remembered) {
                 effects.push(Effect::Forget);
             }
-            (*failed, *held) = (false, None);
-            *reason = None;
+            // Why it stopped by itself stays true; why it failed does not matter to a machine that is not wanted.
+            if std::mem::take(failed) {
+                *reason = None;
+            }
+            *held = None;
             (self.failures, self.restarts) = (0, 0);
             return false;
         }
