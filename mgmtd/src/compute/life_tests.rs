@@ -1,7 +1,10 @@
 //! Scenarios, and a property test against a random world.
 
 use super::*;
-use lq_api::{Bytes, VmId, vm::StopVm};
+use lq_api::{
+    Bytes, VmId,
+    vm::{StopVm, VmState},
+};
 use proptest::prelude::*;
 
 fn desired(power: PowerState) -> Desired {
