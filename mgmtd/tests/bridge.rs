@@ -7,7 +7,10 @@
 //!
 //! Needs root, `ip`, `nsenter`, `nft`, `udhcpc`, `busybox` and `dnsmasq`; says so and passes where they are missing.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
+// Helpers of tests assert as tests do; clippy knows only functions marked as tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod fakes;
 
 use lq_api::{NetworkId, VmId, network::Dhcp};
 use lq_mgmtd::network::{
@@ -322,5 +325,40 @@ fn taps_are_made_attached_and_removed() {
         links.delete(&name).await.unwrap();
         links.delete(&name).await.unwrap();
         assert_eq!(links.find(&name).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_machine_gets_its_taps_and_they_go_with_it() {
+    use lq_api::vm::{PowerState, VmState};
+    use lq_mgmtd::compute::{Fleet, LaunchNic, lqvmm::LqVmm};
+    isolated(async |bench| {
+        let init = fakes::FakeInit::start(bench.dir.path());
+        let watcher = std::sync::Arc::new(fakes::Watcher::default());
+        let hypervisor = LqVmm::with(fakes::settings(bench.dir.path()));
+        let fleet = Fleet::new(std::sync::Arc::new(hypervisor), watcher.clone());
+        fleet.adopt().await.unwrap();
+        let vm = VmId::new();
+        let mut desired = fakes::desired(vm);
+        desired.launch.nics = vec![LaunchNic { bridge: "lqbr0".into(), mac: MAC.parse().unwrap() }];
+        fleet.sync(vec![desired.clone()]);
+        watcher.until(vm, |s| s.state == VmState::Running).await;
+        let tap = tap::name(vm, 0);
+        must(&format!("ip link show {tap} master lqbr0 up"));
+        desired.spec.power = PowerState::Stopped;
+        desired.generation += 1;
+        fleet.sync(vec![desired.clone()]);
+        watcher.until(vm, |s| s.state == VmState::Stopped).await;
+        let links = lq_mgmtd::network::link::Links::open().unwrap();
+        assert_eq!(links.find(&tap).await.unwrap(), None);
+
+        // A bridge that is missing is named, and nothing is left behind.
+        desired.launch.nics[0].bridge = "nowhere".into();
+        desired.spec.power = PowerState::Running;
+        desired.generation += 1;
+        fleet.sync(vec![desired]);
+        let status = watcher.until(vm, |s| s.reason.is_some()).await;
+        assert!(status.reason.as_ref().unwrap().contains("nowhere"), "{status:?}");
+        assert_eq!((links.find(&tap).await.unwrap(), init.known()), (None, 0));
     });
 }

@@ -22,7 +22,7 @@ use lq_api::{
     Timestamp,
     event::EventLevel,
     local::vmm::{ExitReason, ExitRecord},
-    vm::{PowerState, RestartPolicy, VmState, VmStatus},
+    vm::{PowerState, RestartPolicy},
 };
 use std::time::{Duration, Instant};
 
@@ -258,8 +258,11 @@ impl Life {
             if std::mem::take(remembered) {
                 effects.push(Effect::Forget);
             }
-            (*failed, *held) = (false, None);
-            *reason = None;
+            // Why it stopped by itself stays true; why it failed does not matter to a machine that is not wanted.
+            if std::mem::take(failed) {
+                *reason = None;
+            }
+            *held = None;
             (self.failures, self.restarts) = (0, 0);
             return false;
         }
@@ -423,50 +426,6 @@ impl Life {
             _ => None,
         }
     }
-
-    /// The status to report; none while nobody said what is wanted. Host and addresses are for others to fill in.
-    pub(super) fn status(&self, want: &Want) -> Option<VmStatus> {
-        let Want::This(desired) = want else { return None };
-        let mut status = VmStatus {
-            restarts: self.restarts,
-            observed_generation: desired.generation,
-            ..VmStatus::default()
-        };
-        match &self.state {
-            State::Resting { failed, reason, .. } => {
-                status.state = if *failed { VmState::Failed } else { VmState::Stopped };
-                status.reason.clone_from(reason);
-            }
-            State::Launching => status.state = VmState::Starting,
-            State::Waiting { reason, .. } => {
-                status.state = VmState::Starting;
-                status.reason = Some(reason.clone());
-            }
-            // Decided on in the same step; never seen from outside once something is wanted.
-            State::Ended { .. } => return None,
-            State::Up(up) => {
-                status.pid = up.pid;
-                status.started_at = Some(up.started_at);
-                status.state = match up.stop {
-                    Stop::No if up.paused => VmState::Paused,
-                    Stop::No => VmState::Running,
-                    Stop::Asked { .. } | Stop::Killing { .. } => VmState::Stopping,
-                };
-                status.reason = match up.stop {
-                    Stop::No => None,
-                    _ if desired.spec.power != PowerState::Stopped => {
-                        Some("started again as soon as it has stopped".into())
-                    }
-                    Stop::Asked { .. } => Some(format!(
-                        "the guest was asked to power off and is ended by force after {} s",
-                        desired.stop.timeout_seconds
-                    )),
-                    Stop::Killing { .. } => Some("ended by force".into()),
-                };
-            }
-        }
-        Some(status)
-    }
 }
 
 const HOST_GOES_DOWN: &str = "the host is going down";
@@ -505,6 +464,9 @@ impl Up {
         false
     }
 }
+
+#[path = "life_status.rs"]
+mod status;
 
 #[cfg(test)]
 #[path = "life_tests.rs"]

@@ -1,7 +1,10 @@
 //! Scenarios, and a property test against a random world.
 
 use super::*;
-use lq_api::{Bytes, VmId, vm::StopVm};
+use lq_api::{
+    Bytes, VmId,
+    vm::{StopVm, VmState},
+};
 use proptest::prelude::*;
 
 fn desired(power: PowerState) -> Desired {
@@ -161,6 +164,12 @@ fn a_guest_that_powered_off_stays_off_until_it_is_started_anew() {
     assert_eq!((bench.state(), bench.reason().as_str()), (VmState::Stopped, "the guest powered itself off"));
     assert_eq!(bench.after(3600), []);
     assert_eq!(bench.wish(|d| d.generation += 1), [Effect::Launch]);
+
+    // Whoever writes "stopped" into the definition as a consequence does not wipe out why.
+    let mut bench = Bench::up(PowerState::Running);
+    bench.end(ExitReason::GuestPowerOff);
+    bench.wish(|d| d.spec.power = PowerState::Stopped);
+    assert_eq!((bench.state(), bench.reason().as_str()), (VmState::Stopped, "the guest powered itself off"));
 }
 
 #[test]

@@ -8,19 +8,20 @@
 //! removed, so that the next launch starts from nothing.
 
 use super::{
-    Action, Console, Desired, Error, Found, Hypervisor, Machine, MachineState,
+    Desired, Error, Found, Hypervisor, Machine, MachineState,
     init_client::{EndOf, Init},
+    machine::{LqMachine, Watcher, ended, machine_state},
     monitor_client::{Events, Monitor},
     place::{Place, remove_cgroup, remove_taps},
 };
 use crate::network::{link::Links, tap};
 use async_trait::async_trait;
 use lq_api::{
-    Timestamp, VmId,
+    VmId,
     local::{
-        init::{End, Unit},
+        init::Unit,
         paths,
-        vmm::{Command, Event, ExitReason, ExitRecord, Jail, RunState, Stats},
+        vmm::{ExitReason, ExitRecord, Jail, RunState},
     },
 };
 use std::{
@@ -32,7 +33,7 @@ use std::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 /// Where things are. The defaults are those of an appliance; tests use others.
@@ -73,7 +74,7 @@ pub struct LqVmm {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     settings: Settings,
     init: Arc<Init>,
     /// Offsets from `VM_UID_BASE` in use.
@@ -96,7 +97,7 @@ impl LqVmm {
 }
 
 /// PID 1's name of a VM's monitor.
-fn unit_name(vm: VmId) -> String {
+pub(super) fn unit_name(vm: VmId) -> String {
     format!("vm-{vm}")
 }
 
@@ -121,7 +122,7 @@ impl Shared {
         n
     }
 
-    fn free_uid(&self, uid: Option<u32>) {
+    pub(super) fn free_uid(&self, uid: Option<u32>) {
         if let Some(n) = uid {
             self.uids().remove(&n);
         }
@@ -373,181 +374,5 @@ impl Shared {
         let watcher = Watcher { shared: self.clone(), place, taps, uid, pid, monitor, end, state: sender };
         tokio::spawn(watcher.resume());
         Arc::new(machine)
-    }
-}
-
-/// The end of the process `pid`; an end of an earlier process of the same unit is passed over.
-async fn ended(end: &mut watch::Receiver<EndOf>, pid: u32) -> End {
-    match end.wait_for(|end| end.is_some_and(|(of, _)| of == pid)).await.map(|end| *end) {
-        Ok(Some((_, end))) => end,
-        // The client of PID 1 is gone, and with it this daemon.
-        _ => std::future::pending().await,
-    }
-}
-
-/// A monitor that is ending is as it was until its process is gone.
-fn machine_state(state: RunState, before: MachineState) -> MachineState {
-    match state {
-        RunState::Running => MachineState::Running,
-        RunState::Paused => MachineState::Paused,
-        RunState::Ending => before,
-    }
-}
-
-/// Follows one monitor until its end, then clears its place.
-struct Watcher {
-    shared: Arc<Shared>,
-    place: Place,
-    taps: Vec<String>,
-    uid: Option<u32>,
-    pid: u32,
-    monitor: Arc<Monitor>,
-    end: watch::Receiver<EndOf>,
-    state: watch::Sender<MachineState>,
-}
-
-impl Watcher {
-    async fn resume(mut self) {
-        if let Some(events) = self.connect().await {
-            self.run(events).await;
-        }
-    }
-
-    /// Connects until it succeeds; none where the monitor ended, and that is dealt with.
-    async fn connect(&mut self) -> Option<Events> {
-        let mut pause = Duration::from_millis(50);
-        loop {
-            let monitor = self.monitor.clone();
-            let attempt = async {
-                let connected = monitor.subscribe().await;
-                if connected.is_err() {
-                    sleep(pause).await;
-                }
-                connected
-            };
-            let connected = tokio::select! {
-                end = ended(&mut self.end, self.pid) => {
-                    self.conclude(end, None).await;
-                    return None;
-                }
-                connected = attempt => connected,
-            };
-            match connected {
-                Ok((events, state)) => {
-                    self.tell(state);
-                    return Some(events);
-                }
-                Err(_) => pause = (pause * 2).min(Duration::from_secs(5)),
-            }
-        }
-    }
-
-    async fn run(mut self, mut events: Events) {
-        let mut told = None;
-        loop {
-            let event = tokio::select! {
-                end = ended(&mut self.end, self.pid) => return self.conclude(end, told).await,
-                event = events.next() => event,
-            };
-            match event {
-                Ok(Event::State { state }) => self.tell(state),
-                Ok(Event::Reset) => {}
-                Ok(Event::Exit(record)) => told = Some(record),
-                // Ended, or it dropped us: PID 1 knows the first, connecting again mends the second.
-                Err(_) => {
-                    let grace = Instant::now() + Duration::from_millis(200);
-                    if let Ok(end) = tokio::time::timeout_at(grace, ended(&mut self.end, self.pid)).await {
-                        return self.conclude(end, told).await;
-                    }
-                    match self.connect().await {
-                        Some(again) => events = again,
-                        None => return,
-                    }
-                }
-            }
-        }
-    }
-
-    fn tell(&self, state: RunState) {
-        self.state.send_if_modified(|current| {
-            let new = machine_state(state, current.clone());
-            let changed = *current != new;
-            *current = new;
-            changed
-        });
-    }
-
-    async fn conclude(&mut self, end: End, told: Option<ExitRecord>) {
-        let record = self.place.exit_record(end, told);
-        tracing::info!(vm = %self.place.vm, pid = self.pid, reason = ?record.reason, "the monitor ended: {}", record.detail);
-        self.place.clear(&self.taps).await;
-        self.shared.free_uid(self.uid.take());
-        self.state.send_replace(MachineState::Ended(record));
-    }
-}
-
-/// A monitor that runs.
-struct LqMachine {
-    vm: VmId,
-    pid: u32,
-    started_at: Option<Timestamp>,
-    state: watch::Receiver<MachineState>,
-    monitor: Arc<Monitor>,
-    init: Arc<Init>,
-}
-
-impl LqMachine {
-    fn running(&self) -> Result<(), Error> {
-        if matches!(*self.state.borrow(), MachineState::Ended(_)) { Err(Error::NotRunning) } else { Ok(()) }
-    }
-
-    /// Asks it to end; kills it where it does not within a few seconds.
-    async fn kill(&self) -> Result<(), Error> {
-        let orderly = async {
-            self.monitor.ask(Command::Quit).await?;
-            let mut state = self.state.clone();
-            let _ = state.wait_for(|state| matches!(state, MachineState::Ended(_))).await;
-            Ok::<_, Error>(())
-        };
-        match timeout(Duration::from_secs(5), orderly).await {
-            Ok(Ok(())) => Ok(()),
-            _ if self.running().is_err() => Ok(()),
-            _ => self.init.signal(&unit_name(self.vm), libc::SIGKILL).await,
-        }
-    }
-}
-
-#[async_trait]
-impl Machine for LqMachine {
-    fn vm(&self) -> VmId {
-        self.vm
-    }
-    fn pid(&self) -> Option<u32> {
-        Some(self.pid)
-    }
-    fn started_at(&self) -> Option<Timestamp> {
-        self.started_at
-    }
-    fn state(&self) -> watch::Receiver<MachineState> {
-        self.state.clone()
-    }
-    async fn act(&self, action: Action) -> Result<(), Error> {
-        self.running()?;
-        let command = match action {
-            Action::Pause => Command::Pause,
-            Action::Resume => Command::Resume,
-            Action::Reset => Command::Reset,
-            Action::PowerButton => Command::PowerButton,
-            Action::Kill => return self.kill().await,
-        };
-        self.monitor.ask(command).await.map(|_| ())
-    }
-    async fn stats(&self) -> Result<Stats, Error> {
-        self.running()?;
-        self.monitor.stats().await
-    }
-    async fn console(&self) -> Result<Box<dyn Console>, Error> {
-        self.running()?;
-        Ok(Box::new(self.monitor.console().await?))
     }
 }

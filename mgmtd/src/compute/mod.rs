@@ -12,6 +12,7 @@ mod init_client;
 mod life;
 mod lines;
 pub mod lqvmm;
+mod machine;
 mod monitor_client;
 mod place;
 

@@ -111,22 +111,25 @@ impl BridgeFabric {
         links.attach(name, &self.settings.bridge).await
     }
 
-    async fn filter(&self, ports: Vec<Port>) -> Result<(), Error> {
+    /// Puts the rules in force. Guests run without them where that fails, as they do without `nft`: said loudly, and tried
+    /// again at the next call.
+    async fn filter(&self, ports: Vec<Port>) {
+        const EFFECT: &str = "guests' ports are not filtered (foreign DHCP, forged hardware addresses)";
         let mut filtered = self.filtered.lock().await;
         if filtered.as_ref() == Some(&ports) {
-            return Ok(());
+            return;
         }
         let (nft, wanted) = (self.settings.nft.clone(), ports.clone());
-        let applied = tokio::task::spawn_blocking(move || filter::apply(&nft, &wanted)).await;
-        let applied = applied.map_err(|e| Error::Host(format!("setting the filter rules failed: {e}")))??;
-        if !applied && !self.warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "{} is missing: guests' ports are not filtered (foreign DHCP, forged hardware addresses)",
-                self.settings.nft.display()
-            );
+        match tokio::task::spawn_blocking(move || filter::apply(&nft, &wanted)).await {
+            Ok(Ok(true)) => *filtered = Some(ports),
+            Ok(Ok(false)) => {
+                if !self.warned.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("{} is missing: {EFFECT}", self.settings.nft.display());
+                }
+            }
+            Ok(Err(error)) => tracing::error!(%error, "{EFFECT}"),
+            Err(error) => tracing::error!(%error, "{EFFECT}"),
         }
-        *filtered = Some(ports);
-        Ok(())
     }
 }
 
@@ -153,9 +156,9 @@ impl Fabric for BridgeFabric {
             None => vec![],
         };
         // Rules first: a server that answers before it is fenced in might answer the outside.
-        let filtered = self.filter(ports).await;
+        self.filter(ports).await;
         self.server.serve(served, host);
-        bridged.and(filtered)
+        bridged
     }
 
     fn bridge(&self, _network: NetworkId) -> String {

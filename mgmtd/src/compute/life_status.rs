@@ -1,0 +1,50 @@
+//! What a VM's life looks like from outside.
+
+use super::{Life, State, Stop, Want};
+use lq_api::vm::{PowerState, VmState, VmStatus};
+
+impl Life {
+    /// The status to report; none while nobody said what is wanted. Host and addresses are for others to fill in.
+    pub(in crate::compute) fn status(&self, want: &Want) -> Option<VmStatus> {
+        let Want::This(desired) = want else { return None };
+        let mut status = VmStatus {
+            restarts: self.restarts,
+            observed_generation: desired.generation,
+            ..VmStatus::default()
+        };
+        match &self.state {
+            State::Resting { failed, reason, .. } => {
+                status.state = if *failed { VmState::Failed } else { VmState::Stopped };
+                status.reason.clone_from(reason);
+            }
+            State::Launching => status.state = VmState::Starting,
+            State::Waiting { reason, .. } => {
+                status.state = VmState::Starting;
+                status.reason = Some(reason.clone());
+            }
+            // Decided on in the same step; never seen from outside once something is wanted.
+            State::Ended { .. } => return None,
+            State::Up(up) => {
+                status.pid = up.pid;
+                status.started_at = Some(up.started_at);
+                status.state = match up.stop {
+                    Stop::No if up.paused => VmState::Paused,
+                    Stop::No => VmState::Running,
+                    Stop::Asked { .. } | Stop::Killing { .. } => VmState::Stopping,
+                };
+                status.reason = match up.stop {
+                    Stop::No => None,
+                    _ if desired.spec.power != PowerState::Stopped => {
+                        Some("started again as soon as it has stopped".into())
+                    }
+                    Stop::Asked { .. } => Some(format!(
+                        "the guest was asked to power off and is ended by force after {} s",
+                        desired.stop.timeout_seconds
+                    )),
+                    Stop::Killing { .. } => Some("ended by force".into()),
+                };
+            }
+        }
+        Some(status)
+    }
+}

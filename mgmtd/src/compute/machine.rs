@@ -1,0 +1,204 @@
+//! One running `lq-vmm`: its watcher, which follows it until its end, and its face to the driver.
+//!
+//! ```text
+//!   connect ──▶ follow events ──▶ PID 1 says it ended ──▶ clear its place ──▶ Ended
+//!      ▲              │
+//!      └── lost ──────┘
+//! ```
+
+use super::{
+    Action, Console, Error, Machine, MachineState,
+    init_client::{EndOf, Init},
+    lqvmm::{Shared, unit_name},
+    monitor_client::{Events, Monitor},
+    place::Place,
+};
+use async_trait::async_trait;
+use lq_api::{
+    Timestamp, VmId,
+    local::{
+        init::End,
+        vmm::{Command, Event, ExitRecord, RunState, Stats},
+    },
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+/// The end of the process `pid`; an end of an earlier process of the same unit is passed over.
+pub(super) async fn ended(end: &mut watch::Receiver<EndOf>, pid: u32) -> End {
+    match end.wait_for(|end| end.is_some_and(|(of, _)| of == pid)).await.map(|end| *end) {
+        Ok(Some((_, end))) => end,
+        // The client of PID 1 is gone, and with it this daemon.
+        _ => std::future::pending().await,
+    }
+}
+
+/// A monitor that is ending is as it was until its process is gone.
+pub(super) fn machine_state(state: RunState, before: MachineState) -> MachineState {
+    match state {
+        RunState::Running => MachineState::Running,
+        RunState::Paused => MachineState::Paused,
+        RunState::Ending => before,
+    }
+}
+
+/// Follows one monitor until its end, then clears its place.
+pub(super) struct Watcher {
+    pub(super) shared: Arc<Shared>,
+    pub(super) place: Place,
+    pub(super) taps: Vec<String>,
+    pub(super) uid: Option<u32>,
+    pub(super) pid: u32,
+    pub(super) monitor: Arc<Monitor>,
+    pub(super) end: watch::Receiver<EndOf>,
+    pub(super) state: watch::Sender<MachineState>,
+}
+
+impl Watcher {
+    pub(super) async fn resume(mut self) {
+        if let Some(events) = self.connect().await {
+            self.run(events).await;
+        }
+    }
+
+    /// Connects until it succeeds; none where the monitor ended, and that is dealt with.
+    async fn connect(&mut self) -> Option<Events> {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let monitor = self.monitor.clone();
+            let attempt = async {
+                let connected = monitor.subscribe().await;
+                if connected.is_err() {
+                    sleep(pause).await;
+                }
+                connected
+            };
+            let connected = tokio::select! {
+                end = ended(&mut self.end, self.pid) => {
+                    self.conclude(end, None).await;
+                    return None;
+                }
+                connected = attempt => connected,
+            };
+            match connected {
+                Ok((events, state)) => {
+                    self.tell(state);
+                    return Some(events);
+                }
+                Err(_) => pause = (pause * 2).min(Duration::from_secs(5)),
+            }
+        }
+    }
+
+    pub(super) async fn run(mut self, mut events: Events) {
+        let mut told = None;
+        loop {
+            let event = tokio::select! {
+                end = ended(&mut self.end, self.pid) => return self.conclude(end, told).await,
+                event = events.next() => event,
+            };
+            match event {
+                Ok(Event::State { state }) => self.tell(state),
+                Ok(Event::Reset) => {}
+                Ok(Event::Exit(record)) => told = Some(record),
+                // Ended, or it dropped us: PID 1 knows the first, connecting again mends the second.
+                Err(_) => {
+                    let grace = Instant::now() + Duration::from_millis(200);
+                    if let Ok(end) = tokio::time::timeout_at(grace, ended(&mut self.end, self.pid)).await {
+                        return self.conclude(end, told).await;
+                    }
+                    match self.connect().await {
+                        Some(again) => events = again,
+                        None => return,
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell(&self, state: RunState) {
+        self.state.send_if_modified(|current| {
+            let new = machine_state(state, current.clone());
+            let changed = *current != new;
+            *current = new;
+            changed
+        });
+    }
+
+    async fn conclude(&mut self, end: End, told: Option<ExitRecord>) {
+        let record = self.place.exit_record(end, told);
+        tracing::info!(vm = %self.place.vm, pid = self.pid, reason = ?record.reason, "the monitor ended: {}", record.detail);
+        self.place.clear(&self.taps).await;
+        self.shared.free_uid(self.uid.take());
+        self.state.send_replace(MachineState::Ended(record));
+    }
+}
+
+/// A monitor that runs.
+pub(super) struct LqMachine {
+    pub(super) vm: VmId,
+    pub(super) pid: u32,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) state: watch::Receiver<MachineState>,
+    pub(super) monitor: Arc<Monitor>,
+    pub(super) init: Arc<Init>,
+}
+
+impl LqMachine {
+    fn running(&self) -> Result<(), Error> {
+        if matches!(*self.state.borrow(), MachineState::Ended(_)) { Err(Error::NotRunning) } else { Ok(()) }
+    }
+
+    /// Asks it to end; kills it where it does not within a few seconds.
+    async fn kill(&self) -> Result<(), Error> {
+        let orderly = async {
+            self.monitor.ask(Command::Quit).await?;
+            let mut state = self.state.clone();
+            let _ = state.wait_for(|state| matches!(state, MachineState::Ended(_))).await;
+            Ok::<_, Error>(())
+        };
+        match timeout(Duration::from_secs(5), orderly).await {
+            Ok(Ok(())) => Ok(()),
+            _ if self.running().is_err() => Ok(()),
+            _ => self.init.signal(&unit_name(self.vm), libc::SIGKILL).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Machine for LqMachine {
+    fn vm(&self) -> VmId {
+        self.vm
+    }
+    fn pid(&self) -> Option<u32> {
+        Some(self.pid)
+    }
+    fn started_at(&self) -> Option<Timestamp> {
+        self.started_at
+    }
+    fn state(&self) -> watch::Receiver<MachineState> {
+        self.state.clone()
+    }
+    async fn act(&self, action: Action) -> Result<(), Error> {
+        self.running()?;
+        let command = match action {
+            Action::Pause => Command::Pause,
+            Action::Resume => Command::Resume,
+            Action::Reset => Command::Reset,
+            Action::PowerButton => Command::PowerButton,
+            Action::Kill => return self.kill().await,
+        };
+        self.monitor.ask(command).await.map(|_| ())
+    }
+    async fn stats(&self) -> Result<Stats, Error> {
+        self.running()?;
+        self.monitor.stats().await
+    }
+    async fn console(&self) -> Result<Box<dyn Console>, Error> {
+        self.running()?;
+        Ok(Box::new(self.monitor.console().await?))
+    }
+}
