@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use lq_api::{
     HostId, VolumeId,
     client::{Client, Error},
-    problem::Kind,
     image::ImageFormat,
+    problem::Kind,
     task::Task,
     vm::{Boot, CreateVm, Disk, Nic, PowerState, StopVm, Vm, VmSpec, VmState},
     volume::{CreateVolume, VolumeSpec},
