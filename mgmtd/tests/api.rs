@@ -1,5 +1,7 @@
 //! What holds for the whole API: who may ask, how refusals look, pages, revisions.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
+
 mod common;
 
 use common::{Bench, PASSWORD, answer, id};

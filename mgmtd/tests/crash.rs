@@ -1,5 +1,7 @@
 //! The real program, killed while it writes: every acknowledged change is there afterwards.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
+
 mod common;
 
 use common::{Api, PASSWORD, PATIENCE};

@@ -1,5 +1,7 @@
 //! The whole life of a machine, over HTTPS, on a simulated host.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
+
 mod common;
 
 use common::{Bench, PATIENCE, answer, id};

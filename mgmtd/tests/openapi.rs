@@ -1,5 +1,7 @@
 //! The checked in OpenAPI document is the one the handlers make.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
+
 use std::path::Path;
 
 #[test]

@@ -3,9 +3,28 @@
 //! Library so that tests can drive each part; the program is `main.rs`. Device emulation knows nothing of HTTP or of the
 //! daemon: the words shared with it are in `lq_api::local::vmm`.
 //!
-//! Rooms: `memory` (guest memory), `pci` (bus, configuration space, MSI-X), `virtio` (queues, transport, devices),
-//! `disk` (image files behind block devices).
+//! Rooms: `run` (from configuration to end), `control` (the control thread and its sockets), `machine` (KVM, virtual CPUs,
+//! interrupts), `vcpu` and `gate` (their threads), `boot` and `acpi` (what the guest finds at its start), `legacy` (ports),
+//! `pci` (bus, configuration space, MSI-X), `virtio` (queues, transport, devices), `disk` (image files behind block
+//! devices), `memory` (guest memory and address map), `jail`, `seccomp` and `thread` (isolation), `exit` (the end).
 
+pub mod acpi;
+pub mod boot;
+pub mod config;
+pub mod console;
+pub mod control;
+pub mod disk;
+pub mod exit;
+pub mod gate;
+pub mod guest;
+pub mod jail;
+pub mod legacy;
+pub mod machine;
 pub mod memory;
 pub mod pci;
+pub mod run;
+pub mod seccomp;
+pub mod stats;
+pub mod thread;
+pub mod vcpu;
 pub mod virtio;

@@ -42,6 +42,9 @@ pub const LQ_VMM: &str = "/usr/lib/limiquantix/lq-vmm";
 pub const MGMTD: &str = "/usr/lib/limiquantix/mgmtd";
 /// The console.
 pub const LQ_CONSOLE: &str = "/usr/lib/limiquantix/lq-console";
+/// Only in images built for end-to-end tests, never in a released one: an agent that causes faults on demand. The root is
+/// verified, so nobody can add it to a running host.
+pub const TEST_AGENT: &str = "/usr/lib/limiquantix/test/lq-fault";
 /// PID 1.
 pub const LQ_INIT: &str = "/usr/lib/limiquantix/lq-init";
 

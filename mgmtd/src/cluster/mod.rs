@@ -152,10 +152,12 @@ impl Cluster {
         let id = NodeId::from(identity.host);
         let raft =
             Raft::new(id, config, transport, log, Machine(shared.clone())).await.map_err(|e| failed(&e))?;
-        if !raft.is_initialized().await.map_err(|e| failed(&e))? {
+        if raft.is_initialized().await.map_err(|e| failed(&e))? {
+            // Without a timer nobody else begins the election.
+            raft.trigger().elect(false).await.map_err(|e| failed(&e))?;
+        } else {
             raft.initialize(BTreeMap::from([(id, Member::default())])).await.map_err(|e| failed(&e))?;
         }
-        raft.trigger().elect(false).await.map_err(|e| failed(&e))?;
         raft.wait(Some(START_TIMEOUT))
             .metrics(
                 |m| {

@@ -227,6 +227,8 @@ impl Driver {
         let unwanted = self.slot.order.borrow().want == Want::Gone;
         if unwanted {
             slots.remove(&self.vm);
+            // The order may have come and gone unseen; whoever waits for it must not wait for ever.
+            self.slot.progress.send_replace(Progress { seen: u64::MAX, process: false });
         }
         unwanted
     }

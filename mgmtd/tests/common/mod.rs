@@ -1,5 +1,6 @@
 //! A daemon with a simulated host, and a client that trusts exactly its certificate.
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
 
 use lq_mgmtd::{
     config::{Config, HostKind},

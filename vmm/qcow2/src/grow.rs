@@ -38,7 +38,7 @@ pub fn grow(file: &File, new_size: u64) -> Result<(), Error> {
         entries.ok_or_else(|| Error::field("new size", new_size, "too large for clusters of this size"))?;
     let old = header.clone();
     if entries > header.l1_entries {
-        Relocation::plan(file, &header, entries)?.carry_out(file, &mut header)?;
+        Relocation::plan(file, &header, Some(entries), 0)?.carry_out(file, &mut header)?;
     }
     header.info.virtual_size = new_size;
     write_geometry(file, &header)?;
@@ -51,6 +51,42 @@ pub fn grow(file: &File, new_size: u64) -> Result<(), Error> {
     }
     io::sync(file)
 }
+
+/// Makes an image ready to be written: its refcount table covers all clusters the disk can ever need, so that a writer never
+/// has to move it, and what older writers noted about content that now changes (autoclear features) is void.
+///
+/// # Errors
+/// The image is one that [`crate::check_header`] would refuse, or I/O failed.
+pub fn prepare_for_writing(file: &File, limits: &Limits) -> Result<(crate::Info, crate::Layout), Error> {
+    let mut header = accepted_header(file, limits)?;
+    if header.info.version >= 3 {
+        io::write(file, "clear autoclear_features", &[0; 8], 88)?;
+    }
+    let size = header.cluster_size();
+    let per_block = (size * 8) >> header.refcount_order;
+    let end = (header.info.file_size.div_ceil(size)).max(end_of_counted(
+        file,
+        &header,
+        &read_table(file, &header)?,
+    )?);
+    let disk = header.info.virtual_size.div_ceil(size);
+    // Everything once more than there is, and room for clusters freed but not yet reusable.
+    let clusters = end + disk + disk.div_ceil(size / 8) + SPARE_CLUSTERS;
+    let blocks = clusters.div_ceil(per_block - 1);
+    let table = (blocks * 8).div_ceil(size);
+    if table > u64::from(header.refcount_table_clusters) {
+        let old = header.clone();
+        Relocation::plan(file, &header, None, table)?.carry_out(file, &mut header)?;
+        uncount(file, &header, old.refcount_table_offset, u64::from(old.refcount_table_clusters))?;
+    }
+    io::sync(file)?;
+    header = accepted_header(file, limits)?;
+    let layout = crate::Layout::from(&header);
+    Ok((header.info, layout))
+}
+
+/// Clusters a writer may have freed that it cannot reuse yet.
+const SPARE_CLUSTERS: u64 = 65536;
 
 /// Writes size, crypt method (none), L1 size and L1 offset: bytes 24 to 48 of the header.
 fn write_geometry(file: &File, header: &Header) -> Result<(), Error> {
@@ -65,6 +101,7 @@ fn write_geometry(file: &File, header: &Header) -> Result<(), Error> {
 struct Relocation {
     /// First new cluster.
     first: u64,
+    /// Clusters of the new L1 table; 0: the old one is kept.
     l1: u64,
     l1_entries: u32,
     /// Indexes in the refcount table of the new blocks.
@@ -76,13 +113,15 @@ struct Relocation {
 }
 
 impl Relocation {
-    fn plan(file: &File, header: &Header, l1_entries: u32) -> Result<Self, Error> {
+    /// Plans a new L1 table of `l1_entries` and a refcount table of at least `table` clusters (0: as it is).
+    fn plan(file: &File, header: &Header, l1_entries: Option<u32>, table: u64) -> Result<Self, Error> {
         let size = header.cluster_size();
         let per_block = (size * 8) >> header.refcount_order;
         let old = read_table(file, header)?;
         let first = header.info.file_size.div_ceil(size).max(end_of_counted(file, header, &old)?);
-        let l1 = (u64::from(l1_entries) * 8).div_ceil(size);
-        let mut plan = Self { first, l1, l1_entries, new_blocks: Vec::new(), table: 0, blocks: old.clone() };
+        let l1 = (u64::from(l1_entries.unwrap_or(0)) * 8).div_ceil(size);
+        let l1_entries = l1_entries.unwrap_or(header.l1_entries);
+        let mut plan = Self { first, l1, l1_entries, new_blocks: Vec::new(), table, blocks: old.clone() };
         // New blocks and a new table need to be counted themselves: repeat until it fits. Each round only grows.
         loop {
             let total = plan.total();
@@ -121,12 +160,13 @@ impl Relocation {
     fn carry_out(self, file: &File, header: &mut Header) -> Result<(), Error> {
         let size = header.cluster_size();
         let per_block = (size * 8) >> header.refcount_order;
-        let mut l1 = vec![0; (self.l1 * size) as usize];
-        let used = header.l1_entries as usize * 8;
-        if let Some(old) = l1.get_mut(..used) {
-            io::read(file, "read the L1 table", old, header.l1_offset)?;
+        if self.l1 != 0 {
+            let mut l1 = vec![0; (self.l1 * size) as usize];
+            if let Some(old) = l1.get_mut(..header.l1_entries as usize * 8) {
+                io::read(file, "read the L1 table", old, header.l1_offset)?;
+            }
+            io::write(file, "write the new L1 table", &l1, self.first * size)?;
         }
-        io::write(file, "write the new L1 table", &l1, self.first * size)?;
 
         let table_bytes: Vec<u8> = self.blocks.iter().flat_map(|block| block.to_be_bytes()).collect();
         let table_offset = (self.first + self.l1 + self.new_blocks.len() as u64) * size;
@@ -163,8 +203,10 @@ impl Relocation {
             io::write(file, "write the refcount table", &table_bytes, header.refcount_table_offset)?;
         }
         io::sync(file)?;
-        header.l1_entries = self.l1_entries;
-        header.l1_offset = self.first * size;
+        if self.l1 != 0 {
+            header.l1_entries = self.l1_entries;
+            header.l1_offset = self.first * size;
+        }
         Ok(())
     }
 }

@@ -80,6 +80,33 @@ pub struct Info {
     pub unknown_features: u64,
 }
 
+/// Where the tables of an image are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Offset of the L1 table.
+    pub l1_offset: u64,
+    /// Entries of the L1 table.
+    pub l1_entries: u32,
+    /// Offset of the refcount table.
+    pub refcount_table_offset: u64,
+    /// Clusters of the refcount table.
+    pub refcount_table_clusters: u32,
+    /// log2 of the bits of a refcount.
+    pub refcount_order: u32,
+}
+
+impl From<&Header> for Layout {
+    fn from(header: &Header) -> Self {
+        Self {
+            l1_offset: header.l1_offset,
+            l1_entries: header.l1_entries,
+            refcount_table_offset: header.refcount_table_offset,
+            refcount_table_clusters: header.refcount_table_clusters,
+            refcount_order: header.refcount_order,
+        }
+    }
+}
+
 /// The header with what only this crate needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Header {

@@ -7,7 +7,7 @@
 //! - Everything begins at an opened descriptor. No name found in a file is ever opened.
 //! - A file is hostile until [`check`] has said otherwise: all arithmetic is checked, all allocation bounded by [`Limits`].
 //! - Every refusal names the field (or table entry) and its value.
-//! - [`create`] writes only empty files; [`grow`] orders its writes so that a crash leaves at worst leaked clusters.
+//! - [`create`] writes only empty files; [`grow`] and [`prepare_for_writing`] order their writes so that a crash leaves at worst leaked clusters.
 //!
 //! Three depths of looking: [`inspect`] reads what the header says, [`check_header`] adds what can be refused without
 //! walking tables (constant time: what the monitor does at every start), [`check`] walks all metadata (what an upload must
@@ -24,8 +24,9 @@ mod refcounts;
 pub use check::{Limits, check, check_header};
 pub use create::{BackingFormat, CreateOptions, create};
 pub use error::Error;
-pub use grow::grow;
-pub use header::{Compression, Info};
+pub use grow::{grow, prepare_for_writing};
+pub use header::{Compression, Info, Layout};
+pub use refcounts::{decode as refcount, encode as set_refcount};
 
 use std::fs::File;
 
@@ -39,6 +40,16 @@ pub const DEFAULT_CLUSTER_BITS: u32 = 16;
 pub const MAX_L1_BYTES: u64 = 32 << 20;
 /// Largest refcount table anyone accepts (as QEMU): 8 MiB.
 pub const MAX_REFCOUNT_TABLE_BYTES: u64 = 8 << 20;
+
+/// Where the tables of an image are, for one that only reads it. Checks as [`check_header`] does.
+///
+/// # Errors
+/// Those of [`check_header`].
+pub fn layout(file: &File, limits: &Limits) -> Result<(Info, Layout), Error> {
+    let header = check::accepted_header(file, limits)?;
+    let layout = Layout::from(&header);
+    Ok((header.info, layout))
+}
 
 /// Reads what the header of a qcow2 file says. Refuses only what is no readable qcow2 header; says nothing about whether
 /// the image is safe or usable.

@@ -1,7 +1,8 @@
 //! Refcount entries: reading and writing one in a block. Pure.
 
 /// The `index`-th entry of a refcount block with entries of `1 << order` bits; 0 outside the block.
-pub(crate) fn decode(block: &[u8], index: u64, order: u32) -> u64 {
+#[must_use]
+pub fn decode(block: &[u8], index: u64, order: u32) -> u64 {
     if order < 3 {
         let bit = index << order;
         let byte = block.get((bit / 8) as usize).copied().unwrap_or(0);
@@ -16,7 +17,7 @@ pub(crate) fn decode(block: &[u8], index: u64, order: u32) -> u64 {
 }
 
 /// Sets the `index`-th entry of a refcount block to `value`, cut to its width; nothing outside the block.
-pub(crate) fn encode(block: &mut [u8], index: u64, order: u32, value: u64) {
+pub fn encode(block: &mut [u8], index: u64, order: u32, value: u64) {
     if order < 3 {
         let bit = index << order;
         let mask = ((1_u32 << (1 << order)) - 1) as u8;

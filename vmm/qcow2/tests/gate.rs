@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests assert by panicking")]
 
-use lq_qcow2::{BackingFormat, CreateOptions, Error, Limits, check, check_header, create, grow, inspect};
+use lq_qcow2::{
+    BackingFormat, CreateOptions, Error, Limits, check, check_header, create, grow, inspect,
+    prepare_for_writing,
+};
 use proptest::prelude::*;
 use std::{fs::File, os::unix::fs::FileExt, path::Path, process::Command};
 
@@ -260,7 +263,7 @@ proptest! {
         let (_dir, file) = with_data();
         for (at, byte) in changes {
             // Half of the runs hit the header and the beginnings of tables.
-            let at = if near { (at % 6 << 16) + at / 6 % 120 } else { at };
+            let at = if near { ((at % 6) << 16) + at / 6 % 120 } else { at };
             file.write_all_at(&[byte], at).unwrap();
         }
         if let Some(length) = length {
@@ -283,6 +286,10 @@ proptest! {
         let file = tempfile::tempfile().unwrap();
         if create(&file, &options(first * 512, bits)).is_ok() {
             check(&file, &Limits::default()).unwrap();
+            if first < 1 << 26 {
+                prepare_for_writing(&file, &Limits::default()).unwrap();
+                check(&file, &Limits::default()).unwrap();
+            }
             if grow(&file, second * 512).is_ok() {
                 let info = check(&file, &Limits { max_virtual_size: u64::MAX, ..Limits::default() }).unwrap();
                 prop_assert_eq!(info.virtual_size, 512 * first.max(second));

@@ -1,5 +1,10 @@
 //! PCI: what a device must offer to the bus, and what the bus and the platform offer to a device.
 
+pub mod bars;
+pub mod config;
+pub mod msix;
+pub mod root;
+
 use std::{io, sync::Arc};
 use vmm_sys_util::eventfd::EventFd;
 

@@ -1,1 +1,94 @@
-//! virtio: queues, the PCI transport, and the devices on it.
+//! virtio: queues, the PCI transport, and the devices on it (virtio 1.2, modern only, split rings).
+//!
+//! ```text
+//!  guest ─ BAR writes ─▶ pci::VirtioPci ── start_queues(states) ──▶ device ─▶ worker thread ◀─ doorbells (ioeventfd)
+//!                             │        ◀── stop_queues() -> states ──┘             │
+//!                             └───────────── Signals (vectors, status) ◀───────────┘ interrupts (irqfd)
+//! ```
+//! A device knows nothing of PCI: it has features, a configuration space, and queues that are started from a state and
+//! stopped into one. Reset, pause, and later snapshot and migration are these two calls. One I/O thread serves one device.
+//!
+//! Invariants
+//! - A stopped device touches no guest memory: `stop_queues` returns after its thread has ended.
+//! - Whatever a guest writes into its rings ends in an answer of length 0 or in DEVICE_NEEDS_RESET, never in a panic.
+//! - Guest memory is read once where its value decides something (headers, descriptors).
+
+pub mod blk;
+pub mod chain;
+pub mod counters;
+pub mod net;
+#[cfg(test)]
+mod net_tests;
+mod pci;
+pub mod queue;
+mod report;
+pub mod rng;
+pub mod signals;
+mod tap;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod worker;
+
+pub use counters::Counters;
+pub use pci::VirtioPci;
+pub use virtio_queue::QueueState;
+
+use queue::DeviceQueue;
+use std::{io, sync::Arc};
+
+/// The device may be used only by drivers of virtio 1.0 and later.
+pub const F_VERSION_1: u64 = 1 << 32;
+/// Descriptors may point to tables of descriptors.
+pub const F_INDIRECT_DESC: u64 = 1 << 28;
+/// Both sides say up to where they need no notification.
+pub const F_EVENT_IDX: u64 = 1 << 29;
+/// What every device of ours offers.
+pub const F_COMMON: u64 = F_VERSION_1 | F_INDIRECT_DESC | F_EVENT_IDX;
+
+/// The queues handed to a device, by index; `None`: the driver did not enable it.
+pub type Queues = Vec<Option<DeviceQueue>>;
+/// States of queues, by index.
+pub type QueueStates = Vec<Option<QueueState>>;
+
+/// What kind of device it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceType {
+    /// Network interface.
+    Net = 1,
+    /// Disk.
+    Block = 2,
+    /// Entropy source.
+    Rng = 4,
+}
+
+/// A device behind a transport.
+pub trait VirtioDevice: Send {
+    /// Its type.
+    fn device_type(&self) -> DeviceType;
+    /// Features it offers (with [`F_COMMON`]).
+    fn features(&self) -> u64;
+    /// The largest size of each of its queues, powers of two.
+    fn queue_sizes(&self) -> &[u16];
+    /// Reads its configuration; bytes past the end are zero.
+    fn config_read(&self, offset: u64, data: &mut [u8]);
+    /// What has been done so far.
+    fn counters(&self) -> Arc<Counters>;
+    /// Starts serving `queues` with the features the driver accepted. Only called on a stopped device.
+    ///
+    /// # Errors
+    /// The device cannot serve; it stays stopped.
+    fn start_queues(&mut self, queues: Queues, features: u64) -> io::Result<()>;
+    /// Finishes what is under way and stops. Afterwards nothing touches guest memory. On a stopped device: nothing.
+    fn stop_queues(&mut self) -> QueueStates;
+}
+
+/// Copies the part of `config` at `offset` into `data`; zeros past its end.
+pub(crate) fn read_config(config: &[u8], offset: u64, data: &mut [u8]) {
+    data.fill(0);
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(config.len());
+    for (to, from) in data.iter_mut().zip(config.iter().skip(start)) {
+        *to = *from;
+    }
+}

@@ -1,0 +1,178 @@
+//! What the screen shows, gathered from files, the kernel and `mgmtd`. Nothing here can fail: what is not known is absent.
+
+use crate::api;
+use lq_api::local::{init::BootFacts, paths};
+use std::{collections::BTreeMap, fs, net::Ipv4Addr, path::Path};
+
+/// Fingerprint of the host's certificate, written by `mgmtd`.
+const FINGERPRINT: &str = "/run/limiquantix/fingerprint";
+/// The bridge with the management address.
+const BRIDGE: &str = "lqbr0";
+
+/// For so long after boot, silence of `mgmtd` is nothing to worry about.
+const STARTING_SECONDS: u64 = 60;
+
+/// State of `mgmtd`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Management {
+    /// It answers and is ready.
+    Ready,
+    /// It answers and says why it is not ready.
+    NotReady(String),
+    /// It does not answer, and the host has only just booted.
+    Starting,
+    /// It does not answer; its last words where there are any.
+    Down(String),
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Nic {
+    pub(crate) name: String,
+    pub(crate) mac: String,
+    pub(crate) link: bool,
+    pub(crate) uplink: bool,
+}
+
+/// Everything on the screen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) mode: String,
+    pub(crate) host_name: String,
+    pub(crate) url: Option<String>,
+    pub(crate) fingerprint: Option<String>,
+    pub(crate) setup_code: Option<String>,
+    pub(crate) nics: Vec<Nic>,
+    pub(crate) management: Management,
+    pub(crate) ready: bool,
+    /// Number of VMs by state, where known.
+    pub(crate) vms: Option<BTreeMap<String, usize>>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Gathers everything.
+pub(crate) fn gather() -> Status {
+    let boot: BootFacts =
+        read(paths::BOOT_FACTS).and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
+    let management = management();
+    let ready = management == Management::Ready;
+    let address = ipv4(BRIDGE);
+    Status {
+        version: if boot.version.is_empty() { env!("CARGO_PKG_VERSION").into() } else { boot.version },
+        mode: match (boot.mode.as_str(), &boot.slot) {
+            ("disk", Some(slot)) => format!("installed, slot {slot}"),
+            ("live", _) => "live: nothing is kept".into(),
+            _ => "unknown boot".into(),
+        },
+        host_name: nix::unistd::gethostname().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+        url: address.map(|a| format!("https://{a}/")),
+        fingerprint: read(FINGERPRINT),
+        setup_code: read(paths::SETUP_CODE),
+        nics: nics(Path::new("/sys/class/net"), boot.uplink.as_deref()),
+        vms: if ready { vms() } else { None },
+        management,
+        ready,
+        warnings: boot.warnings,
+    }
+}
+
+fn read(path: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn management() -> Management {
+    match api::get("/ready") {
+        Ok(answer) if answer.status == 200 => Management::Ready,
+        Ok(answer) => {
+            Management::NotReady(reason(&answer.body).unwrap_or_else(|| format!("status {}", answer.status)))
+        }
+        Err(_) if uptime_seconds() < STARTING_SECONDS => Management::Starting,
+        Err(_) => {
+            let log = read(&format!("{}/log/mgmtd.log", paths::RUN)).unwrap_or_default();
+            Management::Down(log.lines().last().unwrap_or_default().to_owned())
+        }
+    }
+}
+
+fn uptime_seconds() -> u64 {
+    read("/proc/uptime").and_then(|t| t.split('.').next()?.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// The words of a problem document, or the first line of any other text.
+fn reason(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let words = serde_json::from_str::<serde_json::Value>(&text)
+        .ok()
+        .and_then(|v| v.get("detail").and_then(|d| d.as_str().map(str::to_owned)));
+    words.or_else(|| text.lines().next().map(str::to_owned)).filter(|t| !t.trim().is_empty())
+}
+
+/// Machines by state, from the API's list.
+fn vms() -> Option<BTreeMap<String, usize>> {
+    let answer = api::get("/api/v1/vms?limit=500").ok().filter(|a| a.status == 200)?;
+    count(&serde_json::from_slice(&answer.body).ok()?)
+}
+
+fn count(list: &serde_json::Value) -> Option<BTreeMap<String, usize>> {
+    let mut counts = BTreeMap::new();
+    for vm in list.get("items")?.as_array()? {
+        let state = vm.pointer("/status/state").and_then(|s| s.as_str()).unwrap_or("unknown");
+        *counts.entry(state.to_owned()).or_insert(0) += 1;
+    }
+    Some(counts)
+}
+
+fn nics(class: &Path, uplink: Option<&str>) -> Vec<Nic> {
+    let mut nics: Vec<Nic> = fs::read_dir(class)
+        .into_iter()
+        .flatten()
+        .flatten()
+        // Physical ones only: those with a device.
+        .filter(|e| e.path().join("device").exists())
+        .filter_map(|e| {
+            let text =
+                |file: &str| fs::read_to_string(e.path().join(file)).unwrap_or_default().trim().to_owned();
+            let name = e.file_name().into_string().ok()?;
+            Some(Nic {
+                uplink: Some(name.as_str()) == uplink,
+                mac: text("address"),
+                link: text("carrier") == "1",
+                name,
+            })
+        })
+        .collect();
+    nics.sort_by(|a, b| a.name.cmp(&b.name));
+    nics
+}
+
+/// The IPv4 address of an interface.
+fn ipv4(name: &str) -> Option<Ipv4Addr> {
+    nix::ifaddrs::getifaddrs()
+        .ok()?
+        .filter(|i| i.interface_name == name)
+        .find_map(|i| i.address.and_then(|a| a.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_are_counted_by_state() {
+        let list = serde_json::json!({"items": [
+            {"status": {"state": "running"}}, {"status": {"state": "running"}}, {"status": {"state": "stopped"}}, {}]});
+        let counts = count(&list).unwrap();
+        assert_eq!((counts["running"], counts["stopped"], counts["unknown"]), (2, 1, 1));
+        assert_eq!(count(&serde_json::json!({})), None);
+    }
+
+    #[test]
+    fn a_reason_is_taken_from_a_problem_document_or_as_it_is() {
+        assert_eq!(reason(br#"{"detail":"no leader"}"#).as_deref(), Some("no leader"));
+        assert_eq!(reason(b"starting\nx").as_deref(), Some("starting"));
+        assert_eq!(reason(b""), None);
+    }
+}

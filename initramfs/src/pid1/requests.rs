@@ -1,0 +1,98 @@
+//! What PID 1 answers to requests at its socket.
+
+use super::{Client, Loop, shutdown::GUEST};
+use crate::{
+    error::{Error, Result, chain},
+    sys::spawn::{Process, open_log, spawn},
+};
+use lq_api::local::init::{InitAnswer, InitEvent, InitRequest, Unit};
+use std::path::Path;
+
+impl Loop {
+    /// Answers one request. Nothing a client sends is fatal.
+    pub(super) fn handle_line(&mut self, client: &mut Client, line: &str) {
+        if client.subscribed {
+            // The connection carries events only; there is no place for an answer.
+            client.gone = true;
+            return;
+        }
+        let answer = match serde_json::from_str::<InitRequest>(line) {
+            Ok(InitRequest::Subscribe) => {
+                client.subscribed = true;
+                self.send_backlog(client);
+                return;
+            }
+            Ok(request) => self.handle(request),
+            Err(e) => Err(format!("the request is not understood: {e}")),
+        };
+        let answer = answer.unwrap_or_else(|reason| InitAnswer::Error { reason });
+        client.gone |= client.lines.queue(&answer).is_err();
+    }
+
+    fn handle(&mut self, request: InitRequest) -> std::result::Result<InitAnswer, String> {
+        match request {
+            InitRequest::Spawn(unit) => self.spawn_unit(&unit),
+            InitRequest::Signal { name, signal } => {
+                if !(1..=31).contains(&signal) {
+                    return Err(format!("{signal} is not a signal from 1 to 31"));
+                }
+                let pid = self.units.pid(&name)?;
+                self.signal(pid, signal);
+                Ok(InitAnswer::Done)
+            }
+            InitRequest::List => Ok(InitAnswer::Units { units: self.units.list() }),
+            InitRequest::Forget { name } => {
+                self.units.forget(&name)?;
+                Ok(InitAnswer::Done)
+            }
+            InitRequest::Shutdown { reboot, reason } => {
+                let reason: String = reason.chars().filter(|c| !c.is_control()).take(200).collect();
+                self.begin_shutdown(reboot, &reason);
+                Ok(InitAnswer::Done)
+            }
+            InitRequest::Subscribe => Err("already handled".into()),
+        }
+    }
+
+    fn spawn_unit(&mut self, unit: &Unit) -> std::result::Result<InitAnswer, String> {
+        if self.shutdown.is_some() {
+            return Err("the host is going down".into());
+        }
+        self.units.check_free(&unit.name)?;
+        let pid = start(unit).map_err(|e| chain(&e))?;
+        self.units.started(&unit.name, pid, unit.stop_seconds);
+        Ok(InitAnswer::Spawned { pid: pid.unsigned_abs() })
+    }
+
+    fn send_backlog(&self, client: &mut Client) {
+        let ended = self.units.list().into_iter().filter_map(|u| {
+            let end = u.end?;
+            Some(InitEvent::Ended { name: u.name, pid: u.pid, end })
+        });
+        for event in ended {
+            client.gone |= client.lines.queue(&event).is_err();
+        }
+        // Told already: the others will be told in this round.
+        if let Some((_, outcome)) = self.shutdown.as_ref().filter(|_| self.announced) {
+            client.gone |= client.lines.queue(&InitEvent::GoingDown { reboot: outcome.reboot }).is_err();
+        }
+    }
+}
+
+fn start(unit: &Unit) -> Result<i32> {
+    let cgroup = unit.cgroup.as_deref().map(Path::new);
+    if let Some(path) = cgroup
+        && (!path.starts_with("/sys/fs/cgroup")
+            || path.components().any(|c| c == std::path::Component::ParentDir))
+    {
+        return Err(Error::wrong(format!("the cgroup {} is not below /sys/fs/cgroup", path.display())));
+    }
+    let mut process = Process::new(&unit.argv);
+    process.env = unit.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    process.cgroup = cgroup;
+    process.new_pid_namespace = unit.new_pid_namespace;
+    process.output = unit.log.as_deref().map(|log| open_log(Path::new(log))).transpose()?;
+    // Guests go before the host's own parts when memory runs out, but not before stray processes.
+    process.oom_score = unit.name.starts_with(GUEST).then_some(0);
+    spawn(&process)
+}

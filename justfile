@@ -1,0 +1,104 @@
+# Every task people run. `./just` installs what is missing first; `just` alone lists the tasks.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+target := env("CARGO_TARGET_DIR", justfile_directory() / "target")
+export CARGO_TARGET_DIR := target
+export PATH := target / "tools/venv/bin:" + target / "tools/bin:" + env("PATH") + ":/usr/sbin:/sbin"
+
+release := target / "x86_64-unknown-linux-gnu/release"
+iso := target / "limiquantix.iso"
+test_iso := target / "limiquantix-test.iso"
+image := release / "lq-image --target " + quote(target)
+e2e := release / "lq-e2e"
+
+# List the tasks
+[private]
+default:
+    @just --list --unsorted
+
+# Build the image, boot it in QEMU as a host, and start a demonstration VM on it (Ctrl-C ends it; ARGS: --detach, --fresh)
+run *ARGS: iso _harness
+    {{e2e}} run {{ARGS}}
+
+# Everything that must pass: formatting, lints, unit and property tests, web checks, the image, end-to-end tests
+test:
+    @scripts/stages fmt-check lint unit web-check iso "e2e all"
+
+# End-to-end tests in QEMU, on the real ISO (`just e2e --list` names them; several names and -j N may be given)
+e2e *NAMES="all": test-iso _harness
+    {{e2e}} test {{NAMES}}
+
+# The installer and live ISO: target/limiquantix.iso
+iso: build
+    {{image}} iso --bin {{quote(release)}} --out {{quote(iso)}}
+
+# The ISO with the fault agent in it, for end-to-end tests only: target/limiquantix-test.iso
+test-iso: build
+    cargo build --quiet --release -p lq-qemu-test --bin lq-fault
+    {{image}} iso --bin {{quote(release)}} --out {{quote(test_iso)}} --quick --with-test-agent {{quote(release / "lq-fault")}}
+
+# All programs, static, for release
+build: webui
+    cargo build --release -p lq-vmm -p lq-mgmtd -p lq-init -p lq-console -p lqctl -p lq-image
+
+# The web pages, embedded into mgmtd (only when their sources changed)
+webui:
+    @scripts/webui-build
+
+# The Debian guest of tests and demonstrations (cached in target/guest)
+guest-image *ARGS: _harness
+    {{e2e}} guest-image {{ARGS}}
+
+# mgmtd with a simulated host, on any machine, without root or KVM: https://127.0.0.1:8443
+dev *ARGS: webui
+    cargo run -p lq-mgmtd -- --simulated --listen 127.0.0.1:8443 --state {{quote(target / "dev")}} {{ARGS}}
+
+# Measure the product: target/figures.json and docs/figures.md
+figures *ARGS: iso test-iso _harness
+    {{e2e}} figures {{ARGS}}
+
+# Measure lq-vmm beside QEMU's microvm on one nested host
+vmm-bench *ARGS: build _harness
+    {{e2e}} vmm-bench {{ARGS}}
+
+# Write api/openapi.json and the web client's types anew
+openapi:
+    cargo run --quiet -p lq-mgmtd -- openapi > api/openapi.json.new
+    mv api/openapi.json.new api/openapi.json
+    cd webui && npm run --silent types
+
+# Format everything
+fmt:
+    cargo fmt --all
+    cd webui && npm run --silent format
+
+# Formatting of everything
+fmt-check:
+    cargo fmt --all --check
+
+# Lints (warnings are errors), licences and sources of dependencies
+lint: webui _cargo-deny
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo deny --log-level error check licenses bans sources
+
+# Unit and property tests
+unit *ARGS: webui
+    if command -v cargo-nextest >/dev/null; then cargo nextest run --workspace {{ARGS}}; else cargo test --workspace {{ARGS}}; fi
+    cargo test --workspace --doc
+
+# Types, formatting, tests and size of the web pages
+web-check: webui
+    cd webui && npm run --silent lint && npm run --silent test && npm run --silent size
+
+_harness:
+    cargo build --quiet --release -p lq-qemu-test --bin lq-e2e
+
+# Compiled without optimization: it runs for a second.
+_cargo-deny:
+    @if [ ! -x {{quote(target / "tools/bin/cargo-deny")}} ]; then \
+        echo "installing cargo-deny (2 minutes, once)" && cd / && \
+        CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64 \
+        cargo install --quiet cargo-deny@0.20.2 --locked --no-default-features --root {{quote(target / "tools")}} \
+            --target-dir {{quote(target / "tools/build")}} && rm -rf {{quote(target / "tools/build")}}; \
+    fi

@@ -1,0 +1,309 @@
+//! The fleet with `LqVmm` against a PID 1 and monitors that speak the real protocols over real sockets.
+
+mod fakes;
+
+use fakes::{FakeInit, Manners, Watcher, eventually, expect};
+use lq_api::{
+    Bytes, VmId,
+    local::{
+        init::End,
+        vmm::{ExitReason, ExitRecord},
+    },
+    vm::{PowerState, RestartPolicy, StopVm, VmSpec, VmState},
+};
+use lq_mgmtd::compute::{
+    Desired, Fleet, Launch,
+    lqvmm::{LqVmm, Settings},
+};
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::io::AsyncWriteExt;
+
+fn desired(vm: VmId) -> Desired {
+    Desired {
+        vm,
+        name: "web".into(),
+        generation: 1,
+        spec: VmSpec {
+            vcpus: 1,
+            memory_bytes: Bytes::mib(64),
+            boot: None,
+            disks: vec![],
+            nics: vec![],
+            rng: true,
+            restart: RestartPolicy::OnFailure,
+            autostart: true,
+            power: PowerState::Running,
+        },
+        stop: StopVm::default(),
+        reset_count: 0,
+        fault: None,
+        launch: Launch { kernel: "/k".into(), ..Launch::default() },
+    }
+}
+
+fn settings(dir: &Path) -> Settings {
+    Settings {
+        init_socket: dir.join("init.sock"),
+        run_vms: dir.join("vms"),
+        cgroup_vms: None,
+        program: "/usr/lib/limiquantix/lq-vmm".into(),
+        jail: false,
+        ready: Duration::from_secs(20),
+    }
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    init: FakeInit,
+    watcher: Arc<Watcher>,
+    fleet: Fleet,
+    vm: VmId,
+    desired: Desired,
+}
+
+async fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let init = FakeInit::start(dir.path());
+    let watcher = Arc::new(Watcher::default());
+    let fleet = Fleet::new(Arc::new(LqVmm::with(settings(dir.path()))), watcher.clone());
+    fleet.adopt().await.unwrap();
+    let vm = VmId::new();
+    Bench { dir, init, watcher, fleet, vm, desired: desired(vm) }
+}
+
+impl Bench {
+    fn wish(&mut self, change: impl FnOnce(&mut Desired)) {
+        change(&mut self.desired);
+        self.desired.generation += 1;
+        self.fleet.sync(vec![self.desired.clone()]);
+    }
+    async fn until(&self, state: VmState) -> lq_api::vm::VmStatus {
+        self.watcher
+            .until(self.vm, |s| s.state == state && s.observed_generation == self.desired.generation)
+            .await
+    }
+    fn unit(&self) -> String {
+        format!("vm-{}", self.vm)
+    }
+    fn run_dirs(&self) -> usize {
+        std::fs::read_dir(self.dir.path().join("vms")).map_or(0, Iterator::count)
+    }
+}
+
+fn states(bench: &Bench) -> Vec<VmState> {
+    let mut states: Vec<_> = bench.watcher.history(bench.vm).into_iter().map(|s| s.state).collect();
+    states.dedup();
+    states
+}
+
+#[tokio::test]
+async fn a_whole_life() {
+    let mut bench = bench().await;
+    bench.wish(|_| {});
+    let status = bench.until(VmState::Running).await;
+    assert_eq!(status.pid, bench.init.running().get(&bench.unit()).copied());
+    assert!(status.started_at.is_some());
+
+    let mut console = bench.fleet.console(bench.vm).await.unwrap();
+    expect(&mut console, "login: ").await;
+    console.write_all(b"root\n").await.unwrap();
+    expect(&mut console, "root\n").await;
+    assert_eq!(bench.fleet.stats(bench.vm).await.unwrap().exits, 42);
+
+    bench.wish(|d| d.spec.power = PowerState::Paused);
+    bench.until(VmState::Paused).await;
+    bench.wish(|d| d.spec.power = PowerState::Stopped);
+    bench.until(VmState::Stopped).await;
+    use VmState::{Paused, Running, Starting, Stopped, Stopping};
+    assert_eq!(states(&bench), [Starting, Running, Paused, Stopping, Stopped]);
+    eventually("PID 1 forgot and the run directory is gone", || {
+        (bench.init.known() == 0 && bench.run_dirs() == 0).then_some(())
+    })
+    .await;
+    assert!(bench.fleet.console(bench.vm).await.is_err());
+
+    bench.wish(|d| d.spec.power = PowerState::Running);
+    bench.until(VmState::Running).await;
+}
+
+#[tokio::test]
+async fn a_killed_monitor_is_reported_and_started_again() {
+    let mut bench = bench().await;
+    bench.wish(|_| {});
+    bench.until(VmState::Running).await;
+    bench.init.kill(&bench.unit(), End::Killed(9));
+    let status = bench.watcher.until(bench.vm, |s| s.restarts == 1 && s.state == VmState::Running).await;
+    assert!(status.pid.is_some());
+    let told = bench.watcher.events().into_iter().find(|(kind, _)| *kind == "vm.restarting").unwrap().1;
+    assert!(told.contains("lq-vmm was killed by signal 9 (SIGKILL)"), "{told}");
+}
+
+#[tokio::test]
+async fn a_monitor_that_cannot_start_says_why() {
+    let mut bench = bench().await;
+    let record = |reason, detail: &str| ExitRecord { reason, detail: detail.into() };
+    let fail = Some((record(ExitReason::Host, "KVM refused"), "kvm: no such ioctl\n"));
+    bench.init.manners(Manners { fail, ..Manners::default() });
+    bench.wish(|d| d.spec.restart = RestartPolicy::Never);
+    let reason = bench.until(VmState::Failed).await.reason.unwrap();
+    assert!(reason.contains("KVM refused") && reason.contains("kvm: no such ioctl"), "{reason}");
+    assert_eq!((bench.init.known(), bench.run_dirs()), (0, 0));
+
+    // A fault of the definition is not tried again, whatever the policy; a changed definition is.
+    let fail = Some((record(ExitReason::Config, "/k is no kernel"), ""));
+    bench.init.manners(Manners { fail, ..Manners::default() });
+    bench.wish(|d| d.spec.restart = RestartPolicy::Always);
+    let reason = bench.until(VmState::Failed).await.reason.unwrap();
+    assert_eq!(reason, "/k is no kernel");
+    bench.init.manners(Manners::default());
+    bench.wish(|_| {});
+    bench.until(VmState::Running).await;
+}
+
+#[tokio::test]
+async fn a_monitor_that_never_answers_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = FakeInit::start(dir.path());
+    init.manners(Manners { mute: true, ..Manners::default() });
+    let watcher = Arc::new(Watcher::default());
+    let settings = Settings { ready: Duration::from_millis(100), ..settings(dir.path()) };
+    let fleet = Fleet::new(Arc::new(LqVmm::with(settings)), watcher.clone());
+    fleet.adopt().await.unwrap();
+    let vm = VmId::new();
+    let mut desired = desired(vm);
+    desired.spec.restart = RestartPolicy::Never;
+    fleet.sync(vec![desired]);
+    let status = watcher.until(vm, |s| s.state == VmState::Failed).await;
+    assert!(status.reason.unwrap().contains("did not answer"));
+    assert_eq!(init.known(), 0);
+}
+
+#[tokio::test]
+async fn a_deaf_guest_is_ended_by_force_when_told_so() {
+    let mut bench = bench().await;
+    bench.init.manners(Manners::default());
+    bench.wish(|_| {});
+    bench.until(VmState::Running).await;
+    bench.wish(|d| (d.spec.power, d.stop.timeout_seconds) = (PowerState::Stopped, 1));
+    bench.until(VmState::Stopped).await;
+    assert!(bench.watcher.events().iter().any(|(kind, _)| *kind == "vm.forced"));
+}
+
+#[tokio::test]
+async fn what_is_no_longer_wanted_is_killed_and_gone() {
+    let mut bench = bench().await;
+    bench.wish(|_| {});
+    bench.until(VmState::Running).await;
+    bench.fleet.sync(vec![]);
+    bench.fleet.gone(bench.vm).await;
+    assert!(bench.init.running().is_empty());
+    eventually("all traces are gone", || (bench.init.known() == 0 && bench.run_dirs() == 0).then_some(()))
+        .await;
+    // Never wanted: nothing to wait for. Wanted again at once: a new life.
+    bench.fleet.gone(VmId::new()).await;
+    bench.fleet.sync(vec![bench.desired.clone()]);
+    eventually("it runs again", || (bench.init.running().len() == 1).then_some(())).await;
+}
+
+#[tokio::test]
+async fn gone_waits_for_a_launch_under_way() {
+    let bench = bench().await;
+    for _ in 0..20 {
+        bench.fleet.sync(vec![bench.desired.clone()]);
+        tokio::task::yield_now().await;
+        bench.fleet.sync(vec![]);
+        bench.fleet.gone(bench.vm).await;
+        assert!(bench.init.running().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_to_pid_1_loses_no_end() {
+    let mut bench = bench().await;
+    bench.wish(|d| d.spec.restart = RestartPolicy::Never);
+    bench.until(VmState::Running).await;
+    bench.init.close();
+    bench.init.kill(&bench.unit(), End::Killed(11));
+    bench.init.open();
+    let status = bench.until(VmState::Failed).await;
+    assert_eq!(status.reason.unwrap(), "lq-vmm was killed by signal 11 (SIGSEGV)");
+}
+
+#[tokio::test]
+async fn a_host_going_down_restarts_nothing() {
+    let mut bench = bench().await;
+    bench.wish(|d| d.spec.restart = RestartPolicy::Always);
+    bench.until(VmState::Running).await;
+    bench.init.go_down();
+    // The order of the two events on one connection is kept.
+    bench.init.kill(&bench.unit(), End::Killed(15));
+    let status = bench.until(VmState::Stopped).await;
+    assert_eq!(status.reason.as_deref(), Some("the host is going down"));
+    assert!(bench.init.running().is_empty());
+}
+
+#[test]
+fn machines_are_adopted_after_a_crash_of_the_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let (runs, ends, off) = (VmId::new(), VmId::new(), VmId::new());
+    // The host lives on while daemons come and go.
+    let host = tokio::runtime::Runtime::new().unwrap();
+    let init = host.block_on(async { FakeInit::start(dir.path()) });
+    let daemon = || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let watcher = Arc::new(Watcher::default());
+        let fleet = runtime.block_on(async {
+            let fleet = Fleet::new(Arc::new(LqVmm::with(settings(dir.path()))), watcher.clone());
+            fleet.adopt().await.unwrap();
+            fleet
+        });
+        (runtime, watcher, fleet)
+    };
+    let wanted = || vec![desired(runs), desired(ends), desired(off)];
+
+    let (runtime, watcher, fleet) = daemon();
+    let before = runtime.block_on(async {
+        fleet.sync(wanted());
+        for vm in [runs, ends, off] {
+            watcher.until(vm, |s| s.state == VmState::Running).await;
+        }
+        watcher.last(runs).unwrap()
+    });
+    drop(fleet);
+    runtime.shutdown_background();
+
+    init.kill(&format!("vm-{ends}"), End::Killed(9));
+    let record = ExitRecord { reason: ExitReason::GuestPowerOff, detail: "S5".into() };
+    std::fs::write(dir.path().join(format!("vms/{off}/exit.json")), serde_json::to_vec(&record).unwrap())
+        .unwrap();
+    init.kill(&format!("vm-{off}"), End::Exited(0));
+    // Of a machine nobody knows any more.
+    std::fs::create_dir(dir.path().join(format!("vms/{}", VmId::new()))).unwrap();
+
+    let (runtime, watcher, fleet) = daemon();
+    assert_eq!(init.running().len(), 1, "nothing is started before it is known what is wanted");
+    runtime.block_on(async {
+        fleet.sync(wanted());
+        let after = watcher.until(runs, |s| s.state == VmState::Running).await;
+        assert_eq!((after.pid, after.started_at), (before.pid, before.started_at));
+        let restarted = watcher.until(ends, |s| s.state == VmState::Running).await;
+        assert_eq!(restarted.restarts, 1);
+        let rests = watcher.until(off, |s| s.state == VmState::Stopped).await;
+        assert_eq!(rests.reason.as_deref(), Some("the guest powered itself off"));
+        let mut console = fleet.console(runs).await.unwrap();
+        expect(&mut console, "login: ").await;
+    });
+    let dirs = std::fs::read_dir(dir.path().join("vms")).unwrap().count();
+    assert_eq!(dirs, 3, "strays are removed");
+
+    // Once more: the guest that powered itself off stays off after another restart of the daemon.
+    drop(fleet);
+    runtime.shutdown_background();
+    let (runtime, watcher, fleet) = daemon();
+    runtime.block_on(async {
+        fleet.sync(wanted());
+        watcher.until(off, |s| s.state == VmState::Stopped).await;
+        watcher.until(runs, |s| s.state == VmState::Running).await;
+    });
+    assert_eq!(init.running().len(), 2);
+}

@@ -1,0 +1,112 @@
+//! How the machines that stand for bare metal are accelerated.
+//!
+//! Guests run inside the host under test, so the host's processor must offer virtualization itself: hardware virtualization
+//! with nesting, or QEMU's own emulation of an AMD processor with SVM, which works anywhere and is slow. Found out by trying,
+//! because a `/dev/kvm` alone says little. `LQ_E2E_ACCEL=tcg|kvm` decides by hand.
+
+use crate::process::command;
+use anyhow::{Result, bail};
+use std::{
+    arch::x86_64::_rdtsc,
+    fs,
+    process::Stdio,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+/// A way to run machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accel {
+    /// Hardware virtualization with nesting.
+    Kvm,
+    /// Emulation.
+    Tcg,
+}
+
+impl Accel {
+    /// QEMU's words for it.
+    pub(crate) fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Kvm => &["-accel", "kvm", "-cpu", "host"],
+            Self::Tcg => &["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"],
+        }
+    }
+
+    /// Words a kernel needs on such a machine. An emulated processor loses the race against its own timers when the real one is
+    /// busy: the kernel then gives up on the timer, or calibrates its clock wrongly. The true rate is told instead.
+    pub(crate) fn kernel_words(self) -> String {
+        match self {
+            Self::Kvm => String::new(),
+            Self::Tcg => format!("no_timer_check tsc=reliable tsc_early_khz={}", tsc_khz()),
+        }
+    }
+}
+
+/// Decides, once.
+pub(crate) async fn decide() -> Result<Accel> {
+    static DECIDED: OnceLock<Accel> = OnceLock::new();
+    if let Some(accel) = DECIDED.get() {
+        return Ok(*accel);
+    }
+    let accel = match std::env::var("LQ_E2E_ACCEL").as_deref() {
+        Ok("tcg") => Accel::Tcg,
+        Ok("kvm") => Accel::Kvm,
+        Ok(other) if !other.is_empty() => bail!("LQ_E2E_ACCEL is `{other}`; it may be `tcg` or `kvm`"),
+        _ if nesting_offered() && kvm_boots().await => Accel::Kvm,
+        _ => Accel::Tcg,
+    };
+    Ok(*DECIDED.get_or_init(|| accel))
+}
+
+/// The processor has virtualization, and its driver passes it on to guests.
+fn nesting_offered() -> bool {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let has = cpu
+        .lines()
+        .find(|l| l.starts_with("flags"))
+        .is_some_and(|l| l.split_whitespace().any(|f| f == "vmx" || f == "svm"));
+    let nested = ["kvm_intel", "kvm_amd"].iter().any(|module| {
+        fs::read_to_string(format!("/sys/module/{module}/parameters/nested"))
+            .is_ok_and(|v| matches!(v.trim(), "1" | "Y"))
+    });
+    has && nested && fs::File::options().read(true).write(true).open("/dev/kvm").is_ok()
+}
+
+/// A machine with KVM gets its firmware as far as looking for something to boot.
+async fn kvm_boots() -> bool {
+    let mut qemu = command("qemu-system-x86_64");
+    qemu.args(Accel::Kvm.arguments())
+        .args(["-M", "q35", "-m", "128", "-nodefaults", "-display", "none", "-no-user-config"])
+        .args(["-chardev", "stdio,id=firmware", "-device", "isa-debugcon,iobase=0x402,chardev=firmware"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let Ok(mut child) = qemu.spawn() else { return false };
+    let Some(mut said) = child.stdout.take() else { return false };
+    let wait = async {
+        use tokio::io::AsyncReadExt as _;
+        let (mut text, mut chunk) = (Vec::new(), [0; 4096]);
+        while let Ok(n @ 1..) = said.read(&mut chunk).await {
+            text.extend(chunk.get(..n).unwrap_or_default());
+            if String::from_utf8_lossy(&text).contains("No bootable device") {
+                return true;
+            }
+        }
+        false
+    };
+    let boots = tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap_or(false);
+    crate::process::kill(&mut child).await;
+    boots
+}
+
+/// Rate of this machine's time stamp counter in kHz, measured over half a second.
+pub(crate) fn tsc_khz() -> u64 {
+    static RATE: OnceLock<u64> = OnceLock::new();
+    *RATE.get_or_init(|| {
+        // SAFETY: every x86-64 processor has RDTSC; it reads a register and touches no memory.
+        let read = || unsafe { _rdtsc() };
+        let (time, from) = (Instant::now(), read());
+        std::thread::sleep(Duration::from_millis(500));
+        let (elapsed, to) = (time.elapsed(), read());
+        u64::try_from(u128::from(to - from) * 1_000_000 / elapsed.as_nanos().max(1)).unwrap_or(u64::MAX)
+    })
+}

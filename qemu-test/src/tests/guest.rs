@@ -1,0 +1,64 @@
+//! A real guest does what guests do.
+
+use crate::{
+    guest_console::GuestConsole,
+    host::explain,
+    media::DHCP_RANGE,
+    outside::Outside,
+    runner::Ctx,
+    site::{Wish, patience},
+};
+use anyhow::{Context as _, Result, ensure};
+use lq_api::vm::{StopVm, VmState};
+use std::net::Ipv4Addr;
+
+pub(super) async fn life(ctx: &mut Ctx) -> Result<()> {
+    let mut site = ctx.take_site().await?;
+    let outside = Outside::serve(8 << 20).await?;
+    let vm = site.debian("debian", Wish::default()).await?;
+    let mut console = site.console(&vm).await?;
+    console.log_in().await.context("logging in on the guest's console")?;
+    let release = console.shell("cat /etc/debian_version", 60).await?;
+    ensure!(release.starts_with("12"), "the guest is Debian {release}");
+
+    let address = address(&mut console).await?;
+    let (first, last) = DHCP_RANGE;
+    ensure!(
+        (first..=last).contains(&address.octets()[3]),
+        "the guest's address {address} is not of the network's own DHCP (10.0.2.{first} to 10.0.2.{last})"
+    );
+    let seen = site.api().vm(vm.meta.id).await.map_err(explain)?.status.addresses;
+    ensure!(seen.contains(&address), "the API says the guest has {seen:?}; it has {address}");
+
+    let fetched =
+        console.shell(&format!("curl -sS --max-time 120 {} | sha256sum", outside.url()), 150).await?;
+    ensure!(fetched.starts_with(outside.sha256()), "what was fetched over HTTP has the checksum {fetched}");
+
+    // Written through to the disk, forgotten, read again.
+    let write = "dd if=/dev/urandom of=/data bs=1M count=100 conv=fsync 2>/dev/null; sha256sum </data";
+    let written = console.shell(write, 300).await.context("writing 100 MB")?;
+    let read = console.shell("echo 3 >/proc/sys/vm/drop_caches; sha256sum </data", 300).await?;
+    ensure!(written == read, "100 MB were written as {written} and read as {read}");
+
+    // The power button: systemd shuts down, and the monitor ends because the guest switched itself off.
+    let stop = StopVm { force: false, timeout_seconds: 240 };
+    let task = site.api().stop_vm(vm.meta.id, &stop).await.map_err(explain)?;
+    console.said.expect("Power down", 180).await.context("the guest does not react to its power button")?;
+    site.api().wait_task(task.id, patience(60), |_| {}).await.map_err(explain)?;
+    let stopped = site.wait_state(vm.meta.id, VmState::Stopped, 60).await?;
+    site.remove(&stopped).await?;
+    ctx.give_back(site);
+    Ok(())
+}
+
+/// The guest's address, as soon as it has one.
+pub(super) async fn address(console: &mut GuestConsole) -> Result<Ipv4Addr> {
+    let wait = "for i in $(seq 240); do ip -4 -o addr show scope global | grep -q inet && break; sleep 0.5; done; \
+                ip -4 -o addr show scope global";
+    let line = console.shell(wait, 180).await?;
+    line.split_whitespace()
+        .skip_while(|w| *w != "inet")
+        .nth(1)
+        .and_then(|a| a.split('/').next()?.parse().ok())
+        .with_context(|| format!("the guest has no address: `{line}`"))
+}

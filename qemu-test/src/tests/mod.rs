@@ -1,0 +1,97 @@
+//! The end-to-end tests. Each proves a promise of the product on its real ISO.
+
+mod boot;
+mod crash;
+mod guest;
+mod install;
+mod power;
+mod storage;
+
+use crate::runner::Test;
+
+/// The group whose tests share one installed host with the fault agent.
+pub(crate) const ON_A_SITE: &str = "site";
+
+/// Every test, in the order in which tests of a group run.
+pub(crate) fn all() -> Vec<Test> {
+    let site = ON_A_SITE;
+    vec![
+        Test {
+            name: "guest-life",
+            about: "a Debian guest boots, gets an address, fetches over HTTP, keeps 100 MB, is switched off by ACPI",
+            group: site,
+            limit: 1200,
+            run: |ctx| Box::pin(guest::life(ctx)),
+        },
+        Test {
+            name: "mgmtd-crash",
+            about: "mgmtd is killed: no tick of a counting guest is lost, the VM is adopted again",
+            group: site,
+            limit: 600,
+            run: |ctx| Box::pin(crash::mgmtd(ctx)),
+        },
+        Test {
+            name: "vmm-crash",
+            about: "lq-vmm is killed: the reason is told, the restart policy obeyed",
+            group: site,
+            limit: 600,
+            run: |ctx| Box::pin(crash::vmm(ctx)),
+        },
+        Test {
+            name: "disk-full",
+            about: "the data disk is full: uploads are refused with the reason, host and guest stay",
+            group: site,
+            limit: 900,
+            run: |ctx| Box::pin(storage::disk_full(ctx)),
+        },
+        Test {
+            name: "power-cut",
+            about: "power is cut amid writes: every acknowledged write is there, guests with autostart come back",
+            group: site,
+            limit: 900,
+            run: |ctx| Box::pin(power::cut(ctx)),
+        },
+        Test {
+            name: "orderly-shutdown",
+            about: "the host's power button: guests are switched off first, file systems are clean",
+            group: site,
+            limit: 900,
+            run: |ctx| Box::pin(power::orderly(ctx)),
+        },
+        Test {
+            name: "state-corrupt",
+            about: "blocks of the state partition are damaged: repaired and reported, nothing is lost",
+            group: site,
+            limit: 900,
+            run: |ctx| Box::pin(storage::state_corrupt(ctx)),
+        },
+        Test {
+            name: "install-and-boot",
+            about: "unattended installation to an empty disk, then boot from it without the ISO; BIOS, then UEFI",
+            group: "install",
+            limit: 1200,
+            run: |ctx| Box::pin(install::and_boot(ctx)),
+        },
+        Test {
+            name: "install-refusals",
+            about: "wrong answer file, disk too small, foreign data: a clear message, no byte written",
+            group: "install",
+            limit: 900,
+            run: |ctx| Box::pin(install::refusals(ctx)),
+        },
+        Test {
+            name: "boot-bios-cd",
+            about: "live boot by BIOS from CD to a host that serves its API",
+            group: "boot",
+            limit: 400,
+            run: |ctx| Box::pin(boot::bios_cd(ctx)),
+        },
+        Test {
+            name: "boot-uefi-usb",
+            about: "live boot by UEFI from a USB stick to a host that serves its API",
+            group: "boot",
+            limit: 400,
+            run: |ctx| Box::pin(boot::uefi_usb(ctx)),
+        },
+    ]
+}

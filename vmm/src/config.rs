@@ -1,0 +1,224 @@
+//! The monitor's configuration: read, and checked as a whole so that every fault is told at once.
+
+use crate::pci::root::MAX_DEVICES;
+use lq_api::{
+    image::ImageFormat,
+    local::vmm::{DiskImage, VERSION, VmmConfig},
+};
+use std::{collections::BTreeSet, fs, io, path::Path};
+
+const MIB: u64 = 1 << 20;
+/// Less holds no kernel.
+const LEAST_MEMORY: u64 = 32 * MIB;
+/// What 46 address bits leave after the PCI window.
+const MOST_MEMORY: u64 = 32 << 40;
+const MOST_VCPUS: u8 = 64;
+/// Longest command line of Linux, without its final zero.
+const CMDLINE: usize = 2047;
+/// Longest serial number of a virtio disk.
+const SERIAL: usize = 20;
+/// Longest name of a network interface.
+const TAP: usize = 15;
+/// Images on top of each other.
+const CHAIN: usize = 16;
+
+/// Why there is no usable configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not a configuration.
+    #[error("the configuration {path} is not valid: {source}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// It asks for what cannot be.
+    #[error("the configuration {path} cannot be used: {}", faults.join("; "))]
+    Faults {
+        /// The file.
+        path: String,
+        /// All that is wrong with it.
+        faults: Vec<String>,
+    },
+}
+
+/// Reads and checks the file at `path`.
+pub fn load(path: &Path) -> Result<VmmConfig, Error> {
+    let shown = path.display().to_string();
+    let text = fs::read(path).map_err(|source| Error::Read { path: shown.clone(), source })?;
+    let config: VmmConfig =
+        serde_json::from_slice(&text).map_err(|source| Error::Parse { path: shown.clone(), source })?;
+    let faults = faults(&config);
+    if faults.is_empty() { Ok(config) } else { Err(Error::Faults { path: shown, faults }) }
+}
+
+/// Everything that is wrong with `config`, each with the name of its field.
+#[must_use]
+pub fn faults(config: &VmmConfig) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut check = |good: bool, fault: String| {
+        if !good {
+            faults.push(fault);
+        }
+    };
+    check(config.version == VERSION, format!("version is {}, this monitor takes {VERSION}", config.version));
+    check(!config.name.is_empty(), "name is empty".to_owned());
+    check(
+        (1..=MOST_VCPUS).contains(&config.vcpus),
+        format!("vcpus is {}, 1 to {MOST_VCPUS} are possible", config.vcpus),
+    );
+    let memory = config.memory_bytes.get();
+    check(
+        (LEAST_MEMORY..=MOST_MEMORY).contains(&memory) && memory.is_multiple_of(MIB),
+        format!("memory_bytes is {memory}, a multiple of 1 MiB from 32 MiB to 32 TiB is possible"),
+    );
+    let boot = &config.boot;
+    check(
+        boot.cmdline.len() <= CMDLINE && !boot.cmdline.contains('\0'),
+        format!(
+            "boot.cmdline is {} bytes, at most {CMDLINE} without zero bytes are possible",
+            boot.cmdline.len()
+        ),
+    );
+    check(absolute(&boot.kernel), format!("boot.kernel {:?} is not an absolute path", boot.kernel));
+    if let Some(initrd) = &boot.initrd {
+        check(absolute(initrd), format!("boot.initrd {initrd:?} is not an absolute path"));
+    }
+    check(absolute(&config.run_dir), format!("run_dir {:?} is not an absolute path", config.run_dir));
+
+    let devices = config.disks.len() + config.nics.len() + usize::from(config.rng);
+    check(devices <= MAX_DEVICES, format!("{devices} devices, at most {MAX_DEVICES} are possible"));
+    let (mut serials, mut taps, mut macs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (i, disk) in config.disks.iter().enumerate() {
+        let serial = &disk.serial;
+        check(
+            !serial.is_empty() && serial.len() <= SERIAL && serial.bytes().all(|b| b.is_ascii_graphic()),
+            format!("disks[{i}].serial {serial:?} is not 1 to {SERIAL} printable ASCII characters"),
+        );
+        check(serials.insert(serial), format!("disks[{i}].serial {serial:?} is used twice"));
+        for fault in image_faults(&disk.image) {
+            check(false, format!("disks[{i}].image{fault}"));
+        }
+    }
+    for (i, nic) in config.nics.iter().enumerate() {
+        let tap = &nic.tap;
+        let usable = |b: u8| b.is_ascii_graphic() && b != b'/' && b != b':';
+        check(
+            !tap.is_empty() && tap.len() <= TAP && tap.bytes().all(usable),
+            format!("nics[{i}].tap {tap:?} is not the name of an interface"),
+        );
+        check(taps.insert(tap), format!("nics[{i}].tap {tap:?} is used twice"));
+        let mac = nic.mac;
+        check(mac.0[0] & 1 == 0 && mac.0 != [0; 6], format!("nics[{i}].mac {mac} is not a unicast address"));
+        check(macs.insert(mac.0), format!("nics[{i}].mac {mac} is used twice"));
+    }
+    if let Some(jail) = config.jail {
+        check(jail.uid != 0, "jail.uid is 0: a jail must not be root".to_owned());
+        check(jail.gid != 0, "jail.gid is 0: a jail must not be root".to_owned());
+    }
+    faults
+}
+
+fn absolute(path: &str) -> bool {
+    Path::new(path).is_absolute() && !path.contains('\0')
+}
+
+/// Faults of an image and of those under it, each with its place in the chain.
+fn image_faults(top: &DiskImage) -> Vec<String> {
+    let mut faults = Vec::new();
+    let (mut image, mut place) = (top, String::new());
+    for depth in 1.. {
+        if !absolute(&image.path) {
+            faults.push(format!("{place}.path {:?} is not an absolute path", image.path));
+        }
+        if image.format == ImageFormat::Raw && image.backing.is_some() {
+            faults.push(format!("{place}.backing: a raw image has no other under it"));
+        }
+        let Some(backing) = &image.backing else { break };
+        if depth == CHAIN {
+            faults.push(format!(": more than {CHAIN} images on top of each other"));
+            break;
+        }
+        image = backing;
+        place.push_str(".backing");
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn config(change: impl FnOnce(&mut serde_json::Value)) -> VmmConfig {
+        let mut value = json!({
+            "version": 1, "vm": "018f3a5e-0000-7000-8000-000000000001", "name": "web-1", "vcpus": 2,
+            "memory_bytes": 512 << 20, "boot": {"kernel": "/boot/vmlinuz", "cmdline": "console=ttyS0"},
+            "disks": [{"serial": "root", "image": {"path": "/data/root.qcow2", "format": "qcow2"}}],
+            "nics": [{"tap": "tap0", "mac": "52:54:00:00:00:01"}], "run_dir": "/run/vm",
+            "jail": {"uid": 100_000, "gid": 100_000}
+        });
+        change(&mut value);
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_good_configuration_has_no_faults() {
+        assert_eq!(faults(&config(|_| {})), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        let bad = config(|c| {
+            c["version"] = json!(9);
+            c["vcpus"] = json!(65);
+            c["memory_bytes"] = json!(1_000_000);
+            c["boot"]["kernel"] = json!("vmlinuz");
+            c["boot"]["cmdline"] = json!("x".repeat(2048));
+            c["disks"] = json!([
+                {"serial": "twice", "image": {"path": "a", "format": "raw", "backing": {"path": "b", "format": "raw"}}},
+                {"serial": "twice", "image": {"path": "/a", "format": "raw"}},
+                {"serial": "this is far too long for a serial", "image": {"path": "/b", "format": "raw"}},
+            ]);
+            c["nics"] = json!([{"tap": "a/b", "mac": "00:00:00:00:00:00"}]);
+            c["jail"]["uid"] = json!(0);
+        });
+        let told = faults(&bad).join("\n");
+        for part in [
+            "version is 9",
+            "vcpus is 65",
+            "memory_bytes is",
+            "boot.kernel",
+            "boot.cmdline",
+            "disks[0].image.path",
+            "disks[0].image.backing:",
+            "disks[0].image.backing.path",
+            "disks[1].serial \"twice\" is used twice",
+            "disks[2].serial",
+            "nics[0].tap",
+            "nics[0].mac",
+            "jail.uid",
+        ] {
+            assert!(told.contains(part), "{part} missing in:\n{told}");
+        }
+    }
+
+    #[test]
+    fn unreadable_and_unknown_words_are_told_with_their_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("vmm.json");
+        assert!(matches!(load(&path), Err(Error::Read { .. })));
+        fs::write(&path, "{\"version\": 1, \"colour\": 3}").unwrap();
+        let error = load(&path).unwrap_err().to_string();
+        assert!(error.contains("colour") && error.contains("line 1"), "{error}");
+    }
+}

@@ -1,0 +1,48 @@
+//! The control thread: one epoll loop over the control socket, the console, signals and what the guest does.
+//!
+//! It owns the machine; nobody else starts, stops or resets it. A client, whatever it sends or does not read, costs the
+//! guest nothing: input lines are bounded, output is queued up to a bound, then the client is dropped.
+
+mod client;
+mod server;
+
+pub use client::MAX_LINE;
+pub use server::{Server, Sources};
+
+/// What the loop waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    ControlSocket,
+    ConsoleSocket,
+    Guest,
+    Console,
+    Signal,
+    /// A client, by its number.
+    Client(u64),
+}
+
+impl Token {
+    fn encode(self) -> u64 {
+        match self {
+            Self::ControlSocket => 0,
+            Self::ConsoleSocket => 1,
+            Self::Guest => 2,
+            Self::Console => 3,
+            Self::Signal => 4,
+            Self::Client(number) => number + FIRST_CLIENT,
+        }
+    }
+
+    fn decode(data: u64) -> Self {
+        match data {
+            0 => Self::ControlSocket,
+            1 => Self::ConsoleSocket,
+            2 => Self::Guest,
+            3 => Self::Console,
+            4 => Self::Signal,
+            number => Self::Client(number - FIRST_CLIENT),
+        }
+    }
+}
+
+const FIRST_CLIENT: u64 = 5;

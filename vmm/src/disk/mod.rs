@@ -1,0 +1,170 @@
+//! Disks: image files behind block devices.
+//!
+//! Owns: opened image files, for as long as the monitor runs. One writer per file: every file is locked (shared where it is
+//! only read), so that a second monitor or a tool that grows it is refused instead of destroying it.
+//!
+//! Formats are told, never guessed; a backing file is only what [`DiskImage`] names. All calls block; a disk is used by one
+//! thread at a time.
+
+mod file;
+mod qcow2;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use self::{file::ImageFile, qcow2::Qcow2};
+use lq_api::{image::ImageFormat, local::vmm::DiskImage};
+use lq_qcow2::{Info, Limits};
+use std::io;
+use vm_memory::VolatileSlice;
+
+pub use raw::Raw;
+
+/// Most images in a chain.
+const MAX_CHAIN: usize = 16;
+
+/// A disk. Offsets and lengths are bytes inside its size; callers check against [`Disk::size`] and implementations refuse the
+/// rest with an error.
+pub trait Disk: Send {
+    /// Size in bytes, a multiple of 512.
+    fn size(&self) -> u64;
+    /// Bytes that are best written and discarded together, a power of two of at least 512.
+    fn granularity(&self) -> u32;
+    /// Fills `buffers` from `offset`.
+    ///
+    /// # Errors
+    /// The range is outside of the disk or the host failed; the buffers then hold anything.
+    fn read(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Writes `buffers` at `offset`. Durable after [`Disk::flush`].
+    ///
+    /// # Errors
+    /// The range is outside of the disk or the host failed; the range then holds old or new bytes.
+    fn write(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Makes everything written so far durable.
+    ///
+    /// # Errors
+    /// The host failed; nothing is known about what was written since the last success.
+    fn flush(&mut self) -> io::Result<()>;
+    /// The range is not needed any more; what it reads as afterwards is undefined.
+    ///
+    /// # Errors
+    /// The range is outside of the disk or the host failed.
+    fn discard(&mut self, offset: u64, length: u64) -> io::Result<()>;
+    /// The range reads as zeros afterwards; with `unmap` its room may be given back.
+    ///
+    /// # Errors
+    /// The range is outside of the disk or the host failed.
+    fn write_zeroes(&mut self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
+}
+
+/// Why an image cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be opened, locked or sized.
+    #[error("cannot {what} disk image {path}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// The file.
+        path: String,
+        /// How it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has it open.
+    #[error("disk image {path} is in use by another process{}", if *.read_only { " that writes it" } else { "" })]
+    Busy {
+        /// The file.
+        path: String,
+        /// It was only to be read.
+        read_only: bool,
+    },
+    /// The content is not a usable image.
+    #[error("disk image {path} cannot be used")]
+    Format {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        #[source]
+        source: lq_qcow2::Error,
+    },
+    /// The configuration and the image disagree, or the configuration asks for what there is not.
+    #[error("disk image {path}: {problem}")]
+    Config {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// Opens an image and what is under it.
+///
+/// # Errors
+/// See [`Error`].
+pub fn open(image: &DiskImage, read_only: bool) -> Result<Box<dyn Disk>, Error> {
+    open_chain(image, read_only, 0)
+}
+
+fn open_chain(image: &DiskImage, read_only: bool, depth: usize) -> Result<Box<dyn Disk>, Error> {
+    let config = |problem: String| Error::Config { path: image.path.clone(), problem };
+    if depth >= MAX_CHAIN {
+        return Err(config(format!("more than {MAX_CHAIN} images in a chain")));
+    }
+    let file = file::open(&image.path, read_only)?;
+    match (image.format, &image.backing) {
+        (ImageFormat::Raw, Some(backing)) => {
+            Err(config(format!("a raw image cannot have a backing file, but {} is configured", backing.path)))
+        }
+        (ImageFormat::Raw, None) => {
+            let size = file::size(&file, &image.path)?;
+            // Under another image any length will do: what it lacks to a sector reads as zeros.
+            if depth == 0 && (size == 0 || !size.is_multiple_of(512)) {
+                return Err(config(format!("its size of {size} bytes is not a positive multiple of 512")));
+            }
+            Ok(Box::new(Raw::new(file, size)))
+        }
+        (ImageFormat::Qcow2, backing) => {
+            let format = |source| Error::Format { path: image.path.clone(), source };
+            let limits = Limits { allow_backing: true, ..Limits::default() };
+            // Before anything is written: does the file agree with the configuration?
+            check_backing(&lq_qcow2::check_header(&file, &limits).map_err(format)?, image)?;
+            let backing = backing.as_ref().map(|backing| open_chain(backing, true, depth + 1)).transpose()?;
+            let opened = if read_only {
+                lq_qcow2::layout(&file, &limits)
+            } else {
+                lq_qcow2::prepare_for_writing(&file, &limits)
+            };
+            let (info, layout) = opened.map_err(format)?;
+            let failed = |source| Error::Io { what: "read the tables of", path: image.path.clone(), source };
+            Ok(Box::new(Qcow2::new(ImageFile::new(file), info, &layout, backing, read_only).map_err(failed)?))
+        }
+    }
+}
+
+/// The header must name a backing file exactly if the configuration does, and not contradict its format. Which file it
+/// names is not looked at: only the configuration decides.
+fn check_backing(info: &Info, image: &DiskImage) -> Result<(), Error> {
+    let problem = match (&info.backing_file, &image.backing) {
+        (Some(named), None) => format!("its header names the backing file {named:?}, the configuration none"),
+        (None, Some(backing)) => {
+            format!("the configuration names the backing file {:?}, its header none", backing.path)
+        }
+        (Some(_), Some(backing)) => {
+            let configured = match backing.format {
+                ImageFormat::Raw => "raw",
+                ImageFormat::Qcow2 => "qcow2",
+            };
+            match &info.backing_format {
+                Some(format) if format != configured => {
+                    format!(
+                        "its header says the backing file is {format:?}, the configuration says {configured:?}"
+                    )
+                }
+                _ => return Ok(()),
+            }
+        }
+        (None, None) => return Ok(()),
+    };
+    Err(Error::Config { path: image.path.clone(), problem })
+}

@@ -1,0 +1,68 @@
+//! Raw images: the file is the disk.
+
+use super::{
+    Disk,
+    file::{self, Fallocate, ImageFile},
+};
+use std::{fs::File, io};
+use vm_memory::VolatileSlice;
+
+/// A raw image or block device.
+pub struct Raw {
+    file: ImageFile,
+    /// Rounded up to sectors.
+    size: u64,
+}
+
+impl Raw {
+    /// The disk in `file`, which has `length` bytes.
+    #[must_use]
+    pub fn new(file: File, length: u64) -> Self {
+        Self { file: ImageFile::new(file), size: length.next_multiple_of(512) }
+    }
+}
+
+impl Disk for Raw {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn granularity(&self) -> u32 {
+        4096
+    }
+
+    fn read(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+        file::check_range(offset, file::total(buffers), self.size)?;
+        self.file.read(buffers, offset)
+    }
+
+    fn write(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+        file::check_range(offset, file::total(buffers), self.size)?;
+        self.file.write(buffers, offset)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    fn discard(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        file::check_range(offset, length, self.size)?;
+        if length != 0 {
+            // A file system that cannot give room back keeps it: discarding is a hint.
+            self.file.fallocate(Fallocate::Punch, offset, length)?;
+        }
+        Ok(())
+    }
+
+    fn write_zeroes(&mut self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
+        file::check_range(offset, length, self.size)?;
+        if length == 0 {
+            return Ok(());
+        }
+        let how = if unmap { Fallocate::Punch } else { Fallocate::Zero };
+        if self.file.fallocate(how, offset, length)? {
+            return Ok(());
+        }
+        self.file.write_zero_bytes(offset, length)
+    }
+}

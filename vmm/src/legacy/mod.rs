@@ -1,0 +1,116 @@
+//! The I/O ports of the machine and the small old devices behind them.
+//!
+//! | ports | device |
+//! |---|---|
+//! | 0x60, 0x64 | keyboard controller: status and reset only |
+//! | 0x70, 0x71 | real-time clock and its memory |
+//! | 0x3f8–0x3ff | COM1 |
+//! | 0x600–0x60f | ACPI registers: sleep, reset, events |
+//! | 0xcf8–0xcff | PCI configuration |
+//!
+//! Interrupt controllers, interval timer and port 0x61 are emulated by KVM and never come here. Everything else reads
+//! as ones and swallows writes, as an empty bus does.
+
+pub mod clock;
+pub mod power;
+pub mod serial;
+
+use crate::{guest::GuestEvent, guest::Notifier, pci::root::PciRoot};
+use clock::Clock;
+use power::Power;
+use serial::Serial;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// First port of COM1.
+pub const COM1: u16 = 0x3f8;
+/// Interrupt of COM1.
+pub const COM1_IRQ: u32 = 4;
+
+const I8042_DATA: u16 = 0x60;
+const I8042_STATUS: u16 = 0x64;
+/// The command that pulses the reset line.
+const I8042_RESET: u8 = 0xfe;
+const CLOCK_INDEX: u16 = 0x70;
+const CLOCK_DATA: u16 = 0x71;
+
+/// Everything a guest reaches by ports and by memory that is not RAM.
+pub struct Devices {
+    /// The PCI bus.
+    pub pci: PciRoot,
+    /// COM1.
+    pub serial: Mutex<Serial>,
+    /// ACPI registers.
+    pub power: Power,
+    clock: Mutex<Clock>,
+    notifier: Arc<Notifier>,
+}
+
+/// What a vCPU does after a port was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Goes on.
+    Run,
+    /// Waits: the machine is about to be reset or switched off.
+    Wait,
+}
+
+impl Devices {
+    /// Puts the devices together.
+    pub fn new(pci: PciRoot, serial: Serial, power: Power, ram: u64, notifier: Arc<Notifier>) -> Self {
+        Self { pci, serial: Mutex::new(serial), power, clock: Mutex::new(Clock::new(ram)), notifier }
+    }
+
+    /// A port is read.
+    pub fn port_read(&self, port: u16, data: &mut [u8]) {
+        data.fill(0xff);
+        match port {
+            0xcf8..=0xcff => self.pci.port_read(port, data),
+            COM1..=0x3ff => {
+                let mut serial = self.serial.lock().unwrap_or_else(PoisonError::into_inner);
+                data.iter_mut().for_each(|byte| *byte = serial.read((port - COM1) as u8));
+            }
+            power::BASE..=power::END => self.power.read(port - power::BASE, data),
+            CLOCK_DATA => {
+                let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+                data.iter_mut().for_each(|byte| *byte = clock.read());
+            }
+            // Nothing to fetch, nothing still to be taken: drivers neither wait nor poll.
+            I8042_DATA | I8042_STATUS => data.fill(0),
+            _ => {}
+        }
+    }
+
+    /// A port is written. A string instruction brings all its bytes for one register at once.
+    pub fn port_write(&self, port: u16, data: &[u8]) -> Next {
+        match port {
+            0xcf8..=0xcff => self.pci.port_write(port, data),
+            COM1..=0x3ff => {
+                let mut serial = self.serial.lock().unwrap_or_else(PoisonError::into_inner);
+                data.iter().for_each(|byte| serial.write((port - COM1) as u8, *byte));
+            }
+            power::BASE..=power::END => {
+                if let Some(event) = self.power.write(port - power::BASE, data) {
+                    self.notifier.send(event);
+                    return Next::Wait;
+                }
+            }
+            CLOCK_INDEX | CLOCK_DATA => {
+                let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+                data.iter().for_each(|byte| clock.write(port == CLOCK_DATA, *byte));
+            }
+            I8042_STATUS if data.first() == Some(&I8042_RESET) => {
+                self.notifier.send(GuestEvent::Reset);
+                return Next::Wait;
+            }
+            _ => {}
+        }
+        Next::Run
+    }
+
+    /// Returns the old devices to power-on (PCI has its own way).
+    pub fn reset_legacy(&self) {
+        self.serial.lock().unwrap_or_else(PoisonError::into_inner).reset();
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).reset();
+        self.power.reset();
+    }
+}

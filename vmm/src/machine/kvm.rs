@@ -1,0 +1,154 @@
+//! The KVM virtual machine: what the host must offer, memory, interrupt controllers.
+
+use super::interrupts::Routing;
+use crate::memory::{self, Memory};
+use kvm_bindings::{
+    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_irqchip,
+    kvm_pit_config, kvm_pit_state2, kvm_userspace_memory_region,
+};
+use kvm_ioctls::{Cap, Kvm, VmFd};
+use std::sync::Arc;
+use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
+
+/// What the monitor cannot do without.
+const NEEDED: [(Cap, &str); 12] = [
+    (Cap::Irqchip, "in-kernel interrupt controllers"),
+    (Cap::UserMemory, "user memory regions"),
+    (Cap::SetTssAddr, "KVM_SET_TSS_ADDR"),
+    (Cap::ExtCpuid, "extended CPUID"),
+    (Cap::MpState, "multiprocessor states"),
+    (Cap::Irqfd, "irqfd"),
+    (Cap::Ioeventfd, "ioeventfd"),
+    (Cap::IoeventfdNoLength, "ioeventfd for any length"),
+    (Cap::IrqRouting, "interrupt routing"),
+    (Cap::ImmediateExit, "immediate exit"),
+    (Cap::VcpuEvents, "vCPU events"),
+    (Cap::Xcrs, "extended control registers"),
+];
+
+/// Why a machine cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No /dev/kvm, or not for us.
+    #[error(
+        "cannot open /dev/kvm: {0}; switch on hardware virtualization in the firmware and load kvm-intel or kvm-amd"
+    )]
+    Open(kvm_ioctls::Error),
+    /// Another KVM.
+    #[error("this host's KVM speaks API version {0}, 12 is needed")]
+    Version(i32),
+    /// Something is missing.
+    #[error("this host's KVM lacks {0}; a newer kernel is needed")]
+    Missing(String),
+    /// More processors than the host does.
+    #[error("this host's KVM runs at most {most} virtual CPUs per machine, {wanted} were asked for")]
+    TooManyVcpus {
+        /// What was asked for.
+        wanted: u8,
+        /// What is possible.
+        most: usize,
+    },
+    /// An ioctl failed.
+    #[error("KVM refused to {what}: {source}")]
+    Refused {
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        source: kvm_ioctls::Error,
+    },
+}
+
+/// Names an ioctl in its error.
+pub(super) fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> Error {
+    move |source| Error::Refused { what, source }
+}
+
+/// Opens /dev/kvm and checks what it offers.
+pub fn open(vcpus: u8) -> Result<Kvm, Error> {
+    let kvm = Kvm::new().map_err(Error::Open)?;
+    let version = kvm.get_api_version();
+    if version != 12 {
+        return Err(Error::Version(version));
+    }
+    let missing: Vec<_> = NEEDED.iter().filter(|(cap, _)| !kvm.check_extension(*cap)).map(|n| n.1).collect();
+    if !missing.is_empty() {
+        return Err(Error::Missing(missing.join(", ")));
+    }
+    let most = kvm.get_max_vcpus();
+    if usize::from(vcpus) > most {
+        return Err(Error::TooManyVcpus { wanted: vcpus, most });
+    }
+    Ok(kvm)
+}
+
+/// A virtual machine without processors, and the state its interrupt controllers had at power-on.
+pub struct Vm {
+    fd: Arc<VmFd>,
+    routing: Arc<Routing>,
+    initial_chips: Vec<kvm_irqchip>,
+    initial_timer: Option<kvm_pit_state2>,
+}
+
+impl Vm {
+    /// Makes it, with `memory` as its RAM.
+    pub fn new(kvm: &Kvm, memory: &Memory) -> Result<Self, Error> {
+        let fd = kvm.create_vm().map_err(refused("create a virtual machine"))?;
+        for (slot, region) in memory.iter().enumerate() {
+            let host = region.get_host_address(MemoryRegionAddress(0));
+            let host = host.map_err(|e| Error::Missing(format!("a mapping of guest memory: {e}")))?;
+            let region = kvm_userspace_memory_region {
+                slot: slot as u32,
+                guest_phys_addr: region.start_addr().raw_value(),
+                memory_size: region.len(),
+                userspace_addr: host as u64,
+                flags: 0,
+            };
+            // SAFETY: the mapping is as long as `memory`, which the machine keeps for as long as the descriptor.
+            unsafe { fd.set_user_memory_region(region) }.map_err(refused("map guest memory"))?;
+        }
+        fd.set_identity_map_address(memory::KVM_IDENTITY_MAP).map_err(refused("place its identity map"))?;
+        fd.set_tss_address(memory::KVM_TSS).map_err(refused("place its task state"))?;
+        fd.create_irq_chip().map_err(refused("create interrupt controllers"))?;
+        let mut initial_timer = None;
+        if fd.check_extension(Cap::Pit2) {
+            let config = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+            fd.create_pit2(config).map_err(refused("create the interval timer"))?;
+            initial_timer = Some(fd.get_pit2().map_err(refused("read the interval timer"))?);
+        }
+        let chips = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC];
+        let initial_chips = chips
+            .into_iter()
+            .map(|chip_id| {
+                let mut chip = kvm_irqchip { chip_id, ..Default::default() };
+                fd.get_irqchip(&mut chip).map(|()| chip)
+            })
+            .collect::<Result<_, _>>()
+            .map_err(refused("read the interrupt controllers"))?;
+        let fd = Arc::new(fd);
+        let routing = Arc::new(Routing::new(Arc::clone(&fd)));
+        Ok(Self { fd, routing, initial_chips, initial_timer })
+    }
+
+    /// The descriptor.
+    #[must_use]
+    pub fn fd(&self) -> &VmFd {
+        &self.fd
+    }
+
+    /// Its interrupts.
+    #[must_use]
+    pub fn routing(&self) -> &Arc<Routing> {
+        &self.routing
+    }
+
+    /// Returns the interrupt controllers and the timer to power-on. No vCPU may run.
+    pub fn reset(&self) -> Result<(), Error> {
+        for chip in &self.initial_chips {
+            self.fd.set_irqchip(chip).map_err(refused("reset an interrupt controller"))?;
+        }
+        if let Some(timer) = &self.initial_timer {
+            self.fd.set_pit2(timer).map_err(refused("reset the interval timer"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! From the configuration to the machine's end.
+//!
+//! ```text
+//!  read configuration ─▶ open everything ─▶ jail ─▶ system call filters ─▶ vCPU threads ─▶ control loop ─▶ exit record
+//!  (privileged)                             └────────────── nothing is opened any more ──────────────┘
+//! ```
+
+use crate::{
+    boot::BootSource,
+    config,
+    console::Console,
+    control::{Server, Sources},
+    disk, exit,
+    guest::Notifier,
+    jail,
+    machine::{self, Builder, kvm},
+    memory::SharedMemory,
+    seccomp::{self, Filters, Mode},
+    stats::DeviceCounters,
+    thread,
+    virtio::{DeviceType, VirtioDevice, VirtioPci, blk::Block, net, rng::Rng},
+};
+use lq_api::local::{
+    paths,
+    vmm::{ExitReason, ExitRecord, IoStats, VmmConfig},
+};
+use std::{
+    fs::File,
+    io,
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::UnixListener,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration.
+    pub config: PathBuf,
+    /// What becomes of system calls that are not on the lists.
+    pub seccomp: Mode,
+}
+
+/// Why a machine cannot be started.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    #[error("cannot open the {what} {path}")]
+    Open { what: String, path: String, source: io::Error },
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    #[error("cannot make a {kind:?} device")]
+    Virtio { kind: DeviceType, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(transparent)]
+    Kvm(#[from] kvm::Error),
+    #[error(transparent)]
+    Machine(#[from] machine::Error),
+    #[error("cannot {what}")]
+    Host { what: &'static str, source: io::Error },
+    #[error(transparent)]
+    Jail(#[from] jail::Error),
+    #[error("cannot prepare the system call filters")]
+    Seccomp(#[from] seccomp::Error),
+}
+
+impl Error {
+    fn reason(&self) -> ExitReason {
+        match self {
+            Self::Config(_) | Self::Open { .. } | Self::Disk(_) | Self::Machine(machine::Error::Boot(_)) => {
+                ExitReason::Config
+            }
+            _ => ExitReason::Host,
+        }
+    }
+}
+
+fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Host { what, source }
+}
+
+/// Runs the machine to its end, writes the exit record and returns it.
+pub fn run(options: &Options) -> ExitRecord {
+    prepare_process();
+    let end = match start(options) {
+        Ok(server) => server.run(),
+        Err(error) => ExitRecord { reason: error.reason(), detail: exit::chain(&error) },
+    };
+    exit::record(&end);
+    end
+}
+
+/// One process serves one machine: nothing inherited stays open, and no memory pool per thread.
+fn prepare_process() {
+    // SAFETY: closes descriptors nobody here has opened yet; the others only set limits of this process.
+    unsafe {
+        libc::close_range(3, libc::c_uint::MAX, 0);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core);
+    }
+}
+
+fn start(options: &Options) -> Result<Server, Error> {
+    let config = config::load(&options.config).inspect_err(|_| {
+        // No run directory is known: the record goes beside the configuration, which is where one belongs.
+        let beside = options.config.with_file_name(paths::VM_EXIT);
+        if let Err(error) = exit::prepare(&beside) {
+            eprintln!("lq-vmm: cannot open {}: {error}", beside.display());
+        }
+    })?;
+    let directory = Path::new(&config.run_dir);
+    let record = directory.join(paths::VM_EXIT);
+    exit::prepare(&record).map_err(|source| open_error("exit record", &record, source))?;
+    let control = listen(&directory.join(paths::VM_CONTROL))?;
+    let console_socket = listen(&directory.join(paths::VM_CONSOLE))?;
+    let sources = Sources::new(control, console_socket).map_err(host("set up the sockets"))?;
+
+    let boot = BootSource {
+        kernel: open("kernel", &config.boot.kernel)?,
+        initrd: config.boot.initrd.as_deref().map(|path| open("initial RAM disk", path)).transpose()?,
+        cmdline: config.boot.cmdline.clone(),
+    };
+    let kvm = kvm::open(config.vcpus)?;
+    let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get())?;
+    let counters = add_devices(&mut builder, &config)?;
+    let console = Console::new().map_err(host("make the console"))?;
+    let notifier = Arc::new(Notifier::new().map_err(host("make an event"))?);
+
+    if let Some(jail) = config.jail {
+        jail::enter(jail, directory)?;
+    }
+    let filters = Filters::new(options.seccomp)?;
+    thread::start_spawner(filters.clone()).map_err(host("start the spawner"))?;
+    let machine = builder.build(boot, console.output(), Arc::clone(&notifier))?;
+    let server = Server::new(config.vm, machine, sources, console, notifier, counters);
+    let server = server.map_err(host("set up the control loop"))?;
+    seccomp::install(&filters.control)?;
+    Ok(server)
+}
+
+fn open_error(what: &str, path: &Path, source: io::Error) -> Error {
+    Error::Open { what: what.to_owned(), path: path.display().to_string(), source }
+}
+
+fn open(what: &str, path: &str) -> Result<File, Error> {
+    File::open(path).map_err(|source| open_error(what, Path::new(path), source))
+}
+
+/// A socket only its owner (root, at this time) may connect to. One left by an earlier run is replaced.
+fn listen(path: &Path) -> Result<UnixListener, Error> {
+    let failed = |source| open_error("socket", path, source);
+    match path.symlink_metadata() {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path).map_err(failed)?,
+        _ => {}
+    }
+    // SAFETY: changes a number of this process, which has one thread.
+    let old = unsafe { libc::umask(0o177) };
+    let listener = UnixListener::bind(path);
+    // SAFETY: as above.
+    unsafe { libc::umask(old) };
+    let listener = listener.map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Disks, then interfaces, then the random number source: their order on the bus is their order in the guest.
+fn add_devices(builder: &mut Builder, config: &VmmConfig) -> Result<DeviceCounters, Error> {
+    let memory = SharedMemory::new(builder.memory().clone());
+    let mut counters = DeviceCounters::default();
+    let mut add = |device: Box<dyn VirtioDevice>| -> Result<crate::stats::Counter, Error> {
+        let counters = device.counters();
+        let kind = device.device_type();
+        let function = VirtioPci::new(device, memory.clone(), builder.platform())
+            .map_err(|source| Error::Virtio { kind, source: source.into() })?;
+        builder.add(Box::new(function))?;
+        Ok(Box::new(move || IoStats::from(&*counters)))
+    };
+    for disk in &config.disks {
+        let opened = disk::open(&disk.image, disk.read_only)?;
+        counters.disks.push(add(Box::new(Block::new(opened, &disk.serial, disk.read_only)))?);
+    }
+    for nic in &config.nics {
+        let opened = net::open_tap(&nic.tap).and_then(|tap| net::Net::new(tap, nic.mac));
+        let device = opened.map_err(|source| open_error("tap", Path::new(&nic.tap), source))?;
+        counters.nics.push(add(Box::new(device))?);
+    }
+    if config.rng {
+        drop(add(Box::new(Rng::new()))?);
+    }
+    Ok(counters)
+}

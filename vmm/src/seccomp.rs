@@ -1,0 +1,204 @@
+//! System call filters, one per kind of thread: what is not on the list ends the process.
+//!
+//! The lists are those of the fully static binary that ships (its libc decides how a library call becomes a system call);
+//! `lq-vmm run --seccomp log` runs with filters that only log, to find out what a new toolchain needs.
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What becomes of a system call that is on no list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The process is killed.
+    Kill,
+    /// It is carried out and written to the kernel's audit log.
+    Log,
+    /// There are no filters.
+    Off,
+}
+
+/// Why there are no filters.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The lists do not compile.
+    #[error("the filters do not compile: {0}")]
+    Compile(#[from] seccompiler::BackendError),
+    /// The kernel refused.
+    #[error("the kernel refused a filter: {0}")]
+    Install(#[from] seccompiler::Error),
+}
+
+/// The compiled filters.
+#[derive(Clone)]
+pub struct Filters {
+    /// For the thread that makes threads.
+    pub spawner: Arc<BpfProgram>,
+    /// For virtual CPUs.
+    pub vcpu: Arc<BpfProgram>,
+    /// For device workers.
+    pub io: Arc<BpfProgram>,
+    /// For the control thread.
+    pub control: Arc<BpfProgram>,
+}
+
+/// Calls that are allowed with any arguments.
+type List = &'static [i64];
+
+/// Every thread: memory, locks, logging, the end.
+const COMMON: List = &[
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_futex,
+    libc::SYS_read,
+    libc::SYS_write,
+    // The exit record.
+    libc::SYS_pwrite64,
+    libc::SYS_close,
+    libc::SYS_clock_gettime,
+    libc::SYS_gettimeofday,
+    libc::SYS_sched_yield,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_getrandom,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // A panic looks for the current directory to shorten paths.
+    libc::SYS_getcwd,
+];
+
+/// Making and waiting on events: device workers are prepared by the thread that starts them.
+const EVENTS: List = &[
+    libc::SYS_eventfd2,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+];
+
+/// Disks and taps.
+const FILES: List = &[
+    libc::SYS_pread64,
+    libc::SYS_preadv,
+    libc::SYS_pwritev,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_lseek,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_fallocate,
+    libc::SYS_ftruncate,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_newfstatat,
+];
+
+/// The control thread's sockets, and kicking vCPUs.
+const CONTROL: List =
+    &[libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_shutdown, libc::SYS_tgkill];
+
+/// Making threads, and what a new thread does before its own filter.
+const THREADS: List = &[
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_getaffinity,
+];
+
+/// KVM's requests are numbered by type 0xae.
+const KVM_TYPE: u64 = 0xae00;
+const TYPE_MASK: u64 = 0xff00;
+const TUNSETOFFLOAD: u64 = 0x4004_54d0;
+const FIONBIO: u64 = 0x5421;
+const PR_SET_NAME: u64 = 15;
+
+/// What a kind of thread may do besides its lists.
+#[derive(Clone, Copy, Default)]
+struct Grants {
+    kvm: bool,
+    tap: bool,
+    nonblocking: bool,
+    /// `prctl` and `seccomp`, to name and lock itself.
+    lock_itself: bool,
+}
+
+impl Filters {
+    /// Compiles the lists.
+    pub fn new(mode: Mode) -> Result<Self, Error> {
+        let filter = |lists: &[List], grants| compile(mode, lists, grants).map(Arc::new);
+        let kvm = Grants { kvm: true, ..Grants::default() };
+        let all = Grants { kvm: true, tap: true, nonblocking: false, lock_itself: true };
+        Ok(Self {
+            // A new thread has its maker's filter, so this one holds all that those may.
+            spawner: filter(&[COMMON, EVENTS, FILES, THREADS], all)?,
+            vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
+            io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
+            control: filter(
+                &[COMMON, EVENTS, FILES, CONTROL],
+                Grants { nonblocking: true, tap: true, ..kvm },
+            )?,
+        })
+    }
+}
+
+fn compile(mode: Mode, lists: &[List], grants: Grants) -> Result<BpfProgram, Error> {
+    let action = match mode {
+        Mode::Off => return Ok(BpfProgram::new()),
+        Mode::Log => SeccompAction::Log,
+        Mode::Kill => SeccompAction::KillProcess,
+    };
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        lists.iter().flat_map(|list| list.iter()).map(|call| (*call, Vec::new())).collect();
+    let argument = |index, operator, value| {
+        SeccompRule::new(vec![SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)?])
+    };
+    // Memory never becomes executable.
+    let executable = SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64);
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(call, vec![argument(2, executable.clone(), 0)?]);
+    }
+    let mut requests = Vec::new();
+    if grants.kvm {
+        requests.push(argument(1, SeccompCmpOp::MaskedEq(TYPE_MASK), KVM_TYPE)?);
+    }
+    if grants.tap {
+        requests.push(argument(1, SeccompCmpOp::Eq, TUNSETOFFLOAD)?);
+    }
+    if grants.nonblocking {
+        requests.push(argument(1, SeccompCmpOp::Eq, FIONBIO)?);
+    }
+    if !requests.is_empty() {
+        rules.insert(libc::SYS_ioctl, requests);
+    }
+    if grants.lock_itself {
+        rules.insert(
+            libc::SYS_prctl,
+            vec![
+                argument(0, SeccompCmpOp::Eq, PR_SET_NAME)?,
+                argument(0, SeccompCmpOp::Eq, libc::PR_SET_NO_NEW_PRIVS as u64)?,
+            ],
+        );
+        rules.insert(libc::SYS_seccomp, Vec::new());
+    }
+    // Duplicates of descriptors, and whether one is open (checked at each close where debug assertions are on).
+    let duplicate = argument(1, SeccompCmpOp::Eq, libc::F_DUPFD_CLOEXEC as u64)?;
+    let is_open = argument(1, SeccompCmpOp::Eq, libc::F_GETFD as u64)?;
+    rules.insert(libc::SYS_fcntl, vec![duplicate, is_open]);
+    Ok(SeccompFilter::new(rules, action, SeccompAction::Allow, TargetArch::x86_64)?.try_into()?)
+}
+
+/// Locks the calling thread in for good. An empty program does nothing.
+pub fn install(program: &BpfProgram) -> Result<(), Error> {
+    if program.is_empty() { Ok(()) } else { Ok(seccompiler::apply_filter(program)?) }
+}

@@ -1,0 +1,161 @@
+//! One virtual CPU on its own thread: enters the guest, answers its exits, obeys the gate.
+
+use crate::{
+    gate::{Gate, KickTarget, Order, Seat},
+    guest::{GuestEvent, Notifier},
+    legacy::{Devices, Next},
+    machine::cpu_state::PowerOn,
+};
+use kvm_bindings::{KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
+use kvm_ioctls::{VcpuExit, VcpuFd};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// A virtual CPU and what its exits reach.
+pub struct Vcpu {
+    /// Its number; 0 boots.
+    pub id: u8,
+    /// Its descriptor.
+    pub fd: VcpuFd,
+    /// Its state at power-on.
+    pub power_on: PowerOn,
+    /// What it talks to.
+    pub devices: Arc<Devices>,
+    /// Where it reports what ends or restarts the machine.
+    pub notifier: Arc<Notifier>,
+    /// Who leads it.
+    pub gate: Arc<Gate>,
+    /// Counts its exits to user space.
+    pub exits: Arc<AtomicU64>,
+}
+
+/// How running the guest went on.
+enum Step {
+    Run,
+    /// Something was reported that the control thread answers with an order.
+    Wait,
+}
+
+impl Vcpu {
+    /// The thread's life.
+    pub fn run(mut self) {
+        // SAFETY: the byte lies in the mapping that `self.fd` holds; `kick` is dropped first, at the end of this
+        // function.
+        let kick = unsafe { KickTarget::new(&raw mut self.fd.get_kvm_run().immediate_exit) };
+        let gate = Arc::clone(&self.gate);
+        let mut seat = gate.join();
+        let mut order = seat.wait();
+        loop {
+            order = match order {
+                Order::Park => {
+                    seat.done();
+                    seat.wait()
+                }
+                Order::Reset(entry) => {
+                    let entry = (self.id == 0).then_some(entry);
+                    if let Err(error) = self.power_on.write(&self.fd, entry) {
+                        self.notifier.send(GuestEvent::Host(format!("vCPU {}: {error}", self.id)));
+                    }
+                    seat.done();
+                    seat.wait()
+                }
+                Order::Run => {
+                    seat.done();
+                    self.run_guest(&mut seat)
+                }
+                Order::Quit => break,
+            };
+        }
+        drop(kick);
+        seat.done();
+    }
+
+    /// Runs the guest until there is a new order.
+    fn run_guest(&mut self, seat: &mut Seat<'_>) -> Order {
+        loop {
+            self.fd.set_kvm_immediate_exit(0);
+            if let Some(order) = seat.look() {
+                self.finish_exit();
+                return order;
+            }
+            match self.step() {
+                Step::Run => {}
+                Step::Wait => {
+                    let order = seat.wait();
+                    self.finish_exit();
+                    return order;
+                }
+            }
+        }
+    }
+
+    /// Lets KVM complete an access whose answer it has not taken yet, without entering the guest: otherwise registers
+    /// read or written now would miss it.
+    fn finish_exit(&mut self) {
+        self.fd.set_kvm_immediate_exit(1);
+        // Always ends with EINTR.
+        let _ = self.fd.run();
+        self.fd.set_kvm_immediate_exit(0);
+    }
+
+    fn step(&mut self) -> Step {
+        let exit = match self.fd.run() {
+            Ok(exit) => exit,
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return Step::Run,
+            Err(error) => return self.fault(GuestEvent::Host(format!("KVM cannot run it: {error}"))),
+        };
+        self.exits.fetch_add(1, Ordering::Relaxed);
+        match exit {
+            VcpuExit::IoIn(port, data) => self.devices.port_read(port, data),
+            VcpuExit::IoOut(port, data) => {
+                if self.devices.port_write(port, data) == Next::Wait {
+                    return Step::Wait;
+                }
+            }
+            VcpuExit::MmioRead(address, data) => {
+                if !self.devices.pci.memory_read(address, data) {
+                    data.fill(0xff);
+                }
+            }
+            VcpuExit::MmioWrite(address, data) => {
+                self.devices.pci.memory_write(address, data);
+            }
+            // A triple fault: what resets a PC.
+            VcpuExit::Shutdown | VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_RESET, _) => {
+                self.notifier.send(GuestEvent::Reset);
+                return Step::Wait;
+            }
+            VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_SHUTDOWN, _) => {
+                self.notifier.send(GuestEvent::PowerOff);
+                return Step::Wait;
+            }
+            VcpuExit::Intr | VcpuExit::Hlt => {}
+            VcpuExit::InternalError => {
+                let event = GuestEvent::Fault("KVM cannot emulate what the guest does".to_owned());
+                return self.fault(event);
+            }
+            VcpuExit::FailEntry(reason, cpu) => {
+                let detail = format!("the processor refused to enter the guest: {reason:#x} on CPU {cpu}");
+                return self.fault(GuestEvent::Fault(detail));
+            }
+            other => {
+                let event = GuestEvent::Fault(format!("an exit nobody handles: {other:?}"));
+                return self.fault(event);
+            }
+        }
+        Step::Run
+    }
+
+    fn fault(&self, event: GuestEvent) -> Step {
+        let place = self.fd.get_regs().map_or_else(|_| String::new(), |r| format!(" at {:#x}", r.rip));
+        let at = |detail| format!("vCPU {}{place}: {detail}", self.id);
+        self.notifier.send(match event {
+            GuestEvent::Fault(detail) => GuestEvent::Fault(at(detail)),
+            GuestEvent::Host(detail) => GuestEvent::Host(at(detail)),
+            other => other,
+        });
+        Step::Wait
+    }
+}

@@ -1,0 +1,334 @@
+//! virtio-blk (virtio 1.2, 5.2): one queue, one thread, data straight between guest memory and the image.
+//!
+//! A request is a chain: header (16 bytes to read), data, one status byte (the last to write). Its parts may be split over
+//! segments at any place. Invariants: a request is checked whole before its data is touched; its bytes are capped; success of
+//! a flush means durable; a driver that did not accept FLUSH gets every write durable before it is answered.
+
+use super::{
+    Counters, DeviceType, F_COMMON, QueueStates, Queues, VirtioDevice,
+    chain::{Chain, Malformed},
+    queue::{Broken, Pop},
+    read_config,
+    report::Report,
+    rng::into_states,
+    worker::{BUDGET, Handler, Progress, Worker},
+};
+use crate::{disk::Disk, memory::Memory};
+use std::{io, sync::Arc};
+
+const QUEUE_SIZE: u16 = 256;
+/// Data segments of a request: a queue's worth without header and status.
+const MAX_SEGMENTS: u32 = QUEUE_SIZE as u32 - 2;
+/// Most data of one request.
+const MAX_BYTES: u64 = 32 << 20;
+/// Most sectors of one discard or write-zeroes range: 2 GiB.
+const MAX_RANGE_SECTORS: u32 = 4 << 20;
+/// Most ranges of one discard or write-zeroes request.
+const MAX_RANGES: u32 = 16;
+const SECTOR: u64 = 512;
+
+/// Feature: `seg_max` is valid.
+const F_SEG_MAX: u64 = 1 << 2;
+/// Feature: the disk is read only.
+const F_RO: u64 = 1 << 5;
+/// Feature: `blk_size` is valid.
+const F_BLK_SIZE: u64 = 1 << 6;
+/// Feature: flush requests.
+const F_FLUSH: u64 = 1 << 9;
+/// Feature: `topology` is valid.
+const F_TOPOLOGY: u64 = 1 << 10;
+/// Feature: discard requests.
+const F_DISCARD: u64 = 1 << 13;
+/// Feature: write-zeroes requests.
+const F_WRITE_ZEROES: u64 = 1 << 14;
+
+const T_IN: u32 = 0;
+const T_OUT: u32 = 1;
+const T_FLUSH: u32 = 4;
+const T_GET_ID: u32 = 8;
+const T_DISCARD: u32 = 11;
+const T_WRITE_ZEROES: u32 = 13;
+
+const S_OK: u8 = 0;
+const S_IOERR: u8 = 1;
+const S_UNSUPPORTED: u8 = 2;
+
+const HEADER: u64 = 16;
+/// Bytes of the serial number in GET_ID.
+const ID: usize = 20;
+const RANGE: u64 = 16;
+const RANGE_UNMAP: u32 = 1;
+
+/// The device.
+pub struct Block {
+    worker: Worker<Requests>,
+    counters: Arc<Counters>,
+    features: u64,
+    config: Vec<u8>,
+}
+
+impl Block {
+    /// A stopped device on `disk`. `serial` (20 bytes are kept) is what the guest sees as its serial number.
+    #[must_use]
+    pub fn new(disk: Box<dyn Disk>, serial: &str, read_only: bool) -> Self {
+        let mut features = F_COMMON | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY | F_FLUSH;
+        features |= if read_only { F_RO } else { F_DISCARD | F_WRITE_ZEROES };
+        let config = config(&*disk);
+        let counters = Arc::<Counters>::default();
+        let mut id = [0; ID];
+        for (to, from) in id.iter_mut().zip(serial.bytes()) {
+            *to = from;
+        }
+        let requests = Requests {
+            disk,
+            id,
+            read_only,
+            write_through: false,
+            chain: Chain::default(),
+            counters: Arc::clone(&counters),
+            report: Report::new(format!("disk {serial}")),
+        };
+        Self { worker: Worker::new("virtio-blk", requests), counters, features, config }
+    }
+}
+
+/// The configuration structure (virtio 1.2, 5.2.4).
+fn config(disk: &dyn Disk) -> Vec<u8> {
+    let sectors = (disk.granularity() / SECTOR as u32).max(1);
+    let mut bytes = Vec::with_capacity(60);
+    bytes.extend((disk.size() / SECTOR).to_le_bytes());
+    bytes.extend(0_u32.to_le_bytes()); // size_max: not offered
+    bytes.extend(MAX_SEGMENTS.to_le_bytes());
+    bytes.extend([0; 4]); // geometry: not offered
+    bytes.extend((SECTOR as u32).to_le_bytes());
+    // Topology: 4 KiB physical blocks, aligned; smallest good transfer 4 KiB, best a granule (in blocks).
+    bytes.extend([3, 0]);
+    bytes.extend(8_u16.to_le_bytes());
+    bytes.extend(sectors.to_le_bytes());
+    bytes.extend([0, 0]); // writeback, unused
+    bytes.extend(1_u16.to_le_bytes()); // num_queues
+    bytes.extend(MAX_RANGE_SECTORS.to_le_bytes());
+    bytes.extend(MAX_RANGES.to_le_bytes());
+    bytes.extend(sectors.to_le_bytes()); // discard_sector_alignment
+    bytes.extend(MAX_RANGE_SECTORS.to_le_bytes());
+    bytes.extend(MAX_RANGES.to_le_bytes());
+    bytes.extend([1, 0, 0, 0]); // write_zeroes_may_unmap
+    bytes
+}
+
+impl VirtioDevice for Block {
+    fn device_type(&self) -> DeviceType {
+        DeviceType::Block
+    }
+    fn features(&self) -> u64 {
+        self.features
+    }
+    fn queue_sizes(&self) -> &[u16] {
+        &[QUEUE_SIZE]
+    }
+    fn config_read(&self, offset: u64, data: &mut [u8]) {
+        read_config(&self.config, offset, data);
+    }
+    fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+    fn start_queues(&mut self, queues: Queues, features: u64) -> io::Result<()> {
+        self.worker.start(queues, features)
+    }
+    fn stop_queues(&mut self) -> QueueStates {
+        into_states(self.worker.stop())
+    }
+}
+
+struct Requests {
+    disk: Box<dyn Disk>,
+    id: [u8; ID],
+    read_only: bool,
+    write_through: bool,
+    chain: Chain,
+    counters: Arc<Counters>,
+    report: Report,
+}
+
+impl Handler for Requests {
+    fn begin(&mut self, features: u64) -> io::Result<()> {
+        self.write_through = features & F_FLUSH == 0;
+        Ok(())
+    }
+
+    fn serve(&mut self, queues: &mut Queues, index: usize) -> Result<Progress, Broken> {
+        let Some(Some(queue)) = queues.get_mut(index) else { return Ok(Progress::Idle) };
+        let memory = queue.memory();
+        for _ in 0..BUDGET {
+            match queue.pop(&memory, &mut self.chain)? {
+                Pop::Empty => {
+                    queue.announce(&memory)?;
+                    return Ok(if queue.listen(&memory)? { Progress::More } else { Progress::Idle });
+                }
+                Pop::Malformed => self.counters.error(),
+                Pop::Chain => match self.request(&memory) {
+                    Ok(written) => queue.complete(&memory, self.chain.head, written)?,
+                    Err(why) => {
+                        self.counters.error();
+                        queue.refuse(&memory, self.chain.head, why)?;
+                    }
+                },
+            }
+        }
+        queue.announce(&memory)?;
+        Ok(Progress::More)
+    }
+}
+
+/// Why a request is answered with an error status.
+enum Failure {
+    Malformed(Malformed),
+    Unsupported,
+    Io(io::Error),
+}
+
+impl From<Malformed> for Failure {
+    fn from(why: Malformed) -> Self {
+        Self::Malformed(why)
+    }
+}
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Requests {
+    /// Carries out the request in `self.chain`; returns the bytes written to the guest. An error: it is no request at all.
+    fn request(&mut self, memory: &Memory) -> Result<u32, Malformed> {
+        let mut header = [0; HEADER as usize];
+        self.chain.readable.copy_out(memory, 0, &mut header)?;
+        let room = self.chain.writable.bytes().checked_sub(1).ok_or(Malformed::TooShort)?;
+        let [t0, t1, t2, t3, _, _, _, _, sector @ ..] = header;
+        let kind = u32::from_le_bytes([t0, t1, t2, t3]);
+        let (status, written) = match self.carry_out(memory, kind, u64::from_le_bytes(sector), room) {
+            Ok(written) => (S_OK, written),
+            Err(Failure::Malformed(why)) => return Err(why),
+            Err(Failure::Unsupported) => (S_UNSUPPORTED, 0),
+            Err(Failure::Io(error)) => {
+                self.counters.error();
+                self.report.say(format_args!("request of type {kind}: {error}"));
+                (S_IOERR, 0)
+            }
+        };
+        self.chain.writable.copy_in(memory, room, &[status])?;
+        // Only what lies before the status may be unwritten; a length that includes the status must cover all.
+        Ok(if written == room { u32::try_from(room + 1).unwrap_or(u32::MAX) } else { written as u32 })
+    }
+
+    /// Does what `kind` asks for; `room` are the writable bytes before the status. Returns the data bytes written.
+    fn carry_out(&mut self, memory: &Memory, kind: u32, sector: u64, room: u64) -> Result<u64, Failure> {
+        let data_out = self.chain.readable.bytes() - HEADER;
+        match kind {
+            T_IN => {
+                let offset = self.range(sector, room)?;
+                let buffers = self.chain.writable.slices(memory, 0..room)?;
+                self.disk.read(&buffers, offset)?;
+                self.counters.read(room);
+                Ok(room)
+            }
+            T_OUT => {
+                self.must_be_writable()?;
+                let offset = self.range(sector, data_out)?;
+                let buffers = self.chain.readable.slices(memory, HEADER..HEADER + data_out)?;
+                self.disk.write(&buffers, offset)?;
+                self.flush_if_write_through()?;
+                self.counters.written(data_out);
+                Ok(0)
+            }
+            T_FLUSH => {
+                if !self.read_only {
+                    self.disk.flush()?;
+                }
+                Ok(0)
+            }
+            T_GET_ID => {
+                let count = room.min(ID as u64);
+                self.chain.writable.copy_in(memory, 0, self.id.get(..count as usize).unwrap_or_default())?;
+                Ok(count)
+            }
+            T_DISCARD | T_WRITE_ZEROES => {
+                self.must_be_writable()?;
+                self.ranges(memory, kind, data_out)?;
+                self.flush_if_write_through()?;
+                Ok(0)
+            }
+            _ => Err(Failure::Unsupported),
+        }
+    }
+
+    fn must_be_writable(&self) -> io::Result<()> {
+        if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+    }
+
+    fn flush_if_write_through(&mut self) -> io::Result<()> {
+        if self.write_through { self.disk.flush() } else { Ok(()) }
+    }
+
+    /// Offset of `length` bytes from `sector`, if they are whole sectors on the disk and not too many.
+    fn range(&self, sector: u64, length: u64) -> io::Result<u64> {
+        if length > MAX_BYTES {
+            return Err(invalid(format!("{length} bytes in one request (at most {MAX_BYTES})")));
+        }
+        self.sectors(sector, length)
+    }
+
+    fn sectors(&self, sector: u64, length: u64) -> io::Result<u64> {
+        let offset = sector.checked_mul(SECTOR);
+        let end = offset.and_then(|offset| offset.checked_add(length));
+        match (offset, end) {
+            (Some(offset), Some(end)) if end <= self.disk.size() && length.is_multiple_of(SECTOR) => {
+                Ok(offset)
+            }
+            _ => Err(invalid(format!(
+                "{length} bytes at sector {sector} are outside of the disk or no whole sectors"
+            ))),
+        }
+    }
+
+    /// Discard and write-zeroes: the data is a list of ranges, all checked before the first is carried out.
+    fn ranges(&mut self, memory: &Memory, kind: u32, length: u64) -> Result<(), Failure> {
+        let count = length / RANGE;
+        if count == 0 || !length.is_multiple_of(RANGE) || count > u64::from(MAX_RANGES) {
+            return Err(
+                invalid(format!("{length} bytes of ranges (1 to {MAX_RANGES} of {RANGE} bytes)")).into()
+            );
+        }
+        let allowed = if kind == T_WRITE_ZEROES { RANGE_UNMAP } else { 0 };
+        let mut ranges = Vec::with_capacity(count as usize);
+        for n in 0..count {
+            let mut bytes = [0; RANGE as usize];
+            self.chain.readable.copy_out(memory, HEADER + n * RANGE, &mut bytes)?;
+            let [sector @ .., n0, n1, n2, n3, f0, f1, f2, f3] = bytes;
+            let sectors = u32::from_le_bytes([n0, n1, n2, n3]);
+            let flags = u32::from_le_bytes([f0, f1, f2, f3]);
+            if flags & !allowed != 0 {
+                return Err(Failure::Unsupported);
+            }
+            if sectors > MAX_RANGE_SECTORS {
+                return Err(
+                    invalid(format!("{sectors} sectors in one range (at most {MAX_RANGE_SECTORS})")).into()
+                );
+            }
+            let bytes = u64::from(sectors) * SECTOR;
+            ranges.push((self.sectors(u64::from_le_bytes(sector), bytes)?, bytes, flags & RANGE_UNMAP != 0));
+        }
+        for (offset, length, unmap) in ranges {
+            if kind == T_DISCARD {
+                self.disk.discard(offset, length)?;
+            } else {
+                self.disk.write_zeroes(offset, length, unmap)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}

@@ -1,0 +1,331 @@
+//! virtio-net (virtio 1.2, 5.1) on a tap device: one queue pair, one thread.
+//!
+//! Sending goes straight from guest memory to the tap. Receiving reads one packet into a buffer of ours and spreads it over
+//! as many of the driver's buffers as it needs (mergeable buffers). While the driver has given no buffers, the tap is not
+//! watched, and the kernel's queue fills and drops. Offloads towards the guest follow what the driver accepted.
+
+pub use super::tap::open_tap;
+use super::{
+    Counters, DeviceType, F_COMMON, F_VERSION_1, QueueStates, Queues, VirtioDevice,
+    chain::{Chain, Malformed},
+    queue::{Broken, DeviceQueue, Pop},
+    read_config,
+    report::Report,
+    rng::into_states,
+    tap,
+    worker::{BUDGET, Handler, Progress, Worker},
+};
+use crate::memory::Memory;
+use lq_api::vm::Mac;
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsRawFd, RawFd},
+    sync::Arc,
+};
+
+const QUEUE_SIZE: u16 = 256;
+const RX: usize = 0;
+const TX: usize = 1;
+/// The header before each packet, with `num_buffers`.
+const HEADER: usize = 12;
+/// Offset of `num_buffers` in it.
+const NUM_BUFFERS: u64 = 10;
+/// The largest packet a tap gives or takes, with header: 64 KiB of IP, Ethernet and VLAN header.
+const MAX_PACKET: usize = HEADER + 65535 + 18;
+
+/// Feature: the driver may leave checksums to us.
+const F_CSUM: u64 = 1 << 0;
+/// Feature: the driver takes packets without checksums.
+const F_GUEST_CSUM: u64 = 1 << 1;
+/// Feature: the device has an address.
+const F_MAC: u64 = 1 << 5;
+/// Feature: the driver takes large IPv4 segments.
+const F_GUEST_TSO4: u64 = 1 << 7;
+/// Feature: the driver takes large IPv6 segments.
+const F_GUEST_TSO6: u64 = 1 << 8;
+/// Feature: the driver takes large segments with ECN.
+const F_GUEST_ECN: u64 = 1 << 9;
+/// Feature: the driver may give large IPv4 segments.
+const F_HOST_TSO4: u64 = 1 << 11;
+/// Feature: the driver may give large IPv6 segments.
+const F_HOST_TSO6: u64 = 1 << 12;
+/// Feature: the driver may give large segments with ECN.
+const F_HOST_ECN: u64 = 1 << 13;
+/// Feature: a packet may be spread over several buffers.
+const F_MRG_RXBUF: u64 = 1 << 15;
+
+/// The device.
+pub struct Net {
+    worker: Worker<Packets>,
+    counters: Arc<Counters>,
+    features: u64,
+    mac: Mac,
+}
+
+impl Net {
+    /// A stopped device with the hardware address `mac` on `tap`, as [`open_tap`] gives it.
+    ///
+    /// # Errors
+    /// The tap does not take virtio-net headers.
+    pub fn new(tap: File, mac: Mac) -> io::Result<Self> {
+        tap::set_header_size(&tap, HEADER as i32)?;
+        let mut features = F_COMMON | F_MAC | F_MRG_RXBUF | F_CSUM | F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN;
+        let guest = F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN;
+        if tap::set_offload(&tap, offload(guest)).is_ok() {
+            features |= guest;
+        }
+        tap::set_offload(&tap, 0)?;
+        let counters = Arc::<Counters>::default();
+        let packets = Packets {
+            tap,
+            packet: vec![0; MAX_PACKET].into_boxed_slice(),
+            waiting: 0,
+            features: 0,
+            receiving: false,
+            chain: Chain::default(),
+            counters: Arc::clone(&counters),
+            report: Report::new(format!("interface {mac}")),
+        };
+        Ok(Self { worker: Worker::new("virtio-net", packets), counters, features, mac })
+    }
+}
+
+/// What the kernel may leave undone for a driver that accepted `features`.
+fn offload(features: u64) -> u32 {
+    if features & F_GUEST_CSUM == 0 {
+        return 0;
+    }
+    let tso = features & (F_GUEST_TSO4 | F_GUEST_TSO6) != 0;
+    let when = |condition: bool, bits: u32| if condition { bits } else { 0 };
+    tap::OFFLOAD_CSUM
+        | when(features & F_GUEST_TSO4 != 0, tap::OFFLOAD_TSO4)
+        | when(features & F_GUEST_TSO6 != 0, tap::OFFLOAD_TSO6)
+        | when(tso && features & F_GUEST_ECN != 0, tap::OFFLOAD_ECN)
+}
+
+impl VirtioDevice for Net {
+    fn device_type(&self) -> DeviceType {
+        DeviceType::Net
+    }
+    fn features(&self) -> u64 {
+        self.features
+    }
+    fn queue_sizes(&self) -> &[u16] {
+        &[QUEUE_SIZE, QUEUE_SIZE]
+    }
+    fn config_read(&self, offset: u64, data: &mut [u8]) {
+        read_config(&self.mac.0, offset, data);
+    }
+    fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+    fn start_queues(&mut self, queues: Queues, features: u64) -> io::Result<()> {
+        self.worker.start(queues, features)
+    }
+    fn stop_queues(&mut self) -> QueueStates {
+        into_states(self.worker.stop())
+    }
+}
+
+struct Packets {
+    tap: File,
+    /// The packet being received.
+    packet: Box<[u8]>,
+    /// Its length while the driver has not given enough buffers for it; 0: none.
+    waiting: usize,
+    features: u64,
+    /// The driver has given buffers: the tap is worth watching.
+    receiving: bool,
+    chain: Chain,
+    counters: Arc<Counters>,
+    report: Report,
+}
+
+impl Handler for Packets {
+    fn begin(&mut self, features: u64) -> io::Result<()> {
+        debug_assert!(features & F_VERSION_1 != 0);
+        self.features = features;
+        self.receiving = false;
+        tap::set_offload(&self.tap, offload(features))
+    }
+
+    fn source(&self) -> Option<RawFd> {
+        self.receiving.then(|| self.tap.as_raw_fd())
+    }
+
+    fn source_ready(&mut self, queues: &mut Queues) -> Result<Progress, Broken> {
+        let Some(Some(queue)) = queues.get_mut(RX) else { return Ok(Progress::Idle) };
+        self.receive(queue)
+    }
+
+    fn serve(&mut self, queues: &mut Queues, index: usize) -> Result<Progress, Broken> {
+        match (index, queues.get_mut(index)) {
+            (TX, Some(Some(queue))) => self.transmit(queue),
+            (RX, Some(Some(queue))) => {
+                self.receiving = true;
+                self.receive(queue)
+            }
+            _ => Ok(Progress::Idle),
+        }
+    }
+}
+
+/// How one packet fared.
+#[derive(PartialEq)]
+enum Delivery {
+    Done,
+    /// The driver has too few buffers for now.
+    NoBuffers,
+}
+
+impl Packets {
+    fn transmit(&mut self, queue: &mut DeviceQueue) -> Result<Progress, Broken> {
+        let memory = queue.memory();
+        for _ in 0..BUDGET {
+            match queue.pop(&memory, &mut self.chain)? {
+                Pop::Empty => {
+                    queue.announce(&memory)?;
+                    return Ok(if queue.listen(&memory)? { Progress::More } else { Progress::Idle });
+                }
+                Pop::Malformed => self.counters.error(),
+                Pop::Chain => match self.send(&memory) {
+                    Ok(()) => queue.complete(&memory, self.chain.head, 0)?,
+                    Err(why) => {
+                        self.counters.error();
+                        queue.refuse(&memory, self.chain.head, why)?;
+                    }
+                },
+            }
+        }
+        queue.announce(&memory)?;
+        Ok(Progress::More)
+    }
+
+    fn send(&mut self, memory: &Memory) -> Result<(), Malformed> {
+        let bytes = self.chain.readable.bytes();
+        if bytes <= HEADER as u64 || bytes > MAX_PACKET as u64 {
+            return Err(Malformed::TooShort);
+        }
+        let buffers = self.chain.readable.slices(memory, 0..bytes)?;
+        match tap::send(&self.tap, &buffers) {
+            Ok(()) => self.counters.written(bytes - HEADER as u64),
+            // Dropped, as a network may: the interface is down, its queue full, or the header makes no sense.
+            Err(error) => {
+                self.counters.error();
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    self.report.say(format_args!("packet not sent: {error}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, queue: &mut DeviceQueue) -> Result<Progress, Broken> {
+        let memory = queue.memory();
+        for _ in 0..BUDGET {
+            if self.waiting == 0 && !self.read_packet() {
+                queue.announce(&memory)?;
+                return Ok(Progress::Idle);
+            }
+            if self.deliver(queue, &memory)? == Delivery::NoBuffers {
+                queue.announce(&memory)?;
+                // The doorbell tells of new buffers; until then the tap is left alone.
+                self.receiving = queue.listen(&memory)?;
+                return Ok(if self.receiving { Progress::More } else { Progress::Idle });
+            }
+        }
+        queue.announce(&memory)?;
+        Ok(Progress::More)
+    }
+
+    /// Reads the next packet into `packet`. `false`: there is none.
+    fn read_packet(&mut self) -> bool {
+        loop {
+            match (&self.tap).read(&mut self.packet) {
+                Ok(length) if length > HEADER => {
+                    self.waiting = length;
+                    if let (true, Some(header)) =
+                        (self.features & F_GUEST_CSUM == 0, self.packet.get_mut(..2))
+                    {
+                        // A driver that did not accept checksum offload must not see flags about it, nor GSO types.
+                        header.fill(0);
+                    }
+                    return true;
+                }
+                Ok(_) => return false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        self.report.say(format_args!("cannot receive: {error}"));
+                    }
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Gives the waiting packet to the driver, or drops it if it cannot ever fit.
+    fn deliver(&mut self, queue: &mut DeviceQueue, memory: &Memory) -> Result<Delivery, Broken> {
+        let mergeable = self.features & F_MRG_RXBUF != 0;
+        // Head and length of each buffer taken; the first one's chain, for `num_buffers`.
+        let mut used: Vec<(u16, u32)> = Vec::new();
+        let mut first = None;
+        let mut done = 0;
+        while done < self.waiting {
+            match queue.pop(memory, &mut self.chain)? {
+                Pop::Chain => {}
+                Pop::Malformed => return self.drop_packet(queue, memory, used),
+                Pop::Empty if used.len() >= usize::from(queue.size()) => {
+                    return self.drop_packet(queue, memory, used);
+                }
+                Pop::Empty => {
+                    used.iter().for_each(|_| queue.unpop());
+                    return Ok(Delivery::NoBuffers);
+                }
+            }
+            let head = self.chain.head;
+            let room = usize::try_from(self.chain.writable.bytes()).unwrap_or(usize::MAX);
+            let now = room.min(self.waiting - done);
+            let fits = room > 0 && (mergeable || now == self.waiting) && (done > 0 || now >= HEADER);
+            let part = self.packet.get(done..done + now).unwrap_or_default();
+            if !fits || self.chain.writable.copy_in(memory, 0, part).is_err() {
+                queue.refuse(memory, head, Malformed::TooShort)?;
+                return self.drop_packet(queue, memory, used);
+            }
+            if done == 0 {
+                first = Some(std::mem::take(&mut self.chain));
+            }
+            used.push((head, now as u32));
+            done += now;
+        }
+        if let Some(first) = first {
+            let buffers = (used.len() as u16).to_le_bytes();
+            if let Err(why) = first.writable.copy_in(memory, NUM_BUFFERS, &buffers) {
+                self.report.say(format_args!("{why}"));
+            }
+            self.chain = first;
+        }
+        for (head, length) in used {
+            queue.complete(memory, head, length)?;
+        }
+        self.counters.read((self.waiting - HEADER) as u64);
+        self.waiting = 0;
+        Ok(Delivery::Done)
+    }
+
+    /// The driver's buffers do not suit the packet: gives back those taken, unused.
+    fn drop_packet(
+        &mut self,
+        queue: &mut DeviceQueue,
+        memory: &Memory,
+        used: Vec<(u16, u32)>,
+    ) -> Result<Delivery, Broken> {
+        for (head, _) in used {
+            queue.complete(memory, head, 0)?;
+        }
+        self.counters.error();
+        self.waiting = 0;
+        Ok(Delivery::Done)
+    }
+}

@@ -1,0 +1,212 @@
+//! The network device on a real tap in a network namespace of the test's own; needs root and `/dev/net/tun`, and says so where
+//! it has to skip.
+
+use super::{
+    net::{Net, open_tap},
+    testing::{BUFFERS, Driver},
+};
+use lq_api::{local::vmm::IoStats, vm::Mac};
+use std::{
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+const MAC: Mac = Mac([0x52, 0x54, 0, 1, 2, 3]);
+/// An Ethernet type for experiments: nobody else sends it.
+const ETHERTYPE: u16 = 0x88b5;
+const F_MRG_RXBUF: u64 = 1 << 15;
+const RX: usize = 0;
+const TX: usize = 1;
+const SIOCSIFFLAGS: libc::c_ulong = 0x8914;
+
+/// The host's end of a tap: a packet socket bound to it.
+struct Host(OwnedFd);
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A device on a tap that is up, in a namespace of this thread; `None` (and a word): not possible here.
+fn setup() -> Option<(Driver, Host, Arc<super::Counters>)> {
+    // SAFETY: affects this thread only, which ends with the test.
+    if let Err(error) = check(unsafe { libc::unshare(libc::CLONE_NEWNET) }) {
+        println!("skipped: no network namespace: {error}");
+        return None;
+    }
+    let tap = match open_tap("lqtest0") {
+        Ok(tap) => tap,
+        Err(error) => {
+            println!("skipped: no tap: {error}");
+            return None;
+        }
+    };
+    // SAFETY: plain system calls; each structure is valid and outlives its call; the descriptor is new and owned.
+    let host = unsafe {
+        let socket =
+            libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK, i32::from(ETHERTYPE.to_be()));
+        let socket = OwnedFd::from_raw_fd(check(socket).unwrap());
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (to, from) in request.ifr_name.iter_mut().zip(b"lqtest0") {
+            *to = *from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+        check(libc::ioctl(socket.as_raw_fd(), SIOCSIFFLAGS as _, &raw mut request)).unwrap();
+        let mut address: libc::sockaddr_ll = std::mem::zeroed();
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = ETHERTYPE.to_be();
+        address.sll_ifindex = libc::if_nametoindex(c"lqtest0".as_ptr()) as i32;
+        let length = size_of_val(&address) as u32;
+        check(libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length)).unwrap();
+        Host(socket)
+    };
+    let device = Net::new(tap, MAC).unwrap();
+    let counters = super::VirtioDevice::counters(&device);
+    Some((Driver::new(device), host, counters))
+}
+
+impl Host {
+    fn send(&self, frame: &[u8]) {
+        // SAFETY: the buffer is valid for its length.
+        let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        assert_eq!(sent, frame.len() as isize, "{}", io::Error::last_os_error());
+    }
+
+    /// The next frame from the guest.
+    fn receive(&self) -> Vec<u8> {
+        let mut frame = vec![0; 65536];
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            // SAFETY: the buffer is valid for its length.
+            let got = unsafe { libc::recv(self.0.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), 0) };
+            if let Ok(got) = usize::try_from(got) {
+                frame.truncate(got);
+                return frame;
+            }
+            assert!(Instant::now() < deadline, "the guest's frame arrives");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+}
+
+fn frame(length: usize, seed: u8) -> Vec<u8> {
+    let mut frame = [&MAC.0[..], &[2, 0, 0, 0, 0, 9], &ETHERTYPE.to_be_bytes()].concat();
+    frame.extend((frame.len()..length).map(|n| (n as u8).wrapping_mul(7).wrapping_add(seed)));
+    frame
+}
+
+/// Receives the next frame of ours into buffers of `size` bytes that are offered here; others (IPv6 chatter) are passed over.
+fn receive(driver: &mut Driver, size: u32) -> (u16, Vec<u8>) {
+    loop {
+        let (head, length) = driver.wait_used(RX);
+        let at = |head: u16| BUFFERS + u64::from(head) * 0x1000;
+        let mut packet = driver.read(at(head), length as usize);
+        let buffers = u16::from_le_bytes([packet[10], packet[11]]);
+        let mut heads = vec![head];
+        for _ in 1..buffers {
+            let (head, length) = driver.wait_used(RX);
+            packet.extend(driver.read(at(head), length as usize));
+            heads.push(head);
+        }
+        for _ in heads {
+            offer(driver, size);
+        }
+        if packet.get(24..26) == Some(&ETHERTYPE.to_be_bytes()[..]) {
+            return (buffers, packet.split_off(12));
+        }
+    }
+}
+
+fn offer(driver: &mut Driver, size: u32) {
+    // Heads go round in order, each with a page of its own.
+    let head = driver.next_head(RX);
+    driver.offer(RX, &[(BUFFERS + u64::from(head) * 0x1000, size, true)]);
+    driver.ring(RX);
+}
+
+#[test]
+fn frames_go_both_ways() {
+    let Some((mut driver, host, counters)) = setup() else { return };
+    driver.start(0, 64);
+    assert_eq!(driver.config(0, 6).to_le_bytes()[..6], MAC.0);
+    for _ in 0..64 {
+        offer(&mut driver, 256);
+    }
+    // One buffer, several buffers; more frames than buffers.
+    for (n, length) in [60, 244, 245, 1000, 1514].into_iter().cycle().take(200).enumerate() {
+        let sent = frame(length, n as u8);
+        host.send(&sent);
+        let (buffers, got) = receive(&mut driver, 256);
+        assert_eq!(got, sent);
+        assert_eq!(usize::from(buffers), (12 + length).div_ceil(256));
+    }
+    let stats: IoStats = counters.stats();
+    assert!(stats.reads >= 200 && stats.read_bytes >= 200 * 60, "{stats:?}");
+    assert_eq!(stats.errors, 0);
+
+    let out = BUFFERS + 0x8_0000;
+    for (n, length) in [60, 700, 1514].into_iter().enumerate() {
+        let sent = frame(length, n as u8);
+        driver.write(out, &[&[0; 12][..], &sent].concat());
+        let split = [(out, 12, false), (out + 12, 3, false), (out + 15, length as u32 - 3, false)];
+        assert_eq!(driver.request(TX, &split), 0);
+        assert_eq!(host.receive(), sent);
+    }
+    assert_eq!(counters.stats().writes, 3);
+    // Nothing behind the header, too much, nothing readable: refused; the device lives on.
+    driver.write(out, &[0; 12]);
+    for bad in [&[(out, 12, false)][..], &[(out, 1 << 20, false)], &[(out, 100, true)]] {
+        assert_eq!(driver.request(TX, bad), 0);
+    }
+    assert_eq!(counters.stats().errors, 3);
+    assert_eq!(driver.status(), 15);
+}
+
+#[test]
+fn frames_wait_for_buffers_and_survive_a_pause() {
+    use crate::pci::PciDevice;
+    let Some((mut driver, host, _counters)) = setup() else { return };
+    driver.start(0, 64);
+    let frames: Vec<_> = (0..10).map(|n| frame(500, n)).collect();
+    for (n, frame) in frames.iter().enumerate() {
+        host.send(frame);
+        if n == 5 {
+            driver.pci.pause();
+            driver.pci.resume();
+        }
+    }
+    // Too few for a frame of 500 bytes: nothing is answered, and nothing lost.
+    offer(&mut driver, 128);
+    driver.pci.pause();
+    driver.pci.resume();
+    for _ in 0..20 {
+        offer(&mut driver, 128);
+    }
+    for frame in frames {
+        assert_eq!(receive(&mut driver, 128).1, frame);
+    }
+}
+
+#[test]
+fn without_mergeable_buffers_a_frame_must_fit_one() {
+    let Some((mut driver, host, counters)) = setup() else { return };
+    driver.start(F_MRG_RXBUF, 64);
+    for _ in 0..32 {
+        offer(&mut driver, 600);
+    }
+    host.send(&frame(1000, 1));
+    host.send(&frame(500, 2));
+    loop {
+        let (head, length) = driver.wait_used(RX);
+        if length == 0 {
+            continue;
+        }
+        let packet = driver.read(BUFFERS + u64::from(head) * 0x1000, length as usize);
+        if packet.get(24..26) == Some(&ETHERTYPE.to_be_bytes()[..]) {
+            assert_eq!(packet[12..], frame(500, 2));
+            break;
+        }
+    }
+    assert!(counters.stats().errors >= 1);
+}

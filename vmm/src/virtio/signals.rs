@@ -1,0 +1,119 @@
+//! What a worker can tell the driver outside of the rings: interrupts, and that the device needs a reset.
+//!
+//! Shared by the transport (vCPU threads) and the worker; atomics, so that no one waits.
+
+use super::report::Report;
+use crate::pci::msix::Interrupts;
+use std::{
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU16,
+            Ordering::{AcqRel, Acquire, Release, SeqCst},
+        },
+    },
+};
+
+/// "No vector": nothing is signalled.
+pub const NO_VECTOR: u16 = 0xffff;
+/// Status bit: the device has met an error it cannot recover from.
+pub const NEEDS_RESET: u8 = 0x40;
+
+const ISR_QUEUE: u8 = 1;
+const ISR_CONFIG: u8 = 2;
+
+/// The signals of one device.
+pub struct Signals {
+    interrupts: Interrupts,
+    /// MSI-X is enabled; the ISR byte then carries no queue bit (virtio 1.2, 4.1.4.5.1).
+    msix: AtomicBool,
+    isr: AtomicU8,
+    status: AtomicU8,
+    config_vector: AtomicU16,
+    queue_vectors: Vec<AtomicU16>,
+    /// Lives as long as the device, so that resets do not renew a guest's right to messages.
+    report: Mutex<Report>,
+}
+
+impl Signals {
+    pub(crate) fn new(name: &str, interrupts: Interrupts, queues: usize) -> Self {
+        Self {
+            interrupts,
+            msix: AtomicBool::new(false),
+            isr: AtomicU8::new(0),
+            status: AtomicU8::new(0),
+            config_vector: AtomicU16::new(NO_VECTOR),
+            queue_vectors: (0..queues).map(|_| AtomicU16::new(NO_VECTOR)).collect(),
+            report: Mutex::new(Report::new(name)),
+        }
+    }
+
+    /// Buffers of queue `index` were used and the driver wants to know.
+    pub fn queue_used(&self, index: u16) {
+        if !self.msix.load(Acquire) {
+            self.isr.fetch_or(ISR_QUEUE, AcqRel);
+        }
+        self.interrupt(self.queue_vector(index));
+    }
+
+    /// The device's configuration changed.
+    pub fn config_changed(&self) {
+        self.isr.fetch_or(ISR_CONFIG, AcqRel);
+        self.interrupt(self.config_vector());
+    }
+
+    /// The device cannot go on until the driver resets it.
+    pub fn needs_reset(&self) {
+        if self.status.fetch_or(NEEDS_RESET, SeqCst) & NEEDS_RESET == 0 {
+            self.config_changed();
+        }
+    }
+
+    /// Says something a guest can cause, at a bounded rate.
+    pub fn say(&self, message: fmt::Arguments<'_>) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).say(message);
+    }
+
+    fn interrupt(&self, vector: u16) {
+        if vector != NO_VECTOR {
+            self.interrupts.signal(vector);
+        }
+    }
+
+    pub(crate) fn status(&self) -> u8 {
+        self.status.load(SeqCst)
+    }
+    pub(crate) fn add_status(&self, bits: u8) {
+        self.status.fetch_or(bits, SeqCst);
+    }
+    pub(crate) fn set_msix(&self, enabled: bool) {
+        self.msix.store(enabled, Release);
+    }
+    /// Reads the ISR byte, which clears it.
+    pub(crate) fn take_isr(&self) -> u8 {
+        self.isr.swap(0, AcqRel)
+    }
+    pub(crate) fn config_vector(&self) -> u16 {
+        self.config_vector.load(Acquire)
+    }
+    pub(crate) fn set_config_vector(&self, vector: u16) {
+        self.config_vector.store(vector, Release);
+    }
+    /// Vector of a queue; [`NO_VECTOR`] for queues that do not exist.
+    pub(crate) fn queue_vector(&self, index: u16) -> u16 {
+        self.queue_vectors.get(usize::from(index)).map_or(NO_VECTOR, |vector| vector.load(Acquire))
+    }
+    pub(crate) fn set_queue_vector(&self, index: u16, vector: u16) {
+        if let Some(slot) = self.queue_vectors.get(usize::from(index)) {
+            slot.store(vector, Release);
+        }
+    }
+    /// Back to power-on: status 0, no vectors, nothing pending.
+    pub(crate) fn reset(&self) {
+        self.status.store(0, SeqCst);
+        self.isr.store(0, Release);
+        self.set_config_vector(NO_VECTOR);
+        self.queue_vectors.iter().for_each(|vector| vector.store(NO_VECTOR, Release));
+    }
+}

@@ -1,0 +1,89 @@
+//! Tap devices: opening them, what they can offload, packets with a virtio-net header in front.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+};
+use vm_memory::VolatileSlice;
+
+// From linux/if_tun.h; all take an int or a pointer to one unless noted.
+const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+const TUNSETOFFLOAD: libc::c_ulong = 0x4004_54d0;
+const TUNSETVNETHDRSZ: libc::c_ulong = 0x4004_54d8;
+
+const IFF_TAP: libc::c_short = 0x0002;
+const IFF_NO_PI: libc::c_short = 0x1000;
+const IFF_VNET_HDR: libc::c_short = 0x4000;
+
+/// Checksums may be left to the receiver.
+pub(super) const OFFLOAD_CSUM: u32 = 0x01;
+/// IPv4 segmentation may be left to the receiver.
+pub(super) const OFFLOAD_TSO4: u32 = 0x02;
+/// IPv6 segmentation may be left to the receiver.
+pub(super) const OFFLOAD_TSO6: u32 = 0x04;
+/// TCP ECN with segmentation.
+pub(super) const OFFLOAD_ECN: u32 = 0x08;
+
+/// Opens the existing tap device `name`, non-blocking, with a virtio-net header before each packet.
+///
+/// # Errors
+/// There is no such device, it is of another kind or in use, or it may not be opened.
+pub fn open_tap(name: &str) -> io::Result<File> {
+    let bytes = name.as_bytes();
+    if bytes.is_empty() || bytes.len() >= libc::IFNAMSIZ || bytes.contains(&0) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("`{name}` is not the name of an interface"),
+        ));
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open("/dev/net/tun")?;
+    // SAFETY: an all-zero `ifreq` is valid: it holds numbers, addresses as numbers, and a null pointer.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(bytes) {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    // SAFETY: `request` is a valid ifreq that lives through the call.
+    if unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF as _, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(file)
+}
+
+/// Sets the size of the header before each packet.
+pub(super) fn set_header_size(tap: &File, bytes: libc::c_int) -> io::Result<()> {
+    // SAFETY: the argument points to an int that lives through the call.
+    let result = unsafe { libc::ioctl(tap.as_raw_fd(), TUNSETVNETHDRSZ as _, &raw const bytes) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sets what the kernel may leave undone in packets it gives us.
+pub(super) fn set_offload(tap: &File, offload: u32) -> io::Result<()> {
+    // SAFETY: the argument is a number.
+    let result = unsafe { libc::ioctl(tap.as_raw_fd(), TUNSETOFFLOAD as _, libc::c_ulong::from(offload)) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sends one packet gathered from `buffers`.
+pub(super) fn send(tap: &File, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {
+    let guards: Vec<_> = buffers.iter().map(VolatileSlice::ptr_guard).collect();
+    let vectors: Vec<_> = guards
+        .iter()
+        .map(|guard| libc::iovec { iov_base: guard.as_ptr().cast_mut().cast(), iov_len: guard.len() })
+        .collect();
+    loop {
+        // SAFETY: each vector is memory of a `VolatileSlice` that outlives the call and is valid for reads of its length.
+        if unsafe { libc::writev(tap.as_raw_fd(), vectors.as_ptr(), vectors.len() as i32) } >= 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
