@@ -121,10 +121,10 @@ function Page({ route }: { route: Route }) {
 }
 
 async function logout() {
-  // Whatever the host says: this page forgets what it knew.
   await call(api.DELETE("/session")).catch(() => undefined);
-  queryClient.clear();
-  await queryClient.invalidateQueries({ queryKey: ["session"] });
+  // Whatever the host said: this page forgets what it knew. First the pages go, so that none of them asks again.
+  queryClient.setQueryData(["session"], { state: "out" });
+  queryClient.removeQueries({ predicate: (query) => query.queryKey[0] !== "session" });
 }
 
 /** A fault of ours in one page leaves the others usable. */

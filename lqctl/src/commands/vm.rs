@@ -9,8 +9,9 @@ use crate::{
 use anyhow::Context as _;
 use lq_api::{
     HostId, VolumeId,
-    client::Error,
+    client::{Client, Error},
     image::ImageFormat,
+    problem::Kind,
     task::Task,
     vm::{Boot, CreateVm, Disk, Nic, PowerState, StopVm, Vm, VmSpec, VmState},
     volume::{CreateVolume, VolumeSpec},
@@ -169,9 +170,7 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
     let made = if source.is_some() || wanted.disk_size.is_some() {
         let spec =
             VolumeSpec { size_bytes: wanted.disk_size, pool: None, format: ImageFormat::Qcow2, source };
-        let name = disk_name(&wanted.name);
-        let volume = client.create_volume(&CreateVolume { name, labels: BTreeMap::new(), spec }).await;
-        let volume = volume.context("the disk was refused")?.meta.id;
+        let volume = new_disk(client, &wanted.name, spec).await.context("the disk was refused")?;
         if let Err(error) = client.wait_volume(volume, session.patience()).await {
             tidy(session, volume).await;
             return Err(anyhow::Error::new(error).context("the disk was not made"));
@@ -221,11 +220,28 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
     line(&format!("VM {} {state}.\n", vm.meta.name))
 }
 
-/// A name for the disk of a machine, not longer than names may be.
-fn disk_name(vm: &str) -> String {
-    let room = 63 - "-disk".len();
-    let short: String = vm.chars().take(room).collect();
-    format!("{short}-disk")
+/// Makes a machine's disk under the first free name: an earlier machine of this name may have left its own.
+async fn new_disk(client: &Client, vm: &str, spec: VolumeSpec) -> Result<VolumeId, Error> {
+    for n in 1..DISK_NAMES {
+        let volume = CreateVolume { name: disk_name(vm, n), labels: BTreeMap::new(), spec: spec.clone() };
+        match client.create_volume(&volume).await {
+            Ok(volume) => return Ok(volume.meta.id),
+            Err(error) if error.is(Kind::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let volume = CreateVolume { name: disk_name(vm, DISK_NAMES), labels: BTreeMap::new(), spec };
+    client.create_volume(&volume).await.map(|volume| volume.meta.id)
+}
+
+/// Names tried for a disk.
+const DISK_NAMES: u32 = 9;
+
+/// The `n`th name for the disk of a machine, not longer than names may be.
+fn disk_name(vm: &str, n: u32) -> String {
+    let end = if n == 1 { "-disk".to_owned() } else { format!("-disk-{n}") };
+    let short: String = vm.chars().take(63 - end.len()).collect();
+    short + &end
 }
 
 /// Removes a volume made for a machine that does not come to be.
@@ -289,8 +305,11 @@ mod tests {
 
     #[test]
     fn a_long_name_still_gives_a_valid_disk_name() {
-        assert_eq!(disk_name("web1"), "web1-disk");
-        let name = disk_name(&"x".repeat(63));
-        assert!(lq_api::meta::check_name("name", &name).is_none(), "{name}");
+        assert_eq!(disk_name("web1", 1), "web1-disk");
+        assert_eq!(disk_name("web1", 2), "web1-disk-2");
+        for n in [1, DISK_NAMES] {
+            let name = disk_name(&"x".repeat(63), n);
+            assert!(lq_api::meta::check_name("name", &name).is_none(), "{name}");
+        }
     }
 }

@@ -7,9 +7,9 @@ import { ApiError, all, api, call, type Vm } from "./client";
 export const queryClient: QueryClient = new QueryClient({
   queryCache: new QueryCache({
     onError: (error, query) => {
-      // The session ended: whoever notices first sends everyone to the log-in page.
+      // The session ended: whoever notices first has it looked at, which leads to the log-in page.
       if (error instanceof ApiError && error.problem.status === 401 && query.queryKey[0] !== "session")
-        void queryClient.invalidateQueries({ queryKey: ["session"] });
+        void queryClient.refetchQueries({ queryKey: ["session"] }, { cancelRefetch: false });
     },
   }),
   defaultOptions: {

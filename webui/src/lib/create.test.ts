@@ -33,6 +33,7 @@ it("makes the disk and the machine", () => {
     spec: { format: "qcow2", size_bytes: 10 * 2 ** 30, source: "i" },
   });
   expect(volume({ ...form, name: "x".repeat(63) }).name.length).toBe(63);
+  expect(volume(form, 2).name).toBe("web1-disk-2");
   expect(machine(form, "v").spec).toMatchObject({
     vcpus: 2,
     memory_bytes: 2 ** 30,

@@ -43,11 +43,15 @@ export function faults(form: Form, image: Image | undefined): Faults {
   return found;
 }
 
-/** The disk of the new machine. */
-export function volume(form: Form): CreateVolume {
+/** Names tried for a disk: an earlier machine of this name may have left its own. */
+export const DISK_NAMES = 9;
+
+/** The disk of the new machine, under the `n`th name for it. */
+export function volume(form: Form, n = 1): CreateVolume {
   const size = parseSize(form.disk);
+  const end = n === 1 ? "-disk" : `-disk-${n}`;
   return {
-    name: `${form.name.slice(0, 58)}-disk`,
+    name: form.name.slice(0, 63 - end.length) + end,
     spec: {
       format: "qcow2",
       ...(size === undefined ? {} : { size_bytes: size }),

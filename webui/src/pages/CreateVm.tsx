@@ -5,7 +5,7 @@ import { ApiError, api, call, type Image, type Volume } from "../api/client";
 import { useImages, useNetworks } from "../api/queries";
 import { useFollow } from "../components/Orders";
 import { Button, Failure, Field, Text } from "../components/ui";
-import { faults, machine, refusals, volume, type Faults, type Form } from "../lib/create";
+import { DISK_NAMES, faults, machine, refusals, volume, type Faults, type Form } from "../lib/create";
 import { bytes } from "../lib/format";
 import { go, href } from "../lib/router";
 
@@ -179,7 +179,7 @@ function Choice({
 
 /** Disk, then machine; a disk whose machine is refused is removed again. */
 async function make(form: Form) {
-  const disk = await call(api.POST("/volumes", { body: volume(form) }));
+  const disk = await makeDisk(form);
   try {
     await usable(disk);
     return await call(api.POST("/vms", { body: machine(form, disk.meta.id) }));
@@ -188,6 +188,16 @@ async function make(form: Form) {
     await call(api.DELETE("/volumes/{id}", { params: { path: { id: disk.meta.id } } })).catch(
       () => undefined,
     );
+    throw error;
+  }
+}
+
+async function makeDisk(form: Form, n = 1): Promise<Volume> {
+  try {
+    return await call(api.POST("/volumes", { body: volume(form, n) }));
+  } catch (error) {
+    const taken = error instanceof ApiError && error.problem.status === 409;
+    if (taken && n < DISK_NAMES) return makeDisk(form, n + 1);
     throw error;
   }
 }
