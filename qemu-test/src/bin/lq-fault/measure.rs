@@ -43,6 +43,12 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
         .stdout(if socket.is_some() { Stdio::null() } else { Stdio::piped() })
         .process_group(0)
         .spawn()?;
+    // A monitor that says nothing at all would hold up the reading below for ever.
+    let pid = child.id();
+    thread::spawn(move || {
+        thread::sleep(LIMIT);
+        let _ = super::kill(9, pid.cast_signed());
+    });
     let result = observe(&mut child, word, guest_kib, socket, start);
     // The guest may have ended by itself meanwhile.
     let _ = child.kill();
