@@ -187,6 +187,10 @@ fn prepare_mounts(warnings: &mut Vec<String>) {
             warnings.push(chain(&e));
         }
     }
+    // devtmpfs lacks these; programs told to read `-` open them (nft does).
+    for (name, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
+        let _ = std::os::unix::fs::symlink(format!("/proc/self/fd{target}"), Path::new("/dev").join(name));
+    }
     let _ = fs::create_dir_all(format!("{}/log", paths::RUN));
     let _ = fs::create_dir_all(paths::RUN_VMS);
     let _ = fs::write(net::RESOLV_CONF, "");

@@ -135,7 +135,10 @@ pub(super) fn apply(nft: &Path, ports: &[Port]) -> Result<bool, Error> {
         Err(NftablesError::NftExecution { inner, .. }) if inner.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => {
             let reason = match &error {
-                NftablesError::NftFailed { stderr, .. } => stderr.trim().to_owned(),
+                // With JSON on its standard input, nft says some errors on its standard output.
+                NftablesError::NftFailed { stderr, stdout, .. } => {
+                    format!("{} {}", stderr.trim(), stdout.trim()).trim().to_owned()
+                }
                 other => other.to_string(),
             };
             Err(Error::Kernel { context: "setting the filter rules of guest ports".into(), reason })
