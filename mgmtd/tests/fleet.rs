@@ -1,5 +1,7 @@
 //! The fleet with `LqVmm` against a PID 1 and monitors that speak the real protocols over real sockets.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
+
 mod fakes;
 
 use fakes::{FakeInit, Manners, Watcher, eventually, expect};

@@ -1,5 +1,7 @@
 //! A PID 1 and monitors that speak the real protocols over real sockets, as tasks of the test.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
+
 use lq_api::{
     VmId,
     event::EventLevel,
