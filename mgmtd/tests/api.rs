@@ -255,7 +255,7 @@ async fn watchers_see_every_change() {
             api.ok(Method::DELETE, &format!("/images/{image}"), None).await;
         }
     }
-    let last = text.lines().filter(|l| l.starts_with("data:")).next_back().unwrap();
+    let last = text.lines().rfind(|l| l.starts_with("data:")).unwrap();
     assert!(!last.contains("object"), "{last}");
     bench.daemon.unwrap().stop().await;
 }

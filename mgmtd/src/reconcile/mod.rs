@@ -139,7 +139,12 @@ impl Node {
         self.recover().await;
         // Before it is known what runs nothing may be started.
         let mut told = false;
-        while let Err(e) = self.fleet.adopt().await {
+        loop {
+            let adopted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                adopted = self.fleet.adopt() => adopted,
+            };
+            let Err(e) = adopted else { break };
             tracing::warn!(error = %e, "the machines that run could not be taken over; trying again");
             if !std::mem::replace(&mut told, true) {
                 let text = format!("the machines that run could not be taken over yet: {e}");
