@@ -1,12 +1,15 @@
 //! The words of the command line.
 
+mod vm;
+
+pub(crate) use vm::{CreateVm, Vm};
+
 use crate::{output::Format, size};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lq_api::{
     Bytes,
     client::Fingerprint,
     image::{ImageFormat, ImageKind},
-    vm::RestartPolicy,
 };
 use std::{net::Ipv4Addr, path::PathBuf};
 
@@ -122,134 +125,6 @@ pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err(format!("`{text}` is not KEY=VALUE")),
-    }
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Vm {
-    /// Every machine.
-    List(Filter),
-    /// One machine.
-    Show {
-        /// Name or id.
-        vm: String,
-    },
-    /// Create a machine, with its disk where wanted.
-    Create(Box<CreateVm>),
-    /// Start.
-    Start {
-        /// Name or id.
-        vm: String,
-    },
-    /// Press the power button; end it by force when the guest does not power off in time.
-    Stop {
-        /// Name or id.
-        vm: String,
-        /// End it at once.
-        #[arg(long)]
-        force: bool,
-        /// Seconds the guest has.
-        #[arg(long, default_value_t = 90, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
-        grace: u32,
-    },
-    /// Press the reset button.
-    Reset {
-        /// Name or id.
-        vm: String,
-    },
-    /// Halt the processors.
-    Pause {
-        /// Name or id.
-        vm: String,
-    },
-    /// Let a paused machine run on.
-    Resume {
-        /// Name or id.
-        vm: String,
-    },
-    /// Delete a machine.
-    Delete {
-        /// Name or id.
-        vm: String,
-        /// Delete its volumes too.
-        #[arg(long)]
-        volumes: bool,
-        /// Do not ask.
-        #[arg(short, long)]
-        yes: bool,
-    },
-    /// Serial console; Ctrl-] leaves it.
-    Console {
-        /// Name or id.
-        vm: String,
-    },
-    /// Counters of a running machine.
-    Stats {
-        /// Name or id.
-        vm: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CreateVm {
-    /// Its name.
-    pub(crate) name: String,
-    /// Virtual CPUs.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) cpus: u8,
-    /// Memory, e.g. 512M or 2G.
-    #[arg(long, default_value = "512M", value_parser = size::parse)]
-    pub(crate) memory: Bytes,
-    /// Make a volume from this image and let it be the first disk.
-    #[arg(long, value_name = "IMAGE")]
-    pub(crate) disk_from_image: Option<String>,
-    /// Size of the new volume; the image's own where absent. Without an image, the volume is empty.
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
-    pub(crate) disk_size: Option<Bytes>,
-    /// Attach an existing volume; may be repeated.
-    #[arg(long = "volume", value_name = "VOLUME")]
-    pub(crate) volumes: Vec<String>,
-    /// Kernel image to boot; the disk image's own defaults where absent.
-    #[arg(long, value_name = "IMAGE")]
-    pub(crate) kernel: Option<String>,
-    /// Initial RAM disk image.
-    #[arg(long, value_name = "IMAGE", requires = "kernel")]
-    pub(crate) initrd: Option<String>,
-    /// Kernel command line.
-    #[arg(long, requires = "kernel", default_value = "", allow_hyphen_values = true)]
-    pub(crate) cmdline: String,
-    /// Network to connect to; may be repeated.
-    #[arg(long = "network", value_name = "NETWORK")]
-    pub(crate) networks: Vec<String>,
-    /// What to do when the machine ends by itself.
-    #[arg(long, value_enum, default_value = "on-failure")]
-    pub(crate) restart: Restart,
-    /// Do not start it when its host starts.
-    #[arg(long)]
-    pub(crate) no_autostart: bool,
-    /// A label; may be repeated.
-    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
-    pub(crate) labels: Vec<(String, String)>,
-    /// Start it at once.
-    #[arg(long)]
-    pub(crate) start: bool,
-}
-
-/// [`RestartPolicy`] on the command line.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Restart {
-    Never,
-    OnFailure,
-    Always,
-}
-
-impl From<Restart> for RestartPolicy {
-    fn from(restart: Restart) -> Self {
-        match restart {
-            Restart::Never => Self::Never,
-            Restart::OnFailure => Self::OnFailure,
-            Restart::Always => Self::Always,
-        }
     }
 }
 
