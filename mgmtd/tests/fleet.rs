@@ -1,58 +1,25 @@
 //! The fleet with `LqVmm` against a PID 1 and monitors that speak the real protocols over real sockets.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
+// Helpers of tests assert as tests do; clippy knows only functions marked as tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fakes;
 
-use fakes::{FakeInit, Manners, Watcher, eventually, expect};
+use fakes::{FakeInit, Manners, Watcher, desired, eventually, expect, settings};
 use lq_api::{
-    Bytes, VmId,
+    VmId,
     local::{
         init::End,
         vmm::{ExitReason, ExitRecord},
     },
-    vm::{PowerState, RestartPolicy, StopVm, VmSpec, VmState},
+    vm::{PowerState, RestartPolicy, VmState},
 };
 use lq_mgmtd::compute::{
-    Desired, Fleet, Launch,
+    Desired, Fleet,
     lqvmm::{LqVmm, Settings},
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::io::AsyncWriteExt;
-
-fn desired(vm: VmId) -> Desired {
-    Desired {
-        vm,
-        name: "web".into(),
-        generation: 1,
-        spec: VmSpec {
-            vcpus: 1,
-            memory_bytes: Bytes::mib(64),
-            boot: None,
-            disks: vec![],
-            nics: vec![],
-            rng: true,
-            restart: RestartPolicy::OnFailure,
-            autostart: true,
-            power: PowerState::Running,
-        },
-        stop: StopVm::default(),
-        reset_count: 0,
-        fault: None,
-        launch: Launch { kernel: "/k".into(), ..Launch::default() },
-    }
-}
-
-fn settings(dir: &Path) -> Settings {
-    Settings {
-        init_socket: dir.join("init.sock"),
-        run_vms: dir.join("vms"),
-        cgroup_vms: None,
-        program: "/usr/lib/limiquantix/lq-vmm".into(),
-        jail: false,
-        ready: Duration::from_secs(20),
-    }
-}
 
 struct Bench {
     dir: tempfile::TempDir,

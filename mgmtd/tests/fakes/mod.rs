@@ -1,9 +1,10 @@
 //! A PID 1 and monitors that speak the real protocols over real sockets, as tasks of the test.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
+#![allow(dead_code)] // Each test uses a part.
 
 use lq_api::{
-    VmId,
+    Bytes, VmId,
     event::EventLevel,
     local::{
         init::{End, InitAnswer, InitEvent, InitRequest, UnitState},
@@ -13,9 +14,9 @@ use lq_api::{
             VmmConfig,
         },
     },
-    vm::VmStatus,
+    vm::{PowerState, RestartPolicy, StopVm, VmSpec, VmStatus},
 };
-use lq_mgmtd::compute::Observer;
+use lq_mgmtd::compute::{Desired, Launch, Observer, lqvmm::Settings};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -369,4 +370,40 @@ pub(crate) async fn expect(stream: &mut (impl tokio::io::AsyncRead + Unpin), tex
     let mut read = vec![0; text.len()];
     stream.read_exact(&mut read).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&read), text);
+}
+
+/// A machine that is to run.
+pub(crate) fn desired(vm: VmId) -> Desired {
+    Desired {
+        vm,
+        name: "web".into(),
+        generation: 1,
+        spec: VmSpec {
+            vcpus: 1,
+            memory_bytes: Bytes::mib(64),
+            boot: None,
+            disks: vec![],
+            nics: vec![],
+            rng: true,
+            restart: RestartPolicy::OnFailure,
+            autostart: true,
+            power: PowerState::Running,
+        },
+        stop: StopVm::default(),
+        reset_count: 0,
+        fault: None,
+        launch: Launch { kernel: "/k".into(), ..Launch::default() },
+    }
+}
+
+/// Everything below `dir`, without privileges.
+pub(crate) fn settings(dir: &Path) -> Settings {
+    Settings {
+        init_socket: dir.join("init.sock"),
+        run_vms: dir.join("vms"),
+        cgroup_vms: None,
+        program: "/usr/lib/limiquantix/lq-vmm".into(),
+        jail: false,
+        ready: Duration::from_secs(20),
+    }
 }
