@@ -65,7 +65,7 @@ impl GuestConsole {
         self.said.expect("Password:", 120).await?;
         self.send(&format!("{}\n", guest_image::PASSWORD)).await?;
         self.said.expect("# ", 120).await?;
-        self.send("bind 'set enable-bracketed-paste off'; PS1=; stty -echo; dmesg -n 1; echo sh''ell\n")
+        self.send("bind 'set enable-bracketed-paste off'; PS1= PS2=; stty -echo; dmesg -n 1; echo sh''ell\n")
             .await?;
         self.said.expect("shell\n", 60).await?;
         Ok(())
