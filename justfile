@@ -21,7 +21,7 @@ run *ARGS: iso _harness
     {{e2e}} run {{ARGS}}
 
 # End-to-end tests that have been seen to pass on the real image; the rest (`just e2e list`) join as each is proven.
-proven := "guest-life install-refusals"
+proven := "boot-bios-cd guest-life install-refusals -j 1"
 
 # Everything that must pass: formatting, lints, unit and property tests, web checks, the image, end-to-end tests
 test:
