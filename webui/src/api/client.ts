@@ -14,14 +14,28 @@ export type Event = Schemas["Event"];
 export type CreateVm = Schemas["CreateVm"];
 export type CreateImage = Schemas["CreateImage"];
 export type CreateVolume = Schemas["CreateVolume"];
+export type UpdateVm = Schemas["UpdateVm"];
+export type VmSpec = Schemas["VmSpec"];
+export type Pool = Schemas["Pool"];
+export type Cluster = Schemas["Cluster"];
+export type Stats = Schemas["Stats"];
+export type Token = Schemas["Token"];
+export type CreateNetwork = Schemas["CreateNetwork"];
+export type NetworkSpec = Schemas["NetworkSpec"];
+export type HostPowerAction = Schemas["HostPowerAction"];
 
 /** Proof that a request comes from this page: other origins cannot set it. */
 export const PROOF = { "X-LQ-Request": "1" } as const;
+
+/** A host that is silent for so long is not reached, in milliseconds. */
+const PATIENCE = 30_000;
 
 export const api = createClient<paths>({
   baseUrl: `${location.origin}/api/v1`,
   headers: PROOF,
   credentials: "same-origin",
+  fetch: (request) =>
+    fetch(request, { signal: AbortSignal.any([request.signal, AbortSignal.timeout(PATIENCE)]) }),
 });
 
 /** A request that failed, in words for people. */
