@@ -147,6 +147,9 @@ impl Daemon {
                 node.run(|| api.following.store(true, Ordering::Relaxed)).await;
             })
         };
+        if let HostKind::Simulated { crowd } = config.host {
+            tokio::spawn(sim::crowd(node.cluster.clone(), crowd, api.ending.clone()));
+        }
         let fingerprint = tls.fingerprint;
         Ok(Self { api, server, history, following, addresses, fingerprint, asked_to_end })
     }
@@ -197,7 +200,7 @@ fn parts(config: &Config, asked_to_end: &CancellationToken) -> Result<Parts, Sta
     let broken = |source| StartError::Pool { path: config.pool.clone(), source };
     let pool = Arc::new(DirPool::open(config.pool.clone()).map_err(broken)?);
     Ok(match &config.host {
-        HostKind::Simulated => Parts {
+        HostKind::Simulated { .. } => Parts {
             hypervisor: Arc::new(sim::SimHypervisor::default()),
             pool,
             fabric: Arc::new(sim::SimFabric::default()),

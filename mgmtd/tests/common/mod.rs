@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
 
 use lq_mgmtd::{
-    config::{Config, HostKind},
+    config::{Config, Crowd, HostKind},
     daemon::Daemon,
 };
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header};
@@ -23,7 +23,7 @@ pub fn config(dir: &Path) -> Config {
         fingerprint: dir.join("run/fingerprint"),
         pool: dir.join("pool"),
         admin_password: dir.join("admin-password"),
-        host: HostKind::Simulated,
+        host: HostKind::Simulated { crowd: Crowd::default() },
     }
 }
 

@@ -61,7 +61,7 @@ export default function Chart({
           y: { range: (_, _least, most) => [0, top ?? Math.max(most ?? 0, 1) * 1.1] },
         },
         axes: [
-          { ...axis, values: "{HH}:{mm}:{ss}", space: 80 },
+          { ...axis, size: 30, values: "{HH}:{mm}:{ss}", space: 80 },
           { ...axis, size: 66, values: (_, ticks) => ticks.map(format) },
         ],
         series: [

@@ -21,6 +21,11 @@ export function Dialog({
     const element = dialog.current!;
     const before = document.activeElement;
     if (!element.open) element.showModal();
+    // To what is asked, rather than to the cross that the browser would choose.
+    const body = element.lastElementChild!;
+    (
+      body.querySelector<HTMLElement>("input, select, textarea") ?? body.querySelector<HTMLElement>("button")
+    )?.focus();
     return () => {
       element.close();
       // Where the browser has lost its way back, to the one who opened it.

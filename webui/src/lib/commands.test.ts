@@ -14,3 +14,11 @@ it("gives the best first, and not too many", () => {
   expect(best(all, "", 9)).toHaveLength(4);
   expect(best([{ id: "x", label: "Networks", hint: "", words: "bridge" }], "bridge", 9)).toHaveLength(1);
 });
+
+it("puts what is likelier meant first", () => {
+  const all = [
+    { id: "disk", label: "web", hint: "", weight: 0.5 },
+    { id: "vm", label: "web1", hint: "" },
+  ];
+  expect(best(all, "web", 2).map(({ id }) => id)).toEqual(["vm", "disk"]);
+});

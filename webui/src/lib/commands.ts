@@ -7,6 +7,8 @@ export interface Command {
   hint: string;
   /** More words it is found by. */
   words?: string;
+  /** How likely it is meant: lower is likelier. */
+  weight?: number;
 }
 
 /** How well a text fits: lower is better, `undefined` not at all. Every word has to occur; best at the beginning. */
@@ -27,7 +29,7 @@ export function best<T extends Command>(commands: Iterable<T>, wanted: string, l
   const found: { command: T; rank: number }[] = [];
   for (const command of commands) {
     const fits = rank(command.words ? `${command.label} ${command.words}` : command.label, wanted);
-    if (fits !== undefined) found.push({ command, rank: fits });
+    if (fits !== undefined) found.push({ command, rank: fits + (command.weight ?? 0) });
   }
   return found
     .sort((a, b) => a.rank - b.rank)

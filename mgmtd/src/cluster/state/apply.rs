@@ -60,6 +60,14 @@ impl State {
                 Ok(Reply::Done)
             }
             Op::HostStarted { host, name, boot } => self.host_started(ctx, *host, name, *boot),
+            Op::SimulateHosts { hosts } => {
+                for (id, name) in hosts {
+                    if !self.hosts.contains_key(id) && self.hosts.values().all(|h| h.meta.name != *name) {
+                        self.add_host(ctx, *id, name);
+                    }
+                }
+                Ok(Reply::Done)
+            }
             Op::CreateVm { id, host, create } => self.create_vm(ctx, *id, *host, create),
             Op::UpdateVm { id, expect, update } => self.update_vm(ctx, *id, *expect, update),
             Op::PowerVm { id, expect, power } => self.power_vm(ctx, *id, *expect, power),

@@ -49,6 +49,9 @@ pub enum Op {
     /// A host tells its name and boot. A new boot means that none of its machines runs.
     HostStarted { host: HostId, name: String, boot: Uuid },
 
+    /// Adds hosts that only a simulation has. What exists stays.
+    SimulateHosts { hosts: Vec<(HostId, String)> },
+
     /// Makes a machine on `host`.
     CreateVm { id: VmId, host: HostId, create: CreateVm },
     /// Changes a machine.

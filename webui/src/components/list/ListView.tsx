@@ -79,7 +79,7 @@ export function ListView<T>(props: ListProps<T>) {
             <button
               type="button"
               aria-label="Clear the search"
-              className="absolute top-1/2 right-1.5 min-h-0! -translate-y-1/2 rounded p-1 text-dim hover:text-text"
+              className="absolute top-1/2 right-1.5 min-h-0! -translate-y-1/2 rounded p-1.5 text-dim hover:text-text"
               onClick={() => list.setText("")}
             >
               <X size={16} aria-hidden />
@@ -92,7 +92,7 @@ export function ListView<T>(props: ListProps<T>) {
                 <button
                   type="button"
                   aria-label="How to search"
-                  className="block min-h-0! rounded p-1 text-dim hover:text-text"
+                  className="block min-h-0! rounded p-1.5 text-dim hover:text-text"
                 >
                   <CircleHelp size={16} aria-hidden />
                 </button>
@@ -101,7 +101,7 @@ export function ListView<T>(props: ListProps<T>) {
           )}
         </search>
         <span className="text-dim tabular-nums" role="status">
-          {query.data && (list.rows.length === total ? `${total}` : `${list.rows.length} of ${total}`)}
+          {query.data && `${list.rows.length === total ? total : `${list.rows.length} of ${total}`} ${nouns}`}
         </span>
         {bulk && list.chosen.length > 0 && (
           <div className="flex flex-wrap items-center gap-2" role="group" aria-label="Selected">

@@ -143,7 +143,7 @@ export function Table<T>({
         <colgroup>
           {selection && <col className="w-10" />}
           {shown.map((column) => (
-            <col key={column.id} className={narrow && column.narrow ? "w-24" : (column.width ?? "")} />
+            <col key={column.id} className={narrow && column.narrow ? "w-30" : (column.width ?? "")} />
           ))}
           {actions && <col className={actionsWidth} />}
         </colgroup>

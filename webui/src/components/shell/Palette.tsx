@@ -99,6 +99,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
           label: meta.name,
           hint,
           icon,
+          weight: 0.5,
           run: () => void navigate({ to, search: { q: meta.name } }),
         });
     all.push(...actions(wanted, vms ?? [], follow));

@@ -5,6 +5,7 @@ import { ChevronDown, ChevronUp } from "lucide-react";
 import { api, call, type Task } from "../../api/client";
 import { useTasks } from "../../api/queries";
 import { duration, taskName, time } from "../../lib/format";
+import { useNarrow } from "../../lib/media";
 import { useFlag } from "../../lib/prefs";
 import { Target, useTargets } from "../Target";
 import { Button, State, cx } from "../ui";
@@ -14,7 +15,7 @@ const SHOWN = 30;
 
 export function TaskPane() {
   const { data: tasks } = useTasks();
-  const [open, setOpen] = useFlag("task-pane", true);
+  const [open, setOpen] = useFlag("task-pane", !useNarrow());
   const names = useTargets();
   const running = tasks?.filter(({ state }) => state === "running").length ?? 0;
   const last = tasks?.[0];
@@ -50,13 +51,13 @@ export function TaskPane() {
           {tasks && tasks.length > 0 && (
             <table className="w-full table-fixed">
               <colgroup>
+                <col className="w-[30%] lg:w-[19%]" />
+                <col className="w-[26%] lg:w-[15%]" />
                 <col />
-                <col className="w-[26%]" />
-                <col className="w-[30%]" />
-                <col className="hidden w-28 md:table-column" />
+                <col className="hidden w-40 md:table-column" />
                 <col className="hidden w-44 lg:table-column" />
-                <col className="hidden w-28 lg:table-column" />
-                <col className="w-20" />
+                <col className="hidden w-24 lg:table-column" />
+                <col className="w-22" />
               </colgroup>
               <thead className="sticky top-0 bg-surface">
                 <tr className="h-7 text-left text-sm text-dim [&>th]:px-3 [&>th]:font-medium">
