@@ -92,6 +92,11 @@ unit *ARGS: webui
 web-check: webui
     cd webui && npm run --silent lint && npm run --silent test && npm run --silent size
 
+# The web pages in Chromium against a simulated daemon: flows, accessibility, 5,000 machines (LQ_SHOTS=DIR keeps pictures)
+web-e2e *ARGS: webui
+    cargo build --quiet -p lq-mgmtd
+    cd webui && npm run --silent e2e -- {{ARGS}}
+
 _harness:
     cargo build --quiet --release -p lq-qemu-test --bin lq-e2e
 

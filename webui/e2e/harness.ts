@@ -1,6 +1,6 @@
 // What the tests in a browser stand on: a daemon with a simulated host in a directory of its own, and Debian's Chromium.
 import { spawn, type ChildProcess } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, existsSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { request } from "node:https";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -153,9 +153,43 @@ export class Daemon {
 
   /** Sets the password and keeps a token for `api` that outlives restarts. */
   async setUp() {
-    const session = await this.api("POST", "/setup", { code: this.setupCode, password: PASSWORD });
-    this.token = session.token as string;
+    await this.api("POST", "/setup", { code: this.setupCode, password: PASSWORD });
+    await this.logIn();
+  }
+
+  /** A token for `api` that outlives restarts. */
+  async logIn() {
+    this.token = (await this.api("POST", "/session", { username: "admin", password: PASSWORD }))
+      .token as string;
     this.token = (await this.api("POST", "/tokens", { name: "tests" })).secret as string;
+  }
+
+  /** Whether a token opens a path. */
+  async allowed(token: string, path: string): Promise<boolean> {
+    const own = this.token;
+    this.token = token;
+    try {
+      return (await this.call("GET", `/api/v1${path}`)).status === 200;
+    } finally {
+      this.token = own;
+    }
+  }
+
+  private fileOf(image: string): string {
+    const found = readdirSync(join(this.state, "pool"), { recursive: true, encoding: "utf8" }).find((path) =>
+      path.includes(image),
+    );
+    if (!found) throw new Error(`the pool has no file of the image ${image}`);
+    return join(this.state, "pool", found.replace(/\.away$/, ""));
+  }
+
+  /** Takes an image's file away behind the daemon's back: starting a machine that boots from it fails. */
+  breakKernel(image: string) {
+    renameSync(this.fileOf(image), `${this.fileOf(image)}.away`);
+  }
+
+  mendKernel(image: string) {
+    renameSync(`${this.fileOf(image)}.away`, this.fileOf(image));
   }
 
   async image(name: string, kind: string, content: Buffer, boot?: object): Promise<string> {

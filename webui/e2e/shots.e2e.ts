@@ -65,7 +65,7 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
     () => `/vms/${web}/console`,
     ({ page }) => main(page).getByText("connected", { exact: true }).waitFor(),
   ],
-  ["vm-performance", () => `/vms/${web}/performance`, ({ page }) => page.waitForTimeout(7000)],
+  ["vm-performance", () => `/vms/${web}/performance`, ({ page }) => page.waitForTimeout(4500)],
   ["vm-hardware", () => `/vms/${web}/hardware`, ({ page }) => main(page).getByText("web-1-disk").waitFor()],
   ["vm-networks", () => `/vms/${web}/networks`, ({ page }) => main(page).getByText("eth0").waitFor()],
   [

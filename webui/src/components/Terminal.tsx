@@ -141,6 +141,7 @@ export default function Terminal({ vm, name, state }: { vm: string; name: string
         old?.close();
         setStatus({ state: "starting", words: "connecting …" });
         connect();
+        terminal.focus();
       },
       focus: () => terminal.focus(),
     };

@@ -47,7 +47,7 @@ export function Dashboard() {
                   key={state}
                   to="/vms"
                   search={{ q: `state:${state}` }}
-                  className="flex min-h-6 items-center gap-1.5 hover:underline"
+                  className="flex min-h-7 items-center gap-1.5 hover:underline"
                 >
                   <Dot state={state} /> {count} {state}
                 </Link>
@@ -127,7 +127,7 @@ function Count({
         <Icon size={17} aria-hidden /> {label}
       </Link>
       <p className="mt-1 text-3xl font-semibold tabular-nums">{count ?? "–"}</p>
-      <div className="flex min-h-6 flex-wrap items-center gap-x-4 text-sm text-dim">{children}</div>
+      <div className="flex min-h-7 flex-wrap items-center gap-x-4 text-sm text-dim">{children}</div>
     </section>
   );
 }
