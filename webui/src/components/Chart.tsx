@@ -1,5 +1,5 @@
 // A chart of values over time. Drawn on a canvas by uPlot; the words beneath say the latest values to those who cannot see it.
-import { useEffect, useRef } from "react";
+import { useEffect, useRef, useState } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import type { Series } from "../lib/rates";
@@ -37,13 +37,15 @@ export default function Chart({
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot>(undefined);
   const theme = useTheme();
+  /** The sample that is pointed at. */
+  const [pointed, setPointed] = useState<number | null>();
+  const colours = COLOURS[document.documentElement.dataset["theme"] === "dark" ? "dark" : "light"];
   const names = lines.map(({ name }) => name).join();
 
   useEffect(() => {
     const element = place.current!;
     const style = getComputedStyle(document.documentElement);
     const colour = (name: string) => style.getPropertyValue(name).trim();
-    const colours = COLOURS[document.documentElement.dataset["theme"] === "dark" ? "dark" : "light"];
     const axis = {
       stroke: colour("--dim"),
       grid: { stroke: colour("--line"), width: 1 },
@@ -55,7 +57,8 @@ export default function Chart({
         width: element.clientWidth || 300,
         height: HEIGHT,
         cursor: { y: false },
-        legend: { live: true },
+        legend: { show: false },
+        hooks: { setCursor: [(plot) => setPointed(plot.cursor.idx)] },
         scales: {
           x: { range: () => [Date.now() / 1000 - span, Date.now() / 1000] },
           y: { range: (_, _least, most) => [0, top ?? Math.max(most ?? 0, 1) * 1.1] },
@@ -65,13 +68,11 @@ export default function Chart({
           { ...axis, size: 66, values: (_, ticks) => ticks.map(format) },
         ],
         series: [
-          { value: "{HH}:{mm}:{ss}" },
-          ...lines.map(({ label }, n) => ({
-            label,
+          {},
+          ...lines.map((_, n) => ({
             stroke: colours[n % colours.length]!,
             width: 1.6,
             points: { show: false },
-            value: (_: uPlot, value: number | null) => (value == null ? "–" : format(value)),
           })),
         ],
       },
@@ -96,12 +97,21 @@ export default function Chart({
     <figure className="card min-w-0 p-3">
       <figcaption className="mb-1 font-medium">{title}</figcaption>
       <div ref={place} aria-hidden />
-      <p className="sr-only">
-        {lines.map(({ name, label }) => {
-          const last = series.values[name]?.findLast((value) => value !== null);
-          return `${label}: ${last == null ? "unknown" : format(last)}. `;
+      <ul className="flex flex-wrap gap-x-5 text-sm text-dim">
+        {lines.map(({ name, label }, n) => {
+          const values = series.values[name] ?? [];
+          const value = pointed == null ? values.findLast((each) => each !== null) : values[pointed];
+          return (
+            <li key={name} className="flex items-center gap-1.5">
+              <span aria-hidden className="h-0.5 w-4" style={{ background: colours[n % colours.length] }} />
+              {label}: <span className="text-text tabular-nums">{value == null ? "–" : format(value)}</span>
+            </li>
+          );
         })}
-      </p>
+        {pointed != null && series.at[pointed] !== undefined && (
+          <li className="ml-auto tabular-nums">{new Date(series.at[pointed] * 1000).toLocaleTimeString()}</li>
+        )}
+      </ul>
     </figure>
   );
 }

@@ -36,7 +36,7 @@ export function Tasks() {
             <TaskState task={task} />
           </span>
         ),
-        width: "w-[30%]",
+        width: "w-[24%]",
         narrow: true,
       },
       { id: "by", label: "By", value: ({ actor }) => actor, width: "w-28" },

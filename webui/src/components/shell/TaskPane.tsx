@@ -28,7 +28,7 @@ export function TaskPane() {
         onClick={() => setOpen(!open)}
       >
         {open ? <ChevronDown size={16} aria-hidden /> : <ChevronUp size={16} aria-hidden />}
-        <span className="font-medium">Recent tasks</span>
+        <span className="flex-none font-medium">Recent tasks</span>
         {running > 0 && (
           <span className="rounded-full bg-accent px-2 text-sm font-medium text-on-accent">
             {running} running
@@ -55,7 +55,7 @@ export function TaskPane() {
                 <col className="w-[26%] lg:w-[15%]" />
                 <col />
                 <col className="hidden w-40 md:table-column" />
-                <col className="hidden w-44 lg:table-column" />
+                <col className="hidden w-49 lg:table-column" />
                 <col className="hidden w-24 lg:table-column" />
                 <col className="w-22" />
               </colgroup>
