@@ -117,7 +117,8 @@ async fn the_installers_password_is_taken_over_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_refused_at_once_says_why() {
     let bench = Bench::new().await;
-    let local = reqwest::Client::builder().unix_socket(bench.dir.path().join("run/api.sock")).build().unwrap();
+    let local =
+        reqwest::Client::builder().unix_socket(bench.dir.path().join("run/api.sock")).build().unwrap();
     let content = bytes::Bytes::from(vec![1u8; 32 << 20]);
     let path = "/api/v1/images/0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a/content";
     for _ in 0..10 {
