@@ -1,7 +1,7 @@
 // What people do, from the first visit on, in one browser against one daemon. The tests build on each other, in this order.
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Page } from "playwright-core";
-import { Daemon, PASSWORD, closeBrowser, until, visit, type Visit } from "./harness";
+import { Daemon, PASSWORD, closeBrowser, oneTimeCode, until, visit, type Visit } from "./harness";
 
 let daemon: Daemon;
 let ours: Visit;
@@ -68,7 +68,7 @@ it("images: uploaded by the page, with a checksum that is held against it", asyn
 
 it("create a machine: faults are named at their fields, defaults fit, it starts", async () => {
   await go("/vms");
-  await main().getByRole("link", { name: "Create virtual machine" }).click();
+  await main().getByRole("button", { name: "Create virtual machine" }).click();
   await page.getByRole("button", { name: "Next" }).click();
   await page.getByText("1 to 63 letters, digits").waitFor();
   await page.getByLabel("Name", { exact: true }).fill("web-1");
@@ -277,7 +277,7 @@ it("networks: a refused field is told at the field", async () => {
     .waitFor();
 });
 
-it("lost connection: told at once, mended by itself; a session that ended is asked for over the page one is on", async () => {
+it("lost connection: told at once, mended by itself, and what was typed stays", async () => {
   await go("/volumes");
   await page.getByRole("button", { name: "Create volume" }).click();
   const form = page.getByRole("dialog", { name: "Create volume" });
@@ -285,22 +285,115 @@ it("lost connection: told at once, mended by itself; a session that ended is ask
   await daemon.kill();
   await page.getByText("Connection lost.").waitFor({ timeout: 30_000 });
   await daemon.up();
-  // Sessions end with the daemon; what was typed is still there behind the question.
-  const ended = page.getByRole("dialog", { name: "Your session has ended" });
-  await ended.waitFor({ timeout: 60_000 });
   await page.getByText("Connection lost.").waitFor({ state: "detached" });
-  await ended.getByLabel("Password").fill("not the password");
-  await ended.getByRole("button", { name: "Log in" }).click();
-  await ended.getByRole("alert").waitFor();
-  await ended.getByLabel("Password").fill(PASSWORD);
-  await ended.getByRole("button", { name: "Log in" }).click();
-  await ended.waitFor({ state: "detached" });
   expect(await form.getByLabel("Name").inputValue()).toBe("half-typed");
   await form.getByRole("button", { name: "Create volume" }).click();
   await row("half-typed").waitFor();
   // And the changes are heard again.
   await daemon.api("POST", "/volumes", { name: "made-elsewhere", spec: { size_bytes: 2 ** 30 } });
   await row("made-elsewhere").waitFor();
+});
+
+it("a session that was ended is asked for over the page one is on", async () => {
+  await page.getByRole("button", { name: "Create volume" }).click();
+  const form = page.getByRole("dialog", { name: "Create volume" });
+  await form.getByLabel("Name").fill("typed-before");
+  await daemon.endSessions();
+  const ended = page.getByRole("dialog", { name: "Your session has ended" });
+  await ended.waitFor({ timeout: 60_000 });
+  await ended.getByLabel("Password").fill("not the password");
+  await ended.getByRole("button", { name: "Log in" }).click();
+  await ended.getByRole("alert").waitFor();
+  await ended.getByLabel("Password").fill(PASSWORD);
+  await ended.getByRole("button", { name: "Log in" }).click();
+  await ended.waitFor({ state: "detached" });
+  expect(await form.getByLabel("Name").inputValue()).toBe("typed-before");
+  await form.getByRole("button", { name: "Create volume" }).click();
+  await row("typed-before").waitFor();
+});
+
+it("no permission: what one may not do stays visible, with the reason", async () => {
+  await go("/settings/users");
+  await page.getByRole("button", { name: "Create user" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Name to log in with").fill("maria");
+  await dialog.getByLabel("First password").fill("first of maria");
+  await dialog.getByRole("button", { name: "Add a role" }).click();
+  await dialog.getByRole("button", { name: "Create user" }).click();
+  await dialog.getByText("Choose a role.").waitFor();
+  await dialog.getByLabel("Role").selectOption({ label: "auditor" });
+  await dialog.getByRole("button", { name: "Create user" }).click();
+  await main().getByRole("row", { name: /maria/ }).waitFor();
+
+  const theirs = await visit(daemon);
+  const other = theirs.page;
+  await other.goto(`${daemon.url}/vms`);
+  await other.getByLabel("User").fill("maria");
+  await other.getByLabel("Password").fill("first of maria");
+  await other.getByRole("button", { name: "Log in" }).click();
+  // The first password is somebody else's.
+  await other.getByRole("heading", { name: "Set a new password" }).waitFor();
+  await other.getByLabel("Present password").fill("first of maria");
+  await other.getByLabel("New password", { exact: true }).fill("known to maria only");
+  await other.getByLabel("New password again").fill("known to maria only");
+  await other.getByRole("button", { name: "Change the password" }).click();
+  const create = other.getByRole("main").getByRole("button", { name: "Create virtual machine" });
+  await create.waitFor();
+  expect(await create.getAttribute("aria-disabled")).toBe("true");
+  await create.hover();
+  await other.getByText("Your role lacks the permission vm.write.").first().waitFor();
+  await other.getByRole("button", { name: "Actions for web-1" }).click();
+  const start = other.getByRole("menuitem", { name: /^Start/ });
+  expect(await start.getAttribute("aria-disabled")).toBe("true");
+  await start.getByText("Your role lacks the permission vm.power.").waitFor();
+  expect(theirs.faults).toEqual([]);
+  await theirs.context.close();
+});
+
+it("second factor: set up by the page, asked for at the next log-in", async () => {
+  await go("/settings");
+  await page.getByRole("button", { name: "Set up one-time codes" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("button", { name: "Show the code" }).click();
+  await dialog.getByRole("img", { name: "Code for your authenticator" }).waitFor();
+  const secret = (await dialog.locator("code.select-all").innerText()).trim();
+  await dialog.getByLabel("The code it shows now").fill("000000");
+  await dialog.getByRole("button", { name: "Confirm" }).click();
+  await dialog.getByRole("alert").first().waitFor();
+  await dialog.getByLabel("The code it shows now").fill(oneTimeCode(secret));
+  await dialog.getByRole("button", { name: "Confirm" }).click();
+  const recovery = dialog.getByRole("list", { name: "Recovery codes" }).getByRole("listitem");
+  await recovery.first().waitFor();
+  const code = (await recovery.first().innerText()).trim();
+  await dialog.getByRole("button", { name: "I have kept them" }).click();
+  await main().getByText("Logging in asks for a one-time code.").waitFor();
+
+  const again = await visit(daemon);
+  await again.page.goto(daemon.url);
+  await again.page.getByLabel("Password").fill(PASSWORD);
+  await again.page.getByRole("button", { name: "Log in" }).click();
+  await again.page.getByLabel("One-time code").fill(code);
+  await again.page.getByRole("button", { name: "Log in" }).click();
+  await again.page.getByRole("heading", { name: "Dashboard" }).waitFor();
+  await again.context.close();
+
+  await page.getByRole("button", { name: "Switch off" }).click();
+  await dialog.getByLabel("Your password").fill(PASSWORD);
+  await dialog.getByRole("button", { name: "Switch off" }).click();
+  await main().getByText("Your password alone opens your account.").waitFor();
+});
+
+it("audit: who did what, and what was refused", async () => {
+  await go("/settings/audit?q=action:vm.delete");
+  await main()
+    .getByRole("row", { name: /vm\.delete/ })
+    .first()
+    .waitFor();
+  await go("/settings/audit?q=outcome:refused");
+  await main()
+    .getByRole("row", { name: /refused/ })
+    .first()
+    .waitFor();
 });
 
 it("tokens: the secret is shown once and works; the password can be changed", async () => {

@@ -1,5 +1,6 @@
 // What the tests in a browser stand on: a daemon with a simulated host in a directory of its own, and Debian's Chromium.
 import { spawn, type ChildProcess } from "node:child_process";
+import { createHmac } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { request } from "node:https";
 import { createServer } from "node:net";
@@ -164,6 +165,12 @@ export class Daemon {
     this.token = (await this.api("POST", "/tokens", { name: "tests" })).secret as string;
   }
 
+  /** Ends every session, as an administrator may. */
+  async endSessions() {
+    for (const session of (await this.api("GET", "/sessions")).items)
+      await this.api("DELETE", `/sessions/${session.id}`);
+  }
+
   /** Whether a token opens a path. */
   async allowed(token: string, path: string): Promise<boolean> {
     const own = this.token;
@@ -234,6 +241,20 @@ export function bzImage(): Buffer {
   bytes.write("HdrS", 0x202);
   bytes.writeUInt16LE(0x020f, 0x206);
   return bytes;
+}
+
+/** What an authenticator shows now (RFC 6238: HMAC-SHA-1, 30 seconds, 6 digits). */
+export function oneTimeCode(secret: string, at = Date.now()): string {
+  const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+  const bits = [...secret.replace(/[\s=]/g, "")]
+    .map((each) => alphabet.indexOf(each).toString(2).padStart(5, "0"))
+    .join("");
+  const key = Buffer.from((bits.match(/.{8}/g) ?? []).map((byte) => parseInt(byte, 2)));
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(Math.floor(at / 30_000)));
+  const hash = createHmac("sha1", key).update(counter).digest();
+  const offset = hash[19]! & 15;
+  return String((hash.readUInt32BE(offset) & 0x7fffffff) % 1_000_000).padStart(6, "0");
 }
 
 let browser: Browser | undefined;

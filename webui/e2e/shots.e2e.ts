@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Page } from "playwright-core";
-import { Daemon, closeBrowser, logIn, until, visit, type Visit } from "./harness";
+import { Daemon, PASSWORD, closeBrowser, logIn, until, visit, type Visit } from "./harness";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const shots = process.env["LQ_SHOTS"];
@@ -46,6 +46,25 @@ beforeAll(async () => {
   await until("the machines run", async () => (await daemon.state_of(vms[6]!)) === "running" || undefined);
   await daemon.api("POST", `/vms/${vms[4]}/pause`);
   await daemon.api("POST", "/tokens", { name: "prometheus", read_only: true, days: 365 });
+  const role = async (name: string) =>
+    (await daemon.api("GET", `/roles?name=${name}`)).items[0].meta.id as string;
+  const maria = await daemon.api("POST", "/users", {
+    name: "maria",
+    password: PASSWORD,
+    spec: {
+      full_name: "Maria Example",
+      grants: [{ role: await role("operator"), scope: { kind: "labels", labels: { env: "production" } } }],
+    },
+  });
+  await daemon.api("POST", "/users", { name: "jens", spec: { full_name: "Jens Example" } });
+  await daemon.api("POST", "/groups", {
+    name: "operators",
+    spec: {
+      description: "On call",
+      members: [maria.meta.id],
+      grants: [{ role: await role("auditor"), scope: { kind: "cluster" } }],
+    },
+  });
   host = (await daemon.api("GET", "/hosts")).items[0].meta.id;
 });
 afterAll(async () => {
@@ -123,7 +142,34 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
         .waitFor(),
   ],
   ["events", () => "/events", ({ page }) => main(page).getByRole("row").nth(3).waitFor()],
-  ["settings", () => "/settings", ({ page }) => main(page).getByText("prometheus").waitFor()],
+  ["account", () => "/settings", ({ page }) => main(page).getByText("prometheus").waitFor()],
+  ["users", () => "/settings/users", ({ page }) => main(page).getByRole("row", { name: /maria/ }).waitFor()],
+  [
+    "groups",
+    () => "/settings/groups",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /operators/ })
+        .waitFor(),
+  ],
+  [
+    "roles",
+    () => "/settings/roles",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /auditor/ })
+        .waitFor(),
+  ],
+  [
+    "audit",
+    () => "/settings/audit",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /vm\.start/ })
+        .first()
+        .waitFor(),
+  ],
+  ["about", () => "/settings/about", ({ page }) => main(page).getByText("Voting hosts").waitFor()],
 ];
 
 /** What axe finds wrong by WCAG A and AA. */

@@ -3,7 +3,7 @@ import type { ReactNode } from "react";
 import { useAccess } from "./api/queries";
 import { Shell } from "./components/shell/Shell";
 import { Button, Failure, Loading } from "./components/ui";
-import { Login, Setup } from "./pages/Gate";
+import { FirstPassword, Login, Setup } from "./pages/Gate";
 
 export function Root() {
   const access = useAccess();
@@ -14,6 +14,8 @@ export function Root() {
         return <Setup />;
       case "out":
         return <Login />;
+      case "password":
+        return <FirstPassword />;
       default:
         return <Shell access={access.data as Parameters<typeof Shell>[0]["access"]} />;
     }

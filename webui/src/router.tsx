@@ -51,6 +51,7 @@ const page = (path: string, load: Parameters<typeof lazyRouteComponent>[0], name
 
 const vms = () => import("./pages/vm");
 const hosts = () => import("./pages/host");
+const settingsPages = () => import("./pages/settings");
 
 const dashboard = createRoute({ ...page("/", () => import("./pages/Dashboard"), "Dashboard"), path: "/" });
 const vmList = createRoute({ ...page("/vms", vms, "Vms"), path: "/vms" });
@@ -64,6 +65,14 @@ const hostTab = <Path extends string>(path: Path, name: string) =>
     getParentRoute: () => host,
     path,
     component: lazyRouteComponent(hosts, name as "HostSummary"),
+  });
+
+const settings = createRoute({ ...page("/settings", settingsPages, "Settings"), path: "/settings" });
+const settingsTab = <Path extends string>(path: Path, name: string) =>
+  createRoute({
+    getParentRoute: () => settings,
+    path,
+    component: lazyRouteComponent(settingsPages, name as "Account"),
   });
 
 const tree = root.addChildren([
@@ -91,10 +100,14 @@ const tree = root.addChildren([
   createRoute({ ...page("/networks", () => import("./pages/Networks"), "Networks"), path: "/networks" }),
   createRoute({ ...page("/tasks", () => import("./pages/Activity"), "Tasks"), path: "/tasks" }),
   createRoute({ ...page("/events", () => import("./pages/Activity"), "Events"), path: "/events" }),
-  createRoute({
-    ...page("/settings", () => import("./pages/settings/Settings"), "Settings"),
-    path: "/settings",
-  }),
+  settings.addChildren([
+    settingsTab("/", "Account"),
+    settingsTab("/users", "Users"),
+    settingsTab("/groups", "Groups"),
+    settingsTab("/roles", "Roles"),
+    settingsTab("/audit", "Audit"),
+    settingsTab("/about", "AboutPage"),
+  ]),
 ]);
 
 export const router = createRouter({

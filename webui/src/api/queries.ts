@@ -16,6 +16,7 @@ import {
   api,
   call,
   type Host,
+  type Identity,
   type Image,
   type Network,
   type Pool,
@@ -26,8 +27,8 @@ import { linkLost } from "./link";
 
 export type Access =
   | { state: "setup" | "out" }
-  /** `expired`: was in, and has to log in again to go on where it was. */
-  | { state: "in" | "expired"; identity: { username: string; by: string } };
+  /** `expired`: was in, and has to log in again to go on where it was. `password`: has to set a new one first. */
+  | { state: "in" | "expired" | "password"; identity: Identity };
 
 /** A failed request tells of the link and of the session as well. */
 function heed(error: unknown, key?: unknown) {
@@ -61,7 +62,8 @@ export function useAccess() {
     queryFn: async (): Promise<Access> => {
       const before = queryClient.getQueryData<Access>(["session"]);
       try {
-        return { state: "in", identity: await call(api.GET("/session")) };
+        const identity = await call(api.GET("/session"));
+        return { state: identity.must_change_password ? "password" : "in", identity };
       } catch (error) {
         if (!(error instanceof ApiError) || error.problem.status !== 401) throw error;
       }
@@ -186,6 +188,31 @@ export const useTask = (id: string) =>
     queryKey: ["task", id],
     queryFn: () => call(api.GET("/tasks/{id}", { params: { path: { id } } })),
     refetchInterval: (query) => (query.state.data && query.state.data.state !== "running" ? false : 500),
+  });
+
+export const useUsers = () =>
+  useQuery({ queryKey: ["users"], queryFn: () => all((query) => api.GET("/users", { params: { query } })) });
+
+export const useGroups = () =>
+  useQuery({
+    queryKey: ["groups"],
+    queryFn: () => all((query) => api.GET("/groups", { params: { query } })),
+  });
+
+export const useRoles = () =>
+  useQuery({ queryKey: ["roles"], queryFn: () => all((query) => api.GET("/roles", { params: { query } })) });
+
+export const useSessions = () =>
+  useQuery({
+    queryKey: ["sessions"],
+    queryFn: () => all((query) => api.GET("/sessions", { params: { query } })),
+  });
+
+export const useAudit = () =>
+  useQuery({
+    queryKey: ["audit"],
+    queryFn: async () => (await call(api.GET("/audit", { params: { query: { limit: 1000 } } }))).items,
+    refetchInterval: OFTEN * 2,
   });
 
 export const useTokens = () =>

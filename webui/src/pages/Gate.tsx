@@ -4,7 +4,9 @@ import { ShieldCheck } from "lucide-react";
 import { useState, type FormEvent, type ReactNode } from "react";
 import { ApiError, api, call } from "../api/client";
 import { Dialog } from "../components/Dialog";
-import { Button, Failure, Text } from "../components/ui";
+import { PasswordForm } from "../components/PasswordForm";
+import { Button, Failure, Text, cx } from "../components/ui";
+import { MIN_PASSWORD } from "../lib/password";
 
 function Front({ title, children }: { title: string; children: ReactNode }) {
   return (
@@ -40,76 +42,93 @@ function entries(event: FormEvent<HTMLFormElement>) {
   return (name: string) => String(data.get(name) ?? "");
 }
 
-function useLogin() {
+interface Credentials {
+  username: string;
+  password: string;
+  code?: string;
+}
+
+/** The log-in form; asks for a one-time code where the host wants one. */
+function LoginForm({ username, card }: { username: string; card?: boolean }) {
   const client = useQueryClient();
-  return useMutation({
+  const login = useMutation({
     mutationKey: ["session"],
-    mutationFn: (body: { username: string; password: string }) => call(api.POST("/session", { body })),
+    mutationFn: (body: Credentials) => call(api.POST("/session", { body })),
     onSuccess: () => client.invalidateQueries(),
   });
+  const [second, setSecond] = useState(false);
+  const wanted = login.error instanceof ApiError && login.error.problem.type.endsWith("/second-factor");
+  if (wanted && !second) setSecond(true);
+  return (
+    <form
+      className={cx("flex w-full flex-col gap-4", card && "card p-6")}
+      onSubmit={(event) => {
+        const get = entries(event);
+        login.mutate({
+          username: get("username"),
+          password: get("password"),
+          ...(get("code") ? { code: get("code").trim() } : {}),
+        });
+      }}
+    >
+      <Text label="User" name="username" defaultValue={username} autoComplete="username" required />
+      <Text
+        label="Password"
+        name="password"
+        type="password"
+        autoComplete="current-password"
+        required
+        autoFocus
+      />
+      {second && (
+        <Text
+          label="One-time code"
+          name="code"
+          inputMode="numeric"
+          autoComplete="one-time-code"
+          required
+          autoFocus
+          hint="From your authenticator, or one of your recovery codes."
+        />
+      )}
+      {!wanted && <Failure error={login.error} />}
+      <Button type="submit" kind="primary" busy={login.isPending}>
+        Log in
+      </Button>
+    </form>
+  );
 }
 
 export function Login() {
-  const login = useLogin();
   return (
     <Front title="LimiQuantix">
-      <form
-        className="card flex w-full flex-col gap-4 p-6"
-        onSubmit={(event) => {
-          const get = entries(event);
-          login.mutate({ username: get("username"), password: get("password") });
-        }}
-      >
-        <Text label="User" name="username" defaultValue="admin" autoComplete="username" required />
-        <Text
-          label="Password"
-          name="password"
-          type="password"
-          autoComplete="current-password"
-          required
-          autoFocus
-        />
-        <Failure error={login.error} />
-        <Button type="submit" kind="primary" busy={login.isPending}>
-          Log in
-        </Button>
-      </form>
+      <LoginForm username="admin" card />
     </Front>
   );
 }
 
 /** Over the page one was on, which stays as it is: nothing typed is lost. */
 export function Relogin({ username }: { username: string }) {
-  const login = useLogin();
   return (
     <Dialog title="Your session has ended">
-      <p>It was not used for long, or the management daemon was restarted. Log in to go on where you were.</p>
-      <form
-        className="flex flex-col gap-4"
-        onSubmit={(event) => {
-          const get = entries(event);
-          login.mutate({ username: get("username"), password: get("password") });
-        }}
-      >
-        <Text label="User" name="username" defaultValue={username} autoComplete="username" required />
-        <Text
-          label="Password"
-          name="password"
-          type="password"
-          autoComplete="current-password"
-          required
-          autoFocus
-        />
-        <Failure error={login.error} />
-        <Button type="submit" kind="primary" busy={login.isPending}>
-          Log in
-        </Button>
-      </form>
+      <p>It was not used for long, or somebody ended it. Log in to go on where you were.</p>
+      <LoginForm username={username} />
     </Dialog>
   );
 }
 
-export const MIN_PASSWORD = 8;
+/** Somebody else set the password: nothing else is allowed before it is changed. */
+export function FirstPassword() {
+  const client = useQueryClient();
+  return (
+    <Front title="Set a new password">
+      <p>Your password was set by somebody else. Choose one that only you know.</p>
+      <div className="card w-full p-6">
+        <PasswordForm onDone={() => void client.invalidateQueries({ queryKey: ["session"] })} />
+      </div>
+    </Front>
+  );
+}
 
 export function Setup() {
   const client = useQueryClient();

@@ -5,6 +5,7 @@ import { Network as NetworkIcon, Pencil, Plus, Trash2 } from "lucide-react";
 import { useMemo, useState } from "react";
 import { ApiError, api, call, type Network, type NetworkSpec } from "../api/client";
 import { useNetworks, useVms } from "../api/queries";
+import { useRefusal } from "../api/rights";
 import { FormDialog } from "../components/Dialog";
 import { LabelsField } from "../components/Labels";
 import { Head } from "../components/Page";
@@ -24,6 +25,9 @@ export function Networks() {
   const vms = useVms().data;
   const [doing, setDoing] = useState<Doing>();
   const close = () => setDoing(undefined);
+  const denied = useRefusal();
+  const why = (network: Network) =>
+    denied("network.write", { kind: "network", id: network.meta.id, labels: network.meta.labels });
   const columns = useMemo((): Column<Network>[] => {
     const counts = new Map<string, number>();
     for (const vm of vms ?? [])
@@ -74,7 +78,12 @@ export function Networks() {
   return (
     <>
       <Head title="Networks" icon={NetworkIcon}>
-        <Button kind="primary" icon={Plus} onClick={() => setDoing({ what: "create" })}>
+        <Button
+          kind="primary"
+          icon={Plus}
+          refusal={denied("network.write")}
+          onClick={() => setDoing({ what: "create" })}
+        >
           Create network
         </Button>
       </Head>
@@ -91,12 +100,18 @@ export function Networks() {
           <Menu
             label={`Actions for ${network.meta.name}`}
             items={[
-              { label: "Change", icon: Pencil, run: () => setDoing({ what: "edit", network }) },
+              {
+                label: "Change",
+                icon: Pencil,
+                refusal: why(network),
+                run: () => setDoing({ what: "edit", network }),
+              },
               {
                 label: "Delete",
                 icon: Trash2,
                 danger: true,
                 apart: true,
+                refusal: why(network),
                 run: () => setDoing({ what: "delete", network }),
               },
             ]}

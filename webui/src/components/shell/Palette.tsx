@@ -5,7 +5,8 @@ import { MonitorCog, Server, HardDrive, Disc3, Network, Play, Plus } from "lucid
 import { useDeferredValue, useEffect, useId, useMemo, useRef, useState } from "react";
 import { order, useHosts, useImages, useNetworks, useVms, useVolumes } from "../../api/queries";
 import type { Vm } from "../../api/client";
-import { ACTIONS, refusal, type Action } from "../../lib/actions";
+import { useRefusal } from "../../api/rights";
+import { ACTIONS, permission, refusal, type Action } from "../../lib/actions";
 import { best, type Command } from "../../lib/commands";
 import { setTheme } from "../../lib/prefs";
 import { cx } from "../ui";
@@ -24,6 +25,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
   const list = useId();
   const navigate = useNavigate();
   const follow = useFollow();
+  const denied = useRefusal();
   const [text, setText] = useState("");
   const wanted = useDeferredValue(text);
   const [at, setAt] = useState(0);
@@ -102,9 +104,9 @@ export function Palette({ onClose }: { onClose: () => void }) {
           weight: 0.5,
           run: () => void navigate({ to, search: { q: meta.name } }),
         });
-    all.push(...actions(wanted, vms ?? [], follow));
+    all.push(...actions(wanted, vms ?? [], follow, denied));
     return best(all, wanted, LIMIT);
-  }, [wanted, vms, hosts, images, volumes, networks, navigate, follow]);
+  }, [wanted, vms, hosts, images, volumes, networks, navigate, follow, denied]);
 
   const active = Math.min(at, entries.length - 1);
   const run = (entry: Entry | undefined) => {
@@ -176,7 +178,12 @@ export function Palette({ onClose }: { onClose: () => void }) {
 }
 
 /** Machines to which what was typed can be done. What needs a question first is not among it. */
-function actions(text: string, vms: Vm[], follow: ReturnType<typeof useFollow>): Entry[] {
+function actions(
+  text: string,
+  vms: Vm[],
+  follow: ReturnType<typeof useFollow>,
+  denied: ReturnType<typeof useRefusal>,
+): Entry[] {
   const [verb = "", ...rest] = text.trim().toLowerCase().split(/\s+/);
   const name = rest.join(" ");
   if (!name) return [];
@@ -188,6 +195,8 @@ function actions(text: string, vms: Vm[], follow: ReturnType<typeof useFollow>):
     if (!vm.meta.name.toLowerCase().includes(name)) continue;
     for (const action of wanted) {
       if (refusal(action, vm.status.state) !== undefined) continue;
+      const place = { kind: "vm" as const, id: vm.meta.id, labels: vm.meta.labels };
+      if (denied(permission(action), place) !== undefined) continue;
       const label = `${ACTIONS[action].label} ${vm.meta.name}`;
       found.push({
         id: `${action}-${vm.meta.id}`,

@@ -5,6 +5,7 @@ import { Power, RotateCcw, Server } from "lucide-react";
 import { useState } from "react";
 import { api, call, type Host, type HostPowerAction } from "../../api/client";
 import { useHosts, useVms } from "../../api/queries";
+import { useRefusal } from "../../api/rights";
 import { Await, Head, Tabs } from "../../components/Page";
 import { Confirm } from "../../components/Dialog";
 import { useFollow } from "../../components/shell/Orders";
@@ -110,7 +111,8 @@ function PowerMenu({ host }: { host: Host }) {
       setAsked(undefined);
     },
   });
-  const refusal = host.status ? undefined : "This host cannot be asked from here.";
+  const denied = useRefusal()("host.power", { kind: "host", id: host.meta.id, labels: host.meta.labels });
+  const refusal = denied ?? (host.status ? undefined : "This host cannot be asked from here.");
   return (
     <>
       <Menu

@@ -4,6 +4,7 @@ import { Disc3, MonitorCog, Pencil, Trash2, Upload as UploadIcon } from "lucide-
 import { useMemo, useState } from "react";
 import { api, call, type Image } from "../../api/client";
 import { useImages } from "../../api/queries";
+import { useRefusal } from "../../api/rights";
 import { Bulk } from "../../components/Bulk";
 import { Head } from "../../components/Page";
 import { Remove } from "../../components/Remove";
@@ -89,6 +90,9 @@ export function Images() {
   const { open } = useSearch({ strict: false }) as { open?: string };
   const [doing, setDoing] = useState<Doing>();
   const close = () => setDoing(undefined);
+  const denied = useRefusal();
+  const why = (image: Image) =>
+    denied("storage.write", { kind: "image", id: image.meta.id, labels: image.meta.labels });
   const upload = (on: boolean) =>
     void navigate({ to: ".", search: (old: object) => ({ ...old, open: on ? "upload" : undefined }) });
   const brief = useMemo(
@@ -100,7 +104,12 @@ export function Images() {
   return (
     <>
       <Head title="Images" icon={Disc3}>
-        <Button kind="primary" icon={UploadIcon} onClick={() => upload(true)}>
+        <Button
+          kind="primary"
+          icon={UploadIcon}
+          refusal={denied("storage.write")}
+          onClick={() => upload(true)}
+        >
           Upload image
         </Button>
       </Head>
@@ -121,19 +130,26 @@ export function Images() {
                 label: "Create virtual machine from it",
                 icon: MonitorCog,
                 refusal:
-                  image.spec.kind !== "disk"
+                  denied("vm.write") ??
+                  (image.spec.kind !== "disk"
                     ? "It is not a disk."
                     : image.status.state !== "ready"
                       ? "It is not ready."
-                      : undefined,
+                      : undefined),
                 run: () => void navigate({ to: "/vms/new", search: { image: image.meta.id } }),
               },
-              { label: "Name and labels", icon: Pencil, run: () => setDoing({ what: "rename", image }) },
+              {
+                label: "Name and labels",
+                icon: Pencil,
+                refusal: why(image),
+                run: () => setDoing({ what: "rename", image }),
+              },
               {
                 label: "Delete",
                 icon: Trash2,
                 danger: true,
                 apart: true,
+                refusal: why(image),
                 run: () => setDoing({ what: "delete", image }),
               },
             ]}
@@ -182,6 +198,7 @@ export function Images() {
           items={doing.images}
           name={name}
           danger
+          refusal={why}
           work={remove}
           onClose={close}
         >

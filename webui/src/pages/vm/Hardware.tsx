@@ -12,19 +12,20 @@ import { bytes, parseSize, sizeText } from "../../lib/format";
 import { Grow } from "../volumes/dialogs";
 import { WithVm } from "./Layout";
 import { RESTART } from "./Summary";
-import { resting, useSaveSpec } from "./save";
+import { resting, useSaveSpec, useWriteRefusal } from "./save";
 
 export const Hardware = () => <WithVm>{(vm) => <HardwareOf vm={vm} />}</WithVm>;
 
 function HardwareOf({ vm: { spec }, vm }: { vm: Vm }) {
   const image = useNames(useImages());
   const [edit, setEdit] = useState(false);
+  const denied = useWriteRefusal(vm);
   return (
     <>
       <Card
         title="Processor, memory, boot"
         actions={
-          <Button small icon={Pencil} onClick={() => setEdit(true)}>
+          <Button small icon={Pencil} refusal={denied} onClick={() => setEdit(true)}>
             Change
           </Button>
         }
@@ -167,7 +168,7 @@ function Disks({ vm }: { vm: Vm }) {
   const [adding, setAdding] = useState(false);
   const [growing, setGrowing] = useState<Volume>();
   const [leaving, setLeaving] = useState<string>();
-  const refusal = resting(vm);
+  const refusal = useWriteRefusal(vm) ?? resting(vm);
   const save = useSaveSpec(vm, () => setLeaving(undefined));
   const disks = vm.spec.disks ?? [];
   return (

@@ -1,5 +1,5 @@
 // Every machine, and what can be done to one or to many.
-import { Link } from "@tanstack/react-router";
+import { Link, useNavigate } from "@tanstack/react-router";
 import { MonitorCog, Plus } from "lucide-react";
 import { useMemo, useState } from "react";
 import type { Vm } from "../../api/client";
@@ -8,12 +8,13 @@ import { Bulk } from "../../components/Bulk";
 import { Head } from "../../components/Page";
 import { ListView } from "../../components/list/ListView";
 import type { Column } from "../../components/list/useList";
-import { Button, Menu, State, buttonClass } from "../../components/ui";
-import { ACTIONS, refusal, type Action } from "../../lib/actions";
+import { Button, Menu, State } from "../../components/ui";
+import { ACTIONS, type Action } from "../../lib/actions";
 import { bytes } from "../../lib/format";
 import type { Fields } from "../../lib/search";
 import { settle } from "../../lib/settle";
-import { ALL, ICONS, VmMenu, VmOrders } from "./actions";
+import { useRefusal } from "../../api/rights";
+import { ALL, ICONS, VmMenu, VmOrders, useVmRefusal } from "./actions";
 
 const id = (vm: Vm) => vm.meta.id;
 const name = (vm: Vm) => vm.meta.name;
@@ -29,12 +30,19 @@ const fields: Fields<Vm> = {
 };
 
 export function Vms() {
+  const refusal = useRefusal()("vm.write");
+  const navigate = useNavigate();
   return (
     <>
       <Head title="Virtual machines" icon={MonitorCog}>
-        <Link to="/vms/new" className={buttonClass("primary")}>
-          <Plus size={16} aria-hidden /> Create virtual machine
-        </Link>
+        <Button
+          kind="primary"
+          icon={Plus}
+          refusal={refusal}
+          onClick={() => void navigate({ to: "/vms/new" })}
+        >
+          Create virtual machine
+        </Button>
       </Head>
       <VmList />
     </>
@@ -45,6 +53,7 @@ export function Vms() {
 export function VmList({ host }: { host?: string }) {
   const vms = useVms();
   const hosts = useHosts().data;
+  const why = useVmRefusal();
   const [bulk, setBulk] = useState<{ action: Action; vms: Vm[] }>();
   const data = useMemo(
     () => (host === undefined ? vms.data : vms.data?.filter(({ status }) => status.host === host)),
@@ -167,7 +176,7 @@ export function VmList({ host }: { host?: string }) {
           items={bulk.vms}
           name={name}
           danger={ACTIONS[bulk.action].danger ?? false}
-          refusal={(vm) => refusal(bulk.action, vm.status.state)}
+          refusal={(vm) => why(vm, bulk.action)}
           work={async (vm) => settle(await order(vm, bulk.action))}
           onClose={() => setBulk(undefined)}
         >

@@ -7,7 +7,7 @@ import { useNames, useNetworks } from "../../api/queries";
 import { Confirm, FormDialog } from "../../components/Dialog";
 import { Button, Card, Empty, Select, Text } from "../../components/ui";
 import { WithVm } from "./Layout";
-import { resting, useSaveSpec } from "./save";
+import { resting, useSaveSpec, useWriteRefusal } from "./save";
 
 export const VmNetworks = () => <WithVm>{(vm) => <NetworksOf vm={vm} />}</WithVm>;
 
@@ -17,7 +17,7 @@ function NetworksOf({ vm }: { vm: Vm }) {
   const [edit, setEdit] = useState<number>();
   const [gone, setGone] = useState<number>();
   const save = useSaveSpec(vm, () => setGone(undefined));
-  const refusal = resting(vm);
+  const refusal = useWriteRefusal(vm) ?? resting(vm);
   const nics = vm.spec.nics ?? [];
   return (
     <Card

@@ -10,6 +10,7 @@ import { Rename } from "../../components/Rename";
 import { Button, Card, Fact, Facts, State } from "../../components/ui";
 import { age, bytes, time } from "../../lib/format";
 import { WithVm } from "./Layout";
+import { useWriteRefusal } from "./save";
 
 export const RESTART = {
   never: "stays stopped",
@@ -25,12 +26,13 @@ function SummaryOf({ vm: { meta, spec, status }, vm }: { vm: Vm }) {
   const volume = useNames(useVolumes());
   const image = useNames(useImages());
   const [edit, setEdit] = useState(false);
+  const denied = useWriteRefusal(vm);
   return (
     <div className="grid gap-4 xl:grid-cols-2">
       <Card
         title="General"
         actions={
-          <Button small icon={Pencil} onClick={() => setEdit(true)}>
+          <Button small icon={Pencil} refusal={denied} onClick={() => setEdit(true)}>
             Name and labels
           </Button>
         }

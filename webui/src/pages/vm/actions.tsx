@@ -7,7 +7,8 @@ import { useAction } from "../../api/queries";
 import { Confirm } from "../../components/Dialog";
 import { useFollow, type Follow } from "../../components/shell/Orders";
 import { Button, Menu, type MenuItem } from "../../components/ui";
-import { ACTIONS, primary, refusal, type Action } from "../../lib/actions";
+import { useRefusal } from "../../api/rights";
+import { ACTIONS, permission, primary, refusal, type Action } from "../../lib/actions";
 
 export const ICONS: Record<Action, LucideIcon> = {
   start: Play,
@@ -91,30 +92,46 @@ export function VmOrders({ onDeleted, children }: { onDeleted?: () => void; chil
 
 export const useAsk = () => useContext(Context);
 
+/** Why something cannot be done to a machine: by its state, or by one's rights. */
+export function useVmRefusal() {
+  const denied = useRefusal();
+  return (vm: Vm, action: Action) =>
+    denied(permission(action), { kind: "vm", id: vm.meta.id, labels: vm.meta.labels }) ??
+    refusal(action, vm.status.state);
+}
+
 /** The menu of a row. */
 export function VmMenu({ vm }: { vm: Vm }) {
   const ask = useAsk();
   const navigate = useNavigate();
+  const why = useVmRefusal();
+  const denied = useRefusal();
   const items = useMemo(
     (): MenuItem[] => [
       {
         label: "Open console",
         icon: SquareTerminal,
+        refusal: denied("vm.console", { kind: "vm", id: vm.meta.id, labels: vm.meta.labels }),
         run: () => void navigate({ to: "/vms/$id/console", params: { id: vm.meta.id } }),
       },
-      ...menu(vm, ask, ALL),
+      ...menu(vm, ask, ALL, why),
     ],
-    [vm, ask, navigate],
+    [vm, ask, navigate, why, denied],
   );
   return <Menu label={`Actions for ${vm.meta.name}`} items={items} />;
 }
 
-function menu(vm: Vm, ask: Ask, actions: Action[]): MenuItem[] {
+function menu(
+  vm: Vm,
+  ask: Ask,
+  actions: Action[],
+  why: (vm: Vm, action: Action) => string | undefined,
+): MenuItem[] {
   return actions.map((action) => ({
     label: ACTIONS[action].label,
     icon: ICONS[action],
     danger: ACTIONS[action].danger,
-    refusal: refusal(action, vm.status.state),
+    refusal: why(vm, action),
     apart: action === "start" || action === "reset" || action === "delete",
     run: () => ask(vm, action),
   }));
@@ -123,13 +140,14 @@ function menu(vm: Vm, ask: Ask, actions: Action[]): MenuItem[] {
 /** The buttons of a machine's own page. */
 export function VmButtons({ vm }: { vm: Vm }) {
   const ask = useAsk();
+  const why = useVmRefusal();
   const first = primary(vm.status.state);
   return (
     <>
       <Button
         kind={first === "stop" ? "plain" : "primary"}
         icon={ICONS[first]}
-        refusal={refusal(first, vm.status.state)}
+        refusal={why(vm, first)}
         onClick={() => ask(vm, first)}
       >
         {ACTIONS[first].label}
@@ -140,6 +158,7 @@ export function VmButtons({ vm }: { vm: Vm }) {
           vm,
           ask,
           ALL.filter((action) => action !== first),
+          why,
         )}
       >
         Actions

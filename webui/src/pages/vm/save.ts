@@ -1,6 +1,7 @@
 // Changing a machine's wanted hardware: the whole of it, and only what one saw.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { api, call, type Vm, type VmSpec } from "../../api/client";
+import { useRefusal } from "../../api/rights";
 
 export function useSaveSpec(vm: Vm, done: () => void) {
   const client = useQueryClient();
@@ -19,6 +20,11 @@ export function useSaveSpec(vm: Vm, done: () => void) {
       done();
     },
   });
+}
+
+/** Why a machine's hardware cannot be changed by this person. */
+export function useWriteRefusal(vm: Vm) {
+  return useRefusal()("vm.write", { kind: "vm", id: vm.meta.id, labels: vm.meta.labels });
 }
 
 /** Why disks and interfaces cannot be changed now. */

@@ -4,6 +4,7 @@ import { Expand, HardDrive, Pencil, Plus, Trash2 } from "lucide-react";
 import { useMemo, useState } from "react";
 import { api, call, type Volume } from "../../api/client";
 import { useImages, usePools, useVms, useVolumes } from "../../api/queries";
+import { useRefusal } from "../../api/rights";
 import { Bulk } from "../../components/Bulk";
 import { Head } from "../../components/Page";
 import { Remove } from "../../components/Remove";
@@ -34,6 +35,9 @@ export function Volumes() {
   const pools = usePools().data;
   const [doing, setDoing] = useState<Doing>();
   const close = () => setDoing(undefined);
+  const denied = useRefusal();
+  const why = (volume: Volume) =>
+    denied("storage.write", { kind: "volume", id: volume.meta.id, labels: volume.meta.labels });
   const columns = useMemo((): Column<Volume>[] => {
     const names = new Map(
       [...(vms ?? []), ...(images ?? []), ...(pools ?? [])].map(({ meta }) => [meta.id as string, meta.name]),
@@ -89,7 +93,12 @@ export function Volumes() {
   return (
     <>
       <Head title="Volumes" icon={HardDrive}>
-        <Button kind="primary" icon={Plus} onClick={() => setDoing({ what: "create" })}>
+        <Button
+          kind="primary"
+          icon={Plus}
+          refusal={denied("storage.write")}
+          onClick={() => setDoing({ what: "create" })}
+        >
           Create volume
         </Button>
       </Head>
@@ -106,14 +115,24 @@ export function Volumes() {
           <Menu
             label={`Actions for ${volume.meta.name}`}
             items={[
-              { label: "Grow", icon: Expand, run: () => setDoing({ what: "grow", volume }) },
-              { label: "Name and labels", icon: Pencil, run: () => setDoing({ what: "rename", volume }) },
+              {
+                label: "Grow",
+                icon: Expand,
+                refusal: why(volume),
+                run: () => setDoing({ what: "grow", volume }),
+              },
+              {
+                label: "Name and labels",
+                icon: Pencil,
+                refusal: why(volume),
+                run: () => setDoing({ what: "rename", volume }),
+              },
               {
                 label: "Delete",
                 icon: Trash2,
                 danger: true,
                 apart: true,
-                refusal: inUse(volume),
+                refusal: why(volume) ?? inUse(volume),
                 run: () => setDoing({ what: "delete", volume }),
               },
             ]}
@@ -150,7 +169,7 @@ export function Volumes() {
           items={doing.volumes}
           name={name}
           danger
-          refusal={inUse}
+          refusal={(volume) => why(volume) ?? inUse(volume)}
           work={async (volume) => settle(await remove(volume))}
           onClose={close}
         >
