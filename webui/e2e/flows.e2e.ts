@@ -321,7 +321,7 @@ it("no permission: what one may not do stays visible, with the reason", async ()
   await dialog.getByRole("button", { name: "Add a role" }).click();
   await dialog.getByRole("button", { name: "Create user" }).click();
   await dialog.getByText("Choose a role.").waitFor();
-  await dialog.getByLabel("Role").selectOption({ label: "auditor" });
+  await dialog.getByLabel("Role", { exact: true }).selectOption({ label: "auditor" });
   await dialog.getByRole("button", { name: "Create user" }).click();
   await main().getByRole("row", { name: /maria/ }).waitFor();
 

@@ -2,7 +2,7 @@
 import { useNavigate } from "@tanstack/react-router";
 import { MoonStar, Search, type LucideIcon } from "lucide-react";
 import { MonitorCog, Server, HardDrive, Disc3, Network, Play, Plus } from "lucide-react";
-import { useDeferredValue, useEffect, useId, useMemo, useRef, useState } from "react";
+import { useEffect, useId, useMemo, useRef, useState } from "react";
 import { order, useHosts, useImages, useNetworks, useVms, useVolumes } from "../../api/queries";
 import type { Vm } from "../../api/client";
 import { useRefusal } from "../../api/rights";
@@ -26,8 +26,8 @@ export function Palette({ onClose }: { onClose: () => void }) {
   const navigate = useNavigate();
   const follow = useFollow();
   const denied = useRefusal();
-  const [text, setText] = useState("");
-  const wanted = useDeferredValue(text);
+  // Not deferred: who types fast and presses Enter means what was typed, not what was shown before.
+  const [wanted, setText] = useState("");
   const [at, setAt] = useState(0);
   const vms = useVms().data;
   const hosts = useHosts().data;
@@ -135,7 +135,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
           className="h-13 w-full bg-transparent outline-none placeholder:text-dim"
           autoComplete="off"
           spellCheck={false}
-          value={text}
+          value={wanted}
           onChange={(event) => (setText(event.target.value), setAt(0))}
           onKeyDown={(event) => {
             if (event.key === "Enter") run(entries[active]);
