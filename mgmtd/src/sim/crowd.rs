@@ -81,9 +81,8 @@ async fn make_vms(cluster: &Cluster, hosts: &[HostId], count: u32) -> Result<Vec
         })
     };
     let have = known(cluster).len();
-    let kernel = cluster.read(|s| {
-        s.images.values().find(|r| r.image.meta.name == KERNEL).map(|r| r.image.meta.id)
-    });
+    let kernel =
+        cluster.read(|s| s.images.values().find(|r| r.image.meta.name == KERNEL).map(|r| r.image.meta.id));
     let kernel = match kernel {
         Some(id) => id,
         None => {

@@ -101,7 +101,8 @@ export function ListView<T>(props: ListProps<T>) {
           )}
         </search>
         <span className="text-dim tabular-nums" role="status">
-          {query.data && `${list.rows.length === total ? total : `${list.rows.length} of ${total}`} ${nouns}`}
+          {query.data &&
+            `${list.rows.length === total ? total : `${list.rows.length} of ${total}`} ${total === 1 ? nouns.replace(/s$/, "") : nouns}`}
         </span>
         {bulk && list.chosen.length > 0 && (
           <div className="flex flex-wrap items-center gap-2" role="group" aria-label="Selected">

@@ -4,7 +4,7 @@ import { useMemo } from "react";
 import type { AuditRecord } from "../../api/client";
 import { useAudit } from "../../api/queries";
 import { useClusterRefusal } from "../../api/rights";
-import { Target, targetName, useTargets } from "../../components/Target";
+import { Target, useTargets } from "../../components/Target";
 import { ListView } from "../../components/list/ListView";
 import type { Column } from "../../components/list/useList";
 import { Empty, State } from "../../components/ui";
@@ -27,8 +27,11 @@ export function Audit() {
 function Log() {
   const audit = useAudit();
   const names = useTargets();
-  const columns = useMemo(
-    (): Column<AuditRecord>[] => [
+  const columns = useMemo((): Column<AuditRecord>[] => {
+    // As it was called then, where it is not to be found any more.
+    const named = ({ target, target_name }: AuditRecord) =>
+      names.get(target) ?? (target_name ? `${target.split("/")[0]} ${target_name}` : target.split("/")[0]);
+    return [
       { id: "action", label: "Action", value: ({ action }) => action },
       {
         id: "outcome",
@@ -47,8 +50,9 @@ function Log() {
       {
         id: "target",
         label: "Target",
-        value: ({ target }) => targetName(names, target),
-        cell: ({ target }) => <Target names={names} target={target} />,
+        value: (record) => named(record),
+        cell: (record) =>
+          names.has(record.target) ? <Target names={names} target={record.target} /> : named(record),
         width: "w-[14%]",
       },
       {
@@ -65,9 +69,8 @@ function Log() {
         cell: ({ at }) => time(at),
         width: "w-46",
       },
-    ],
-    [names],
-  );
+    ];
+  }, [names]);
   return (
     <ListView
       nouns="records"

@@ -61,14 +61,14 @@ export function Users() {
         id: "totp",
         label: "Second factor",
         value: ({ status }) => (status.totp ? "yes" : "no"),
-        width: "w-30",
+        width: "w-34",
       },
       {
         id: "login",
         label: "Last log-in",
         value: ({ status }) => (status.last_login_at ? Date.parse(status.last_login_at) : undefined),
         cell: ({ status }) => status.last_login_at && time(status.last_login_at),
-        width: "w-44",
+        width: "w-48",
       },
     ];
   }, [groups, words]);
