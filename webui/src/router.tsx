@@ -82,6 +82,7 @@ const tree = root.addChildren([
   vm.addChildren([
     vmTab("/", "Summary"),
     vmTab("/console", "ConsolePage"),
+    vmTab("/screen", "ScreenPage"),
     vmTab("/performance", "Performance"),
     vmTab("/hardware", "Hardware"),
     vmTab("/networks", "VmNetworks"),

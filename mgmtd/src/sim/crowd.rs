@@ -111,7 +111,7 @@ async fn make_vms(cluster: &Cluster, hosts: &[HostId], count: u32) -> Result<Vec
 async fn make_vm(cluster: &Cluster, host: HostId, kernel: ImageId, n: usize) -> Result<(), WriteError> {
     const KINDS: [&str; 6] = ["web", "db", "cache", "worker", "mail", "build"];
     let kind = KINDS[n % KINDS.len()];
-    let stopped = n % 11 == 0;
+    let stopped = n.is_multiple_of(11);
     let spec = VmSpec {
         vcpus: 1 << (n % 5),
         memory_bytes: Bytes::gib(1 << (n % 6)),

@@ -7,8 +7,8 @@ import { useEffect, useRef, useState } from "react";
 import { queryClient } from "../api/queries";
 import { withSheets } from "../lib/sheets";
 import { Splice } from "../lib/splice";
-import { FormDialog } from "./Dialog";
-import { Button, Check, Dot, Field } from "./ui";
+import { Paste } from "./Paste";
+import { Button, Dot } from "./ui";
 
 const DARK: ITheme = {
   background: "#0b0f14",
@@ -216,37 +216,5 @@ export default function Terminal({ vm, name, state }: { vm: string; name: string
         />
       )}
     </section>
-  );
-}
-
-/** Text typed into the guest as if by keyboard. */
-function Paste({ onPaste, onClose }: { onPaste: (text: string) => void; onClose: () => void }) {
-  const [text, setText] = useState("");
-  const [enter, setEnter] = useState(true);
-  return (
-    <FormDialog
-      title="Paste as typing"
-      verb="Type it"
-      refusal={text ? undefined : "Write or paste something first."}
-      onSubmit={() => onPaste(text.replace(/\r?\n/g, "\r") + (enter ? "\r" : ""))}
-      onClose={onClose}
-    >
-      <Field label="Text" hint="Every line end is sent as Enter.">
-        {(props) => (
-          <textarea
-            {...props}
-            autoFocus
-            rows={6}
-            spellCheck={false}
-            className="input font-mono"
-            value={text}
-            onChange={(event) => setText(event.target.value)}
-          />
-        )}
-      </Field>
-      <Check checked={enter} onChange={(event) => setEnter(event.target.checked)}>
-        Press Enter at the end
-      </Check>
-    </FormDialog>
   );
 }

@@ -5,11 +5,14 @@ import type { Vm } from "../../api/client";
 import { useVm } from "../../api/queries";
 import { Await, Head, Tabs } from "../../components/Page";
 import { Failure, State, Warning } from "../../components/ui";
+import { hasScreen } from "../../lib/screen";
 import { VmButtons, VmOrders } from "./actions";
 
+const SCREEN = "/vms/$id/screen";
 const TABS = [
   { to: "/vms/$id", label: "Summary" },
   { to: "/vms/$id/console", label: "Console" },
+  { to: SCREEN, label: "Screen" },
   { to: "/vms/$id/performance", label: "Performance" },
   { to: "/vms/$id/hardware", label: "Hardware" },
   { to: "/vms/$id/networks", label: "Networks" },
@@ -48,7 +51,11 @@ export function VmLayout() {
           >
             <VmButtons vm={data} />
           </Head>
-          <Tabs label="Pages of this machine" id={id} tabs={TABS} />
+          <Tabs
+            label="Pages of this machine"
+            id={id}
+            tabs={hasScreen(data) ? TABS : TABS.filter(({ to }) => to !== SCREEN)}
+          />
           <div className="flex min-h-0 flex-1 flex-col gap-4">
             {Boolean(vm.error) && <Failure error={vm.error} />}
             {data.status.reason &&

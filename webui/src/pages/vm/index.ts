@@ -1,5 +1,5 @@
 // The pages of machines, loaded together: whoever opens one opens the others.
-export { ConsolePage } from "./ConsolePage";
+export { ConsolePage, ScreenPage } from "./ConsolePage";
 export { CreateVm } from "./Create";
 export { VmEvents } from "./Events";
 export { Hardware } from "./Hardware";
