@@ -43,8 +43,6 @@ export function faults(form: Form, image: Image | undefined): Faults {
     if (!image) found.disk = "An empty disk needs a size.";
   } else if (disk === undefined) found.disk = SIZE;
   else if (disk < (image?.status.virtual_size_bytes ?? 2 ** 20)) found.disk = "Smaller than the image.";
-  if (!form.kernel && !image?.spec.boot)
-    found.kernel = "The image does not say what to boot: choose a kernel.";
   return found;
 }
 

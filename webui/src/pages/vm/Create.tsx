@@ -233,7 +233,7 @@ export function CreateVm() {
               )}
               <Select
                 label="Kernel"
-                none={image?.spec.boot ? "As the image says" : "Choose one"}
+                none={image?.spec.boot ? "As the image says" : "None: what its disk boots by itself"}
                 options={options("kernel")}
                 {...select("kernel")}
               />
@@ -272,7 +272,11 @@ export function CreateVm() {
                 <Fact name="Memory">{bytes(parseSize(whole.memory) ?? 0)}</Fact>
                 <Fact name="Network">{nameOf(networks.data, whole.network) ?? "none"}</Fact>
                 <Fact name="Boot">
-                  {whole.kernel ? `${nameOf(usable, whole.kernel)}: ${whole.cmdline}` : "as the image says"}
+                  {whole.kernel
+                    ? `${nameOf(usable, whole.kernel)}: ${whole.cmdline}`
+                    : image?.spec.boot
+                      ? "as the image says"
+                      : "what its disk boots by itself"}
                 </Fact>
                 <Fact name="If it ends">{RESTART[whole.restart]}</Fact>
                 <Fact name="With its host">{whole.autostart ? "starts" : "does not start"}</Fact>
