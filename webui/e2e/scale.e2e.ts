@@ -1,14 +1,20 @@
 // At the size of a data centre: 5,000 machines on 100 hosts. Every interaction has to be answered within 100 ms.
+import { availableParallelism, loadavg } from "node:os";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Daemon, closeBrowser, logIn, until, visit, type Visit } from "./harness";
 
 const VMS = 5000;
 const HOSTS = 100;
-/** Longest time from an input to the next drawing, in milliseconds. */
+/** Longest time from an input to its drawing, in milliseconds, on a machine that has a processor to spare. */
 const BUDGET = 100;
+
+/** Whether others want the processors too: then only the page's own work can be held against the budget. */
+const busy = () => loadavg()[0]! >= availableParallelism();
 
 let daemon: Daemon;
 let ours: Visit;
+/** Processor time of the page's main thread so far, in milliseconds: what it works, whoever else wants the processor. */
+let work: () => Promise<number>;
 
 beforeAll(async () => {
   daemon = await Daemon.start("--simulated-hosts", String(HOSTS), "--simulated-vms", String(VMS));
@@ -31,6 +37,12 @@ beforeAll(async () => {
   ours = await visit(daemon);
   await logIn(daemon, ours, "/vms");
   await ours.page.getByText(`${VMS} virtual machines`).waitFor({ timeout: 60_000 });
+  const tool = await ours.context.newCDPSession(ours.page);
+  await tool.send("Performance.enable", { timeDomain: "threadTicks" });
+  work = async () => {
+    const { metrics } = await tool.send("Performance.getMetrics");
+    return 1000 * metrics.find(({ name }) => name === "TaskDuration")!.value;
+  };
 }, 700_000);
 afterAll(async () => {
   await ours?.context.close();
@@ -44,6 +56,7 @@ afterAll(async () => {
  */
 async function measure(what: string, act: string, shown: string, undo?: string, times = 7): Promise<void> {
   const taken: number[] = [];
+  const worked: number[] = [];
   const run = (doIt: string, until: string) =>
     ours.page.evaluate(`(async () => {
       const begin = performance.now();
@@ -57,14 +70,18 @@ async function measure(what: string, act: string, shown: string, undo?: string, 
       return performance.now() - begin;
     })()`) as Promise<number>;
   for (let n = 0; n < times; n += 1) {
+    const before = await work();
     taken.push(await run(act, shown));
+    worked.push((await work()) - before);
     if (undo) await run(undo, "true");
     await ours.page.waitForTimeout(350);
   }
-  taken.sort((a, b) => a - b);
-  const median = taken[Math.floor(taken.length / 2)]!;
-  console.log(`${what}: median ${Math.round(median)} ms of ${taken.map(Math.round).join(", ")}`);
-  expect(median, what).toBeLessThan(BUDGET);
+  const median = (times: number[]) => [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)]!;
+  console.log(
+    `${what}: median ${Math.round(median(taken))} ms (${taken.map(Math.round).join(", ")}), ${Math.round(median(worked))} ms of them work`,
+  );
+  expect(median(worked), `${what}: work`).toBeLessThan(BUDGET);
+  expect(median(taken), what).toBeLessThan(busy() ? 10 * BUDGET : BUDGET);
 }
 
 /** Types into the search as a person does: React hears the browser's own event. */
@@ -127,8 +144,9 @@ it("opens the palette and finds", async () => {
 });
 
 it("follows changes without being held up", async () => {
-  // Sixteen machines change each second; for ten seconds, how long is the page busy at a time?
-  const busy = (await ours.page.evaluate(`(async () => {
+  // Sixteen machines change each second. In ten seconds: how long is the page busy at a time, and how much in all?
+  const before = await work();
+  const long = (await ours.page.evaluate(`(async () => {
     const times = [];
     const watch = new PerformanceObserver((list) => times.push(...list.getEntries().map((entry) => entry.duration)));
     watch.observe({ type: "longtask" });
@@ -136,12 +154,12 @@ it("follows changes without being held up", async () => {
     watch.disconnect();
     return times;
   })()`)) as number[];
-  busy.sort((a, b) => b - a);
+  const share = (await work()) - before;
   console.log(
-    `live updates: busy longer than 50 ms at a time: ${busy.map(Math.round).join(", ") || "never"}`,
+    `live updates: ${Math.round(share)} ms of work in 10 s; longer than 50 ms at a time: ${long.map(Math.round).join(", ") || "never"}`,
   );
-  // The odd long one is the machine's other work; the budget holds for all but them.
-  expect(busy.filter((time) => time >= BUDGET).length).toBeLessThanOrEqual(2);
+  expect(share).toBeLessThan(3000);
+  if (!busy()) expect(long.filter((time) => time >= BUDGET)).toEqual([]);
 });
 
 it("shows a change at once", async () => {

@@ -45,12 +45,13 @@ export function Shell({ access }: { access: Extract<Access, { identity: unknown 
         event.altKey
       )
         return;
+      // In a console the keys are the guest's.
+      if ((event.target as HTMLElement).closest(".xterm, canvas")) return;
       event.preventDefault();
       setPalette((open) => !open);
     };
-    // Before anything on the page has it; the guest of a console gets its Ctrl-K by the console's own menu.
-    addEventListener("keydown", keys, true);
-    return () => removeEventListener("keydown", keys, true);
+    addEventListener("keydown", keys);
+    return () => removeEventListener("keydown", keys);
   }, []);
 
   return (
