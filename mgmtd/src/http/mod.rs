@@ -7,6 +7,7 @@
 mod access;
 mod extract;
 mod guard;
+mod linger;
 mod list;
 mod note;
 pub mod openapi;
