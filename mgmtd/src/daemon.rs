@@ -125,7 +125,10 @@ impl Daemon {
                 "the installer's password was taken over",
             );
         }
-        auth.prepare().await?;
+        // The next login tries again.
+        if let Err(e) = auth.prepare().await {
+            tracing::error!(error = %e, "there is no key for sessions yet");
+        }
         auth.offer_setup().map_err(|source| StartError::File { path: config.setup_code.clone(), source })?;
         let name = parts.host.name();
         let node = Node::start(cluster, events, tasks, parts).await?;

@@ -48,7 +48,13 @@ async fn objects(api: &Api) -> BTreeMap<&'static str, String> {
 }
 
 /// What one with this role gets: `yes`, `no` (401, 403), or `hidden`: as if it did not exist.
-async fn tried(api: &Api, name: &str, method: &str, path: &str, objects: &BTreeMap<&str, String>) -> &'static str {
+async fn tried(
+    api: &Api,
+    name: &str,
+    method: &str,
+    path: &str,
+    objects: &BTreeMap<&str, String>,
+) -> &'static str {
     let kind = path.trim_start_matches('/').split('/').next().unwrap();
     let place = match objects.get(kind) {
         Some(id) => path.replace("{id}", id),
@@ -94,7 +100,9 @@ async fn every_endpoint_for_every_role_is_as_the_table_says() {
         callers.push((name.clone(), admin.logged_in(&name).await));
     }
     let document: Value = serde_json::from_str(&openapi::document().unwrap()).unwrap();
-    let mut found = String::from("# Endpoint × role on the cluster: yes, no (401, 403), hidden (404 though it exists).\n");
+    let mut found = String::from(
+        "# Endpoint × role on the cluster: yes, no (401, 403), hidden (404 though it exists).\n",
+    );
     writeln!(found, "# {:7} {:25} {}", "method", "path", ROLES.join(" ")).unwrap();
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
@@ -118,7 +126,11 @@ async fn every_endpoint_for_every_role_is_as_the_table_says() {
     for (wanted, found) in table.lines().zip(found.lines()) {
         assert_eq!(found, wanted, "left is what the daemon does, right what tests/access.table says");
     }
-    assert_eq!(found.lines().count(), table.lines().count(), "an endpoint has no row in tests/access.table, or a row none");
+    assert_eq!(
+        found.lines().count(),
+        table.lines().count(),
+        "an endpoint has no row in tests/access.table, or a row none"
+    );
     bench.daemon.unwrap().stop().await;
 }
 
@@ -131,7 +143,8 @@ async fn a_scope_is_all_one_sees_and_reaches() {
     let bench = Bench::new().await;
     let admin = &bench.api;
     let prod = json!({"folder": "prod"});
-    let grant = json!([{"role": admin.role("administrator").await, "scope": {"kind": "labels", "labels": prod}}]);
+    let grant =
+        json!([{"role": admin.role("administrator").await, "scope": {"kind": "labels", "labels": prod}}]);
     admin.user("eve", grant).await;
     let eve = admin.logged_in("eve").await;
     let (other, volume) = admin.vm("other").await;
@@ -213,11 +226,20 @@ async fn nobody_becomes_more_than_they_are() {
     // Beyond that nothing.
     let user = |grants: &Value| Some(json!({"name": "x", "spec": {"grants": grants}}));
     helen.refused(403, Method::POST, "/users", user(&administrator)).await;
-    helen.refused(403, Method::PATCH, &format!("/users/{me}"), Some(json!({"spec": {"grants": administrator}}))).await;
+    helen
+        .refused(
+            403,
+            Method::PATCH,
+            &format!("/users/{me}"),
+            Some(json!({"spec": {"grants": administrator}})),
+        )
+        .await;
     helen.refused(403, Method::POST, &format!("/users/{root}/password"), password("a new password")).await;
     helen.refused(403, Method::DELETE, &format!("/users/{root}/totp"), None).await;
     helen.refused(403, Method::DELETE, &format!("/users/{root}"), None).await;
-    helen.refused(403, Method::PATCH, &format!("/users/{root}"), Some(json!({"spec": {"disabled": true}}))).await;
+    helen
+        .refused(403, Method::PATCH, &format!("/users/{root}"), Some(json!({"spec": {"disabled": true}})))
+        .await;
     helen.refused(403, Method::POST, "/tokens", Some(json!({"name": "t", "owner": root}))).await;
     let group = json!({"name": "admins", "spec": {"grants": administrator}});
     helen.refused(403, Method::POST, "/groups", Some(group.clone())).await;
@@ -243,7 +265,9 @@ async fn nobody_becomes_more_than_they_are() {
     let mut by_token = helen.clone();
     by_token.token = token["secret"].as_str().map(str::to_owned);
     by_token.refused(403, Method::POST, "/tokens", Some(json!({"name": "u"}))).await;
-    by_token.refused(403, Method::POST, "/session/password", Some(json!({"old": PASSWORD, "new": "another one"}))).await;
+    by_token
+        .refused(403, Method::POST, "/session/password", Some(json!({"old": PASSWORD, "new": "another one"})))
+        .await;
     assert_eq!(by_token.get("/session").await["by"], "token");
     let off = json!({"spec": {"disabled": true, "grants": [{"role": helpdesk, "scope": cluster}]}});
     admin.ok(Method::PATCH, &format!("/users/{me}"), Some(off)).await;
@@ -276,7 +300,10 @@ async fn a_token_does_what_it_is_for_and_no_more() {
     let id = token["id"].as_str().unwrap();
     robot.refused(403, Method::DELETE, &format!("/tokens/{id}"), None).await;
     let who = robot.get("/session").await;
-    assert_eq!(who["rights"], json!([{"scope": scope, "permissions": ["vm.console", "vm.power", "vm.read"]}]));
+    assert_eq!(
+        who["rights"],
+        json!([{"scope": scope, "permissions": ["vm.read", "vm.power", "vm.console"]}])
+    );
     admin.refused(422, Method::POST, "/tokens", Some(json!({"name": "x", "days": 0}))).await;
     let empty = json!({"role": admin.role("vm-user").await, "scope": {"kind": "labels", "labels": {}}});
     admin.refused(422, Method::POST, "/tokens", Some(json!({"name": "x", "limit": empty}))).await;

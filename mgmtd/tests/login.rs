@@ -84,7 +84,8 @@ async fn a_browser_goes_on_by_its_cookies() {
     }
     assert!(set[1].starts_with("lq_refresh=") && set[1].contains("Path=/api/v1/session;"), "{}", set[1]);
     let pair = |cookie: &str| cookie.split(';').next().unwrap().to_owned();
-    let refresh = || http.post(format!("{base}/api/v1/session/refresh")).header(header::COOKIE, pair(&set[1]));
+    let refresh =
+        || http.post(format!("{base}/api/v1/session/refresh")).header(header::COOKIE, pair(&set[1]));
     assert_eq!(answer(refresh()).await.0, 403, "from another site");
     let response = refresh().header("x-lq-request", "1").send().await.unwrap();
     assert_eq!(response.status(), 201);
@@ -133,11 +134,14 @@ async fn a_second_factor_is_asked_for_and_counts_once() {
     eve.refused(422, Method::POST, "/session/totp/confirm", Some(json!({"code": "000"}))).await;
     // The step before the present one: two more are left for what follows, however the clock stands.
     let code = authenticator(url, -1);
-    let (status, recovery) = eve.call(Method::POST, "/session/totp/confirm", Some(json!({"code": code}))).await;
+    let (status, recovery) =
+        eve.call(Method::POST, "/session/totp/confirm", Some(json!({"code": code}))).await;
     // A step may have ended in between.
     let recovery = match status.as_u16() {
         200 => recovery,
-        _ => eve.ok(Method::POST, "/session/totp/confirm", Some(json!({"code": authenticator(url, -1)}))).await,
+        _ => {
+            eve.ok(Method::POST, "/session/totp/confirm", Some(json!({"code": authenticator(url, -1)}))).await
+        }
     };
     assert_eq!(recovery["codes"].as_array().unwrap().len(), 10);
     assert_eq!(eve.get("/session").await["totp"], true);
@@ -211,7 +215,8 @@ async fn guessing_locks_the_guesser_out_but_not_the_host_itself() {
     let root = id(&bench.api.get("/users?name=admin").await["items"][0]);
     let body = json!({"password": "set at the console", "must_change_password": false});
     assert_eq!(answer(local(&format!("/users/{root}/password"), body)).await.0, 204);
-    let (status, _) = answer(local("/session", json!({"username": "admin", "password": "set at the console"}))).await;
+    let (status, _) =
+        answer(local("/session", json!({"username": "admin", "password": "set at the console"}))).await;
     assert_eq!(status, 201);
     bench.daemon.unwrap().stop().await;
 }
@@ -236,21 +241,35 @@ async fn every_change_is_in_the_audit_log_and_stays() {
     nobody.refused(422, Method::POST, "/session", Some(json!({}))).await;
 
     let check = async |api: &Api| {
-        let records = api.get(&format!("/audit?actor=eve&limit=10")).await;
-        let seen: Vec<_> = records["items"].as_array().unwrap().iter().map(|r| {
-            let text = |field: &str| r[field].as_str().unwrap_or("-").to_owned();
-            (text("action"), text("target"), text("target_name"), text("outcome"), r["status"].as_u64().unwrap())
-        }).collect();
+        let records = api.get("/audit?actor=eve&limit=10").await;
+        let seen: Vec<_> = records["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| {
+                let text = |field: &str| r[field].as_str().unwrap_or("-").to_owned();
+                (
+                    text("action"),
+                    text("target"),
+                    text("target_name"),
+                    text("outcome"),
+                    r["status"].as_u64().unwrap(),
+                )
+            })
+            .collect();
         let row = |action: &str, target: &str, name: &str, outcome: &str, status| {
             (action.to_owned(), target.to_owned(), name.to_owned(), outcome.to_owned(), status)
         };
         let target = format!("vm/{vm}");
-        assert_eq!(seen, [
-            row("session.create", "session", "-", "refused", 401),
-            row("vm.delete", &target, "one", "refused", 403),
-            row("vm.start", &target, "one", "done", 202),
-            row("session.create", "session", "-", "done", 201),
-        ]);
+        assert_eq!(
+            seen,
+            [
+                row("session.create", "session", "-", "refused", 401),
+                row("vm.delete", &target, "one", "refused", 403),
+                row("vm.start", &target, "one", "done", 202),
+                row("session.create", "session", "-", "done", 201),
+            ]
+        );
         let record = &records["items"][1];
         assert_eq!((&record["from"], &record["user"]), (&json!("127.0.0.1"), &json!(user)));
         assert!(record["detail"].as_str().unwrap().contains("vm.write"), "{record}");

@@ -38,14 +38,15 @@ use lq_api::{
     SessionId, Timestamp, TokenId, UserId, access::Permission, auth::Identity, problem::FieldError,
 };
 use password::Hasher;
+use serde::{Deserialize, Serialize};
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who asks. Hosts tell each other when they pass a request on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
     /// For the audit: `admin`, `admin (token backup)`, `root (local)`.
     pub actor: String,
@@ -64,7 +65,7 @@ pub struct Caller {
 }
 
 /// How a caller is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum By {
     /// A session.
     Session(SessionId),

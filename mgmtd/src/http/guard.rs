@@ -4,7 +4,7 @@
 use super::{
     Api, Peer,
     note::Note,
-    problem::Failure,
+    problem::{self, Failure},
     rules::{self, Rule},
 };
 use crate::auth::Caller;
@@ -19,11 +19,7 @@ use lq_api::{
     access::Permission,
     problem::{Kind, MEDIA_TYPE, Problem},
 };
-use std::{
-    collections::HashSet,
-    sync::{Arc, LazyLock},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 /// Name of the session cookie.
 pub(super) const COOKIE: &str = "lq_session";
@@ -80,11 +76,11 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: N
     let path = req.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned()).unwrap_or_default();
     let path = path.strip_prefix("/api/v1").unwrap_or(&path).to_owned();
     let Some(rule) = rules::rule(method.as_str(), &path) else {
-        // No such path or method, which the router says; an endpoint nobody wrote a rule for is nobody's.
-        return if openapi_has(&method, &path) {
-            Failure::new(Kind::Forbidden, "nobody may use this: it has no rule").into_response()
+        // Nothing runs without a rule.
+        return if rules::RULES.iter().any(|(_, known, _)| *known == path) {
+            problem::no_such_method(method, req.uri().clone()).await.into_response()
         } else {
-            next.run(req).await
+            Failure::new(Kind::Forbidden, "nobody may use this: it has no rule").into_response()
         };
     };
     let open = rule == Rule::Open;
@@ -133,26 +129,6 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: N
         note.write(&api, &mut response).await;
     }
     response
-}
-
-fn openapi_has(method: &Method, path: &str) -> bool {
-    static DOCUMENTED: LazyLock<HashSet<(String, String)>> = LazyLock::new(|| {
-        let (_, document) = super::openapi::parts();
-        let mut all = HashSet::new();
-        for (path, item) in document.paths.paths {
-            let operations = [
-                ("GET", item.get.is_some()),
-                ("PUT", item.put.is_some()),
-                ("POST", item.post.is_some()),
-                ("DELETE", item.delete.is_some()),
-                ("PATCH", item.patch.is_some()),
-            ];
-            all.extend(operations.iter().filter(|o| o.1).map(|o| (o.0.to_owned(), path.clone())));
-        }
-        all
-    });
-    let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
-    DOCUMENTED.contains(&(method.to_owned(), path.to_owned()))
 }
 
 /// What stands in the path where its pattern has `{id}`.

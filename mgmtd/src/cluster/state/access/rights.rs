@@ -4,6 +4,7 @@ use lq_api::{
     access::{ObjectKind, Permission, Scope},
     auth::Right,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -24,7 +25,7 @@ pub enum Object<'a> {
 }
 
 /// What a caller may do: what was granted, less what their token leaves out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rights {
     /// Allowed is what one of these allows…
     granted: Vec<Right>,

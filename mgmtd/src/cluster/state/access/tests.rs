@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use lq_api::{
     GroupId, SessionId, TokenId,
     access::{
-        CreateGroup, CreateRole, GroupSpec, OPERATOR, Permission, RoleSpec, UpdateGroup, UpdateUser, UserSource,
-        UserSpec,
+        CreateGroup, CreateRole, GroupSpec, OPERATOR, Permission, RoleSpec, UpdateGroup, UpdateUser,
+        UserSource, UserSpec,
     },
     auth::{FIRST_USER, Token},
 };
@@ -138,7 +138,10 @@ fn scopes_hold_where_they_say() {
     assert!(!folder.may(Permission::VmPower, vm(1, &test)));
     assert!(!folder.may(Permission::VmPower, vm(1, &none)));
     assert!(!folder.may(Permission::VmRead, vm(1, &prod)));
-    assert!(!on(Scope::Labels { labels: none.clone() }).may(Permission::VmPower, vm(1, &none)), "no label is no scope");
+    assert!(
+        !on(Scope::Labels { labels: none.clone() }).may(Permission::VmPower, vm(1, &none)),
+        "no label is no scope"
+    );
     let one = on(Scope::Object { object: ObjectKind::Vm, id: Uuid::from_u128(1) });
     assert!(one.may(Permission::VmPower, vm(1, &none)));
     assert!(!one.may(Permission::VmPower, vm(2, &none)));
@@ -234,7 +237,10 @@ fn the_last_administrator_stays() {
     assert!(log.apply(set_up()).is_err(), "set up twice");
     // One without a password, or with the role on less than the cluster, is none.
     let folder = Scope::Labels { labels: labels(&[("folder", "prod")]) };
-    log.ok(create(2, vec![Grant { role: ADMINISTRATOR, scope: folder }, Grant { role: OPERATOR, scope: Scope::Cluster }]));
+    log.ok(create(
+        2,
+        vec![Grant { role: ADMINISTRATOR, scope: folder }, Grant { role: OPERATOR, scope: Scope::Cluster }],
+    ));
     let mut nobody = new_user("nobody", vec![administrator()]);
     nobody.password = None;
     log.ok(Op::CreateUser { id: user(3), new: nobody });
@@ -249,7 +255,13 @@ fn the_last_administrator_stays() {
     assert!(refused(&log.apply(Op::DeleteGroup { id: group(1), expect: None })));
     assert!(refused(&log.apply(Op::DeleteUser { id: user(2), expect: None })));
     // Who has no password yet becomes one by getting it.
-    let set = Op::SetPassword { hash: "x".into(), only_first: false, user: user(3), must_change: false, keep: None };
+    let set = Op::SetPassword {
+        hash: "x".into(),
+        only_first: false,
+        user: user(3),
+        must_change: false,
+        keep: None,
+    };
     log.ok(set);
     log.ok(Op::DeleteGroup { id: group(1), expect: None });
 }
@@ -259,7 +271,10 @@ fn what_a_user_had_goes_with_them() {
     let mut log = Log::new();
     log.ok(create(2, vec![]));
     let spec = GroupSpec { members: [user(2), FIRST_USER].into(), ..GroupSpec::default() };
-    log.ok(Op::CreateGroup { id: group(1), create: CreateGroup { name: "g".into(), labels: BTreeMap::new(), spec } });
+    log.ok(Op::CreateGroup {
+        id: group(1),
+        create: CreateGroup { name: "g".into(), labels: BTreeMap::new(), spec },
+    });
     log.ok(session(7, user(2), 2000, None));
     let token = Token {
         id: TokenId::new(),
@@ -294,7 +309,10 @@ fn roles_that_are_held_or_built_in_stay() {
     assert!(matches!(log.apply(Op::DeleteRole { id: OPERATOR, expect: None }), Err(Refusal::Conflict(_))));
     log.ok(strip(user(2)));
     log.ok(Op::DeleteRole { id, expect: None });
-    assert!(log.apply(create(3, vec![Grant { role: id, scope: Scope::Cluster }])).is_err(), "a role that is gone");
+    assert!(
+        log.apply(create(3, vec![Grant { role: id, scope: Scope::Cluster }])).is_err(),
+        "a role that is gone"
+    );
 }
 
 fn session(n: u128, of: UserId, expires: i64, factor: Option<Factor>) -> Op {
@@ -316,11 +334,8 @@ fn a_refresh_token_counts_once() {
     let mut log = Log::new();
     log.ok(session(7, FIRST_USER, 2000, None));
     let id = SessionId(Uuid::from_u128(7));
-    let refresh = |generation| Op::RefreshSession {
-        id,
-        generation,
-        expires_at: Timestamp::from_second(3000).unwrap(),
-    };
+    let refresh =
+        |generation| Op::RefreshSession { id, generation, expires_at: Timestamp::from_second(3000).unwrap() };
     let next = |generation| Ok(Reply::Refreshed { generation });
     assert_eq!(log.at(1100, refresh(0)), next(Some(1)));
     assert_eq!(log.at(1120, refresh(0)), next(None), "crossed each other");
@@ -345,7 +360,13 @@ fn sessions_are_bounded_and_end_with_the_password_and_the_user() {
     }
     assert_eq!(log.state.sessions.len(), 50);
     let keep = SessionId(Uuid::from_u128(159));
-    let set = |keep| Op::SetPassword { hash: "x".into(), only_first: false, user: FIRST_USER, must_change: true, keep };
+    let set = |keep| Op::SetPassword {
+        hash: "x".into(),
+        only_first: false,
+        user: FIRST_USER,
+        must_change: true,
+        keep,
+    };
     log.ok(set(Some(keep)));
     assert_eq!(log.state.sessions.keys().copied().collect::<Vec<_>>(), [keep]);
     log.ok(set(None));
@@ -396,7 +417,8 @@ fn the_first_signing_key_wins() {
     };
     log.ok(set(1, None));
     log.ok(set(2, None));
-    let ids = |s: &State| [&s.signing.current, &s.signing.previous].map(|k| k.as_ref().map(|k| k.id.as_u128()));
+    let ids =
+        |s: &State| [&s.signing.current, &s.signing.previous].map(|k| k.as_ref().map(|k| k.id.as_u128()));
     assert_eq!(ids(&log.state), [Some(1), None]);
     log.ok(set(3, Some(1)));
     log.ok(set(4, Some(1)));
@@ -413,8 +435,11 @@ fn some_op() -> impl Strategy<Value = Op> {
         ];
         prop::collection::vec(grant, 0..2)
     };
-    let spec = (some_grants(), any::<bool>())
-        .prop_map(|(grants, disabled)| UserSpec { grants, disabled, ..UserSpec::default() });
+    let spec = (some_grants(), any::<bool>()).prop_map(|(grants, disabled)| UserSpec {
+        grants,
+        disabled,
+        ..UserSpec::default()
+    });
     let group_spec = (prop::collection::btree_set(users(), 0..3), some_grants())
         .prop_map(|(members, grants)| GroupSpec { members, grants, ..GroupSpec::default() });
     prop_oneof![
