@@ -110,6 +110,18 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/watch", Rule::Anyone),
 ];
 
+impl Rule {
+    /// Whether what it guards is reading alone.
+    pub(super) fn reads(self) -> bool {
+        match self {
+            Self::Open | Self::Anyone => true,
+            Self::Cluster(permission) | Self::Some(permission) | Self::On(_, permission) => {
+                permission.reads()
+            }
+        }
+    }
+}
+
 /// What a user who has to set a new password may still do.
 pub(super) const BEFORE_PASSWORD_CHANGE: [(&str, &str); 4] =
     [("GET", "/session"), ("DELETE", "/session"), ("POST", "/session/password"), ("GET", "/permissions")];
