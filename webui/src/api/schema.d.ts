@@ -4398,10 +4398,10 @@ export interface components {
             revision: number;
         };
         /**
-         * @description Something one may do. Written like `vm.power`.
+         * @description Something one may do.
          * @enum {string}
          */
-        Permission: "VmRead" | "VmWrite" | "VmPower" | "VmConsole" | "StorageRead" | "StorageWrite" | "NetworkRead" | "NetworkWrite" | "HostRead" | "HostPower" | "ClusterRead" | "ClusterWrite" | "UserRead" | "UserWrite" | "AuditRead";
+        Permission: "vm.read" | "vm.write" | "vm.power" | "vm.console" | "storage.read" | "storage.write" | "network.read" | "network.write" | "host.read" | "host.power" | "cluster.read" | "cluster.write" | "user.read" | "user.write" | "audit.read";
         /** @description A permission, explained. */
         PermissionInfo: {
             /** @description What it allows, in words. */
