@@ -115,6 +115,12 @@ impl Fleet {
         self.machine(vm)?.stats().await
     }
 
+    /// The machines that run.
+    #[must_use]
+    pub fn running(&self) -> Vec<Arc<dyn Machine>> {
+        self.inner.slots().values().filter_map(|slot| slot.machine()).collect()
+    }
+
     fn machine(&self, vm: VmId) -> Result<Arc<dyn Machine>, Error> {
         let slot = self.inner.slots().get(&vm).cloned();
         slot.and_then(|slot| slot.machine()).ok_or(Error::NotRunning)

@@ -18,6 +18,7 @@ mod place;
 
 pub use fleet::Fleet;
 
+use crate::inventory::{self, Measured};
 use async_trait::async_trait;
 use lq_api::{
     Timestamp, VmId,
@@ -113,6 +114,10 @@ pub trait Machine: Send + Sync {
     fn state(&self) -> watch::Receiver<MachineState>;
     /// Asks for something.
     async fn act(&self, action: Action) -> Result<(), Error>;
+    /// Processor seconds it used, and bytes of the host's memory it has.
+    fn usage(&self) -> (Measured, Measured) {
+        self.pid().map_or((Measured::Unknown, Measured::Unknown), inventory::process)
+    }
     /// Counters since its start.
     async fn stats(&self) -> Result<Stats, Error>;
     /// A connection to the guest's serial console: first the scroll-back, then what comes.

@@ -5,6 +5,7 @@ mod cluster;
 mod console;
 mod events;
 mod groups;
+mod history;
 mod hosts;
 mod images;
 mod networks;
@@ -32,6 +33,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(audit::router())
         .merge(cluster::router())
         .merge(hosts::router())
+        .merge(history::router())
         .merge(vms::router())
         .merge(console::router())
         .merge(images::router())
