@@ -1,6 +1,6 @@
 //! The words for virtual machines.
 
-use super::{Filter, label};
+use super::{Filter, Past, label};
 use crate::size;
 use clap::{Args, Subcommand, ValueEnum};
 use lq_api::{Bytes, vm::RestartPolicy};
@@ -62,6 +62,13 @@ pub(crate) enum Vm {
     Console {
         /// Name or id.
         vm: String,
+    },
+    /// How much it did, over time.
+    History {
+        /// Name or id.
+        vm: String,
+        #[command(flatten)]
+        past: Past,
     },
     /// Counters of a running machine.
     Stats {

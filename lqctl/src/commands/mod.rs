@@ -3,6 +3,8 @@
 mod access;
 mod account;
 mod console;
+mod help;
+mod history;
 mod host;
 mod image;
 mod network;
@@ -37,6 +39,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { common, command } = cli;
     let session = async || Session::open(&common).await;
     match command {
+        Command::Completion { shell } => help::completion(shell),
+        Command::Man { directory } => help::manual(&directory),
         Command::Login { address, username, code } => access::login(&common, &address, &username, code).await,
         Command::Setup { address, code } => access::setup(&common, &address, code).await,
         Command::Logout => access::logout(&common, &session().await?).await,
