@@ -4,7 +4,7 @@
 //! daemon: the words shared with it are in `lq_api::local::vmm`.
 //!
 //! Rooms: `run` (from configuration to end), `control` (the control thread and its sockets), `machine` (KVM, virtual CPUs,
-//! interrupts), `vcpu` and `gate` (their threads), `boot` and `acpi` (what the guest finds at its start), `legacy` (ports),
+//! interrupts), `vcpu` and `gate` (their threads), `boot`, `acpi` and `smbios` (what the guest finds at its start), `legacy` (ports),
 //! `pci` (bus, configuration space, MSI-X), `virtio` (queues, transport, devices), `disk` (image files behind block
 //! devices), `memory` (guest memory and address map), `jail`, `seccomp` and `thread` (isolation), `exit` (the end).
 
@@ -24,6 +24,7 @@ pub mod memory;
 pub mod pci;
 pub mod run;
 pub mod seccomp;
+pub mod smbios;
 pub mod stats;
 pub mod thread;
 pub mod vcpu;

@@ -16,6 +16,7 @@ use crate::{
     machine::{self, Builder, kvm},
     memory::SharedMemory,
     seccomp::{self, Filters, Mode},
+    smbios::Identity,
     stats::DeviceCounters,
     thread,
     virtio::{DeviceType, VirtioDevice, VirtioPci, blk::Block, net, rng::Rng},
@@ -123,6 +124,7 @@ fn start(options: &Options) -> Result<Server, Error> {
         kernel: open("kernel", &config.boot.kernel)?,
         initrd: config.boot.initrd.as_deref().map(|path| open("initial RAM disk", path)).transpose()?,
         cmdline: config.boot.cmdline.clone(),
+        identity: Identity { vm: config.vm, name: config.name.clone() },
     };
     let kvm = kvm::open(config.vcpus)?;
     let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get())?;

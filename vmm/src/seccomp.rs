@@ -40,6 +40,8 @@ pub struct Filters {
     pub vcpu: Arc<BpfProgram>,
     /// For device workers.
     pub io: Arc<BpfProgram>,
+    /// For the operator of the machine.
+    pub operator: Arc<BpfProgram>,
     /// For the control thread.
     pub control: Arc<BpfProgram>,
 }
@@ -103,9 +105,11 @@ const FILES: List = &[
     libc::SYS_newfstatat,
 ];
 
-/// The control thread's sockets, and kicking vCPUs.
-const CONTROL: List =
-    &[libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_shutdown, libc::SYS_tgkill];
+/// The control thread's sockets.
+const CONTROL: List = &[libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_shutdown];
+
+/// Kicking vCPUs.
+const KICK: List = &[libc::SYS_tgkill];
 
 /// Making threads, and what a new thread does before its own filter.
 const THREADS: List = &[
@@ -141,13 +145,11 @@ impl Filters {
         let all = Grants { kvm: true, tap: true, nonblocking: false, lock_itself: true };
         Ok(Self {
             // A new thread has its maker's filter, so this one holds all that those may.
-            spawner: filter(&[COMMON, EVENTS, FILES, THREADS], all)?,
+            spawner: filter(&[COMMON, EVENTS, FILES, THREADS, KICK], all)?,
             vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
             io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
-            control: filter(
-                &[COMMON, EVENTS, FILES, CONTROL],
-                Grants { nonblocking: true, tap: true, ..kvm },
-            )?,
+            operator: filter(&[COMMON, EVENTS, FILES, KICK], Grants { tap: true, ..kvm })?,
+            control: filter(&[COMMON, EVENTS, CONTROL], Grants { nonblocking: true, ..Grants::default() })?,
         })
     }
 }

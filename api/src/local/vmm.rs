@@ -133,8 +133,11 @@ pub enum Command {
     Reset,
     /// Presses the ACPI power button.
     PowerButton,
-    /// Ends the monitor at once, after flushing its disks.
+    /// Ends the monitor, after its requests to disks under way are finished and everything written is durable. Answered at
+    /// once; `Exit` follows on subscribed connections. A disk that hangs in the host delays it.
     Quit,
+    /// Ends the monitor at once, without waiting for disks: as if the guest's power were cut.
+    ForceQuit,
     /// Events follow on this connection.
     Subscribe,
 }

@@ -11,11 +11,16 @@
 //! | 0x9000–0xefff | page tables: the first 4 GiB, one to one |
 //! | 0x20000 | command line |
 //! | 0xe0000 | ACPI tables |
+//! | 0xf0000 | SMBIOS tables |
 
 mod linux;
 mod pvh;
 
-use crate::{acpi, memory, memory::Memory};
+use crate::{
+    acpi,
+    memory::{self, Memory},
+    smbios,
+};
 use linux_loader::loader::{Elf, KernelLoader, elf::PvhBootCapability};
 use std::{
     fs::File,
@@ -39,6 +44,8 @@ pub struct BootSource {
     pub initrd: Option<File>,
     /// Command line.
     pub cmdline: String,
+    /// Which machine it is.
+    pub identity: smbios::Identity,
 }
 
 /// How the first virtual CPU begins.
@@ -105,6 +112,9 @@ struct Range {
 pub fn load(source: &mut BootSource, memory: &Memory, vcpus: u8, ram: u64) -> Result<Entry, Error> {
     let tables = acpi::tables(vcpus, ram);
     memory.write_slice(&tables, GuestAddress(acpi::RSDP))?;
+    let described = smbios::Tables::new(&source.identity, vcpus, ram);
+    memory.write_slice(&described.entry_point(smbios::TABLE), GuestAddress(smbios::ENTRY_POINT))?;
+    memory.write_slice(&described.table, GuestAddress(smbios::TABLE))?;
     let cmdline = source.cmdline.as_bytes();
     if cmdline.len() >= COMMAND_LINE_ROOM || cmdline.contains(&0) {
         return Err(Error::CommandLine);

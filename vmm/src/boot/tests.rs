@@ -25,7 +25,16 @@ fn bzimage(size: usize, protocol: u16) -> Vec<u8> {
 }
 
 fn source(kernel: &[u8], initrd: Option<&[u8]>, cmdline: &str) -> BootSource {
-    BootSource { kernel: file(kernel), initrd: initrd.map(file), cmdline: cmdline.to_owned() }
+    BootSource {
+        kernel: file(kernel),
+        initrd: initrd.map(file),
+        cmdline: cmdline.to_owned(),
+        identity: identity(),
+    }
+}
+
+fn identity() -> smbios::Identity {
+    smbios::Identity { vm: lq_api::VmId::new(), name: "tiny".to_owned() }
 }
 
 const RAM: u64 = 64 << 20;
@@ -45,6 +54,7 @@ fn a_bzimage_is_loaded_twice_alike() {
         assert_eq!(&cmdline, b"console=ttyS0\0");
         assert_eq!(memory.read_obj::<u32>(GuestAddress(0x7000 + 0x218)).unwrap(), (RAM - 0x1000) as u32);
         assert_eq!(memory.read_obj::<u8>(GuestAddress(KERNEL + 4999)).unwrap(), 0x90);
+        assert_eq!(&memory.read_obj::<[u8; 5]>(GuestAddress(0xf_0000)).unwrap(), b"_SM3_");
         memory::clear(&memory).unwrap();
     }
 }

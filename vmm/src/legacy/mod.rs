@@ -38,9 +38,9 @@ pub struct Devices {
     /// The PCI bus.
     pub pci: PciRoot,
     /// COM1.
-    pub serial: Mutex<Serial>,
+    pub serial: Arc<Mutex<Serial>>,
     /// ACPI registers.
-    pub power: Power,
+    pub power: Arc<Power>,
     clock: Mutex<Clock>,
     notifier: Arc<Notifier>,
 }
@@ -57,7 +57,8 @@ pub enum Next {
 impl Devices {
     /// Puts the devices together.
     pub fn new(pci: PciRoot, serial: Serial, power: Power, ram: u64, notifier: Arc<Notifier>) -> Self {
-        Self { pci, serial: Mutex::new(serial), power, clock: Mutex::new(Clock::new(ram)), notifier }
+        let (serial, power) = (Arc::new(Mutex::new(serial)), Arc::new(power));
+        Self { pci, serial, power, clock: Mutex::new(Clock::new(ram)), notifier }
     }
 
     /// A port is read.
@@ -107,8 +108,10 @@ impl Devices {
         Next::Run
     }
 
-    /// Returns the old devices to power-on (PCI has its own way).
+    /// Returns the old devices to power-on (PCI has its own way) and forgets what the guest asked of the machine: it is
+    /// gone. No vCPU may run.
     pub fn reset_legacy(&self) {
+        drop(self.notifier.take());
         self.serial.lock().unwrap_or_else(PoisonError::into_inner).reset();
         self.clock.lock().unwrap_or_else(PoisonError::into_inner).reset();
         self.power.reset();

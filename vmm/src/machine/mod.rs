@@ -1,4 +1,4 @@
-//! The machine: KVM, memory, virtual CPUs and devices under one hand, the control thread's.
+//! The machine: KVM, memory, virtual CPUs and devices under one hand, the operator's.
 //!
 //! ```text
 //!  new ─▶ parked ── power_on ─▶ running ⇄ paused
@@ -29,7 +29,7 @@ use kvm_ioctls::Kvm;
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -192,29 +192,62 @@ impl Machine {
         self.power_on()
     }
 
-    /// Presses the power button.
-    pub fn power_button(&self) {
-        self.devices.power.press();
-    }
-
-    /// Someone types on COM1.
-    pub fn type_in(&self, bytes: &[u8]) {
-        self.devices.serial.lock().unwrap_or_else(std::sync::PoisonError::into_inner).type_in(bytes);
-    }
-
-    /// Exits to user space so far.
+    /// What may be done at any time, from any thread, without waiting.
     #[must_use]
-    pub fn exits(&self) -> u64 {
-        self.exits.iter().map(|e| e.load(Ordering::Relaxed)).sum()
+    pub fn levers(&self) -> Levers {
+        let Devices { serial, power, .. } = &*self.devices;
+        Levers { serial: Arc::clone(serial), power: Arc::clone(power), exits: self.exits.clone() }
     }
 
-    /// Stops everything for good: no request is under way afterwards.
-    pub fn stop(&mut self) {
+    /// Makes durable what the guest wrote to its disks. Only while paused.
+    ///
+    /// # Errors
+    /// The first disk that failed; all were tried.
+    pub fn sync(&self) -> Result<(), Error> {
+        let mut result = Ok(());
+        self.devices.pci.for_each(|device| {
+            let synced = device.sync().map_err(host("make a disk durable"));
+            result = std::mem::replace(&mut result, Ok(())).and(synced);
+        });
+        result
+    }
+
+    /// Stops everything for good: no request is under way afterwards, and disks are durable.
+    ///
+    /// # Errors
+    /// A disk could not be made durable; everything is stopped all the same.
+    pub fn stop(&mut self) -> Result<(), Error> {
         self.gate.order(Order::Quit);
         for thread in self.threads.drain(..) {
             // A panicked thread has ended the process already.
             let _ = thread.join();
         }
         self.devices.pci.for_each(|device| device.pause());
+        self.sync()
+    }
+}
+
+/// The parts of a machine that nobody has to wait for. Whoever drops them last has nothing to ask of KVM.
+pub struct Levers {
+    serial: Arc<Mutex<Serial>>,
+    power: Arc<Power>,
+    exits: Vec<Arc<AtomicU64>>,
+}
+
+impl Levers {
+    /// Presses the power button.
+    pub fn power_button(&self) {
+        self.power.press();
+    }
+
+    /// Someone types on COM1.
+    pub fn type_in(&self, bytes: &[u8]) {
+        self.serial.lock().unwrap_or_else(PoisonError::into_inner).type_in(bytes);
+    }
+
+    /// Exits to user space so far.
+    #[must_use]
+    pub fn exits(&self) -> u64 {
+        self.exits.iter().map(|e| e.load(Ordering::Relaxed)).sum()
     }
 }

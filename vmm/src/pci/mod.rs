@@ -27,6 +27,8 @@ pub trait PciDevice: Send {
     fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8]);
     /// Stops all I/O so that nothing touches guest memory any more, keeping its state. Blocks until it is so.
     fn pause(&mut self);
+    /// Makes durable what the guest wrote to the paused device. The error is in the device's words.
+    fn sync(&mut self) -> io::Result<()>;
     /// Goes on after `pause`.
     fn resume(&mut self);
     /// Returns to the state at power-on (and not paused).

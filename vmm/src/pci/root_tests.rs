@@ -41,6 +41,9 @@ impl PciDevice for Fake {
         self.register = data.first().copied().unwrap_or(0);
     }
     fn pause(&mut self) {}
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
     fn resume(&mut self) {}
     fn reset(&mut self) {
         self.config.reset();

@@ -23,6 +23,7 @@ mod pci;
 pub mod queue;
 mod report;
 pub mod rng;
+mod served;
 pub mod signals;
 mod tap;
 #[cfg(test)]
@@ -63,6 +64,18 @@ pub enum DeviceType {
     Rng = 4,
 }
 
+impl DeviceType {
+    /// Its name, for threads and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Net => "virtio-net",
+            Self::Block => "virtio-blk",
+            Self::Rng => "virtio-rng",
+        }
+    }
+}
+
 /// A device behind a transport.
 pub trait VirtioDevice: Send {
     /// Its type.
@@ -82,6 +95,11 @@ pub trait VirtioDevice: Send {
     fn start_queues(&mut self, queues: Queues, features: u64) -> io::Result<()>;
     /// Finishes what is under way and stops. Afterwards nothing touches guest memory. On a stopped device: nothing.
     fn stop_queues(&mut self) -> QueueStates;
+    /// Makes everything the guest wrote to the stopped device durable.
+    ///
+    /// # Errors
+    /// The host failed, or the device is not stopped.
+    fn sync(&mut self) -> io::Result<()>;
 }
 
 /// Copies the part of `config` at `offset` into `data`; zeros past its end.

@@ -6,14 +6,13 @@
 
 pub use super::tap::open_tap;
 use super::{
-    Counters, DeviceType, F_COMMON, F_VERSION_1, QueueStates, Queues, VirtioDevice,
+    Counters, DeviceType, F_COMMON, F_VERSION_1, Queues,
     chain::{Chain, Malformed},
     queue::{Broken, DeviceQueue, Pop},
-    read_config,
     report::Report,
-    rng::into_states,
+    served::{Facts, Served, serve_chains},
     tap,
-    worker::{BUDGET, Handler, Progress, Worker},
+    worker::{BUDGET, Handler, Progress},
 };
 use crate::memory::Memory;
 use lq_api::vm::Mac;
@@ -56,14 +55,9 @@ const F_HOST_ECN: u64 = 1 << 13;
 const F_MRG_RXBUF: u64 = 1 << 15;
 
 /// The device.
-pub struct Net {
-    worker: Worker<Packets>,
-    counters: Arc<Counters>,
-    features: u64,
-    mac: Mac,
-}
+pub type Net = Served<Packets>;
 
-impl Net {
+impl Served<Packets> {
     /// A stopped device with the hardware address `mac` on `tap`, as [`open_tap`] gives it.
     ///
     /// # Errors
@@ -76,18 +70,22 @@ impl Net {
             features |= guest;
         }
         tap::set_offload(&tap, 0)?;
-        let counters = Arc::<Counters>::default();
-        let packets = Packets {
+        let facts = Facts {
+            kind: DeviceType::Net,
+            features,
+            queue_sizes: &[QUEUE_SIZE, QUEUE_SIZE],
+            config: mac.0.to_vec(),
+        };
+        Ok(Self::build(facts, |counters| Packets {
             tap,
             packet: vec![0; MAX_PACKET].into_boxed_slice(),
             waiting: 0,
             features: 0,
             receiving: false,
             chain: Chain::default(),
-            counters: Arc::clone(&counters),
+            counters,
             report: Report::new(format!("interface {mac}")),
-        };
-        Ok(Self { worker: Worker::new("virtio-net", packets), counters, features, mac })
+        }))
     }
 }
 
@@ -104,31 +102,8 @@ fn offload(features: u64) -> u32 {
         | when(tso && features & F_GUEST_ECN != 0, tap::OFFLOAD_ECN)
 }
 
-impl VirtioDevice for Net {
-    fn device_type(&self) -> DeviceType {
-        DeviceType::Net
-    }
-    fn features(&self) -> u64 {
-        self.features
-    }
-    fn queue_sizes(&self) -> &[u16] {
-        &[QUEUE_SIZE, QUEUE_SIZE]
-    }
-    fn config_read(&self, offset: u64, data: &mut [u8]) {
-        read_config(&self.mac.0, offset, data);
-    }
-    fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.counters)
-    }
-    fn start_queues(&mut self, queues: Queues, features: u64) -> io::Result<()> {
-        self.worker.start(queues, features)
-    }
-    fn stop_queues(&mut self) -> QueueStates {
-        into_states(self.worker.stop())
-    }
-}
-
-struct Packets {
+/// The work of the device.
+pub struct Packets {
     tap: File,
     /// The packet being received.
     packet: Box<[u8]>,
@@ -181,44 +156,10 @@ enum Delivery {
 
 impl Packets {
     fn transmit(&mut self, queue: &mut DeviceQueue) -> Result<Progress, Broken> {
-        let memory = queue.memory();
-        for _ in 0..BUDGET {
-            match queue.pop(&memory, &mut self.chain)? {
-                Pop::Empty => {
-                    queue.announce(&memory)?;
-                    return Ok(if queue.listen(&memory)? { Progress::More } else { Progress::Idle });
-                }
-                Pop::Malformed => self.counters.error(),
-                Pop::Chain => match self.send(&memory) {
-                    Ok(()) => queue.complete(&memory, self.chain.head, 0)?,
-                    Err(why) => {
-                        self.counters.error();
-                        queue.refuse(&memory, self.chain.head, why)?;
-                    }
-                },
-            }
-        }
-        queue.announce(&memory)?;
-        Ok(Progress::More)
-    }
-
-    fn send(&mut self, memory: &Memory) -> Result<(), Malformed> {
-        let bytes = self.chain.readable.bytes();
-        if bytes <= HEADER as u64 || bytes > MAX_PACKET as u64 {
-            return Err(Malformed::TooShort);
-        }
-        let buffers = self.chain.readable.slices(memory, 0..bytes)?;
-        match tap::send(&self.tap, &buffers) {
-            Ok(()) => self.counters.written(bytes - HEADER as u64),
-            // Dropped, as a network may: the interface is down, its queue full, or the header makes no sense.
-            Err(error) => {
-                self.counters.error();
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    self.report.say(format_args!("packet not sent: {error}"));
-                }
-            }
-        }
-        Ok(())
+        let (tap, counters, report) = (&self.tap, &self.counters, &mut self.report);
+        serve_chains(queue, &mut self.chain, counters, |memory, chain| {
+            send(tap, memory, chain, counters, report).map(|()| 0)
+        })
     }
 
     fn receive(&mut self, queue: &mut DeviceQueue) -> Result<Progress, Broken> {
@@ -328,4 +269,30 @@ impl Packets {
         self.waiting = 0;
         Ok(Delivery::Done)
     }
+}
+
+/// Sends the packet in `chain`.
+fn send(
+    tap: &File,
+    memory: &Memory,
+    chain: &Chain,
+    counters: &Counters,
+    report: &mut Report,
+) -> Result<(), Malformed> {
+    let bytes = chain.readable.bytes();
+    if bytes <= HEADER as u64 || bytes > MAX_PACKET as u64 {
+        return Err(Malformed::TooShort);
+    }
+    let buffers = chain.readable.slices(memory, 0..bytes)?;
+    match tap::send(tap, &buffers) {
+        Ok(()) => counters.written(bytes - HEADER as u64),
+        // Dropped, as a network may: the interface is down, its queue full, or the header makes no sense.
+        Err(error) => {
+            counters.error();
+            if error.kind() != io::ErrorKind::WouldBlock {
+                report.say(format_args!("packet not sent: {error}"));
+            }
+        }
+    }
+    Ok(())
 }

@@ -321,6 +321,20 @@ fn a_reset_waits_for_io_under_way_and_nothing_is_touched_after() {
 }
 
 #[test]
+fn a_stopped_disk_can_be_made_durable_and_a_running_one_not() {
+    let flushes = Arc::<AtomicU64>::default();
+    let mut driver = Driver::new(Block::new(Box::new(Slow(Arc::clone(&flushes))), "slow", false));
+    driver.start(0, 16);
+    assert_eq!(request(&mut driver, 1, 0, &[(DATA, 512, false)]).0, 0);
+    assert!(driver.pci.sync().is_err());
+    driver.pci.pause();
+    driver.pci.sync().unwrap();
+    assert_eq!(flushes.load(SeqCst), 1);
+    driver.pci.resume();
+    assert_eq!(request(&mut driver, 0, 0, &[(DATA, 512, true)]).0, 0);
+}
+
+#[test]
 fn without_flush_every_write_is_durable() {
     let flushes = Arc::<AtomicU64>::default();
     let mut driver = Driver::new(Block::new(Box::new(Slow(Arc::clone(&flushes))), "slow", false));

@@ -65,6 +65,13 @@ pub trait Handler: Send + 'static {
         let _ = queues;
         Ok(Progress::Idle)
     }
+    /// Called while the device is stopped: makes what was written durable.
+    ///
+    /// # Errors
+    /// The host failed.
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 type Parts<H> = Arc<Mutex<Option<(H, Queues)>>>;
@@ -118,6 +125,22 @@ impl<H: Handler> Worker<H> {
             }
         }
         lock(&self.parts).as_mut().map(|parts| std::mem::take(&mut parts.1)).unwrap_or_default()
+    }
+}
+
+impl<H: Handler> Worker<H> {
+    /// Lets `action` have the handler while no thread does.
+    ///
+    /// # Errors
+    /// The device is running, or its thread died with the handler.
+    pub fn idle<T>(&mut self, action: impl FnOnce(&mut H) -> T) -> io::Result<T> {
+        if self.running.is_some() {
+            return Err(io::Error::other("the device is running"));
+        }
+        match &mut *lock(&self.parts) {
+            Some((handler, _)) => Ok(action(handler)),
+            None => Err(io::Error::other("the device's thread died")),
+        }
     }
 }
 

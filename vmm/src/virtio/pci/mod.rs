@@ -111,11 +111,7 @@ impl VirtioPci {
         let msix = Msix::new(&*platform, vectors)?;
         let doorbells: io::Result<_> =
             sizes.iter().map(|_| EventFd::new(EFD_NONBLOCK).map(Arc::new)).collect();
-        let name = match device.device_type() {
-            DeviceType::Net => "virtio-net",
-            DeviceType::Block => "virtio-blk",
-            DeviceType::Rng => "virtio-rng",
-        };
+        let name = device.device_type().name();
         let signals = Arc::new(Signals::new(name, msix.interrupts(), sizes.len()));
         let (config, msix_capability, window) = layout(&*device, &msix)?;
         let common = Common::new(device.features(), &sizes, vectors, Arc::clone(&signals));
@@ -359,6 +355,10 @@ impl PciDevice for VirtioPci {
         if let Some(states) = self.paused.take() {
             self.start(states);
         }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.device.sync()
     }
 
     fn reset(&mut self) {
