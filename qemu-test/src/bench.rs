@@ -15,7 +15,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail, ensure};
 use lq_api::{
     Bytes, VmId,
-    local::vmm::{BootFiles, VERSION, VmmConfig},
+    local::vmm::{BootFiles, Start, VERSION, VmmConfig},
 };
 use std::{
     collections::BTreeMap,
@@ -125,6 +125,7 @@ async fn bench_disk(
         rng: false,
         run_dir: "/run/lq".into(),
         jail: None,
+        start: Start::Boot,
     };
     fs::write(tree.join("lq.json"), serde_json::to_string_pretty(&config)?)?;
     let script = tree.join("bench.sh");

@@ -3,7 +3,7 @@
 use crate::pci::root::MAX_DEVICES;
 use lq_api::{
     image::ImageFormat,
-    local::vmm::{DiskImage, VERSION, VmmConfig},
+    local::vmm::{DiskImage, Start, VERSION, VmmConfig},
 };
 use std::{collections::BTreeSet, fs, io, path::Path};
 
@@ -92,6 +92,12 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
     check(absolute(&boot.kernel), format!("boot.kernel {:?} is not an absolute path", boot.kernel));
     if let Some(initrd) = &boot.initrd {
         check(absolute(initrd), format!("boot.initrd {initrd:?} is not an absolute path"));
+    }
+    if let Start::Restore(restore) = &config.start {
+        check(
+            absolute(&restore.path),
+            format!("start.restore.path {:?} is not an absolute path", restore.path),
+        );
     }
     check(absolute(&config.run_dir), format!("run_dir {:?} is not an absolute path", config.run_dir));
 

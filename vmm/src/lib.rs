@@ -6,7 +6,7 @@
 //! Rooms: `run` (from configuration to end), `control` (the control thread and its sockets), `machine` (KVM, virtual CPUs,
 //! interrupts), `vcpu` and `gate` (their threads), `boot`, `acpi` and `smbios` (what the guest finds at its start), `legacy` (ports),
 //! `pci` (bus, configuration space, MSI-X), `virtio` (queues, transport, devices), `disk` (image files behind block
-//! devices), `memory` (guest memory and address map), `jail`, `seccomp` and `thread` (isolation), `exit` (the end).
+//! devices), `memory` (guest memory and address map), `state` (a machine that stands still, in a file or on its way), `migrate` (to another host), `jail`, `seccomp` and `thread` (isolation), `exit` (the end).
 
 pub mod acpi;
 pub mod boot;
@@ -21,10 +21,12 @@ pub mod jail;
 pub mod legacy;
 pub mod machine;
 pub mod memory;
+pub mod migrate;
 pub mod pci;
 pub mod run;
 pub mod seccomp;
 pub mod smbios;
+pub mod state;
 pub mod stats;
 pub mod thread;
 pub mod vcpu;

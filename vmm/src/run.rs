@@ -9,7 +9,7 @@ use crate::{
     boot::BootSource,
     config,
     console::Console,
-    control::{Server, Sources},
+    control::{Begin, Server, Sources},
     disk, exit,
     guest::Notifier,
     jail,
@@ -23,7 +23,7 @@ use crate::{
 };
 use lq_api::local::{
     paths,
-    vmm::{ExitReason, ExitRecord, IoStats, VmmConfig},
+    vmm::{ExitReason, ExitRecord, IoStats, Restore, Start, VmmConfig},
 };
 use std::{
     fs::File,
@@ -87,7 +87,7 @@ fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
 pub fn run(options: &Options) -> ExitRecord {
     prepare_process();
     let end = match start(options) {
-        Ok(server) => server.run(),
+        Ok((server, begin)) => server.run(begin),
         Err(error) => ExitRecord { reason: error.reason(), detail: exit::chain(&error) },
     };
     exit::record(&end);
@@ -105,7 +105,7 @@ fn prepare_process() {
     }
 }
 
-fn start(options: &Options) -> Result<Server, Error> {
+fn start(options: &Options) -> Result<(Server, Begin), Error> {
     let config = config::load(&options.config).inspect_err(|_| {
         // No run directory is known: the record goes beside the configuration, which is where one belongs.
         let beside = options.config.with_file_name(paths::VM_EXIT);
@@ -126,6 +126,13 @@ fn start(options: &Options) -> Result<Server, Error> {
         cmdline: config.boot.cmdline.clone(),
         identity: Identity { vm: config.vm, name: config.name.clone() },
     };
+    let begin = match &config.start {
+        Start::Boot => Begin::Boot,
+        Start::Restore(Restore { path, copy }) => {
+            Begin::Restore { file: open("saved machine", path)?, path: path.clone(), copy: *copy }
+        }
+        Start::Incoming => Begin::Incoming,
+    };
     let kvm = kvm::open(config.vcpus)?;
     let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get())?;
     let counters = add_devices(&mut builder, &config)?;
@@ -141,7 +148,7 @@ fn start(options: &Options) -> Result<Server, Error> {
     let server = Server::new(config.vm, machine, sources, console, notifier, counters);
     let server = server.map_err(host("set up the control loop"))?;
     seccomp::install(&filters.control)?;
-    Ok(server)
+    Ok((server, begin))
 }
 
 fn open_error(what: &str, path: &Path, source: io::Error) -> Error {
@@ -182,8 +189,10 @@ fn add_devices(builder: &mut Builder, config: &VmmConfig) -> Result<DeviceCounte
         Ok(Box::new(move || IoStats::from(&*counters)))
     };
     for disk in &config.disks {
-        let opened = disk::open(&disk.image, disk.read_only)?;
-        counters.disks.push(add(Box::new(Block::new(opened, &disk.serial, disk.read_only)))?);
+        // A machine that is still another monitor's has its disks there.
+        let hold = config.start != Start::Incoming;
+        let opened = disk::movable::open(&disk.image, disk.read_only, hold)?;
+        counters.disks.push(add(Box::new(Block::new(Box::new(opened), &disk.serial, disk.read_only)))?);
     }
     for nic in &config.nics {
         let opened = net::open_tap(&nic.tap).and_then(|tap| net::Net::new(tap, nic.mac));

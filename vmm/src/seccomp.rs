@@ -42,6 +42,8 @@ pub struct Filters {
     pub io: Arc<BpfProgram>,
     /// For the operator of the machine.
     pub operator: Arc<BpfProgram>,
+    /// For the thread that copies the machine to another host.
+    pub migrate: Arc<BpfProgram>,
     /// For the control thread.
     pub control: Arc<BpfProgram>,
 }
@@ -62,6 +64,8 @@ const COMMON: List = &[
     libc::SYS_pwrite64,
     libc::SYS_close,
     libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
     libc::SYS_gettimeofday,
     libc::SYS_sched_yield,
     libc::SYS_rt_sigprocmask,
@@ -103,10 +107,14 @@ const FILES: List = &[
     libc::SYS_fstat,
     libc::SYS_statx,
     libc::SYS_newfstatat,
+    libc::SYS_flock,
 ];
 
+/// Sockets that are open already.
+const SOCKETS: List = &[libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_shutdown];
+
 /// The control thread's sockets.
-const CONTROL: List = &[libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_shutdown];
+const CONTROL: List = &[libc::SYS_accept4, libc::SYS_recvmsg, libc::SYS_setsockopt];
 
 /// Kicking vCPUs.
 const KICK: List = &[libc::SYS_tgkill];
@@ -145,11 +153,15 @@ impl Filters {
         let all = Grants { kvm: true, tap: true, nonblocking: false, lock_itself: true };
         Ok(Self {
             // A new thread has its maker's filter, so this one holds all that those may.
-            spawner: filter(&[COMMON, EVENTS, FILES, THREADS, KICK], all)?,
+            spawner: filter(&[COMMON, EVENTS, FILES, THREADS, SOCKETS, KICK], all)?,
             vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
             io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
-            operator: filter(&[COMMON, EVENTS, FILES, KICK], Grants { tap: true, ..kvm })?,
-            control: filter(&[COMMON, EVENTS, CONTROL], Grants { nonblocking: true, ..Grants::default() })?,
+            operator: filter(&[COMMON, EVENTS, FILES, SOCKETS, KICK], Grants { tap: true, ..kvm })?,
+            migrate: filter(&[COMMON, EVENTS, SOCKETS, KICK], kvm)?,
+            control: filter(
+                &[COMMON, EVENTS, SOCKETS, CONTROL],
+                Grants { nonblocking: true, ..Grants::default() },
+            )?,
         })
     }
 }

@@ -10,11 +10,12 @@ use lq_api::local::vmm::ExitRecord;
 use lq_vmm::{
     boot::BootSource,
     console::Console,
-    control::{Server, Sources},
+    control::{Begin, Server, Sources},
     guest::Notifier,
     machine::{Builder, kvm},
     pci::{BarRequest, ConfigEffect, PciDevice},
     smbios::Identity,
+    state::{self, description::Device},
     stats::DeviceCounters,
 };
 use std::{
@@ -83,6 +84,15 @@ impl PciDevice for Hanging {
     fn reset(&mut self) {
         self.begin("reset");
     }
+    fn describe(&self) -> Device {
+        Device { kind: "hanging".into(), features: 0, queue_sizes: Vec::new(), config: Vec::new() }
+    }
+    fn save(&mut self, _: u32, _: &mut state::State) -> Result<(), state::Error> {
+        Ok(())
+    }
+    fn load(&mut self, _: u32, _: &mut state::State) -> Result<(), state::Error> {
+        Ok(())
+    }
 }
 
 struct Bench {
@@ -115,7 +125,7 @@ impl Bench {
             let sources = Sources::new(control, console).unwrap();
             let server = Server::new(vm, machine, sources, line, notifier, DeviceCounters::default());
             // Nobody listens any more where the test has failed.
-            let _ = send_end.send(server.unwrap().run());
+            let _ = send_end.send(server.unwrap().run(Begin::Boot));
         });
         Self { device, control: connect(&path), ended, _directory: directory }
     }

@@ -54,7 +54,9 @@ fn what_is_on_no_list_kills() {
             libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_EXEC, flags, -1, 0);
         },
     ];
-    for filter in [&filters.vcpu, &filters.io, &filters.operator, &filters.control, &filters.spawner] {
+    for filter in
+        [&filters.vcpu, &filters.io, &filters.operator, &filters.migrate, &filters.control, &filters.spawner]
+    {
         assert!(exits_well(child(filter, || ())));
         for action in forbidden {
             assert!(is_killed(child(filter, action)));
@@ -82,7 +84,7 @@ fn only_those_who_need_it_talk_to_kvm_and_make_threads() {
     assert!(exits_well(child(&filters.operator, kvm)));
     assert!(is_killed(child(&filters.io, kvm)));
     assert!(is_killed(child(&filters.control, kvm)));
-    for filter in [&filters.vcpu, &filters.io, &filters.operator, &filters.control] {
+    for filter in [&filters.vcpu, &filters.io, &filters.operator, &filters.migrate, &filters.control] {
         assert!(is_killed(child(filter, terminal)));
         assert!(is_killed(child(filter, thread)));
     }

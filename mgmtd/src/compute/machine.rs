@@ -41,7 +41,7 @@ pub(super) fn machine_state(state: RunState, before: MachineState) -> MachineSta
     match state {
         RunState::Running => MachineState::Running,
         RunState::Paused => MachineState::Paused,
-        RunState::Ending => before,
+        RunState::Incoming | RunState::Moving | RunState::MovedAway | RunState::Ending => before,
     }
 }
 

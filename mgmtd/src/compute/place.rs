@@ -7,7 +7,7 @@ use lq_api::{
     local::{
         init::End,
         paths,
-        vmm::{BootFiles, ExitReason, ExitRecord, Jail, NicConfig, VERSION, VmmConfig},
+        vmm::{BootFiles, ExitReason, ExitRecord, Jail, NicConfig, Start, VERSION, VmmConfig},
     },
 };
 use std::{
@@ -63,6 +63,7 @@ impl Place {
             rng: desired.spec.rng,
             run_dir: self.run_dir.to_string_lossy().into_owned(),
             jail,
+            start: Start::Boot,
         };
         let path = self.config_path();
         let text =

@@ -1,6 +1,6 @@
-//! The DSDT: processors, PCI host bridge, COM1, power button by the Generic Event Device, S5.
+//! The DSDT: processors, PCI host bridge, COM1, power button and generation id by the Generic Event Device, S5.
 
-use super::{OEM, OEM_TABLE, REVISION};
+use super::{OEM, OEM_TABLE, REVISION, generation};
 use crate::{
     legacy::{COM1, COM1_IRQ, power},
     memory,
@@ -19,7 +19,7 @@ use acpi_tables::{
 pub(super) fn dsdt(vcpus: u8, ram: u64) -> Vec<u8> {
     let mut body = Vec::new();
     processors(vcpus).iter().for_each(|p| body.extend(p));
-    for part in [host_bridge(ram), board(), serial(), power_button(), sleep()] {
+    for part in [host_bridge(ram), board(), serial(), power_button(), generation_id(), events(), sleep()] {
         body.extend(part);
     }
     let mut table = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, REVISION);
@@ -108,18 +108,35 @@ fn serial() -> Vec<u8> {
     )
 }
 
-/// The button, and the device that tells of it: `_EVT` reads the event register, which clears it, and notifies.
 fn power_button() -> Vec<u8> {
-    let mut button = device(
-        "PWRB",
-        vec![&Name::new(path("_HID"), &EISAName::new("PNP0C0C")), &Name::new(path("_UID"), &ZERO)],
-    );
+    device("PWRB", vec![&Name::new(path("_HID"), &EISAName::new("PNP0C0C")), &Name::new(path("_UID"), &ZERO)])
+}
+
+/// Where the generation id lies; drivers know the device by its compatible id.
+fn generation_id() -> Vec<u8> {
+    let (low, high) = (generation::ADDRESS as u32, (generation::ADDRESS >> 32) as u32);
+    device(
+        "VGEN",
+        vec![
+            &Name::new(path("_HID"), &"LIMQ0001"),
+            &Name::new(path("_CID"), &"VM_Gen_Counter"),
+            &Name::new(path("_DDN"), &"VM_Gen_Counter"),
+            &Name::new(path("_UID"), &ZERO),
+            &Name::new(path("ADDR"), &Package::new(vec![&low, &high])),
+        ],
+    )
+}
+
+/// The device that tells of events: `_EVT` reads the event register, which clears it, and notifies whom it concerns.
+fn events() -> Vec<u8> {
     let interrupt = Interrupt::new(true, true, false, false, power::IRQ);
     let event = path("EVTS");
-    let target = path("\\_SB_.PWRB");
-    let notify = Notify::new(&target, &0x80_u8);
+    let (button, generation) = (path("\\_SB_.PWRB"), path("\\_SB_.VGEN"));
+    let (notify_button, notify_generation) =
+        (Notify::new(&button, &0x80_u8), Notify::new(&generation, &0x80_u8));
     let pressed = And::new(&ZERO, &Local(0), &power::POWER_BUTTON);
-    let generic_event = device(
+    let renewed = And::new(&ZERO, &Local(0), &power::GENERATION);
+    device(
         "GED_",
         vec![
             &Name::new(path("_HID"), &"ACPI0013"),
@@ -137,12 +154,14 @@ fn power_button() -> Vec<u8> {
                 path("_EVT"),
                 1,
                 true,
-                vec![&Store::new(&Local(0), &event), &If::new(&pressed, vec![&notify])],
+                vec![
+                    &Store::new(&Local(0), &event),
+                    &If::new(&pressed, vec![&notify_button]),
+                    &If::new(&renewed, vec![&notify_generation]),
+                ],
             ),
         ],
-    );
-    button.extend(generic_event);
-    button
+    )
 }
 
 fn sleep() -> Vec<u8> {

@@ -112,6 +112,8 @@ struct Range {
 pub fn load(source: &mut BootSource, memory: &Memory, vcpus: u8, ram: u64) -> Result<Entry, Error> {
     let tables = acpi::tables(vcpus, ram);
     memory.write_slice(&tables, GuestAddress(acpi::RSDP))?;
+    acpi::generation::renew(memory)
+        .map_err(|source| Error::Read { what: "host's random numbers", source })?;
     let described = smbios::Tables::new(&source.identity, vcpus, ram);
     memory.write_slice(&described.entry_point(smbios::TABLE), GuestAddress(smbios::ENTRY_POINT))?;
     memory.write_slice(&described.table, GuestAddress(smbios::TABLE))?;

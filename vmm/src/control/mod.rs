@@ -4,11 +4,14 @@
 //! answering. A client, whatever it sends or does not read, costs the
 //! guest nothing: input lines are bounded, output is queued up to a bound, then the client is dropped.
 
+pub mod ask;
 mod client;
 mod operator;
+pub mod passing;
 mod server;
 
 pub use client::MAX_LINE;
+pub use operator::Begin;
 pub use server::{Server, Sources};
 
 /// What the loop waits for.

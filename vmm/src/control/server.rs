@@ -3,12 +3,13 @@
 use super::{
     Token,
     client::Client,
-    operator::{Finished, Job, Operator, Ticket},
+    operator::{Begin, Failure, Finished, Job, Operator, Ticket},
 };
 use crate::{
     console::{self, Console, PACE, Wants},
     guest::{GuestEvent, Notifier},
     machine::{Levers, Machine},
+    migrate::{PATIENCE, source::Outgoing},
     stats::DeviceCounters,
 };
 use lq_api::{
@@ -20,6 +21,7 @@ use lq_api::{
 use std::{
     collections::BTreeMap,
     io,
+    net::Shutdown,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::net::{UnixListener, UnixStream},
@@ -29,6 +31,8 @@ use std::{
 };
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
+/// Least bandwidth a migration is held to, in bytes a second: with less, its peer would count as lost.
+const LEAST_BANDWIDTH: u64 = 1 << 20;
 /// Connections to one socket at a time.
 const MAX_CLIENTS: usize = 64;
 
@@ -85,6 +89,10 @@ pub struct Server {
     resetting: bool,
     /// Why the machine ends, once it does.
     end: Option<ExitRecord>,
+    /// The last migration away from here.
+    outgoing: Option<Arc<Outgoing>>,
+    /// The stream of a migration to here.
+    incoming: Option<UnixStream>,
 }
 
 impl Server {
@@ -129,12 +137,15 @@ impl Server {
             resets: 0,
             resetting: false,
             end: None,
+            outgoing: None,
+            incoming: None,
         })
     }
 
-    /// Starts the guest and serves until the machine has ended.
-    pub fn run(mut self) -> ExitRecord {
-        self.submit(Job::PowerOn, None);
+    /// Begins and serves until the machine has ended.
+    pub fn run(mut self, begin: Begin) -> ExitRecord {
+        self.state = begin.state();
+        self.submit(Job::Begin(begin), None);
         let end = loop {
             let mut events = [EpollEvent::default(); 32];
             let count = match self.epoll.wait(self.timeout(), &mut events) {
@@ -166,8 +177,21 @@ impl Server {
     fn begin_end(&mut self, why: ExitRecord) {
         if self.end.is_none() {
             self.end = Some(why);
+            self.cut();
             self.set_state(RunState::Ending);
             self.submit(Job::Stop, None);
+        }
+    }
+
+    /// Calls off what moves, so that nothing waits for it.
+    fn cut(&self) {
+        if let Some(outgoing) = &self.outgoing {
+            // It may be over, or past the moment it can be called off.
+            let _ = outgoing.cancel();
+        }
+        if let Some(incoming) = &self.incoming {
+            // Fails only where it is cut already.
+            let _ = incoming.shutdown(Shutdown::Both);
         }
     }
 
@@ -229,7 +253,16 @@ impl Server {
                     self.resets += 1;
                     self.tell(&Event::Reset);
                 }
-                (_, Err(error)) => self.begin_end(failed(error)),
+                (Job::Move(_, _, begun), Ok(())) => self.outgoing.clone_from(begun),
+                (Job::Leave, Ok(())) => {
+                    self.begin_end(ExitRecord { reason: ExitReason::Migrated, detail: self.moved() })
+                }
+                (Job::Receive(_), Ok(())) => self.incoming = None,
+                (_, Err(Failure::Move(error))) => {
+                    let detail = format!("the machine did not move here: {}", crate::exit::chain(error));
+                    self.begin_end(ExitRecord { reason: ExitReason::Host, detail });
+                }
+                (_, Err(Failure::Broken(error))) => self.begin_end(failed(error)),
                 _ => {}
             }
             if self.end.is_none() {
@@ -244,6 +277,12 @@ impl Server {
             }
         }
         None
+    }
+
+    fn moved(&self) -> String {
+        let pause = self.outgoing.as_ref().and_then(|outgoing| outgoing.status().pause_micros);
+        let pause = pause.map(|micros| format!("; it stood still for {} ms", micros.div_ceil(1000)));
+        format!("the machine runs on another host{}", pause.unwrap_or_default())
     }
 
     fn answer(&mut self, number: u64, response: &Response) {
@@ -301,9 +340,68 @@ impl Server {
             Command::Pause => Job::Pause,
             Command::Resume => Job::Resume,
             Command::Reset => Job::Reset,
+            Command::Snapshot | Command::MigrateOut(_) | Command::MigrateIn => {
+                match self.with_descriptor(command, ticket) {
+                    Ok(job) => job,
+                    Err(why) => return Some(Outcome::Error(why)),
+                }
+            }
+            Command::MigrateStatus => {
+                let status = self.outgoing.as_ref().map(|outgoing| outgoing.status()).unwrap_or_default();
+                return Some(Outcome::Migration(status));
+            }
+            Command::MigrateCancel => {
+                let done = match (&self.outgoing, &self.incoming) {
+                    (Some(outgoing), _) => outgoing.cancel(),
+                    (None, Some(incoming)) => incoming.shutdown(Shutdown::Both).map_err(|e| e.to_string()),
+                    (None, None) => Err("nothing moves".to_owned()),
+                };
+                return Some(done.map_or_else(Outcome::Error, |()| Outcome::Done));
+            }
+            Command::MigrateReclaim => {
+                let outgoing = self.outgoing.as_ref().ok_or_else(|| "nothing moved".to_owned());
+                if let Err(why) = outgoing.and_then(|outgoing| outgoing.reclaim()) {
+                    return Some(Outcome::Error(why));
+                }
+                Job::Keep
+            }
         };
         self.submit(job, Some(ticket));
         None
+    }
+
+    /// The job of a command that takes a descriptor.
+    fn with_descriptor(&mut self, command: Command, ticket: Ticket) -> Result<Job, String> {
+        let descriptor = self.clients.get_mut(&ticket.client).and_then(Client::take_descriptor);
+        let descriptor = descriptor.ok_or("no descriptor came with the request")?;
+        if command == Command::Snapshot {
+            return Ok(Job::Snapshot(descriptor.into()));
+        }
+        let stream = UnixStream::from(descriptor);
+        // A peer that stands still counts as lost.
+        stream.set_nonblocking(false).map_err(|e| e.to_string())?;
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .map_err(|e| format!("the descriptor is no stream socket: {e}"))?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(|e| e.to_string())?;
+        match command {
+            Command::MigrateOut(options) => {
+                if options.bandwidth.is_some_and(|bandwidth| bandwidth < LEAST_BANDWIDTH) {
+                    return Err(format!("bandwidth is below {LEAST_BANDWIDTH} bytes in a second"));
+                }
+                if self.outgoing.as_ref().is_some_and(|outgoing| !outgoing.is_over()) {
+                    return Err("the machine is moving already".to_owned());
+                }
+                Ok(Job::Move(stream, options, None))
+            }
+            _ => {
+                if self.state != RunState::Incoming || self.incoming.is_some() {
+                    return Err("this machine does not wait for one that moves here".to_owned());
+                }
+                self.incoming = Some(stream.try_clone().map_err(|e| e.to_string())?);
+                Ok(Job::Receive(stream))
+            }
+        }
     }
 
     /// A record: the process ends now.
@@ -425,7 +523,7 @@ impl Server {
 /// The end after a machine that could not start or go on.
 pub(crate) fn failed(error: &crate::machine::Error) -> ExitRecord {
     let reason = match error {
-        crate::machine::Error::Boot(_) => ExitReason::Config,
+        crate::machine::Error::Boot(_) | crate::machine::Error::Restore { .. } => ExitReason::Config,
         _ => ExitReason::Host,
     };
     ExitRecord { reason, detail: crate::exit::chain(error) }

@@ -4,6 +4,8 @@
 //! who look anyway. Alarms and periodic interrupts do not exist. What a guest writes into the memory is kept, the time
 //! is not set.
 
+use crate::state::{self, Saved};
+use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const SIZE: usize = 128;
@@ -19,6 +21,18 @@ const MODE: u8 = 0x02;
 const MODE_BINARY: u8 = 0x04;
 /// The battery is good.
 const VALID: u8 = 0x80;
+
+/// The clock, saved.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedClock {
+    index: u8,
+    memory: Vec<u8>,
+}
+
+impl Saved for SavedClock {
+    const KIND: &'static str = "clock";
+}
 
 /// The clock.
 pub struct Clock {
@@ -40,6 +54,21 @@ impl Clock {
         memory[0x5b..0x5e].copy_from_slice(&above_4g.to_le_bytes()[..3]);
         memory[usize::from(STATUS_B)] = MODE;
         Self { index: 0, memory, initial: memory }
+    }
+
+    /// Index and memory.
+    #[must_use]
+    pub fn save(&self) -> SavedClock {
+        SavedClock { index: self.index, memory: self.memory.to_vec() }
+    }
+
+    /// Takes up a saved index and memory.
+    pub fn load(&mut self, saved: &SavedClock) -> Result<(), state::Error> {
+        let problem = format!("{} bytes, not {SIZE}", saved.memory.len());
+        let invalid = |_| state::Error::Invalid { kind: SavedClock::KIND.into(), id: 0, problem };
+        self.memory = saved.memory.as_slice().try_into().map_err(invalid)?;
+        self.index = saved.index;
+        Ok(())
     }
 
     /// Back to power-on.

@@ -15,7 +15,11 @@ pub mod clock;
 pub mod power;
 pub mod serial;
 
-use crate::{guest::GuestEvent, guest::Notifier, pci::root::PciRoot};
+use crate::{
+    guest::{GuestEvent, Notifier},
+    pci::root::PciRoot,
+    state::{self, State},
+};
 use clock::Clock;
 use power::Power;
 use serial::Serial;
@@ -106,6 +110,23 @@ impl Devices {
             _ => {}
         }
         Next::Run
+    }
+
+    /// Adds the state of the bus, of what is on it, and of the old devices. No vCPU may run, and devices are paused.
+    pub fn save(&self, state: &mut State) -> Result<(), state::Error> {
+        self.pci.save(state)?;
+        state.put(0, &self.serial.lock().unwrap_or_else(PoisonError::into_inner).save())?;
+        state.put(0, &self.clock.lock().unwrap_or_else(PoisonError::into_inner).save())?;
+        state.put(0, &self.power.save())
+    }
+
+    /// Takes up a state; nothing ran yet.
+    pub fn load(&self, state: &mut State) -> Result<(), state::Error> {
+        self.pci.load(state)?;
+        self.serial.lock().unwrap_or_else(PoisonError::into_inner).load(state.take(0)?)?;
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).load(&state.take(0)?)?;
+        self.power.load(&state.take(0)?);
+        Ok(())
     }
 
     /// Returns the old devices to power-on (PCI has its own way) and forgets what the guest asked of the machine: it is

@@ -85,6 +85,12 @@ impl PowerOn {
         vcpu.set_mp_state(kvm_mp_state { mp_state }).map_err(refused("set a vCPU's run state"))
     }
 
+    /// The model-specific registers KVM saves and restores, besides the counter and what is part of others.
+    #[must_use]
+    pub fn msr_indices(&self) -> Vec<u32> {
+        self.msrs.iter().map(|entry| entry.index).collect()
+    }
+
     fn write_msrs(&self, vcpu: &VcpuFd) -> Result<(), Error> {
         let changes = [(MSR_MISC_ENABLE, MISC_ENABLE_FAST_STRING), (MSR_MTRR_DEFAULT, MTRR_WRITE_BACK)];
         let changed = |entry: &kvm_msr_entry| {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  new ─▶ parked ── power_on ─▶ running ⇄ paused
+//!        └─ load(state) ─▶ paused  │       save: paused, and stays so
 //!                                 └── reset: park, everything to power-on, boot files loaded again, run ──┘
 //! ```
 //! Invariants: virtual CPUs are parked whenever devices or guest memory are reset or paused; devices are paused only
@@ -11,6 +12,8 @@ pub mod cpu_state;
 pub mod cpuid;
 pub mod interrupts;
 pub mod kvm;
+pub mod save;
+pub mod vcpu_state;
 
 use crate::{
     boot::{self, BootSource},
@@ -20,12 +23,17 @@ use crate::{
     legacy::{self, COM1_IRQ, Devices, power::Power, serial::Serial},
     memory::{self, Memory},
     pci::{PciDevice, root::PciRoot},
+    state::{
+        self,
+        description::{Description, Leaf},
+    },
     thread::{self, Kind},
     vcpu::Vcpu,
 };
 use cpu_state::PowerOn;
 use interrupts::KvmPlatform;
 use kvm_ioctls::Kvm;
+use save::Mailbox;
 use std::{
     io,
     sync::{
@@ -34,6 +42,7 @@ use std::{
     },
     thread::JoinHandle,
 };
+use vcpu_state::Offers;
 
 /// Room for the leaves of any processor.
 const MAX_CPUID: usize = 256;
@@ -53,6 +62,17 @@ pub enum Error {
     /// The bus.
     #[error(transparent)]
     Pci(#[from] crate::pci::root::Error),
+    /// A file with a saved machine.
+    #[error("cannot take up the saved machine {path}")]
+    Restore {
+        /// The file.
+        path: String,
+        /// Why.
+        source: Box<save::Failure>,
+    },
+    /// A saved state.
+    #[error("cannot save or take up the machine's state")]
+    State(#[from] crate::state::Error),
     /// The CPUs' leaves.
     #[error("cannot describe the virtual CPUs: {0}")]
     Cpuid(String),
@@ -117,6 +137,17 @@ impl Builder {
         let supported = kvm.get_supported_cpuid(MAX_CPUID).map_err(kvm::refused("list CPU features"))?;
         gate::install_kick().map_err(host("install a signal handler"))?;
         let gate = Arc::new(Gate::new());
+        let offers = Offers::new(vm.fd());
+        let description = Description {
+            format: state::FORMAT,
+            monitor: env!("CARGO_PKG_VERSION").to_owned(),
+            vm: boot.identity.vm,
+            vcpus,
+            memory_bytes: ram,
+            cpuid: Vec::new(),
+            tsc_khz: None,
+            devices: devices.pci.describe(),
+        };
         let mut machine = Machine {
             vm,
             memory,
@@ -127,6 +158,9 @@ impl Builder {
             gate: Arc::clone(&gate),
             threads: Vec::new(),
             exits: Vec::new(),
+            mailboxes: Vec::new(),
+            offers,
+            description,
         };
         for id in 0..vcpus {
             let fd = machine.vm.fd().create_vcpu(u64::from(id)).map_err(kvm::refused("create a vCPU"))?;
@@ -135,10 +169,17 @@ impl Builder {
             // Before anything else: what registers exist follows from it.
             fd.set_cpuid2(&leaves).map_err(kvm::refused("set CPU features"))?;
             let power_on = PowerOn::read(&kvm, &fd, &leaves)?;
+            if id == 0 {
+                machine.description.cpuid = leaves.as_slice().iter().map(Leaf::from).collect();
+                machine.description.tsc_khz = offers.tsc_khz(&fd);
+            }
             let exits = Arc::new(AtomicU64::new(0));
             machine.exits.push(Arc::clone(&exits));
+            let mailbox = Arc::<Mutex<Mailbox>>::default();
+            machine.mailboxes.push(Arc::clone(&mailbox));
             let (devices, notifier) = (Arc::clone(&devices), Arc::clone(&notifier));
-            let vcpu = Vcpu { id, fd, power_on, devices, notifier, gate: Arc::clone(&gate), exits };
+            let gate = Arc::clone(&gate);
+            let vcpu = Vcpu::new(id, fd, leaves, power_on, offers, mailbox, devices, notifier, gate, exits);
             let thread = thread::spawn(Kind::Vcpu, &format!("vcpu-{id}"), move || vcpu.run());
             machine.threads.push(thread.map_err(host("start a vCPU thread"))?);
         }
@@ -159,9 +200,18 @@ pub struct Machine {
     gate: Arc<Gate>,
     threads: Vec<JoinHandle<()>>,
     exits: Vec<Arc<AtomicU64>>,
+    mailboxes: Vec<Arc<Mutex<Mailbox>>>,
+    offers: Offers,
+    description: Description,
 }
 
 impl Machine {
+    /// The guest's memory.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     /// Loads the guest and starts it.
     pub fn power_on(&mut self) -> Result<(), Error> {
         let entry = boot::load(&mut self.boot, &self.memory, self.vcpus, self.ram)?;
@@ -189,7 +239,54 @@ impl Machine {
         self.devices.reset_legacy();
         self.vm.reset()?;
         memory::clear(&self.memory).map_err(host("clear guest memory"))?;
+        // A copy made meanwhile knows nothing of that otherwise.
+        memory::mark_all(&self.memory);
         self.power_on()
+    }
+
+    /// What a migration needs of the machine while the guest runs.
+    #[must_use]
+    pub fn copier(&self) -> Copier {
+        Copier {
+            log: self.vm.dirty_log(&self.memory),
+            memory: self.memory.clone(),
+            gate: Arc::clone(&self.gate),
+            description: self.description.clone(),
+        }
+    }
+
+    /// Lets another monitor have the disks, all of them durable. Only while paused.
+    ///
+    /// # Errors
+    /// The first disk that failed; those before it are given up.
+    pub fn release(&self) -> Result<(), Error> {
+        self.on_devices("give up a disk", |device| device.release())
+    }
+
+    /// Takes the disks back, or over from another monitor. Only while paused.
+    ///
+    /// # Errors
+    /// The first disk that cannot be had.
+    pub fn acquire(&self) -> Result<(), Error> {
+        self.on_devices("take a disk", |device| device.acquire())
+    }
+
+    /// Tells the networks that the machine is here now. Only while paused.
+    pub fn announce(&self) {
+        self.devices.pci.for_each(|device| device.announce());
+    }
+
+    fn on_devices(
+        &self,
+        what: &'static str,
+        mut action: impl FnMut(&mut dyn PciDevice) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let mut result = Ok(());
+        self.devices.pci.for_each(|device| {
+            let done = action(device).map_err(host(what));
+            result = std::mem::replace(&mut result, Ok(())).and(done);
+        });
+        result
     }
 
     /// What may be done at any time, from any thread, without waiting.
@@ -204,12 +301,7 @@ impl Machine {
     /// # Errors
     /// The first disk that failed; all were tried.
     pub fn sync(&self) -> Result<(), Error> {
-        let mut result = Ok(());
-        self.devices.pci.for_each(|device| {
-            let synced = device.sync().map_err(host("make a disk durable"));
-            result = std::mem::replace(&mut result, Ok(())).and(synced);
-        });
-        result
+        self.on_devices("make a disk durable", |device| device.sync())
     }
 
     /// Stops everything for good: no request is under way afterwards, and disks are durable.
@@ -225,6 +317,18 @@ impl Machine {
         self.devices.pci.for_each(|device| device.pause());
         self.sync()
     }
+}
+
+/// Copies the machine while its guest runs.
+pub struct Copier {
+    /// What is written.
+    pub log: kvm::DirtyLog,
+    /// The guest's memory.
+    pub memory: Memory,
+    /// Slows the guest down.
+    pub gate: Arc<Gate>,
+    /// What the machine is.
+    pub description: Description,
 }
 
 /// The parts of a machine that nobody has to wait for. Whoever drops them last has nothing to ask of KVM.

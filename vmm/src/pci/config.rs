@@ -192,6 +192,29 @@ impl ConfigSpace {
         self.command() & COMMAND_BUS_MASTER != 0
     }
 
+    /// All bytes, to be given to [`ConfigSpace::load`].
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Takes up saved bytes.
+    ///
+    /// # Errors
+    /// They are not those of such a function: a bit differs that no guest could have written.
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let bytes: [u8; SIZE] =
+            bytes.try_into().map_err(|_| format!("{} bytes of configuration", bytes.len()))?;
+        let fixed = bytes.iter().zip(&self.initial).zip(&self.writable);
+        match fixed.into_iter().position(|((new, initial), writable)| (new ^ initial) & !writable != 0) {
+            Some(at) => Err(format!("byte {at:#x} of its configuration is not that of such a device")),
+            None => {
+                self.bytes = bytes;
+                Ok(())
+            }
+        }
+    }
+
     /// Returns to the state at power-on: decoding off, BARs unassigned, capabilities as they were added.
     pub fn reset(&mut self) {
         self.bytes = self.initial;

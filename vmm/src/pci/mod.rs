@@ -5,6 +5,7 @@ pub mod config;
 pub mod msix;
 pub mod root;
 
+use crate::state::{self, State, description::Device};
 use std::{io, sync::Arc};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -33,6 +34,22 @@ pub trait PciDevice: Send {
     fn resume(&mut self);
     /// Returns to the state at power-on (and not paused).
     fn reset(&mut self);
+    /// What it is, for whoever is to take its state up.
+    fn describe(&self) -> Device;
+    /// Adds its state, as the one in `slot`. It is paused or never ran.
+    fn save(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error>;
+    /// Takes up the state of the one in `slot`; it never ran, and is paused afterwards. The bus reads its BARs anew.
+    fn load(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error>;
+    /// Tells the world outside that it is here now, after a move. It is paused.
+    fn announce(&mut self) {}
+    /// Lets another monitor have what the paused device stands on: its disk.
+    fn release(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Takes that back, or over.
+    fn acquire(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A memory BAR a device wants.

@@ -9,7 +9,11 @@ use super::{
     bars::Allocator,
     config::{self, ConfigSpace, Identity},
 };
-use crate::memory;
+use crate::{
+    memory,
+    state::{self, Saved, State, description::Device},
+};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     io,
@@ -44,6 +48,20 @@ pub struct PciRoot {
     decoded: RwLock<BTreeMap<u64, Decoded>>,
     address: Mutex<u32>,
     windows: [Range<u64>; 2],
+}
+
+/// The bus without its devices.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedRoot {
+    /// The register at [`PORT_ADDRESS`].
+    address: u32,
+    /// The bridge's configuration space.
+    bridge: Vec<u8>,
+}
+
+impl Saved for SavedRoot {
+    const KIND: &'static str = "pci-root";
 }
 
 /// Why a device does not fit on the bus.
@@ -125,6 +143,35 @@ impl PciRoot {
         lock(&self.bridge).reset();
         *lock(&self.address) = 0;
         self.assign()
+    }
+
+    /// What the devices are, by slot.
+    #[must_use]
+    pub fn describe(&self) -> Vec<Device> {
+        self.slots.iter().map(|slot| lock(&slot.device).describe()).collect()
+    }
+
+    /// Adds the state of the bus and of all devices, which are paused.
+    pub fn save(&self, state: &mut State) -> Result<(), state::Error> {
+        let bridge = lock(&self.bridge).bytes().to_vec();
+        state.put(0, &SavedRoot { address: *lock(&self.address), bridge })?;
+        let mut slots = (1..).zip(&self.slots);
+        slots.try_for_each(|(number, slot)| lock(&slot.device).save(number, state))
+    }
+
+    /// Takes up the state of the bus and of all devices, which never ran.
+    pub fn load(&self, state: &mut State) -> Result<(), state::Error> {
+        let SavedRoot { address, bridge } = state.take(0)?;
+        let invalid = |id, problem| state::Error::Invalid { kind: SavedRoot::KIND.into(), id, problem };
+        lock(&self.bridge).load(&bridge).map_err(|problem| invalid(0, problem))?;
+        *lock(&self.address) = address;
+        for (index, slot) in self.slots.iter().enumerate() {
+            let number = index as u32 + 1;
+            let mut device = lock(&slot.device);
+            device.load(number, state)?;
+            self.decode(index, slot, device.as_mut()).map_err(|e| invalid(number, e.to_string()))?;
+        }
+        Ok(())
     }
 
     /// A guest's read of memory that is not RAM. False: nothing is there.

@@ -45,6 +45,17 @@ impl PciDevice for Fake {
         Ok(())
     }
     fn resume(&mut self) {}
+    fn describe(&self) -> Device {
+        Device { kind: "fake".into(), features: 0, queue_sizes: Vec::new(), config: Vec::new() }
+    }
+    fn save(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error> {
+        state.put(slot, &SavedRoot { address: self.register.into(), bridge: self.config.bytes().to_vec() })
+    }
+    fn load(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error> {
+        let saved: SavedRoot = state.take(slot)?;
+        self.register = saved.address as u8;
+        self.config.load(&saved.bridge).map_err(state::Error::Unsettled)
+    }
     fn reset(&mut self) {
         self.config.reset();
         self.register = 0;

@@ -139,6 +139,14 @@ impl Handler for Requests {
         serve_chains(queue, &mut self.chain, &counters, |memory, chain| self.backend.request(memory, chain))
     }
 
+    fn release(&mut self) -> io::Result<()> {
+        self.backend.disk.release()
+    }
+
+    fn acquire(&mut self) -> io::Result<()> {
+        self.backend.disk.acquire()
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         if self.backend.read_only { Ok(()) } else { self.backend.disk.flush() }
     }

@@ -16,6 +16,8 @@
 pub mod blk;
 pub mod chain;
 pub mod counters;
+#[cfg(test)]
+mod moving_tests;
 pub mod net;
 #[cfg(test)]
 mod net_tests;
@@ -100,6 +102,28 @@ pub trait VirtioDevice: Send {
     /// # Errors
     /// The host failed, or the device is not stopped.
     fn sync(&mut self) -> io::Result<()>;
+    /// Lets another monitor have what the stopped device stands on.
+    ///
+    /// # Errors
+    /// The host failed, or the device is not stopped.
+    fn release(&mut self) -> io::Result<()>;
+    /// Takes back, or over, what [`VirtioDevice::release`] gave up.
+    ///
+    /// # Errors
+    /// Someone else has it, or the device is not stopped.
+    fn acquire(&mut self) -> io::Result<()>;
+    /// What the stopped device knows besides features and queues.
+    ///
+    /// # Errors
+    /// The device is not stopped.
+    fn save(&mut self) -> io::Result<serde_json::Value>;
+    /// Takes up what [`VirtioDevice::save`] gave.
+    ///
+    /// # Errors
+    /// It makes no sense, or the device is not stopped.
+    fn load(&mut self, saved: serde_json::Value) -> io::Result<()>;
+    /// Tells the world outside that the stopped device is here now.
+    fn announce(&mut self);
 }
 
 /// Copies the part of `config` at `offset` into `data`; zeros past its end.

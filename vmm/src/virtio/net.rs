@@ -16,9 +16,10 @@ use super::{
 };
 use crate::memory::Memory;
 use lq_api::vm::Mac;
+use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     os::fd::{AsRawFd, RawFd},
     sync::Arc,
 };
@@ -85,6 +86,7 @@ impl Served<Packets> {
             chain: Chain::default(),
             counters,
             report: Report::new(format!("interface {mac}")),
+            mac,
         }))
     }
 }
@@ -115,6 +117,15 @@ pub struct Packets {
     chain: Chain,
     counters: Arc<Counters>,
     report: Report,
+    mac: Mac,
+}
+
+/// What a stopped interface still has in its hands.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedPackets {
+    /// The packet received that the driver had no buffers for, with its header; empty: none.
+    waiting: Vec<u8>,
 }
 
 impl Handler for Packets {
@@ -123,6 +134,27 @@ impl Handler for Packets {
         self.features = features;
         self.receiving = false;
         tap::set_offload(&self.tap, offload(features))
+    }
+
+    fn save(&mut self) -> serde_json::Value {
+        let waiting = self.packet.get(..self.waiting).unwrap_or_default().to_vec();
+        serde_json::to_value(SavedPackets { waiting }).unwrap_or_default()
+    }
+
+    fn load(&mut self, saved: serde_json::Value) -> io::Result<()> {
+        let SavedPackets { waiting } = serde_json::from_value(saved)?;
+        let room = self.packet.get_mut(..waiting.len());
+        let room = room.filter(|room| room.is_empty() || room.len() > HEADER);
+        room.ok_or_else(|| io::Error::other("its waiting packet has an impossible length"))?
+            .copy_from_slice(&waiting);
+        self.waiting = waiting.len();
+        Ok(())
+    }
+
+    fn announce(&mut self) {
+        if let Err(error) = (&self.tap).write(&announcement(self.mac)) {
+            self.report.say(format_args!("cannot announce where it is now: {error}"));
+        }
     }
 
     fn source(&self) -> Option<RawFd> {
@@ -144,6 +176,24 @@ impl Handler for Packets {
             _ => Ok(Progress::Idle),
         }
     }
+}
+
+/// A reverse address request (RFC 903) from the guest's address to everyone, behind an empty header: bridges and switches
+/// learn from it where the address is now. It asks nobody for anything and needs no IP address.
+fn announcement(mac: Mac) -> Vec<u8> {
+    const SHORTEST_FRAME: usize = 60;
+    let mut packet = vec![0; HEADER];
+    packet.extend([0xff; 6]);
+    packet.extend(mac.0);
+    packet.extend([0x80, 0x35]);
+    // Ethernet, IPv4, the lengths of their addresses, "request reverse".
+    packet.extend([0, 1, 8, 0, 6, 4, 0, 3]);
+    for _ in 0..2 {
+        packet.extend(mac.0);
+        packet.extend([0; 4]);
+    }
+    packet.resize(HEADER + SHORTEST_FRAME, 0);
+    packet
 }
 
 /// How one packet fared.

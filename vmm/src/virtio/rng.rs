@@ -25,7 +25,6 @@ pub struct Source {
 impl Served<Source> {
     /// A stopped device.
     #[must_use]
-    #[expect(clippy::new_without_default, reason = "all devices are made by `new`")]
     pub fn new() -> Self {
         let facts =
             Facts { kind: DeviceType::Rng, features: F_COMMON, queue_sizes: &[64], config: Vec::new() };

@@ -64,6 +64,22 @@ impl<H: Handler> VirtioDevice for Served<H> {
     fn sync(&mut self) -> io::Result<()> {
         self.worker.idle(Handler::sync)?
     }
+    fn release(&mut self) -> io::Result<()> {
+        self.worker.idle(Handler::release)?
+    }
+    fn acquire(&mut self) -> io::Result<()> {
+        self.worker.idle(Handler::acquire)?
+    }
+    fn save(&mut self) -> io::Result<serde_json::Value> {
+        self.worker.idle(|handler| handler.save())
+    }
+    fn load(&mut self, saved: serde_json::Value) -> io::Result<()> {
+        self.worker.idle(|handler| handler.load(saved))?
+    }
+    fn announce(&mut self) {
+        // A device that runs or died has nobody to announce.
+        let _ = self.worker.idle(Handler::announce);
+    }
 }
 
 /// Answers the chains of a queue, at most [`BUDGET`] of them: `answer` says how many bytes it wrote, or why a chain is no

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     disk::{Disk, Raw},
+    memory::Slice,
     pci::{ConfigEffect, PciDevice},
 };
 use proptest::prelude::*;
@@ -21,12 +22,11 @@ use std::{
     },
     time::Duration,
 };
-use vm_memory::VolatileSlice;
 
-const DISK: u64 = 1 << 20;
-const HEADER: u64 = BUFFERS;
-const DATA: u64 = BUFFERS + 0x1000;
-const STATUS: u64 = BUFFERS + 0x800;
+pub(super) const DISK: u64 = 1 << 20;
+pub(super) const HEADER: u64 = BUFFERS;
+pub(super) const DATA: u64 = BUFFERS + 0x1000;
+pub(super) const STATUS: u64 = BUFFERS + 0x800;
 const F_FLUSH: u64 = 1 << 9;
 
 fn block(read_only: bool) -> (Driver, File) {
@@ -38,7 +38,7 @@ fn block(read_only: bool) -> (Driver, File) {
 }
 
 /// Carries out one request; returns (status, answered length).
-fn request(driver: &mut Driver, kind: u32, sector: u64, data: &[(u64, u32, bool)]) -> (u8, u32) {
+pub(super) fn request(driver: &mut Driver, kind: u32, sector: u64, data: &[(u64, u32, bool)]) -> (u8, u32) {
     driver.write(HEADER, &[&kind.to_le_bytes()[..], &[0; 4], &sector.to_le_bytes()].concat());
     driver.write(STATUS, &[0xee]);
     let chain = [&[(HEADER, 16, false)], data, &[(STATUS, 1, true)]].concat();
@@ -281,12 +281,12 @@ impl Disk for Slow {
     fn granularity(&self) -> u32 {
         512
     }
-    fn read(&mut self, buffers: &[VolatileSlice<'_>], _offset: u64) -> io::Result<()> {
+    fn read(&mut self, buffers: &[Slice<'_>], _offset: u64) -> io::Result<()> {
         std::thread::sleep(Duration::from_millis(30));
         buffers.iter().for_each(|buffer| buffer.copy_from(&vec![0x77_u8; buffer.len()]));
         Ok(())
     }
-    fn write(&mut self, _buffers: &[VolatileSlice<'_>], _offset: u64) -> io::Result<()> {
+    fn write(&mut self, _buffers: &[Slice<'_>], _offset: u64) -> io::Result<()> {
         Ok(())
     }
     fn flush(&mut self) -> io::Result<()> {

@@ -72,6 +72,33 @@ pub trait Handler: Send + 'static {
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
+    /// Called while the device is stopped: lets another monitor have what it stands on.
+    ///
+    /// # Errors
+    /// The host failed.
+    fn release(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Called while the device is stopped: takes that back, or over.
+    ///
+    /// # Errors
+    /// Someone else has it.
+    fn acquire(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Called while the device is stopped: what it knows besides features and queues.
+    fn save(&mut self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+    /// Called while the device is stopped: takes up what [`Handler::save`] gave.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    fn load(&mut self, saved: serde_json::Value) -> io::Result<()> {
+        if saved.is_null() { Ok(()) } else { Err(io::Error::other("it has a state, such a device has none")) }
+    }
+    /// Called while the device is stopped: tells the world outside that it is here now.
+    fn announce(&mut self) {}
 }
 
 type Parts<H> = Arc<Mutex<Option<(H, Queues)>>>;

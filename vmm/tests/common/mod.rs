@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+pub mod counter;
+
 use std::{
     fs,
     io::{BufRead, BufReader, IoSlice, Write},
@@ -165,16 +167,27 @@ impl Setup {
     }
 
     pub fn start(self) -> Vm {
-        let process = self.spawn();
+        let process = Process(self.spawn());
         let console = connect(&self.directory.path().join("console.sock"));
         let control = connect(&self.directory.path().join("control.sock"));
         Vm { process, directory: self.directory, console, control }
     }
 }
 
+/// A monitor's process, ended where the test does not end it.
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails only where it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A running monitor.
 pub struct Vm {
-    pub process: Child,
+    pub process: Process,
     pub directory: tempfile::TempDir,
     pub console: BufReader<UnixStream>,
     pub control: BufReader<UnixStream>,
@@ -250,7 +263,7 @@ impl Vm {
 
     pub fn signal(&self, signal: i32) {
         // SAFETY: the process is our child and not yet waited for.
-        assert_eq!(unsafe { libc::kill(self.process.id() as i32, signal) }, 0);
+        assert_eq!(unsafe { libc::kill(self.process.0.id() as i32, signal) }, 0);
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -259,7 +272,7 @@ impl Vm {
 
     /// Waits for the end; returns the status and the exit record.
     pub fn end(mut self) -> (Option<i32>, String) {
-        let status = self.process.wait().unwrap();
+        let status = self.process.0.wait().unwrap();
         (status.code(), fs::read_to_string(self.directory.path().join("exit.json")).unwrap())
     }
 }

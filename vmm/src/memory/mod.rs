@@ -8,13 +8,19 @@
 //! ```
 //! Invariant: the windows never meet RAM, whatever its size.
 
+pub mod dirty;
+
+use dirty::{Dirty, DirtySlice};
 use std::io;
 use vm_memory::{
     GuestAddress, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MmapRegion,
+    VolatileSlice, bitmap::Bitmap,
 };
 
 /// The guest's memory regions.
-pub type Memory = GuestMemoryMmap<()>;
+pub type Memory = GuestMemoryMmap<Dirty>;
+/// A piece of it, or of a buffer that stands in for it.
+pub type Slice<'a> = VolatileSlice<'a, DirtySlice<'a>>;
 /// Shared handle to [`Memory`]; cheap to clone, replaced as a whole when regions change.
 pub type SharedMemory = GuestMemoryAtomic<Memory>;
 
@@ -82,6 +88,12 @@ pub enum Error {
     Arrange(String),
 }
 
+/// A buffer of ours in the place of guest memory.
+pub fn buffer(bytes: &mut [u8]) -> Slice<'_> {
+    // SAFETY: the bytes are borrowed for as long as the slice lives, and by it alone.
+    unsafe { VolatileSlice::with_bitmap(bytes.as_mut_ptr(), bytes.len(), DirtySlice::default(), None) }
+}
+
 /// Reserves `size` bytes of RAM. The host gives pages as the guest touches them.
 pub fn create(size: u64) -> Result<Memory, Error> {
     let mut regions = Vec::new();
@@ -111,6 +123,11 @@ pub fn clear(memory: &Memory) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Marks everything as written, where writes are logged.
+pub fn mark_all(memory: &Memory) {
+    memory.iter().for_each(|region| region.bitmap().mark_dirty(0, region.len() as usize));
 }
 
 #[cfg(test)]
