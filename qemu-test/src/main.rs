@@ -14,6 +14,7 @@ mod guest_console;
 mod guest_image;
 mod host;
 mod media;
+mod nested;
 mod outside;
 mod paths;
 mod process;

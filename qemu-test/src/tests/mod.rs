@@ -4,6 +4,7 @@ mod boot;
 mod crash;
 mod guest;
 mod install;
+mod migrate;
 mod power;
 mod storage;
 
@@ -78,6 +79,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: "install",
             limit: 900,
             run: |ctx| Box::pin(install::refusals(ctx)),
+        },
+        Test {
+            name: "vmm-migrate",
+            about: "a Debian guest moves between monitors of a nested host, again and again: no tick is lost",
+            group: "nested",
+            limit: 1500,
+            run: |ctx| Box::pin(migrate::moves(ctx)),
         },
         Test {
             name: "boot-bios-cd",
