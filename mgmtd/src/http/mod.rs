@@ -6,6 +6,7 @@
 
 mod extract;
 mod guard;
+mod linger;
 mod list;
 pub mod openapi;
 mod problem;

@@ -1,5 +1,6 @@
 //! Listening: TLS on TCP, plain HTTP on the Unix socket. One place for every limit on connections.
 
+use super::linger::Lingering;
 use axum::{Router, extract::Request};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -163,7 +164,7 @@ impl Server {
 
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) {
         let service = self.router.clone().map_request(move |req: Request<hyper::body::Incoming>| {
-            let mut req = req.map(axum::body::Body::new);
+            let mut req = req.map(|body| axum::body::Body::new(Lingering::from(body)));
             req.extensions_mut().insert(peer);
             req
         });
