@@ -25,6 +25,7 @@ mod scale;
 mod site;
 mod tests;
 mod transcript;
+mod vmlinux;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};

@@ -116,6 +116,9 @@ const SOCKETS: List = &[libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_shutdown
 /// The control thread's sockets.
 const CONTROL: List = &[libc::SYS_accept4, libc::SYS_recvmsg, libc::SYS_setsockopt];
 
+/// Making a disk durable beforehand.
+const DURABLE: List = &[libc::SYS_fdatasync];
+
 /// Kicking vCPUs.
 const KICK: List = &[libc::SYS_tgkill];
 
@@ -157,7 +160,7 @@ impl Filters {
             vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
             io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
             operator: filter(&[COMMON, EVENTS, FILES, SOCKETS, KICK], Grants { tap: true, ..kvm })?,
-            migrate: filter(&[COMMON, EVENTS, SOCKETS, KICK], kvm)?,
+            migrate: filter(&[COMMON, EVENTS, SOCKETS, KICK, DURABLE], kvm)?,
             control: filter(
                 &[COMMON, EVENTS, SOCKETS, CONTROL],
                 Grants { nonblocking: true, ..Grants::default() },

@@ -6,6 +6,7 @@ mod guest;
 mod install;
 mod migrate;
 mod power;
+mod pvh;
 mod storage;
 
 use crate::runner::Test;
@@ -86,6 +87,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: "nested",
             limit: 1500,
             run: |ctx| Box::pin(migrate::moves(ctx)),
+        },
+        Test {
+            name: "vmm-pvh",
+            about: "Debian's kernel as an ELF file starts by its PVH entry, and finds the machine in SMBIOS",
+            group: "nested",
+            limit: 700,
+            run: |ctx| Box::pin(pvh::boot(ctx)),
         },
         Test {
             name: "boot-bios-cd",

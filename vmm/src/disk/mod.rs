@@ -63,6 +63,10 @@ pub trait Disk: Send {
     fn release(&mut self) -> io::Result<()> {
         self.flush()
     }
+    /// The file that is written, so that others can make durable what is in the host's cache while the disk is in use.
+    fn written(&self) -> Option<File> {
+        None
+    }
     /// Takes the disk back, or over from another monitor.
     ///
     /// # Errors

@@ -116,6 +116,9 @@ impl Disk for Movable {
     fn write_zeroes(&mut self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
         self.held()?.write_zeroes(offset, length, unmap)
     }
+    fn written(&self) -> Option<File> {
+        self.files.first().filter(|_| !self.read_only)?.try_clone().ok()
+    }
     fn release(&mut self) -> io::Result<()> {
         self.flush()?;
         self.held = None;

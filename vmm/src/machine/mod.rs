@@ -35,6 +35,7 @@ use interrupts::KvmPlatform;
 use kvm_ioctls::Kvm;
 use save::Mailbox;
 use std::{
+    fs::File,
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -247,7 +248,12 @@ impl Machine {
     /// What a migration needs of the machine while the guest runs.
     #[must_use]
     pub fn copier(&self) -> Copier {
+        let mut disks = Vec::new();
+        self.devices
+            .pci
+            .for_each(|device| disks.extend(device.written().and_then(|file| file.try_clone().ok())));
         Copier {
+            disks,
             log: self.vm.dirty_log(&self.memory),
             memory: self.memory.clone(),
             gate: Arc::clone(&self.gate),
@@ -325,6 +331,8 @@ pub struct Copier {
     pub log: kvm::DirtyLog,
     /// The guest's memory.
     pub memory: Memory,
+    /// What the guest writes to: made durable beforehand, so that little is left to do while it stands still.
+    pub disks: Vec<File>,
     /// Slows the guest down.
     pub gate: Arc<Gate>,
     /// What the machine is.

@@ -241,6 +241,10 @@ impl<O: Owner> Mover<O> {
             self.send(&pages, &mut encoder, limit, plan.throttle())?;
             encoder.set_fresh(false);
             let rate = count(&pages) as f64 / begin.elapsed().as_secs_f64().max(1e-6);
+            for disk in &self.copier.disks {
+                // Only to make the halt short: then the disks are made durable for certain, or it is said that they are not.
+                let _ = disk.sync_data();
+            }
             pages = self.copier.log.take().map_err(machine)?;
             let dirty = count(&pages);
             let next = plan.after_pass(dirty, rate);

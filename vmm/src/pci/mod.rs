@@ -6,7 +6,7 @@ pub mod msix;
 pub mod root;
 
 use crate::state::{self, State, description::Device};
-use std::{io, sync::Arc};
+use std::{fs::File, io, sync::Arc};
 use vmm_sys_util::eventfd::EventFd;
 
 /// A function on the bus. The bus serializes all calls to one device (vCPU threads take its lock).
@@ -42,6 +42,10 @@ pub trait PciDevice: Send {
     fn load(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error>;
     /// Tells the world outside that it is here now, after a move. It is paused.
     fn announce(&mut self) {}
+    /// The file it writes to, running or not.
+    fn written(&self) -> Option<&File> {
+        None
+    }
     /// Lets another monitor have what the paused device stands on: its disk.
     fn release(&mut self) -> io::Result<()> {
         Ok(())

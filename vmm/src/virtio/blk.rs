@@ -72,7 +72,8 @@ impl Served<Requests> {
         for (to, from) in id.iter_mut().zip(serial.bytes()) {
             *to = from;
         }
-        let facts = Facts { kind: DeviceType::Block, features, queue_sizes: &[QUEUE_SIZE], config };
+        let written = disk.written();
+        let facts = Facts { kind: DeviceType::Block, features, queue_sizes: &[QUEUE_SIZE], config, written };
         Self::build(facts, |counters| Requests {
             chain: Chain::default(),
             backend: Backend {

@@ -39,7 +39,7 @@ pub use pci::VirtioPci;
 pub use virtio_queue::QueueState;
 
 use queue::DeviceQueue;
-use std::{io, sync::Arc};
+use std::{fs::File, io, sync::Arc};
 
 /// The device may be used only by drivers of virtio 1.0 and later.
 pub const F_VERSION_1: u64 = 1 << 32;
@@ -102,6 +102,8 @@ pub trait VirtioDevice: Send {
     /// # Errors
     /// The host failed, or the device is not stopped.
     fn sync(&mut self) -> io::Result<()>;
+    /// The file the device writes to, running or not: what is in the host's cache of it can be made durable beforehand.
+    fn written(&self) -> Option<&File>;
     /// Lets another monitor have what the stopped device stands on.
     ///
     /// # Errors

@@ -76,6 +76,7 @@ impl Served<Packets> {
             features,
             queue_sizes: &[QUEUE_SIZE, QUEUE_SIZE],
             config: mac.0.to_vec(),
+            written: None,
         };
         Ok(Self::build(facts, |counters| Packets {
             tap,

@@ -26,8 +26,13 @@ impl Served<Source> {
     /// A stopped device.
     #[must_use]
     pub fn new() -> Self {
-        let facts =
-            Facts { kind: DeviceType::Rng, features: F_COMMON, queue_sizes: &[64], config: Vec::new() };
+        let facts = Facts {
+            kind: DeviceType::Rng,
+            features: F_COMMON,
+            queue_sizes: &[64],
+            config: Vec::new(),
+            written: None,
+        };
         Self::build(facts, |counters| Source { chain: Chain::default(), counters })
     }
 }

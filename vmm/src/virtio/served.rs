@@ -10,7 +10,7 @@ use super::{
     worker::{BUDGET, Handler, Progress, Worker},
 };
 use crate::memory::Memory;
-use std::{io, sync::Arc};
+use std::{fs::File, io, sync::Arc};
 
 /// What the driver is told of a device.
 pub(super) struct Facts {
@@ -21,6 +21,8 @@ pub(super) struct Facts {
     pub(super) queue_sizes: &'static [u16],
     /// The configuration space.
     pub(super) config: Vec<u8>,
+    /// The file written to, where there is one.
+    pub(super) written: Option<File>,
 }
 
 /// A device served by one thread.
@@ -60,6 +62,9 @@ impl<H: Handler> VirtioDevice for Served<H> {
     }
     fn stop_queues(&mut self) -> QueueStates {
         self.worker.stop().into_iter().map(|queue| queue.map(DeviceQueue::into_state)).collect()
+    }
+    fn written(&self) -> Option<&File> {
+        self.facts.written.as_ref()
     }
     fn sync(&mut self) -> io::Result<()> {
         self.worker.idle(Handler::sync)?

@@ -36,7 +36,7 @@ use crate::{
     state::{self, Saved, State, description::Device},
 };
 use serde::{Deserialize, Serialize};
-use std::{io, sync::Arc};
+use std::{fs::File, io, sync::Arc};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 const BAR: u8 = 0;
@@ -487,6 +487,10 @@ impl PciDevice for VirtioPci {
 
     fn announce(&mut self) {
         self.device.announce();
+    }
+
+    fn written(&self) -> Option<&File> {
+        self.device.written()
     }
 
     fn release(&mut self) -> io::Result<()> {
