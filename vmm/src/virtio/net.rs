@@ -181,7 +181,7 @@ impl Handler for Packets {
 
 /// A reverse address request (RFC 903) from the guest's address to everyone, behind an empty header: bridges and switches
 /// learn from it where the address is now. It asks nobody for anything and needs no IP address.
-fn announcement(mac: Mac) -> Vec<u8> {
+pub(super) fn announcement(mac: Mac) -> Vec<u8> {
     const SHORTEST_FRAME: usize = 60;
     let mut packet = vec![0; HEADER];
     packet.extend([0xff; 6]);
