@@ -15,7 +15,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail, ensure};
 use lq_api::{
     Bytes, VmId,
-    local::vmm::{BootFiles, VERSION, VmmConfig},
+    local::vmm::{BootConfig, BootFiles, VERSION, VmmConfig},
 };
 use std::{
     collections::BTreeMap,
@@ -115,14 +115,15 @@ async fn bench_disk(
         name: "bench".into(),
         vcpus: 1,
         memory_bytes: Bytes::mib(GUEST_MIB),
-        boot: BootFiles {
+        boot: BootConfig::Direct(BootFiles {
             kernel: "/guest/vmlinuz".into(),
             initrd: Some("/guest/initrd".into()),
             cmdline: words.clone(),
-        },
+        }),
         disks: vec![],
         nics: vec![],
         rng: false,
+        display: false,
         run_dir: "/run/lq".into(),
         jail: None,
     };

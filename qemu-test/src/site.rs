@@ -243,6 +243,7 @@ fn spec(memory_mib: u64, boot: Option<Boot>, disks: Vec<vm::Disk>, nics: Vec<Nic
         disks,
         nics,
         rng: true,
+        display: None,
         restart: wish.restart,
         autostart: wish.autostart,
         power: PowerState::Stopped,

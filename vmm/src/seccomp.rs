@@ -40,6 +40,8 @@ pub struct Filters {
     pub vcpu: Arc<BpfProgram>,
     /// For device workers.
     pub io: Arc<BpfProgram>,
+    /// For the thread that serves the screen's viewers.
+    pub display: Arc<BpfProgram>,
     /// For the control thread.
     pub control: Arc<BpfProgram>,
 }
@@ -103,9 +105,11 @@ const FILES: List = &[
     libc::SYS_newfstatat,
 ];
 
-/// The control thread's sockets, and kicking vCPUs.
-const CONTROL: List =
-    &[libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_shutdown, libc::SYS_tgkill];
+/// Sockets that are there: taking connections, and what comes over them.
+const SOCKETS: List = &[libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_shutdown];
+
+/// Kicking vCPUs.
+const CONTROL: List = &[libc::SYS_tgkill];
 
 /// Making threads, and what a new thread does before its own filter.
 const THREADS: List = &[
@@ -138,14 +142,16 @@ impl Filters {
     pub fn new(mode: Mode) -> Result<Self, Error> {
         let filter = |lists: &[List], grants| compile(mode, lists, grants).map(Arc::new);
         let kvm = Grants { kvm: true, ..Grants::default() };
-        let all = Grants { kvm: true, tap: true, nonblocking: false, lock_itself: true };
+        let nonblocking = Grants { nonblocking: true, ..Grants::default() };
+        let all = Grants { kvm: true, tap: true, nonblocking: true, lock_itself: true };
         Ok(Self {
             // A new thread has its maker's filter, so this one holds all that those may.
-            spawner: filter(&[COMMON, EVENTS, FILES, THREADS], all)?,
+            spawner: filter(&[COMMON, EVENTS, FILES, SOCKETS, THREADS], all)?,
             vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
             io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
+            display: filter(&[COMMON, EVENTS, SOCKETS], nonblocking)?,
             control: filter(
-                &[COMMON, EVENTS, FILES, CONTROL],
+                &[COMMON, EVENTS, FILES, SOCKETS, CONTROL],
                 Grants { nonblocking: true, tap: true, ..kvm },
             )?,
         })

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  main (control) ─ start_spawner ─▶ spawner ─┬─▶ vcpu threads   (filter: vcpu)
-//!                                             └─▶ I/O threads    (filter: io)
+//!                                             ├─▶ I/O threads    (filter: io)
+//!                                             └─▶ display        (filter: display)
 //! ```
 //! A filter is inherited and can only become tighter. So no thread is ever made by a vCPU thread, though devices start
 //! their workers while a vCPU waits for them: [`spawn`] hands the work to the spawner thread, which may make threads and
@@ -31,6 +32,8 @@ pub enum Kind {
     Vcpu,
     /// Serves a device: files, taps, eventfds, io_uring.
     Io,
+    /// Serves the screen's viewers: sockets.
+    Display,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -69,6 +72,7 @@ pub fn start_spawner(filters: Filters) -> io::Result<()> {
             let filter = match kind {
                 Kind::Vcpu => filters.vcpu.clone(),
                 Kind::Io => filters.io.clone(),
+                Kind::Display => filters.display.clone(),
             };
             let locked = move || match seccomp::install(&filter) {
                 Ok(()) => work(),

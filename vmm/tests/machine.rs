@@ -88,7 +88,7 @@ fn config(directory: &Path, vcpus: u8, jail: bool) -> PathBuf {
     let here = directory.display();
     let text = format!(
         r#"{{"version":1,"vm":"018f3a5e-0000-7000-8000-000000000001","name":"tiny","vcpus":{vcpus},
-            "memory_bytes":{},"boot":{{"kernel":"{here}/vmlinuz"}},"rng":true,"run_dir":"{here}"{jail}}}"#,
+            "memory_bytes":{},"boot":{{"direct":{{"kernel":"{here}/vmlinuz"}}}},"rng":true,"run_dir":"{here}"{jail}}}"#,
         64 << 20
     );
     let path = directory.join("vmm.json");

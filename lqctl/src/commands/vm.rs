@@ -188,6 +188,7 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
         disks,
         nics,
         rng: true,
+        display: None,
         restart: wanted.restart.into(),
         autostart: !wanted.no_autostart,
         power: PowerState::Stopped,

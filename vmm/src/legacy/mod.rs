@@ -2,21 +2,28 @@
 //!
 //! | ports | device |
 //! |---|---|
-//! | 0x60, 0x64 | keyboard controller: status and reset only |
+//! | 0x60, 0x64 | keyboard controller; without firmware: status and reset only |
 //! | 0x70, 0x71 | real-time clock and its memory |
 //! | 0x3f8–0x3ff | COM1 |
 //! | 0x600–0x60f | ACPI registers: sleep, reset, events |
-//! | 0xcf8–0xcff | PCI configuration |
+//! | 0xcf8–0xcff | PCI configuration; 0xcf9 resets |
 //!
 //! Interrupt controllers, interval timer and port 0x61 are emulated by KVM and never come here. Everything else reads
 //! as ones and swallows writes, as an empty bus does.
 
 pub mod clock;
+pub mod i8042;
+pub mod keyboard;
 pub mod power;
 pub mod serial;
 
-use crate::{guest::GuestEvent, guest::Notifier, pci::root::PciRoot};
+use crate::{
+    firmware::Platform,
+    guest::{GuestEvent, Notifier},
+    pci::root::PciRoot,
+};
 use clock::Clock;
+use i8042::{Effect, I8042};
 use power::Power;
 use serial::Serial;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +37,9 @@ const I8042_DATA: u16 = 0x60;
 const I8042_STATUS: u16 = 0x64;
 /// The command that pulses the reset line.
 const I8042_RESET: u8 = 0xfe;
+/// Reset control of Intel's chipsets, and its bit that resets.
+const RESET_CONTROL: u16 = 0xcf9;
+const RESET_CPU: u8 = 1 << 2;
 const CLOCK_INDEX: u16 = 0x70;
 const CLOCK_DATA: u16 = 0x71;
 
@@ -41,6 +51,10 @@ pub struct Devices {
     pub serial: Mutex<Serial>,
     /// ACPI registers.
     pub power: Power,
+    /// What only machines with firmware have.
+    pub firmware: Option<Platform>,
+    /// Keyboard controller of a machine with firmware.
+    pub i8042: Option<Mutex<I8042>>,
     clock: Mutex<Clock>,
     notifier: Arc<Notifier>,
 }
@@ -56,13 +70,43 @@ pub enum Next {
 
 impl Devices {
     /// Puts the devices together.
-    pub fn new(pci: PciRoot, serial: Serial, power: Power, ram: u64, notifier: Arc<Notifier>) -> Self {
-        Self { pci, serial: Mutex::new(serial), power, clock: Mutex::new(Clock::new(ram)), notifier }
+    pub fn new(
+        pci: PciRoot,
+        serial: Serial,
+        power: Power,
+        firmware: Option<(Platform, I8042)>,
+        ram: u64,
+        notifier: Arc<Notifier>,
+    ) -> Self {
+        let (firmware, i8042) = firmware.unzip();
+        let (serial, clock) = (Mutex::new(serial), Mutex::new(Clock::new(ram)));
+        Self { pci, serial, power, firmware, i8042: i8042.map(Mutex::new), clock, notifier }
+    }
+
+    /// Memory that is not RAM is read: ones where nothing is.
+    pub fn memory_read(&self, address: u64, data: &mut [u8]) {
+        let found = self.pci.memory_read(address, data)
+            || self.firmware.as_ref().is_some_and(|firmware| firmware.memory_read(address, data));
+        if !found {
+            data.fill(0xff);
+        }
+    }
+
+    /// Memory that is not RAM is written.
+    pub fn memory_write(&self, address: u64, data: &[u8]) {
+        if !self.pci.memory_write(address, data)
+            && let Some(firmware) = &self.firmware
+        {
+            firmware.memory_write(address, data);
+        }
     }
 
     /// A port is read.
     pub fn port_read(&self, port: u16, data: &mut [u8]) {
         data.fill(0xff);
+        if self.firmware.as_ref().is_some_and(|firmware| firmware.port_read(port, data)) {
+            return;
+        }
         match port {
             0xcf8..=0xcff => self.pci.port_read(port, data),
             COM1..=0x3ff => {
@@ -74,15 +118,33 @@ impl Devices {
                 let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
                 data.iter_mut().for_each(|byte| *byte = clock.read());
             }
-            // Nothing to fetch, nothing still to be taken: drivers neither wait nor poll.
-            I8042_DATA | I8042_STATUS => data.fill(0),
+            I8042_DATA | I8042_STATUS => match &self.i8042 {
+                Some(controller) => {
+                    let mut controller = controller.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut read =
+                        || if port == I8042_DATA { controller.read() } else { controller.status() };
+                    data.iter_mut().for_each(|byte| *byte = read());
+                }
+                // Nothing to fetch, nothing still to be taken: drivers neither wait nor poll.
+                None => data.fill(0),
+            },
             _ => {}
         }
     }
 
     /// A port is written. A string instruction brings all its bytes for one register at once.
     pub fn port_write(&self, port: u16, data: &[u8]) -> Next {
+        match self.firmware.as_ref().and_then(|firmware| firmware.port_write(port, data)) {
+            Some(true) => return self.tell(GuestEvent::PowerOff),
+            Some(false) => return Next::Run,
+            None => {}
+        }
         match port {
+            RESET_CONTROL if data.len() == 1 => {
+                if data.first().is_some_and(|value| value & RESET_CPU != 0) {
+                    return self.tell(GuestEvent::Reset);
+                }
+            }
             0xcf8..=0xcff => self.pci.port_write(port, data),
             COM1..=0x3ff => {
                 let mut serial = self.serial.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,21 +152,35 @@ impl Devices {
             }
             power::BASE..=power::END => {
                 if let Some(event) = self.power.write(port - power::BASE, data) {
-                    self.notifier.send(event);
-                    return Next::Wait;
+                    return self.tell(event);
                 }
             }
             CLOCK_INDEX | CLOCK_DATA => {
                 let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
                 data.iter().for_each(|byte| clock.write(port == CLOCK_DATA, *byte));
             }
-            I8042_STATUS if data.first() == Some(&I8042_RESET) => {
-                self.notifier.send(GuestEvent::Reset);
-                return Next::Wait;
-            }
+            I8042_DATA | I8042_STATUS => return self.i8042_write(port == I8042_STATUS, data),
             _ => {}
         }
         Next::Run
+    }
+
+    fn i8042_write(&self, command: bool, data: &[u8]) -> Next {
+        let resets = match &self.i8042 {
+            Some(controller) => {
+                let mut controller = controller.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut write =
+                    |byte| if command { controller.command(byte) } else { controller.write(byte) };
+                data.iter().any(|byte| write(*byte) == Effect::Reset)
+            }
+            None => command && data.first() == Some(&I8042_RESET),
+        };
+        if resets { self.tell(GuestEvent::Reset) } else { Next::Run }
+    }
+
+    fn tell(&self, event: GuestEvent) -> Next {
+        self.notifier.send(event);
+        Next::Wait
     }
 
     /// Returns the old devices to power-on (PCI has its own way).
@@ -112,5 +188,11 @@ impl Devices {
         self.serial.lock().unwrap_or_else(PoisonError::into_inner).reset();
         self.clock.lock().unwrap_or_else(PoisonError::into_inner).reset();
         self.power.reset();
+        if let Some(firmware) = &self.firmware {
+            firmware.reset();
+        }
+        if let Some(controller) = &self.i8042 {
+            controller.lock().unwrap_or_else(PoisonError::into_inner).reset();
+        }
     }
 }

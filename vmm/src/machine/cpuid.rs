@@ -31,6 +31,14 @@ pub fn leaves(kvm: &Kvm, supported: &CpuId, id: u8, vcpus: u8) -> Result<CpuId, 
     CpuId::from_entries(&entries)
 }
 
+/// Address bits of the processors, by what KVM supports.
+#[must_use]
+pub fn address_bits(supported: &CpuId) -> u32 {
+    const LEAST: u32 = 36;
+    let sizes = supported.as_slice().iter().find(|entry| entry.function == 0x8000_0008);
+    sizes.map_or(LEAST, |entry| (entry.eax & 0xff).clamp(LEAST, 52))
+}
+
 /// Bits of an APIC id that number the cores of the socket.
 fn core_bits(vcpus: u8) -> u32 {
     u32::from(vcpus).next_power_of_two().trailing_zeros()

@@ -13,21 +13,25 @@ pub mod interrupts;
 pub mod kvm;
 
 use crate::{
-    boot::{self, BootSource},
+    boot::{self, Boot, BootSource, Entry},
     console::Output,
+    display::{ramfb::Screen, server::Server},
+    firmware,
     gate::{self, Gate, Order},
     guest::Notifier,
-    legacy::{self, COM1_IRQ, Devices, power::Power, serial::Serial},
+    legacy::{self, COM1_IRQ, Devices, i8042::I8042, power::Power, serial::Serial},
     memory::{self, Memory},
-    pci::{PciDevice, root::PciRoot},
+    pci::{PciDevice, root, root::PciRoot},
     thread::{self, Kind},
     vcpu::Vcpu,
 };
 use cpu_state::PowerOn;
 use interrupts::KvmPlatform;
+use kvm_bindings::CpuId;
 use kvm_ioctls::Kvm;
 use std::{
     io,
+    os::unix::net::UnixListener,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -50,6 +54,9 @@ pub enum Error {
     /// Boot files.
     #[error(transparent)]
     Boot(#[from] boot::Error),
+    /// Firmware.
+    #[error(transparent)]
+    Firmware(#[from] firmware::Error),
     /// The bus.
     #[error(transparent)]
     Pci(#[from] crate::pci::root::Error),
@@ -73,6 +80,7 @@ fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
 /// A machine whose devices are still to be put in. Devices need its memory and its platform.
 pub struct Builder {
     kvm: Kvm,
+    supported: CpuId,
     vm: kvm::Vm,
     memory: Memory,
     ram: u64,
@@ -80,12 +88,33 @@ pub struct Builder {
     pci: PciRoot,
 }
 
+/// What a machine is besides its devices.
+pub struct Parts {
+    /// What it boots.
+    pub boot: Boot,
+    /// Where COM1 writes to.
+    pub output: Output,
+    /// Where the guest's ends and restarts go.
+    pub notifier: Arc<Notifier>,
+    /// Its id.
+    pub uuid: [u8; 16],
+    /// What firmware tries to boot, in order, as OpenFirmware paths.
+    pub boot_order: Vec<String>,
+    /// Where viewers of the screen come to, and the machine's name for them. Only with firmware.
+    pub display: Option<(UnixListener, String)>,
+}
+
 impl Builder {
-    /// Reserves memory and makes the KVM machine.
-    pub fn new(kvm: Kvm, vcpus: u8, ram: u64) -> Result<Self, Error> {
+    /// Reserves memory and makes the KVM machine, with a bus that is set up by this.
+    pub fn new(kvm: Kvm, vcpus: u8, ram: u64, bus: root::Kind) -> Result<Self, Error> {
         let memory = memory::create(ram)?;
         let vm = kvm::Vm::new(&kvm, &memory)?;
-        Ok(Self { kvm, vm, memory, ram, vcpus, pci: PciRoot::new(ram) })
+        let supported = kvm.get_supported_cpuid(MAX_CPUID).map_err(kvm::refused("list CPU features"))?;
+        let pci = match bus {
+            root::Kind::Assigned => PciRoot::new(ram),
+            root::Kind::ByFirmware => PciRoot::by_firmware(ram, cpuid::address_bits(&supported)),
+        };
+        Ok(Self { kvm, supported, vm, memory, ram, vcpus, pci })
     }
 
     /// What devices are given.
@@ -100,21 +129,41 @@ impl Builder {
         &self.memory
     }
 
-    /// Puts a device on the bus.
-    pub fn add(&mut self, device: Box<dyn PciDevice>) -> Result<(), Error> {
+    /// Puts a device on the bus; returns its slot.
+    pub fn add(&mut self, device: Box<dyn PciDevice>) -> Result<usize, Error> {
         Ok(self.pci.add(device)?)
     }
 
     /// Puts the rest together. Needs no privilege any more; starts the vCPU threads, parked.
-    pub fn build(self, boot: BootSource, output: Output, notifier: Arc<Notifier>) -> Result<Machine, Error> {
-        let Self { kvm, vm, memory, ram, vcpus, pci } = self;
+    pub fn build(self, parts: Parts) -> Result<Machine, Error> {
+        let Self { kvm, supported, vm, memory, ram, vcpus, pci } = self;
+        let Parts { boot, output, notifier, uuid, boot_order, display } = parts;
+        let screen = display.is_some().then(Screen::default);
+        let (boot, firmware) = match boot {
+            Boot::Direct(source) => (Some(source), None),
+            Boot::Firmware(sources) => {
+                let address_bits = cpuid::address_bits(&supported);
+                let told =
+                    firmware::Machine { vcpus, ram, address_bits, uuid, boot_order, screen: screen.clone() };
+                let ((code, vars), ecam) = (vm.flash_windows(), Arc::clone(pci.ecam()));
+                let platform = firmware::Platform::new(sources, &told, memory.clone(), ecam, code, vars)?;
+                let keyboard = I8042::new().map_err(host("make the keyboard controller"))?;
+                let connected = vm.routing().connect_line(legacy::i8042::IRQ, keyboard.interrupt());
+                connected.map_err(host("connect the keyboard's interrupt"))?;
+                (None, Some((platform, keyboard)))
+            }
+        };
         let serial = Serial::new(output).map_err(host("make the serial port"))?;
         let power = Power::new().map_err(host("make the power button"))?;
         vm.routing().connect_line(COM1_IRQ, serial.interrupt()).map_err(host("connect COM1's interrupt"))?;
         let button = power.interrupt();
         vm.routing().connect_line(legacy::power::IRQ, button).map_err(host("connect the power button"))?;
-        let devices = Arc::new(Devices::new(pci, serial, power, ram, Arc::clone(&notifier)));
-        let supported = kvm.get_supported_cpuid(MAX_CPUID).map_err(kvm::refused("list CPU features"))?;
+        let devices = Arc::new(Devices::new(pci, serial, power, firmware, ram, Arc::clone(&notifier)));
+        if let (Some(screen), Some((socket, name))) = (screen, display) {
+            let server = Server::new(socket, screen, memory.clone(), Arc::clone(&devices), name);
+            let started = server.and_then(Server::start);
+            started.map_err(host("start the display"))?;
+        }
         gate::install_kick().map_err(host("install a signal handler"))?;
         let gate = Arc::new(Gate::new());
         let mut machine = Machine {
@@ -154,7 +203,8 @@ pub struct Machine {
     memory: Memory,
     ram: u64,
     vcpus: u8,
-    boot: BootSource,
+    /// None: by firmware.
+    boot: Option<BootSource>,
     devices: Arc<Devices>,
     gate: Arc<Gate>,
     threads: Vec<JoinHandle<()>>,
@@ -164,7 +214,10 @@ pub struct Machine {
 impl Machine {
     /// Loads the guest and starts it.
     pub fn power_on(&mut self) -> Result<(), Error> {
-        let entry = boot::load(&mut self.boot, &self.memory, self.vcpus, self.ram)?;
+        let entry = match &mut self.boot {
+            Some(source) => boot::load(source, &self.memory, self.vcpus, self.ram)?,
+            None => Entry::Reset,
+        };
         self.gate.order(Order::Reset(entry));
         self.gate.order(Order::Run);
         Ok(())
@@ -174,6 +227,14 @@ impl Machine {
     pub fn pause(&self) {
         self.gate.order(Order::Park);
         self.devices.pci.for_each(|device| device.pause());
+        self.settle();
+    }
+
+    /// What the guest has stored is in its files.
+    fn settle(&self) {
+        if let Some(firmware) = &self.devices.firmware {
+            firmware.settle();
+        }
     }
 
     /// Goes on after [`Machine::pause`].
@@ -216,5 +277,6 @@ impl Machine {
             let _ = thread.join();
         }
         self.devices.pci.for_each(|device| device.pause());
+        self.settle();
     }
 }
