@@ -132,9 +132,13 @@ pub trait Machine: Send + Sync {
     async fn stats(&self) -> Result<Stats, Error>;
     /// A connection to the guest's serial console: first the scroll-back, then what comes.
     async fn console(&self) -> Result<Box<dyn Console>, Error>;
+    /// A connection to the guest's screen: RFB.
+    async fn display(&self) -> Result<Box<dyn Console>, Error> {
+        Err(Error::Refused("this kind of machine has no display".into()))
+    }
 }
 
-/// A byte stream to a guest's console.
+/// A byte stream to a guest's console or screen.
 pub trait Console: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Console for T {}
 
