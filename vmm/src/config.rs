@@ -112,7 +112,8 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
     };
     check(absolute(&config.run_dir), format!("run_dir {:?} is not an absolute path", config.run_dir));
 
-    let devices = config.disks.len() + config.nics.len() + usize::from(config.rng);
+    let devices =
+        config.disks.len() + config.nics.len() + usize::from(config.rng) + usize::from(config.display);
     check(firmware || !config.display, "display is true, but there is no firmware".to_owned());
     // Firmware's LPC bridge takes a slot.
     let room = MAX_DEVICES - usize::from(firmware);

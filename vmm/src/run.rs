@@ -13,13 +13,19 @@ use crate::{
     disk, exit, firmware,
     guest::Notifier,
     jail,
-    machine::{self, Builder, Parts, kvm},
+    machine::{self, Builder, Display, Parts, kvm},
     memory::SharedMemory,
     pci::root,
     seccomp::{self, Filters, Mode},
     stats::DeviceCounters,
     thread,
-    virtio::{DeviceType, VirtioDevice, VirtioPci, blk::Block, net, rng::Rng},
+    virtio::{
+        DeviceType, VirtioDevice, VirtioPci,
+        blk::Block,
+        input::{Pointer, Tablet},
+        net,
+        rng::Rng,
+    },
 };
 use lq_api::local::{
     paths,
@@ -129,7 +135,7 @@ fn start(options: &Options) -> Result<Server, Error> {
     };
     let kvm = kvm::open(config.vcpus)?;
     let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get(), bus)?;
-    let (counters, boot_order) = add_devices(&mut builder, &config)?;
+    let made = add_devices(&mut builder, &config)?;
     let console = Console::new().map_err(host("make the console"))?;
     let notifier = Arc::new(Notifier::new().map_err(host("make an event"))?);
 
@@ -143,10 +149,10 @@ fn start(options: &Options) -> Result<Server, Error> {
         output: console.output(),
         notifier: Arc::clone(&notifier),
         uuid: *config.vm.0.as_bytes(),
-        boot_order,
-        display: display.map(|socket| (socket, config.name.clone())),
+        boot_order: made.boot_order,
+        display: display.map(|socket| Display { socket, name: config.name.clone(), pointer: made.pointer }),
     })?;
-    let server = Server::new(config.vm, machine, sources, console, notifier, counters);
+    let server = Server::new(config.vm, machine, sources, console, notifier, made.counters);
     let server = server.map_err(host("set up the control loop"))?;
     seccomp::install(&filters.control)?;
     Ok(server)
@@ -200,11 +206,20 @@ fn listen(path: &Path) -> Result<UnixListener, Error> {
     Ok(listener)
 }
 
-/// Disks, then interfaces, then the random number source: their order on the bus is their order in the guest, and in
+/// What came of putting the devices on the bus.
+#[derive(Default)]
+struct Made {
+    counters: DeviceCounters,
+    /// OpenFirmware paths.
+    boot_order: Vec<String>,
+    pointer: Option<Arc<Pointer>>,
+}
+
+/// Disks, then interfaces, then the random number source and the pointer: their order on the bus is their order in the guest, and in
 /// which firmware tries to boot them.
-fn add_devices(builder: &mut Builder, config: &VmmConfig) -> Result<(DeviceCounters, Vec<String>), Error> {
+fn add_devices(builder: &mut Builder, config: &VmmConfig) -> Result<Made, Error> {
     let memory = SharedMemory::new(builder.memory().clone());
-    let (mut counters, mut boot_order) = (DeviceCounters::default(), Vec::new());
+    let mut made = Made::default();
     let mut add = |device: Box<dyn VirtioDevice>| -> Result<(crate::stats::Counter, usize), Error> {
         let counters = device.counters();
         let kind = device.device_type();
@@ -216,18 +231,23 @@ fn add_devices(builder: &mut Builder, config: &VmmConfig) -> Result<(DeviceCount
     for disk in &config.disks {
         let opened = disk::open(&disk.image, disk.read_only)?;
         let (counter, slot) = add(Box::new(Block::new(opened, &disk.serial, disk.read_only)))?;
-        counters.disks.push(counter);
-        boot_order.push(firmware::files::disk_path(slot));
+        made.counters.disks.push(counter);
+        made.boot_order.push(firmware::files::disk_path(slot));
     }
     for nic in &config.nics {
         let opened = net::open_tap(&nic.tap).and_then(|tap| net::Net::new(tap, nic.mac));
         let device = opened.map_err(|source| open_error("tap", Path::new(&nic.tap), source))?;
         let (counter, slot) = add(Box::new(device))?;
-        counters.nics.push(counter);
-        boot_order.push(firmware::files::nic_path(slot));
+        made.counters.nics.push(counter);
+        made.boot_order.push(firmware::files::nic_path(slot));
     }
     if config.rng {
         drop(add(Box::new(Rng::new()))?);
     }
-    Ok((counters, boot_order))
+    if config.display {
+        let tablet = Tablet::new().map_err(host("make the pointer"))?;
+        made.pointer = Some(tablet.pointer());
+        drop(add(Box::new(tablet))?);
+    }
+    Ok(made)
 }

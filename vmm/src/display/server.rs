@@ -8,8 +8,10 @@ use super::{
 };
 use crate::{
     legacy::Devices,
+    machine::Display,
     memory::Memory,
     thread::{self, Kind},
+    virtio::input::{self, Pointer},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,6 +47,7 @@ pub struct Server {
     screen: Screen,
     memory: Memory,
     devices: Arc<Devices>,
+    pointer: Option<Arc<Pointer>>,
     name: String,
     epoll: Epoll,
     connections: BTreeMap<u64, Connection>,
@@ -54,17 +57,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves those who come to `socket` the screen of the machine `name`; their keys go to `devices`.
+    /// Serves those who come to the display's socket `screen`; their keys go to `devices`.
     ///
     /// # Errors
     /// The host gave no descriptors.
-    pub fn new(
-        socket: UnixListener,
-        screen: Screen,
-        memory: Memory,
-        devices: Arc<Devices>,
-        name: String,
-    ) -> io::Result<Self> {
+    pub fn new(display: Display, screen: Screen, memory: Memory, devices: Arc<Devices>) -> io::Result<Self> {
+        let Display { socket, name, pointer } = display;
         socket.set_nonblocking(true)?;
         let epoll = Epoll::new()?;
         let event = EpollEvent::new(EventSet::IN, SOCKET);
@@ -74,6 +72,7 @@ impl Server {
             screen,
             memory,
             devices,
+            pointer,
             name,
             epoll,
             connections: BTreeMap::new(),
@@ -163,7 +162,16 @@ impl Server {
     }
 
     fn input(&mut self, number: u64, input: Input) {
-        let Input::Key { down, symbol, code } = input else { return };
+        let (down, symbol, code) = match input {
+            Input::Key { down, symbol, code } => (down, symbol, code),
+            Input::Pointer { x, y, buttons } => {
+                if let Some(pointer) = &self.pointer {
+                    let (width, height) = (self.frame.width(), self.frame.height());
+                    pointer.moved(scale(x, width), scale(y, height), buttons);
+                }
+                return;
+            }
+        };
         let (Some(key), Some(connection)) =
             (code.or_else(|| keys::key(symbol)), self.connections.get_mut(&number))
         else {
@@ -236,6 +244,12 @@ impl Server {
             (self.frame, self.looked) = (Frame::default(), None);
         }
     }
+}
+
+/// A place on a screen of `size` pixels as a coordinate of the tablet.
+fn scale(at: u16, size: u16) -> u16 {
+    let last = u32::from(size.max(2) - 1);
+    (u32::from(at).min(last) * u32::from(input::MAX) / last) as u16
 }
 
 fn retry(error: &io::Error) -> bool {

@@ -20,7 +20,7 @@ impl Viewer {
         let result = inflate(&mut self.stream, &data[4..], &mut tiles, MZFlush::Sync);
         assert_eq!(result.bytes_consumed, data.len() - 4);
         let mut tiles = tiles[..result.bytes_written].iter().copied();
-        let mut colour = |tiles: &mut dyn Iterator<Item = u8>| {
+        let colour = |tiles: &mut dyn Iterator<Item = u8>| {
             let bytes: Vec<u8> = tiles.take(3).collect();
             u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0])
         };

@@ -24,6 +24,7 @@ use crate::{
     pci::{PciDevice, root, root::PciRoot},
     thread::{self, Kind},
     vcpu::Vcpu,
+    virtio::input::Pointer,
 };
 use cpu_state::PowerOn;
 use interrupts::KvmPlatform;
@@ -100,8 +101,18 @@ pub struct Parts {
     pub uuid: [u8; 16],
     /// What firmware tries to boot, in order, as OpenFirmware paths.
     pub boot_order: Vec<String>,
-    /// Where viewers of the screen come to, and the machine's name for them. Only with firmware.
-    pub display: Option<(UnixListener, String)>,
+    /// Its screen. Only with firmware.
+    pub display: Option<Display>,
+}
+
+/// A screen to be served.
+pub struct Display {
+    /// Where viewers come to.
+    pub socket: UnixListener,
+    /// The machine's name for them.
+    pub name: String,
+    /// What their pointers move.
+    pub pointer: Option<Arc<Pointer>>,
 }
 
 impl Builder {
@@ -159,8 +170,8 @@ impl Builder {
         let button = power.interrupt();
         vm.routing().connect_line(legacy::power::IRQ, button).map_err(host("connect the power button"))?;
         let devices = Arc::new(Devices::new(pci, serial, power, firmware, ram, Arc::clone(&notifier)));
-        if let (Some(screen), Some((socket, name))) = (screen, display) {
-            let server = Server::new(socket, screen, memory.clone(), Arc::clone(&devices), name);
+        if let (Some(screen), Some(display)) = (screen, display) {
+            let server = Server::new(display, screen, memory.clone(), Arc::clone(&devices));
             let started = server.and_then(Server::start);
             started.map_err(host("start the display"))?;
         }

@@ -16,6 +16,7 @@
 pub mod blk;
 pub mod chain;
 pub mod counters;
+pub mod input;
 pub mod net;
 #[cfg(test)]
 mod net_tests;
@@ -61,6 +62,8 @@ pub enum DeviceType {
     Block = 2,
     /// Entropy source.
     Rng = 4,
+    /// Keyboard, pointer.
+    Input = 18,
 }
 
 /// A device behind a transport.
@@ -73,6 +76,10 @@ pub trait VirtioDevice: Send {
     fn queue_sizes(&self) -> &[u16];
     /// Reads its configuration; bytes past the end are zero.
     fn config_read(&self, offset: u64, data: &mut [u8]);
+    /// Writes its configuration; where there is nothing to write: nothing.
+    fn config_write(&mut self, offset: u64, data: &[u8]) {
+        let _ = (offset, data);
+    }
     /// What has been done so far.
     fn counters(&self) -> Arc<Counters>;
     /// Starts serving `queues` with the features the driver accepted. Only called on a stopped device.
