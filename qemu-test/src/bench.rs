@@ -7,16 +7,13 @@
 use crate::{
     accel::{self, Accel},
     guest_image::{self, GuestImages},
-    nested::Tree,
+    nested::{self, Tree},
     paths::Paths,
     process::{command, run},
     qemu::{Machine, Running},
 };
 use anyhow::{Context as _, Result, bail, ensure};
-use lq_api::{
-    Bytes, VmId,
-    local::vmm::{BootFiles, Start, VERSION, VmmConfig},
-};
+use lq_api::local::vmm::BootFiles;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -98,24 +95,12 @@ async fn bench_host(
         }
     }
     let words = format!("console=ttyS0 quiet panic=-1 reboot=k tiny=off {}", accel.kernel_words());
-    let config = VmmConfig {
-        version: VERSION,
-        vm: VmId::new(),
-        name: "bench".into(),
-        vcpus: 1,
-        memory_bytes: Bytes::mib(GUEST_MIB),
-        boot: BootFiles {
-            kernel: "/guest/vmlinuz".into(),
-            initrd: Some("/guest/initrd".into()),
-            cmdline: words.clone(),
-        },
-        disks: vec![],
-        nics: vec![],
-        rng: false,
-        run_dir: "/run/lq".into(),
-        jail: None,
-        start: Start::Boot,
+    let files = BootFiles {
+        kernel: "/guest/vmlinuz".into(),
+        initrd: Some("/guest/initrd".into()),
+        cmdline: words.clone(),
     };
+    let config = nested::config("bench", GUEST_MIB, files);
     tree.write("lq.json", &serde_json::to_string_pretty(&config)?)?;
     tree.host(images, accel, &bench_script(rounds, &words), 512).await
 }

@@ -9,6 +9,10 @@ use crate::{
     qemu::{Bus, Disk, Format, Machine},
 };
 use anyhow::{Context as _, Result};
+use lq_api::{
+    Bytes, VmId,
+    local::vmm::{BootConfig, BootFiles, Start, VERSION, VmmConfig},
+};
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -85,5 +89,24 @@ impl Tree {
             forward: vec![],
             ..media::bare_metal(&self.dir, accel)
         })
+    }
+}
+
+/// A machine of one CPU and `mib` MiB that boots `files` directly, and has nothing else.
+pub(crate) fn config(name: &str, mib: u64, files: BootFiles) -> VmmConfig {
+    VmmConfig {
+        version: VERSION,
+        vm: VmId::new(),
+        name: name.into(),
+        vcpus: 1,
+        memory_bytes: Bytes::mib(mib),
+        boot: BootConfig::Direct(files),
+        disks: vec![],
+        nics: vec![],
+        rng: false,
+        display: false,
+        run_dir: "/run/lq".into(),
+        jail: None,
+        start: Start::Boot,
     }
 }

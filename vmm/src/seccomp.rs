@@ -44,6 +44,8 @@ pub struct Filters {
     pub operator: Arc<BpfProgram>,
     /// For the thread that copies the machine to another host.
     pub migrate: Arc<BpfProgram>,
+    /// For the thread that serves the screen's viewers.
+    pub display: Arc<BpfProgram>,
     /// For the control thread.
     pub control: Arc<BpfProgram>,
 }
@@ -113,8 +115,11 @@ const FILES: List = &[
 /// Sockets that are open already.
 const SOCKETS: List = &[libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_shutdown];
 
+/// Taking connections.
+const LISTEN: List = &[libc::SYS_accept4];
+
 /// The control thread's sockets.
-const CONTROL: List = &[libc::SYS_accept4, libc::SYS_recvmsg, libc::SYS_setsockopt];
+const CONTROL: List = &[libc::SYS_recvmsg, libc::SYS_setsockopt];
 
 /// Making a disk durable beforehand.
 const DURABLE: List = &[libc::SYS_fdatasync];
@@ -153,18 +158,17 @@ impl Filters {
     pub fn new(mode: Mode) -> Result<Self, Error> {
         let filter = |lists: &[List], grants| compile(mode, lists, grants).map(Arc::new);
         let kvm = Grants { kvm: true, ..Grants::default() };
-        let all = Grants { kvm: true, tap: true, nonblocking: false, lock_itself: true };
+        let nonblocking = Grants { nonblocking: true, ..Grants::default() };
+        let all = Grants { kvm: true, tap: true, nonblocking: true, lock_itself: true };
         Ok(Self {
             // A new thread has its maker's filter, so this one holds all that those may.
-            spawner: filter(&[COMMON, EVENTS, FILES, THREADS, SOCKETS, KICK], all)?,
+            spawner: filter(&[COMMON, EVENTS, FILES, THREADS, SOCKETS, LISTEN, KICK], all)?,
             vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
             io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
             operator: filter(&[COMMON, EVENTS, FILES, SOCKETS, KICK], Grants { tap: true, ..kvm })?,
             migrate: filter(&[COMMON, EVENTS, SOCKETS, KICK, DURABLE], kvm)?,
-            control: filter(
-                &[COMMON, EVENTS, SOCKETS, CONTROL],
-                Grants { nonblocking: true, ..Grants::default() },
-            )?,
+            display: filter(&[COMMON, EVENTS, SOCKETS, LISTEN], nonblocking)?,
+            control: filter(&[COMMON, EVENTS, SOCKETS, LISTEN, CONTROL], nonblocking)?,
         })
     }
 }

@@ -4,7 +4,8 @@
 //!  main (control) ─ start_spawner ─▶ spawner ─┬─▶ vcpu threads   (filter: vcpu)
 //!                                             ├─▶ I/O threads    (filter: io)
 //!                                             ├─▶ operator       (filter: operator)
-//!                                             └─▶ migrate        (filter: migrate)
+//!                                             ├─▶ migrate        (filter: migrate)
+//!                                             └─▶ display        (filter: display)
 //! ```
 //! A filter is inherited and can only become tighter. So no thread is ever made by a vCPU thread, though devices start
 //! their workers while a vCPU waits for them: [`spawn`] hands the work to the spawner thread, which may make threads and
@@ -27,12 +28,15 @@ use std::{
 const STACK: usize = 192 << 10;
 /// Stack of the operator, who has whole saved processors in his hands. Only what is touched costs memory.
 const OPERATOR_STACK: usize = 1 << 20;
+/// Stack of the display's thread: each viewer's compressor, a third of a megabyte, is made on it.
+const DISPLAY_STACK: usize = 1 << 20;
 
 impl Kind {
     const fn stack(self) -> usize {
         match self {
             Self::Operator => OPERATOR_STACK,
             Self::Vcpu | Self::Io | Self::Migrate => STACK,
+            Self::Display => DISPLAY_STACK,
         }
     }
 }
@@ -48,6 +52,8 @@ pub enum Kind {
     Operator,
     /// Copies the machine to another host.
     Migrate,
+    /// Serves the screen's viewers: sockets.
+    Display,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -88,6 +94,7 @@ pub fn start_spawner(filters: Filters) -> io::Result<()> {
                 Kind::Io => filters.io.clone(),
                 Kind::Operator => filters.operator.clone(),
                 Kind::Migrate => filters.migrate.clone(),
+                Kind::Display => filters.display.clone(),
             };
             let locked = move || match seccomp::install(&filter) {
                 Ok(()) => work(),

@@ -177,14 +177,8 @@ impl Vcpu {
                     return Step::Wait;
                 }
             }
-            VcpuExit::MmioRead(address, data) => {
-                if !self.devices.pci.memory_read(address, data) {
-                    data.fill(0xff);
-                }
-            }
-            VcpuExit::MmioWrite(address, data) => {
-                self.devices.pci.memory_write(address, data);
-            }
+            VcpuExit::MmioRead(address, data) => self.devices.memory_read(address, data),
+            VcpuExit::MmioWrite(address, data) => self.devices.memory_write(address, data),
             // A triple fault: what resets a PC.
             VcpuExit::Shutdown | VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_RESET, _) => {
                 self.notifier.send(GuestEvent::Reset);

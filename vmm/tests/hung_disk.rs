@@ -8,12 +8,12 @@ mod common;
 use common::{GUEST, PATIENCE, VM, bzimage, connect, no_kvm, send};
 use lq_api::local::vmm::ExitRecord;
 use lq_vmm::{
-    boot::BootSource,
+    boot::{Boot, BootSource},
     console::Console,
     control::{Begin, Server, Sources},
     guest::Notifier,
-    machine::{Builder, kvm},
-    pci::{BarRequest, ConfigEffect, PciDevice},
+    machine::{Builder, Parts, kvm},
+    pci::{BarRequest, ConfigEffect, PciDevice, root},
     smbios::Identity,
     state::{self, description::Device},
     stats::DeviceCounters,
@@ -116,12 +116,22 @@ impl Bench {
             kernel.rewind().unwrap();
             let vm = VM.parse().unwrap();
             let identity = Identity { vm, name: "hung".to_owned() };
-            let boot = BootSource { kernel, initrd: None, cmdline: String::new(), identity };
-            let mut builder = Builder::new(kvm::open(1).unwrap(), 1, 64 << 20).unwrap();
+            let boot = Boot::Direct(BootSource { kernel, initrd: None, cmdline: String::new() });
+            let kvm = kvm::open(1).unwrap();
+            let mut builder = Builder::new(kvm, 1, 64 << 20, root::Kind::Assigned).unwrap();
             builder.add(Box::new(put_in)).unwrap();
             let notifier = Arc::new(Notifier::new().unwrap());
             let line = Console::new().unwrap();
-            let machine = builder.build(boot, line.output(), Arc::clone(&notifier)).unwrap();
+            let (output, display) = (line.output(), None);
+            let parts = Parts {
+                identity,
+                boot,
+                output,
+                notifier: Arc::clone(&notifier),
+                boot_order: Vec::new(),
+                display,
+            };
+            let machine = builder.build(parts).unwrap();
             let sources = Sources::new(control, console).unwrap();
             let server = Server::new(vm, machine, sources, line, notifier, DeviceCounters::default());
             // Nobody listens any more where the test has failed.

@@ -28,7 +28,7 @@ pub struct VmmConfig {
     /// Memory, a multiple of 1 MiB.
     pub memory_bytes: Bytes,
     /// What to boot.
-    pub boot: BootFiles,
+    pub boot: BootConfig,
     /// Disks in guest order.
     #[serde(default)]
     pub disks: Vec<DiskConfig>,
@@ -38,6 +38,9 @@ pub struct VmmConfig {
     /// A random number source.
     #[serde(default)]
     pub rng: bool,
+    /// A screen by ramfb, served by RFB on a socket of its own, with keyboard and pointer. Only with firmware.
+    #[serde(default)]
+    pub display: bool,
     /// Directory for control socket, console socket, exit record (names in [`super::paths`]).
     pub run_dir: String,
     /// Isolation; absent only in tests and benchmarks.
@@ -71,6 +74,29 @@ pub struct Restore {
     /// id), so that it makes new keys and random numbers.
     #[serde(default)]
     pub copy: bool,
+}
+
+/// What a machine boots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootConfig {
+    /// A kernel, directly.
+    Direct(BootFiles),
+    /// UEFI firmware, which boots from the disks in their order, then from the interfaces.
+    Firmware(FirmwareFiles),
+}
+
+/// Files of stock UEFI firmware for Q35 (OVMF).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirmwareFiles {
+    /// Its code, e.g. `OVMF_CODE_4M.fd`: a multiple of 4 KiB, with `vars` at most 16 MiB.
+    pub code: String,
+    /// This machine's own copy of its variables' template, e.g. `OVMF_VARS_4M.fd`. Written to.
+    pub vars: String,
+    /// Where what it says on its debug port is appended to, up to 1 MiB a run; builds for release say nothing.
+    #[serde(default)]
+    pub debug_log: Option<String>,
 }
 
 /// Files for direct Linux boot.

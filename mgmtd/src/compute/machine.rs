@@ -201,4 +201,8 @@ impl Machine for LqMachine {
         self.running()?;
         Ok(Box::new(self.monitor.console().await?))
     }
+    async fn display(&self) -> Result<Box<dyn Console>, Error> {
+        self.running()?;
+        Ok(Box::new(self.monitor.display().await?))
+    }
 }

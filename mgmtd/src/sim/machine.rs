@@ -3,7 +3,7 @@
 //! Commands typed on the line: `poweroff`, `crash` (the monitor dies), `deaf` (the power button is ignored), anything else
 //! is answered by an echo.
 
-use crate::compute::{Action, Console, Desired, Error, Machine, MachineState};
+use crate::compute::{Action, Console, Desired, Error, LaunchBoot, Machine, MachineState};
 use async_trait::async_trait;
 use lq_api::{
     VmId,
@@ -52,7 +52,10 @@ impl SimMachine {
     pub(super) fn start(desired: &Desired, pid: u32) -> Self {
         let guest = Arc::new(Guest {
             name: desired.name.clone(),
-            cmdline: desired.launch.cmdline.clone(),
+            cmdline: match &desired.launch.boot {
+                LaunchBoot::Direct(files) => files.cmdline.clone(),
+                LaunchBoot::Firmware { .. } => "by firmware".to_owned(),
+            },
             state: watch::Sender::new(MachineState::Running),
             line: Mutex::default(),
             live: broadcast::Sender::new(256),

@@ -1,11 +1,14 @@
 //! Guests that move between monitors.
 
-use crate::{guest_image, nested::Tree, runner::Ctx};
+use crate::{
+    guest_image,
+    nested::{self, Tree},
+    runner::Ctx,
+};
 use anyhow::{Result, ensure};
 use lq_api::{
-    Bytes, VmId,
     image::ImageFormat,
-    local::vmm::{BootFiles, DiskConfig, DiskImage, Start, VERSION, VmmConfig},
+    local::vmm::{BootFiles, DiskConfig, DiskImage, VmmConfig},
 };
 
 /// Moves of each guest.
@@ -58,18 +61,6 @@ pub(super) async fn moves(ctx: &mut Ctx) -> Result<()> {
 }
 
 fn config(initrd: &str, cmdline: String, mib: u64, disks: Vec<DiskConfig>) -> VmmConfig {
-    VmmConfig {
-        version: VERSION,
-        vm: VmId::new(),
-        name: "moving".into(),
-        vcpus: 1,
-        memory_bytes: Bytes::mib(mib),
-        boot: BootFiles { kernel: "/guest/vmlinuz".into(), initrd: Some(initrd.into()), cmdline },
-        disks,
-        nics: vec![],
-        rng: true,
-        run_dir: "RUN".into(),
-        jail: None,
-        start: Start::Boot,
-    }
+    let files = BootFiles { kernel: "/guest/vmlinuz".into(), initrd: Some(initrd.into()), cmdline };
+    VmmConfig { disks, rng: true, run_dir: "RUN".into(), ..nested::config("moving", mib, files) }
 }

@@ -26,6 +26,13 @@ pub(crate) fn all() -> Vec<Test> {
             run: |ctx| Box::pin(guest::life(ctx)),
         },
         Test {
+            name: "guest-uefi",
+            about: "a disk with GRUB boots by UEFI unmodified; firmware variables outlast a stop; its screen is served",
+            group: site,
+            limit: 2400,
+            run: |ctx| Box::pin(guest::uefi(ctx)),
+        },
+        Test {
             name: "mgmtd-crash",
             about: "mgmtd is killed: no tick of a counting guest is lost, the VM is adopted again",
             group: site,

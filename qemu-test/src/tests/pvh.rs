@@ -1,13 +1,15 @@
 //! Kernels that are started by their PVH entry.
 
-use crate::{guest_image, nested::Tree, runner::Ctx, vmlinux::vmlinux};
+use crate::{
+    guest_image,
+    nested::{self, Tree},
+    runner::Ctx,
+    vmlinux::vmlinux,
+};
 use anyhow::{Context as _, Result, ensure};
-use lq_api::{
-    Bytes, VmId,
-    local::{
-        paths::VM_CONSOLE,
-        vmm::{BootFiles, Start, VERSION, VmmConfig},
-    },
+use lq_api::local::{
+    paths::VM_CONSOLE,
+    vmm::{BootFiles, VmmConfig},
 };
 use std::fs;
 
@@ -20,26 +22,13 @@ pub(super) async fn boot(ctx: &mut Ctx) -> Result<()> {
     let packed = fs::read(images.kernel()).context("reading the guests' kernel")?;
     fs::write(&unpacked, vmlinux(&packed)?).context("unpacking the guests' kernel")?;
     tree.place(&unpacked, "guest/vmlinux")?;
-    let vm = VmId::new();
-    let config = VmmConfig {
-        version: VERSION,
-        vm,
-        name: "pvh".into(),
-        vcpus: 2,
-        memory_bytes: Bytes::mib(256),
-        boot: BootFiles {
-            kernel: "/guest/vmlinux".into(),
-            initrd: Some("/guest/initrd".into()),
-            // Not quiet: the kernel says what it found in SMBIOS.
-            cmdline: format!("console=ttyS0 panic=-1 tiny=off {}", ctx.accel.kernel_words()),
-        },
-        disks: vec![],
-        nics: vec![],
-        rng: true,
-        run_dir: "/run/lq".into(),
-        jail: None,
-        start: Start::Boot,
+    let files = BootFiles {
+        kernel: "/guest/vmlinux".into(),
+        initrd: Some("/guest/initrd".into()),
+        // Not quiet: the kernel says what it found in SMBIOS.
+        cmdline: format!("console=ttyS0 panic=-1 tiny=off {}", ctx.accel.kernel_words()),
     };
+    let config = VmmConfig { vcpus: 2, rng: true, ..nested::config("pvh", 256, files) };
     tree.write("pvh.json", &serde_json::to_string(&config)?)?;
     let start = format!("--socket /run/lq/{VM_CONSOLE} -- /lq-vmm run --config /pvh.json");
     let script = format!(

@@ -46,7 +46,7 @@ impl Clock {
     #[must_use]
     pub fn new(ram: u64) -> Self {
         let mut memory = [0; SIZE];
-        let low = ram.min(crate::memory::PCI32);
+        let low = ram.min(crate::memory::LOW_RAM_END);
         // Memory above 16 MiB in 64 KiB units, then memory above 4 GiB in 64 KiB units.
         let above_16m = ((low.saturating_sub(16 << 20)) >> 16).min(0xffff) as u16;
         memory[0x34..0x36].copy_from_slice(&above_16m.to_le_bytes());
@@ -168,12 +168,12 @@ mod tests {
             let _ = clock.read();
         }
         clock.write(false, 0x35);
-        assert_eq!(clock.read(), 0xbf);
+        assert_eq!(clock.read(), 0x7f);
         clock.write(false, 0x5c);
-        assert_eq!(clock.read(), 0x80);
+        assert_eq!(clock.read(), 0xc0);
         clock.write(true, 1);
         clock.reset();
         clock.write(false, 0x5c);
-        assert_eq!(clock.read(), 0x80);
+        assert_eq!(clock.read(), 0xc0);
     }
 }

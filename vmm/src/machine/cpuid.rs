@@ -105,6 +105,14 @@ pub fn leaves(kvm: &Kvm, supported: &CpuId, id: u8, vcpus: u8) -> Result<CpuId, 
     CpuId::from_entries(&entries)
 }
 
+/// Address bits of a processor with these leaves.
+#[must_use]
+pub fn address_bits(leaves: &[Leaf]) -> u32 {
+    const LEAST: u32 = 36;
+    let sizes = leaves.iter().find(|leaf| leaf.function == 0x8000_0008);
+    sizes.map_or(LEAST, |leaf| (leaf.registers[0] & 0xff).clamp(LEAST, 52))
+}
+
 /// Bits of an APIC id that number the cores of the socket.
 fn core_bits(vcpus: u8) -> u32 {
     u32::from(vcpus).next_power_of_two().trailing_zeros()

@@ -1,13 +1,17 @@
 //! The KVM virtual machine: what the host must offer, memory, interrupt controllers.
 
 use super::interrupts::Routing;
-use crate::memory::{self, Memory};
+use crate::{
+    firmware::{ReadWindow, mapping::Mapping},
+    memory::{self, Memory},
+};
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_MEM_LOG_DIRTY_PAGES,
-    KVM_PIT_SPEAKER_DUMMY, kvm_irqchip, kvm_pit_config, kvm_pit_state2, kvm_userspace_memory_region,
+    KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY, kvm_irqchip, kvm_pit_config, kvm_pit_state2,
+    kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, Kvm, VmFd};
-use std::sync::Arc;
+use std::{io, sync::Arc};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
 
 /// What the monitor cannot do without.
@@ -81,6 +85,41 @@ pub fn open(vcpus: u8) -> Result<Kvm, Error> {
     Ok(kvm)
 }
 
+/// Slot of the firmware's code. Guest memory counts up from 0.
+const CODE_SLOT: u32 = 30;
+/// Slot of the firmware's variables.
+const VARS_SLOT: u32 = 31;
+
+/// A memory slot the guest only reads.
+struct ReadSlot {
+    vm: Arc<VmFd>,
+    slot: u32,
+}
+
+impl ReadSlot {
+    fn set(&self, base: u64, size: u64, address: u64) -> io::Result<()> {
+        let region = kvm_userspace_memory_region {
+            slot: self.slot,
+            guest_phys_addr: base,
+            memory_size: size,
+            userspace_addr: address,
+            flags: KVM_MEM_READONLY,
+        };
+        // SAFETY: the flash that owns the mapping keeps it for as long as the machine; the guest cannot write to it.
+        unsafe { self.vm.set_user_memory_region(region) }.map_err(io::Error::from)
+    }
+}
+
+impl ReadWindow for ReadSlot {
+    fn map(&self, base: u64, mapping: &Mapping) -> io::Result<()> {
+        self.set(base, mapping.bytes().len() as u64, mapping.address())
+    }
+
+    fn unmap(&self) -> io::Result<()> {
+        self.set(0, 0, 0)
+    }
+}
+
 /// A virtual machine without processors, and the state its interrupt controllers had at power-on.
 pub struct Vm {
     fd: Arc<VmFd>,
@@ -134,6 +173,13 @@ impl Vm {
     #[must_use]
     pub fn dirty_log(&self, memory: &Memory) -> DirtyLog {
         DirtyLog { fd: Arc::clone(&self.fd), slots: self.slots.clone(), memory: memory.clone() }
+    }
+
+    /// Where flash becomes readable: code and variables.
+    #[must_use]
+    pub fn flash_windows(&self) -> (Box<dyn ReadWindow + Sync>, Box<dyn ReadWindow>) {
+        let slot = |slot| Box::new(ReadSlot { vm: Arc::clone(&self.fd), slot });
+        (slot(CODE_SLOT), slot(VARS_SLOT))
     }
 
     /// Its interrupts.

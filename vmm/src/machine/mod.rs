@@ -8,6 +8,7 @@
 //! Invariants: virtual CPUs are parked whenever devices or guest memory are reset or paused; devices are paused only
 //! after the CPUs and resume before them, so that no request is made that nobody serves.
 
+mod build;
 pub mod cpu_state;
 pub mod cpuid;
 pub mod interrupts;
@@ -15,24 +16,18 @@ pub mod kvm;
 pub mod save;
 pub mod vcpu_state;
 
+pub use build::{Builder, Display, Parts};
+
 use crate::{
-    boot::{self, BootSource},
-    console::Output,
-    gate::{self, Gate, Order},
-    guest::Notifier,
-    legacy::{self, COM1_IRQ, Devices, power::Power, serial::Serial},
+    boot::{self, BootSource, Entry},
+    firmware,
+    gate::{Gate, Order},
+    legacy::{Devices, power::Power, serial::Serial},
     memory::{self, Memory},
-    pci::{PciDevice, root::PciRoot},
-    state::{
-        self,
-        description::{Description, Leaf},
-    },
-    thread::{self, Kind},
-    vcpu::Vcpu,
+    pci::PciDevice,
+    smbios::Identity,
+    state::description::Description,
 };
-use cpu_state::PowerOn;
-use interrupts::KvmPlatform;
-use kvm_ioctls::Kvm;
 use save::Mailbox;
 use std::{
     fs::File,
@@ -44,9 +39,6 @@ use std::{
     thread::JoinHandle,
 };
 use vcpu_state::Offers;
-
-/// Room for the leaves of any processor.
-const MAX_CPUID: usize = 256;
 
 /// Why a machine cannot be made or go on.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +52,9 @@ pub enum Error {
     /// Boot files.
     #[error(transparent)]
     Boot(#[from] boot::Error),
+    /// Firmware.
+    #[error(transparent)]
+    Firmware(#[from] firmware::Error),
     /// The bus.
     #[error(transparent)]
     Pci(#[from] crate::pci::root::Error),
@@ -91,112 +86,15 @@ fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
     move |source| Error::Host { what, source }
 }
 
-/// A machine whose devices are still to be put in. Devices need its memory and its platform.
-pub struct Builder {
-    kvm: Kvm,
-    vm: kvm::Vm,
-    memory: Memory,
-    ram: u64,
-    vcpus: u8,
-    pci: PciRoot,
-}
-
-impl Builder {
-    /// Reserves memory and makes the KVM machine.
-    pub fn new(kvm: Kvm, vcpus: u8, ram: u64) -> Result<Self, Error> {
-        let memory = memory::create(ram)?;
-        let vm = kvm::Vm::new(&kvm, &memory)?;
-        Ok(Self { kvm, vm, memory, ram, vcpus, pci: PciRoot::new(ram) })
-    }
-
-    /// What devices are given.
-    #[must_use]
-    pub fn platform(&self) -> Arc<KvmPlatform> {
-        Arc::new(KvmPlatform(Arc::clone(self.vm.routing())))
-    }
-
-    /// The guest's memory.
-    #[must_use]
-    pub fn memory(&self) -> &Memory {
-        &self.memory
-    }
-
-    /// Puts a device on the bus.
-    pub fn add(&mut self, device: Box<dyn PciDevice>) -> Result<(), Error> {
-        Ok(self.pci.add(device)?)
-    }
-
-    /// Puts the rest together. Needs no privilege any more; starts the vCPU threads, parked.
-    pub fn build(self, boot: BootSource, output: Output, notifier: Arc<Notifier>) -> Result<Machine, Error> {
-        let Self { kvm, vm, memory, ram, vcpus, pci } = self;
-        let serial = Serial::new(output).map_err(host("make the serial port"))?;
-        let power = Power::new().map_err(host("make the power button"))?;
-        vm.routing().connect_line(COM1_IRQ, serial.interrupt()).map_err(host("connect COM1's interrupt"))?;
-        let button = power.interrupt();
-        vm.routing().connect_line(legacy::power::IRQ, button).map_err(host("connect the power button"))?;
-        let devices = Arc::new(Devices::new(pci, serial, power, ram, Arc::clone(&notifier)));
-        let supported = kvm.get_supported_cpuid(MAX_CPUID).map_err(kvm::refused("list CPU features"))?;
-        gate::install_kick().map_err(host("install a signal handler"))?;
-        let gate = Arc::new(Gate::new());
-        let offers = Offers::new(vm.fd());
-        let description = Description {
-            format: state::FORMAT,
-            monitor: env!("CARGO_PKG_VERSION").to_owned(),
-            vm: boot.identity.vm,
-            vcpus,
-            memory_bytes: ram,
-            cpuid: Vec::new(),
-            tsc_khz: None,
-            devices: devices.pci.describe(),
-        };
-        let mut machine = Machine {
-            vm,
-            memory,
-            ram,
-            vcpus,
-            boot,
-            devices: Arc::clone(&devices),
-            gate: Arc::clone(&gate),
-            threads: Vec::new(),
-            exits: Vec::new(),
-            mailboxes: Vec::new(),
-            offers,
-            description,
-        };
-        for id in 0..vcpus {
-            let fd = machine.vm.fd().create_vcpu(u64::from(id)).map_err(kvm::refused("create a vCPU"))?;
-            let leaves =
-                cpuid::leaves(&kvm, &supported, id, vcpus).map_err(|e| Error::Cpuid(e.to_string()))?;
-            // Before anything else: what registers exist follows from it.
-            fd.set_cpuid2(&leaves).map_err(kvm::refused("set CPU features"))?;
-            let power_on = PowerOn::read(&kvm, &fd, &leaves)?;
-            if id == 0 {
-                machine.description.cpuid = leaves.as_slice().iter().map(Leaf::from).collect();
-                machine.description.tsc_khz = offers.tsc_khz(&fd);
-            }
-            let exits = Arc::new(AtomicU64::new(0));
-            machine.exits.push(Arc::clone(&exits));
-            let mailbox = Arc::<Mutex<Mailbox>>::default();
-            machine.mailboxes.push(Arc::clone(&mailbox));
-            let (devices, notifier) = (Arc::clone(&devices), Arc::clone(&notifier));
-            let gate = Arc::clone(&gate);
-            let vcpu = Vcpu::new(id, fd, leaves, power_on, offers, mailbox, devices, notifier, gate, exits);
-            let thread = thread::spawn(Kind::Vcpu, &format!("vcpu-{id}"), move || vcpu.run());
-            machine.threads.push(thread.map_err(host("start a vCPU thread"))?);
-        }
-        gate.wait_for_threads(usize::from(vcpus));
-        machine.devices.pci.assign()?;
-        Ok(machine)
-    }
-}
-
 /// The machine.
 pub struct Machine {
     vm: kvm::Vm,
     memory: Memory,
     ram: u64,
     vcpus: u8,
-    boot: BootSource,
+    identity: Identity,
+    /// None: by firmware.
+    boot: Option<BootSource>,
     devices: Arc<Devices>,
     gate: Arc<Gate>,
     threads: Vec<JoinHandle<()>>,
@@ -215,7 +113,10 @@ impl Machine {
 
     /// Loads the guest and starts it.
     pub fn power_on(&mut self) -> Result<(), Error> {
-        let entry = boot::load(&mut self.boot, &self.memory, self.vcpus, self.ram)?;
+        let entry = match &mut self.boot {
+            Some(source) => boot::load(source, &self.identity, &self.memory, self.vcpus, self.ram)?,
+            None => Entry::Reset,
+        };
         self.gate.order(Order::Reset(entry));
         self.gate.order(Order::Run);
         Ok(())
@@ -225,6 +126,15 @@ impl Machine {
     pub fn pause(&self) {
         self.gate.order(Order::Park);
         self.devices.pci.for_each(|device| device.pause());
+        self.settle();
+    }
+
+    /// What the guest has stored in its firmware's variables is in their file. What the file does not take is reported,
+    /// seen by the guest, and tried again.
+    fn settle(&self) {
+        if let Some(firmware) = &self.devices.firmware {
+            firmware.settle();
+        }
     }
 
     /// Goes on after [`Machine::pause`].
@@ -269,12 +179,14 @@ impl Machine {
         self.on_devices("give up a disk", |device| device.release())
     }
 
-    /// Takes the disks back, or over from another monitor. Only while paused.
+    /// Takes the disks and the firmware's variables back, or over from another monitor. Only while paused.
     ///
     /// # Errors
     /// The first disk that cannot be had.
     pub fn acquire(&self) -> Result<(), Error> {
-        self.on_devices("take a disk", |device| device.acquire())
+        self.on_devices("take a disk", |device| device.acquire())?;
+        self.settle();
+        Ok(())
     }
 
     /// Tells the networks that the machine is here now. Only while paused.
@@ -321,6 +233,7 @@ impl Machine {
             let _ = thread.join();
         }
         self.devices.pci.for_each(|device| device.pause());
+        self.settle();
         self.sync()
     }
 }

@@ -117,6 +117,8 @@ impl Machine {
         }
         let state = reader.rest(&self.memory)?;
         self.load(state, Clock::StoodStill)?;
+        // Nobody else has this machine's files.
+        self.settle();
         if copy {
             generation::renew(&self.memory).map_err(Failure::Generation)?;
             self.devices.power.new_generation();

@@ -94,6 +94,21 @@ impl ConfigSpace {
         }
     }
 
+    /// Marks the bits the guest may write from `offset` on. Beyond the end: ignored.
+    pub fn set_writable(&mut self, offset: u16, bits: &[u8]) {
+        for (mask, bits) in self.writable.iter_mut().skip(usize::from(offset)).zip(bits) {
+            *mask = *bits;
+        }
+    }
+
+    /// Sets bytes as they are at power-on. Beyond the end: ignored.
+    pub fn set_initial(&mut self, offset: u16, data: &[u8]) {
+        self.set(offset, data);
+        for (initial, byte) in self.initial.iter_mut().skip(usize::from(offset)).zip(data) {
+            *initial = *byte;
+        }
+    }
+
     /// Adds a 64-bit, non-prefetchable memory BAR.
     pub fn add_bar(&mut self, request: BarRequest) -> Result<(), LayoutError> {
         let BarRequest { bar, size } = request;

@@ -3,6 +3,7 @@
 pub mod bars;
 pub mod config;
 pub mod msix;
+pub mod q35;
 pub mod root;
 
 use crate::state::{self, State, description::Device};

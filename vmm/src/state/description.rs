@@ -29,6 +29,19 @@ pub struct Description {
     pub tsc_khz: Option<u32>,
     /// Devices by slot.
     pub devices: Vec<Device>,
+    /// Its firmware; none: it boots a kernel directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Firmware>,
+}
+
+/// What of a machine's firmware decides where things are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firmware {
+    /// Bytes of its code.
+    pub code_bytes: u64,
+    /// Bytes of its variables.
+    pub vars_bytes: u64,
 }
 
 /// One leaf of CPUID.
@@ -88,6 +101,12 @@ impl Description {
         differ("the machine", self.vm.to_string(), other.vm.to_string());
         differ("the number of virtual CPUs", self.vcpus.to_string(), other.vcpus.to_string());
         differ("memory_bytes", self.memory_bytes.to_string(), other.memory_bytes.to_string());
+        let firmware = |of: &Option<Firmware>| {
+            of.as_ref().map_or("none".to_owned(), |Firmware { code_bytes, vars_bytes }| {
+                format!("{code_bytes} bytes of code and {vars_bytes} bytes of variables")
+            })
+        };
+        differ("the firmware", firmware(&self.firmware), firmware(&other.firmware));
         differ("the number of devices", self.devices.len().to_string(), other.devices.len().to_string());
         for (slot, (ours, theirs)) in (1..).zip(self.devices.iter().zip(&other.devices)) {
             if ours.kind != theirs.kind {
@@ -109,6 +128,11 @@ impl Description {
         let missing = cpuid::missing(&self.cpuid, &other.cpuid);
         if !missing.is_empty() {
             faults.push(format!("this host's processor lacks {}", missing.join(", ")));
+        }
+        // Firmware may have put devices as high as addresses go.
+        let (ours, theirs) = (cpuid::address_bits(&self.cpuid), cpuid::address_bits(&other.cpuid));
+        if self.firmware.is_some() && ours < theirs {
+            faults.push(format!("the saved machine has {theirs} address bits, this host's processor {ours}"));
         }
         faults
     }

@@ -73,7 +73,13 @@ impl Served<Requests> {
             *to = from;
         }
         let written = disk.written();
-        let facts = Facts { kind: DeviceType::Block, features, queue_sizes: &[QUEUE_SIZE], config, written };
+        let facts = Facts {
+            kind: DeviceType::Block,
+            features,
+            queue_sizes: &[QUEUE_SIZE],
+            config: Arc::new(config),
+            written,
+        };
         Self::build(facts, |counters| Requests {
             chain: Chain::default(),
             backend: Backend {

@@ -16,6 +16,7 @@
 pub mod blk;
 pub mod chain;
 pub mod counters;
+pub mod input;
 #[cfg(test)]
 mod moving_tests;
 pub mod net;
@@ -64,6 +65,8 @@ pub enum DeviceType {
     Block = 2,
     /// Entropy source.
     Rng = 4,
+    /// Keyboard, pointer.
+    Input = 18,
 }
 
 impl DeviceType {
@@ -74,6 +77,7 @@ impl DeviceType {
             Self::Net => "virtio-net",
             Self::Block => "virtio-blk",
             Self::Rng => "virtio-rng",
+            Self::Input => "virtio-input",
         }
     }
 }
@@ -88,6 +92,8 @@ pub trait VirtioDevice: Send {
     fn queue_sizes(&self) -> &[u16];
     /// Reads its configuration; bytes past the end are zero.
     fn config_read(&self, offset: u64, data: &mut [u8]);
+    /// Writes its configuration; where there is nothing to write: nothing.
+    fn config_write(&mut self, offset: u64, data: &[u8]);
     /// What has been done so far.
     fn counters(&self) -> Arc<Counters>;
     /// Starts serving `queues` with the features the driver accepted. Only called on a stopped device.

@@ -75,7 +75,7 @@ impl Served<Packets> {
             kind: DeviceType::Net,
             features,
             queue_sizes: &[QUEUE_SIZE, QUEUE_SIZE],
-            config: mac.0.to_vec(),
+            config: Arc::new(mac.0.to_vec()),
             written: None,
         };
         Ok(Self::build(facts, |counters| Packets {

@@ -30,7 +30,7 @@ impl Served<Source> {
             kind: DeviceType::Rng,
             features: F_COMMON,
             queue_sizes: &[64],
-            config: Vec::new(),
+            config: Arc::new(Vec::new()),
             written: None,
         };
         Self::build(facts, |counters| Source { chain: Chain::default(), counters })

@@ -20,9 +20,25 @@ pub(super) struct Facts {
     /// Largest size of each queue.
     pub(super) queue_sizes: &'static [u16],
     /// The configuration space.
-    pub(super) config: Vec<u8>,
+    pub(super) config: Arc<dyn Config>,
     /// The file written to, where there is one.
     pub(super) written: Option<File>,
+}
+
+/// A configuration space. What of it changes is the handler's to save, who shares it then.
+pub(super) trait Config: Send + Sync {
+    /// Reads it; bytes past the end are zero.
+    fn read(&self, offset: u64, data: &mut [u8]);
+    /// Writes it; where there is nothing to write: nothing.
+    fn write(&self, offset: u64, data: &[u8]) {
+        let _ = (offset, data);
+    }
+}
+
+impl Config for Vec<u8> {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        read_config(self, offset, data);
+    }
 }
 
 /// A device served by one thread.
@@ -52,7 +68,10 @@ impl<H: Handler> VirtioDevice for Served<H> {
         self.facts.queue_sizes
     }
     fn config_read(&self, offset: u64, data: &mut [u8]) {
-        read_config(&self.facts.config, offset, data);
+        self.facts.config.read(offset, data);
+    }
+    fn config_write(&mut self, offset: u64, data: &[u8]) {
+        self.facts.config.write(offset, data);
     }
     fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)

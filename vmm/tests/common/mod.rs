@@ -113,6 +113,8 @@ pub struct Setup {
     pub vcpus: u8,
     pub memory: u64,
     pub jail: bool,
+    /// `boot` of the configuration; none: `kernel` directly.
+    pub boot: Option<String>,
     /// More fields of the configuration, each with a comma in front.
     pub more: String,
     /// `disks` of the configuration.
@@ -129,6 +131,7 @@ impl Setup {
             vcpus: 1,
             memory: 64 << 20,
             jail: false,
+            boot: None,
             more: String::new(),
             disks: String::new(),
         }
@@ -153,11 +156,13 @@ impl Setup {
         let here = self.directory.path();
         let shown = here.display();
         let (vcpus, memory, cmdline, more) = (self.vcpus, self.memory, &self.cmdline, &self.more);
+        let direct = format!(r#"{{"direct":{{"kernel":"{shown}/vmlinuz","cmdline":"{cmdline}"}}}}"#);
+        let boot = self.boot.as_ref().unwrap_or(&direct);
         let jail = if self.jail { r#","jail":{"uid":100000,"gid":100000}"# } else { "" };
         let disks = &self.disks;
         let text = format!(
             r#"{{"version":1,"vm":"{VM}","name":"tiny","vcpus":{vcpus},"memory_bytes":{memory},
-                "boot":{{"kernel":"{shown}/vmlinuz","cmdline":"{cmdline}"}},"rng":true,"disks":[{disks}],
+                "boot":{boot},"rng":true,"disks":[{disks}],
                 "run_dir":"{shown}"{jail}{more}}}"#
         );
         let config = here.join("vmm.json");

@@ -6,7 +6,7 @@ use crate::{auth::Caller, compute};
 use axum::{
     extract::{
         State, WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket, close_code},
+        ws::{CloseFrame, Message, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
     },
     http::StatusCode,
     response::{IntoResponse as _, Response},
@@ -18,11 +18,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Largest frame a client may send: a paste.
-const MAX_FRAME: usize = 64 * 1024;
+pub(super) const MAX_FRAME: usize = 64 * 1024;
 /// Bytes sent in one frame at most.
-const CHUNK: usize = 32 * 1024;
+pub(super) const CHUNK: usize = 32 * 1024;
 /// A silent connection is checked this often.
-const BEAT: Duration = Duration::from_secs(30);
+pub(super) const BEAT: Duration = Duration::from_secs(30);
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(console))
@@ -37,7 +37,7 @@ async fn console(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Id(id): Id<VmId>,
-    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     if caller.read_only {
         return Err(Failure::new(Kind::Forbidden, "this token may only read, and a console is written to"));
@@ -45,14 +45,21 @@ async fn console(
     if !exists(&api, id) {
         return Err(Failure::not_found("vm", id));
     }
-    let upgrade = upgrade.map_err(|e| {
+    let upgrade = upgraded(upgrade)?;
+    let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
+    Ok(upgrade.on_upgrade(move |socket| serve(api, id, socket)).into_response())
+}
+
+/// The upgrade, or what to say to a request that is none.
+pub(super) fn upgraded(
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<WebSocketUpgrade, Failure> {
+    upgrade.map_err(|e| {
         let mut problem =
             lq_api::problem::Problem::new(Kind::Malformed, format!("open it as a WebSocket: {e}"));
         problem.status = StatusCode::UPGRADE_REQUIRED.as_u16();
         Failure::from(problem)
-    })?;
-    let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
-    Ok(upgrade.on_upgrade(move |socket| serve(api, id, socket)).into_response())
+    })
 }
 
 fn exists(api: &Api, id: VmId) -> bool {
@@ -131,7 +138,7 @@ async fn serve(api: Arc<Api>, id: VmId, socket: WebSocket) {
     }
 }
 
-async fn send(to: &mut SplitSink<WebSocket, Message>, message: Message) -> ControlFlow<()> {
+pub(super) async fn send(to: &mut SplitSink<WebSocket, Message>, message: Message) -> ControlFlow<()> {
     // A client that takes nothing for so long is gone.
     match tokio::time::timeout(BEAT, to.send(message)).await {
         Ok(Ok(())) => ControlFlow::Continue(()),
@@ -139,7 +146,7 @@ async fn send(to: &mut SplitSink<WebSocket, Message>, message: Message) -> Contr
     }
 }
 
-fn said(message: Option<Result<Message, axum::Error>>) -> ControlFlow<(), Vec<u8>> {
+pub(super) fn said(message: Option<Result<Message, axum::Error>>) -> ControlFlow<(), Vec<u8>> {
     match message {
         Some(Ok(Message::Binary(bytes))) => ControlFlow::Continue(bytes.to_vec()),
         Some(Ok(Message::Text(text))) => ControlFlow::Continue(text.as_bytes().to_vec()),
@@ -148,6 +155,6 @@ fn said(message: Option<Result<Message, axum::Error>>) -> ControlFlow<(), Vec<u8
     }
 }
 
-async fn end(to: &mut SplitSink<WebSocket, Message>, code: u16, reason: &'static str) {
+pub(super) async fn end(to: &mut SplitSink<WebSocket, Message>, code: u16, reason: &'static str) {
     let _ = send(to, Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
 }

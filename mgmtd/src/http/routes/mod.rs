@@ -2,6 +2,7 @@
 
 mod cluster;
 mod console;
+mod display;
 mod events;
 mod hosts;
 mod images;
@@ -28,6 +29,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(hosts::router())
         .merge(vms::router())
         .merge(console::router())
+        .merge(display::router())
         .merge(images::router())
         .merge(volumes::router())
         .merge(networks::router())

@@ -298,6 +298,7 @@ fn layout(device: &dyn VirtioDevice, msix: &Msix) -> Result<(ConfigSpace, u16, u
             DeviceType::Net => [2, 0, 0],
             DeviceType::Block => [1, 0x80, 0],
             DeviceType::Rng => [0xff, 0, 0],
+            DeviceType::Input => [9, 0x80, 0],
         },
         subsystem_vendor: VENDOR,
         subsystem: 0x40 + kind as u16,
@@ -409,6 +410,7 @@ impl PciDevice for VirtioPci {
                 Write::Start if self.running => {}
                 Write::Start => self.start(self.common.queue_states()),
             },
+            DEVICE..NOTIFY => self.device.config_write(offset - DEVICE, data),
             NOTIFY..MSIX_TABLE => {
                 let queue = usize::try_from((offset - NOTIFY) / NOTIFY_STRIDE).ok();
                 if let Some(doorbell) = queue.and_then(|queue| self.doorbells.get(queue)) {
