@@ -60,6 +60,7 @@ impl Client {
     async fn open_line(&self, id: VmId, line: &'static str) -> Result<Console, Error> {
         let url = self.endpoint(&["vms", &id.to_string(), line]);
         let what = if line == "display" { "open a display on" } else { "open a console on" };
+        self.keep_session().await;
         let request = self.upgrade(&url)?;
         let connection = self.inner.transport.open().await?;
         let config =

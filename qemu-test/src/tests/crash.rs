@@ -19,7 +19,13 @@ use tokio::time::{Instant, sleep};
 pub(super) async fn mgmtd(ctx: &mut Ctx) -> Result<()> {
     let mut site = ctx.take_site().await?;
     // Sessions end with the daemon, tokens stay.
-    let token = CreateToken { name: "outlives-mgmtd".into(), days: Some(1), read_only: false };
+    let token = CreateToken {
+        name: "outlives-mgmtd".into(),
+        days: Some(1),
+        read_only: false,
+        limit: None,
+        owner: None,
+    };
     let token = site.api().create_token(&token).await.map_err(explain)?;
     site.api().set_token(Some(token.secret));
     let vm = site.tiny("counter", Wish { restart: RestartPolicy::Always, autostart: false }).await?;

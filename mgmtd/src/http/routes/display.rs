@@ -1,9 +1,9 @@
 //! The screen of a machine, by WebSocket: binary frames are the bytes of one RFB (VNC) connection, as noVNC speaks it. It
-//! ends with the machine's run, and when the daemon ends.
+//! ends with the machine's run, when the daemon ends, and at the next beat after its user lost the session or the right to it.
 
 use super::{
     super::{Api, extract::Id, problem::Failure},
-    console::{BEAT, CHUNK, MAX_FRAME, end, said, send, upgraded},
+    console::{BEAT, CHUNK, MAX_FRAME, NO_MORE, end, may_use, said, send, upgraded},
 };
 use crate::{auth::Caller, compute};
 use axum::{
@@ -37,9 +37,6 @@ async fn display(
     Id(id): Id<VmId>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
-    if caller.read_only {
-        return Err(Failure::new(Kind::Forbidden, "this token may only read, and a screen takes keys"));
-    }
     let Some(shown) = api.node.cluster.read(|s| s.vms.get(&id).map(|r| r.vm.spec.display == Some(true)))
     else {
         return Err(Failure::not_found("vm", id));
@@ -57,10 +54,10 @@ async fn display(
         other => Failure::new(Kind::Unavailable, format!("the machine's display cannot be reached: {other}")),
     })?;
     let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
-    Ok(upgrade.on_upgrade(move |socket| serve(api, line, socket)).into_response())
+    Ok(upgrade.on_upgrade(move |socket| serve(api, caller, id, line, socket)).into_response())
 }
 
-async fn serve(api: Arc<Api>, line: Box<dyn compute::Console>, socket: WebSocket) {
+async fn serve(api: Arc<Api>, caller: Caller, id: VmId, line: Box<dyn compute::Console>, socket: WebSocket) {
     let (mut to_client, mut from_client) = socket.split();
     let (mut from_guest, mut to_guest) = tokio::io::split(line);
     let mut beat = tokio::time::interval(BEAT);
@@ -70,7 +67,12 @@ async fn serve(api: Arc<Api>, line: Box<dyn compute::Console>, socket: WebSocket
             () = api.ending.cancelled() => {
                 return end(&mut to_client, close_code::AWAY, "the daemon is ending").await;
             }
-            _ = beat.tick() => send(&mut to_client, Message::Ping(Vec::new().into())).await,
+            _ = beat.tick() => {
+                if !may_use(&api, &caller, id) {
+                    return end(&mut to_client, close_code::POLICY, NO_MORE).await;
+                }
+                send(&mut to_client, Message::Ping(Vec::new().into())).await
+            }
             read = from_guest.read(&mut buffer) => match read {
                 Ok(0) | Err(_) => return end(&mut to_client, close_code::NORMAL, "the machine ended").await,
                 Ok(n) => {

@@ -3,13 +3,14 @@
 use super::super::{
     Api,
     extract::{Answer, Id, Json, Query, tagged},
-    list::Wanted,
+    list::{Wanted, sees},
     problem::Failure,
 };
 use crate::{auth::Caller, cluster::state::HostRecord};
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
     HostId,
+    access::ObjectKind,
     event::EventLevel,
     host::{Host, HostPower, HostPowerAction, HostStatus},
     list::{ListQuery, Page},
@@ -37,13 +38,15 @@ fn show(record: &HostRecord, this: HostId, status: Option<&HostStatus>) -> Host 
 #[utoipa::path(get, path = "/hosts", tag = "hosts", params(ListQuery), responses((status = 200, body = Page<Host>)))]
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<Host>>, Failure> {
     let wanted = Wanted::parse(&query)?;
     let status = status(&api).await;
     let this = api.node.id();
     let page = api.node.cluster.read_at(|s, revision| {
-        wanted.page(&s.hosts, revision, |r| &r.meta, |r| show(r, this, status.as_ref()))
+        let may_see = sees(&caller, ObjectKind::Host);
+        wanted.page(&s.hosts, revision, |r| &r.meta, may_see, |r| show(r, this, status.as_ref()))
     });
     Ok(Answer(StatusCode::OK, page))
 }

@@ -1,9 +1,11 @@
 //! The handlers, one file per kind of object.
 
+mod audit;
 mod cluster;
 mod console;
 mod display;
 mod events;
+mod groups;
 mod hosts;
 mod images;
 mod networks;
@@ -12,6 +14,7 @@ pub(super) mod probes;
 mod session;
 mod tasks;
 mod tokens;
+mod users;
 mod vms;
 mod volumes;
 mod watch;
@@ -25,6 +28,9 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .merge(session::router())
         .merge(tokens::router())
+        .merge(users::router())
+        .merge(groups::router())
+        .merge(audit::router())
         .merge(cluster::router())
         .merge(hosts::router())
         .merge(vms::router())

@@ -3,13 +3,14 @@
 use super::super::{
     Api,
     extract::{Answer, Id, Query, tagged},
-    list::Wanted,
+    list::{Wanted, sees},
     problem::Failure,
 };
-use crate::cluster::state::PoolRecord;
+use crate::{auth::Caller, cluster::state::PoolRecord};
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
     PoolId,
+    access::ObjectKind,
     list::{ListQuery, Page},
     pool::Pool,
 };
@@ -38,11 +39,13 @@ fn show(record: &PoolRecord) -> Pool {
 #[utoipa::path(get, path = "/pools", tag = "pools", params(ListQuery), responses((status = 200, body = Page<Pool>)))]
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<Pool>>, Failure> {
     let wanted = Wanted::parse(&query)?;
-    let page =
-        api.node.cluster.read_at(|s, revision| wanted.page(&s.pools, revision, |r| &r.meta, |r| show(r)));
+    let page = api.node.cluster.read_at(|s, revision| {
+        wanted.page(&s.pools, revision, |r| &r.meta, sees(&caller, ObjectKind::Pool), |r| show(r))
+    });
     let mut items = Vec::with_capacity(page.items.len());
     for pool in page.items {
         items.push(with_room(&api, pool).await);

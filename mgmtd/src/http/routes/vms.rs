@@ -2,22 +2,27 @@
 
 use super::super::{
     Api,
+    access::{may_have_parts, may_switch, with_labels},
     extract::{Answer, Id, IfMatch, Json, OptionalJson, Query, tagged},
-    list::Wanted,
+    list::{Wanted, sees},
     problem::Failure,
 };
 use crate::{
     auth::Caller,
-    cluster::{Op, Power, Reply, state::VmRecord},
+    cluster::{
+        Op, Power, Reply,
+        state::{Object, VmRecord},
+    },
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
     VmId,
+    access::{ObjectKind, Permission},
     list::{ListQuery, Page},
     local::vmm::Stats,
     network::Lease,
     task::Task,
-    vm::{CreateVm, StopVm, UpdateVm, Vm},
+    vm::{CreateVm, PowerState, StopVm, UpdateVm, Vm},
 };
 use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -51,21 +56,32 @@ async fn leases(api: &Api) -> Vec<Lease> {
 #[utoipa::path(get, path = "/vms", tag = "vms", params(ListQuery), responses((status = 200, body = Page<Vm>)))]
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<Vm>>, Failure> {
     let wanted = Wanted::parse(&query)?;
     let leases = leases(&api).await;
     let page = api.node.cluster.read_at(|s, revision| {
-        wanted.page(&s.vms, revision, |r: &Arc<VmRecord>| &r.vm.meta, |r| show(&r.vm, &leases))
+        let may_see = sees(&caller, ObjectKind::Vm);
+        wanted.page(&s.vms, revision, |r: &Arc<VmRecord>| &r.vm.meta, may_see, |r| show(&r.vm, &leases))
     });
     Ok(Answer(StatusCode::OK, page))
 }
 
 /// Makes a machine. With `spec.power` `running` it is started at once.
 #[utoipa::path(post, path = "/vms", tag = "vms", request_body = CreateVm, responses((status = 201, body = Vm)))]
-async fn create(State(api): State<Arc<Api>>, Json(create): Json<CreateVm>) -> Result<Response, Failure> {
+async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Json(create): Json<CreateVm>,
+) -> Result<Response, Failure> {
     Failure::check(create.validate())?;
-    let op = Op::CreateVm { id: VmId::new(), host: api.node.id(), create };
+    let id = VmId::new();
+    with_labels(&caller, ObjectKind::Vm, id.0, Some(&create.labels), Permission::VmWrite)?;
+    let object = Object::Of { kind: ObjectKind::Vm, id: id.0, labels: &create.labels };
+    may_switch(&caller, object, create.spec.power, PowerState::Stopped)?;
+    api.node.cluster.read(|s| may_have_parts(s, &caller, &create.spec, None))?;
+    let op = Op::CreateVm { id, host: api.node.id(), create };
     answer(StatusCode::CREATED, api.node.cluster.write(op).await?)
 }
 
@@ -94,10 +110,19 @@ async fn get(State(api): State<Arc<Api>>, Id(id): Id<VmId>) -> Result<Response, 
 )]
 async fn update(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<VmId>,
     IfMatch(expect): IfMatch,
     Json(update): Json<UpdateVm>,
 ) -> Result<Response, Failure> {
+    with_labels(&caller, ObjectKind::Vm, id.0, update.labels.as_ref(), Permission::VmWrite)?;
+    api.node.cluster.read(|s| match (&update.spec, s.vms.get(&id)) {
+        (Some(spec), Some(record)) => {
+            may_switch(&caller, s.object(ObjectKind::Vm, id.0), spec.power, record.vm.spec.power)?;
+            may_have_parts(s, &caller, spec, Some(&record.vm.spec))
+        }
+        _ => Ok(()),
+    })?;
     answer(StatusCode::OK, api.node.cluster.write(Op::UpdateVm { id, expect, update }).await?)
 }
 
