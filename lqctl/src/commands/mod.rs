@@ -9,6 +9,7 @@ mod host;
 mod image;
 mod network;
 mod vm;
+mod vnc;
 mod volume;
 mod watch;
 

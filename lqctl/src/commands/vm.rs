@@ -1,6 +1,6 @@
 //! Virtual machines.
 
-use super::{Session, console, labels, shown};
+use super::{Session, console, labels, shown, vnc};
 use crate::{
     cli::{CreateVm as Wanted, Vm as Command},
     output::{Format, Table, age, describe, line, or_dash, show, word},
@@ -54,6 +54,7 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
             done(session, &vm, client.resume_vm(vm.meta.id).await?, "resumed").await
         }
         Command::Delete { vm, volumes, yes } => delete(session, &vm, volumes, yes).await,
+        Command::Vnc { vm, port } => vnc::run(client, &client.find_vm(&vm).await?, port).await,
         Command::Console { vm } => console::run(client, &client.find_vm(&vm).await?).await,
         Command::History { vm, past } => {
             let vm = client.find_vm(&vm).await?;
@@ -192,6 +193,7 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
         disks,
         nics,
         rng: true,
+        display: None,
         restart: wanted.restart.into(),
         autostart: !wanted.no_autostart,
         power: PowerState::Stopped,

@@ -110,6 +110,11 @@ impl Fleet {
         self.machine(vm)?.console().await
     }
 
+    /// A connection to the machine's screen.
+    pub async fn display(&self, vm: VmId) -> Result<Box<dyn Console>, Error> {
+        self.machine(vm)?.display().await
+    }
+
     /// The machine's counters.
     pub async fn stats(&self, vm: VmId) -> Result<Stats, Error> {
         self.machine(vm)?.stats().await

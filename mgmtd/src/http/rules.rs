@@ -85,6 +85,7 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/vms/{id}/stats", Rule::On(O::Vm, P::VmRead)),
     ("GET", "/vms/{id}/history", Rule::On(O::Vm, P::VmRead)),
     ("GET", "/vms/{id}/console", Rule::On(O::Vm, P::VmConsole)),
+    ("GET", "/vms/{id}/display", Rule::On(O::Vm, P::VmConsole)),
     ("GET", "/images", Rule::Anyone),
     ("POST", "/images", Rule::Some(P::StorageWrite)),
     ("GET", "/images/{id}", Rule::On(O::Image, P::StorageRead)),

@@ -4,7 +4,7 @@
 //! is answered by an echo.
 
 use crate::{
-    compute::{Action, Console, Desired, Error, Machine, MachineState},
+    compute::{Action, Console, Desired, Error, LaunchBoot, Machine, MachineState},
     inventory::Measured,
 };
 use async_trait::async_trait;
@@ -55,7 +55,10 @@ impl SimMachine {
     pub(super) fn start(desired: &Desired, pid: u32) -> Self {
         let guest = Arc::new(Guest {
             name: desired.name.clone(),
-            cmdline: desired.launch.cmdline.clone(),
+            cmdline: match &desired.launch.boot {
+                LaunchBoot::Direct(files) => files.cmdline.clone(),
+                LaunchBoot::Firmware { .. } => "by firmware".to_owned(),
+            },
             state: watch::Sender::new(MachineState::Running),
             line: Mutex::default(),
             live: broadcast::Sender::new(256),

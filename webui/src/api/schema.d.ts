@@ -2695,6 +2695,51 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/vms/{id}/display": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The screen, by WebSocket. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description WebSocket; binary frames are the bytes of an RFB 3.8 (VNC) connection */
+                101: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/vms/{id}/history": {
         parameters: {
             query?: never;
@@ -4969,6 +5014,11 @@ export interface components {
             boot?: components["schemas"]["Boot"] | null;
             /** @description Disks in the order the guest sees them, at most 16. */
             disks?: components["schemas"]["Disk"][];
+            /**
+             * @description A screen, reached by RFB (VNC). Where absent: as the machine boots, by firmware with one, directly without. Only with
+             *     firmware: a kernel booted directly has nothing to show on.
+             */
+            display?: boolean | null;
             /** @description Memory, 64 MiB to 1 TiB, a multiple of 1 MiB. */
             memory_bytes: components["schemas"]["Bytes"];
             /** @description Network interfaces in the order the guest sees them, at most 8. */

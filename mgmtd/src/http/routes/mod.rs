@@ -3,6 +3,7 @@
 mod audit;
 mod cluster;
 mod console;
+mod display;
 mod events;
 mod groups;
 mod history;
@@ -36,6 +37,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(history::router())
         .merge(vms::router())
         .merge(console::router())
+        .merge(display::router())
         .merge(images::router())
         .merge(volumes::router())
         .merge(networks::router())
