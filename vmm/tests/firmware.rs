@@ -6,17 +6,18 @@
 mod common;
 
 use common::{Setup, Vm, connect, is_root, no_kvm, send};
-use lq_vmm::control::ask::Asker;
+use lq_vmm::{control::ask::Asker, memory, state::file::Reader};
 use std::{
-    fs,
+    fs::{self, File},
     io::{Read, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     path::Path,
 };
+use vm_memory::{Bytes, GuestAddress};
 
 /// Firmware of 4 KiB that ends at the reset vector, 16-bit code: tells the first byte of the variables under it, stores its
-/// successor, tells what it reads then and the first byte of fw_cfg's signature, waits for a key, tells it and the second byte
-/// of the signature, and switches off.
+/// successor, tells what it reads then, tells by DMA that it has put the generation id at [`GENERATION`], tells the first byte
+/// of fw_cfg's signature, waits for a key, tells it and the second byte of the signature, and switches off.
 const FIRMWARE: &[u8] = &[
     0xba, 0xf8, 0x03, // mov dx, 0x3f8
     0x2e, 0xa0, 0x00, 0xe0, 0xee, // mov al, [cs:0xe000]; out dx, al
@@ -25,6 +26,12 @@ const FIRMWARE: &[u8] = &[
     0x2e, 0x88, 0x26, 0x00, 0xe0, // mov [cs:0xe000], ah
     0x2e, 0xc6, 0x06, 0x00, 0xe0, 0xff, // mov byte [cs:0xe000], 0xff
     0x2e, 0xa0, 0x00, 0xe0, 0xee, // mov al, [cs:0xe000]; out dx, al
+    0x66, 0xc7, 0x06, 0x00, 0x10, 0x00, 0x23, 0x00, 0x18, // mov dword [0x1000], select file 0x23, write
+    0x66, 0xc7, 0x06, 0x04, 0x10, 0x00, 0x00, 0x00, 0x08, // mov dword [0x1004], 8 bytes
+    0x66, 0xc7, 0x06, 0x0c, 0x10, 0x00, 0x00, 0x20, 0x00, // mov dword [0x100c], from 0x2000
+    0xc7, 0x06, 0x00, 0x20, 0x00, 0x30, // mov word [0x2000], 0x3000
+    0xba, 0x18, 0x05, 0x66, 0xb8, 0x00, 0x00, 0x10, 0x00, 0x66,
+    0xef, // mov dx, 0x518; mov eax, 0x100000; out dx, eax
     0xba, 0x10, 0x05, 0x31, 0xc0, 0xef, // mov dx, 0x510; xor ax, ax; out dx, ax
     0x42, 0xec, 0xba, 0xf8, 0x03, 0xee, // inc dx; in al, dx; mov dx, 0x3f8; out dx, al
     0xe4, 0x64, 0xa8, 0x01, 0x74, 0xfa, // key: in al, 0x64; test al, 1; jz key
@@ -33,6 +40,8 @@ const FIRMWARE: &[u8] = &[
     0xee, // mov dx, 0x511; in al, dx; mov dx, 0x3f8; out dx, al
     0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, 0xf4, // mov dx, 0x604; mov ax, 0x2000; out dx, ax; hlt
 ];
+/// Where it says the generation id is.
+const GENERATION: u64 = 0x3000;
 /// The scan code of the key [`screen`] presses.
 const KEY: u8 = 0x1e;
 
@@ -141,6 +150,43 @@ fn a_saved_machine_brings_its_variables_its_keyboard_and_its_place_in_fw_cfg() {
     assert!(restored.ask("resume").contains("done"));
     goes_on(restored);
     goes_on(vm);
+}
+
+/// What lies at [`GENERATION`] in the saved machine in `file`, and which events are pending.
+fn inspect(file: &Path) -> ([u8; 16], u64) {
+    let memory = memory::create(128 << 20).unwrap();
+    let mut reader = Reader::new(File::open(file).unwrap());
+    assert!(reader.description().unwrap().firmware.is_some());
+    let state = serde_json::to_value(reader.rest(&memory).unwrap()).unwrap();
+    let power = state["components"].as_array().unwrap().iter().find(|c| c["kind"] == "power").unwrap();
+    let id = memory.read_obj(GuestAddress(GENERATION)).unwrap();
+    (id, power["fields"]["events"].as_u64().unwrap())
+}
+
+#[test]
+fn a_copy_is_told_where_its_firmware_wants_it() {
+    if no_kvm() {
+        return;
+    }
+    let mut vm = setup(b'A').start();
+    assert_eq!(told(&mut vm), *b"ABQ");
+    let file = vm.path("machine.lq");
+    Asker::connect(&vm.path("control.sock")).unwrap().snapshot(&file).unwrap();
+    assert_eq!(inspect(&file), ([0; 16], 0));
+    let mut other = setup(b'x');
+    other.more += &format!(r#","start":{{"restore":{{"path":"{}","copy":true}}}}"#, file.display());
+    let mut copy = other.start();
+    while !copy.ask("status").contains("paused") {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let again = copy.path("again.lq");
+    Asker::connect(&copy.path("control.sock")).unwrap().snapshot(&again).unwrap();
+    let (id, events) = inspect(&again);
+    assert_ne!(id, [0; 16]);
+    assert_eq!(events, 2, "the guest is to look at it");
+    for mut vm in [vm, copy] {
+        assert!(vm.ask("quit").contains("done"));
+    }
 }
 
 #[test]

@@ -60,6 +60,10 @@ pub(super) async fn uefi(ctx: &mut Ctx) -> Result<()> {
     console.log_in().await.context("logging in after boot by firmware")?;
     let entries = console.shell("efibootmgr", 60).await?;
     ensure!(entries.contains("BootCurrent"), "efibootmgr says: {entries}");
+    let product = console.shell("cat /sys/class/dmi/id/product_name", 60).await?;
+    ensure!(product == "LimiQuantix Virtual Machine", "SMBIOS says the machine is `{product}`");
+    let generation = console.shell("ls -d /sys/bus/acpi/devices/LIMQ0001:*", 60).await?;
+    ensure!(generation.starts_with("/sys"), "ACPI knows of no generation id: `{generation}`");
     console.shell(&format!("printf '\\007\\000\\000\\000kept' >{VARIABLE}"), 60).await?;
     stop_by_button(&site, &mut console, &vm).await?;
 

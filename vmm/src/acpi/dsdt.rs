@@ -1,12 +1,12 @@
 //! The DSDT: processors, PCI host bridge, COM1, power button and generation id by the Generic Event Device, S5.
 
-use super::{Board, OEM, OEM_TABLE, REVISION, generation};
+use super::{Board, OEM, OEM_TABLE, REVISION};
 use crate::{
     legacy::{COM1, COM1_IRQ, i8042, power},
     memory::PciMap,
 };
 use acpi_tables::{
-    Aml,
+    Aml, AmlSink,
     aml::{
         AddressSpace, AddressSpaceCacheable, And, Device, EISAName, Field, FieldAccessType, FieldEntry,
         FieldLockRule, FieldUpdateRule, IO, If, Interrupt, Local, Memory32Fixed, Method, Name, Notify, ONE,
@@ -15,6 +15,8 @@ use acpi_tables::{
     sdt::Sdt,
 };
 
+const DWORD_PREFIX: u8 = 0x0c;
+
 /// The table of a machine.
 pub(super) fn dsdt(board: &Board) -> Vec<u8> {
     let mut body = Vec::new();
@@ -22,15 +24,13 @@ pub(super) fn dsdt(board: &Board) -> Vec<u8> {
     if board.keyboard {
         body.extend(keyboard());
     }
-    if board.generation {
-        body.extend(generation_id());
-    }
     let parts = [
         host_bridge(&board.pci),
         reserved(&board.pci),
         serial(),
         power_button(),
-        events(board.generation),
+        generation_id(board.generation),
+        events(),
         sleep(),
     ];
     for part in parts {
@@ -141,9 +141,26 @@ fn power_button() -> Vec<u8> {
     device("PWRB", vec![&Name::new(path("_HID"), &EISAName::new("PNP0C0C")), &Name::new(path("_UID"), &ZERO)])
 }
 
+/// A number that always takes four bytes, whatever its value: firmware adds an address to it.
+struct Dword(u32);
+
+impl Aml for Dword {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        sink.byte(DWORD_PREFIX);
+        sink.dword(self.0);
+    }
+}
+
+/// Where in the table the low half of the generation id's address is.
+pub(super) fn generation_address(dsdt: &[u8]) -> Option<usize> {
+    const PACKAGE: u8 = 0x12;
+    let begins = |w: &[u8]| matches!(w, [b'A', b'D', b'D', b'R', PACKAGE, _, 2, DWORD_PREFIX]);
+    Some(dsdt.windows(8).position(begins)? + 8)
+}
+
 /// Where the generation id lies; drivers know the device by its compatible id.
-fn generation_id() -> Vec<u8> {
-    let (low, high) = (generation::ADDRESS as u32, (generation::ADDRESS >> 32) as u32);
+fn generation_id(address: u64) -> Vec<u8> {
+    let (low, high) = (Dword(address as u32), (address >> 32) as u32);
     device(
         "VGEN",
         vec![
@@ -157,7 +174,7 @@ fn generation_id() -> Vec<u8> {
 }
 
 /// The device that tells of events: `_EVT` reads the event register, which clears it, and notifies whom it concerns.
-fn events(has_generation: bool) -> Vec<u8> {
+fn events() -> Vec<u8> {
     let interrupt = Interrupt::new(true, true, false, false, power::IRQ);
     let event = path("EVTS");
     let (button, generation) = (path("\\_SB_.PWRB"), path("\\_SB_.VGEN"));
@@ -165,15 +182,6 @@ fn events(has_generation: bool) -> Vec<u8> {
         (Notify::new(&button, &0x80_u8), Notify::new(&generation, &0x80_u8));
     let pressed = And::new(&ZERO, &Local(0), &power::POWER_BUTTON);
     let renewed = And::new(&ZERO, &Local(0), &power::GENERATION);
-    let (store, notify_of_button, notify_of_generation) = (
-        Store::new(&Local(0), &event),
-        If::new(&pressed, vec![&notify_button]),
-        If::new(&renewed, vec![&notify_generation]),
-    );
-    let mut steps: Vec<&dyn Aml> = vec![&store, &notify_of_button];
-    if has_generation {
-        steps.push(&notify_of_generation);
-    }
     device(
         "GED_",
         vec![
@@ -188,7 +196,16 @@ fn events(has_generation: bool) -> Vec<u8> {
                 FieldUpdateRule::WriteAsZeroes,
                 vec![FieldEntry::Named(*b"EVTS", 8)],
             ),
-            &Method::new(path("_EVT"), 1, true, steps),
+            &Method::new(
+                path("_EVT"),
+                1,
+                true,
+                vec![
+                    &Store::new(&Local(0), &event),
+                    &If::new(&pressed, vec![&notify_button]),
+                    &If::new(&renewed, vec![&notify_generation]),
+                ],
+            ),
         ],
     )
 }

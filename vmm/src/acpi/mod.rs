@@ -56,8 +56,8 @@ pub struct Board {
     pub pci: PciMap,
     /// There is a keyboard controller.
     pub keyboard: bool,
-    /// There is a generation id at [`generation::ADDRESS`].
-    pub generation: bool,
+    /// Where the generation id is; in tables to be relocated: where in its page.
+    pub generation: u64,
 }
 
 /// Tables whose addresses are still to be found.
@@ -69,6 +69,8 @@ pub struct Relocatable {
     pub tables: Vec<Range<usize>>,
     /// Where in `bytes` there are 64-bit addresses, counted from the begin of `bytes`.
     pub pointers: Vec<usize>,
+    /// Where in `bytes` the low half of the generation id's address is, counted from the begin of its page.
+    pub generation: Option<usize>,
     /// The RSDP, its address of the XSDT counted likewise.
     pub rsdp: Vec<u8>,
 }
@@ -100,7 +102,11 @@ fn build(board: &Board, base: u64) -> Relocatable {
         start
     };
     let address = |offset: usize| base + offset as u64;
-    let dsdt = address(add(dsdt::dsdt(board)));
+    let dsdt = dsdt::dsdt(board);
+    let generation_in_dsdt = dsdt::generation_address(&dsdt);
+    let dsdt_at = add(dsdt);
+    let generation = generation_in_dsdt.map(|at| dsdt_at + at);
+    let dsdt = address(dsdt_at);
     let fadt = add(fadt(dsdt, board.keyboard));
     let listed = [fadt, add(madt(board.vcpus)), add(mcfg(&board.pci))];
     let mut xsdt = XSDT::new(OEM, OEM_TABLE, REVISION);
@@ -109,7 +115,7 @@ fn build(board: &Board, base: u64) -> Relocatable {
     let mut pointers = vec![fadt + FADT_X_DSDT];
     pointers.extend((0..listed.len()).map(|n| xsdt + HEADER + 8 * n));
     let rsdp = encode(&Rsdp::new(OEM, address(xsdt)));
-    Relocatable { bytes, tables, pointers, rsdp }
+    Relocatable { bytes, tables, pointers, generation, rsdp }
 }
 
 fn encode(table: &dyn Aml) -> Vec<u8> {
@@ -168,7 +174,7 @@ mod tests {
     }
 
     fn board(vcpus: u8) -> Board {
-        Board { vcpus, pci: PciMap::fixed(8 << 30), keyboard: false, generation: true }
+        Board { vcpus, pci: PciMap::fixed(8 << 30), keyboard: false, generation: generation::ADDRESS }
     }
 
     #[test]
@@ -199,7 +205,7 @@ mod tests {
             vcpus: 3,
             pci: PciMap::by_firmware(8 << 30, ecam..ecam + (256 << 20), 46),
             keyboard: true,
-            generation: false,
+            generation: generation::OFFSET,
         };
         let [one, other] = [0xb000_0000, 0xe000_0000].map(|ecam| relocatable(&board(ecam)));
         assert_eq!((one.bytes.len(), &one.pointers), (other.bytes.len(), &other.pointers));
@@ -209,5 +215,7 @@ mod tests {
         found.sort_unstable();
         assert_eq!(found, one.tables.iter().map(|t| t.start).collect::<Vec<_>>(), "each table once");
         assert_ne!(one.bytes, other.bytes, "the ECAM is told");
+        let at = one.generation.unwrap();
+        assert_eq!(one.bytes[at..at + 6], [40, 0, 0, 0, 0, 0x10], "the low half, a zero, the next scope");
     }
 }

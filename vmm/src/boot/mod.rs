@@ -127,9 +127,10 @@ pub fn load(
     ram: u64,
 ) -> Result<Entry, Error> {
     let pci = memory::PciMap::fixed(ram);
-    let tables = acpi::tables(&acpi::Board { vcpus, pci, keyboard: false, generation: true });
+    let tables =
+        acpi::tables(&acpi::Board { vcpus, pci, keyboard: false, generation: acpi::generation::ADDRESS });
     memory.write_slice(&tables, GuestAddress(acpi::RSDP))?;
-    acpi::generation::renew(memory)
+    acpi::generation::renew(memory, acpi::generation::ADDRESS)
         .map_err(|source| Error::Read { what: "host's random numbers", source })?;
     let described = smbios::Tables::new(identity, vcpus, ram);
     memory.write_slice(&described.entry_point(smbios::TABLE), GuestAddress(smbios::ENTRY_POINT))?;

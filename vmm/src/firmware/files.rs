@@ -14,11 +14,16 @@ use crate::{
 const E820_RAM: u32 = 1;
 const E820_RESERVED: u32 = 2;
 
-/// The device with everything in it. `tables` makes the files of [`loader::FILES`].
+/// The device with everything in it. `generation` is the page with the generation id, `tables` makes the files of [`loader::FILES`].
 ///
 /// # Errors
 /// See [`fw_cfg::Error`].
-pub fn fw_cfg(machine: &Machine, guest: Memory, tables: Late) -> Result<FwCfg, fw_cfg::Error> {
+pub fn fw_cfg(
+    machine: &Machine,
+    guest: Memory,
+    generation: Vec<u8>,
+    tables: Late,
+) -> Result<FwCfg, fw_cfg::Error> {
     let mut device = FwCfg::new(guest.clone());
     if let Some(screen) = machine.screen.clone() {
         let watch = move |file: &[u8]| screen.set(ramfb::Surface::parse(file, &guest));
@@ -29,6 +34,8 @@ pub fn fw_cfg(machine: &Machine, guest: Memory, tables: Late) -> Result<FwCfg, f
     device.add(fw_cfg::VCPUS, u16::from(machine.vcpus).to_le_bytes().to_vec());
     device.add(fw_cfg::MAX_VCPUS, u16::from(machine.vcpus).to_le_bytes().to_vec());
     device.add_file("etc/e820", e820(machine.ram))?;
+    device.add_file(loader::GENERATION_FILE, generation)?;
+    device.add_writable(loader::GENERATION_ADDRESS_FILE, vec![0; 8])?;
     let described = smbios::Tables::new(&machine.identity, machine.vcpus, machine.ram);
     device.add_file("etc/smbios/smbios-anchor", described.entry_point(0).to_vec())?;
     device.add_file("etc/smbios/smbios-tables", described.table)?;

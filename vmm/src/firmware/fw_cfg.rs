@@ -211,6 +211,12 @@ impl FwCfg {
         own.map(Vec::as_slice).or_else(|| self.items.get(&key).map(|item| item.data.as_slice()))
     }
 
+    /// Contents of the file `name` as the guest sees them.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<&[u8]> {
+        self.contents(*self.names.get(name)?)
+    }
+
     /// Back to power-on.
     pub fn reset(&mut self) {
         self.state = State::default();

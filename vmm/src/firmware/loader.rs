@@ -1,7 +1,7 @@
 //! How firmware is told to place ACPI tables and to tie them together: the linker script of `etc/table-loader`
 //! (QEMU `hw/acpi/bios-linker-loader.c` describes it; commands of 128 bytes, little endian).
 
-use crate::acpi::Relocatable;
+use crate::acpi::{Relocatable, generation};
 
 /// The file with the RSDP.
 pub const RSDP_FILE: &str = "etc/acpi/rsdp";
@@ -12,11 +12,17 @@ pub const SCRIPT_FILE: &str = "etc/table-loader";
 /// All three, in the order of [`files`].
 pub const FILES: [&str; 3] = [RSDP_FILE, TABLES_FILE, SCRIPT_FILE];
 
+/// The file with the generation id in its page.
+pub const GENERATION_FILE: &str = "etc/vmgenid_guid";
+/// The file firmware writes its address to, 8 bytes.
+pub const GENERATION_ADDRESS_FILE: &str = "etc/vmgenid_addr";
+
 const COMMAND: usize = 128;
 const NAME: usize = 56;
 const ALLOCATE: u32 = 1;
 const ADD_POINTER: u32 = 2;
 const ADD_CHECKSUM: u32 = 3;
+const WRITE_POINTER: u32 = 4;
 /// Anywhere below 4 GiB.
 const ZONE_HIGH: u8 = 1;
 /// Where operating systems look for the RSDP.
@@ -44,9 +50,15 @@ impl Script {
         self.command(ALLOCATE, &[&name(file), &alignment.to_le_bytes(), &[zone]]);
     }
 
-    /// Adds the address of `target` to the 8 bytes at `offset` of `file`.
-    fn add_pointer(&mut self, file: &str, target: &str, offset: usize) {
-        self.command(ADD_POINTER, &[&name(file), &name(target), &(offset as u32).to_le_bytes(), &[8]]);
+    /// Adds the address of `target` to the `size` bytes at `offset` of `file`.
+    fn add_pointer(&mut self, file: &str, target: &str, offset: usize, size: u8) {
+        self.command(ADD_POINTER, &[&name(file), &name(target), &(offset as u32).to_le_bytes(), &[size]]);
+    }
+
+    /// Has the address of what is at `offset` of `target` written to the 8 bytes of `file`.
+    fn write_pointer(&mut self, file: &str, target: &str, offset: u64) {
+        let offsets = [0, offset as u32].map(u32::to_le_bytes);
+        self.command(WRITE_POINTER, &[&name(file), &name(target), &offsets.concat(), &[8]]);
     }
 
     /// Makes `length` bytes from `start` sum to zero by the byte at `result`.
@@ -69,10 +81,15 @@ pub fn files(tables: &Relocatable) -> Vec<Vec<u8>> {
     let mut script = Script::default();
     script.allocate(TABLES_FILE, 64, ZONE_HIGH);
     script.allocate(RSDP_FILE, 16, ZONE_FSEG);
+    script.allocate(GENERATION_FILE, generation::PAGE as u32, ZONE_HIGH);
     for offset in &tables.pointers {
-        script.add_pointer(TABLES_FILE, TABLES_FILE, *offset);
+        script.add_pointer(TABLES_FILE, TABLES_FILE, *offset, 8);
     }
-    script.add_pointer(RSDP_FILE, TABLES_FILE, RSDP_XSDT);
+    if let Some(offset) = tables.generation {
+        script.add_pointer(TABLES_FILE, GENERATION_FILE, offset, 4);
+    }
+    script.write_pointer(GENERATION_ADDRESS_FILE, GENERATION_FILE, generation::OFFSET);
+    script.add_pointer(RSDP_FILE, TABLES_FILE, RSDP_XSDT, 8);
     let clear = |bytes: &mut Vec<u8>, at: usize| {
         if let Some(byte) = bytes.get_mut(at) {
             *byte = 0;
@@ -101,9 +118,11 @@ mod tests {
 
     /// Does what firmware does; returns where each file went, and memory.
     fn carry_out(files: &[Vec<u8>]) -> (BTreeMap<String, usize>, Vec<u8>) {
-        let mut memory = vec![0; 0x4000];
+        let mut memory = vec![0; 0x8000];
         let mut places = BTreeMap::new();
-        let sizes: BTreeMap<_, _> = FILES.into_iter().zip(files).collect();
+        let page = generation::page().unwrap();
+        let names = FILES.into_iter().chain([GENERATION_FILE]);
+        let sizes: BTreeMap<_, _> = names.zip(files.iter().chain([&page])).collect();
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).unwrap().trim_end_matches('\0').to_owned();
         let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap()) as usize;
         for command in files[2].chunks(COMMAND) {
@@ -119,8 +138,15 @@ mod tests {
                     let target = places[&text(&command[60..116])];
                     let at = places[&file] + number(&command[116..120]);
                     let field = &mut memory[at..at + usize::from(command[120])];
-                    let value = u64::from_le_bytes((&*field).try_into().unwrap()) + target as u64;
-                    field.copy_from_slice(&value.to_le_bytes());
+                    let mut value = [0; 8];
+                    value[..field.len()].copy_from_slice(field);
+                    let value = u64::from_le_bytes(value) + target as u64;
+                    field.copy_from_slice(&value.to_le_bytes()[..field.len()]);
+                }
+                WRITE_POINTER => {
+                    let target = places[&text(&command[60..116])] + number(&command[120..124]);
+                    assert_eq!((number(&command[116..120]), command[124]), (0, 8));
+                    places.insert(file, target);
                 }
                 ADD_CHECKSUM => {
                     let base = places[&file];
@@ -138,7 +164,8 @@ mod tests {
     #[test]
     fn firmware_that_carries_the_script_out_gets_tables_that_hang_together() {
         let pci = PciMap::by_firmware(1 << 30, 0xb000_0000..0xc000_0000, 40);
-        let tables = acpi::relocatable(&Board { vcpus: 4, pci, keyboard: true, generation: false });
+        let tables =
+            acpi::relocatable(&Board { vcpus: 4, pci, keyboard: true, generation: generation::OFFSET });
         let (places, memory) = carry_out(&files(&tables));
         let sum = |bytes: &[u8]| bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
         let pointer = |at: usize| u64::from_le_bytes(memory[at..at + 8].try_into().unwrap()) as usize;
@@ -158,5 +185,9 @@ mod tests {
         assert_eq!(table(pointer(listed[0] + 140)).0, b"DSDT");
         let ecam = pointer(listed[2] + 44);
         assert_eq!(ecam, 0xb000_0000);
+        let at = places[TABLES_FILE] + tables.generation.unwrap();
+        let told = u32::from_le_bytes(memory[at..at + 4].try_into().unwrap()) as usize;
+        assert_eq!(told, places[GENERATION_ADDRESS_FILE], "the guest and we are told the same");
+        assert_ne!(memory[told..told + 16], [0; 16]);
     }
 }

@@ -81,6 +81,9 @@ pub enum Error {
         /// Its size.
         size: u64,
     },
+    /// There is no new generation id.
+    #[error("cannot make the machine's generation id")]
+    Generation(#[source] io::Error),
     /// The files of fw_cfg are too many or have names too long.
     #[error("cannot tell the firmware what it needs")]
     FwCfg(#[from] fw_cfg::Error),
@@ -170,10 +173,16 @@ impl Platform {
         // The tables tell where the ECAM is, so they are made when the firmware asks for them: it has moved it by then.
         let tables = move || {
             let pci = PciMap::by_firmware(ram, ecam.range(), bits);
-            loader::files(&acpi::relocatable(&acpi::Board { vcpus, pci, keyboard: true, generation: false }))
+            loader::files(&acpi::relocatable(&acpi::Board {
+                vcpus,
+                pci,
+                keyboard: true,
+                generation: acpi::generation::OFFSET,
+            }))
         };
+        let generation = acpi::generation::page().map_err(Error::Generation)?;
         Ok(Self {
-            fw_cfg: Mutex::new(files::fw_cfg(machine, guest, Box::new(tables))?),
+            fw_cfg: Mutex::new(files::fw_cfg(machine, guest, generation, Box::new(tables))?),
             vars: Mutex::new(vars),
             vars_base,
             sizes: Firmware { code_bytes: code_size, vars_bytes: vars_size },
@@ -237,6 +246,13 @@ impl Platform {
     /// Everything the guest wrote into flash is in its file afterwards.
     pub fn settle(&self) {
         lock(&self.vars).settle();
+    }
+
+    /// Where the firmware has put the generation id; none: it has not come to that.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        let address = lock(&self.fw_cfg).file(loader::GENERATION_ADDRESS_FILE)?.try_into().ok();
+        address.map(u64::from_le_bytes).filter(|address| *address != 0)
     }
 
     /// What a machine that is to become this one must have too.

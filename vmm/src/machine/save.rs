@@ -6,6 +6,7 @@
 use super::{Error, Machine, kvm, vcpu_state::VcpuState};
 use crate::{
     acpi::generation,
+    firmware::Platform as FirmwarePlatform,
     gate::Order,
     state::{
         self, Saved, State,
@@ -119,8 +120,12 @@ impl Machine {
         self.load(state, Clock::StoodStill)?;
         // Nobody else has this machine's files.
         self.settle();
-        if copy {
-            generation::renew(&self.memory).map_err(Failure::Generation)?;
+        let firmware = self.devices.firmware.as_ref();
+        // Before firmware has placed it, nobody has read it.
+        if copy
+            && let Some(address) = firmware.map_or(Some(generation::ADDRESS), FirmwarePlatform::generation)
+        {
+            generation::renew(&self.memory, address).map_err(Failure::Generation)?;
             self.devices.power.new_generation();
         }
         Ok(())
