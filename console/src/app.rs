@@ -202,6 +202,7 @@ impl App {
 
     /// What came of a request.
     pub(crate) fn outcome(&mut self, outcome: Outcome) {
+        self.note = None;
         match outcome {
             Outcome::LoggedIn(user) => {
                 self.user = Some(user);

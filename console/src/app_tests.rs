@@ -58,7 +58,9 @@ fn a_one_time_code_is_asked_for_when_it_is_needed() {
 fn what_hurts_is_confirmed_first() {
     let mut app = logged_in();
     assert!(keys(&mut app, "v") == Some(Request::Vms));
+    app.note = Some((false, "One moment ...".into()));
     app.outcome(Outcome::Vms(vec![row("one"), row("two")]));
+    assert_eq!(app.note, None, "the answer is there");
     assert!(keys(&mut app, "D\n").is_none());
     assert!(matches!(app.pages.last(), Some(Page::Menu { title, .. }) if title.starts_with("two")));
     assert!(keys(&mut app, "f").is_none(), "not before it is confirmed");
