@@ -25,7 +25,6 @@ macro_rules! permissions {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)*) => {
         /// Something one may do. Written like `vm.power`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum Permission {$(
             $(#[doc = $doc])+
             #[serde(rename = $text)]
@@ -90,6 +89,21 @@ impl Permission {
         self.text().ends_with(".read")
     }
 }
+
+// Derived, it would have the variants' names: the derive does not see through a macro's literals.
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Permission {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::Type::String)
+            .description(Some("Something one may do."))
+            .enum_values(Some(Self::ALL.iter().map(|p| p.text())))
+            .into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Permission {}
 
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -30,9 +30,14 @@ pub struct VmSpec {
     pub vcpus: u8,
     /// Memory, 64 MiB to 1 TiB, a multiple of 1 MiB.
     pub memory_bytes: Bytes,
-    /// What the machine boots. Where absent at creation, the boot defaults of the first disk's source image are taken.
+    /// Kernel to boot directly. Where absent at creation, the boot defaults of the first disk's source image are taken;
+    /// where there are none, the machine boots by UEFI firmware from its disks in their order, then from its interfaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<Boot>,
+    /// A screen, reached by RFB (VNC). Where absent: as the machine boots, by firmware with one, directly without. Only with
+    /// firmware: a kernel booted directly has nothing to show on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display: Option<bool>,
     /// Disks in the order the guest sees them, at most 16.
     #[serde(default)]
     pub disks: Vec<Disk>,
@@ -299,6 +304,9 @@ impl Default for StopVm {
         Self { force: false, timeout_seconds: default_stop_timeout() }
     }
 }
+
+/// Least memory of a machine that boots by firmware.
+pub const MIN_FIRMWARE_MEMORY: Bytes = Bytes(128 * Bytes::MIB);
 
 /// Longest kernel command line, in bytes.
 pub const MAX_CMDLINE: usize = 2047;

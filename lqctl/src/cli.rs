@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lq_api::{
     Bytes,
     client::Fingerprint,
+    history::{self, HistoryQuery},
     image::{ImageFormat, ImageKind},
 };
 use std::{net::Ipv4Addr, path::PathBuf};
@@ -132,6 +133,16 @@ pub(crate) enum Command {
     /// The cluster.
     #[command(subcommand)]
     Cluster(Cluster),
+    /// Print the completion script of a shell, e.g. for `/etc/bash_completion.d/lqctl`.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, one per command.
+    Man {
+        /// Existing directory, e.g. `/usr/local/share/man/man1`.
+        directory: PathBuf,
+    },
 }
 
 /// Filters of a list.
@@ -344,6 +355,44 @@ pub(crate) struct Dhcp {
     pub(crate) dhcp_lease: u32,
 }
 
+/// What of the past.
+#[derive(Debug, Args)]
+pub(crate) struct Past {
+    /// How far back.
+    #[arg(long, value_enum, default_value = "hour")]
+    pub(crate) span: Span,
+    /// Only this metric; may be repeated.
+    #[arg(long = "metric", value_name = "NAME")]
+    pub(crate) metrics: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Span {
+    /// Every 5 seconds.
+    Hour,
+    /// Every minute.
+    Day,
+    /// 7 days, every hour.
+    Week,
+    /// 30 days, every hour.
+    Month,
+    /// 365 days, every hour.
+    Year,
+}
+
+impl From<Past> for HistoryQuery {
+    fn from(Past { span, metrics }: Past) -> Self {
+        let span = match span {
+            Span::Hour => history::Span::Hour,
+            Span::Day => history::Span::Day,
+            Span::Week => history::Span::Week,
+            Span::Month => history::Span::Month,
+            Span::Year => history::Span::Year,
+        };
+        Self { span: Some(span), metric: (!metrics.is_empty()).then(|| metrics.join(",")) }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Host {
     /// Every host.
@@ -352,6 +401,13 @@ pub(crate) enum Host {
     Show {
         /// Name or id.
         host: String,
+    },
+    /// How much it did, over time.
+    History {
+        /// Name or id.
+        host: String,
+        #[command(flatten)]
+        past: Past,
     },
     /// Stop the guests, then restart the host.
     Reboot {

@@ -12,6 +12,8 @@ pub(crate) enum Format {
     Table,
     /// For programs: the objects as the API gives them.
     Json,
+    /// The same as YAML.
+    Yaml,
 }
 
 /// Rows under a heading.
@@ -61,6 +63,7 @@ pub(crate) fn show<T: Serialize>(
 ) -> anyhow::Result<()> {
     let text = match format {
         Format::Json => serde_json::to_string_pretty(value)? + "\n",
+        Format::Yaml => serde_saphyr::to_string(value)?,
         Format::Table => table().render(),
     };
     line(&text)
@@ -72,7 +75,7 @@ pub(crate) fn describe<T: Serialize>(
     value: &T,
     fields: &[(&str, String)],
 ) -> anyhow::Result<()> {
-    if format == Format::Json {
+    if format != Format::Table {
         return show(format, value, || Table::new(&[]));
     }
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);

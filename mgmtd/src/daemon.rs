@@ -14,11 +14,12 @@ use crate::{
     reconcile::{
         Node, Parts, StartError as NodeError,
         host::{HostControl, RealHost},
+        measure,
     },
     sim,
     storage::{self, dir::DirPool},
     tasks::Tasks,
-    telemetry::{Events, History, HistoryError},
+    telemetry::{Events, History, HistoryError, Series, SeriesError},
 };
 use lq_api::{NetworkId, PoolId, event::EventLevel};
 use std::{
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The history.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The values over time.
+    #[error(transparent)]
+    Series(#[from] SeriesError),
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -88,6 +92,8 @@ pub struct Daemon {
     api: Arc<Api>,
     server: Server,
     history: Arc<History>,
+    series: Arc<Series>,
+    measuring: JoinHandle<()>,
     following: JoinHandle<()>,
     addresses: Vec<SocketAddr>,
     fingerprint: String,
@@ -109,6 +115,7 @@ impl Daemon {
             initialise(&cluster, parts.host.as_ref()).await?;
         }
         let history = Arc::new(History::open(&config.state)?);
+        let series = Arc::new(Series::open(&config.state)?);
         let events = Events::new(history.clone());
         let target = format!("host/{}", cluster.identity().host);
         let text = if first { "the first start: the cluster was made" } else { "the daemon started" };
@@ -133,7 +140,7 @@ impl Daemon {
         let name = parts.host.name();
         let node = Node::start(cluster, events, tasks, parts).await?;
         let tls = tls::load(&config.state, &name, &tls::own_addresses())?;
-        let api = Api::new(node.clone(), auth, audit);
+        let api = Api::new(node.clone(), auth, audit, series.clone());
         let server = Server::new(http::router(api.clone()), api.ending.clone());
         let mut addresses = Vec::new();
         for address in &config.listen {
@@ -155,11 +162,12 @@ impl Daemon {
                 node.run(|| api.following.store(true, Ordering::Relaxed)).await;
             })
         };
+        let measuring = tokio::spawn(measure::follow(node.clone(), series.clone(), api.ending.clone()));
         if let HostKind::Simulated { crowd } = config.host {
             tokio::spawn(sim::crowd(node.cluster.clone(), crowd, api.ending.clone()));
         }
         let fingerprint = tls.fingerprint;
-        Ok(Self { api, server, history, following, addresses, fingerprint, asked_to_end })
+        Ok(Self { api, server, history, series, measuring, following, addresses, fingerprint, asked_to_end })
     }
 
     /// Addresses it serves HTTPS on.
@@ -189,6 +197,15 @@ impl Daemon {
         self.server.end().await;
         if let Err(e) = self.following.await {
             tracing::error!(error = %e, "following the state ended by a fault of ours");
+        }
+        if let Err(e) = self.measuring.await {
+            tracing::error!(error = %e, "measuring ended by a fault of ours");
+        }
+        let series = self.series;
+        match tokio::task::spawn_blocking(move || series.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::warn!(error = %e, "the last minute of the metric history is lost"),
+            Err(e) => tracing::error!(error = %e, "the metric history ended by a fault of ours"),
         }
         self.history.flush().await;
         self.api.node.cluster.shutdown().await;

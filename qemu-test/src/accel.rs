@@ -5,10 +5,11 @@
 //! because a `/dev/kvm` alone says little. `LQ_E2E_ACCEL=tcg|kvm` decides by hand.
 
 use crate::process::command;
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use std::{
     arch::x86_64::_rdtsc,
     fs,
+    path::Path,
     process::Stdio,
     sync::OnceLock,
     time::{Duration, Instant},
@@ -40,6 +41,42 @@ impl Accel {
             Self::Tcg => format!("no_timer_check tsc=reliable tsc_early_khz={}", tsc_khz()),
         }
     }
+}
+
+/// Where Debian's QEMU keeps its emulator.
+const EMULATOR: &str = "/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so";
+/// The begin of its `tcg_handle_interrupt`; `None`: any byte. The last one jumps over a failed assertion where a lock is held.
+#[rustfmt::skip]
+const HANDLE_INTERRUPT: [Option<u8>; 19] = {
+    let any = None;
+    [
+        Some(0x55), Some(0x89), Some(0xf5), Some(0x53), Some(0x48), Some(0x89), Some(0xfb), Some(0x48), Some(0x83),
+        Some(0xec), Some(0x08), Some(0xe8), any, any, any, any, Some(0x84), Some(0xc0), Some(0x75),
+    ]
+};
+const JUMP_ALWAYS: u8 = 0xeb;
+
+/// Makes a copy of QEMU's emulator in `dir` (for `QEMU_MODULE_DIR`) that bears guests with firmware inside a guest, where
+/// it is one that does not: QEMU 7.2 aborts when such a guest writes CR8 while an interrupt waits for it, because it
+/// raises the virtual interrupt without the lock its own assertion asks for. False: another QEMU; it is used as it is.
+pub(crate) fn patient_emulator(dir: &Path) -> Result<bool> {
+    let Ok(mut module) = fs::read(EMULATOR) else { return Ok(false) };
+    let matches =
+        |window: &[u8]| window.iter().zip(HANDLE_INTERRUPT).all(|(b, wanted)| wanted.is_none_or(|w| w == *b));
+    let found: Vec<usize> = module
+        .windows(HANDLE_INTERRUPT.len())
+        .enumerate()
+        .filter(|(_, window)| matches(window))
+        .map(|(at, _)| at + HANDLE_INTERRUPT.len() - 1)
+        .collect();
+    let [at] = found.as_slice() else { return Ok(false) };
+    if let Some(jump) = module.get_mut(*at) {
+        *jump = JUMP_ALWAYS;
+    }
+    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    let copy = dir.join("accel-tcg-x86_64.so");
+    fs::write(&copy, module).with_context(|| format!("writing {}", copy.display()))?;
+    Ok(true)
 }
 
 /// Decides, once.

@@ -7,25 +7,19 @@
 use crate::{
     accel::{self, Accel},
     guest_image::{self, GuestImages},
-    media,
-    paths::{Paths, need},
+    nested::{self, Tree},
+    paths::Paths,
     process::{command, run},
-    qemu::{Bus, Disk, Format, Machine, Running},
+    qemu::{Machine, Running},
 };
 use anyhow::{Context as _, Result, bail, ensure};
-use lq_api::{
-    Bytes, VmId,
-    local::vmm::{BootFiles, VERSION, VmmConfig},
-};
+use lq_api::local::vmm::BootFiles;
 use std::{
     collections::BTreeMap,
-    fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 const GUEST_MIB: u64 = 128;
-const BENCH_INIT: &str = include_str!("../guest/bench-init");
 /// A host that stands still after so many rounds has said enough.
 const FEWEST: u32 = 3;
 /// The guest's first line from user space.
@@ -50,16 +44,7 @@ pub(crate) async fn run_bench(paths: &Paths, rounds: u32) -> Result<Samples> {
     let accel = accel::decide().await?;
     let images = guest_image::ensure(paths).await?;
     let dir = paths.target.join("bench");
-    let disk = bench_disk(paths, &images, &dir, rounds, accel).await?;
-    let initrd = dir.join("initrd");
-    fs::write(&initrd, guest_image::busybox_initrd(&images.modules(), "order-host", BENCH_INIT)?)?;
-    let words = format!("console=ttyS0 quiet panic=-1 {}", accel.kernel_words());
-    let machine = Machine {
-        disks: vec![disk],
-        direct: Some((images.kernel(), initrd, words)),
-        forward: vec![],
-        ..media::bare_metal(&dir, accel)
-    };
+    let machine = bench_host(paths, &images, &dir, rounds, accel).await?;
     println!("vmm-bench: {rounds} rounds and one to warm up …");
     let mut running = machine.start().await?;
     let mut whole = 0;
@@ -89,77 +74,35 @@ async fn rounds_end(running: &Running, rounds: u32, whole: &mut u32) -> Result<(
     running.serial.expect("bench: end", 30).await.map(drop)
 }
 
-async fn bench_disk(
+async fn bench_host(
     paths: &Paths,
     images: &GuestImages,
     dir: &Path,
     rounds: u32,
     accel: Accel,
-) -> Result<Disk> {
-    let (vmm, fault) = (paths.program("lq-vmm"), paths.program("lq-fault"));
-    need(&vmm, "build it with `just build`")?;
-    need(&fault, "build it with `just test-iso`")?;
-    let tree = dir.join("tree");
-    let _ = fs::remove_dir_all(&tree);
-    for name in ["bin", "dev", "proc", "sys", "run", "tmp", "guest", "usr/share/qemu"] {
-        fs::create_dir_all(tree.join(name)).with_context(|| format!("making {}", tree.display()))?;
-    }
-    let place = |from: &Path, to: &str| -> Result<()> {
-        let to = tree.join(to.trim_start_matches('/'));
-        if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        fs::copy(from, &to).with_context(|| format!("copying {}", from.display()))?;
-        Ok(())
-    };
-    place(Path::new("/bin/busybox"), "bin/busybox")?;
-    std::os::unix::fs::symlink("busybox", tree.join("bin/sh"))?;
-    place(&vmm, "lq-vmm")?;
-    place(&fault, "lq-fault")?;
-    place(&images.kernel(), "guest/vmlinuz")?;
-    place(&images.tiny_initrd(), "guest/initrd")?;
+) -> Result<Machine> {
+    let tree = Tree::new(paths, images, dir)?;
     let qemu = Path::new("/usr/bin/qemu-system-x86_64");
-    place(qemu, "usr/bin/qemu-system-x86_64")?;
+    tree.place(qemu, "usr/bin/qemu-system-x86_64")?;
     for library in libraries(qemu).await? {
-        place(&library, &library.display().to_string())?;
+        tree.place(&library, &library.display().to_string())?;
     }
     for name in ["bios-microvm.bin", "qboot.rom", "linuxboot_dma.bin", "pvh.bin", "kvmvapic.bin"] {
         // Several are links into the firmware's own package.
         let from = ["/usr/share/qemu", "/usr/share/seabios"].map(|d| Path::new(d).join(name));
         if let Some(from) = from.iter().find(|f| f.exists()) {
-            place(from, &format!("usr/share/qemu/{name}"))?;
+            tree.place(from, &format!("usr/share/qemu/{name}"))?;
         }
     }
     let words = format!("console=ttyS0 quiet panic=-1 reboot=k tiny=off {}", accel.kernel_words());
-    let config = VmmConfig {
-        version: VERSION,
-        vm: VmId::new(),
-        name: "bench".into(),
-        vcpus: 1,
-        memory_bytes: Bytes::mib(GUEST_MIB),
-        boot: BootFiles {
-            kernel: "/guest/vmlinuz".into(),
-            initrd: Some("/guest/initrd".into()),
-            cmdline: words.clone(),
-        },
-        disks: vec![],
-        nics: vec![],
-        rng: false,
-        run_dir: "/run/lq".into(),
-        jail: None,
+    let files = BootFiles {
+        kernel: "/guest/vmlinuz".into(),
+        initrd: Some("/guest/initrd".into()),
+        cmdline: words.clone(),
     };
-    fs::write(tree.join("lq.json"), serde_json::to_string_pretty(&config)?)?;
-    let script = tree.join("bench.sh");
-    fs::write(&script, bench_script(rounds, &words))?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-
-    let image = dir.join("disk.raw");
-    let _ = fs::remove_file(&image);
-    let mut make = command("mke2fs");
-    make.args(["-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0", "-d"]);
-    make.arg(&tree).arg(&image).arg("512M");
-    run(make, "mke2fs").await?;
-    Ok(Disk { path: image, format: Format::Raw, bus: Bus::Virtio, serial: "BENCH".into() })
+    let config = nested::config("bench", GUEST_MIB, files);
+    tree.write("lq.json", &serde_json::to_string_pretty(&config)?)?;
+    tree.host(images, accel, &bench_script(rounds, &words), 512).await
 }
 
 /// The libraries a program is linked with, and its loader.

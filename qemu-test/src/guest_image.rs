@@ -1,7 +1,8 @@
 //! Images of guests, made from the machine's own Debian sources and cached.
 //!
 //! `debian`: a real Debian 12 with systemd on one ext4 disk. `tiny`: the same kernel with busybox in its initial RAM disk, for
-//! tests that only need something alive. Root's password is [`PASSWORD`].
+//! tests that only need something alive. `debian-uefi`: the same Debian on a partitioned disk, with GRUB installed by
+//! Debian's own tools and started by UEFI. Root's password is [`PASSWORD`].
 //!
 //! Invariant: a directory under the cache is complete or absent; its name is the hash of the recipe that made it.
 
@@ -24,10 +25,13 @@ use std::{
 pub(crate) const PASSWORD: &str = "limiquantix";
 
 const SUITE: &str = "bookworm";
-const PACKAGES: &str =
-    "systemd,systemd-sysv,udev,dbus,linux-image-cloud-amd64,iproute2,curl,login,passwd,kmod,e2fsprogs";
+const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,linux-image-cloud-amd64,iproute2,curl,login,passwd,kmod,e2fsprogs,\
+     grub-efi-amd64,efibootmgr,dosfstools,fdisk";
 const HOOKS: &str = include_str!("../guest/hooks.sh");
 const TINY_INIT: &str = include_str!("../guest/tiny-init");
+const UEFI_DISK: &str = include_str!("../guest/uefi-disk.sh");
+/// Size of the disk that boots by UEFI.
+const UEFI_DISK_MIB: u64 = 1400;
 
 /// Files of the guests.
 #[derive(Clone, Debug)]
@@ -48,6 +52,10 @@ impl GuestImages {
     pub(crate) fn disk(&self) -> PathBuf {
         self.dir.join("debian-12.qcow2")
     }
+    /// The Debian guest's disk that boots by UEFI; [`ensure_uefi_disk`] makes it.
+    pub(crate) fn uefi_disk(&self) -> PathBuf {
+        self.dir.join("debian-12-uefi.qcow2")
+    }
     /// Initial RAM disk of the tiny guest.
     pub(crate) fn tiny_initrd(&self) -> PathBuf {
         self.dir.join("tiny-initrd")
@@ -62,7 +70,7 @@ impl GuestImages {
 pub(crate) async fn ensure(paths: &Paths) -> Result<GuestImages> {
     let sources = debian_sources(Path::new("/etc/apt"))?;
     let mut hash = Sha256::new();
-    for part in [SUITE, PACKAGES, HOOKS, TINY_INIT, &sources] {
+    for part in [SUITE, PACKAGES, HOOKS, TINY_INIT, UEFI_DISK, &sources] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -128,6 +136,60 @@ async fn build(dir: &Path, sources: &str) -> Result<()> {
         fs::remove_file(left_over)?;
     }
     Ok(())
+}
+
+/// Makes the disk that boots by UEFI, or finds the one made before: the Debian guest itself installs it.
+pub(crate) async fn ensure_uefi_disk(paths: &Paths, images: &GuestImages) -> Result<PathBuf> {
+    let target = images.uefi_disk();
+    if target.exists() {
+        return Ok(target);
+    }
+    println!("guest image: installing Debian 12 with GRUB for UEFI (1 to 3 minutes, once) …");
+    let accel = accel::decide().await?;
+    let dir = paths.e2e().join("guest-image-uefi");
+    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    let disk =
+        |path: PathBuf, format, serial: &str| Disk { path, format, bus: Bus::Virtio, serial: serial.into() };
+    let (overlay, raw) = (dir.join("from.qcow2"), dir.join("to.raw"));
+    let mut create = command("qemu-img");
+    create.args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"]).arg(images.disk()).arg(&overlay);
+    run(create, "qemu-img create").await?;
+    fs::File::create(&raw)?.set_len(UEFI_DISK_MIB << 20)?;
+    let words = accel.kernel_words();
+    let boot = format!("root=/dev/vda rw console=ttyS0 quiet panic=-1 {words}");
+    let machine = Machine {
+        dir,
+        accel,
+        firmware: Firmware::Bios,
+        cpus: 1,
+        memory_mib: 768,
+        disks: vec![disk(overlay, Format::Qcow2, "from"), disk(raw.clone(), Format::Raw, "to")],
+        medium: None,
+        direct: Some((images.kernel(), images.initrd(), boot)),
+        forward: vec![],
+        forward_fixed: vec![],
+        detached: false,
+        restart_ends: true,
+    };
+    let mut running = machine.start().await?;
+    running.serial.expect("login:", 300).await?;
+    running.type_serial("root\n").await?;
+    running.serial.expect("Password:", 60).await?;
+    running.type_serial(&format!("{PASSWORD}\n")).await?;
+    running.serial.expect("# ", 60).await?;
+    let script = format!("KERNEL_WORDS='{words}'\n{UEFI_DISK}");
+    running.type_serial(&format!("cat >/run/uefi-disk <<'END'\n{script}END\n")).await?;
+    running.type_serial("sh /run/uefi-disk; echo \"disk made: $?\"; poweroff\n").await?;
+    let made = running.serial.expect("disk made: 0", 900).await;
+    made.with_context(|| format!("in the guest:\n{}", running.serial.tail(30)))?;
+    running.wait_end(120).await?;
+    let half = target.with_extension("making");
+    let mut convert = command("qemu-img");
+    convert.args(["convert", "-q", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(&half);
+    run(convert, "qemu-img convert").await?;
+    fs::remove_file(&raw)?;
+    fs::rename(&half, &target).with_context(|| format!("naming {}", target.display()))?;
+    Ok(target)
 }
 
 /// Boots both guests directly in QEMU: the Debian guest to a shell behind its login, the tiny one to its tenth tick.

@@ -14,6 +14,7 @@ mod guest_console;
 mod guest_image;
 mod host;
 mod media;
+mod nested;
 mod outside;
 mod paths;
 mod process;
@@ -24,6 +25,7 @@ mod scale;
 mod site;
 mod tests;
 mod transcript;
+mod vmlinux;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};

@@ -7,7 +7,7 @@
 //! Invariant: the serial line is read from the very first byte (the processor starts only when the reader stands).
 
 use crate::{
-    accel::Accel,
+    accel::{Accel, patient_emulator},
     process::{command, detached, kill, log_file},
     qmp::Qmp,
     scale,
@@ -217,6 +217,10 @@ impl Machine {
         let mut qemu =
             if self.detached { detached("qemu-system-x86_64") } else { command("qemu-system-x86_64") };
         qemu.args(&arguments).stdout(log_file(&errors)?).stderr(log_file(&errors)?);
+        let modules = self.dir.join("qemu-modules");
+        if self.accel == Accel::Tcg && patient_emulator(&modules)? {
+            qemu.env("QEMU_MODULE_DIR", &modules);
+        }
         let mut child = qemu.spawn().context("starting qemu-system-x86_64")?;
 
         let control = sockets.join("qmp");

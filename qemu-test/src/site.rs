@@ -49,6 +49,7 @@ pub(crate) struct Site {
     files: GuestImages,
     kernel: Option<Kernel>,
     debian: Option<ImageId>,
+    paths: Paths,
 }
 
 /// What is particular about a guest.
@@ -75,7 +76,8 @@ impl Site {
         let disk = media::clone_disk(&base, &dir.join("disk.qcow2")).await?;
         let machine = Machine { disks: vec![disk.clone()], ..media::bare_metal(dir, accel) };
         let host = media::boot_installed(machine.clone()).await?;
-        Ok(Self { host, disk, machine, accel, files, kernel: None, debian: None })
+        let paths = paths.clone();
+        Ok(Self { host, disk, machine, accel, files, kernel: None, debian: None, paths })
     }
 
     /// Starts the host again after its machine has ended, from this disk.
@@ -140,6 +142,19 @@ impl Site {
         let image = self.debian_image().await?;
         let vm = create_debian(self.api(), name, image, wish).await?;
         self.start(vm.meta.id).await
+    }
+
+    /// Makes and starts a Debian guest that boots by UEFI from its own disk.
+    pub(crate) async fn debian_uefi(&mut self, name: &str, wish: Wish) -> Result<Vm> {
+        let disk = guest_image::ensure_uefi_disk(&self.paths, &self.files).await?;
+        let image = self.upload("debian-12-uefi", ImageKind::Disk, &disk, None).await?;
+        let vm = create_debian(self.api(), name, image, wish).await?;
+        self.start(vm.meta.id).await
+    }
+
+    /// Starts a VM.
+    pub(crate) async fn start_vm(&self, vm: VmId) -> Result<Vm> {
+        self.start(vm).await
     }
 
     async fn create(&self, name: &str, spec: VmSpec) -> Result<Vm> {
@@ -243,6 +258,7 @@ fn spec(memory_mib: u64, boot: Option<Boot>, disks: Vec<vm::Disk>, nics: Vec<Nic
         disks,
         nics,
         rng: true,
+        display: None,
         restart: wish.restart,
         autostart: wish.autostart,
         power: PowerState::Stopped,

@@ -3,13 +3,15 @@
 use crate::pci::root::MAX_DEVICES;
 use lq_api::{
     image::ImageFormat,
-    local::vmm::{DiskImage, VERSION, VmmConfig},
+    local::vmm::{BootConfig, DiskImage, Start, VERSION, VmmConfig},
 };
 use std::{collections::BTreeSet, fs, io, path::Path};
 
 const MIB: u64 = 1 << 20;
 /// Less holds no kernel.
 const LEAST_MEMORY: u64 = 32 * MIB;
+/// Less does not hold what firmware unpacks itself into.
+const LEAST_FIRMWARE_MEMORY: u64 = 128 * MIB;
 /// What 46 address bits leave after the PCI window.
 const MOST_MEMORY: u64 = 32 << 40;
 const MOST_VCPUS: u8 = 64;
@@ -81,22 +83,47 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         (LEAST_MEMORY..=MOST_MEMORY).contains(&memory) && memory.is_multiple_of(MIB),
         format!("memory_bytes is {memory}, a multiple of 1 MiB from 32 MiB to 32 TiB is possible"),
     );
-    let boot = &config.boot;
-    check(
-        boot.cmdline.len() <= CMDLINE && !boot.cmdline.contains('\0'),
-        format!(
-            "boot.cmdline is {} bytes, at most {CMDLINE} without zero bytes are possible",
-            boot.cmdline.len()
-        ),
-    );
-    check(absolute(&boot.kernel), format!("boot.kernel {:?} is not an absolute path", boot.kernel));
-    if let Some(initrd) = &boot.initrd {
-        check(absolute(initrd), format!("boot.initrd {initrd:?} is not an absolute path"));
+    let mut path = |field: &str, path: &str| {
+        check(absolute(path), format!("{field} {path:?} is not an absolute path"));
+    };
+    let firmware = match &config.boot {
+        BootConfig::Direct(boot) => {
+            path("boot.direct.kernel", &boot.kernel);
+            boot.initrd.iter().for_each(|initrd| path("boot.direct.initrd", initrd));
+            let length = boot.cmdline.len();
+            check(
+                length <= CMDLINE && !boot.cmdline.contains('\0'),
+                format!(
+                    "boot.direct.cmdline is {length} bytes, at most {CMDLINE} without zero bytes are possible"
+                ),
+            );
+            false
+        }
+        BootConfig::Firmware(boot) => {
+            path("boot.firmware.code", &boot.code);
+            path("boot.firmware.vars", &boot.vars);
+            boot.debug_log.iter().for_each(|log| path("boot.firmware.debug_log", log));
+            check(
+                memory >= LEAST_FIRMWARE_MEMORY,
+                format!("memory_bytes is {memory}, firmware needs at least 128 MiB"),
+            );
+            true
+        }
+    };
+    if let Start::Restore(restore) = &config.start {
+        let saved = &restore.path;
+        check(absolute(saved), format!("start.restore.path {saved:?} is not an absolute path"));
+        let told = !(firmware && restore.copy);
+        check(told, "start.restore.copy is true: a machine with firmware cannot be told yet that it is a copy; restore it as itself".to_owned());
     }
     check(absolute(&config.run_dir), format!("run_dir {:?} is not an absolute path", config.run_dir));
 
-    let devices = config.disks.len() + config.nics.len() + usize::from(config.rng);
-    check(devices <= MAX_DEVICES, format!("{devices} devices, at most {MAX_DEVICES} are possible"));
+    let devices =
+        config.disks.len() + config.nics.len() + usize::from(config.rng) + usize::from(config.display);
+    check(firmware || !config.display, "display is true, but there is no firmware".to_owned());
+    // Firmware's LPC bridge takes a slot.
+    let room = MAX_DEVICES - usize::from(firmware);
+    check(devices <= room, format!("{devices} devices, at most {room} are possible"));
     let (mut serials, mut taps, mut macs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (i, disk) in config.disks.iter().enumerate() {
         let serial = &disk.serial;
@@ -162,7 +189,7 @@ mod tests {
     fn config(change: impl FnOnce(&mut serde_json::Value)) -> VmmConfig {
         let mut value = json!({
             "version": 1, "vm": "018f3a5e-0000-7000-8000-000000000001", "name": "web-1", "vcpus": 2,
-            "memory_bytes": 512 << 20, "boot": {"kernel": "/boot/vmlinuz", "cmdline": "console=ttyS0"},
+            "memory_bytes": 512 << 20, "boot": {"direct": {"kernel": "/boot/vmlinuz", "cmdline": "console=ttyS0"}},
             "disks": [{"serial": "root", "image": {"path": "/data/root.qcow2", "format": "qcow2"}}],
             "nics": [{"tap": "tap0", "mac": "52:54:00:00:00:01"}], "run_dir": "/run/vm",
             "jail": {"uid": 100_000, "gid": 100_000}
@@ -182,8 +209,8 @@ mod tests {
             c["version"] = json!(9);
             c["vcpus"] = json!(65);
             c["memory_bytes"] = json!(1_000_000);
-            c["boot"]["kernel"] = json!("vmlinuz");
-            c["boot"]["cmdline"] = json!("x".repeat(2048));
+            c["boot"]["direct"]["kernel"] = json!("vmlinuz");
+            c["boot"]["direct"]["cmdline"] = json!("x".repeat(2048));
             c["disks"] = json!([
                 {"serial": "twice", "image": {"path": "a", "format": "raw", "backing": {"path": "b", "format": "raw"}}},
                 {"serial": "twice", "image": {"path": "/a", "format": "raw"}},
@@ -197,8 +224,8 @@ mod tests {
             "version is 9",
             "vcpus is 65",
             "memory_bytes is",
-            "boot.kernel",
-            "boot.cmdline",
+            "boot.direct.kernel",
+            "boot.direct.cmdline",
             "disks[0].image.path",
             "disks[0].image.backing:",
             "disks[0].image.backing.path",
@@ -207,6 +234,26 @@ mod tests {
             "nics[0].tap",
             "nics[0].mac",
             "jail.uid",
+        ] {
+            assert!(told.contains(part), "{part} missing in:\n{told}");
+        }
+    }
+
+    #[test]
+    fn faults_of_firmware_are_told() {
+        let bad = config(|c| {
+            c["boot"] = json!({"firmware": {"code": "code.fd", "vars": "vars.fd", "debug_log": "log"}});
+            c["memory_bytes"] = json!(64 << 20);
+            c["start"] = json!({"restore": {"path": "saved.lq", "copy": true}});
+        });
+        let told = faults(&bad).join("\n");
+        for part in [
+            "boot.firmware.code",
+            "boot.firmware.vars",
+            "boot.firmware.debug_log",
+            "128 MiB",
+            "start.restore.path",
+            "start.restore.copy",
         ] {
             assert!(told.contains(part), "{part} missing in:\n{told}");
         }

@@ -3,6 +3,7 @@
 //! ```text
 //!            ┌──────────────── Park ◀──────────────┐
 //!  start ─▶ Park ── Reset(entry) ─▶ (parked) ── Run ─▶ running
+//!            │ ⇄ Save, Load                         │
 //!            └──────────────── Quit ─▶ threads end
 //! ```
 //! An order is a generation number and a word. A vCPU in the guest is kicked out by a signal whose handler asks KVM to
@@ -18,6 +19,7 @@ use std::{
         Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 /// What the vCPUs are to do.
@@ -27,6 +29,10 @@ pub enum Order {
     Park,
     /// Return to power-on, the first one at this entry, and stay out of the guest.
     Reset(Entry),
+    /// Put the state into the mailbox, and stay out of the guest.
+    Save,
+    /// Take the state out of the mailbox, and stay out of the guest.
+    Load,
     /// Run the guest.
     Run,
     /// End the thread.
@@ -46,6 +52,9 @@ pub struct Gate {
     state: Mutex<State>,
     /// Count of orders; what a running vCPU looks at.
     generation: AtomicU64,
+    /// Count of kicks that ask for a rest, and its length in microseconds.
+    rests: AtomicU64,
+    rest: AtomicU64,
     given: Condvar,
     carried_out: Condvar,
 }
@@ -57,6 +66,8 @@ impl Gate {
         Self {
             state: Mutex::new(State { order: Order::Park, missing: 0, threads: Vec::new() }),
             generation: AtomicU64::new(0),
+            rests: AtomicU64::new(0),
+            rest: AtomicU64::new(0),
             given: Condvar::new(),
             carried_out: Condvar::new(),
         }
@@ -90,13 +101,25 @@ impl Gate {
         }
     }
 
+    /// Has every vCPU that runs the guest rest for `length`, or until the next order.
+    pub fn rest(&self, length: Duration) {
+        let state = self.lock();
+        self.rest.store(length.as_micros() as u64, Ordering::SeqCst);
+        self.rests.fetch_add(1, Ordering::SeqCst);
+        for thread in &state.threads {
+            // SAFETY: as in `order`.
+            unsafe { libc::pthread_kill(*thread, kick_signal()) };
+        }
+    }
+
     /// A vCPU thread joins, parked.
     pub fn join(&self) -> Seat<'_> {
         let mut state = self.lock();
         // SAFETY: has no preconditions.
         state.threads.push(unsafe { libc::pthread_self() });
         self.carried_out.notify_all();
-        Seat { gate: self, seen: self.generation.load(Ordering::SeqCst), last: state.order }
+        let (seen, rested) = (self.generation.load(Ordering::SeqCst), self.rests.load(Ordering::SeqCst));
+        Seat { gate: self, seen, rested, last: state.order }
     }
 }
 
@@ -110,6 +133,7 @@ impl Default for Gate {
 pub struct Seat<'a> {
     gate: &'a Gate,
     seen: u64,
+    rested: u64,
     last: Order,
 }
 
@@ -121,6 +145,19 @@ impl Seat<'_> {
         } else {
             Some(self.take(&self.gate.lock()))
         }
+    }
+
+    /// Rests, where it was asked for since the last time.
+    pub fn rest(&mut self) {
+        let rests = self.gate.rests.load(Ordering::SeqCst);
+        if rests == self.rested {
+            return;
+        }
+        self.rested = rests;
+        let length = Duration::from_micros(self.gate.rest.load(Ordering::SeqCst));
+        let state = self.gate.lock();
+        let unordered = |_: &mut State| self.gate.generation.load(Ordering::SeqCst) == self.seen;
+        drop(self.gate.given.wait_timeout_while(state, length, unordered));
     }
 
     /// Waits for the next order.
@@ -248,7 +285,7 @@ mod tests {
                                 resets.fetch_add(1, Ordering::SeqCst);
                                 seat.done();
                             }
-                            Order::Park => seat.done(),
+                            Order::Park | Order::Save | Order::Load => seat.done(),
                             Order::Quit => break seat.done(),
                         }
                     }
@@ -267,5 +304,40 @@ mod tests {
         gate.order(Order::Quit);
         threads.into_iter().for_each(|t| t.join().unwrap());
         gate.order(Order::Park);
+    }
+
+    #[test]
+    fn a_rest_is_taken_by_all_and_cut_short_by_an_order() {
+        install_kick().unwrap();
+        let (gate, looks) = (Arc::new(Gate::new()), Arc::new(AtomicUsize::new(0)));
+        let runner = {
+            let (gate, looks) = (Arc::clone(&gate), Arc::clone(&looks));
+            thread::spawn(move || {
+                let mut seat = gate.join();
+                assert_eq!(seat.wait(), Order::Run);
+                seat.done();
+                let order = loop {
+                    seat.rest();
+                    looks.fetch_add(1, Ordering::SeqCst);
+                    if let Some(order) = seat.look() {
+                        break order;
+                    }
+                    thread::yield_now();
+                };
+                assert_eq!(order, Order::Quit);
+                seat.done();
+            })
+        };
+        gate.wait_for_threads(1);
+        gate.order(Order::Run);
+        let settle = || thread::sleep(Duration::from_millis(50));
+        gate.rest(Duration::from_secs(600));
+        settle();
+        let resting = looks.load(Ordering::SeqCst);
+        settle();
+        assert_eq!(looks.load(Ordering::SeqCst), resting, "it rests");
+        gate.order(Order::Quit);
+        runner.join().unwrap();
+        assert!(looks.load(Ordering::SeqCst) > resting);
     }
 }

@@ -45,6 +45,12 @@ impl Notifier {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Takes the signal and leaves the events.
+    pub fn acknowledge(&self) {
+        // Fails only when there was no signal.
+        let _ = self.event.read();
+    }
+
     /// Readable while events wait.
     pub fn event(&self) -> &EventFd {
         &self.event

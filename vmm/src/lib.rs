@@ -4,9 +4,11 @@
 //! daemon: the words shared with it are in `lq_api::local::vmm`.
 //!
 //! Rooms: `run` (from configuration to end), `control` (the control thread and its sockets), `machine` (KVM, virtual CPUs,
-//! interrupts), `vcpu` and `gate` (their threads), `boot` and `acpi` (what the guest finds at its start), `legacy` (ports),
-//! `pci` (bus, configuration space, MSI-X), `virtio` (queues, transport, devices), `disk` (image files behind block
-//! devices), `memory` (guest memory and address map), `jail`, `seccomp` and `thread` (isolation), `exit` (the end).
+//! interrupts), `vcpu` and `gate` (their threads), `boot`, `acpi` and `smbios` (what the guest finds at its start),
+//! `firmware` (what machines that boot by UEFI have besides), `legacy` (ports), `pci` (bus, configuration space, MSI-X),
+//! `virtio` (queues, transport, devices), `disk` (image files behind block devices), `display` (the screen by RFB),
+//! `memory` (guest memory and address map), `state` (a machine that stands still, in a file or on its way), `migrate` (to
+//! another host), `jail`, `seccomp` and `thread` (isolation), `exit` (the end).
 
 pub mod acpi;
 pub mod boot;
@@ -14,16 +16,21 @@ pub mod config;
 pub mod console;
 pub mod control;
 pub mod disk;
+pub mod display;
 pub mod exit;
+pub mod firmware;
 pub mod gate;
 pub mod guest;
 pub mod jail;
 pub mod legacy;
 pub mod machine;
 pub mod memory;
+pub mod migrate;
 pub mod pci;
 pub mod run;
 pub mod seccomp;
+pub mod smbios;
+pub mod state;
 pub mod stats;
 pub mod thread;
 pub mod vcpu;

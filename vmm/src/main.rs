@@ -1,17 +1,30 @@
 //! `lq-vmm run --config FILE`: runs one virtual machine to its end.
 
+use lq_api::local::vmm::{MigrateOptions, MigrationPhase};
 use lq_vmm::{
+    control::ask::{self, Asker},
     run::{self, Options},
     seccomp::Mode,
 };
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 const USAGE: &str = "\
 usage: lq-vmm run --config FILE [--seccomp kill|log|off]
+       lq-vmm snapshot --control SOCKET --to FILE
+       lq-vmm migrate --from SOCKET --to SOCKET [--bandwidth BYTES] [--max-pause-ms N]
        lq-vmm version
 
 Runs the virtual machine described by FILE until it ends. Exit status: 0 the guest switched itself off or was told to
 end, 2 fault in the configuration or a file it names, 3 fault of the host, 4 fault of the guest, 70 fault of lq-vmm.
+
+`snapshot` has the monitor behind SOCKET write its machine to FILE; a machine begins there again with
+\"start\": {\"restore\": {\"path\": FILE}} in its configuration.
+
+`migrate` moves a machine between two monitors of this host; the second one was started with \"start\": \"incoming\".
+Prints how it went.
 
   --seccomp  what becomes of a system call that is on no list: kill the process (the default), log it, or nothing
 ";
@@ -31,11 +44,61 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             ExitCode::SUCCESS
         }
+        ["snapshot", "--control", socket, "--to", file] => done(snapshot(Path::new(socket), Path::new(file))),
+        ["migrate", "--from", from, "--to", to, rest @ ..] => match migrate_options(rest) {
+            Ok(options) => done(migrate(Path::new(from), Path::new(to), options)),
+            Err(fault) => misused(&fault),
+        },
         ["run", rest @ ..] => match options(rest) {
             Ok(options) => ExitCode::from(run::run(&options).reason.status()),
             Err(fault) => misused(&fault),
         },
         _ => misused("no such command"),
+    }
+}
+
+fn snapshot(socket: &Path, file: &Path) -> Result<(), String> {
+    let mut asker = Asker::connect(socket)
+        .map_err(|e| format!("cannot reach the monitor at {}: {e}", socket.display()))?;
+    asker.snapshot(file).map_err(|e| format!("cannot write the machine to {}: {e}", file.display()))
+}
+
+fn migrate_options(words: &[&str]) -> Result<MigrateOptions, String> {
+    let mut options = MigrateOptions::default();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
+        let bad = |e| format!("{word} {value}: {e}");
+        match *word {
+            "--bandwidth" => options.bandwidth = Some(value.parse().map_err(bad)?),
+            "--max-pause-ms" => options.max_pause_ms = value.parse().map_err(bad)?,
+            other => return Err(format!("unknown argument {other}")),
+        }
+    }
+    Ok(options)
+}
+
+fn migrate(from: &Path, to: &Path, options: MigrateOptions) -> Result<(), String> {
+    let connect = |path: &Path| {
+        Asker::connect(path).map_err(|e| format!("cannot reach the monitor at {}: {e}", path.display()))
+    };
+    let (source, target) = (connect(from)?, connect(to)?);
+    let (status, end) =
+        ask::migrate(source, target, options).map_err(|e| format!("the machine does not move: {e}"))?;
+    println!("{}", serde_json::to_string(&status).map_err(|e| e.to_string())?);
+    if let Some(end) = end {
+        println!("{}", end.detail);
+    }
+    if status.phase == MigrationPhase::Moved { Ok(()) } else { Err("the machine did not move".to_owned()) }
+}
+
+fn done(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("lq-vmm: {fault}");
+            ExitCode::FAILURE
+        }
     }
 }
 

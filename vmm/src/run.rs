@@ -6,23 +6,31 @@
 //! ```
 
 use crate::{
-    boot::BootSource,
+    boot::{Boot, BootSource},
     config,
     console::Console,
-    control::{Server, Sources},
-    disk, exit,
+    control::{Begin, Server, Sources},
+    disk, exit, firmware,
     guest::Notifier,
     jail,
-    machine::{self, Builder, kvm},
+    machine::{self, Builder, Display, Parts, kvm},
     memory::SharedMemory,
+    pci::root,
     seccomp::{self, Filters, Mode},
+    smbios::Identity,
     stats::DeviceCounters,
     thread,
-    virtio::{DeviceType, VirtioDevice, VirtioPci, blk::Block, net, rng::Rng},
+    virtio::{
+        DeviceType, VirtioDevice, VirtioPci,
+        blk::Block,
+        input::{Pointer, Tablet},
+        net,
+        rng::Rng,
+    },
 };
 use lq_api::local::{
     paths,
-    vmm::{ExitReason, ExitRecord, IoStats, VmmConfig},
+    vmm::{BootConfig, ExitReason, ExitRecord, IoStats, Restore, Start, VmmConfig},
 };
 use std::{
     fs::File,
@@ -70,9 +78,10 @@ enum Error {
 impl Error {
     fn reason(&self) -> ExitReason {
         match self {
-            Self::Config(_) | Self::Open { .. } | Self::Disk(_) | Self::Machine(machine::Error::Boot(_)) => {
-                ExitReason::Config
-            }
+            Self::Config(_)
+            | Self::Open { .. }
+            | Self::Disk(_)
+            | Self::Machine(machine::Error::Boot(_) | machine::Error::Firmware(_)) => ExitReason::Config,
             _ => ExitReason::Host,
         }
     }
@@ -86,7 +95,7 @@ fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
 pub fn run(options: &Options) -> ExitRecord {
     prepare_process();
     let end = match start(options) {
-        Ok(server) => server.run(),
+        Ok((server, begin)) => server.run(begin),
         Err(error) => ExitRecord { reason: error.reason(), detail: exit::chain(&error) },
     };
     exit::record(&end);
@@ -104,7 +113,7 @@ fn prepare_process() {
     }
 }
 
-fn start(options: &Options) -> Result<Server, Error> {
+fn start(options: &Options) -> Result<(Server, Begin), Error> {
     let config = config::load(&options.config).inspect_err(|_| {
         // No run directory is known: the record goes beside the configuration, which is where one belongs.
         let beside = options.config.with_file_name(paths::VM_EXIT);
@@ -117,16 +126,24 @@ fn start(options: &Options) -> Result<Server, Error> {
     exit::prepare(&record).map_err(|source| open_error("exit record", &record, source))?;
     let control = listen(&directory.join(paths::VM_CONTROL))?;
     let console_socket = listen(&directory.join(paths::VM_CONSOLE))?;
+    let display = config.display.then(|| listen(&directory.join(paths::VM_DISPLAY))).transpose()?;
     let sources = Sources::new(control, console_socket).map_err(host("set up the sockets"))?;
 
-    let boot = BootSource {
-        kernel: open("kernel", &config.boot.kernel)?,
-        initrd: config.boot.initrd.as_deref().map(|path| open("initial RAM disk", path)).transpose()?,
-        cmdline: config.boot.cmdline.clone(),
+    let boot = open_boot(&config.boot)?;
+    let begin = match &config.start {
+        Start::Boot => Begin::Boot,
+        Start::Restore(Restore { path, copy }) => {
+            Begin::Restore { file: open("saved machine", path)?, path: path.clone(), copy: *copy }
+        }
+        Start::Incoming => Begin::Incoming,
+    };
+    let bus = match boot {
+        Boot::Direct(_) => root::Kind::Assigned,
+        Boot::Firmware(_) => root::Kind::ByFirmware,
     };
     let kvm = kvm::open(config.vcpus)?;
-    let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get())?;
-    let counters = add_devices(&mut builder, &config)?;
+    let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get(), bus)?;
+    let made = add_devices(&mut builder, &config)?;
     let console = Console::new().map_err(host("make the console"))?;
     let notifier = Arc::new(Notifier::new().map_err(host("make an event"))?);
 
@@ -135,11 +152,18 @@ fn start(options: &Options) -> Result<Server, Error> {
     }
     let filters = Filters::new(options.seccomp)?;
     thread::start_spawner(filters.clone()).map_err(host("start the spawner"))?;
-    let machine = builder.build(boot, console.output(), Arc::clone(&notifier))?;
-    let server = Server::new(config.vm, machine, sources, console, notifier, counters);
+    let machine = builder.build(Parts {
+        identity: Identity { vm: config.vm, name: config.name.clone() },
+        boot,
+        output: console.output(),
+        notifier: Arc::clone(&notifier),
+        boot_order: made.boot_order,
+        display: display.map(|socket| Display { socket, name: config.name.clone(), pointer: made.pointer }),
+    })?;
+    let server = Server::new(config.vm, machine, sources, console, notifier, made.counters);
     let server = server.map_err(host("set up the control loop"))?;
     seccomp::install(&filters.control)?;
-    Ok(server)
+    Ok((server, begin))
 }
 
 fn open_error(what: &str, path: &Path, source: io::Error) -> Error {
@@ -148,6 +172,29 @@ fn open_error(what: &str, path: &Path, source: io::Error) -> Error {
 
 fn open(what: &str, path: &str) -> Result<File, Error> {
     File::open(path).map_err(|source| open_error(what, Path::new(path), source))
+}
+
+fn open_boot(boot: &BootConfig) -> Result<Boot, Error> {
+    Ok(match boot {
+        BootConfig::Direct(files) => Boot::Direct(BootSource {
+            kernel: open("kernel", &files.kernel)?,
+            initrd: files.initrd.as_deref().map(|path| open("initial RAM disk", path)).transpose()?,
+            cmdline: files.cmdline.clone(),
+        }),
+        BootConfig::Firmware(files) => {
+            let vars = File::options().read(true).write(true).open(&files.vars);
+            let log = |path: &String| {
+                let log = File::options().append(true).create(true).open(path);
+                log.map_err(|source| open_error("firmware's debug log", Path::new(path), source))
+            };
+            Boot::Firmware(firmware::Sources {
+                code: open("firmware", &files.code)?,
+                vars: vars
+                    .map_err(|source| open_error("firmware variables", Path::new(&files.vars), source))?,
+                debug_log: files.debug_log.as_ref().map(log).transpose()?,
+            })
+        }
+    })
 }
 
 /// A socket only its owner (root, at this time) may connect to. One left by an earlier run is replaced.
@@ -167,29 +214,50 @@ fn listen(path: &Path) -> Result<UnixListener, Error> {
     Ok(listener)
 }
 
-/// Disks, then interfaces, then the random number source: their order on the bus is their order in the guest.
-fn add_devices(builder: &mut Builder, config: &VmmConfig) -> Result<DeviceCounters, Error> {
+/// What came of putting the devices on the bus.
+#[derive(Default)]
+struct Made {
+    counters: DeviceCounters,
+    /// OpenFirmware paths.
+    boot_order: Vec<String>,
+    pointer: Option<Arc<Pointer>>,
+}
+
+/// Disks, then interfaces, then the random number source and the pointer: their order on the bus is their order in the guest, and in
+/// which firmware tries to boot them.
+fn add_devices(builder: &mut Builder, config: &VmmConfig) -> Result<Made, Error> {
     let memory = SharedMemory::new(builder.memory().clone());
-    let mut counters = DeviceCounters::default();
-    let mut add = |device: Box<dyn VirtioDevice>| -> Result<crate::stats::Counter, Error> {
+    let mut made = Made::default();
+    let mut add = |device: Box<dyn VirtioDevice>| -> Result<(crate::stats::Counter, usize), Error> {
         let counters = device.counters();
         let kind = device.device_type();
         let function = VirtioPci::new(device, memory.clone(), builder.platform())
             .map_err(|source| Error::Virtio { kind, source: source.into() })?;
-        builder.add(Box::new(function))?;
-        Ok(Box::new(move || IoStats::from(&*counters)))
+        let slot = builder.add(Box::new(function))?;
+        Ok((Box::new(move || IoStats::from(&*counters)), slot))
     };
     for disk in &config.disks {
-        let opened = disk::open(&disk.image, disk.read_only)?;
-        counters.disks.push(add(Box::new(Block::new(opened, &disk.serial, disk.read_only)))?);
+        // A machine that is still another monitor's has its disks there.
+        let hold = config.start != Start::Incoming;
+        let opened = disk::movable::open(&disk.image, disk.read_only, hold)?;
+        let (counter, slot) = add(Box::new(Block::new(Box::new(opened), &disk.serial, disk.read_only)))?;
+        made.counters.disks.push(counter);
+        made.boot_order.push(firmware::files::disk_path(slot));
     }
     for nic in &config.nics {
         let opened = net::open_tap(&nic.tap).and_then(|tap| net::Net::new(tap, nic.mac));
         let device = opened.map_err(|source| open_error("tap", Path::new(&nic.tap), source))?;
-        counters.nics.push(add(Box::new(device))?);
+        let (counter, slot) = add(Box::new(device))?;
+        made.counters.nics.push(counter);
+        made.boot_order.push(firmware::files::nic_path(slot));
     }
     if config.rng {
         drop(add(Box::new(Rng::new()))?);
     }
-    Ok(counters)
+    if config.display {
+        let (tablet, pointer) = Tablet::new().map_err(host("make the pointer"))?;
+        made.pointer = Some(pointer);
+        drop(add(Box::new(tablet))?);
+    }
+    Ok(made)
 }

@@ -40,6 +40,12 @@ pub struct Filters {
     pub vcpu: Arc<BpfProgram>,
     /// For device workers.
     pub io: Arc<BpfProgram>,
+    /// For the operator of the machine.
+    pub operator: Arc<BpfProgram>,
+    /// For the thread that copies the machine to another host.
+    pub migrate: Arc<BpfProgram>,
+    /// For the thread that serves the screen's viewers.
+    pub display: Arc<BpfProgram>,
     /// For the control thread.
     pub control: Arc<BpfProgram>,
 }
@@ -60,6 +66,8 @@ const COMMON: List = &[
     libc::SYS_pwrite64,
     libc::SYS_close,
     libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
     libc::SYS_gettimeofday,
     libc::SYS_sched_yield,
     libc::SYS_rt_sigprocmask,
@@ -101,11 +109,23 @@ const FILES: List = &[
     libc::SYS_fstat,
     libc::SYS_statx,
     libc::SYS_newfstatat,
+    libc::SYS_flock,
 ];
 
-/// The control thread's sockets, and kicking vCPUs.
-const CONTROL: List =
-    &[libc::SYS_accept4, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_shutdown, libc::SYS_tgkill];
+/// Sockets that are open already.
+const SOCKETS: List = &[libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_shutdown];
+
+/// Taking connections.
+const LISTEN: List = &[libc::SYS_accept4];
+
+/// The control thread's sockets.
+const CONTROL: List = &[libc::SYS_recvmsg, libc::SYS_setsockopt];
+
+/// Making a disk durable beforehand.
+const DURABLE: List = &[libc::SYS_fdatasync];
+
+/// Kicking vCPUs.
+const KICK: List = &[libc::SYS_tgkill];
 
 /// Making threads, and what a new thread does before its own filter.
 const THREADS: List = &[
@@ -138,16 +158,17 @@ impl Filters {
     pub fn new(mode: Mode) -> Result<Self, Error> {
         let filter = |lists: &[List], grants| compile(mode, lists, grants).map(Arc::new);
         let kvm = Grants { kvm: true, ..Grants::default() };
-        let all = Grants { kvm: true, tap: true, nonblocking: false, lock_itself: true };
+        let nonblocking = Grants { nonblocking: true, ..Grants::default() };
+        let all = Grants { kvm: true, tap: true, nonblocking: true, lock_itself: true };
         Ok(Self {
             // A new thread has its maker's filter, so this one holds all that those may.
-            spawner: filter(&[COMMON, EVENTS, FILES, THREADS], all)?,
+            spawner: filter(&[COMMON, EVENTS, FILES, THREADS, SOCKETS, LISTEN, KICK], all)?,
             vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
             io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
-            control: filter(
-                &[COMMON, EVENTS, FILES, CONTROL],
-                Grants { nonblocking: true, tap: true, ..kvm },
-            )?,
+            operator: filter(&[COMMON, EVENTS, FILES, SOCKETS, KICK], Grants { tap: true, ..kvm })?,
+            migrate: filter(&[COMMON, EVENTS, SOCKETS, KICK, DURABLE], kvm)?,
+            display: filter(&[COMMON, EVENTS, SOCKETS, LISTEN], nonblocking)?,
+            control: filter(&[COMMON, EVENTS, SOCKETS, LISTEN, CONTROL], nonblocking)?,
         })
     }
 }

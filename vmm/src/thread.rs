@@ -2,7 +2,10 @@
 //!
 //! ```text
 //!  main (control) ─ start_spawner ─▶ spawner ─┬─▶ vcpu threads   (filter: vcpu)
-//!                                             └─▶ I/O threads    (filter: io)
+//!                                             ├─▶ I/O threads    (filter: io)
+//!                                             ├─▶ operator       (filter: operator)
+//!                                             ├─▶ migrate        (filter: migrate)
+//!                                             └─▶ display        (filter: display)
 //! ```
 //! A filter is inherited and can only become tighter. So no thread is ever made by a vCPU thread, though devices start
 //! their workers while a vCPU waits for them: [`spawn`] hands the work to the spawner thread, which may make threads and
@@ -21,8 +24,22 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
-/// Stack of every thread; deep recursion has no place here.
+/// Stack of a thread; deep recursion has no place here.
 const STACK: usize = 192 << 10;
+/// Stack of the operator, who has whole saved processors in his hands. Only what is touched costs memory.
+const OPERATOR_STACK: usize = 1 << 20;
+/// Stack of the display's thread: each viewer's compressor, a third of a megabyte, is made on it.
+const DISPLAY_STACK: usize = 1 << 20;
+
+impl Kind {
+    const fn stack(self) -> usize {
+        match self {
+            Self::Operator => OPERATOR_STACK,
+            Self::Vcpu | Self::Io | Self::Migrate => STACK,
+            Self::Display => DISPLAY_STACK,
+        }
+    }
+}
 
 /// What a thread does, and therefore which system calls it may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +48,12 @@ pub enum Kind {
     Vcpu,
     /// Serves a device: files, taps, eventfds, io_uring.
     Io,
+    /// Starts, halts and resets the machine.
+    Operator,
+    /// Copies the machine to another host.
+    Migrate,
+    /// Serves the screen's viewers: sockets.
+    Display,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -47,7 +70,7 @@ static SPAWNER: OnceLock<Mutex<Sender<Job>>> = OnceLock::new();
 /// Starts a thread called `name` (15 bytes are kept) for `work`.
 pub fn spawn(kind: Kind, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let Some(spawner) = SPAWNER.get() else {
-        return Builder::new().name(name.to_owned()).stack_size(STACK).spawn(work);
+        return Builder::new().name(name.to_owned()).stack_size(kind.stack()).spawn(work);
     };
     let gone = || io::Error::other("the spawner thread is gone");
     let (answer, answered) = mpsc::sync_channel(1);
@@ -69,13 +92,16 @@ pub fn start_spawner(filters: Filters) -> io::Result<()> {
             let filter = match kind {
                 Kind::Vcpu => filters.vcpu.clone(),
                 Kind::Io => filters.io.clone(),
+                Kind::Operator => filters.operator.clone(),
+                Kind::Migrate => filters.migrate.clone(),
+                Kind::Display => filters.display.clone(),
             };
             let locked = move || match seccomp::install(&filter) {
                 Ok(()) => work(),
                 // Nothing of ours runs unlocked.
                 Err(error) => exit::fatal(&format!("system call filter refused: {error}")),
             };
-            let made = Builder::new().name(name).stack_size(STACK).spawn(locked);
+            let made = Builder::new().name(name).stack_size(kind.stack()).spawn(locked);
             // The asker waits; it is only gone when the process ends.
             let _ = answer.send(made);
         }

@@ -4,31 +4,33 @@ use crate::{
     gate::{Gate, KickTarget, Order, Seat},
     guest::{GuestEvent, Notifier},
     legacy::{Devices, Next},
-    machine::cpu_state::PowerOn,
+    machine::{
+        cpu_state::PowerOn,
+        save::Mailbox,
+        vcpu_state::{Offers, VcpuState},
+    },
 };
-use kvm_bindings::{KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
+use kvm_bindings::{CpuId, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
 /// A virtual CPU and what its exits reach.
 pub struct Vcpu {
-    /// Its number; 0 boots.
-    pub id: u8,
-    /// Its descriptor.
-    pub fd: VcpuFd,
-    /// Its state at power-on.
-    pub power_on: PowerOn,
-    /// What it talks to.
-    pub devices: Arc<Devices>,
-    /// Where it reports what ends or restarts the machine.
-    pub notifier: Arc<Notifier>,
-    /// Who leads it.
-    pub gate: Arc<Gate>,
-    /// Counts its exits to user space.
-    pub exits: Arc<AtomicU64>,
+    id: u8,
+    fd: VcpuFd,
+    leaves: CpuId,
+    power_on: PowerOn,
+    offers: Offers,
+    mailbox: Arc<Mutex<Mailbox>>,
+    devices: Arc<Devices>,
+    notifier: Arc<Notifier>,
+    gate: Arc<Gate>,
+    exits: Arc<AtomicU64>,
+    /// It asked for a reset or the end, and has not been answered: its state says nothing of that.
+    unanswered: bool,
 }
 
 /// How running the guest went on.
@@ -39,6 +41,27 @@ enum Step {
 }
 
 impl Vcpu {
+    /// Number `id` (0 boots), with its `leaves` and the state it had at power-on. Its exits reach `devices`, are counted in
+    /// `exits`, and what ends or restarts the machine goes to `notifier`. Led by `gate`; `mailbox` is where its state is
+    /// put and found.
+    #[expect(clippy::too_many_arguments, reason = "a vCPU is where everything meets")]
+    #[must_use]
+    pub fn new(
+        id: u8,
+        fd: VcpuFd,
+        leaves: CpuId,
+        power_on: PowerOn,
+        offers: Offers,
+        mailbox: Arc<Mutex<Mailbox>>,
+        devices: Arc<Devices>,
+        notifier: Arc<Notifier>,
+        gate: Arc<Gate>,
+        exits: Arc<AtomicU64>,
+    ) -> Self {
+        let unanswered = false;
+        Self { id, fd, leaves, power_on, offers, mailbox, devices, notifier, gate, exits, unanswered }
+    }
+
     /// The thread's life.
     pub fn run(mut self) {
         // SAFETY: the byte lies in the mapping that `self.fd` holds; `kick` is dropped first, at the end of this
@@ -54,6 +77,7 @@ impl Vcpu {
                     seat.wait()
                 }
                 Order::Reset(entry) => {
+                    self.unanswered = false;
                     let entry = (self.id == 0).then_some(entry);
                     if let Err(error) = self.power_on.write(&self.fd, entry) {
                         self.notifier.send(GuestEvent::Host(format!("vCPU {}: {error}", self.id)));
@@ -61,7 +85,20 @@ impl Vcpu {
                     seat.done();
                     seat.wait()
                 }
+                Order::Save => {
+                    self.save();
+                    seat.done();
+                    seat.wait()
+                }
+                Order::Load => {
+                    self.load();
+                    seat.done();
+                    seat.wait()
+                }
                 Order::Run => {
+                    self.unanswered = false;
+                    // The guest's watchdogs learn that it stood still; refused where it does not use this clock.
+                    let _ = self.fd.kvmclock_ctrl();
                     seat.done();
                     self.run_guest(&mut seat)
                 }
@@ -72,10 +109,35 @@ impl Vcpu {
         seat.done();
     }
 
+    fn save(&mut self) {
+        let found = if self.unanswered {
+            Mailbox::Failed("the guest is just being reset or switched off; try again".to_owned())
+        } else {
+            match VcpuState::read(&self.fd, self.offers, &self.leaves, &self.power_on.msr_indices()) {
+                Ok(state) => Mailbox::State(Box::new(state)),
+                Err(error) => Mailbox::Failed(format!("vCPU {}: {error}", self.id)),
+            }
+        };
+        *self.mailbox() = found;
+    }
+
+    fn load(&mut self) {
+        let Mailbox::State(state) = std::mem::take(&mut *self.mailbox()) else { return };
+        match state.write(&self.fd, self.offers) {
+            Ok(leaves) => self.leaves = leaves,
+            Err(error) => *self.mailbox() = Mailbox::Failed(format!("vCPU {}: {error}", self.id)),
+        }
+    }
+
+    fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs the guest until there is a new order.
     fn run_guest(&mut self, seat: &mut Seat<'_>) -> Order {
         loop {
             self.fd.set_kvm_immediate_exit(0);
+            seat.rest();
             if let Some(order) = seat.look() {
                 self.finish_exit();
                 return order;
@@ -83,6 +145,7 @@ impl Vcpu {
             match self.step() {
                 Step::Run => {}
                 Step::Wait => {
+                    self.unanswered = true;
                     let order = seat.wait();
                     self.finish_exit();
                     return order;
@@ -114,14 +177,8 @@ impl Vcpu {
                     return Step::Wait;
                 }
             }
-            VcpuExit::MmioRead(address, data) => {
-                if !self.devices.pci.memory_read(address, data) {
-                    data.fill(0xff);
-                }
-            }
-            VcpuExit::MmioWrite(address, data) => {
-                self.devices.pci.memory_write(address, data);
-            }
+            VcpuExit::MmioRead(address, data) => self.devices.memory_read(address, data),
+            VcpuExit::MmioWrite(address, data) => self.devices.memory_write(address, data),
             // A triple fault: what resets a PC.
             VcpuExit::Shutdown | VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_RESET, _) => {
                 self.notifier.send(GuestEvent::Reset);

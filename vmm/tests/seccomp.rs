@@ -54,7 +54,15 @@ fn what_is_on_no_list_kills() {
             libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_EXEC, flags, -1, 0);
         },
     ];
-    for filter in [&filters.vcpu, &filters.io, &filters.control, &filters.spawner] {
+    for filter in [
+        &filters.vcpu,
+        &filters.io,
+        &filters.operator,
+        &filters.migrate,
+        &filters.display,
+        &filters.control,
+        &filters.spawner,
+    ] {
         assert!(exits_well(child(filter, || ())));
         for action in forbidden {
             assert!(is_killed(child(filter, action)));
@@ -79,8 +87,30 @@ fn only_those_who_need_it_talk_to_kvm_and_make_threads() {
         libc::syscall(libc::SYS_clone3, 0, 0);
     };
     assert!(exits_well(child(&filters.vcpu, kvm)));
+    // SAFETY: there is no such descriptor.
+    let accept: fn() = || unsafe {
+        libc::accept4(-1, std::ptr::null_mut(), std::ptr::null_mut(), 0);
+    };
+    // SAFETY: as above.
+    let store: fn() = || unsafe {
+        libc::fdatasync(-1);
+    };
+    assert!(exits_well(child(&filters.operator, kvm)));
     assert!(is_killed(child(&filters.io, kvm)));
-    for filter in [&filters.vcpu, &filters.io, &filters.control] {
+    assert!(is_killed(child(&filters.display, kvm)));
+    assert!(is_killed(child(&filters.control, kvm)));
+    assert!(is_killed(child(&filters.display, store)));
+    assert!(exits_well(child(&filters.display, accept)));
+    assert!(
+        exits_well(child(&filters.vcpu, store)),
+        "firmware's variables are stored by the CPU that writes"
+    );
+    for filter in [&filters.vcpu, &filters.io, &filters.operator, &filters.migrate] {
+        assert!(is_killed(child(filter, accept)));
+    }
+    for filter in
+        [&filters.vcpu, &filters.io, &filters.operator, &filters.migrate, &filters.display, &filters.control]
+    {
         assert!(is_killed(child(filter, terminal)));
         assert!(is_killed(child(filter, thread)));
     }

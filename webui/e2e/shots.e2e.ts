@@ -74,6 +74,15 @@ afterAll(async () => {
 /** Pages by the name of their picture: where, and what shows that they are there. */
 const main = (page: Page) => page.getByRole("main");
 
+/** The first values are there once two looks at the counters were taken. */
+const drawn = ({ page }: Visit) =>
+  page.waitForFunction(
+    () =>
+      [...document.querySelectorAll("figure li span.tabular-nums")].some((each) => each.textContent !== "–"),
+    undefined,
+    { timeout: 30_000 },
+  );
+
 const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise<unknown>][] = [
   ["dashboard", () => "/", ({ page }) => main(page).getByText("Needs attention").waitFor()],
   ["vms", () => "/vms", ({ page }) => main(page).getByRole("row", { name: /web-1/ }).waitFor()],
@@ -83,7 +92,7 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
     () => `/vms/${web}/console`,
     ({ page }) => main(page).getByText("connected", { exact: true }).waitFor(),
   ],
-  ["vm-performance", () => `/vms/${web}/performance`, ({ page }) => page.waitForTimeout(4500)],
+  ["vm-performance", () => `/vms/${web}/performance`, drawn],
   ["vm-hardware", () => `/vms/${web}/hardware`, ({ page }) => main(page).getByText("web-1-disk").waitFor()],
   ["vm-networks", () => `/vms/${web}/networks`, ({ page }) => main(page).getByText("eth0").waitFor()],
   [
@@ -99,6 +108,7 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
     () => `/hosts/${host}/vms`,
     ({ page }) => main(page).getByRole("row", { name: /web-1/ }).waitFor(),
   ],
+  ["host-performance", () => `/hosts/${host}/performance`, drawn],
   ["host-hardware", () => `/hosts/${host}/hardware`, ({ page }) => main(page).getByText("sim0").waitFor()],
   [
     "host-events",

@@ -1,4 +1,5 @@
 // Keeps the promise on the size of the page, gzipped: what a browser loads first, the largest part it loads later, everything.
+// With --json it prints these sums alone.
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -40,6 +41,10 @@ const totals = {
   all: sum(Object.keys(files)),
   "largest later": Math.max(0, ...later.map((name) => files[name])),
 };
+if (process.argv.includes("--json")) {
+  console.log(JSON.stringify(totals));
+  process.exit(0);
+}
 for (const [name, size] of Object.entries(files)) {
   console.log(`${String(size).padStart(8)}  ${first.has(name) ? "first" : "later"}  ${name}`);
 }

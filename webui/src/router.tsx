@@ -92,6 +92,7 @@ const tree = root.addChildren([
   host.addChildren([
     hostTab("/", "HostSummary"),
     hostTab("/vms", "HostVms"),
+    hostTab("/performance", "HostPerformance"),
     hostTab("/hardware", "HostHardware"),
     hostTab("/events", "HostEvents"),
   ]),

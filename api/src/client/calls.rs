@@ -17,6 +17,7 @@ use crate::{
     },
     cluster::{Cluster, Readiness},
     event::Event,
+    history::{HistoryQuery, MetricHistory},
     host::{Host, HostPower, HostPowerAction},
     image::{CreateImage, Image},
     list::{ListQuery, Page},
@@ -54,6 +55,16 @@ reading! {
     User, UserId, users, user, find_user;
     Group, GroupId, groups, group, find_group;
     Role, RoleId, roles, role, find_role;
+}
+
+/// Adds the fields of a query, each of which is a word, a number or an id.
+fn append(url: &mut reqwest::Url, query: &impl serde::Serialize) {
+    if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(query) {
+        for (name, value) in fields {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            url.query_pairs_mut().append_pair(&name, &text);
+        }
+    }
 }
 
 impl Client {
@@ -229,13 +240,7 @@ impl Client {
     /// One page of the audit log, newest first.
     pub async fn audit(&self, query: &AuditQuery) -> Result<Page<AuditRecord>, Error> {
         let mut url = self.endpoint(&["audit"]);
-        // Every field is a word, a number or an id.
-        if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(query) {
-            for (name, value) in fields {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                url.query_pairs_mut().append_pair(&name, &text);
-            }
-        }
+        append(&mut url, query);
         self.call_url(Method::GET, url).await
     }
 
@@ -287,6 +292,20 @@ impl Client {
     /// Counters of a running VM.
     pub async fn vm_stats(&self, id: VmId) -> Result<Stats, Error> {
         self.call(Method::GET, &["vms", &id.to_string(), "stats"]).await
+    }
+
+    /// How much a VM did.
+    pub async fn vm_history(&self, id: VmId, query: &HistoryQuery) -> Result<MetricHistory, Error> {
+        self.history(&["vms", &id.to_string(), "history"], query).await
+    }
+    /// How much a host did.
+    pub async fn host_history(&self, id: HostId, query: &HistoryQuery) -> Result<MetricHistory, Error> {
+        self.history(&["hosts", &id.to_string(), "history"], query).await
+    }
+    async fn history(&self, path: &[&str], query: &HistoryQuery) -> Result<MetricHistory, Error> {
+        let mut url = self.endpoint(path);
+        append(&mut url, query);
+        self.call_url(Method::GET, url).await
     }
 
     // Images. The upload is in `upload`.

@@ -1,4 +1,5 @@
-//! The serial console of a VM: a WebSocket whose binary frames are the port's bytes, the scroll-back first.
+//! The serial console and the screen of a VM: WebSockets whose binary frames are the port's bytes, the scroll-back first,
+//! or those of an RFB (VNC) connection.
 
 use super::{Client, Error, problem, transport::Connection};
 use crate::VmId;
@@ -22,7 +23,7 @@ use tokio_tungstenite::{
 /// Largest frame taken: a whole scroll-back fits.
 const MAX_FRAME: usize = 16 << 20;
 
-/// A console. Read it as a stream of bytes, write it as a sink of bytes. The stream ends when the host closes the
+/// A console or a screen. Read it as a stream of bytes, write it as a sink of bytes. The stream ends when the host closes the
 /// console in order (the VM was deleted, the daemon stops).
 pub struct Console {
     socket: WebSocketStream<Connection>,
@@ -45,7 +46,20 @@ impl Client {
     /// # Errors
     /// Any of [`Error`].
     pub async fn console(&self, id: VmId) -> Result<Console, Error> {
-        let url = self.endpoint(&["vms", &id.to_string(), "console"]);
+        self.open_line(id, "console").await
+    }
+
+    /// Connects to the screen of a running VM: the bytes of an RFB connection. The host ends it with the VM's run.
+    ///
+    /// # Errors
+    /// Any of [`Error`]; a conflict where the VM does not run or has no display.
+    pub async fn display(&self, id: VmId) -> Result<Console, Error> {
+        self.open_line(id, "display").await
+    }
+
+    async fn open_line(&self, id: VmId, line: &'static str) -> Result<Console, Error> {
+        let url = self.endpoint(&["vms", &id.to_string(), line]);
+        let what = if line == "display" { "open a display on" } else { "open a console on" };
         self.keep_session().await;
         let request = self.upgrade(&url)?;
         let connection = self.inner.transport.open().await?;
@@ -58,7 +72,7 @@ impl Client {
                 let body = response.body().as_deref().unwrap_or_default();
                 Err(problem(&self.host(), &format!("GET {}", url.path()), status, body))
             }
-            Err(e) => Err(self.inner.transport.failed("open a console on", Box::new(e))),
+            Err(e) => Err(self.inner.transport.failed(what, Box::new(e))),
         }
     }
 

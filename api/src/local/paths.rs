@@ -14,6 +14,8 @@ pub const VM_CONFIG: &str = "vmm.json";
 pub const VM_CONTROL: &str = "control.sock";
 /// In a VM's directory: serial console of the guest.
 pub const VM_CONSOLE: &str = "console.sock";
+/// In a VM's directory: its screen by RFB, where it has one.
+pub const VM_DISPLAY: &str = "display.sock";
 /// In a VM's directory: written by the monitor just before it ends, an [`super::vmm::ExitRecord`].
 pub const VM_EXIT: &str = "exit.json";
 /// In a VM's directory: log of the monitor.
@@ -38,6 +40,10 @@ pub const DATA_POOL: &str = "/data/pool";
 pub const BIN: &str = "/usr/lib/limiquantix";
 /// The monitor.
 pub const LQ_VMM: &str = "/usr/lib/limiquantix/lq-vmm";
+/// Code of the firmware of VMs (OVMF).
+pub const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+/// What the variables of a VM's firmware begin as.
+pub const FIRMWARE_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// The daemon.
 pub const MGMTD: &str = "/usr/lib/limiquantix/mgmtd";
 /// The console.

@@ -28,7 +28,7 @@ pub struct VmmConfig {
     /// Memory, a multiple of 1 MiB.
     pub memory_bytes: Bytes,
     /// What to boot.
-    pub boot: BootFiles,
+    pub boot: BootConfig,
     /// Disks in guest order.
     #[serde(default)]
     pub disks: Vec<DiskConfig>,
@@ -38,11 +38,65 @@ pub struct VmmConfig {
     /// A random number source.
     #[serde(default)]
     pub rng: bool,
+    /// A screen by ramfb, served by RFB on a socket of its own, with keyboard and pointer. Only with firmware.
+    #[serde(default)]
+    pub display: bool,
     /// Directory for control socket, console socket, exit record (names in [`super::paths`]).
     pub run_dir: String,
     /// Isolation; absent only in tests and benchmarks.
     #[serde(default)]
     pub jail: Option<Jail>,
+    /// How the machine begins.
+    #[serde(default)]
+    pub start: Start,
+}
+
+/// How a machine begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// From its boot files.
+    #[default]
+    Boot,
+    /// Where a saved one stood, paused.
+    Restore(Restore),
+    /// As one that moves here: it waits for `MigrateIn`.
+    Incoming,
+}
+
+/// A saved machine to take up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restore {
+    /// The file `Snapshot` wrote.
+    pub path: String,
+    /// The saved machine lives on or is taken up more than once: the guest is told that it is a copy (by its generation
+    /// id), so that it makes new keys and random numbers.
+    #[serde(default)]
+    pub copy: bool,
+}
+
+/// What a machine boots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootConfig {
+    /// A kernel, directly.
+    Direct(BootFiles),
+    /// UEFI firmware, which boots from the disks in their order, then from the interfaces.
+    Firmware(FirmwareFiles),
+}
+
+/// Files of stock UEFI firmware for Q35 (OVMF).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirmwareFiles {
+    /// Its code, e.g. `OVMF_CODE_4M.fd`: a multiple of 4 KiB, with `vars` at most 16 MiB.
+    pub code: String,
+    /// This machine's own copy of its variables' template, e.g. `OVMF_VARS_4M.fd`. Written to.
+    pub vars: String,
+    /// Where what it says on its debug port is appended to, up to 1 MiB a run; builds for release say nothing.
+    #[serde(default)]
+    pub debug_log: Option<String>,
 }
 
 /// Files for direct Linux boot.
@@ -133,10 +187,95 @@ pub enum Command {
     Reset,
     /// Presses the ACPI power button.
     PowerButton,
-    /// Ends the monitor at once, after flushing its disks.
+    /// Ends the monitor, after its requests to disks under way are finished and everything written is durable. Answered at
+    /// once; `Exit` follows on subscribed connections. A disk that hangs in the host delays it.
     Quit,
+    /// Ends the monitor at once, without waiting for disks: as if the guest's power were cut.
+    ForceQuit,
+    /// Writes the machine, memory and all, to the file whose descriptor comes with the request (`SCM_RIGHTS`), and makes
+    /// it durable. A running guest stands still meanwhile. Whoever asks makes the file under another name and renames it
+    /// when the answer is `Done`. What is on disks is not in it: they are durable as they were at that moment, and a
+    /// guest that was paused before stays so, that they can be kept along.
+    Snapshot,
+    /// Begins to move the machine to the monitor at the other end of the stream socket whose descriptor comes with the
+    /// request. Answered when it has begun; `MigrateStatus` tells how it goes. When it has moved, the monitor ends by
+    /// itself ([`ExitReason::Migrated`]).
+    MigrateOut(MigrateOptions),
+    /// Takes in the machine from the stream socket whose descriptor comes with the request; only in state `Incoming`.
+    /// Answered when the machine runs here, or is paused if it was before. Where it fails the monitor ends: the machine
+    /// stayed where it was.
+    MigrateIn,
+    /// Answer: `Migration`, of the last `MigrateOut` or none.
+    MigrateStatus,
+    /// Calls a migration off (from either side); the machine stays where it is. Refused once it is the other host's.
+    MigrateCancel,
+    /// Gives a machine whose migration is `InDoubt` back to this host. Only for someone who knows that the other host's
+    /// monitor has ended without running it: otherwise the machine runs twice.
+    MigrateReclaim,
     /// Events follow on this connection.
     Subscribe,
+}
+
+/// How to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MigrateOptions {
+    /// Most bytes sent in a second while the guest runs; absent: no limit. At least 1 MiB.
+    #[serde(default)]
+    pub bandwidth: Option<u64>,
+    /// How long the guest may stand still, in milliseconds. A guest that writes faster than can be sent is slowed down
+    /// until it is so.
+    #[serde(default = "default_pause")]
+    pub max_pause_ms: u32,
+}
+
+const fn default_pause() -> u32 {
+    300
+}
+
+impl Default for MigrateOptions {
+    fn default() -> Self {
+        Self { bandwidth: None, max_pause_ms: default_pause() }
+    }
+}
+
+/// Where a migration stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MigrationPhase {
+    /// There is none.
+    #[default]
+    None,
+    /// The guest runs here and its memory is sent.
+    Copying,
+    /// The guest stands still and changes hands.
+    HandingOver,
+    /// It runs on the other host.
+    Moved,
+    /// It stayed here and runs on.
+    Failed,
+    /// The connection was lost in the very moment of handing over: the guest stands still here and may run there. See
+    /// `MigrateReclaim`.
+    InDoubt,
+}
+
+/// Answer to `MigrateStatus`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationStatus {
+    /// Where it stands.
+    pub phase: MigrationPhase,
+    /// Passes over memory so far.
+    pub passes: u32,
+    /// Bytes of memory sent, as they went (compressed).
+    pub sent_bytes: u64,
+    /// Pages written during the last pass.
+    pub dirty_pages: u64,
+    /// Per cent of its time that is taken from the guest so that it can be moved.
+    pub throttle_percent: u8,
+    /// From the halt here to the word that it runs there, in microseconds.
+    pub pause_micros: Option<u64>,
+    /// Why it failed.
+    pub error: Option<String>,
 }
 
 /// A response.
@@ -158,6 +297,8 @@ pub enum Outcome {
     Status(Status),
     /// Answer to `Stats`.
     Stats(Stats),
+    /// Answer to `MigrateStatus`.
+    Migration(MigrationStatus),
     /// Refused.
     Error(String),
 }
@@ -170,6 +311,12 @@ pub enum RunState {
     Running,
     /// Its virtual CPUs are halted.
     Paused,
+    /// It waits for a saved machine, or is taking one up.
+    Incoming,
+    /// Its virtual CPUs are halted while it changes hands.
+    Moving,
+    /// It is another host's now, as far as is known here. It never runs here again by itself.
+    MovedAway,
     /// The guest is being ended.
     Ending,
 }
@@ -247,6 +394,8 @@ pub enum ExitReason {
     GuestPowerOff,
     /// Told to by `Quit` (status 0).
     Told,
+    /// The machine runs on another host now (status 0).
+    Migrated,
     /// The configuration or a file it names is at fault (status 2).
     Config,
     /// KVM refused or the host lacks something (status 3).
@@ -262,7 +411,7 @@ impl ExitReason {
     #[must_use]
     pub const fn status(self) -> u8 {
         match self {
-            Self::GuestPowerOff | Self::Told => 0,
+            Self::GuestPowerOff | Self::Told | Self::Migrated => 0,
             Self::Config => 2,
             Self::Host => 3,
             Self::GuestFault => 4,

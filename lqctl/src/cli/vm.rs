@@ -1,6 +1,6 @@
 //! The words for virtual machines.
 
-use super::{Filter, label};
+use super::{Filter, Past, label};
 use crate::size;
 use clap::{Args, Subcommand, ValueEnum};
 use lq_api::{Bytes, vm::RestartPolicy};
@@ -63,6 +63,21 @@ pub(crate) enum Vm {
         /// Name or id.
         vm: String,
     },
+    /// How much it did, over time.
+    History {
+        /// Name or id.
+        vm: String,
+        #[command(flatten)]
+        past: Past,
+    },
+    /// Let VNC viewers on this computer see the screen of a running machine; Ctrl-C ends it.
+    Vnc {
+        /// Name or id.
+        vm: String,
+        /// Port on the loopback interface; 0 takes a free one.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
     /// Counters of a running machine.
     Stats {
         /// Name or id.
@@ -89,7 +104,7 @@ pub(crate) struct CreateVm {
     /// Attach an existing volume; may be repeated.
     #[arg(long = "volume", value_name = "VOLUME")]
     pub(crate) volumes: Vec<String>,
-    /// Kernel image to boot; the disk image's own defaults where absent.
+    /// Kernel image to boot; the disk image's own defaults where absent, else UEFI firmware boots the disks.
     #[arg(long, value_name = "IMAGE")]
     pub(crate) kernel: Option<String>,
     /// Initial RAM disk image.

@@ -89,8 +89,8 @@ async fn changed(
 }
 
 fn done<T: Serialize>(session: &Session, object: &T, text: String) -> anyhow::Result<()> {
-    if session.format == Format::Json {
-        return show(Format::Json, object, || Table::new(&[]));
+    if session.format != Format::Table {
+        return show(session.format, object, || Table::new(&[]));
     }
     line(&text)
 }

@@ -23,6 +23,10 @@ pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result
             let host = client.find_host(&host).await?;
             describe(session.format, &host, &fields(&host))
         }
+        cli::Host::History { host, past } => {
+            let host = client.find_host(&host).await?;
+            super::history::history(session, &client.host_history(host.meta.id, &past.into()).await?)
+        }
         cli::Host::Reboot { host, yes } => {
             power(session, &host, yes, HostPowerAction::Reboot, "Restart", "is restarting").await
         }

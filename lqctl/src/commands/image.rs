@@ -123,8 +123,8 @@ async fn upload(session: &Session, wanted: UploadImage) -> anyhow::Result<()> {
             return Err(error.into());
         }
     };
-    if session.format == Format::Json {
-        return show(Format::Json, &image, || Table::new(&[]));
+    if session.format != Format::Table {
+        return show(session.format, &image, || Table::new(&[]));
     }
     line(&format!("Image {} uploaded ({}).\n", image.meta.name, image.status.size_bytes))
 }

@@ -3,10 +3,13 @@
 mod access;
 mod account;
 mod console;
+mod help;
+mod history;
 mod host;
 mod image;
 mod network;
 mod vm;
+mod vnc;
 mod volume;
 mod watch;
 
@@ -37,6 +40,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { common, command } = cli;
     let session = async || Session::open(&common).await;
     match command {
+        Command::Completion { shell } => help::completion(shell),
+        Command::Man { directory } => help::manual(&directory),
         Command::Login { address, username, code } => access::login(&common, &address, &username, code).await,
         Command::Setup { address, code } => access::setup(&common, &address, code).await,
         Command::Logout => access::logout(&common, &session().await?).await,

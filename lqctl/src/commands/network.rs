@@ -74,8 +74,8 @@ fn wanted(wanted: Wanted) -> anyhow::Result<Option<Dhcp>> {
 }
 
 fn changed(session: &Session, network: &Network, what: &str) -> anyhow::Result<()> {
-    if session.format == Format::Json {
-        return show(Format::Json, network, || Table::new(&[]));
+    if session.format != Format::Table {
+        return show(session.format, network, || Table::new(&[]));
     }
     line(&format!("Network {} {what}.\n", network.meta.name))
 }

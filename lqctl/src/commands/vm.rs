@@ -1,6 +1,6 @@
 //! Virtual machines.
 
-use super::{Session, console, labels, shown};
+use super::{Session, console, labels, shown, vnc};
 use crate::{
     cli::{CreateVm as Wanted, Vm as Command},
     output::{Format, Table, age, describe, line, or_dash, show, word},
@@ -54,7 +54,12 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
             done(session, &vm, client.resume_vm(vm.meta.id).await?, "resumed").await
         }
         Command::Delete { vm, volumes, yes } => delete(session, &vm, volumes, yes).await,
+        Command::Vnc { vm, port } => vnc::run(client, &client.find_vm(&vm).await?, port).await,
         Command::Console { vm } => console::run(client, &client.find_vm(&vm).await?).await,
+        Command::History { vm, past } => {
+            let vm = client.find_vm(&vm).await?;
+            super::history::history(session, &client.vm_history(vm.meta.id, &past.into()).await?)
+        }
         Command::Stats { vm } => stats(session, &vm).await,
     }
 }
@@ -62,8 +67,8 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
 /// Follows an order on a machine and says what came of it.
 async fn done(session: &Session, vm: &Vm, task: Task, what: &str) -> anyhow::Result<()> {
     let task = session.follow(task).await?;
-    if session.format == Format::Json {
-        return show(Format::Json, &task, || Table::new(&[]));
+    if session.format != Format::Table {
+        return show(session.format, &task, || Table::new(&[]));
     }
     match task.state.ended() {
         true => line(&format!("VM {} {what}.\n", vm.meta.name)),
@@ -73,7 +78,7 @@ async fn done(session: &Session, vm: &Vm, task: Task, what: &str) -> anyhow::Res
 
 /// Names of the hosts; ids serve where they cannot be had.
 async fn hosts(session: &Session) -> BTreeMap<HostId, String> {
-    if session.format == Format::Json {
+    if session.format != Format::Table {
         return BTreeMap::new();
     }
     let hosts = session.client.hosts().await.unwrap_or_default();
@@ -188,6 +193,7 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
         disks,
         nics,
         rng: true,
+        display: None,
         restart: wanted.restart.into(),
         autostart: !wanted.no_autostart,
         power: PowerState::Stopped,
@@ -213,8 +219,8 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
         session.follow(client.start_vm(id).await?).await.context("the VM was created, but did not start")?;
     }
     let vm = client.vm(id).await?;
-    if session.format == Format::Json {
-        return show(Format::Json, &vm, || Table::new(&[]));
+    if session.format != Format::Table {
+        return show(session.format, &vm, || Table::new(&[]));
     }
     let state = if vm.status.state == VmState::Stopped { "created".into() } else { word(&vm.status.state) };
     line(&format!("VM {} {state}.\n", vm.meta.name))

@@ -61,8 +61,8 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
             let volume = client.find_volume(&volume).await?;
             confirm(&format!("Delete volume {} and all that is on it?", volume.meta.name), yes)?;
             let task = session.follow(client.delete_volume(volume.meta.id).await?).await?;
-            if session.format == Format::Json {
-                return show(Format::Json, &task, || Table::new(&[]));
+            if session.format != Format::Table {
+                return show(session.format, &task, || Table::new(&[]));
             }
             let what = if task.state.ended() { "deleted" } else { "is being deleted" };
             line(&format!("Volume {} {what}.\n", volume.meta.name))
@@ -71,8 +71,8 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
 }
 
 fn changed(session: &Session, volume: &Volume, what: &str) -> anyhow::Result<()> {
-    if session.format == Format::Json {
-        return show(Format::Json, volume, || Table::new(&[]));
+    if session.format != Format::Table {
+        return show(session.format, volume, || Table::new(&[]));
     }
     line(&format!("Volume {} {what} ({}).\n", volume.meta.name, volume.status.size_bytes))
 }

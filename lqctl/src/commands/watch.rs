@@ -129,6 +129,8 @@ fn one(format: Format, event: &Event) -> anyhow::Result<()> {
     match format {
         // One object per line, so that a reader can take them apart as they come.
         Format::Json => line(&(serde_json::to_string(event)? + "\n")),
+        // A stream of documents.
+        Format::Yaml => line(&format!("---\n{}", serde_saphyr::to_string(event)?)),
         Format::Table => {
             let at = event.at.strftime("%F %T");
             let text = format!("{at}  {:7}  {}  {}", word(&event.level), event.target, event.message);

@@ -110,9 +110,20 @@ impl Fleet {
         self.machine(vm)?.console().await
     }
 
+    /// A connection to the machine's screen.
+    pub async fn display(&self, vm: VmId) -> Result<Box<dyn Console>, Error> {
+        self.machine(vm)?.display().await
+    }
+
     /// The machine's counters.
     pub async fn stats(&self, vm: VmId) -> Result<Stats, Error> {
         self.machine(vm)?.stats().await
+    }
+
+    /// The machines that run.
+    #[must_use]
+    pub fn running(&self) -> Vec<Arc<dyn Machine>> {
+        self.inner.slots().values().filter_map(|slot| slot.machine()).collect()
     }
 
     fn machine(&self, vm: VmId) -> Result<Arc<dyn Machine>, Error> {

@@ -306,6 +306,7 @@ impl Life {
             End::NotLaunched { reason, lasting } => (false, *lasting, reason.clone()),
             End::Record(ExitRecord { reason, detail }) => match reason {
                 ExitReason::GuestPowerOff => (true, false, "the guest powered itself off".to_owned()),
+                ExitReason::Migrated => (true, false, "the machine moved to another host".to_owned()),
                 ExitReason::Told => (true, false, format!("the monitor was told to end: {detail}")),
                 ExitReason::Config => (false, true, detail.clone()),
                 ExitReason::Host | ExitReason::GuestFault | ExitReason::Internal => {

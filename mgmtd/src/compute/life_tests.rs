@@ -19,6 +19,7 @@ fn desired(power: PowerState) -> Desired {
             disks: vec![],
             nics: vec![],
             rng: true,
+            display: None,
             restart: RestartPolicy::OnFailure,
             autostart: true,
             power,

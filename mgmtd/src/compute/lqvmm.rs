@@ -12,7 +12,7 @@ use super::{
     init_client::{EndOf, Init},
     machine::{LqMachine, Watcher, ended, machine_state},
     monitor_client::{Events, Monitor},
-    place::{Place, remove_cgroup, remove_taps},
+    place::{Firmware, Place, remove_cgroup, remove_taps},
 };
 use crate::network::{link::Links, tap};
 use async_trait::async_trait;
@@ -47,6 +47,8 @@ pub struct Settings {
     pub cgroup_vms: Option<PathBuf>,
     /// The monitor.
     pub program: PathBuf,
+    /// Firmware of machines that boot by it.
+    pub firmware: Firmware,
     /// Monitors give up their privileges.
     pub jail: bool,
     /// A monitor must answer within this time after its start.
@@ -62,6 +64,7 @@ impl Settings {
             run_vms: paths::RUN_VMS.into(),
             cgroup_vms: Some(paths::CGROUP_VMS.into()),
             program: paths::LQ_VMM.into(),
+            firmware: Firmware { code: paths::FIRMWARE_CODE.into(), vars: paths::FIRMWARE_VARS.into() },
             jail: true,
             // Under emulation on a loaded machine a start takes many seconds.
             ready: Duration::from_secs(60),
@@ -272,7 +275,7 @@ impl Hypervisor for LqVmm {
         let uid = shared.settings.jail.then(|| shared.take_uid());
         let jail = uid.map(|n| Jail { uid: paths::VM_UID_BASE + n, gid: paths::VM_UID_BASE + n });
         let started = async {
-            place.prepare(desired, jail).await?;
+            place.prepare(desired, jail, &shared.settings.firmware).await?;
             shared.start(&place, uid).await
         };
         match started.await {

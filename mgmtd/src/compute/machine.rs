@@ -41,7 +41,7 @@ pub(super) fn machine_state(state: RunState, before: MachineState) -> MachineSta
     match state {
         RunState::Running => MachineState::Running,
         RunState::Paused => MachineState::Paused,
-        RunState::Ending => before,
+        RunState::Incoming | RunState::Moving | RunState::MovedAway | RunState::Ending => before,
     }
 }
 
@@ -200,5 +200,9 @@ impl Machine for LqMachine {
     async fn console(&self) -> Result<Box<dyn Console>, Error> {
         self.running()?;
         Ok(Box::new(self.monitor.console().await?))
+    }
+    async fn display(&self) -> Result<Box<dyn Console>, Error> {
+        self.running()?;
+        Ok(Box::new(self.monitor.display().await?))
     }
 }

@@ -17,11 +17,13 @@ mod monitor_client;
 mod place;
 
 pub use fleet::Fleet;
+pub use place::Firmware;
 
+use crate::inventory::{self, Measured};
 use async_trait::async_trait;
 use lq_api::{
     Timestamp, VmId,
-    local::vmm::{DiskConfig, ExitRecord, Stats},
+    local::vmm::{BootFiles, DiskConfig, ExitRecord, Stats},
     vm::{Mac, VmSpec, VmStatus},
 };
 use std::sync::Arc;
@@ -54,16 +56,30 @@ pub struct Desired {
 /// What a machine is started with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Launch {
-    /// Path of the kernel.
-    pub kernel: String,
-    /// Path of the initial RAM disk.
-    pub initrd: Option<String>,
-    /// Kernel command line.
-    pub cmdline: String,
+    /// What it boots.
+    pub boot: LaunchBoot,
     /// Disks in guest order.
     pub disks: Vec<DiskConfig>,
     /// Interfaces in guest order.
     pub nics: Vec<LaunchNic>,
+}
+
+/// What a machine boots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaunchBoot {
+    /// A kernel, directly.
+    Direct(BootFiles),
+    /// Firmware, with this file for its variables. It is made where it is not there.
+    Firmware {
+        /// The machine's own file.
+        vars: String,
+    },
+}
+
+impl Default for LaunchBoot {
+    fn default() -> Self {
+        Self::Firmware { vars: String::new() }
+    }
 }
 
 /// An interface a machine is started with.
@@ -113,13 +129,21 @@ pub trait Machine: Send + Sync {
     fn state(&self) -> watch::Receiver<MachineState>;
     /// Asks for something.
     async fn act(&self, action: Action) -> Result<(), Error>;
+    /// Processor seconds it used, and bytes of the host's memory it has.
+    fn usage(&self) -> (Measured, Measured) {
+        self.pid().map_or((Measured::Unknown, Measured::Unknown), inventory::process)
+    }
     /// Counters since its start.
     async fn stats(&self) -> Result<Stats, Error>;
     /// A connection to the guest's serial console: first the scroll-back, then what comes.
     async fn console(&self) -> Result<Box<dyn Console>, Error>;
+    /// A connection to the guest's screen: RFB.
+    async fn display(&self) -> Result<Box<dyn Console>, Error> {
+        Err(Error::Refused("this kind of machine has no display".into()))
+    }
 }
 
-/// A byte stream to a guest's console.
+/// A byte stream to a guest's console or screen.
 pub trait Console: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Console for T {}
 

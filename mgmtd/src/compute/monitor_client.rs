@@ -95,10 +95,16 @@ impl Monitor {
     }
 
     pub(super) async fn console(&self) -> Result<UnixStream, Error> {
-        let path = self.run_dir.join(paths::VM_CONSOLE);
-        UnixStream::connect(&path)
-            .await
-            .map_err(|source| Error::Io { context: "connecting to the serial console".into(), source })
+        self.connect_to(paths::VM_CONSOLE, "serial console").await
+    }
+
+    pub(super) async fn display(&self) -> Result<UnixStream, Error> {
+        self.connect_to(paths::VM_DISPLAY, "display").await
+    }
+
+    async fn connect_to(&self, socket: &str, what: &str) -> Result<UnixStream, Error> {
+        let connected = UnixStream::connect(self.run_dir.join(socket)).await;
+        connected.map_err(|source| Error::Io { context: format!("connecting to the {what}"), source })
     }
 }
 

@@ -1,13 +1,18 @@
 //! What a monitor needs around it on the host: run directory, cgroup, taps. Made before it starts, removed after it ended.
 
-use super::{Desired, Error};
-use crate::network::{link::Links, tap};
+use super::{Desired, Error, LaunchBoot};
+use crate::{
+    network::{link::Links, tap},
+    storage,
+};
 use lq_api::{
     Bytes, VmId,
     local::{
         init::End,
         paths,
-        vmm::{BootFiles, ExitReason, ExitRecord, Jail, NicConfig, VERSION, VmmConfig},
+        vmm::{
+            BootConfig, ExitReason, ExitRecord, FirmwareFiles, Jail, NicConfig, Start, VERSION, VmmConfig,
+        },
     },
 };
 use std::{
@@ -25,6 +30,15 @@ const THREADS: u32 = 64;
 /// Lines of the monitor's log that are shown as a reason.
 const LOG_LINES: usize = 5;
 
+/// Firmware of machines.
+#[derive(Clone, Debug)]
+pub struct Firmware {
+    /// Its code.
+    pub code: PathBuf,
+    /// What a machine's variables begin as.
+    pub vars: PathBuf,
+}
+
 /// The place of one VM.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
@@ -40,7 +54,12 @@ fn io(context: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
 
 impl Place {
     /// Makes everything and writes the monitor's configuration.
-    pub(super) async fn prepare(&self, desired: &Desired, jail: Option<Jail>) -> Result<(), Error> {
+    pub(super) async fn prepare(
+        &self,
+        desired: &Desired,
+        jail: Option<Jail>,
+        firmware: &Firmware,
+    ) -> Result<(), Error> {
         self.make_run_dir()?;
         if let Some(cgroup) = &self.cgroup {
             make_cgroup(cgroup, desired)?;
@@ -53,16 +72,14 @@ impl Place {
             name: desired.name.clone(),
             vcpus: desired.spec.vcpus,
             memory_bytes: desired.spec.memory_bytes,
-            boot: BootFiles {
-                kernel: launch.kernel.clone(),
-                initrd: launch.initrd.clone(),
-                cmdline: launch.cmdline.clone(),
-            },
+            boot: boot(&launch.boot, firmware).await?,
             disks: launch.disks.clone(),
             nics,
             rng: desired.spec.rng,
+            display: desired.spec.display.unwrap_or_default(),
             run_dir: self.run_dir.to_string_lossy().into_owned(),
             jail,
+            start: Start::Boot,
         };
         let path = self.config_path();
         let text =
@@ -201,6 +218,21 @@ impl Place {
         let lines: Vec<&str> = tail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join(" | ")
     }
+}
+
+/// What the monitor is told to boot. Variables of firmware are made at the machine's first start.
+async fn boot(boot: &LaunchBoot, firmware: &Firmware) -> Result<BootConfig, Error> {
+    let vars = match boot {
+        LaunchBoot::Direct(files) => return Ok(BootConfig::Direct(files.clone())),
+        LaunchBoot::Firmware { vars } => vars.clone(),
+    };
+    let (template, target) = (firmware.vars.clone(), PathBuf::from(&vars));
+    let made = tokio::task::spawn_blocking(move || storage::vars::provide(&template, &target)).await;
+    let context = "making the firmware's variables";
+    made.map_err(|e| io(context)(std::io::Error::other(e)))?
+        .map_err(|e| io(context)(std::io::Error::other(e)))?;
+    let code = firmware.code.to_string_lossy().into_owned();
+    Ok(BootConfig::Firmware(FirmwareFiles { code, vars, debug_log: None }))
 }
 
 /// Removes taps.

@@ -21,7 +21,7 @@ mod ui;
 use crate::{
     auth::{Audit, Auth},
     reconcile::Node,
-    telemetry::Metrics,
+    telemetry::{Metrics, Series},
 };
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 use std::sync::{
@@ -45,6 +45,8 @@ pub struct Api {
     pub audit: Audit,
     /// Counters.
     pub metrics: Metrics,
+    /// Values over time.
+    pub series: Arc<Series>,
     /// Begins when the daemon ends: long answers end with it.
     pub ending: CancellationToken,
     /// The host follows the state.
@@ -54,12 +56,13 @@ pub struct Api {
 impl Api {
     /// An API of this host.
     #[must_use]
-    pub fn new(node: Arc<Node>, auth: Auth, audit: Audit) -> Arc<Self> {
+    pub fn new(node: Arc<Node>, auth: Auth, audit: Audit, series: Arc<Series>) -> Arc<Self> {
         Arc::new(Self {
             node,
             auth,
             audit,
             metrics: Metrics::default(),
+            series,
             ending: CancellationToken::new(),
             following: AtomicBool::new(false),
         })

@@ -23,7 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
             with the header `X-LQ-Request: 1` or our own `Origin`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(Problem))
+    components(schemas(Problem, lq_api::history::Span))
 )]
 struct Document;
 

@@ -5,6 +5,9 @@
 
 mod cpu;
 mod devices;
+mod load;
+
+pub use load::{HostLoad, Measured, load, process};
 
 use lq_api::{
     Bytes, Timestamp,

@@ -1,6 +1,6 @@
 //! The host itself: its name, its boot, its power.
 
-use crate::inventory;
+use crate::inventory::{self, HostLoad};
 use async_trait::async_trait;
 use lq_api::{
     host::HostStatus,
@@ -29,6 +29,8 @@ pub trait HostControl: Send + Sync {
     fn guest_dhcp(&self) -> Option<Dhcp>;
     /// What it is and how it is. May take some milliseconds of the calling thread.
     fn status(&self) -> HostStatus;
+    /// How much it does. May take some milliseconds of the calling thread.
+    fn load(&self) -> HostLoad;
     /// Switches off or restarts; guests are stopped first.
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError>;
 }
@@ -112,6 +114,9 @@ impl HostControl for RealHost {
     }
     fn status(&self) -> HostStatus {
         inventory::read()
+    }
+    fn load(&self) -> HostLoad {
+        inventory::load()
     }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
         let unreachable = |source| HostError::Unreachable { path: self.init.clone(), source };

@@ -6,6 +6,7 @@
 //! for the host to follow.
 
 pub mod host;
+pub mod measure;
 mod observe;
 mod resolve;
 pub mod storage;
@@ -131,6 +132,11 @@ impl Node {
     #[must_use]
     pub fn pool(&self, id: PoolId) -> Option<Arc<dyn Pool>> {
         self.pools.get(&id).cloned()
+    }
+
+    /// The drivers of the pools on this host.
+    pub fn pools(&self) -> impl Iterator<Item = Arc<dyn Pool>> {
+        self.pools.values().cloned()
     }
 
     /// Takes over what runs and follows the state until [`Self::stop`]; `ready` is called when it does for the first time.

@@ -2,14 +2,14 @@
 
 use crate::{
     cluster::{State, state::VmRecord},
-    compute::{Desired, Launch, LaunchNic},
+    compute::{Desired, Launch, LaunchBoot, LaunchNic},
     network::{WantedNetwork, WantedPort},
     storage::Pool,
 };
 use lq_api::{
     HostId, ImageId, NetworkId, PoolId, VmId,
     image::ImageState,
-    local::vmm::DiskConfig,
+    local::vmm::{BootFiles, DiskConfig},
     volume::{Volume, VolumeState},
 };
 use std::sync::Arc;
@@ -73,7 +73,6 @@ fn desired(state: &State, record: &VmRecord, names: &Names<'_>) -> Desired {
 
 fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch, String> {
     let spec = &record.vm.spec;
-    let boot = spec.boot.as_ref().ok_or("it does not say what to boot: set `spec.boot`")?;
     let disks = spec
         .disks
         .iter()
@@ -103,13 +102,20 @@ fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch,
             Ok(LaunchNic { bridge: (names.bridge)(nic.network), mac })
         })
         .collect::<Result<_, String>>()?;
-    Ok(Launch {
-        kernel: image_path(state, boot.kernel, names)?,
-        initrd: boot.initrd.map(|id| image_path(state, id, names)).transpose()?,
-        cmdline: boot.cmdline.clone(),
-        disks,
-        nics,
-    })
+    let boot = match &spec.boot {
+        Some(boot) => LaunchBoot::Direct(BootFiles {
+            kernel: image_path(state, boot.kernel, names)?,
+            initrd: boot.initrd.map(|id| image_path(state, id, names)).transpose()?,
+            cmdline: boot.cmdline.clone(),
+        }),
+        None => {
+            // The host's first pool, whatever disks the machine has: its variables stay where they are.
+            let pool = state.pools.keys().find_map(|id| (names.pool)(*id));
+            let pool = pool.ok_or("the host has no pool for the variables of the machine's firmware")?;
+            LaunchBoot::Firmware { vars: pool.vars_path(record.vm.meta.id) }
+        }
+    };
+    Ok(Launch { boot, disks, nics })
 }
 
 fn image_path(state: &State, id: ImageId, names: &Names<'_>) -> Result<String, String> {

@@ -9,7 +9,7 @@ use crate::{
 use bytes::Bytes as Chunk;
 use futures::{Stream, StreamExt as _};
 use lq_api::{
-    Bytes, ImageId, VolumeId,
+    Bytes, ImageId, VmId, VolumeId,
     event::EventLevel,
     image::{Image, ImageState},
     task::Task,
@@ -59,8 +59,8 @@ impl Node {
             }
         }
         for (id, pool) in &self.pools {
-            let (images, volumes) = self.cluster.read(|s| owned(s, *id));
-            if let Err(e) = pool.collect_garbage(&images, &volumes).await {
+            let (images, volumes, vms) = self.cluster.read(|s| owned(s, *id));
+            if let Err(e) = pool.collect_garbage(&images, &volumes, &vms).await {
                 let text = format!("what nobody owns could not be removed: {e}");
                 self.events.system(EventLevel::Warning, "pool.failed", format!("pool/{id}"), text);
             }
@@ -250,11 +250,12 @@ impl Node {
 }
 
 /// What the state knows to be in a pool. An upload under way is owned by nobody yet.
-fn owned(state: &State, pool: lq_api::PoolId) -> (Vec<ImageId>, Vec<VolumeId>) {
+fn owned(state: &State, pool: lq_api::PoolId) -> (Vec<ImageId>, Vec<VolumeId>, Vec<VmId>) {
     let images = state
         .images
         .values()
         .filter(|r| r.image.spec.pool == Some(pool) && r.image.status.state == ImageState::Ready);
     let volumes = state.volumes.values().filter(|v| v.spec.pool == Some(pool));
-    (images.map(|r| r.image.meta.id).collect(), volumes.map(|v| v.meta.id).collect())
+    let vms = state.vms.keys().copied().collect();
+    (images.map(|r| r.image.meta.id).collect(), volumes.map(|v| v.meta.id).collect(), vms)
 }

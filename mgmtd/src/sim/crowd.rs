@@ -119,6 +119,7 @@ async fn make_vm(cluster: &Cluster, host: HostId, kernel: ImageId, n: usize) -> 
         disks: vec![],
         nics: vec![],
         rng: true,
+        display: None,
         restart: RestartPolicy::Never,
         autostart: false,
         power: if stopped { PowerState::Stopped } else { PowerState::Running },

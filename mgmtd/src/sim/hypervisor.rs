@@ -1,7 +1,7 @@
 //! Starts simulated machines.
 
 use super::machine::SimMachine;
-use crate::compute::{Desired, Error, Found, Hypervisor, Machine};
+use crate::compute::{Desired, Error, Found, Hypervisor, LaunchBoot, Machine};
 use async_trait::async_trait;
 use std::{
     path::Path,
@@ -27,9 +27,11 @@ impl Hypervisor for SimHypervisor {
         // The files a real monitor would open must be there.
         let launch = &desired.launch;
         let disks = launch.disks.iter().map(|d| d.image.path.as_str());
-        for path in
-            [Some(launch.kernel.as_str()), launch.initrd.as_deref()].into_iter().flatten().chain(disks)
-        {
+        let boot = match &launch.boot {
+            LaunchBoot::Direct(files) => [Some(files.kernel.as_str()), files.initrd.as_deref()],
+            LaunchBoot::Firmware { .. } => [None, None],
+        };
+        for path in boot.into_iter().flatten().chain(disks) {
             if !Path::new(path).is_file() {
                 return Err(Error::Refused(format!("{path} is not there")));
             }

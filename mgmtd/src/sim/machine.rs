@@ -3,7 +3,10 @@
 //! Commands typed on the line: `poweroff`, `crash` (the monitor dies), `deaf` (the power button is ignored), anything else
 //! is answered by an echo.
 
-use crate::compute::{Action, Console, Desired, Error, Machine, MachineState};
+use crate::{
+    compute::{Action, Console, Desired, Error, LaunchBoot, Machine, MachineState},
+    inventory::Measured,
+};
 use async_trait::async_trait;
 use lq_api::{
     VmId,
@@ -52,7 +55,10 @@ impl SimMachine {
     pub(super) fn start(desired: &Desired, pid: u32) -> Self {
         let guest = Arc::new(Guest {
             name: desired.name.clone(),
-            cmdline: desired.launch.cmdline.clone(),
+            cmdline: match &desired.launch.boot {
+                LaunchBoot::Direct(files) => files.cmdline.clone(),
+                LaunchBoot::Firmware { .. } => "by firmware".to_owned(),
+            },
             state: watch::Sender::new(MachineState::Running),
             line: Mutex::default(),
             live: broadcast::Sender::new(256),
@@ -190,6 +196,12 @@ impl Machine for SimMachine {
             Action::Kill => guest.end(ExitReason::Told, "ended by force"),
         }
         Ok(())
+    }
+
+    fn usage(&self) -> (Measured, Measured) {
+        // As if each tick took a third of the time to the next.
+        let busy = TICK.as_secs_f64() / 3.0 * self.guest.ticks.load(Ordering::Relaxed) as f64;
+        (Measured::Counter(busy), Measured::Level(256.0 * 1024.0 * 1024.0))
     }
 
     async fn stats(&self) -> Result<Stats, Error> {

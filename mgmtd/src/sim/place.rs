@@ -1,6 +1,7 @@
 //! The simulated host and its networks.
 
 use crate::{
+    inventory::{HostLoad, Measured},
     network::{Error, Fabric, WantedNetwork},
     reconcile::host::{HostControl, HostError, kernel_name},
 };
@@ -104,6 +105,19 @@ impl HostControl for SimHost {
             }],
             simulated: true,
             warnings: vec!["This host is simulated: its machines only pretend to run.".into()],
+        }
+    }
+    fn load(&self) -> HostLoad {
+        // Waves of different lengths, so that charts of a simulated host show something.
+        let seconds = Timestamp::now().duration_since(self.booted_at).as_secs_f64();
+        let wave = |length: f64| (seconds / length).sin().mul_add(0.5, 0.5);
+        HostLoad {
+            cpu: Measured::Level(wave(60.0) * 0.6),
+            memory_used: Measured::Level(Bytes::gib(8).0 as f64 * (1.0 + wave(300.0) * 0.2)),
+            received: Measured::Counter(seconds * 2e6),
+            sent: Measured::Counter(seconds * 1e6),
+            read: Measured::Counter(seconds * 5e6),
+            written: Measured::Counter(seconds * 3e6),
         }
     }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {

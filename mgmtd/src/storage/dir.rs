@@ -4,6 +4,7 @@
 //! images/<image id>            as uploaded and checked; never changed
 //! volumes/<volume id>.qcow2    a clone names its image as backing file, relative to itself
 //! volumes/<volume id>.raw      sparse
+//! firmware/<VM id>.fd          variables of a machine's firmware
 //! tmp/<what>-<id>.part         half made; removed at the next start
 //! ```
 //!
@@ -15,9 +16,10 @@ use super::{
     content::refused,
     room,
     upload::{Temporary, Upload, sync_dir},
+    vars,
 };
 use async_trait::async_trait;
-use lq_api::{Bytes, ImageId, VolumeId, image::ImageFormat, local::vmm::DiskImage, pool::PoolStatus};
+use lq_api::{Bytes, ImageId, VmId, VolumeId, image::ImageFormat, local::vmm::DiskImage, pool::PoolStatus};
 use lq_qcow2::{BackingFormat, CreateOptions};
 use std::{
     collections::BTreeSet,
@@ -70,7 +72,7 @@ impl DirPool {
     /// With another amount of bytes kept free than [`room::RESERVE`].
     pub fn with_reserve(path: PathBuf, reserve: u64) -> Result<Self, Error> {
         let root = Root { path, reserve };
-        for dir in [root.path.clone(), root.images(), root.volumes(), root.tmp()] {
+        for dir in [root.path.clone(), root.images(), root.volumes(), root.firmware(), root.tmp()] {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.map_err(|e| room::failed(&root.path, 0, format!("making {}", dir.display()), e))?;
         }
@@ -132,8 +134,14 @@ impl Root {
     fn volumes(&self) -> PathBuf {
         self.path.join("volumes")
     }
+    fn firmware(&self) -> PathBuf {
+        self.path.join("firmware")
+    }
     fn tmp(&self) -> PathBuf {
         self.path.join("tmp")
+    }
+    fn vars(&self, vm: VmId) -> PathBuf {
+        self.firmware().join(format!("{vm}.fd"))
     }
     fn image(&self, image: ImageId) -> PathBuf {
         self.images().join(image.to_string())
@@ -245,7 +253,22 @@ impl Root {
         }
     }
 
-    fn collect_garbage(&self, images: &BTreeSet<ImageId>, volumes: &BTreeSet<VolumeId>) -> Result<(), Error> {
+    fn collect_garbage(
+        &self,
+        images: &BTreeSet<ImageId>,
+        volumes: &BTreeSet<VolumeId>,
+        vms: &BTreeSet<VmId>,
+    ) -> Result<(), Error> {
+        for name in names(&self.firmware())? {
+            let path = self.firmware().join(&name);
+            let ours = path.extension().is_some_and(|e| e == "fd" || e == vars::HALF_MADE);
+            if let Some(id) = path.file_stem().filter(|_| ours).and_then(parse::<VmId>)
+                && !vms.contains(&id)
+            {
+                tracing::info!(vm = %id, "removing variables of firmware no machine owns");
+                remove(&path)?;
+            }
+        }
         for name in names(&self.images())? {
             if let Some(id) = parse::<ImageId>(&name)
                 && !images.contains(&id)
@@ -332,9 +355,23 @@ impl Pool for DirPool {
         DiskImage { path, format, backing }
     }
 
-    async fn collect_garbage(&self, images: &[ImageId], volumes: &[VolumeId]) -> Result<(), Error> {
+    fn vars_path(&self, vm: VmId) -> String {
+        self.root.vars(vm).to_string_lossy().into_owned()
+    }
+
+    async fn delete_vars(&self, vm: VmId) -> Result<(), Error> {
+        self.work(move |root| remove(&root.vars(vm))).await
+    }
+
+    async fn collect_garbage(
+        &self,
+        images: &[ImageId],
+        volumes: &[VolumeId],
+        vms: &[VmId],
+    ) -> Result<(), Error> {
         let (images, volumes) = (images.iter().copied().collect(), volumes.iter().copied().collect());
-        self.work(move |root| root.collect_garbage(&images, &volumes)).await
+        let vms = vms.iter().copied().collect();
+        self.work(move |root| root.collect_garbage(&images, &volumes, &vms)).await
     }
 }
 

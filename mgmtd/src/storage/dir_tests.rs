@@ -23,7 +23,7 @@ fn declared(format: ImageFormat) -> Declared {
 impl Bench {
     fn files(&self) -> Vec<String> {
         let mut files = Vec::new();
-        for dir in ["images", "volumes", "tmp"] {
+        for dir in ["images", "volumes", "firmware", "tmp"] {
             let names = names(&self.dir.path().join("pool").join(dir)).unwrap();
             files.extend(names.iter().map(|n| format!("{dir}/{}", n.to_str().unwrap())));
         }
@@ -202,9 +202,16 @@ async fn garbage_is_only_what_we_made() {
     let root = bench.dir.path().join("pool");
     fs::write(root.join("images/notes.txt"), "").unwrap();
     fs::write(root.join(format!("volumes/{}.vmdk", VolumeId::new())), "").unwrap();
-    bench.pool.collect_garbage(&[kept], &volumes[..1]).await.unwrap();
+    let vms = [VmId::new(), VmId::new()];
+    let template = root.join("images/notes.txt");
+    vms.iter().for_each(|vm| vars::provide(&template, bench.pool.vars_path(*vm).as_ref()).unwrap());
+    bench.pool.collect_garbage(&[kept], &volumes[..1], &vms[..1]).await.unwrap();
     let files = bench.files();
-    assert_eq!(files.len(), 4, "{files:?}");
+    assert_eq!(files.len(), 5, "{files:?}");
+    assert!(files.contains(&format!("firmware/{}.fd", vms[0])));
+    bench.pool.delete_vars(vms[0]).await.unwrap();
+    bench.pool.delete_vars(vms[0]).await.unwrap();
+    assert!(!bench.files().iter().any(|file| file.starts_with("firmware/")));
     assert!(
         !files.contains(&format!("images/{stray}")) && files.contains(&format!("volumes/{}.raw", volumes[0]))
     );

@@ -8,11 +8,12 @@ mod content;
 pub mod dir;
 pub mod room;
 mod upload;
+pub mod vars;
 
 use async_trait::async_trait;
 use bytes::Bytes as Chunk;
 use lq_api::{
-    Bytes, ImageId, VolumeId,
+    Bytes, ImageId, VmId, VolumeId,
     image::{ImageFormat, ImageKind},
     local::vmm::DiskImage,
     pool::PoolStatus,
@@ -45,8 +46,18 @@ pub trait Pool: Send + Sync {
         source: Option<(ImageId, ImageFormat)>,
     ) -> DiskImage;
 
+    /// Path of the variables of a machine's firmware; [`vars::provide`] makes the file.
+    fn vars_path(&self, vm: VmId) -> String;
+    /// Removes the variables of a machine's firmware. Removing what is not there is done.
+    async fn delete_vars(&self, vm: VmId) -> Result<(), Error>;
+
     /// Removes what no object owns: called once at start with the ids that exist. Never touches what it did not make.
-    async fn collect_garbage(&self, images: &[ImageId], volumes: &[VolumeId]) -> Result<(), Error>;
+    async fn collect_garbage(
+        &self,
+        images: &[ImageId],
+        volumes: &[VolumeId],
+        vms: &[VmId],
+    ) -> Result<(), Error>;
 }
 
 /// What an upload was declared to be.

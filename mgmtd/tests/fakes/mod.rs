@@ -10,13 +10,13 @@ use lq_api::{
         init::{End, InitAnswer, InitEvent, InitRequest, UnitState},
         paths,
         vmm::{
-            Command, Event, ExitReason, ExitRecord, Outcome, Request, Response, RunState, Stats, Status,
-            VmmConfig,
+            BootFiles, Command, Event, ExitReason, ExitRecord, Outcome, Request, Response, RunState, Stats,
+            Status, VmmConfig,
         },
     },
     vm::{PowerState, RestartPolicy, StopVm, VmSpec, VmStatus},
 };
-use lq_mgmtd::compute::{Desired, Launch, Observer, lqvmm::Settings};
+use lq_mgmtd::compute::{Desired, Firmware, Launch, LaunchBoot, Observer, lqvmm::Settings};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -291,11 +291,12 @@ impl Monitor {
                     }
                     Outcome::Done
                 }
-                Command::Quit => {
+                Command::Quit | Command::ForceQuit => {
                     end = Some(ExitReason::Told);
                     Outcome::Done
                 }
                 Command::Subscribe => Outcome::Done,
+                other => Outcome::Error(format!("nobody asks this monitor for {other:?}")),
             };
             if !say(&mut writer, &Response { id: request.id, outcome }).await {
                 return;
@@ -374,6 +375,7 @@ pub(crate) async fn expect(stream: &mut (impl tokio::io::AsyncRead + Unpin), tex
 
 /// A machine that is to run.
 pub(crate) fn desired(vm: VmId) -> Desired {
+    let kernel = BootFiles { kernel: "/k".into(), initrd: None, cmdline: String::new() };
     Desired {
         vm,
         name: "web".into(),
@@ -385,6 +387,7 @@ pub(crate) fn desired(vm: VmId) -> Desired {
             disks: vec![],
             nics: vec![],
             rng: true,
+            display: None,
             restart: RestartPolicy::OnFailure,
             autostart: true,
             power: PowerState::Running,
@@ -392,7 +395,7 @@ pub(crate) fn desired(vm: VmId) -> Desired {
         stop: StopVm::default(),
         reset_count: 0,
         fault: None,
-        launch: Launch { kernel: "/k".into(), ..Launch::default() },
+        launch: Launch { boot: LaunchBoot::Direct(kernel), ..Launch::default() },
     }
 }
 
@@ -403,6 +406,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         run_vms: dir.join("vms"),
         cgroup_vms: None,
         program: "/usr/lib/limiquantix/lq-vmm".into(),
+        firmware: Firmware { code: dir.join("code.fd"), vars: dir.join("vars.fd") },
         jail: false,
         ready: Duration::from_secs(20),
     }

@@ -6,10 +6,11 @@ use crate::{
     media::DHCP_RANGE,
     outside::Outside,
     runner::Ctx,
-    site::{Wish, patience},
+    site::{Site, Wish, patience},
 };
 use anyhow::{Context as _, Result, ensure};
-use lq_api::vm::{StopVm, VmState};
+use futures::StreamExt as _;
+use lq_api::vm::{StopVm, Vm, VmState};
 use std::net::Ipv4Addr;
 
 pub(super) async fn life(ctx: &mut Ctx) -> Result<()> {
@@ -41,14 +42,53 @@ pub(super) async fn life(ctx: &mut Ctx) -> Result<()> {
     ensure!(written == read, "100 MB were written as {written} and read as {read}");
 
     // The power button: systemd shuts down, and the monitor ends because the guest switched itself off.
-    let stop = StopVm { force: false, timeout_seconds: 240 };
-    let task = site.api().stop_vm(vm.meta.id, &stop).await.map_err(explain)?;
-    console.said.expect("Power down", 180).await.context("the guest does not react to its power button")?;
-    site.api().wait_task(task.id, patience(60), |_| {}).await.map_err(explain)?;
+    stop_by_button(&site, &mut console, &vm).await?;
     let stopped = site.wait_state(vm.meta.id, VmState::Stopped, 60).await?;
     site.remove(&stopped).await?;
     ctx.give_back(site);
     Ok(())
+}
+
+/// A variable of the test's own: attributes (non-volatile, for boot and run time), then its value.
+const VARIABLE: &str = "/sys/firmware/efi/efivars/LqTest-6a3f4c1e-52d0-4f6b-9f5b-0d6c5c7b1a11";
+
+pub(super) async fn uefi(ctx: &mut Ctx) -> Result<()> {
+    let mut site = ctx.take_site().await?;
+    let vm = site.debian_uefi("uefi", Wish::default()).await?;
+    greeted(&site, &vm).await.context("the guest's screen")?;
+    let mut console = site.console(&vm).await?;
+    console.log_in().await.context("logging in after boot by firmware")?;
+    let entries = console.shell("efibootmgr", 60).await?;
+    ensure!(entries.contains("BootCurrent"), "efibootmgr says: {entries}");
+    console.shell(&format!("printf '\\007\\000\\000\\000kept' >{VARIABLE}"), 60).await?;
+    stop_by_button(&site, &mut console, &vm).await?;
+
+    let vm = site.start_vm(vm.meta.id).await?;
+    console.said.skip();
+    console.log_in().await.context("logging in after the second start")?;
+    let value = console.shell(&format!("tail -c +5 {VARIABLE}"), 60).await?;
+    ensure!(value == "kept", "the firmware variable holds `{value}` after a stop and a start");
+    stop_by_button(&site, &mut console, &vm).await?;
+    let stopped = site.wait_state(vm.meta.id, VmState::Stopped, 60).await?;
+    site.remove(&stopped).await?;
+    ctx.give_back(site);
+    Ok(())
+}
+
+/// The screen's server speaks through the API.
+async fn greeted(site: &Site, vm: &Vm) -> Result<()> {
+    let mut display = site.api().display(vm.meta.id).await.map_err(explain)?;
+    let greeting = display.next().await.context("it closed at once")?.map_err(explain)?;
+    ensure!(greeting.as_ref() == b"RFB 003.008\n", "it greets with {greeting:?}");
+    Ok(())
+}
+
+async fn stop_by_button(site: &Site, console: &mut GuestConsole, vm: &Vm) -> Result<()> {
+    let stop = StopVm { force: false, timeout_seconds: 240 };
+    let task = site.api().stop_vm(vm.meta.id, &stop).await.map_err(explain)?;
+    console.said.expect("Power down", 180).await.context("the guest does not react to its power button")?;
+    site.api().wait_task(task.id, patience(60), |_| {}).await.map_err(explain)?;
+    site.wait_state(vm.meta.id, VmState::Stopped, 60).await.map(drop)
 }
 
 /// The guest's address, as soon as it has one.

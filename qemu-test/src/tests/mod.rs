@@ -4,7 +4,9 @@ mod boot;
 mod crash;
 mod guest;
 mod install;
+mod migrate;
 mod power;
+mod pvh;
 mod storage;
 
 use crate::runner::Test;
@@ -22,6 +24,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: site,
             limit: 1200,
             run: |ctx| Box::pin(guest::life(ctx)),
+        },
+        Test {
+            name: "guest-uefi",
+            about: "a disk with GRUB boots by UEFI unmodified; firmware variables outlast a stop; its screen is served",
+            group: site,
+            limit: 2400,
+            run: |ctx| Box::pin(guest::uefi(ctx)),
         },
         Test {
             name: "mgmtd-crash",
@@ -78,6 +87,20 @@ pub(crate) fn all() -> Vec<Test> {
             group: "install",
             limit: 900,
             run: |ctx| Box::pin(install::refusals(ctx)),
+        },
+        Test {
+            name: "vmm-migrate",
+            about: "a Debian guest moves between monitors of a nested host, again and again: no tick is lost",
+            group: "nested",
+            limit: 1500,
+            run: |ctx| Box::pin(migrate::moves(ctx)),
+        },
+        Test {
+            name: "vmm-pvh",
+            about: "Debian's kernel as an ELF file starts by its PVH entry, and finds the machine in SMBIOS",
+            group: "nested",
+            limit: 700,
+            run: |ctx| Box::pin(pvh::boot(ctx)),
         },
         Test {
             name: "boot-bios-cd",

@@ -1,9 +1,9 @@
-//! The DSDT: processors, PCI host bridge, COM1, power button by the Generic Event Device, S5.
+//! The DSDT: processors, PCI host bridge, COM1, power button and generation id by the Generic Event Device, S5.
 
-use super::{OEM, OEM_TABLE, REVISION};
+use super::{Board, OEM, OEM_TABLE, REVISION, generation};
 use crate::{
-    legacy::{COM1, COM1_IRQ, power},
-    memory,
+    legacy::{COM1, COM1_IRQ, i8042, power},
+    memory::PciMap,
 };
 use acpi_tables::{
     Aml,
@@ -15,11 +15,25 @@ use acpi_tables::{
     sdt::Sdt,
 };
 
-/// The table for a machine with `vcpus` processors and `ram` bytes.
-pub(super) fn dsdt(vcpus: u8, ram: u64) -> Vec<u8> {
+/// The table of a machine.
+pub(super) fn dsdt(board: &Board) -> Vec<u8> {
     let mut body = Vec::new();
-    processors(vcpus).iter().for_each(|p| body.extend(p));
-    for part in [host_bridge(ram), board(), serial(), power_button(), sleep()] {
+    processors(board.vcpus).iter().for_each(|p| body.extend(p));
+    if board.keyboard {
+        body.extend(keyboard());
+    }
+    if board.generation {
+        body.extend(generation_id());
+    }
+    let parts = [
+        host_bridge(&board.pci),
+        reserved(&board.pci),
+        serial(),
+        power_button(),
+        events(board.generation),
+        sleep(),
+    ];
+    for part in parts {
         body.extend(part);
     }
     let mut table = Sdt::new(*b"DSDT", 36, 2, OEM, OEM_TABLE, REVISION);
@@ -52,22 +66,23 @@ fn processors(vcpus: u8) -> Vec<Vec<u8>> {
     (0..vcpus).map(processor).collect()
 }
 
-fn host_bridge(ram: u64) -> Vec<u8> {
-    let (base, end) = memory::pci64(ram);
-    let buses = AddressSpace::new_bus_number(0_u16, 0);
+fn host_bridge(pci: &PciMap) -> Vec<u8> {
+    let buses = AddressSpace::new_bus_number(0_u16, u16::from(pci.last_bus()));
     let config_ports = IO::new(0xcf8, 0xcf8, 1, 8);
     let ports_low = AddressSpace::new_io(0_u16, 0x0cf7, None);
     let ports_high = AddressSpace::new_io(0x0d00_u16, 0xffff, None);
-    let below = AddressSpace::new_memory(
-        AddressSpaceCacheable::NotCacheable,
-        true,
-        memory::PCI32 as u32,
-        (memory::PCI32_END - 1) as u32,
-        None,
-    );
-    let above = AddressSpace::new_memory(AddressSpaceCacheable::NotCacheable, true, base, end - 1, None);
-    let resources =
-        ResourceTemplate::new(vec![&buses, &config_ports, &ports_low, &ports_high, &below, &above]);
+    let uncached = AddressSpaceCacheable::NotCacheable;
+    let below: Vec<_> = pci
+        .below_4g
+        .iter()
+        .map(|w| AddressSpace::new_memory(uncached, true, w.start as u32, (w.end - 1) as u32, None))
+        .collect();
+    let above = &pci.above_4g;
+    let above = AddressSpace::new_memory(uncached, true, above.start, above.end - 1, None);
+    let mut resources: Vec<&dyn Aml> = vec![&buses, &config_ports, &ports_low, &ports_high];
+    resources.extend(below.iter().map(|window| window as &dyn Aml));
+    resources.push(&above);
+    let resources = ResourceTemplate::new(resources);
     device(
         "PCI0",
         vec![
@@ -82,8 +97,9 @@ fn host_bridge(ram: u64) -> Vec<u8> {
 }
 
 /// Reserves the configuration window: without it Linux does not trust the MCFG.
-fn board() -> Vec<u8> {
-    let window = Memory32Fixed::new(true, memory::ECAM as u32, memory::ECAM_SIZE as u32);
+fn reserved(pci: &PciMap) -> Vec<u8> {
+    let ecam = &pci.ecam;
+    let window = Memory32Fixed::new(true, ecam.start as u32, (ecam.end - ecam.start) as u32);
     device(
         "MBRD",
         vec![
@@ -108,18 +124,57 @@ fn serial() -> Vec<u8> {
     )
 }
 
-/// The button, and the device that tells of it: `_EVT` reads the event register, which clears it, and notifies.
+fn keyboard() -> Vec<u8> {
+    let interrupt = Interrupt::new(true, true, false, false, i8042::IRQ);
+    let (data, status) = (IO::new(0x60, 0x60, 1, 1), IO::new(0x64, 0x64, 1, 1));
+    device(
+        "KBD_",
+        vec![
+            &Name::new(path("_HID"), &EISAName::new("PNP0303")),
+            &Name::new(path("_UID"), &ZERO),
+            &Name::new(path("_CRS"), &ResourceTemplate::new(vec![&data, &status, &interrupt])),
+        ],
+    )
+}
+
 fn power_button() -> Vec<u8> {
-    let mut button = device(
-        "PWRB",
-        vec![&Name::new(path("_HID"), &EISAName::new("PNP0C0C")), &Name::new(path("_UID"), &ZERO)],
-    );
+    device("PWRB", vec![&Name::new(path("_HID"), &EISAName::new("PNP0C0C")), &Name::new(path("_UID"), &ZERO)])
+}
+
+/// Where the generation id lies; drivers know the device by its compatible id.
+fn generation_id() -> Vec<u8> {
+    let (low, high) = (generation::ADDRESS as u32, (generation::ADDRESS >> 32) as u32);
+    device(
+        "VGEN",
+        vec![
+            &Name::new(path("_HID"), &"LIMQ0001"),
+            &Name::new(path("_CID"), &"VM_Gen_Counter"),
+            &Name::new(path("_DDN"), &"VM_Gen_Counter"),
+            &Name::new(path("_UID"), &ZERO),
+            &Name::new(path("ADDR"), &Package::new(vec![&low, &high])),
+        ],
+    )
+}
+
+/// The device that tells of events: `_EVT` reads the event register, which clears it, and notifies whom it concerns.
+fn events(has_generation: bool) -> Vec<u8> {
     let interrupt = Interrupt::new(true, true, false, false, power::IRQ);
     let event = path("EVTS");
-    let target = path("\\_SB_.PWRB");
-    let notify = Notify::new(&target, &0x80_u8);
+    let (button, generation) = (path("\\_SB_.PWRB"), path("\\_SB_.VGEN"));
+    let (notify_button, notify_generation) =
+        (Notify::new(&button, &0x80_u8), Notify::new(&generation, &0x80_u8));
     let pressed = And::new(&ZERO, &Local(0), &power::POWER_BUTTON);
-    let generic_event = device(
+    let renewed = And::new(&ZERO, &Local(0), &power::GENERATION);
+    let (store, notify_of_button, notify_of_generation) = (
+        Store::new(&Local(0), &event),
+        If::new(&pressed, vec![&notify_button]),
+        If::new(&renewed, vec![&notify_generation]),
+    );
+    let mut steps: Vec<&dyn Aml> = vec![&store, &notify_of_button];
+    if has_generation {
+        steps.push(&notify_of_generation);
+    }
+    device(
         "GED_",
         vec![
             &Name::new(path("_HID"), &"ACPI0013"),
@@ -133,16 +188,9 @@ fn power_button() -> Vec<u8> {
                 FieldUpdateRule::WriteAsZeroes,
                 vec![FieldEntry::Named(*b"EVTS", 8)],
             ),
-            &Method::new(
-                path("_EVT"),
-                1,
-                true,
-                vec![&Store::new(&Local(0), &event), &If::new(&pressed, vec![&notify])],
-            ),
+            &Method::new(path("_EVT"), 1, true, steps),
         ],
-    );
-    button.extend(generic_event);
-    button
+    )
 }
 
 fn sleep() -> Vec<u8> {

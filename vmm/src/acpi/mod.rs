@@ -5,11 +5,16 @@
 //!                ├▶ MADT             processors, I/O APIC
 //!                └▶ MCFG             configuration space of bus 0
 //! ```
-//! All tables lie between [`memory::FIRMWARE`] and 1 MiB; the RSDP first, where an operating system looks for it.
+//! Booting a kernel directly, all tables lie between [`memory::FIRMWARE`] and 1 MiB; the RSDP first, where an operating
+//! system looks for it. Firmware gets them as [`Relocatable`] and puts them where it likes.
 
 mod dsdt;
+pub mod generation;
 
-use crate::{legacy::power, memory};
+use crate::{
+    legacy::power,
+    memory::{self, PciMap},
+};
 use acpi_tables::{
     Aml,
     fadt::{FADTBuilder, Flags},
@@ -19,11 +24,14 @@ use acpi_tables::{
     rsdp::Rsdp,
     xsdt::XSDT,
 };
+use std::ops::Range;
 
 const OEM: [u8; 6] = *b"LIMIQX";
 const OEM_TABLE: [u8; 8] = *b"LQVMM   ";
 const REVISION: u32 = 1;
 
+/// There is a keyboard controller.
+const HAS_8042: u16 = 1 << 1;
 /// There is nothing a VGA driver could probe.
 const NO_VGA: u16 = 1 << 2;
 /// The real-time clock is not to be used.
@@ -34,24 +42,74 @@ pub const RSDP: u64 = memory::FIRMWARE;
 /// Room for the RSDP.
 const RSDP_ROOM: u64 = 64;
 
-/// The tables of a machine with `vcpus` processors and `ram` bytes, to be written at [`RSDP`].
+/// Offset of the DSDT's 64-bit address in the FADT.
+const FADT_X_DSDT: usize = 140;
+/// Bytes of a table's header.
+const HEADER: usize = 36;
+
+/// What the tables tell of.
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// Processors.
+    pub vcpus: u8,
+    /// Where PCI is.
+    pub pci: PciMap,
+    /// There is a keyboard controller.
+    pub keyboard: bool,
+    /// There is a generation id at [`generation::ADDRESS`].
+    pub generation: bool,
+}
+
+/// Tables whose addresses are still to be found.
+#[derive(Debug)]
+pub struct Relocatable {
+    /// All but the RSDP, each at a multiple of 16.
+    pub bytes: Vec<u8>,
+    /// Where each table lies in `bytes`.
+    pub tables: Vec<Range<usize>>,
+    /// Where in `bytes` there are 64-bit addresses, counted from the begin of `bytes`.
+    pub pointers: Vec<usize>,
+    /// The RSDP, its address of the XSDT counted likewise.
+    pub rsdp: Vec<u8>,
+}
+
+/// The tables of a machine, to be written at [`RSDP`].
 #[must_use]
-pub fn tables(vcpus: u8, ram: u64) -> Vec<u8> {
-    let mut bytes = vec![0; RSDP_ROOM as usize];
-    let mut add = |table: Vec<u8>| {
-        let address = RSDP + bytes.len() as u64;
-        bytes.extend(table);
-        bytes.resize(bytes.len().next_multiple_of(16), 0);
-        address
-    };
-    let dsdt = add(dsdt::dsdt(vcpus, ram));
-    let listed = [fadt(dsdt), madt(vcpus), mcfg()].map(&mut add);
-    let mut xsdt = XSDT::new(OEM, OEM_TABLE, REVISION);
-    listed.into_iter().for_each(|table| xsdt.add_entry(table));
-    let xsdt = add(encode(&xsdt));
-    let rsdp = encode(&Rsdp::new(OEM, xsdt));
-    bytes[..rsdp.len()].copy_from_slice(&rsdp);
+pub fn tables(board: &Board) -> Vec<u8> {
+    let built = build(board, RSDP + RSDP_ROOM);
+    let mut bytes = built.rsdp;
+    bytes.resize(RSDP_ROOM as usize, 0);
+    bytes.extend(built.bytes);
     bytes
+}
+
+/// The tables as they are from address 0 on.
+#[must_use]
+pub fn relocatable(board: &Board) -> Relocatable {
+    build(board, 0)
+}
+
+fn build(board: &Board, base: u64) -> Relocatable {
+    let mut bytes = Vec::new();
+    let mut tables = Vec::new();
+    let mut add = |table: Vec<u8>| {
+        let start = bytes.len();
+        bytes.extend(table);
+        tables.push(start..bytes.len());
+        bytes.resize(bytes.len().next_multiple_of(16), 0);
+        start
+    };
+    let address = |offset: usize| base + offset as u64;
+    let dsdt = address(add(dsdt::dsdt(board)));
+    let fadt = add(fadt(dsdt, board.keyboard));
+    let listed = [fadt, add(madt(board.vcpus)), add(mcfg(&board.pci))];
+    let mut xsdt = XSDT::new(OEM, OEM_TABLE, REVISION);
+    listed.iter().for_each(|table| xsdt.add_entry(address(*table)));
+    let xsdt = add(encode(&xsdt));
+    let mut pointers = vec![fadt + FADT_X_DSDT];
+    pointers.extend((0..listed.len()).map(|n| xsdt + HEADER + 8 * n));
+    let rsdp = encode(&Rsdp::new(OEM, address(xsdt)));
+    Relocatable { bytes, tables, pointers, rsdp }
 }
 
 fn encode(table: &dyn Aml) -> Vec<u8> {
@@ -60,7 +118,7 @@ fn encode(table: &dyn Aml) -> Vec<u8> {
     bytes
 }
 
-fn fadt(dsdt: u64) -> Vec<u8> {
+fn fadt(dsdt: u64, keyboard: bool) -> Vec<u8> {
     let port = |offset| {
         let address = u64::from(power::BASE + offset);
         GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, address)
@@ -70,8 +128,8 @@ fn fadt(dsdt: u64) -> Vec<u8> {
         .flag(Flags::Wbinvd)
         .flag(Flags::ResetRegSup)
         .flag(Flags::HwReducedAcpi);
-    // The bit for "there is an 8042" stays clear: nobody polls it.
-    fadt.iapc_boot_arch = (NO_VGA | NO_CMOS).into();
+    // Without the bit nobody polls for a keyboard controller.
+    fadt.iapc_boot_arch = (NO_VGA | NO_CMOS | if keyboard { HAS_8042 } else { 0 }).into();
     fadt.reset_reg = port(power::RESET);
     fadt.reset_value = power::RESET_VALUE;
     fadt.sleep_control_reg = port(power::SLEEP_CONTROL);
@@ -89,9 +147,9 @@ fn madt(vcpus: u8) -> Vec<u8> {
     encode(&madt)
 }
 
-fn mcfg() -> Vec<u8> {
+fn mcfg(pci: &PciMap) -> Vec<u8> {
     let mut mcfg = MCFG::new(OEM, OEM_TABLE, REVISION);
-    mcfg.add_ecam(memory::ECAM, 0, 0, 0);
+    mcfg.add_ecam(pci.ecam.start, 0, 0, pci.last_bus());
     encode(&mcfg)
 }
 
@@ -109,10 +167,14 @@ mod tests {
         bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
     }
 
+    fn board(vcpus: u8) -> Board {
+        Board { vcpus, pci: PciMap::fixed(8 << 30), keyboard: false, generation: true }
+    }
+
     #[test]
     fn every_table_is_reached_and_sums_to_zero() {
-        let all = tables(64, 8 << 30);
-        assert!(RSDP + all.len() as u64 <= memory::HIGH_RAM);
+        let all = tables(&board(64));
+        assert!(RSDP + all.len() as u64 <= generation::ADDRESS);
         assert_eq!(&all[..8], b"RSD PTR ");
         assert_eq!(sum(&all[..20]), 0);
         assert_eq!(sum(&all[..36]), 0);
@@ -129,5 +191,23 @@ mod tests {
         let fadt = table(&all, pointer(&xsdt[36..44]));
         let dsdt = table(&all, pointer(&fadt[140..148]));
         assert_eq!((&dsdt[..4], sum(dsdt)), (&b"DSDT"[..], 0));
+    }
+
+    #[test]
+    fn relocatable_tables_keep_their_length_and_name_every_address() {
+        let board = |ecam: u64| Board {
+            vcpus: 3,
+            pci: PciMap::by_firmware(8 << 30, ecam..ecam + (256 << 20), 46),
+            keyboard: true,
+            generation: false,
+        };
+        let [one, other] = [0xb000_0000, 0xe000_0000].map(|ecam| relocatable(&board(ecam)));
+        assert_eq!((one.bytes.len(), &one.pointers), (other.bytes.len(), &other.pointers));
+        let pointed = |at: &usize| u64::from_le_bytes(one.bytes[*at..*at + 8].try_into().unwrap()) as usize;
+        let mut found: Vec<_> = one.pointers.iter().map(pointed).collect();
+        found.push(u64::from_le_bytes(one.rsdp[24..32].try_into().unwrap()) as usize);
+        found.sort_unstable();
+        assert_eq!(found, one.tables.iter().map(|t| t.start).collect::<Vec<_>>(), "each table once");
+        assert_ne!(one.bytes, other.bytes, "the ECAM is told");
     }
 }

@@ -1,4 +1,5 @@
-//! Direct Linux boot: kernel, initial RAM disk, command line, tables and the structure that ties them together.
+//! Direct Linux boot: kernel, initial RAM disk, command line, tables and the structure that ties them together. A machine
+//! with firmware needs nothing of this: its first CPU begins at the reset vector.
 //!
 //! Two protocols, chosen by the kernel file: bzImage by its 64-bit entry (Linux `Documentation/x86/boot.rst`), ELF by its
 //! PVH entry (Xen `docs/misc/pvh.pandoc`). The files stay open, so that a reset loads them again after privileges are
@@ -11,11 +12,16 @@
 //! | 0x9000–0xefff | page tables: the first 4 GiB, one to one |
 //! | 0x20000 | command line |
 //! | 0xe0000 | ACPI tables |
+//! | 0xf0000 | SMBIOS tables |
 
 mod linux;
 mod pvh;
 
-use crate::{acpi, memory, memory::Memory};
+use crate::{
+    acpi, firmware,
+    memory::{self, Memory},
+    smbios,
+};
 use linux_loader::loader::{Elf, KernelLoader, elf::PvhBootCapability};
 use std::{
     fs::File,
@@ -29,6 +35,15 @@ const COMMAND_LINE_ROOM: usize = 2048;
 const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
 /// Kernels are loaded here, unless the file says otherwise.
 const KERNEL: u64 = memory::HIGH_RAM;
+
+/// What a machine boots.
+#[derive(Debug)]
+pub enum Boot {
+    /// A kernel.
+    Direct(BootSource),
+    /// Firmware, which finds the rest.
+    Firmware(firmware::Sources),
+}
 
 /// Opened boot files.
 #[derive(Debug)]
@@ -44,6 +59,8 @@ pub struct BootSource {
 /// How the first virtual CPU begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
+    /// Real mode at the reset vector, as every processor does at power-on.
+    Reset,
     /// 64-bit mode, paging on.
     Linux64 {
         /// Entry point.
@@ -101,10 +118,22 @@ struct Range {
     size: u64,
 }
 
-/// Loads everything into `memory` of a machine with `vcpus` processors and `ram` bytes.
-pub fn load(source: &mut BootSource, memory: &Memory, vcpus: u8, ram: u64) -> Result<Entry, Error> {
-    let tables = acpi::tables(vcpus, ram);
+/// Loads everything into `memory` of the machine `identity` with `vcpus` processors and `ram` bytes.
+pub fn load(
+    source: &mut BootSource,
+    identity: &smbios::Identity,
+    memory: &Memory,
+    vcpus: u8,
+    ram: u64,
+) -> Result<Entry, Error> {
+    let pci = memory::PciMap::fixed(ram);
+    let tables = acpi::tables(&acpi::Board { vcpus, pci, keyboard: false, generation: true });
     memory.write_slice(&tables, GuestAddress(acpi::RSDP))?;
+    acpi::generation::renew(memory)
+        .map_err(|source| Error::Read { what: "host's random numbers", source })?;
+    let described = smbios::Tables::new(identity, vcpus, ram);
+    memory.write_slice(&described.entry_point(smbios::TABLE), GuestAddress(smbios::ENTRY_POINT))?;
+    memory.write_slice(&described.table, GuestAddress(smbios::TABLE))?;
     let cmdline = source.cmdline.as_bytes();
     if cmdline.len() >= COMMAND_LINE_ROOM || cmdline.contains(&0) {
         return Err(Error::CommandLine);
@@ -140,7 +169,7 @@ fn load_initrd(
     let read = |source| Error::Read { what: "initial RAM disk", source };
     let size = file.seek(io::SeekFrom::End(0)).map_err(read)?;
     file.rewind().map_err(read)?;
-    let end = ram.min(memory::PCI32).min(limit.saturating_add(1));
+    let end = ram.min(memory::LOW_RAM_END).min(limit.saturating_add(1));
     let base = end.checked_sub(size).map(|base| base & !0xfff).filter(|base| *base >= kernel_end);
     let base = base.ok_or(Error::TooSmall { what: "initial RAM disk", size })?;
     copy(file, memory, base, size).map_err(read)?;

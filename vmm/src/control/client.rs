@@ -1,11 +1,12 @@
 //! One connection to the control socket: lines in, lines out, never blocking.
 
+use super::passing;
 use lq_api::local::vmm::{Outcome, Request, Response, VERSION};
 use serde::Serialize;
 use std::{
-    io::{self, Read, Write},
+    io::{self, Write},
     os::{
-        fd::{AsRawFd, RawFd},
+        fd::{AsRawFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
 };
@@ -14,6 +15,8 @@ use std::{
 pub const MAX_LINE: usize = 64 << 10;
 /// Bytes that may wait for a client that does not read.
 const MAX_QUEUE: usize = 1 << 20;
+/// Descriptors that may wait for their request.
+const MAX_DESCRIPTORS: usize = 4;
 /// Bytes read at once.
 const TURN: usize = 4096;
 
@@ -22,6 +25,8 @@ pub(super) struct Client {
     stream: UnixStream,
     input: Vec<u8>,
     output: Vec<u8>,
+    /// Descriptors that came, oldest first, for the requests they came with.
+    descriptors: Vec<OwnedFd>,
     pub(super) subscribed: bool,
     closed: bool,
 }
@@ -29,13 +34,20 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, input: Vec::new(), output: Vec::new(), subscribed: false, closed: false })
+        Ok(Self {
+            stream,
+            input: Vec::new(),
+            output: Vec::new(),
+            descriptors: Vec::new(),
+            subscribed: false,
+            closed: false,
+        })
     }
 
     /// Takes what has come and returns its whole lines as requests or as what is wrong with them.
     pub(super) fn receive(&mut self) -> Vec<Result<Request, Response>> {
         let mut part = [0; TURN];
-        match self.stream.read(&mut part) {
+        match passing::receive(&self.stream, &mut part, &mut self.descriptors) {
             Ok(0) => self.closed = true,
             Ok(count) => self.input.extend(part.iter().take(count)),
             Err(error) if retry(&error) => {}
@@ -54,7 +66,13 @@ impl Client {
             self.input.clear();
             self.closed = true;
         }
+        self.descriptors.truncate(MAX_DESCRIPTORS);
         requests
+    }
+
+    /// The descriptor that came with a request.
+    pub(super) fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        (!self.descriptors.is_empty()).then(|| self.descriptors.remove(0))
     }
 
     /// Queues a message and sends what can be sent.

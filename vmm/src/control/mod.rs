@@ -1,12 +1,17 @@
 //! The control thread: one epoll loop over the control socket, the console, signals and what the guest does.
 //!
-//! It owns the machine; nobody else starts, stops or resets it. A client, whatever it sends or does not read, costs the
+//! It never waits for the machine, whose disks may hang: the [`operator`] does what may take long, and this loop goes on
+//! answering. A client, whatever it sends or does not read, costs the
 //! guest nothing: input lines are bounded, output is queued up to a bound, then the client is dropped.
 
+pub mod ask;
 mod client;
+mod operator;
+pub mod passing;
 mod server;
 
 pub use client::MAX_LINE;
+pub use operator::Begin;
 pub use server::{Server, Sources};
 
 /// What the loop waits for.
@@ -17,6 +22,7 @@ enum Token {
     Guest,
     Console,
     Signal,
+    Operator,
     /// A client, by its number.
     Client(u64),
 }
@@ -29,6 +35,7 @@ impl Token {
             Self::Guest => 2,
             Self::Console => 3,
             Self::Signal => 4,
+            Self::Operator => 5,
             Self::Client(number) => number + FIRST_CLIENT,
         }
     }
@@ -40,9 +47,10 @@ impl Token {
             2 => Self::Guest,
             3 => Self::Console,
             4 => Self::Signal,
+            5 => Self::Operator,
             number => Self::Client(number - FIRST_CLIENT),
         }
     }
 }
 
-const FIRST_CLIENT: u64 = 5;
+const FIRST_CLIENT: u64 = 6;

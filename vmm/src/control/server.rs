@@ -1,10 +1,15 @@
 //! The loop, and what each request and event does to the machine.
 
-use super::{Token, client::Client};
+use super::{
+    Token,
+    client::Client,
+    operator::{Begin, Failure, Finished, Job, Operator, Ticket},
+};
 use crate::{
     console::{self, Console, PACE, Wants},
     guest::{GuestEvent, Notifier},
-    machine::Machine,
+    machine::{Levers, Machine},
+    migrate::{PATIENCE, source::Outgoing},
     stats::DeviceCounters,
 };
 use lq_api::{
@@ -16,6 +21,7 @@ use lq_api::{
 use std::{
     collections::BTreeMap,
     io,
+    net::Shutdown,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::net::{UnixListener, UnixStream},
@@ -25,6 +31,8 @@ use std::{
 };
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
+/// Least bandwidth a migration is held to, in bytes a second: with less, its peer would count as lost.
+const LEAST_BANDWIDTH: u64 = 1 << 20;
 /// Connections to one socket at a time.
 const MAX_CLIENTS: usize = 64;
 
@@ -63,7 +71,8 @@ impl Sources {
 /// The control thread's state.
 pub struct Server {
     vm: VmId,
-    machine: Machine,
+    operator: Operator,
+    levers: Levers,
     sources: Sources,
     console: Console,
     notifier: Arc<Notifier>,
@@ -76,6 +85,14 @@ pub struct Server {
     look_at: Option<Instant>,
     state: RunState,
     resets: u64,
+    /// A reset the guest asked for is on its way: what else it asked for belongs to the guest that goes.
+    resetting: bool,
+    /// Why the machine ends, once it does.
+    end: Option<ExitRecord>,
+    /// The last migration away from here.
+    outgoing: Option<Arc<Outgoing>>,
+    /// The stream of a migration to here.
+    incoming: Option<UnixStream>,
 }
 
 impl Server {
@@ -89,12 +106,15 @@ impl Server {
         counters: DeviceCounters,
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
+        let levers = machine.levers();
+        let operator = Operator::start(machine)?;
         let watched = [
             (sources.control.as_raw_fd(), Token::ControlSocket),
             (sources.console.as_raw_fd(), Token::ConsoleSocket),
             (notifier.event().as_raw_fd(), Token::Guest),
             (console.event().as_raw_fd(), Token::Console),
             (sources.signals.as_raw_fd(), Token::Signal),
+            (operator.event().as_raw_fd(), Token::Operator),
         ];
         for (fd, token) in watched {
             let event = EpollEvent::new(EventSet::IN, token.encode());
@@ -102,7 +122,8 @@ impl Server {
         }
         Ok(Self {
             vm,
-            machine,
+            operator,
+            levers,
             sources,
             console,
             notifier,
@@ -114,36 +135,64 @@ impl Server {
             look_at: None,
             state: RunState::Running,
             resets: 0,
+            resetting: false,
+            end: None,
+            outgoing: None,
+            incoming: None,
         })
     }
 
-    /// Starts the guest and serves until the machine ends.
-    pub fn run(mut self) -> ExitRecord {
-        let end = match self.machine.power_on() {
-            Err(error) => failed(&error),
-            Ok(()) => loop {
-                let mut events = [EpollEvent::default(); 32];
-                let count = match self.epoll.wait(self.timeout(), &mut events) {
-                    Ok(0) => {
-                        self.show_console();
-                        continue;
-                    }
-                    Ok(count) => count,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => break internal(&format!("cannot wait for events: {error}")),
-                };
-                let mut ends = events.iter().take(count).filter_map(|event| self.handle(event));
-                if let Some(end) = ends.next() {
-                    break end;
+    /// Begins and serves until the machine has ended.
+    pub fn run(mut self, begin: Begin) -> ExitRecord {
+        self.state = begin.state();
+        self.submit(Job::Begin(begin), None);
+        let end = loop {
+            let mut events = [EpollEvent::default(); 32];
+            let count = match self.epoll.wait(self.timeout(), &mut events) {
+                Ok(0) => {
+                    self.show_console();
+                    continue;
                 }
-            },
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => break internal(&format!("cannot wait for events: {error}")),
+            };
+            let mut ended = events.iter().take(count).filter_map(|event| self.handle(event));
+            if let Some(end) = ended.next() {
+                break end;
+            }
         };
-        self.state = RunState::Ending;
-        self.tell(&Event::State { state: RunState::Ending });
-        self.machine.stop();
         self.show_console();
         self.tell(&Event::Exit(end.clone()));
         end
+    }
+
+    fn submit(&mut self, job: Job, ticket: Option<Ticket>) {
+        if !self.operator.submit(job, ticket) && self.end.is_none() {
+            self.end = Some(internal("the operator's thread is gone"));
+        }
+    }
+
+    /// Begins to end the machine, for the first reason given. It has ended when the operator has stopped it.
+    fn begin_end(&mut self, why: ExitRecord) {
+        if self.end.is_none() {
+            self.end = Some(why);
+            self.cut();
+            self.set_state(RunState::Ending);
+            self.submit(Job::Stop, None);
+        }
+    }
+
+    /// Calls off what moves, so that nothing waits for it.
+    fn cut(&self) {
+        if let Some(outgoing) = &self.outgoing {
+            // It may be over, or past the moment it can be called off.
+            let _ = outgoing.cancel();
+        }
+        if let Some(incoming) = &self.incoming {
+            // Fails only where it is cut already.
+            let _ = incoming.shutdown(Shutdown::Both);
+        }
     }
 
     /// Milliseconds until the console wants a look, -1 where it does not.
@@ -156,7 +205,8 @@ impl Server {
         match Token::decode(event.data()) {
             Token::ControlSocket => self.accept_client(),
             Token::ConsoleSocket => self.accept_viewer(),
-            Token::Guest => return self.guest_events(),
+            Token::Guest => self.guest_events(),
+            Token::Operator => return self.jobs_done(),
             Token::Console => self.show_console(),
             Token::Signal => self.signal(),
             Token::Client(number) if self.clients.contains_key(&number) => {
@@ -167,32 +217,79 @@ impl Server {
         None
     }
 
-    fn guest_events(&mut self) -> Option<ExitRecord> {
-        for event in self.notifier.take() {
-            let (reason, detail) = match event {
-                GuestEvent::Reset => match self.reset() {
-                    Ok(()) => continue,
-                    Err(error) => return Some(failed(&error)),
-                },
-                GuestEvent::PowerOff => {
-                    (ExitReason::GuestPowerOff, "the guest switched itself off".to_owned())
+    fn guest_events(&mut self) {
+        if self.resetting {
+            // Looked at when the reset is done.
+            return self.notifier.acknowledge();
+        }
+        let Some(event) = self.notifier.take().into_iter().next() else { return };
+        let (reason, detail) = match event {
+            GuestEvent::Reset => {
+                self.resetting = true;
+                return self.submit(Job::Reset, None);
+            }
+            GuestEvent::PowerOff => (ExitReason::GuestPowerOff, "the guest switched itself off".to_owned()),
+            GuestEvent::Fault(detail) => (ExitReason::GuestFault, detail),
+            GuestEvent::Host(detail) => (ExitReason::Host, detail),
+        };
+        self.begin_end(ExitRecord { reason, detail });
+    }
+
+    /// Takes what the operator has done. A record: the machine has ended.
+    fn jobs_done(&mut self) -> Option<ExitRecord> {
+        for Finished { job, ticket, state, result } in self.operator.finished() {
+            let outcome =
+                result.as_ref().map_or_else(|e| Outcome::Error(crate::exit::chain(e)), |()| Outcome::Done);
+            match (&job, &result) {
+                (Job::Stop, _) => {
+                    let mut end = self.end.take().unwrap_or_else(|| internal("stopped without a reason"));
+                    if let Err(error) = result {
+                        end.detail.push_str("; ");
+                        end.detail.push_str(&crate::exit::chain(&error));
+                    }
+                    return Some(end);
                 }
-                GuestEvent::Fault(detail) => (ExitReason::GuestFault, detail),
-                GuestEvent::Host(detail) => (ExitReason::Host, detail),
-            };
-            return Some(ExitRecord { reason, detail });
+                (Job::Reset, Ok(())) => {
+                    self.resets += 1;
+                    self.tell(&Event::Reset);
+                }
+                (Job::Move(_, _, begun), Ok(())) => self.outgoing.clone_from(begun),
+                (Job::Leave, Ok(())) => {
+                    self.begin_end(ExitRecord { reason: ExitReason::Migrated, detail: self.moved() })
+                }
+                (Job::Receive(_), Ok(())) => self.incoming = None,
+                (_, Err(Failure::Move(error))) => {
+                    let detail = format!("the machine did not move here: {}", crate::exit::chain(error));
+                    self.begin_end(ExitRecord { reason: ExitReason::Host, detail });
+                }
+                (_, Err(Failure::Broken(error))) => self.begin_end(failed(error)),
+                _ => {}
+            }
+            if self.end.is_none() {
+                self.set_state(state);
+            }
+            if matches!(job, Job::Reset) {
+                self.resetting = false;
+                self.guest_events();
+            }
+            if let Some(ticket) = ticket {
+                self.answer(ticket.client, &Response { id: ticket.request, outcome });
+            }
         }
         None
     }
 
-    fn reset(&mut self) -> Result<(), crate::machine::Error> {
-        self.machine.reset()?;
-        // What CPUs reported while they were being parked belongs to the guest that is gone.
-        self.notifier.take();
-        self.resets += 1;
-        self.tell(&Event::Reset);
-        self.set_state(RunState::Running);
-        Ok(())
+    fn moved(&self) -> String {
+        let pause = self.outgoing.as_ref().and_then(|outgoing| outgoing.status().pause_micros);
+        let pause = pause.map(|micros| format!("; it stood still for {} ms", micros.div_ceil(1000)));
+        format!("the machine runs on another host{}", pause.unwrap_or_default())
+    }
+
+    fn answer(&mut self, number: u64, response: &Response) {
+        if let Some(client) = self.clients.get_mut(&number) {
+            client.send(response);
+            self.settle_client(number);
+        }
     }
 
     fn set_state(&mut self, state: RunState) {
@@ -209,71 +306,126 @@ impl Server {
             unsafe { libc::read(self.sources.signals.as_raw_fd(), info.as_mut_ptr().cast(), info.len()) };
         if got > 0 {
             eprintln!("lq-vmm: SIGTERM: pressing the power button");
-            self.machine.power_button();
+            self.levers.power_button();
         }
     }
 
-    /// Carries a request out. A record: the machine ends.
-    fn command(&mut self, command: Command) -> (Outcome, Option<ExitRecord>) {
-        match (command, self.state) {
-            (Command::Status, state) => {
+    /// Answers a request, or has the operator carry it out (`None`: the answer comes later).
+    fn command(&mut self, command: Command, ticket: Ticket) -> Option<Outcome> {
+        let job = match command {
+            Command::Status => {
                 let version = env!("CARGO_PKG_VERSION").to_owned();
-                let status = Status { version, vm: self.vm, state, resets: self.resets };
-                return (Outcome::Status(status), None);
+                let status = Status { version, vm: self.vm, state: self.state, resets: self.resets };
+                return Some(Outcome::Status(status));
             }
-            (Command::Stats, _) => {
+            Command::Stats => {
                 let (disks, nics) = self.counters.read();
-                return (Outcome::Stats(Stats { exits: self.machine.exits(), disks, nics }), None);
+                return Some(Outcome::Stats(Stats { exits: self.levers.exits(), disks, nics }));
             }
-            (Command::Pause, RunState::Running) => {
-                self.machine.pause();
-                self.set_state(RunState::Paused);
+            Command::Subscribe => {
+                if let Some(client) = self.clients.get_mut(&ticket.client) {
+                    client.subscribed = true;
+                }
+                return Some(Outcome::Done);
             }
-            (Command::Resume, RunState::Paused) => {
-                self.machine.resume();
-                self.set_state(RunState::Running);
+            Command::Quit | Command::ForceQuit => return Some(Outcome::Done),
+            _ if self.end.is_some() => return Some(Outcome::Error("the machine is being ended".to_owned())),
+            Command::PowerButton if self.state == RunState::Running => {
+                self.levers.power_button();
+                return Some(Outcome::Done);
             }
-            (Command::Reset, _) => {
-                if let Err(error) = self.reset() {
-                    let end = failed(&error);
-                    return (Outcome::Error(end.detail.clone()), Some(end));
+            Command::PowerButton => {
+                return Some(Outcome::Error(format!("the guest is {:?} and cannot react", self.state)));
+            }
+            Command::Pause => Job::Pause,
+            Command::Resume => Job::Resume,
+            Command::Reset => Job::Reset,
+            Command::Snapshot | Command::MigrateOut(_) | Command::MigrateIn => {
+                match self.with_descriptor(command, ticket) {
+                    Ok(job) => job,
+                    Err(why) => return Some(Outcome::Error(why)),
                 }
             }
-            (Command::PowerButton, RunState::Running) => self.machine.power_button(),
-            (Command::PowerButton, state) => {
-                return (Outcome::Error(format!("the guest is {state:?} and cannot react")), None);
+            Command::MigrateStatus => {
+                let status = self.outgoing.as_ref().map(|outgoing| outgoing.status()).unwrap_or_default();
+                return Some(Outcome::Migration(status));
             }
-            (Command::Quit, _) => {
-                let detail = "told to end".to_owned();
-                return (Outcome::Done, Some(ExitRecord { reason: ExitReason::Told, detail }));
+            Command::MigrateCancel => {
+                let done = match (&self.outgoing, &self.incoming) {
+                    (Some(outgoing), _) => outgoing.cancel(),
+                    (None, Some(incoming)) => incoming.shutdown(Shutdown::Both).map_err(|e| e.to_string()),
+                    (None, None) => Err("nothing moves".to_owned()),
+                };
+                return Some(done.map_or_else(Outcome::Error, |()| Outcome::Done));
             }
-            // Already so, or nothing to do here.
-            (Command::Pause | Command::Resume | Command::Subscribe, _) => {}
-        }
-        (Outcome::Done, None)
+            Command::MigrateReclaim => {
+                let outgoing = self.outgoing.as_ref().ok_or_else(|| "nothing moved".to_owned());
+                if let Err(why) = outgoing.and_then(|outgoing| outgoing.reclaim()) {
+                    return Some(Outcome::Error(why));
+                }
+                Job::Keep
+            }
+        };
+        self.submit(job, Some(ticket));
+        None
     }
 
+    /// The job of a command that takes a descriptor.
+    fn with_descriptor(&mut self, command: Command, ticket: Ticket) -> Result<Job, String> {
+        let descriptor = self.clients.get_mut(&ticket.client).and_then(Client::take_descriptor);
+        let descriptor = descriptor.ok_or("no descriptor came with the request")?;
+        if command == Command::Snapshot {
+            return Ok(Job::Snapshot(descriptor.into()));
+        }
+        let stream = UnixStream::from(descriptor);
+        // A peer that stands still counts as lost.
+        stream.set_nonblocking(false).map_err(|e| e.to_string())?;
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .map_err(|e| format!("the descriptor is no stream socket: {e}"))?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(|e| e.to_string())?;
+        match command {
+            Command::MigrateOut(options) => {
+                if options.bandwidth.is_some_and(|bandwidth| bandwidth < LEAST_BANDWIDTH) {
+                    return Err(format!("bandwidth is below {LEAST_BANDWIDTH} bytes in a second"));
+                }
+                if self.outgoing.as_ref().is_some_and(|outgoing| !outgoing.is_over()) {
+                    return Err("the machine is moving already".to_owned());
+                }
+                Ok(Job::Move(stream, options, None))
+            }
+            _ => {
+                if self.state != RunState::Incoming || self.incoming.is_some() {
+                    return Err("this machine does not wait for one that moves here".to_owned());
+                }
+                self.incoming = Some(stream.try_clone().map_err(|e| e.to_string())?);
+                Ok(Job::Receive(stream))
+            }
+        }
+    }
+
+    /// A record: the process ends now.
     fn client(&mut self, number: u64, ready: EventSet) -> Option<ExitRecord> {
-        let mut end = None;
+        let mut now = None;
         if ready.intersects(EventSet::IN | EventSet::HANG_UP | EventSet::ERROR) {
             let requests = self.clients.get_mut(&number).map(Client::receive).unwrap_or_default();
             for request in requests {
-                let response = match request {
+                let response = match &request {
                     Ok(Request { id, command, .. }) => {
-                        let (outcome, ends) = self.command(command);
-                        if let (Command::Subscribe, Some(client)) = (command, self.clients.get_mut(&number)) {
-                            client.subscribed = true;
-                        }
-                        end = end.or(ends);
-                        Response { id, outcome }
+                        let ticket = Ticket { client: number, request: *id };
+                        self.command(*command, ticket).map(|outcome| Response { id: *id, outcome })
                     }
-                    Err(refusal) => refusal,
+                    Err(refusal) => Some(refusal.clone()),
                 };
-                if let Some(client) = self.clients.get_mut(&number) {
+                if let (Some(response), Some(client)) = (response, self.clients.get_mut(&number)) {
                     client.send(&response);
                 }
-                if end.is_some() {
-                    break;
+                match request.map(|request| request.command) {
+                    Ok(Command::Quit) => self.begin_end(told("told to end")),
+                    Ok(Command::ForceQuit) => {
+                        now = Some(told("told to end at once, without waiting for disks"))
+                    }
+                    _ => {}
                 }
             }
         }
@@ -281,7 +433,7 @@ impl Server {
             client.flush();
         }
         self.settle_client(number);
-        end
+        now
     }
 
     /// Watches what a client waits for, or forgets it.
@@ -344,7 +496,7 @@ impl Server {
     fn viewer(&mut self, number: u64, ready: EventSet) {
         if ready.intersects(EventSet::IN | EventSet::HANG_UP | EventSet::ERROR) {
             match self.viewers.get_mut(&number).map(console::Client::receive) {
-                Some(Some(typed)) => self.machine.type_in(&typed),
+                Some(Some(typed)) => self.levers.type_in(&typed),
                 Some(None) => drop(self.viewers.remove(&number)),
                 None => {}
             }
@@ -371,10 +523,14 @@ impl Server {
 /// The end after a machine that could not start or go on.
 pub(crate) fn failed(error: &crate::machine::Error) -> ExitRecord {
     let reason = match error {
-        crate::machine::Error::Boot(_) => ExitReason::Config,
+        crate::machine::Error::Boot(_) | crate::machine::Error::Restore { .. } => ExitReason::Config,
         _ => ExitReason::Host,
     };
     ExitRecord { reason, detail: crate::exit::chain(error) }
+}
+
+fn told(detail: &str) -> ExitRecord {
+    ExitRecord { reason: ExitReason::Told, detail: detail.to_owned() }
 }
 
 fn internal(detail: &str) -> ExitRecord {

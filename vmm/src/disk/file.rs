@@ -4,6 +4,7 @@
 //! kernel may have dropped what was written; so from then on no flush succeeds any more.
 
 use super::Error;
+use crate::memory::Slice;
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Seek, SeekFrom},
@@ -13,24 +14,27 @@ use std::{
     },
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
-use vm_memory::VolatileSlice;
+use vm_memory::bitmap::Bitmap;
 
 /// Most buffers of one vectored call.
 const MAX_VECTORS: usize = 1024;
 
-/// Opens and locks a file.
+/// Opens a file, which then is to be locked before anything in it is relied on.
 pub(super) fn open(path: &str, read_only: bool) -> Result<File, Error> {
-    let failed = |what| move |source| Error::Io { what, path: path.to_owned(), source };
-    let file = OpenOptions::new()
+    OpenOptions::new()
         .read(true)
         .write(!read_only)
         .custom_flags(libc::O_CLOEXEC)
         .open(path)
-        .map_err(failed("open"))?;
+        .map_err(|source| Error::Io { what: "open", path: path.to_owned(), source })
+}
+
+/// Locks a file: shared where it is only read.
+pub(super) fn lock(file: &File, path: &str, read_only: bool) -> Result<(), Error> {
     match if read_only { file.try_lock_shared() } else { file.try_lock() } {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(Error::Busy { path: path.to_owned(), read_only }),
-        Err(TryLockError::Error(source)) => Err(failed("lock")(source)),
+        Err(TryLockError::Error(source)) => Err(Error::Io { what: "lock", path: path.to_owned(), source }),
     }
 }
 
@@ -51,7 +55,7 @@ pub(super) fn check_range(offset: u64, length: u64, size: u64) -> io::Result<()>
 }
 
 /// Bytes in `buffers`.
-pub(super) fn total(buffers: &[VolatileSlice<'_>]) -> u64 {
+pub(super) fn total(buffers: &[Slice<'_>]) -> u64 {
     buffers.iter().map(|buffer| buffer.len() as u64).sum()
 }
 
@@ -79,12 +83,12 @@ impl ImageFile {
     }
 
     /// Fills `buffers` from `offset`; what lies past the end of the file reads as zeros.
-    pub(super) fn read(&self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+    pub(super) fn read(&self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
         read(&self.file, buffers, offset)
     }
 
     /// Writes `buffers` at `offset`.
-    pub(super) fn write(&self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+    pub(super) fn write(&self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
         #[cfg(test)]
         self.note(|| super::tests::Change::Write(offset, super::tests::bytes(buffers)));
         write(&self.file, buffers, offset)
@@ -154,18 +158,20 @@ impl ImageFile {
 }
 
 /// Fills `buffers` from `offset`; what lies past the end of the file reads as zeros.
-fn read(file: &File, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
-    transfer(buffers, offset, |vectors, at| {
-        // SAFETY: each vector is memory of a `VolatileSlice` that outlives the call and is valid for writes of its length.
+fn read(file: &File, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
+    let read = transfer(buffers, offset, |vectors, at| {
+        // SAFETY: each vector is memory of a `Slice` that outlives the call and is valid for writes of its length.
         unsafe { libc::preadv(file.as_raw_fd(), vectors.as_ptr(), vectors.len() as i32, at) }
-    })
-    .map(|rest| rest.iter().for_each(zero))
+    });
+    // The kernel wrote past the bitmap, perhaps also where it failed.
+    buffers.iter().for_each(|buffer| buffer.bitmap().mark_dirty(0, buffer.len()));
+    read.map(|rest| rest.iter().for_each(zero))
 }
 
 /// Writes `buffers` at `offset`.
-fn write(file: &File, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+fn write(file: &File, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
     let rest = transfer(buffers, offset, |vectors, at| {
-        // SAFETY: each vector is memory of a `VolatileSlice` that outlives the call and is valid for reads of its length.
+        // SAFETY: each vector is memory of a `Slice` that outlives the call and is valid for reads of its length.
         unsafe { libc::pwritev(file.as_raw_fd(), vectors.as_ptr(), vectors.len() as i32, at) }
     })?;
     if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
@@ -173,14 +179,14 @@ fn write(file: &File, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<
 
 /// Calls `call` until all of `buffers` are transferred; returns what was not because `call` transferred nothing.
 fn transfer<'a>(
-    buffers: &[VolatileSlice<'a>],
+    buffers: &[Slice<'a>],
     offset: u64,
     call: impl Fn(&[libc::iovec], i64) -> isize,
-) -> io::Result<Vec<VolatileSlice<'a>>> {
+) -> io::Result<Vec<Slice<'a>>> {
     let mut rest: Vec<_> = buffers.iter().filter(|buffer| !buffer.is_empty()).copied().collect();
     let mut at = i64::try_from(offset).map_err(io::Error::other)?;
     while !rest.is_empty() {
-        let guards: Vec<_> = rest.iter().take(MAX_VECTORS).map(VolatileSlice::ptr_guard_mut).collect();
+        let guards: Vec<_> = rest.iter().take(MAX_VECTORS).map(Slice::ptr_guard_mut).collect();
         let vectors: Vec<_> = guards
             .iter()
             .map(|guard| libc::iovec { iov_base: guard.as_ptr().cast(), iov_len: guard.len() })
@@ -205,16 +211,12 @@ fn transfer<'a>(
 }
 
 /// `buffers` without their first `count` bytes.
-pub(super) fn skip<'a>(buffers: &[VolatileSlice<'a>], count: usize) -> Vec<VolatileSlice<'a>> {
+pub(super) fn skip<'a>(buffers: &[Slice<'a>], count: usize) -> Vec<Slice<'a>> {
     slice(buffers, count, usize::MAX)
 }
 
 /// At most `length` bytes of `buffers` from byte `start`.
-pub(super) fn slice<'a>(
-    buffers: &[VolatileSlice<'a>],
-    start: usize,
-    length: usize,
-) -> Vec<VolatileSlice<'a>> {
+pub(super) fn slice<'a>(buffers: &[Slice<'a>], start: usize, length: usize) -> Vec<Slice<'a>> {
     let (mut skip, mut want) = (start, length);
     let mut slices = Vec::with_capacity(buffers.len());
     for buffer in buffers {
@@ -230,10 +232,11 @@ pub(super) fn slice<'a>(
 }
 
 /// Fills a buffer with zeros.
-pub(super) fn zero(buffer: &VolatileSlice<'_>) {
+pub(super) fn zero(buffer: &Slice<'_>) {
     let guard = buffer.ptr_guard_mut();
     // SAFETY: the guard's pointer is valid for writes of its length; guest memory has no references that could be broken.
     unsafe { std::ptr::write_bytes(guard.as_ptr(), 0, guard.len()) };
+    buffer.bitmap().mark_dirty(0, buffer.len());
 }
 
 /// Ways to change what is allocated in a file.

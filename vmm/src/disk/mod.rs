@@ -7,16 +7,17 @@
 //! thread at a time.
 
 mod file;
+pub mod movable;
 mod qcow2;
 mod raw;
 #[cfg(test)]
 mod tests;
 
 use self::{file::ImageFile, qcow2::Qcow2};
+use crate::memory::Slice;
 use lq_api::{image::ImageFormat, local::vmm::DiskImage};
 use lq_qcow2::{Info, Limits};
-use std::io;
-use vm_memory::VolatileSlice;
+use std::{fs::File, io};
 
 pub use raw::Raw;
 
@@ -34,12 +35,12 @@ pub trait Disk: Send {
     ///
     /// # Errors
     /// The range is outside of the disk or the host failed; the buffers then hold anything.
-    fn read(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()>;
+    fn read(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()>;
     /// Writes `buffers` at `offset`. Durable after [`Disk::flush`].
     ///
     /// # Errors
     /// The range is outside of the disk or the host failed; the range then holds old or new bytes.
-    fn write(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()>;
+    fn write(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()>;
     /// Makes everything written so far durable.
     ///
     /// # Errors
@@ -55,6 +56,24 @@ pub trait Disk: Send {
     /// # Errors
     /// The range is outside of the disk or the host failed.
     fn write_zeroes(&mut self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
+    /// Makes everything durable and lets another monitor have the disk. On one that cannot move: as [`Disk::flush`].
+    ///
+    /// # Errors
+    /// The host failed.
+    fn release(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+    /// The file that is written, so that others can make durable what is in the host's cache while the disk is in use.
+    fn written(&self) -> Option<File> {
+        None
+    }
+    /// Takes the disk back, or over from another monitor.
+    ///
+    /// # Errors
+    /// Someone else has it, or it is not as it was.
+    fn acquire(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Why an image cannot be used.
@@ -103,15 +122,21 @@ pub enum Error {
 /// # Errors
 /// See [`Error`].
 pub fn open(image: &DiskImage, read_only: bool) -> Result<Box<dyn Disk>, Error> {
-    open_chain(image, read_only, 0)
+    Ok(Box::new(movable::open(image, read_only, true)?))
 }
 
-fn open_chain(image: &DiskImage, read_only: bool, depth: usize) -> Result<Box<dyn Disk>, Error> {
+/// Builds the disk on files that are opened and locked; `next` gives them, the top of the chain first.
+fn open_chain(
+    image: &DiskImage,
+    read_only: bool,
+    depth: usize,
+    next: &mut dyn FnMut(&DiskImage) -> Result<File, Error>,
+) -> Result<Box<dyn Disk>, Error> {
     let config = |problem: String| Error::Config { path: image.path.clone(), problem };
     if depth >= MAX_CHAIN {
         return Err(config(format!("more than {MAX_CHAIN} images in a chain")));
     }
-    let file = file::open(&image.path, read_only)?;
+    let file = next(image)?;
     match (image.format, &image.backing) {
         (ImageFormat::Raw, Some(backing)) => {
             Err(config(format!("a raw image cannot have a backing file, but {} is configured", backing.path)))
@@ -129,7 +154,8 @@ fn open_chain(image: &DiskImage, read_only: bool, depth: usize) -> Result<Box<dy
             let limits = Limits { allow_backing: true, ..Limits::default() };
             // Before anything is written: does the file agree with the configuration?
             check_backing(&lq_qcow2::check_header(&file, &limits).map_err(format)?, image)?;
-            let backing = backing.as_ref().map(|backing| open_chain(backing, true, depth + 1)).transpose()?;
+            let backing =
+                backing.as_ref().map(|backing| open_chain(backing, true, depth + 1, next)).transpose()?;
             let opened = if read_only {
                 lq_qcow2::layout(&file, &limits)
             } else {

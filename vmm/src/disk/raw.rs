@@ -4,8 +4,11 @@ use super::{
     Disk,
     file::{self, Fallocate, ImageFile},
 };
+use crate::memory::Slice;
 use std::{fs::File, io};
-use vm_memory::VolatileSlice;
+
+/// Bytes that are best written together.
+pub(super) const GRANULARITY: u32 = 4096;
 
 /// A raw image or block device.
 pub struct Raw {
@@ -28,15 +31,15 @@ impl Disk for Raw {
     }
 
     fn granularity(&self) -> u32 {
-        4096
+        GRANULARITY
     }
 
-    fn read(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+    fn read(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
         file::check_range(offset, file::total(buffers), self.size)?;
         self.file.read(buffers, offset)
     }
 
-    fn write(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+    fn write(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
         file::check_range(offset, file::total(buffers), self.size)?;
         self.file.write(buffers, offset)
     }

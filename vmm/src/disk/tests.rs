@@ -1,6 +1,7 @@
 //! Images against a model in memory, against QEMU's tools where they are installed, and through imagined power cuts.
 
 use super::{Disk, Error, file::ImageFile, open, qcow2::Qcow2};
+use crate::memory::{self, Slice};
 use lq_api::{image::ImageFormat, local::vmm::DiskImage};
 use lq_qcow2::{BackingFormat, CreateOptions, Limits};
 use proptest::prelude::*;
@@ -11,7 +12,6 @@ use std::{
     process::Command,
     sync::{Arc, Mutex},
 };
-use vm_memory::VolatileSlice;
 
 /// Something done to a file.
 #[derive(Clone, Debug)]
@@ -21,8 +21,8 @@ pub(super) enum Change {
     Sync,
 }
 
-pub(super) fn bytes(buffers: &[VolatileSlice<'_>]) -> Vec<u8> {
-    let copy = |buffer: &VolatileSlice<'_>| {
+pub(super) fn bytes(buffers: &[Slice<'_>]) -> Vec<u8> {
+    let copy = |buffer: &Slice<'_>| {
         let mut bytes = vec![0; buffer.len()];
         buffer.copy_to(&mut bytes);
         bytes
@@ -34,7 +34,7 @@ fn read(disk: &mut dyn Disk, offset: u64, length: usize) -> Vec<u8> {
     let mut data = vec![0xaa; length];
     // In two pieces, so that requests have borders.
     let (a, b) = data.split_at_mut(length / 3);
-    disk.read(&[VolatileSlice::from(a), VolatileSlice::from(b)], offset).unwrap();
+    disk.read(&[memory::buffer(a), memory::buffer(b)], offset).unwrap();
     data
 }
 
@@ -42,7 +42,7 @@ fn write(disk: &mut dyn Disk, offset: u64, data: &[u8]) {
     let mut data = data.to_vec();
     let half = data.len() / 2;
     let (a, b) = data.split_at_mut(half);
-    disk.write(&[VolatileSlice::from(a), VolatileSlice::from(b)], offset).unwrap();
+    disk.write(&[memory::buffer(a), memory::buffer(b)], offset).unwrap();
 }
 
 fn image(path: &Path, format: ImageFormat, backing: Option<DiskImage>) -> DiskImage {
@@ -312,14 +312,14 @@ fn ranges_outside_are_refused() {
         let mut disk = open(&config, false).unwrap();
         let mut sector = [0_u8; 512];
         for offset in [4096, 3585, u64::MAX - 100, u64::MAX] {
-            assert!(disk.read(&[VolatileSlice::from(&mut sector[..])], offset).is_err());
-            assert!(disk.write(&[VolatileSlice::from(&mut sector[..])], offset).is_err());
+            assert!(disk.read(&[memory::buffer(&mut sector[..])], offset).is_err());
+            assert!(disk.write(&[memory::buffer(&mut sector[..])], offset).is_err());
             assert!(disk.discard(offset, 512).is_err());
             assert!(disk.write_zeroes(offset, 512, true).is_err());
         }
         drop(disk);
         let mut disk = open(&config, true).unwrap();
-        assert!(disk.write(&[VolatileSlice::from(&mut sector[..])], 0).is_err());
+        assert!(disk.write(&[memory::buffer(&mut sector[..])], 0).is_err());
     }
     std::fs::write(&raw, [0; 1000]).unwrap();
     assert!(matches!(open(&image(&raw, ImageFormat::Raw, None), false), Err(Error::Config { .. })));

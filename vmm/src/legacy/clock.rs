@@ -4,6 +4,8 @@
 //! who look anyway. Alarms and periodic interrupts do not exist. What a guest writes into the memory is kept, the time
 //! is not set.
 
+use crate::state::{self, Saved};
+use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const SIZE: usize = 128;
@@ -20,6 +22,18 @@ const MODE_BINARY: u8 = 0x04;
 /// The battery is good.
 const VALID: u8 = 0x80;
 
+/// The clock, saved.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedClock {
+    index: u8,
+    memory: Vec<u8>,
+}
+
+impl Saved for SavedClock {
+    const KIND: &'static str = "clock";
+}
+
 /// The clock.
 pub struct Clock {
     index: u8,
@@ -32,7 +46,7 @@ impl Clock {
     #[must_use]
     pub fn new(ram: u64) -> Self {
         let mut memory = [0; SIZE];
-        let low = ram.min(crate::memory::PCI32);
+        let low = ram.min(crate::memory::LOW_RAM_END);
         // Memory above 16 MiB in 64 KiB units, then memory above 4 GiB in 64 KiB units.
         let above_16m = ((low.saturating_sub(16 << 20)) >> 16).min(0xffff) as u16;
         memory[0x34..0x36].copy_from_slice(&above_16m.to_le_bytes());
@@ -40,6 +54,21 @@ impl Clock {
         memory[0x5b..0x5e].copy_from_slice(&above_4g.to_le_bytes()[..3]);
         memory[usize::from(STATUS_B)] = MODE;
         Self { index: 0, memory, initial: memory }
+    }
+
+    /// Index and memory.
+    #[must_use]
+    pub fn save(&self) -> SavedClock {
+        SavedClock { index: self.index, memory: self.memory.to_vec() }
+    }
+
+    /// Takes up a saved index and memory.
+    pub fn load(&mut self, saved: &SavedClock) -> Result<(), state::Error> {
+        let problem = format!("{} bytes, not {SIZE}", saved.memory.len());
+        let invalid = |_| state::Error::Invalid { kind: SavedClock::KIND.into(), id: 0, problem };
+        self.memory = saved.memory.as_slice().try_into().map_err(invalid)?;
+        self.index = saved.index;
+        Ok(())
     }
 
     /// Back to power-on.
@@ -139,12 +168,12 @@ mod tests {
             let _ = clock.read();
         }
         clock.write(false, 0x35);
-        assert_eq!(clock.read(), 0xbf);
+        assert_eq!(clock.read(), 0x7f);
         clock.write(false, 0x5c);
-        assert_eq!(clock.read(), 0x80);
+        assert_eq!(clock.read(), 0xc0);
         clock.write(true, 1);
         clock.reset();
         clock.write(false, 0x5c);
-        assert_eq!(clock.read(), 0x80);
+        assert_eq!(clock.read(), 0xc0);
     }
 }

@@ -2,24 +2,32 @@
 //!
 //! | ports | device |
 //! |---|---|
-//! | 0x60, 0x64 | keyboard controller: status and reset only |
+//! | 0x60, 0x64 | keyboard controller; without firmware: status and reset only |
 //! | 0x70, 0x71 | real-time clock and its memory |
 //! | 0x3f8–0x3ff | COM1 |
 //! | 0x600–0x60f | ACPI registers: sleep, reset, events |
-//! | 0xcf8–0xcff | PCI configuration |
+//! | 0xcf8–0xcff | PCI configuration; 0xcf9 resets |
 //!
 //! Interrupt controllers, interval timer and port 0x61 are emulated by KVM and never come here. Everything else reads
 //! as ones and swallows writes, as an empty bus does.
 
 pub mod clock;
+pub mod i8042;
+pub mod keyboard;
 pub mod power;
 pub mod serial;
 
-use crate::{guest::GuestEvent, guest::Notifier, pci::root::PciRoot};
+use crate::{
+    firmware::Platform,
+    guest::{GuestEvent, Notifier},
+    pci::root::PciRoot,
+    state::{self, State},
+};
 use clock::Clock;
+use i8042::{Effect, I8042};
 use power::Power;
 use serial::Serial;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// First port of COM1.
 pub const COM1: u16 = 0x3f8;
@@ -30,6 +38,9 @@ const I8042_DATA: u16 = 0x60;
 const I8042_STATUS: u16 = 0x64;
 /// The command that pulses the reset line.
 const I8042_RESET: u8 = 0xfe;
+/// Reset control of Intel's chipsets, and its bit that resets.
+const RESET_CONTROL: u16 = 0xcf9;
+const RESET_CPU: u8 = 1 << 2;
 const CLOCK_INDEX: u16 = 0x70;
 const CLOCK_DATA: u16 = 0x71;
 
@@ -38,9 +49,13 @@ pub struct Devices {
     /// The PCI bus.
     pub pci: PciRoot,
     /// COM1.
-    pub serial: Mutex<Serial>,
+    pub serial: Arc<Mutex<Serial>>,
     /// ACPI registers.
-    pub power: Power,
+    pub power: Arc<Power>,
+    /// What only machines with firmware have.
+    pub firmware: Option<Platform>,
+    /// Keyboard controller of a machine with firmware.
+    pub i8042: Option<Mutex<I8042>>,
     clock: Mutex<Clock>,
     notifier: Arc<Notifier>,
 }
@@ -56,61 +71,159 @@ pub enum Next {
 
 impl Devices {
     /// Puts the devices together.
-    pub fn new(pci: PciRoot, serial: Serial, power: Power, ram: u64, notifier: Arc<Notifier>) -> Self {
-        Self { pci, serial: Mutex::new(serial), power, clock: Mutex::new(Clock::new(ram)), notifier }
+    pub fn new(
+        pci: PciRoot,
+        serial: Serial,
+        power: Power,
+        firmware: Option<(Platform, I8042)>,
+        ram: u64,
+        notifier: Arc<Notifier>,
+    ) -> Self {
+        let (firmware, i8042) = firmware.unzip();
+        let (serial, power) = (Arc::new(Mutex::new(serial)), Arc::new(power));
+        let clock = Mutex::new(Clock::new(ram));
+        Self { pci, serial, power, firmware, i8042: i8042.map(Mutex::new), clock, notifier }
+    }
+
+    /// Memory that is not RAM is read: ones where nothing is.
+    pub fn memory_read(&self, address: u64, data: &mut [u8]) {
+        let found = self.pci.memory_read(address, data)
+            || self.firmware.as_ref().is_some_and(|firmware| firmware.memory_read(address, data));
+        if !found {
+            data.fill(0xff);
+        }
+    }
+
+    /// Memory that is not RAM is written.
+    pub fn memory_write(&self, address: u64, data: &[u8]) {
+        if !self.pci.memory_write(address, data)
+            && let Some(firmware) = &self.firmware
+        {
+            firmware.memory_write(address, data);
+        }
     }
 
     /// A port is read.
     pub fn port_read(&self, port: u16, data: &mut [u8]) {
         data.fill(0xff);
+        if self.firmware.as_ref().is_some_and(|firmware| firmware.port_read(port, data)) {
+            return;
+        }
         match port {
             0xcf8..=0xcff => self.pci.port_read(port, data),
             COM1..=0x3ff => {
-                let mut serial = self.serial.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut serial = lock(&self.serial);
                 data.iter_mut().for_each(|byte| *byte = serial.read((port - COM1) as u8));
             }
             power::BASE..=power::END => self.power.read(port - power::BASE, data),
             CLOCK_DATA => {
-                let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+                let clock = lock(&self.clock);
                 data.iter_mut().for_each(|byte| *byte = clock.read());
             }
-            // Nothing to fetch, nothing still to be taken: drivers neither wait nor poll.
-            I8042_DATA | I8042_STATUS => data.fill(0),
+            I8042_DATA | I8042_STATUS => match &self.i8042 {
+                Some(controller) => {
+                    let mut controller = lock(controller);
+                    let mut read =
+                        || if port == I8042_DATA { controller.read() } else { controller.status() };
+                    data.iter_mut().for_each(|byte| *byte = read());
+                }
+                // Nothing to fetch, nothing still to be taken: drivers neither wait nor poll.
+                None => data.fill(0),
+            },
             _ => {}
         }
     }
 
     /// A port is written. A string instruction brings all its bytes for one register at once.
     pub fn port_write(&self, port: u16, data: &[u8]) -> Next {
+        match self.firmware.as_ref().and_then(|firmware| firmware.port_write(port, data)) {
+            Some(true) => return self.tell(GuestEvent::PowerOff),
+            Some(false) => return Next::Run,
+            None => {}
+        }
         match port {
+            RESET_CONTROL if matches!(data, [value] if value & RESET_CPU != 0) => {
+                return self.tell(GuestEvent::Reset);
+            }
             0xcf8..=0xcff => self.pci.port_write(port, data),
             COM1..=0x3ff => {
-                let mut serial = self.serial.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut serial = lock(&self.serial);
                 data.iter().for_each(|byte| serial.write((port - COM1) as u8, *byte));
             }
             power::BASE..=power::END => {
                 if let Some(event) = self.power.write(port - power::BASE, data) {
-                    self.notifier.send(event);
-                    return Next::Wait;
+                    return self.tell(event);
                 }
             }
             CLOCK_INDEX | CLOCK_DATA => {
-                let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut clock = lock(&self.clock);
                 data.iter().for_each(|byte| clock.write(port == CLOCK_DATA, *byte));
             }
-            I8042_STATUS if data.first() == Some(&I8042_RESET) => {
-                self.notifier.send(GuestEvent::Reset);
-                return Next::Wait;
-            }
+            I8042_DATA | I8042_STATUS => return self.i8042_write(port == I8042_STATUS, data),
             _ => {}
         }
         Next::Run
     }
 
-    /// Returns the old devices to power-on (PCI has its own way).
-    pub fn reset_legacy(&self) {
-        self.serial.lock().unwrap_or_else(PoisonError::into_inner).reset();
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner).reset();
-        self.power.reset();
+    fn i8042_write(&self, command: bool, data: &[u8]) -> Next {
+        let resets = match &self.i8042 {
+            Some(controller) => {
+                let mut controller = lock(controller);
+                let mut write =
+                    |byte| if command { controller.command(byte) } else { controller.write(byte) };
+                data.iter().any(|byte| write(*byte) == Effect::Reset)
+            }
+            None => command && data.first() == Some(&I8042_RESET),
+        };
+        if resets { self.tell(GuestEvent::Reset) } else { Next::Run }
     }
+
+    fn tell(&self, event: GuestEvent) -> Next {
+        self.notifier.send(event);
+        Next::Wait
+    }
+
+    /// Adds the state of the bus, of what is on it, of the old devices and of what comes with firmware. No vCPU may run, and
+    /// devices are paused.
+    pub fn save(&self, state: &mut State) -> Result<(), state::Error> {
+        self.pci.save(state)?;
+        state.put(0, &lock(&self.serial).save())?;
+        state.put(0, &lock(&self.clock).save())?;
+        state.put(0, &self.power.save())?;
+        if let Some(controller) = &self.i8042 {
+            state.put(0, &lock(controller).save())?;
+        }
+        self.firmware.as_ref().map_or(Ok(()), |firmware| firmware.save(state))
+    }
+
+    /// Takes up a state; nothing ran yet.
+    pub fn load(&self, state: &mut State) -> Result<(), state::Error> {
+        self.pci.load(state)?;
+        lock(&self.serial).load(state.take(0)?)?;
+        lock(&self.clock).load(&state.take(0)?)?;
+        self.power.load(&state.take(0)?);
+        if let Some(controller) = &self.i8042 {
+            lock(controller).load(state.take(0)?)?;
+        }
+        self.firmware.as_ref().map_or(Ok(()), |firmware| firmware.load(state))
+    }
+
+    /// Returns the old devices to power-on (PCI has its own way) and forgets what the guest asked of the machine: it is
+    /// gone. No vCPU may run.
+    pub fn reset_legacy(&self) {
+        drop(self.notifier.take());
+        lock(&self.serial).reset();
+        lock(&self.clock).reset();
+        self.power.reset();
+        if let Some(firmware) = &self.firmware {
+            firmware.reset();
+        }
+        if let Some(controller) = &self.i8042 {
+            lock(controller).reset();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,11 +5,12 @@
 //! | 0 | sleep control (ACPI 6.5, 4.8.3.7): S5 switches off |
 //! | 1 | sleep status: always 0 |
 //! | 2 | reset: [`RESET_VALUE`] resets |
-//! | 4 | events of the Generic Event Device: read clears; bit 0 = power button |
+//! | 4 | events of the Generic Event Device: read clears; bit 0 = power button, bit 1 = new generation |
 //!
 //! An event sets its bit and pulses the device's interrupt; the DSDT's `_EVT` method reads the register.
 
-use crate::guest::GuestEvent;
+use crate::{guest::GuestEvent, state::Saved};
+use serde::{Deserialize, Serialize};
 use std::{
     io,
     sync::atomic::{AtomicU8, Ordering},
@@ -34,11 +35,24 @@ pub const EVENTS: u16 = 4;
 pub const IRQ: u32 = 5;
 /// Event: the power button was pressed.
 pub const POWER_BUTTON: u8 = 1;
+/// Event: the machine is a copy now; its generation has changed.
+pub const GENERATION: u8 = 2;
 /// Sleep type of S5, in the DSDT's `_S5` too.
 pub const S5: u8 = 5;
 
 const SLEEP_ENABLE: u8 = 1 << 5;
 const SLEEP_TYPE_SHIFT: u8 = 2;
+
+/// The registers, saved.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedPower {
+    events: u8,
+}
+
+impl Saved for SavedPower {
+    const KIND: &'static str = "power";
+}
 
 /// The registers.
 pub struct Power {
@@ -59,7 +73,16 @@ impl Power {
 
     /// Presses the power button.
     pub fn press(&self) {
-        self.events.fetch_or(POWER_BUTTON, Ordering::SeqCst);
+        self.raise(POWER_BUTTON);
+    }
+
+    /// The machine's generation has changed: it is a copy of another one from now on.
+    pub fn new_generation(&self) {
+        self.raise(GENERATION);
+    }
+
+    fn raise(&self, event: u8) {
+        self.events.fetch_or(event, Ordering::SeqCst);
         // Fails only when the interrupt is already on its way.
         let _ = self.interrupt.write(1);
     }
@@ -80,6 +103,20 @@ impl Power {
             }
             (RESET, &RESET_VALUE) => Some(GuestEvent::Reset),
             _ => None,
+        }
+    }
+
+    /// What is pending.
+    #[must_use]
+    pub fn save(&self) -> SavedPower {
+        SavedPower { events: self.events.load(Ordering::SeqCst) }
+    }
+
+    /// Takes up what was pending, and interrupts for it: the interrupt may have been on its way.
+    pub fn load(&self, saved: &SavedPower) {
+        self.events.store(saved.events, Ordering::SeqCst);
+        if saved.events != 0 {
+            let _ = self.interrupt.write(1);
         }
     }
 

@@ -3,9 +3,16 @@
 //! Output never blocks: it goes into the hub's ring. Input waits in [`Serial::type_in`]'s queue until the guest has room
 //! in its 64-byte FIFO. Bytes typed beyond [`MAX_INPUT`] are dropped, as on a line without flow control.
 
-use crate::console::Output;
+use crate::{
+    console::Output,
+    state::{self, Saved},
+};
+use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, io, sync::Arc};
-use vm_superio::{Trigger, serial::NoEvents};
+use vm_superio::{
+    Trigger,
+    serial::{NoEvents, SerialState},
+};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 /// Bytes typed that may wait for the guest.
@@ -21,6 +28,26 @@ impl Trigger for Interrupt {
 }
 
 type Uart = vm_superio::Serial<Interrupt, NoEvents, Output>;
+
+/// The port, saved.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedSerial {
+    divisor: [u8; 2],
+    interrupt_enable: u8,
+    interrupt_identification: u8,
+    line_control: u8,
+    line_status: u8,
+    modem_control: u8,
+    modem_status: u8,
+    scratch: u8,
+    fifo: Vec<u8>,
+    typed: Vec<u8>,
+}
+
+impl Saved for SavedSerial {
+    const KIND: &'static str = "com1";
+}
 
 /// The port and what is typed but not yet taken.
 pub struct Serial {
@@ -61,6 +88,50 @@ impl Serial {
         let room = MAX_INPUT - self.typed.len();
         self.typed.extend(bytes.iter().take(room));
         self.feed();
+    }
+
+    /// Registers, FIFO and what is typed but not yet taken.
+    #[must_use]
+    pub fn save(&self) -> SavedSerial {
+        let state = self.uart.state();
+        SavedSerial {
+            divisor: [state.baud_divisor_low, state.baud_divisor_high],
+            interrupt_enable: state.interrupt_enable,
+            interrupt_identification: state.interrupt_identification,
+            line_control: state.line_control,
+            line_status: state.line_status,
+            modem_control: state.modem_control,
+            modem_status: state.modem_status,
+            scratch: state.scratch,
+            fifo: state.in_buffer,
+            typed: self.typed.iter().copied().collect(),
+        }
+    }
+
+    /// Takes up a saved state; what is pending interrupts again.
+    pub fn load(&mut self, saved: SavedSerial) -> Result<(), state::Error> {
+        let invalid = |problem| state::Error::Invalid { kind: SavedSerial::KIND.into(), id: 0, problem };
+        if saved.typed.len() > MAX_INPUT {
+            return Err(invalid(format!("{} typed bytes", saved.typed.len())));
+        }
+        let [baud_divisor_low, baud_divisor_high] = saved.divisor;
+        let state = SerialState {
+            baud_divisor_low,
+            baud_divisor_high,
+            interrupt_enable: saved.interrupt_enable,
+            interrupt_identification: saved.interrupt_identification,
+            line_control: saved.line_control,
+            line_status: saved.line_status,
+            modem_control: saved.modem_control,
+            modem_status: saved.modem_status,
+            scratch: saved.scratch,
+            in_buffer: saved.fifo,
+        };
+        let interrupt = Interrupt(Arc::clone(&self.interrupt));
+        self.uart = Uart::from_state(&state, interrupt, NoEvents, self.output.clone())
+            .map_err(|error| invalid(format!("{error:?}")))?;
+        self.typed = saved.typed.into();
+        Ok(())
     }
 
     /// Back to power-on; what was typed is forgotten.

@@ -66,14 +66,15 @@ impl PowerOn {
     /// Brings the vCPU back to power-on; the first one then begins at `entry`, the others wait to be woken by it.
     pub fn write(&self, vcpu: &VcpuFd, entry: Option<Entry>) -> Result<(), Error> {
         // The APIC's mode is part of the special registers and decides how its own state is read: it comes first.
-        let (regs, sregs) = entry.map_or((self.regs, self.sregs), |e| entry_state(e, &self.sregs));
+        let at_reset = (self.regs, self.sregs);
+        let (regs, sregs) = entry.and_then(|e| entry_state(e, &self.sregs)).unwrap_or(at_reset);
         vcpu.set_sregs(&sregs).map_err(refused("set special registers"))?;
         vcpu.set_regs(&regs).map_err(refused("set registers"))?;
         vcpu.set_fpu(&self.fpu).map_err(refused("set the floating point unit"))?;
         vcpu.set_xcrs(&self.xcrs).map_err(refused("set extended control registers"))?;
         vcpu.set_debug_regs(&self.debug).map_err(refused("set debug registers"))?;
         vcpu.set_vcpu_events(&self.events).map_err(refused("set vCPU events"))?;
-        self.write_msrs(vcpu)?;
+        self.write_msrs(vcpu, entry)?;
         let mut lapic = self.lapic;
         if entry.is_some() {
             // As firmware leaves the boot processor's: old interrupts on one pin, NMI on the other.
@@ -85,8 +86,16 @@ impl PowerOn {
         vcpu.set_mp_state(kvm_mp_state { mp_state }).map_err(refused("set a vCPU's run state"))
     }
 
-    fn write_msrs(&self, vcpu: &VcpuFd) -> Result<(), Error> {
-        let changes = [(MSR_MISC_ENABLE, MISC_ENABLE_FAST_STRING), (MSR_MTRR_DEFAULT, MTRR_WRITE_BACK)];
+    /// The model-specific registers KVM saves and restores, besides the counter and what is part of others.
+    #[must_use]
+    pub fn msr_indices(&self) -> Vec<u32> {
+        self.msrs.iter().map(|entry| entry.index).collect()
+    }
+
+    fn write_msrs(&self, vcpu: &VcpuFd, entry: Option<Entry>) -> Result<(), Error> {
+        // Firmware sets memory types itself, on every CPU.
+        let types = if entry == Some(Entry::Reset) { 0 } else { MTRR_WRITE_BACK };
+        let changes = [(MSR_MISC_ENABLE, MISC_ENABLE_FAST_STRING), (MSR_MTRR_DEFAULT, types)];
         let changed = |entry: &kvm_msr_entry| {
             let data = changes.iter().find(|c| c.0 == entry.index).map_or(entry.data, |c| c.1);
             kvm_msr_entry { data, ..*entry }
@@ -166,8 +175,8 @@ fn segment(selector: u16, type_: u8, long: bool) -> kvm_segment {
     }
 }
 
-/// Registers at a kernel's entry.
-fn entry_state(entry: Entry, power_on: &kvm_sregs) -> (kvm_regs, kvm_sregs) {
+/// Registers at a kernel's entry; none where they are those of power-on.
+fn entry_state(entry: Entry, power_on: &kvm_sregs) -> Option<(kvm_regs, kvm_sregs)> {
     let mut regs = kvm_regs { rflags: 2, ..Default::default() };
     let mut sregs = *power_on;
     let long = match entry {
@@ -180,6 +189,7 @@ fn entry_state(entry: Entry, power_on: &kvm_sregs) -> (kvm_regs, kvm_sregs) {
             sregs.efer |= EFER_LME | EFER_LMA;
             true
         }
+        Entry::Reset => return None,
         Entry::Pvh { rip, start_info } => {
             regs.rip = rip;
             regs.rbx = start_info;
@@ -195,5 +205,5 @@ fn entry_state(entry: Entry, power_on: &kvm_sregs) -> (kvm_regs, kvm_sregs) {
     (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
     sregs.tr =
         kvm_segment { limit: 0x67, selector: 0x20, type_: BUSY_TASK, present: 1, ..Default::default() };
-    (regs, sregs)
+    Some((regs, sregs))
 }

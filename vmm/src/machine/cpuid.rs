@@ -3,6 +3,7 @@
 //! One socket, one thread per core. Nested virtualization and the performance counters are taken away: neither can move
 //! to another host. Intel SDM volume 2A and AMD APM volume 3 (CPUID), KVM `cpuid.rst`.
 
+use crate::state::description::Leaf;
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 use kvm_ioctls::{Cap, Kvm};
 
@@ -23,12 +24,93 @@ const TOPOLOGY_EXTENSIONS: u32 = 1 << 22;
 const LEVEL_THREAD: u32 = 1;
 const LEVEL_CORE: u32 = 2;
 
+/// Where bits are features: leaf, index, register (EAX to EDX), and bits that are none.
+const FEATURES: [(u32, u32, usize, u32); 14] = [
+    // OSXSAVE follows what the guest has switched on.
+    (1, 0, 2, 1 << 27),
+    (1, 0, 3, HTT),
+    (7, 0, 1, 0),
+    (7, 0, 2, 0),
+    (7, 0, 3, 0),
+    (7, 1, 0, 0),
+    (0xd, 0, 0, 0),
+    (0xd, 0, 3, 0),
+    (0xd, 1, 0, 0),
+    (0x4000_0001, 0, 0, 0),
+    (0x8000_0001, 0, 2, 0),
+    (0x8000_0001, 0, 3, 0),
+    (0x8000_0007, 0, 3, 0),
+    (0x8000_0008, 0, 1, 0),
+];
+
+/// Names people know, of some features: leaf, register, bit, name.
+const NAMES: [(u32, usize, u32, &str); 26] = [
+    (1, 2, 0, "sse3"),
+    (1, 2, 1, "pclmulqdq"),
+    (1, 2, 9, "ssse3"),
+    (1, 2, 12, "fma"),
+    (1, 2, 13, "cx16"),
+    (1, 2, 19, "sse4.1"),
+    (1, 2, 20, "sse4.2"),
+    (1, 2, 21, "x2apic"),
+    (1, 2, 22, "movbe"),
+    (1, 2, 23, "popcnt"),
+    (1, 2, 24, "tsc-deadline"),
+    (1, 2, 25, "aes"),
+    (1, 2, 26, "xsave"),
+    (1, 2, 28, "avx"),
+    (1, 2, 29, "f16c"),
+    (1, 2, 30, "rdrand"),
+    (7, 1, 0, "fsgsbase"),
+    (7, 1, 3, "bmi1"),
+    (7, 1, 5, "avx2"),
+    (7, 1, 7, "smep"),
+    (7, 1, 8, "bmi2"),
+    (7, 1, 10, "invpcid"),
+    (7, 1, 16, "avx512f"),
+    (7, 1, 18, "rdseed"),
+    (7, 1, 20, "smap"),
+    (7, 1, 29, "sha"),
+];
+
+/// The features of `theirs` that `ours` lacks, by name.
+#[must_use]
+pub fn missing(ours: &[Leaf], theirs: &[Leaf]) -> Vec<String> {
+    let mut names = Vec::new();
+    for (leaf, index, register, ignored) in FEATURES {
+        let bits = |leaves: &[Leaf]| {
+            let found = leaves.iter().find(|l| l.function == leaf && l.index == index);
+            found.and_then(|l| l.registers.get(register)).copied().unwrap_or(0)
+        };
+        let lacking = bits(theirs) & !bits(ours) & !ignored;
+        for bit in (0..32).filter(|bit| lacking & 1 << bit != 0) {
+            let name = NAMES.iter().find(|n| (n.0, n.1, n.2) == (leaf, register, bit));
+            names.push(name.map_or_else(
+                || {
+                    let register = ["eax", "ebx", "ecx", "edx"].get(register).unwrap_or(&"?");
+                    format!("CPUID {leaf:#x}.{index} {register} bit {bit}")
+                },
+                |name| name.3.to_owned(),
+            ));
+        }
+    }
+    names
+}
+
 /// The leaves of virtual CPU `id` of `vcpus`, from what KVM supports.
 pub fn leaves(kvm: &Kvm, supported: &CpuId, id: u8, vcpus: u8) -> Result<CpuId, vmm_sys_util::fam::Error> {
     let deadline = kvm.check_extension(Cap::TscDeadlineTimer);
     let mut entries = supported.as_slice().to_vec();
     shape(&mut entries, id, vcpus, deadline);
     CpuId::from_entries(&entries)
+}
+
+/// Address bits of a processor with these leaves.
+#[must_use]
+pub fn address_bits(leaves: &[Leaf]) -> u32 {
+    const LEAST: u32 = 36;
+    let sizes = leaves.iter().find(|leaf| leaf.function == 0x8000_0008);
+    sizes.map_or(LEAST, |leaf| (leaf.registers[0] & 0xff).clamp(LEAST, 52))
 }
 
 /// Bits of an APIC id that number the cores of the socket.
@@ -119,6 +201,14 @@ mod tests {
 
     fn find(entries: &[kvm_cpuid_entry2], function: u32, index: u32) -> Option<kvm_cpuid_entry2> {
         entries.iter().find(|e| (e.function, e.index) == (function, index)).copied()
+    }
+
+    #[test]
+    fn missing_features_are_named() {
+        let leaf = |function, registers| Leaf { function, index: 0, flags: 0, registers };
+        let theirs = [leaf(1, [0, 0, 1 << 28 | 1 << 27, 0]), leaf(7, [0, 1 << 5 | 1 << 31, 0, 0])];
+        assert_eq!(missing(&theirs, &theirs), Vec::<String>::new());
+        assert_eq!(missing(&[leaf(1, [0; 4])], &theirs), ["avx", "avx2", "CPUID 0x7.0 ebx bit 31"]);
     }
 
     #[test]

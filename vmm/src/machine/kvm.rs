@@ -1,13 +1,17 @@
 //! The KVM virtual machine: what the host must offer, memory, interrupt controllers.
 
 use super::interrupts::Routing;
-use crate::memory::{self, Memory};
+use crate::{
+    firmware::{ReadWindow, mapping::Mapping},
+    memory::{self, Memory},
+};
 use kvm_bindings::{
-    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_irqchip,
-    kvm_pit_config, kvm_pit_state2, kvm_userspace_memory_region,
+    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_MEM_LOG_DIRTY_PAGES,
+    KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY, kvm_irqchip, kvm_pit_config, kvm_pit_state2,
+    kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, Kvm, VmFd};
-use std::sync::Arc;
+use std::{io, sync::Arc};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
 
 /// What the monitor cannot do without.
@@ -81,9 +85,45 @@ pub fn open(vcpus: u8) -> Result<Kvm, Error> {
     Ok(kvm)
 }
 
+/// Slot of the firmware's code. Guest memory counts up from 0.
+const CODE_SLOT: u32 = 30;
+/// Slot of the firmware's variables.
+const VARS_SLOT: u32 = 31;
+
+/// A memory slot the guest only reads.
+struct ReadSlot {
+    vm: Arc<VmFd>,
+    slot: u32,
+}
+
+impl ReadSlot {
+    fn set(&self, base: u64, size: u64, address: u64) -> io::Result<()> {
+        let region = kvm_userspace_memory_region {
+            slot: self.slot,
+            guest_phys_addr: base,
+            memory_size: size,
+            userspace_addr: address,
+            flags: KVM_MEM_READONLY,
+        };
+        // SAFETY: the flash that owns the mapping keeps it for as long as the machine; the guest cannot write to it.
+        unsafe { self.vm.set_user_memory_region(region) }.map_err(io::Error::from)
+    }
+}
+
+impl ReadWindow for ReadSlot {
+    fn map(&self, base: u64, mapping: &Mapping) -> io::Result<()> {
+        self.set(base, mapping.bytes().len() as u64, mapping.address())
+    }
+
+    fn unmap(&self) -> io::Result<()> {
+        self.set(0, 0, 0)
+    }
+}
+
 /// A virtual machine without processors, and the state its interrupt controllers had at power-on.
 pub struct Vm {
     fd: Arc<VmFd>,
+    slots: Vec<kvm_userspace_memory_region>,
     routing: Arc<Routing>,
     initial_chips: Vec<kvm_irqchip>,
     initial_timer: Option<kvm_pit_state2>,
@@ -93,6 +133,7 @@ impl Vm {
     /// Makes it, with `memory` as its RAM.
     pub fn new(kvm: &Kvm, memory: &Memory) -> Result<Self, Error> {
         let fd = kvm.create_vm().map_err(refused("create a virtual machine"))?;
+        let mut slots = Vec::new();
         for (slot, region) in memory.iter().enumerate() {
             let host = region.get_host_address(MemoryRegionAddress(0));
             let host = host.map_err(|e| Error::Missing(format!("a mapping of guest memory: {e}")))?;
@@ -105,6 +146,7 @@ impl Vm {
             };
             // SAFETY: the mapping is as long as `memory`, which the machine keeps for as long as the descriptor.
             unsafe { fd.set_user_memory_region(region) }.map_err(refused("map guest memory"))?;
+            slots.push(region);
         }
         fd.set_identity_map_address(memory::KVM_IDENTITY_MAP).map_err(refused("place its identity map"))?;
         fd.set_tss_address(memory::KVM_TSS).map_err(refused("place its task state"))?;
@@ -115,24 +157,29 @@ impl Vm {
             fd.create_pit2(config).map_err(refused("create the interval timer"))?;
             initial_timer = Some(fd.get_pit2().map_err(refused("read the interval timer"))?);
         }
-        let chips = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC];
-        let initial_chips = chips
-            .into_iter()
-            .map(|chip_id| {
-                let mut chip = kvm_irqchip { chip_id, ..Default::default() };
-                fd.get_irqchip(&mut chip).map(|()| chip)
-            })
-            .collect::<Result<_, _>>()
-            .map_err(refused("read the interrupt controllers"))?;
+        let initial_chips = chips(&fd)?;
         let fd = Arc::new(fd);
         let routing = Arc::new(Routing::new(Arc::clone(&fd)));
-        Ok(Self { fd, routing, initial_chips, initial_timer })
+        Ok(Self { fd, slots, routing, initial_chips, initial_timer })
     }
 
     /// The descriptor.
     #[must_use]
     pub fn fd(&self) -> &VmFd {
         &self.fd
+    }
+
+    /// The log of what is written to `memory`, which is this machine's.
+    #[must_use]
+    pub fn dirty_log(&self, memory: &Memory) -> DirtyLog {
+        DirtyLog { fd: Arc::clone(&self.fd), slots: self.slots.clone(), memory: memory.clone() }
+    }
+
+    /// Where flash becomes readable: code and variables.
+    #[must_use]
+    pub fn flash_windows(&self) -> (Box<dyn ReadWindow + Sync>, Box<dyn ReadWindow>) {
+        let slot = |slot| Box::new(ReadSlot { vm: Arc::clone(&self.fd), slot });
+        (slot(CODE_SLOT), slot(VARS_SLOT))
     }
 
     /// Its interrupts.
@@ -143,12 +190,81 @@ impl Vm {
 
     /// Returns the interrupt controllers and the timer to power-on. No vCPU may run.
     pub fn reset(&self) -> Result<(), Error> {
-        for chip in &self.initial_chips {
-            self.fd.set_irqchip(chip).map_err(refused("reset an interrupt controller"))?;
+        self.set_controllers(&self.initial_chips, self.initial_timer.as_ref())
+    }
+
+    /// The state of the interrupt controllers and of the timer, where there is one. No vCPU may run.
+    pub fn controllers(&self) -> Result<(Vec<kvm_irqchip>, Option<kvm_pit_state2>), Error> {
+        let timer = self.initial_timer.map(|_| self.fd.get_pit2()).transpose();
+        Ok((chips(&self.fd)?, timer.map_err(refused("read the interval timer"))?))
+    }
+
+    /// Sets the state of the interrupt controllers and of the timer. No vCPU may run.
+    pub fn set_controllers(
+        &self,
+        chips: &[kvm_irqchip],
+        timer: Option<&kvm_pit_state2>,
+    ) -> Result<(), Error> {
+        for chip in chips {
+            self.fd.set_irqchip(chip).map_err(refused("set an interrupt controller"))?;
         }
-        if let Some(timer) = &self.initial_timer {
-            self.fd.set_pit2(timer).map_err(refused("reset the interval timer"))?;
+        match (timer, &self.initial_timer) {
+            (Some(timer), Some(_)) => self.fd.set_pit2(timer).map_err(refused("set the interval timer")),
+            (None, None) => Ok(()),
+            _ => Err(Error::Missing("an interval timer, or has one too many".to_owned())),
         }
-        Ok(())
+    }
+}
+
+fn chips(fd: &VmFd) -> Result<Vec<kvm_irqchip>, Error> {
+    let chips = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC];
+    let read = |chip_id| {
+        let mut chip = kvm_irqchip { chip_id, ..Default::default() };
+        fd.get_irqchip(&mut chip).map(|()| chip)
+    };
+    chips.into_iter().map(read).collect::<Result<_, _>>().map_err(refused("read the interrupt controllers"))
+}
+
+/// Which pages are written, by vCPUs (KVM's log) and by devices (ours).
+pub struct DirtyLog {
+    fd: Arc<VmFd>,
+    slots: Vec<kvm_userspace_memory_region>,
+    memory: Memory,
+}
+
+impl DirtyLog {
+    /// Begins, with nothing written.
+    pub fn start(&self) -> Result<(), Error> {
+        self.memory.iter().for_each(|region| region.bitmap().start());
+        self.set_flags(KVM_MEM_LOG_DIRTY_PAGES)
+    }
+
+    /// Ends.
+    pub fn stop(&self) -> Result<(), Error> {
+        self.memory.iter().for_each(|region| region.bitmap().stop());
+        self.set_flags(0)
+    }
+
+    fn set_flags(&self, flags: u32) -> Result<(), Error> {
+        self.slots.iter().try_for_each(|slot| {
+            let region = kvm_userspace_memory_region { flags, ..*slot };
+            // SAFETY: the slot stays where it is, in the mapping that `self.memory` keeps; only logging changes.
+            unsafe { self.fd.set_user_memory_region(region) }.map_err(refused("log writes to guest memory"))
+        })
+    }
+
+    /// Takes what was written since the start or the last call: (first address of a region, one bit a page).
+    pub fn take(&self) -> Result<Vec<(u64, Vec<u64>)>, Error> {
+        let mut all = Vec::new();
+        for (slot, region) in self.slots.iter().zip(self.memory.iter()) {
+            let size = usize::try_from(slot.memory_size).unwrap_or(usize::MAX);
+            let log = self.fd.get_dirty_log(slot.slot, size);
+            let mut pages = log.map_err(refused("read the log of writes to guest memory"))?;
+            for (page, ours) in pages.iter_mut().zip(region.bitmap().take()) {
+                *page |= ours;
+            }
+            all.push((slot.guest_phys_addr, pages));
+        }
+        Ok(all)
     }
 }

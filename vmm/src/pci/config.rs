@@ -94,6 +94,21 @@ impl ConfigSpace {
         }
     }
 
+    /// Marks the bits the guest may write from `offset` on. Beyond the end: ignored.
+    pub fn set_writable(&mut self, offset: u16, bits: &[u8]) {
+        for (mask, bits) in self.writable.iter_mut().skip(usize::from(offset)).zip(bits) {
+            *mask = *bits;
+        }
+    }
+
+    /// Sets bytes as they are at power-on. Beyond the end: ignored.
+    pub fn set_initial(&mut self, offset: u16, data: &[u8]) {
+        self.set(offset, data);
+        for (initial, byte) in self.initial.iter_mut().skip(usize::from(offset)).zip(data) {
+            *initial = *byte;
+        }
+    }
+
     /// Adds a 64-bit, non-prefetchable memory BAR.
     pub fn add_bar(&mut self, request: BarRequest) -> Result<(), LayoutError> {
         let BarRequest { bar, size } = request;
@@ -190,6 +205,29 @@ impl ConfigSpace {
     #[must_use]
     pub fn bus_master(&self) -> bool {
         self.command() & COMMAND_BUS_MASTER != 0
+    }
+
+    /// All bytes, to be given to [`ConfigSpace::load`].
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Takes up saved bytes.
+    ///
+    /// # Errors
+    /// They are not those of such a function: a bit differs that no guest could have written.
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let bytes: [u8; SIZE] =
+            bytes.try_into().map_err(|_| format!("{} bytes of configuration", bytes.len()))?;
+        let fixed = bytes.iter().zip(&self.initial).zip(&self.writable);
+        match fixed.into_iter().position(|((new, initial), writable)| (new ^ initial) & !writable != 0) {
+            Some(at) => Err(format!("byte {at:#x} of its configuration is not that of such a device")),
+            None => {
+                self.bytes = bytes;
+                Ok(())
+            }
+        }
     }
 
     /// Returns to the state at power-on: decoding off, BARs unassigned, capabilities as they were added.

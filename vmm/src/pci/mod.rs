@@ -3,9 +3,11 @@
 pub mod bars;
 pub mod config;
 pub mod msix;
+pub mod q35;
 pub mod root;
 
-use std::{io, sync::Arc};
+use crate::state::{self, State, description::Device};
+use std::{fs::File, io, sync::Arc};
 use vmm_sys_util::eventfd::EventFd;
 
 /// A function on the bus. The bus serializes all calls to one device (vCPU threads take its lock).
@@ -27,10 +29,32 @@ pub trait PciDevice: Send {
     fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8]);
     /// Stops all I/O so that nothing touches guest memory any more, keeping its state. Blocks until it is so.
     fn pause(&mut self);
+    /// Makes durable what the guest wrote to the paused device. The error is in the device's words.
+    fn sync(&mut self) -> io::Result<()>;
     /// Goes on after `pause`.
     fn resume(&mut self);
     /// Returns to the state at power-on (and not paused).
     fn reset(&mut self);
+    /// What it is, for whoever is to take its state up.
+    fn describe(&self) -> Device;
+    /// Adds its state, as the one in `slot`. It is paused or never ran.
+    fn save(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error>;
+    /// Takes up the state of the one in `slot`; it never ran, and is paused afterwards. The bus reads its BARs anew.
+    fn load(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error>;
+    /// Tells the world outside that it is here now, after a move. It is paused.
+    fn announce(&mut self) {}
+    /// The file it writes to, running or not.
+    fn written(&self) -> Option<&File> {
+        None
+    }
+    /// Lets another monitor have what the paused device stands on: its disk.
+    fn release(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Takes that back, or over.
+    fn acquire(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A memory BAR a device wants.

@@ -10,6 +10,7 @@
 //! so an entry half written is never used; any offset and length is answered. PCI Local Bus 3.0 section 6.8.2.
 
 use super::{MsiVectors, Platform};
+use serde::{Deserialize, Serialize};
 use std::{
     io,
     sync::{
@@ -36,6 +37,14 @@ struct Vector {
 struct Shared {
     vectors: Vec<Vector>,
     irqs: Arc<dyn MsiVectors>,
+}
+
+/// What of MSI-X is not in configuration space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedMsix {
+    table: Vec<[u32; 4]>,
+    pending: Vec<bool>,
 }
 
 /// The table as the vCPU side sees it. Kept inside the device, under the bus's lock.
@@ -199,6 +208,30 @@ impl Msix {
             }
         }
         Ok(())
+    }
+
+    /// The table and what is pending, to be given to [`Msix::load`].
+    #[must_use]
+    pub fn save(&self) -> SavedMsix {
+        let pending = self.shared.vectors.iter().map(|vector| vector.pending.load(SeqCst)).collect();
+        SavedMsix { table: self.table.clone(), pending }
+    }
+
+    /// Takes up a saved table; `control` is the message control word that belongs to it.
+    ///
+    /// # Errors
+    /// It is of another size, or the platform refused a route.
+    pub fn load(&mut self, saved: &SavedMsix, control: u16) -> io::Result<()> {
+        let count = self.table.len();
+        if saved.table.len() != count || saved.pending.len() != count {
+            return Err(io::Error::other(format!("{} MSI-X vectors, not {count}", saved.table.len())));
+        }
+        self.reset()?;
+        self.table.clone_from(&saved.table);
+        for (vector, pending) in self.shared.vectors.iter().zip(&saved.pending) {
+            vector.pending.store(*pending, SeqCst);
+        }
+        self.set_control(control)
     }
 
     /// Brings routing and signalling of one vector in line with table and control word.

@@ -1,20 +1,31 @@
 //! The PCI Express root: bus 0, its configuration space by ECAM and by ports 0xcf8/0xcfc, and the decoding of BARs.
 //!
-//! Slot 0 is the host bridge; slots 1 to 31 hold one single-function device each. Invariants: a device is only ever
-//! called under its own lock; the map of decoded BARs follows the registers the guest wrote (a BAR outside the two
-//! windows, or on top of another, is decoded nowhere); locks are taken in the order device, then map.
+//! Slot 0 is the host bridge; slots 1 to 31 hold one single-function device each. A bus that firmware sets up ([`Kind`])
+//! has the bridges of Q35 ([`super::q35`]), the LPC bridge in slot 31, and nothing is assigned at power-on.
+//!
+//! Invariants: a device is only ever called under its own lock; the map of decoded BARs follows the registers the guest
+//! wrote (a BAR outside the windows, or on top of another, is decoded nowhere); locks are taken in the order device, then
+//! map.
 
 use super::{
     BarRequest, ConfigEffect, PciDevice,
     bars::Allocator,
     config::{self, ConfigSpace, Identity},
+    q35,
 };
-use crate::memory;
+use crate::{
+    memory::{self, PciMap},
+    state::{self, Saved, State, description::Device},
+};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     io,
     ops::Range,
-    sync::{Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Devices on the bus besides the host bridge.
@@ -37,13 +48,70 @@ struct Slot {
     bars: Vec<BarRequest>,
 }
 
+/// Who sets the bus up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The monitor, before the guest starts.
+    Assigned,
+    /// The guest's firmware.
+    ByFirmware,
+}
+
+/// Where the ECAM is now. Read at each access to memory that is not RAM, so without a lock.
+#[derive(Debug, Default)]
+pub struct Ecam {
+    base: AtomicU64,
+    size: AtomicU64,
+}
+
+impl Ecam {
+    fn set(&self, range: &Range<u64>) {
+        // An access from another CPU while the guest moves it may find it nowhere, as on a real bus.
+        self.size.store(0, Ordering::SeqCst);
+        self.base.store(range.start, Ordering::SeqCst);
+        self.size.store(range.end - range.start, Ordering::SeqCst);
+    }
+
+    /// Its addresses; empty: nowhere.
+    #[must_use]
+    pub fn range(&self) -> Range<u64> {
+        let base = self.base.load(Ordering::SeqCst);
+        base..base + self.size.load(Ordering::SeqCst)
+    }
+
+    fn offset(&self, address: u64) -> Option<u64> {
+        let offset = address.wrapping_sub(self.base.load(Ordering::Relaxed));
+        (offset < self.size.load(Ordering::Relaxed)).then_some(offset)
+    }
+}
+
 /// Bus 0 and all on it.
 pub struct PciRoot {
+    kind: Kind,
     bridge: Mutex<ConfigSpace>,
+    lpc: Option<Mutex<ConfigSpace>>,
     slots: Vec<Slot>,
     decoded: RwLock<BTreeMap<u64, Decoded>>,
     address: Mutex<u32>,
+    ecam: Arc<Ecam>,
     windows: [Range<u64>; 2],
+}
+
+/// The bus without its devices.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedRoot {
+    /// The register at [`PORT_ADDRESS`].
+    address: u32,
+    /// The bridge's configuration space.
+    bridge: Vec<u8>,
+    /// That of the LPC bridge, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lpc: Option<Vec<u8>>,
+}
+
+impl Saved for SavedRoot {
+    const KIND: &'static str = "pci-root";
 }
 
 /// Why a device does not fit on the bus.
@@ -61,37 +129,65 @@ pub enum Error {
 }
 
 impl PciRoot {
-    /// An empty bus of a machine with `ram` bytes of memory.
+    /// An empty bus of a machine with `ram` bytes of memory, which the monitor sets up.
     #[must_use]
     pub fn new(ram: u64) -> Self {
-        let (base, end) = memory::pci64(ram);
+        let map = PciMap::fixed(ram);
+        let bridge = ConfigSpace::new(Identity {
+            // The id of the bridge in Red Hat's generic PCIe host: drivers look at its class alone.
+            vendor: 0x1b36,
+            device: 0x0008,
+            class: [6, 0, 0],
+            ..Identity::default()
+        });
+        let root = Self::empty(Kind::Assigned, bridge, [memory::PCI32..memory::PCI32_END, map.above_4g]);
+        root.ecam.set(&map.ecam);
+        root
+    }
+
+    /// An empty bus which firmware sets up, on processors with `bits` address bits.
+    #[must_use]
+    pub fn by_firmware(ram: u64, bits: u32) -> Self {
+        let above = PciMap::by_firmware(ram, 0..0, bits).above_4g;
+        let below = memory::LOW_RAM_END..memory::FIRMWARE_PCI32_END;
+        let lpc = Some(Mutex::new(q35::lpc_bridge()));
+        Self { lpc, ..Self::empty(Kind::ByFirmware, q35::host_bridge(), [below, above]) }
+    }
+
+    fn empty(kind: Kind, bridge: ConfigSpace, windows: [Range<u64>; 2]) -> Self {
         Self {
-            bridge: Mutex::new(ConfigSpace::new(Identity {
-                // The id of the bridge in Red Hat's generic PCIe host: drivers look at its class alone.
-                vendor: 0x1b36,
-                device: 0x0008,
-                class: [6, 0, 0],
-                ..Identity::default()
-            })),
+            kind,
+            bridge: Mutex::new(bridge),
+            lpc: None,
             slots: Vec::new(),
             decoded: RwLock::default(),
             address: Mutex::new(0),
-            windows: [memory::PCI32..memory::PCI32_END, base..end],
+            ecam: Arc::default(),
+            windows,
         }
     }
 
-    /// Puts a device into the next free slot.
-    pub fn add(&mut self, device: Box<dyn PciDevice>) -> Result<(), Error> {
-        if self.slots.len() == MAX_DEVICES {
+    /// Where the ECAM is.
+    #[must_use]
+    pub fn ecam(&self) -> &Arc<Ecam> {
+        &self.ecam
+    }
+
+    /// Puts a device into the next free slot; returns its number.
+    pub fn add(&mut self, device: Box<dyn PciDevice>) -> Result<usize, Error> {
+        if self.slots.len() == MAX_DEVICES - usize::from(self.lpc.is_some()) {
             return Err(Error::Full);
         }
         let bars = device.bars();
         self.slots.push(Slot { device: Mutex::new(device), bars });
-        Ok(())
+        Ok(self.slots.len())
     }
 
-    /// Gives every BAR its address and switches decoding on, as firmware does after power-on.
+    /// Gives every BAR its address and switches decoding on, unless firmware does.
     pub fn assign(&self) -> Result<(), Error> {
+        if self.kind == Kind::ByFirmware {
+            return Ok(());
+        }
         let [low, high] = self.windows.clone();
         let mut allocator = Allocator::new(low, high);
         for (index, slot) in self.slots.iter().enumerate() {
@@ -123,13 +219,53 @@ impl PciRoot {
             self.decode(index, slot, device.as_mut())?;
         }
         lock(&self.bridge).reset();
+        if let Some(lpc) = &self.lpc {
+            lock(lpc).reset();
+            self.ecam.set(&(0..0));
+        }
         *lock(&self.address) = 0;
         self.assign()
     }
 
+    /// What the devices are, by slot.
+    #[must_use]
+    pub fn describe(&self) -> Vec<Device> {
+        self.slots.iter().map(|slot| lock(&slot.device).describe()).collect()
+    }
+
+    /// Adds the state of the bus and of all devices, which are paused.
+    pub fn save(&self, state: &mut State) -> Result<(), state::Error> {
+        let bridge = lock(&self.bridge).bytes().to_vec();
+        let lpc = self.lpc.as_ref().map(|lpc| lock(lpc).bytes().to_vec());
+        state.put(0, &SavedRoot { address: *lock(&self.address), bridge, lpc })?;
+        let mut slots = (1..).zip(&self.slots);
+        slots.try_for_each(|(number, slot)| lock(&slot.device).save(number, state))
+    }
+
+    /// Takes up the state of the bus and of all devices, which never ran.
+    pub fn load(&self, state: &mut State) -> Result<(), state::Error> {
+        let SavedRoot { address, bridge, lpc } = state.take(0)?;
+        let invalid = |id, problem| state::Error::Invalid { kind: SavedRoot::KIND.into(), id, problem };
+        lock(&self.bridge).load(&bridge).map_err(|problem| invalid(0, problem))?;
+        match (&self.lpc, lpc) {
+            (Some(ours), Some(saved)) => lock(ours).load(&saved).map_err(|problem| invalid(0, problem))?,
+            (None, None) => {}
+            _ => return Err(invalid(0, "only one of both has an LPC bridge".to_owned())),
+        }
+        self.follow_ecam(&lock(&self.bridge));
+        *lock(&self.address) = address;
+        for (index, slot) in self.slots.iter().enumerate() {
+            let number = index as u32 + 1;
+            let mut device = lock(&slot.device);
+            device.load(number, state)?;
+            self.decode(index, slot, device.as_mut()).map_err(|e| invalid(number, e.to_string()))?;
+        }
+        Ok(())
+    }
+
     /// A guest's read of memory that is not RAM. False: nothing is there.
     pub fn memory_read(&self, address: u64, data: &mut [u8]) -> bool {
-        if let Some(offset) = ecam_offset(address) {
+        if let Some(offset) = self.ecam.offset(address) {
             self.config_read(offset >> 12, (offset & 0xfff) as u16, data);
             return true;
         }
@@ -140,7 +276,7 @@ impl PciRoot {
 
     /// A guest's write of memory that is not RAM. False: nothing is there.
     pub fn memory_write(&self, address: u64, data: &[u8]) -> bool {
-        if let Some(offset) = ecam_offset(address) {
+        if let Some(offset) = self.ecam.offset(address) {
             self.config_write(offset >> 12, (offset & 0xfff) as u16, data);
             return true;
         }
@@ -178,6 +314,7 @@ impl PciRoot {
     fn config_read(&self, function: u64, offset: u16, data: &mut [u8]) {
         match self.target(function, offset, data.len()) {
             Target::Bridge => lock(&self.bridge).read(offset, data),
+            Target::Lpc(lpc) => lock(lpc).read(offset, data),
             Target::Slot(_, slot) => lock(&slot.device).config_read(offset, data),
             Target::None => data.fill(0xff),
         }
@@ -186,7 +323,12 @@ impl PciRoot {
     fn config_write(&self, function: u64, offset: u16, data: &[u8]) {
         match self.target(function, offset, data.len()) {
             Target::Bridge => {
-                let _ = lock(&self.bridge).write(offset, data);
+                let mut bridge = lock(&self.bridge);
+                let _ = bridge.write(offset, data);
+                self.follow_ecam(&bridge);
+            }
+            Target::Lpc(lpc) => {
+                let _ = lock(lpc).write(offset, data);
             }
             Target::Slot(index, slot) => {
                 let mut device = lock(&slot.device);
@@ -200,6 +342,13 @@ impl PciRoot {
         }
     }
 
+    /// The ECAM is where the bridge's registers put it, unless it never moves.
+    fn follow_ecam(&self, bridge: &ConfigSpace) {
+        if self.kind == Kind::ByFirmware {
+            self.ecam.set(&q35::ecam(bridge));
+        }
+    }
+
     fn target(&self, function: u64, offset: u16, length: usize) -> Target<'_> {
         let aligned = matches!(length, 1 | 2 | 4) && usize::from(offset).is_multiple_of(length);
         // Function 0 of bus 0 only.
@@ -208,6 +357,7 @@ impl PciRoot {
         }
         match (function >> 3) as usize {
             0 => Target::Bridge,
+            q35::LPC_SLOT if self.lpc.is_some() => self.lpc.as_ref().map_or(Target::None, Target::Lpc),
             device => self.slots.get(device - 1).map_or(Target::None, |s| Target::Slot(device - 1, s)),
         }
     }
@@ -262,6 +412,7 @@ impl PciRoot {
 
 enum Target<'a> {
     Bridge,
+    Lpc(&'a Mutex<ConfigSpace>),
     Slot(usize, &'a Slot),
     None,
 }
@@ -274,10 +425,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn overlaps(map: &BTreeMap<u64, Decoded>, base: u64, size: u64) -> bool {
     let end = base.saturating_add(size);
     map.range(..end).next_back().is_some_and(|(other, d)| other.saturating_add(d.size) > base)
-}
-
-fn ecam_offset(address: u64) -> Option<u64> {
-    address.checked_sub(memory::ECAM).filter(|offset| *offset < memory::ECAM_SIZE)
 }
 
 fn port_target(address: u32, port: u16) -> Option<(u64, u16)> {

@@ -41,7 +41,24 @@ impl PciDevice for Fake {
         self.register = data.first().copied().unwrap_or(0);
     }
     fn pause(&mut self) {}
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
     fn resume(&mut self) {}
+    fn describe(&self) -> Device {
+        Device { kind: "fake".into(), features: 0, queue_sizes: Vec::new(), config: Vec::new() }
+    }
+    fn save(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error> {
+        state.put(
+            slot,
+            &SavedRoot { address: self.register.into(), bridge: self.config.bytes().to_vec(), lpc: None },
+        )
+    }
+    fn load(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error> {
+        let saved: SavedRoot = state.take(slot)?;
+        self.register = saved.address as u8;
+        self.config.load(&saved.bridge).map_err(state::Error::Unsettled)
+    }
     fn reset(&mut self) {
         self.config.reset();
         self.register = 0;
@@ -136,4 +153,35 @@ proptest! {
             if write { root.port_write(port, data) } else { root.port_read(port, data) };
         }
     }
+}
+
+#[test]
+fn firmware_moves_the_ecam_and_places_bars_itself() {
+    let mut root = PciRoot::by_firmware(4 << 30, 40);
+    let moves = Fake::on(&mut root, 0x4000);
+    root.assign().unwrap();
+    assert!(moves.lock().unwrap().is_empty(), "nothing is assigned at power-on");
+    let port = |register: u32| {
+        root.port_write(0xcf8, &(0x8000_0000 | register).to_le_bytes());
+        let mut data = [0; 4];
+        root.port_read(0xcfc, &mut data);
+        u32::from_le_bytes(data)
+    };
+    assert_eq!((port(0), port(31 << 11)), (0x29c0_8086, 0x2918_8086));
+    let mut data = [0; 4];
+    assert!(!root.memory_read(0xb000_0000, &mut data));
+    port(0x60);
+    root.port_write(0xcfc, &0xb000_0001_u32.to_le_bytes());
+    assert_eq!(read32(&root, 0xb000_0000), 0x29c0_8086);
+    assert_eq!(read32(&root, 0xb000_0000 + (1 << 20)), u32::MAX, "there is no bus 1");
+    let device = 0xb000_0000 + (1 << 15);
+    for base in [0x8000_0000_u64, 0xf0_0000_0000] {
+        root.memory_write(device + 0x10, &(base as u32).to_le_bytes());
+        root.memory_write(device + 0x14, &((base >> 32) as u32).to_le_bytes());
+        root.memory_write(device + 4, &[2]);
+        assert_eq!(moves.lock().unwrap().pop(), Some(Some(base)));
+        root.memory_write(device + 4, &[0]);
+    }
+    root.reset().unwrap();
+    assert!(!root.memory_read(0xb000_0000, &mut data));
 }

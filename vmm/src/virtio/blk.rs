@@ -5,13 +5,12 @@
 //! a flush means durable; a driver that did not accept FLUSH gets every write durable before it is answered.
 
 use super::{
-    Counters, DeviceType, F_COMMON, QueueStates, Queues, VirtioDevice,
+    Counters, DeviceType, F_COMMON, Queues,
     chain::{Chain, Malformed},
-    queue::{Broken, Pop},
-    read_config,
+    queue::Broken,
     report::Report,
-    rng::into_states,
-    worker::{BUDGET, Handler, Progress, Worker},
+    served::{Facts, Served, serve_chains},
+    worker::{Handler, Progress},
 };
 use crate::{disk::Disk, memory::Memory};
 use std::{io, sync::Arc};
@@ -60,35 +59,38 @@ const RANGE: u64 = 16;
 const RANGE_UNMAP: u32 = 1;
 
 /// The device.
-pub struct Block {
-    worker: Worker<Requests>,
-    counters: Arc<Counters>,
-    features: u64,
-    config: Vec<u8>,
-}
+pub type Block = Served<Requests>;
 
-impl Block {
+impl Served<Requests> {
     /// A stopped device on `disk`. `serial` (20 bytes are kept) is what the guest sees as its serial number.
     #[must_use]
     pub fn new(disk: Box<dyn Disk>, serial: &str, read_only: bool) -> Self {
         let mut features = F_COMMON | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY | F_FLUSH;
         features |= if read_only { F_RO } else { F_DISCARD | F_WRITE_ZEROES };
         let config = config(&*disk);
-        let counters = Arc::<Counters>::default();
         let mut id = [0; ID];
         for (to, from) in id.iter_mut().zip(serial.bytes()) {
             *to = from;
         }
-        let requests = Requests {
-            disk,
-            id,
-            read_only,
-            write_through: false,
-            chain: Chain::default(),
-            counters: Arc::clone(&counters),
-            report: Report::new(format!("disk {serial}")),
+        let written = disk.written();
+        let facts = Facts {
+            kind: DeviceType::Block,
+            features,
+            queue_sizes: &[QUEUE_SIZE],
+            config: Arc::new(config),
+            written,
         };
-        Self { worker: Worker::new("virtio-blk", requests), counters, features, config }
+        Self::build(facts, |counters| Requests {
+            chain: Chain::default(),
+            backend: Backend {
+                disk,
+                id,
+                read_only,
+                write_through: false,
+                counters,
+                report: Report::new(format!("disk {serial}")),
+            },
+        })
     }
 }
 
@@ -116,67 +118,44 @@ fn config(disk: &dyn Disk) -> Vec<u8> {
     bytes
 }
 
-impl VirtioDevice for Block {
-    fn device_type(&self) -> DeviceType {
-        DeviceType::Block
-    }
-    fn features(&self) -> u64 {
-        self.features
-    }
-    fn queue_sizes(&self) -> &[u16] {
-        &[QUEUE_SIZE]
-    }
-    fn config_read(&self, offset: u64, data: &mut [u8]) {
-        read_config(&self.config, offset, data);
-    }
-    fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.counters)
-    }
-    fn start_queues(&mut self, queues: Queues, features: u64) -> io::Result<()> {
-        self.worker.start(queues, features)
-    }
-    fn stop_queues(&mut self) -> QueueStates {
-        into_states(self.worker.stop())
-    }
+/// The work of the device.
+pub struct Requests {
+    chain: Chain,
+    backend: Backend,
 }
 
-struct Requests {
+/// What carries requests out.
+struct Backend {
     disk: Box<dyn Disk>,
     id: [u8; ID],
     read_only: bool,
     write_through: bool,
-    chain: Chain,
     counters: Arc<Counters>,
     report: Report,
 }
 
 impl Handler for Requests {
     fn begin(&mut self, features: u64) -> io::Result<()> {
-        self.write_through = features & F_FLUSH == 0;
+        self.backend.write_through = features & F_FLUSH == 0;
         Ok(())
     }
 
     fn serve(&mut self, queues: &mut Queues, index: usize) -> Result<Progress, Broken> {
         let Some(Some(queue)) = queues.get_mut(index) else { return Ok(Progress::Idle) };
-        let memory = queue.memory();
-        for _ in 0..BUDGET {
-            match queue.pop(&memory, &mut self.chain)? {
-                Pop::Empty => {
-                    queue.announce(&memory)?;
-                    return Ok(if queue.listen(&memory)? { Progress::More } else { Progress::Idle });
-                }
-                Pop::Malformed => self.counters.error(),
-                Pop::Chain => match self.request(&memory) {
-                    Ok(written) => queue.complete(&memory, self.chain.head, written)?,
-                    Err(why) => {
-                        self.counters.error();
-                        queue.refuse(&memory, self.chain.head, why)?;
-                    }
-                },
-            }
-        }
-        queue.announce(&memory)?;
-        Ok(Progress::More)
+        let counters = Arc::clone(&self.backend.counters);
+        serve_chains(queue, &mut self.chain, &counters, |memory, chain| self.backend.request(memory, chain))
+    }
+
+    fn release(&mut self) -> io::Result<()> {
+        self.backend.disk.release()
+    }
+
+    fn acquire(&mut self) -> io::Result<()> {
+        self.backend.disk.acquire()
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if self.backend.read_only { Ok(()) } else { self.backend.disk.flush() }
     }
 }
 
@@ -198,15 +177,15 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl Requests {
-    /// Carries out the request in `self.chain`; returns the bytes written to the guest. An error: it is no request at all.
-    fn request(&mut self, memory: &Memory) -> Result<u32, Malformed> {
+impl Backend {
+    /// Carries out the request in `chain`; returns the bytes written to the guest. An error: it is no request at all.
+    fn request(&mut self, memory: &Memory, chain: &Chain) -> Result<u32, Malformed> {
         let mut header = [0; HEADER as usize];
-        self.chain.readable.copy_out(memory, 0, &mut header)?;
-        let room = self.chain.writable.bytes().checked_sub(1).ok_or(Malformed::TooShort)?;
+        chain.readable.copy_out(memory, 0, &mut header)?;
+        let room = chain.writable.bytes().checked_sub(1).ok_or(Malformed::TooShort)?;
         let [t0, t1, t2, t3, _, _, _, _, sector @ ..] = header;
         let kind = u32::from_le_bytes([t0, t1, t2, t3]);
-        let (status, written) = match self.carry_out(memory, kind, u64::from_le_bytes(sector), room) {
+        let (status, written) = match self.carry_out(memory, chain, kind, u64::from_le_bytes(sector), room) {
             Ok(written) => (S_OK, written),
             Err(Failure::Malformed(why)) => return Err(why),
             Err(Failure::Unsupported) => (S_UNSUPPORTED, 0),
@@ -216,18 +195,25 @@ impl Requests {
                 (S_IOERR, 0)
             }
         };
-        self.chain.writable.copy_in(memory, room, &[status])?;
+        chain.writable.copy_in(memory, room, &[status])?;
         // Only what lies before the status may be unwritten; a length that includes the status must cover all.
         Ok(if written == room { u32::try_from(room + 1).unwrap_or(u32::MAX) } else { written as u32 })
     }
 
     /// Does what `kind` asks for; `room` are the writable bytes before the status. Returns the data bytes written.
-    fn carry_out(&mut self, memory: &Memory, kind: u32, sector: u64, room: u64) -> Result<u64, Failure> {
-        let data_out = self.chain.readable.bytes() - HEADER;
+    fn carry_out(
+        &mut self,
+        memory: &Memory,
+        chain: &Chain,
+        kind: u32,
+        sector: u64,
+        room: u64,
+    ) -> Result<u64, Failure> {
+        let data_out = chain.readable.bytes() - HEADER;
         match kind {
             T_IN => {
                 let offset = self.range(sector, room)?;
-                let buffers = self.chain.writable.slices(memory, 0..room)?;
+                let buffers = chain.writable.slices(memory, 0..room)?;
                 self.disk.read(&buffers, offset)?;
                 self.counters.read(room);
                 Ok(room)
@@ -235,7 +221,7 @@ impl Requests {
             T_OUT => {
                 self.must_be_writable()?;
                 let offset = self.range(sector, data_out)?;
-                let buffers = self.chain.readable.slices(memory, HEADER..HEADER + data_out)?;
+                let buffers = chain.readable.slices(memory, HEADER..HEADER + data_out)?;
                 self.disk.write(&buffers, offset)?;
                 self.flush_if_write_through()?;
                 self.counters.written(data_out);
@@ -249,12 +235,12 @@ impl Requests {
             }
             T_GET_ID => {
                 let count = room.min(ID as u64);
-                self.chain.writable.copy_in(memory, 0, self.id.get(..count as usize).unwrap_or_default())?;
+                chain.writable.copy_in(memory, 0, self.id.get(..count as usize).unwrap_or_default())?;
                 Ok(count)
             }
             T_DISCARD | T_WRITE_ZEROES => {
                 self.must_be_writable()?;
-                self.ranges(memory, kind, data_out)?;
+                self.ranges(memory, chain, kind, data_out)?;
                 self.flush_if_write_through()?;
                 Ok(0)
             }
@@ -292,7 +278,7 @@ impl Requests {
     }
 
     /// Discard and write-zeroes: the data is a list of ranges, all checked before the first is carried out.
-    fn ranges(&mut self, memory: &Memory, kind: u32, length: u64) -> Result<(), Failure> {
+    fn ranges(&mut self, memory: &Memory, chain: &Chain, kind: u32, length: u64) -> Result<(), Failure> {
         let count = length / RANGE;
         if count == 0 || !length.is_multiple_of(RANGE) || count > u64::from(MAX_RANGES) {
             return Err(
@@ -303,7 +289,7 @@ impl Requests {
         let mut ranges = Vec::with_capacity(count as usize);
         for n in 0..count {
             let mut bytes = [0; RANGE as usize];
-            self.chain.readable.copy_out(memory, HEADER + n * RANGE, &mut bytes)?;
+            chain.readable.copy_out(memory, HEADER + n * RANGE, &mut bytes)?;
             let [sector @ .., n0, n1, n2, n3, f0, f1, f2, f3] = bytes;
             let sectors = u32::from_le_bytes([n0, n1, n2, n3]);
             let flags = u32::from_le_bytes([f0, f1, f2, f3]);

@@ -3,10 +3,10 @@
 //! Invariants of a [`Chain`] that [`Chain::read`] accepted: all segments lie in guest memory; what the device may read comes
 //! before what it may write (virtio 1.2, 2.7.4.2); at most [`MAX_SEGMENTS`] segments; no loop.
 
-use crate::memory::Memory;
+use crate::memory::{Memory, Slice};
 use std::ops::Range;
 use virtio_queue::DescriptorChain;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 /// Most segments of a chain: what one vectored system call takes.
 pub const MAX_SEGMENTS: usize = 1024;
@@ -104,11 +104,7 @@ impl Segments {
     ///
     /// # Errors
     /// The range is not within, or memory was taken away since the chain was read.
-    pub fn slices<'m>(
-        &self,
-        memory: &'m Memory,
-        range: Range<u64>,
-    ) -> Result<Vec<VolatileSlice<'m>>, Malformed> {
+    pub fn slices<'m>(&self, memory: &'m Memory, range: Range<u64>) -> Result<Vec<Slice<'m>>, Malformed> {
         if range.start > range.end || range.end > self.bytes {
             return Err(Malformed::TooShort);
         }

@@ -16,6 +16,9 @@
 pub mod blk;
 pub mod chain;
 pub mod counters;
+pub mod input;
+#[cfg(test)]
+mod moving_tests;
 pub mod net;
 #[cfg(test)]
 mod net_tests;
@@ -23,6 +26,7 @@ mod pci;
 pub mod queue;
 mod report;
 pub mod rng;
+mod served;
 pub mod signals;
 mod tap;
 #[cfg(test)]
@@ -36,7 +40,7 @@ pub use pci::VirtioPci;
 pub use virtio_queue::QueueState;
 
 use queue::DeviceQueue;
-use std::{io, sync::Arc};
+use std::{fs::File, io, sync::Arc};
 
 /// The device may be used only by drivers of virtio 1.0 and later.
 pub const F_VERSION_1: u64 = 1 << 32;
@@ -61,6 +65,21 @@ pub enum DeviceType {
     Block = 2,
     /// Entropy source.
     Rng = 4,
+    /// Keyboard, pointer.
+    Input = 18,
+}
+
+impl DeviceType {
+    /// Its name, for threads and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Net => "virtio-net",
+            Self::Block => "virtio-blk",
+            Self::Rng => "virtio-rng",
+            Self::Input => "virtio-input",
+        }
+    }
 }
 
 /// A device behind a transport.
@@ -73,6 +92,8 @@ pub trait VirtioDevice: Send {
     fn queue_sizes(&self) -> &[u16];
     /// Reads its configuration; bytes past the end are zero.
     fn config_read(&self, offset: u64, data: &mut [u8]);
+    /// Writes its configuration; where there is nothing to write: nothing.
+    fn config_write(&mut self, offset: u64, data: &[u8]);
     /// What has been done so far.
     fn counters(&self) -> Arc<Counters>;
     /// Starts serving `queues` with the features the driver accepted. Only called on a stopped device.
@@ -82,6 +103,35 @@ pub trait VirtioDevice: Send {
     fn start_queues(&mut self, queues: Queues, features: u64) -> io::Result<()>;
     /// Finishes what is under way and stops. Afterwards nothing touches guest memory. On a stopped device: nothing.
     fn stop_queues(&mut self) -> QueueStates;
+    /// Makes everything the guest wrote to the stopped device durable.
+    ///
+    /// # Errors
+    /// The host failed, or the device is not stopped.
+    fn sync(&mut self) -> io::Result<()>;
+    /// The file the device writes to, running or not: what is in the host's cache of it can be made durable beforehand.
+    fn written(&self) -> Option<&File>;
+    /// Lets another monitor have what the stopped device stands on.
+    ///
+    /// # Errors
+    /// The host failed, or the device is not stopped.
+    fn release(&mut self) -> io::Result<()>;
+    /// Takes back, or over, what [`VirtioDevice::release`] gave up.
+    ///
+    /// # Errors
+    /// Someone else has it, or the device is not stopped.
+    fn acquire(&mut self) -> io::Result<()>;
+    /// What the stopped device knows besides features and queues.
+    ///
+    /// # Errors
+    /// The device is not stopped.
+    fn save(&mut self) -> io::Result<serde_json::Value>;
+    /// Takes up what [`VirtioDevice::save`] gave.
+    ///
+    /// # Errors
+    /// It makes no sense, or the device is not stopped.
+    fn load(&mut self, saved: serde_json::Value) -> io::Result<()>;
+    /// Tells the world outside that the stopped device is here now.
+    fn announce(&mut self);
 }
 
 /// Copies the part of `config` at `offset` into `data`; zeros past its end.

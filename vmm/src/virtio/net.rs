@@ -6,20 +6,20 @@
 
 pub use super::tap::open_tap;
 use super::{
-    Counters, DeviceType, F_COMMON, F_VERSION_1, QueueStates, Queues, VirtioDevice,
+    Counters, DeviceType, F_COMMON, F_VERSION_1, Queues,
     chain::{Chain, Malformed},
     queue::{Broken, DeviceQueue, Pop},
-    read_config,
     report::Report,
-    rng::into_states,
+    served::{Facts, Served, serve_chains},
     tap,
-    worker::{BUDGET, Handler, Progress, Worker},
+    worker::{BUDGET, Handler, Progress},
 };
 use crate::memory::Memory;
 use lq_api::vm::Mac;
+use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     os::fd::{AsRawFd, RawFd},
     sync::Arc,
 };
@@ -56,14 +56,9 @@ const F_HOST_ECN: u64 = 1 << 13;
 const F_MRG_RXBUF: u64 = 1 << 15;
 
 /// The device.
-pub struct Net {
-    worker: Worker<Packets>,
-    counters: Arc<Counters>,
-    features: u64,
-    mac: Mac,
-}
+pub type Net = Served<Packets>;
 
-impl Net {
+impl Served<Packets> {
     /// A stopped device with the hardware address `mac` on `tap`, as [`open_tap`] gives it.
     ///
     /// # Errors
@@ -76,18 +71,24 @@ impl Net {
             features |= guest;
         }
         tap::set_offload(&tap, 0)?;
-        let counters = Arc::<Counters>::default();
-        let packets = Packets {
+        let facts = Facts {
+            kind: DeviceType::Net,
+            features,
+            queue_sizes: &[QUEUE_SIZE, QUEUE_SIZE],
+            config: Arc::new(mac.0.to_vec()),
+            written: None,
+        };
+        Ok(Self::build(facts, |counters| Packets {
             tap,
             packet: vec![0; MAX_PACKET].into_boxed_slice(),
             waiting: 0,
             features: 0,
             receiving: false,
             chain: Chain::default(),
-            counters: Arc::clone(&counters),
+            counters,
             report: Report::new(format!("interface {mac}")),
-        };
-        Ok(Self { worker: Worker::new("virtio-net", packets), counters, features, mac })
+            mac,
+        }))
     }
 }
 
@@ -104,31 +105,8 @@ fn offload(features: u64) -> u32 {
         | when(tso && features & F_GUEST_ECN != 0, tap::OFFLOAD_ECN)
 }
 
-impl VirtioDevice for Net {
-    fn device_type(&self) -> DeviceType {
-        DeviceType::Net
-    }
-    fn features(&self) -> u64 {
-        self.features
-    }
-    fn queue_sizes(&self) -> &[u16] {
-        &[QUEUE_SIZE, QUEUE_SIZE]
-    }
-    fn config_read(&self, offset: u64, data: &mut [u8]) {
-        read_config(&self.mac.0, offset, data);
-    }
-    fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.counters)
-    }
-    fn start_queues(&mut self, queues: Queues, features: u64) -> io::Result<()> {
-        self.worker.start(queues, features)
-    }
-    fn stop_queues(&mut self) -> QueueStates {
-        into_states(self.worker.stop())
-    }
-}
-
-struct Packets {
+/// The work of the device.
+pub struct Packets {
     tap: File,
     /// The packet being received.
     packet: Box<[u8]>,
@@ -140,6 +118,15 @@ struct Packets {
     chain: Chain,
     counters: Arc<Counters>,
     report: Report,
+    mac: Mac,
+}
+
+/// What a stopped interface still has in its hands.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedPackets {
+    /// The packet received that the driver had no buffers for, with its header; empty: none.
+    waiting: Vec<u8>,
 }
 
 impl Handler for Packets {
@@ -148,6 +135,27 @@ impl Handler for Packets {
         self.features = features;
         self.receiving = false;
         tap::set_offload(&self.tap, offload(features))
+    }
+
+    fn save(&mut self) -> serde_json::Value {
+        let waiting = self.packet.get(..self.waiting).unwrap_or_default().to_vec();
+        serde_json::to_value(SavedPackets { waiting }).unwrap_or_default()
+    }
+
+    fn load(&mut self, saved: serde_json::Value) -> io::Result<()> {
+        let SavedPackets { waiting } = serde_json::from_value(saved)?;
+        let room = self.packet.get_mut(..waiting.len());
+        let room = room.filter(|room| room.is_empty() || room.len() > HEADER);
+        room.ok_or_else(|| io::Error::other("its waiting packet has an impossible length"))?
+            .copy_from_slice(&waiting);
+        self.waiting = waiting.len();
+        Ok(())
+    }
+
+    fn announce(&mut self) {
+        if let Err(error) = (&self.tap).write(&announcement(self.mac)) {
+            self.report.say(format_args!("cannot announce where it is now: {error}"));
+        }
     }
 
     fn source(&self) -> Option<RawFd> {
@@ -171,6 +179,24 @@ impl Handler for Packets {
     }
 }
 
+/// A reverse address request (RFC 903) from the guest's address to everyone, behind an empty header: bridges and switches
+/// learn from it where the address is now. It asks nobody for anything and needs no IP address.
+pub(super) fn announcement(mac: Mac) -> Vec<u8> {
+    const SHORTEST_FRAME: usize = 60;
+    let mut packet = vec![0; HEADER];
+    packet.extend([0xff; 6]);
+    packet.extend(mac.0);
+    packet.extend([0x80, 0x35]);
+    // Ethernet, IPv4, the lengths of their addresses, "request reverse".
+    packet.extend([0, 1, 8, 0, 6, 4, 0, 3]);
+    for _ in 0..2 {
+        packet.extend(mac.0);
+        packet.extend([0; 4]);
+    }
+    packet.resize(HEADER + SHORTEST_FRAME, 0);
+    packet
+}
+
 /// How one packet fared.
 #[derive(PartialEq)]
 enum Delivery {
@@ -181,44 +207,10 @@ enum Delivery {
 
 impl Packets {
     fn transmit(&mut self, queue: &mut DeviceQueue) -> Result<Progress, Broken> {
-        let memory = queue.memory();
-        for _ in 0..BUDGET {
-            match queue.pop(&memory, &mut self.chain)? {
-                Pop::Empty => {
-                    queue.announce(&memory)?;
-                    return Ok(if queue.listen(&memory)? { Progress::More } else { Progress::Idle });
-                }
-                Pop::Malformed => self.counters.error(),
-                Pop::Chain => match self.send(&memory) {
-                    Ok(()) => queue.complete(&memory, self.chain.head, 0)?,
-                    Err(why) => {
-                        self.counters.error();
-                        queue.refuse(&memory, self.chain.head, why)?;
-                    }
-                },
-            }
-        }
-        queue.announce(&memory)?;
-        Ok(Progress::More)
-    }
-
-    fn send(&mut self, memory: &Memory) -> Result<(), Malformed> {
-        let bytes = self.chain.readable.bytes();
-        if bytes <= HEADER as u64 || bytes > MAX_PACKET as u64 {
-            return Err(Malformed::TooShort);
-        }
-        let buffers = self.chain.readable.slices(memory, 0..bytes)?;
-        match tap::send(&self.tap, &buffers) {
-            Ok(()) => self.counters.written(bytes - HEADER as u64),
-            // Dropped, as a network may: the interface is down, its queue full, or the header makes no sense.
-            Err(error) => {
-                self.counters.error();
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    self.report.say(format_args!("packet not sent: {error}"));
-                }
-            }
-        }
-        Ok(())
+        let (tap, counters, report) = (&self.tap, &self.counters, &mut self.report);
+        serve_chains(queue, &mut self.chain, counters, |memory, chain| {
+            send(tap, memory, chain, counters, report).map(|()| 0)
+        })
     }
 
     fn receive(&mut self, queue: &mut DeviceQueue) -> Result<Progress, Broken> {
@@ -328,4 +320,30 @@ impl Packets {
         self.waiting = 0;
         Ok(Delivery::Done)
     }
+}
+
+/// Sends the packet in `chain`.
+fn send(
+    tap: &File,
+    memory: &Memory,
+    chain: &Chain,
+    counters: &Counters,
+    report: &mut Report,
+) -> Result<(), Malformed> {
+    let bytes = chain.readable.bytes();
+    if bytes <= HEADER as u64 || bytes > MAX_PACKET as u64 {
+        return Err(Malformed::TooShort);
+    }
+    let buffers = chain.readable.slices(memory, 0..bytes)?;
+    match tap::send(tap, &buffers) {
+        Ok(()) => counters.written(bytes - HEADER as u64),
+        // Dropped, as a network may: the interface is down, its queue full, or the header makes no sense.
+        Err(error) => {
+            counters.error();
+            if error.kind() != io::ErrorKind::WouldBlock {
+                report.say(format_args!("packet not sent: {error}"));
+            }
+        }
+    }
+    Ok(())
 }

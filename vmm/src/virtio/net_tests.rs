@@ -2,7 +2,7 @@
 //! it has to skip.
 
 use super::{
-    net::{Net, open_tap},
+    net::{Net, announcement, open_tap},
     testing::{BUFFERS, Driver},
 };
 use lq_api::{local::vmm::IoStats, vm::Mac};
@@ -209,4 +209,16 @@ fn without_mergeable_buffers_a_frame_must_fit_one() {
         }
     }
     assert!(counters.stats().errors >= 1);
+}
+
+#[test]
+fn an_announcement_tells_everyone_where_the_guests_address_is_now() {
+    let packet = announcement(MAC);
+    let (header, frame) = packet.split_at(12);
+    assert_eq!(header, [0; 12], "nothing is left to the kernel");
+    assert_eq!(frame.len(), 60, "the shortest frame there is");
+    assert_eq!(frame[..14], [&[0xff; 6][..], &MAC.0, &[0x80, 0x35]].concat());
+    // RFC 903: who asks is the one asked about.
+    assert_eq!(frame[14..22], [0, 1, 8, 0, 6, 4, 0, 3]);
+    assert_eq!((&frame[22..28], &frame[32..38]), (&MAC.0[..], &MAC.0[..]));
 }

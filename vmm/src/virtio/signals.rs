@@ -4,6 +4,7 @@
 
 use super::report::Report;
 use crate::pci::msix::Interrupts;
+use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     sync::{
@@ -34,6 +35,16 @@ pub struct Signals {
     queue_vectors: Vec<AtomicU16>,
     /// Lives as long as the device, so that resets do not renew a guest's right to messages.
     report: Mutex<Report>,
+}
+
+/// The signals, saved. A vector that does not exist is never signalled.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedSignals {
+    isr: u8,
+    status: u8,
+    config_vector: u16,
+    queue_vectors: Vec<u16>,
 }
 
 impl Signals {
@@ -108,6 +119,27 @@ impl Signals {
         if let Some(slot) = self.queue_vectors.get(usize::from(index)) {
             slot.store(vector, Release);
         }
+    }
+    pub(crate) fn save(&self) -> SavedSignals {
+        SavedSignals {
+            isr: self.isr.load(Acquire),
+            status: self.status(),
+            config_vector: self.config_vector(),
+            queue_vectors: self.queue_vectors.iter().map(|vector| vector.load(Acquire)).collect(),
+        }
+    }
+    pub(crate) fn load(&self, saved: &SavedSignals) {
+        self.isr.store(saved.isr, Release);
+        self.status.store(saved.status, SeqCst);
+        self.set_config_vector(saved.config_vector);
+        for (vector, saved) in self.queue_vectors.iter().zip(&saved.queue_vectors) {
+            vector.store(*saved, Release);
+        }
+    }
+    /// Interrupts the driver for every queue that has a vector: after a move, in case an interrupt was on its way. A
+    /// driver that finds nothing takes no harm.
+    pub(crate) fn all_queues_used(&self) {
+        (0..self.queue_vectors.len() as u16).for_each(|index| self.queue_used(index));
     }
     /// Back to power-on: status 0, no vectors, nothing pending.
     pub(crate) fn reset(&self) {

@@ -1,11 +1,11 @@
 //! Tap devices: opening them, what they can offload, packets with a virtio-net header in front.
 
+use crate::memory::Slice;
 use std::{
     fs::{File, OpenOptions},
     io,
     os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
 };
-use vm_memory::VolatileSlice;
 
 // From linux/if_tun.h; all take an int or a pointer to one unless noted.
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
@@ -70,14 +70,14 @@ pub(super) fn set_offload(tap: &File, offload: u32) -> io::Result<()> {
 }
 
 /// Sends one packet gathered from `buffers`.
-pub(super) fn send(tap: &File, buffers: &[VolatileSlice<'_>]) -> io::Result<()> {
-    let guards: Vec<_> = buffers.iter().map(VolatileSlice::ptr_guard).collect();
+pub(super) fn send(tap: &File, buffers: &[Slice<'_>]) -> io::Result<()> {
+    let guards: Vec<_> = buffers.iter().map(Slice::ptr_guard).collect();
     let vectors: Vec<_> = guards
         .iter()
         .map(|guard| libc::iovec { iov_base: guard.as_ptr().cast_mut().cast(), iov_len: guard.len() })
         .collect();
     loop {
-        // SAFETY: each vector is memory of a `VolatileSlice` that outlives the call and is valid for reads of its length.
+        // SAFETY: each vector is memory of a `Slice` that outlives the call and is valid for reads of its length.
         if unsafe { libc::writev(tap.as_raw_fd(), vectors.as_ptr(), vectors.len() as i32) } >= 0 {
             return Ok(());
         }

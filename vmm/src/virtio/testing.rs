@@ -155,6 +155,10 @@ impl Driver {
         u64::from_le_bytes(data)
     }
 
+    pub(crate) fn write_config(&mut self, offset: u64, data: &[u8]) {
+        self.pci.bar_write(0, self.structures[4] + offset, data);
+    }
+
     pub(crate) fn status(&mut self) -> u8 {
         self.common_read(0x14, 1) as u8
     }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     disk::{Disk, Raw},
+    memory::Slice,
     pci::{ConfigEffect, PciDevice},
 };
 use proptest::prelude::*;
@@ -21,12 +22,11 @@ use std::{
     },
     time::Duration,
 };
-use vm_memory::VolatileSlice;
 
-const DISK: u64 = 1 << 20;
-const HEADER: u64 = BUFFERS;
-const DATA: u64 = BUFFERS + 0x1000;
-const STATUS: u64 = BUFFERS + 0x800;
+pub(super) const DISK: u64 = 1 << 20;
+pub(super) const HEADER: u64 = BUFFERS;
+pub(super) const DATA: u64 = BUFFERS + 0x1000;
+pub(super) const STATUS: u64 = BUFFERS + 0x800;
 const F_FLUSH: u64 = 1 << 9;
 
 fn block(read_only: bool) -> (Driver, File) {
@@ -38,7 +38,7 @@ fn block(read_only: bool) -> (Driver, File) {
 }
 
 /// Carries out one request; returns (status, answered length).
-fn request(driver: &mut Driver, kind: u32, sector: u64, data: &[(u64, u32, bool)]) -> (u8, u32) {
+pub(super) fn request(driver: &mut Driver, kind: u32, sector: u64, data: &[(u64, u32, bool)]) -> (u8, u32) {
     driver.write(HEADER, &[&kind.to_le_bytes()[..], &[0; 4], &sector.to_le_bytes()].concat());
     driver.write(STATUS, &[0xee]);
     let chain = [&[(HEADER, 16, false)], data, &[(STATUS, 1, true)]].concat();
@@ -281,12 +281,12 @@ impl Disk for Slow {
     fn granularity(&self) -> u32 {
         512
     }
-    fn read(&mut self, buffers: &[VolatileSlice<'_>], _offset: u64) -> io::Result<()> {
+    fn read(&mut self, buffers: &[Slice<'_>], _offset: u64) -> io::Result<()> {
         std::thread::sleep(Duration::from_millis(30));
         buffers.iter().for_each(|buffer| buffer.copy_from(&vec![0x77_u8; buffer.len()]));
         Ok(())
     }
-    fn write(&mut self, _buffers: &[VolatileSlice<'_>], _offset: u64) -> io::Result<()> {
+    fn write(&mut self, _buffers: &[Slice<'_>], _offset: u64) -> io::Result<()> {
         Ok(())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -318,6 +318,20 @@ fn a_reset_waits_for_io_under_way_and_nothing_is_touched_after() {
         std::thread::sleep(Duration::from_millis(60));
         assert_eq!(driver.read(DATA, 512), [0x11; 512]);
     }
+}
+
+#[test]
+fn a_stopped_disk_can_be_made_durable_and_a_running_one_not() {
+    let flushes = Arc::<AtomicU64>::default();
+    let mut driver = Driver::new(Block::new(Box::new(Slow(Arc::clone(&flushes))), "slow", false));
+    driver.start(0, 16);
+    assert_eq!(request(&mut driver, 1, 0, &[(DATA, 512, false)]).0, 0);
+    assert!(driver.pci.sync().is_err());
+    driver.pci.pause();
+    driver.pci.sync().unwrap();
+    assert_eq!(flushes.load(SeqCst), 1);
+    driver.pci.resume();
+    assert_eq!(request(&mut driver, 0, 0, &[(DATA, 512, true)]).0, 0);
 }
 
 #[test]

@@ -65,6 +65,40 @@ pub trait Handler: Send + 'static {
         let _ = queues;
         Ok(Progress::Idle)
     }
+    /// Called while the device is stopped: makes what was written durable.
+    ///
+    /// # Errors
+    /// The host failed.
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Called while the device is stopped: lets another monitor have what it stands on.
+    ///
+    /// # Errors
+    /// The host failed.
+    fn release(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Called while the device is stopped: takes that back, or over.
+    ///
+    /// # Errors
+    /// Someone else has it.
+    fn acquire(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Called while the device is stopped: what it knows besides features and queues.
+    fn save(&mut self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+    /// Called while the device is stopped: takes up what [`Handler::save`] gave.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    fn load(&mut self, saved: serde_json::Value) -> io::Result<()> {
+        if saved.is_null() { Ok(()) } else { Err(io::Error::other("it has a state, such a device has none")) }
+    }
+    /// Called while the device is stopped: tells the world outside that it is here now.
+    fn announce(&mut self) {}
 }
 
 type Parts<H> = Arc<Mutex<Option<(H, Queues)>>>;
@@ -118,6 +152,22 @@ impl<H: Handler> Worker<H> {
             }
         }
         lock(&self.parts).as_mut().map(|parts| std::mem::take(&mut parts.1)).unwrap_or_default()
+    }
+}
+
+impl<H: Handler> Worker<H> {
+    /// Lets `action` have the handler while no thread does.
+    ///
+    /// # Errors
+    /// The device is running, or its thread died with the handler.
+    pub fn idle<T>(&mut self, action: impl FnOnce(&mut H) -> T) -> io::Result<T> {
+        if self.running.is_some() {
+            return Err(io::Error::other("the device is running"));
+        }
+        match &mut *lock(&self.parts) {
+            Some((handler, _)) => Ok(action(handler)),
+            None => Err(io::Error::other("the device's thread died")),
+        }
     }
 }
 

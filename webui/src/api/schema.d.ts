@@ -513,6 +513,57 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/hosts/{id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How much a host did. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description How far back; an hour where absent. */
+                    span?: components["schemas"]["Span"];
+                    /** @description Names of metrics, with commas between; all where absent. */
+                    metric?: string;
+                };
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MetricHistory"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/hosts/{id}/power": {
         parameters: {
             query?: never;
@@ -2644,6 +2695,102 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/vms/{id}/display": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The screen, by WebSocket. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description WebSocket; binary frames are the bytes of an RFB 3.8 (VNC) connection */
+                101: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/vms/{id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How much a machine did on this host. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description How far back; an hour where absent. */
+                    span?: components["schemas"]["Span"];
+                    /** @description Names of metrics, with commas between; all where absent. */
+                    metric?: string;
+                };
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["MetricHistory"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/vms/{id}/pause": {
         parameters: {
             query?: never;
@@ -4001,6 +4148,30 @@ export interface components {
              */
             revision: number;
         };
+        /** @description Values over time, at even distances. */
+        MetricHistory: {
+            /**
+             * Format: date-time
+             * @description Beginning of the first interval.
+             */
+            from: string;
+            /** @description The metrics. */
+            metrics: components["schemas"]["MetricValues"][];
+            /**
+             * Format: int32
+             * @description Length of an interval in seconds.
+             */
+            step_seconds: number;
+        };
+        /** @description One metric over time. */
+        MetricValues: {
+            /** @description Its name, e.g. `disk.read`. */
+            name: string;
+            /** @description In what it is measured. */
+            unit: components["schemas"]["Unit"];
+            /** @description Mean of each interval; `null` where nothing was measured. All metrics have equally many. */
+            values: (number | null)[];
+        };
         /** @description A network. */
         Network: {
             /** @description Identity. */
@@ -4398,10 +4569,10 @@ export interface components {
             revision: number;
         };
         /**
-         * @description Something one may do. Written like `vm.power`.
+         * @description Something one may do.
          * @enum {string}
          */
-        Permission: "VmRead" | "VmWrite" | "VmPower" | "VmConsole" | "StorageRead" | "StorageWrite" | "NetworkRead" | "NetworkWrite" | "HostRead" | "HostPower" | "ClusterRead" | "ClusterWrite" | "UserRead" | "UserWrite" | "AuditRead";
+        Permission: "vm.read" | "vm.write" | "vm.power" | "vm.console" | "storage.read" | "storage.write" | "network.read" | "network.write" | "host.read" | "host.power" | "cluster.read" | "cluster.write" | "user.read" | "user.write" | "audit.read";
         /** @description A permission, explained. */
         PermissionInfo: {
             /** @description What it allows, in words. */
@@ -4605,6 +4776,11 @@ export interface components {
             /** @description 8 characters to 256 bytes. */
             password: string;
         };
+        /**
+         * @description How far back, and how finely.
+         * @enum {string}
+         */
+        Span: "hour" | "day" | "week" | "month" | "year";
         /** @description Answer to `Stats`: counters since the start. */
         Stats: {
             /** @description Per disk. */
@@ -4701,6 +4877,11 @@ export interface components {
             /** @description The same as `otpauth://totp/…`, to be shown as a QR code. */
             url: string;
         };
+        /**
+         * @description In what something is measured.
+         * @enum {string}
+         */
+        Unit: "share" | "processors" | "bytes" | "bytes-per-second" | "per-second";
         /** @description `PATCH /groups/{id}`; what is absent stays. */
         UpdateGroup: {
             /** @description New labels, replacing the old ones. */
@@ -4833,6 +5014,11 @@ export interface components {
             boot?: components["schemas"]["Boot"] | null;
             /** @description Disks in the order the guest sees them, at most 16. */
             disks?: components["schemas"]["Disk"][];
+            /**
+             * @description A screen, reached by RFB (VNC). Where absent: as the machine boots, by firmware with one, directly without. Only with
+             *     firmware: a kernel booted directly has nothing to show on.
+             */
+            display?: boolean | null;
             /** @description Memory, 64 MiB to 1 TiB, a multiple of 1 MiB. */
             memory_bytes: components["schemas"]["Bytes"];
             /** @description Network interfaces in the order the guest sees them, at most 8. */

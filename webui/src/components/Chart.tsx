@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import type { Series } from "../lib/rates";
+import type { Series } from "../lib/history";
 import { useTheme } from "../lib/prefs";
 
 export interface Line {
@@ -64,7 +64,7 @@ export default function Chart({
           y: { range: (_, _least, most) => [0, top ?? Math.max(most ?? 0, 1) * 1.1] },
         },
         axes: [
-          { ...axis, size: 30, values: "{HH}:{mm}:{ss}", space: 80 },
+          { ...axis, size: 30, values: span <= 86_400 ? "{HH}:{mm}" : "{YYYY}-{MM}-{DD}", space: 80 },
           { ...axis, size: 66, values: (_, ticks) => ticks.map(format) },
         ],
         series: [
@@ -109,7 +109,7 @@ export default function Chart({
           );
         })}
         {pointed != null && series.at[pointed] !== undefined && (
-          <li className="ml-auto tabular-nums">{new Date(series.at[pointed] * 1000).toLocaleTimeString()}</li>
+          <li className="ml-auto tabular-nums">{new Date(series.at[pointed] * 1000).toLocaleString()}</li>
         )}
       </ul>
     </figure>

@@ -53,6 +53,7 @@ fn spec() -> impl Strategy<Value = VmSpec> {
                 .map(|m| Nic { network: NETWORK, mac: m.map(|m| lq_api::vm::Mac([0x52, 0, 0, 0, 0, m])) })
                 .collect(),
             rng: true,
+            display: None,
             restart,
             autostart,
             power,
@@ -283,6 +284,7 @@ fn with_vm(restart: RestartPolicy, autostart: bool) -> (State, VmId) {
                     disks: vec![],
                     nics: vec![Nic { network: NETWORK, mac: None }],
                     rng: true,
+                    display: None,
                     restart,
                     autostart,
                     power: PowerState::Running,

@@ -14,7 +14,10 @@ use lq_api::{
     image::ImageKind,
     meta::MetadataPatch,
     problem::FieldError,
-    vm::{Boot, CreateVm, Mac, PowerState, RestartPolicy, StopVm, UpdateVm, Vm, VmSpec, VmState, VmStatus},
+    vm::{
+        Boot, CreateVm, MIN_FIRMWARE_MEMORY, Mac, PowerState, RestartPolicy, StopVm, UpdateVm, Vm, VmSpec,
+        VmState, VmStatus,
+    },
     volume::VolumeState,
 };
 use sha2::{Digest as _, Sha256};
@@ -282,12 +285,23 @@ impl State {
             new.boot = self.default_boot(spec);
         }
         match &new.boot {
-            Some(boot) => self.check_boot("spec.boot", boot, &mut errors),
-            None => errors.push(FieldError::new(
-                "spec.boot",
-                "is needed: the first disk is not a clone of an image that has boot defaults",
+            Some(boot) => {
+                self.check_boot("spec.boot", boot, &mut errors);
+                if spec.display == Some(true) {
+                    let reason = "needs boot by firmware: a kernel booted directly has nothing to show on";
+                    errors.push(FieldError::new("spec.display", reason));
+                }
+            }
+            None if new.memory_bytes < MIN_FIRMWARE_MEMORY => errors.push(FieldError::new(
+                "spec.memory_bytes",
+                format!(
+                    "{} is less than the {MIN_FIRMWARE_MEMORY} that boot by firmware needs",
+                    new.memory_bytes
+                ),
             )),
+            None => {}
         }
+        new.display = Some(spec.display.unwrap_or(new.boot.is_none()));
         for (n, nic) in spec.nics.iter().enumerate() {
             if !self.networks.contains_key(&nic.network) {
                 let reason = format!("there is no network {}", nic.network);

@@ -7,7 +7,7 @@ use crate::{auth::Caller, compute};
 use axum::{
     extract::{
         State, WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket, close_code},
+        ws::{CloseFrame, Message, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
     },
     http::StatusCode,
     response::{IntoResponse as _, Response},
@@ -24,12 +24,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Largest frame a client may send: a paste.
-const MAX_FRAME: usize = 64 * 1024;
+pub(super) const MAX_FRAME: usize = 64 * 1024;
 /// Bytes sent in one frame at most.
-const CHUNK: usize = 32 * 1024;
+pub(super) const CHUNK: usize = 32 * 1024;
 /// A silent connection is checked this often.
-const BEAT: Duration = Duration::from_secs(30);
-const NO_MORE: &str = "your session has ended, or you may not use this console any more";
+pub(super) const BEAT: Duration = Duration::from_secs(30);
+pub(super) const NO_MORE: &str =
+    "your session has ended, or you may not use this machine's console and screen any more";
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(console))
@@ -44,27 +45,34 @@ async fn console(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Id(id): Id<VmId>,
-    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     if !exists(&api, id) {
         return Err(Failure::not_found("vm", id));
     }
-    let upgrade = upgrade.map_err(|e| {
+    let upgrade = upgraded(upgrade)?;
+    let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
+    Ok(upgrade.on_upgrade(move |socket| serve(api, caller, id, socket)).into_response())
+}
+
+/// The upgrade, or what to say to a request that is none.
+pub(super) fn upgraded(
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<WebSocketUpgrade, Failure> {
+    upgrade.map_err(|e| {
         let mut problem =
             lq_api::problem::Problem::new(Kind::Malformed, format!("open it as a WebSocket: {e}"));
         problem.status = StatusCode::UPGRADE_REQUIRED.as_u16();
         Failure::from(problem)
-    })?;
-    let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
-    Ok(upgrade.on_upgrade(move |socket| serve(api, caller, id, socket)).into_response())
+    })
 }
 
 fn exists(api: &Api, id: VmId) -> bool {
     api.node.cluster.read(|s| s.vms.contains_key(&id))
 }
 
-/// Whether the caller may still use the console, which may be open for days.
-fn may_use(api: &Api, caller: &Caller, id: VmId) -> bool {
+/// Whether the caller may still use the console or the screen, which may be open for days.
+pub(super) fn may_use(api: &Api, caller: &Caller, id: VmId) -> bool {
     api.auth.renew(caller).is_some_and(|caller| {
         api.node.cluster.read(|s| caller.may(Permission::VmConsole, s.object(ObjectKind::Vm, id.0)))
     })
@@ -150,7 +158,7 @@ async fn serve(api: Arc<Api>, caller: Caller, id: VmId, socket: WebSocket) {
     }
 }
 
-async fn send(to: &mut SplitSink<WebSocket, Message>, message: Message) -> ControlFlow<()> {
+pub(super) async fn send(to: &mut SplitSink<WebSocket, Message>, message: Message) -> ControlFlow<()> {
     // A client that takes nothing for so long is gone.
     match tokio::time::timeout(BEAT, to.send(message)).await {
         Ok(Ok(())) => ControlFlow::Continue(()),
@@ -158,7 +166,7 @@ async fn send(to: &mut SplitSink<WebSocket, Message>, message: Message) -> Contr
     }
 }
 
-fn said(message: Option<Result<Message, axum::Error>>) -> ControlFlow<(), Vec<u8>> {
+pub(super) fn said(message: Option<Result<Message, axum::Error>>) -> ControlFlow<(), Vec<u8>> {
     match message {
         Some(Ok(Message::Binary(bytes))) => ControlFlow::Continue(bytes.to_vec()),
         Some(Ok(Message::Text(text))) => ControlFlow::Continue(text.as_bytes().to_vec()),
@@ -167,6 +175,6 @@ fn said(message: Option<Result<Message, axum::Error>>) -> ControlFlow<(), Vec<u8
     }
 }
 
-async fn end(to: &mut SplitSink<WebSocket, Message>, code: u16, reason: &'static str) {
+pub(super) async fn end(to: &mut SplitSink<WebSocket, Message>, code: u16, reason: &'static str) {
     let _ = send(to, Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
 }

@@ -3,8 +3,10 @@
 mod audit;
 mod cluster;
 mod console;
+mod display;
 mod events;
 mod groups;
+mod history;
 mod hosts;
 mod images;
 mod networks;
@@ -32,8 +34,10 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(audit::router())
         .merge(cluster::router())
         .merge(hosts::router())
+        .merge(history::router())
         .merge(vms::router())
         .merge(console::router())
+        .merge(display::router())
         .merge(images::router())
         .merge(volumes::router())
         .merge(networks::router())

@@ -4,7 +4,8 @@
 //!
 //! Listens on TCP port 7. One request a line; the answer is `ok LENGTH` or `error LENGTH` and that many bytes of text.
 //!
-//! Started as `lq-fault measure …` it is the stop watch of the monitors' benchmark instead (see `measure`).
+//! Started as `lq-fault measure …` it is the stop watch of the monitors' benchmark instead (see `measure`), as `lq-fault moves
+//! …` the one who moves a guest about (see `moves`).
 //!
 //! | request | does |
 //! |---|---|
@@ -15,6 +16,7 @@
 //! | `unfill DIRECTORY` | removes that file |
 
 mod measure;
+mod moves;
 
 use std::{
     ffi::CString,
@@ -34,10 +36,10 @@ const MAX_CAT: u64 = 1 << 20;
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((word, rest)) = arguments.split_first()
-        && word == "measure"
-    {
-        return measure::run(rest);
+    match arguments.split_first() {
+        Some((word, rest)) if word == "measure" => return measure::run(rest),
+        Some((word, rest)) if word == "moves" => return moves::run(rest),
+        _ => {}
     }
     let listener = TcpListener::bind(("0.0.0.0", PORT))?;
     for stream in listener.incoming() {

@@ -25,9 +25,9 @@ use super::{
     Disk,
     file::{self, ImageFile},
 };
+use crate::memory::Slice;
 use lq_qcow2::{Info, Layout};
 use std::{collections::BTreeSet, io};
-use vm_memory::VolatileSlice;
 
 /// Bits of an entry that hold the offset.
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
@@ -97,7 +97,7 @@ impl Qcow2 {
     }
 
     /// Reads what lies under this image: the backing image as far as it reaches, zeros beyond.
-    fn read_backing(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+    fn read_backing(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
         let Some(backing) = &mut self.backing else {
             buffers.iter().for_each(file::zero);
             return Ok(());
@@ -112,12 +112,7 @@ impl Qcow2 {
     }
 
     /// Reads a range inside one kind of mapping.
-    fn read_mapped(
-        &mut self,
-        mapping: Mapping,
-        buffers: &[VolatileSlice<'_>],
-        offset: u64,
-    ) -> io::Result<()> {
+    fn read_mapped(&mut self, mapping: Mapping, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
         let (_, inside) = self.cluster_of(offset);
         match mapping {
             Mapping::Data { host, .. } => self.file.read(buffers, host + inside),
@@ -149,7 +144,7 @@ impl Disk for Qcow2 {
         1 << self.info.cluster_bits
     }
 
-    fn read(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+    fn read(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
         let total = file::total(buffers);
         self.check(offset, total)?;
         let mut done = 0;
@@ -163,7 +158,7 @@ impl Disk for Qcow2 {
         Ok(())
     }
 
-    fn write(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<()> {
+    fn write(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
         let total = file::total(buffers);
         self.check(offset, total)?;
         self.must_be_writable()?;

@@ -1,8 +1,8 @@
 //! Changing an image: writing, unmapping, zeroing, and bringing metadata to disk in order.
 
 use super::{COPIED, Mapping, Qcow2, ZERO, file};
+use crate::memory::{self, Slice};
 use std::io;
-use vm_memory::VolatileSlice;
 
 /// Clusters allocated for one piece of a write at most.
 const MAX_NEW: u64 = 256;
@@ -46,7 +46,7 @@ impl Qcow2 {
     }
 
     /// Writes the beginning of `buffers` at `offset`: as far as it can be done in one piece. Returns how many bytes.
-    pub(super) fn write_some(&mut self, buffers: &[VolatileSlice<'_>], offset: u64) -> io::Result<u64> {
+    pub(super) fn write_some(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<u64> {
         let total = file::total(buffers);
         let (mapping, length) = self.run(offset, total)?;
         if let Mapping::Data { host, own: true } = mapping {
@@ -59,7 +59,7 @@ impl Qcow2 {
     }
 
     /// Writes into clusters that have no place of their own yet. `length` bytes are of one kind of mapping.
-    fn write_new(&mut self, buffers: &[VolatileSlice<'_>], offset: u64, length: u64) -> io::Result<u64> {
+    fn write_new(&mut self, buffers: &[Slice<'_>], offset: u64, length: u64) -> io::Result<u64> {
         let size = self.cluster_size();
         let (first, inside) = self.cluster_of(offset);
         let slice_clusters = self.l2.slice() as u64 / 8;
@@ -84,7 +84,7 @@ impl Qcow2 {
     /// Writes `length` bytes of `buffers` and what surrounds them in their clusters to `host`.
     fn fill(
         &mut self,
-        buffers: &[VolatileSlice<'_>],
+        buffers: &[Slice<'_>],
         offset: u64,
         length: u64,
         host: u64,
@@ -99,9 +99,9 @@ impl Qcow2 {
             let before = self.surroundings(&mut head, offset - inside, inside, virgin)?;
             let behind = self.surroundings(&mut tail, end, after, virgin)?;
             let mut all = Vec::with_capacity(buffers.len() + 2);
-            all.extend(before.then(|| VolatileSlice::from(&mut *head)));
+            all.extend(before.then(|| memory::buffer(&mut head)));
             all.extend(file::slice(buffers, 0, length as usize));
-            all.extend(behind.then(|| VolatileSlice::from(&mut *tail)));
+            all.extend(behind.then(|| memory::buffer(&mut tail)));
             self.file.write(&all, if before { host } else { host + inside })
         })();
         self.around = [head, tail];
@@ -132,7 +132,7 @@ impl Qcow2 {
         buffer.clear();
         buffer.resize(length as usize, 0);
         if !zero {
-            self.read_mapped(mapping, &[VolatileSlice::from(&mut **buffer)], offset)?;
+            self.read_mapped(mapping, &[memory::buffer(buffer)], offset)?;
         }
         Ok(true)
     }
@@ -223,7 +223,7 @@ impl Qcow2 {
             zeros.resize(ZEROS, 0);
             let now = run.min(ZEROS as u64);
             let part = zeros.get_mut(..now as usize).unwrap_or_default();
-            done += self.write_some(&[VolatileSlice::from(part)], offset + done)?;
+            done += self.write_some(&[memory::buffer(part)], offset + done)?;
         }
         Ok(())
     }

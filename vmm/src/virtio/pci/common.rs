@@ -7,6 +7,7 @@ use crate::virtio::{
     F_EVENT_IDX, F_VERSION_1, QueueStates,
     signals::{NEEDS_RESET, NO_VECTOR, Signals},
 };
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use virtio_queue::QueueState;
 
@@ -30,7 +31,8 @@ pub(super) enum Write {
 }
 
 /// One queue as the driver sets it up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Setup {
     max_size: u16,
     size: u16,
@@ -44,6 +46,18 @@ impl Setup {
     fn new(max_size: u16) -> Self {
         Self { max_size, size: max_size, enabled: false, descriptors: 0, driver: 0, device: 0 }
     }
+}
+
+/// The registers, saved.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedCommon {
+    device_features: u64,
+    device_feature_select: u32,
+    driver_features: u64,
+    driver_feature_select: u32,
+    queue_select: u16,
+    queues: Vec<Setup>,
 }
 
 pub(super) struct Common {
@@ -69,6 +83,38 @@ impl Common {
             vectors,
             signals,
         }
+    }
+
+    pub(super) fn save(&self) -> SavedCommon {
+        SavedCommon {
+            device_features: self.device_features,
+            device_feature_select: self.device_feature_select,
+            driver_features: self.driver_features,
+            driver_feature_select: self.driver_feature_select,
+            queue_select: self.queue_select,
+            queues: self.queues.clone(),
+        }
+    }
+
+    /// Takes up saved registers; status and vectors are in [`Signals`].
+    pub(super) fn load(&mut self, saved: SavedCommon) -> Result<(), String> {
+        let sizes = |queues: &[Setup]| queues.iter().map(|queue| queue.max_size).collect::<Vec<_>>();
+        let valid = |queue: &Setup| queue.size.is_power_of_two() && queue.size <= queue.max_size;
+        if sizes(&saved.queues) != sizes(&self.queues) || !saved.queues.iter().all(valid) {
+            return Err("its queues are not those of such a device".to_owned());
+        }
+        let lacking = saved.device_features & !self.device_features;
+        if lacking != 0 || saved.driver_features & !saved.device_features != 0 {
+            return Err(format!("its features {lacking:#x} cannot be had here"));
+        }
+        // The driver goes on to see what it was offered, not what could be offered here.
+        self.device_features = saved.device_features;
+        self.device_feature_select = saved.device_feature_select;
+        self.driver_features = saved.driver_features;
+        self.driver_feature_select = saved.driver_feature_select;
+        self.queue_select = saved.queue_select;
+        self.queues = saved.queues;
+        Ok(())
     }
 
     pub(super) fn driver_features(&self) -> u64 {

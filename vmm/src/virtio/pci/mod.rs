@@ -20,17 +20,23 @@
 
 mod common;
 
-use self::common::{Common, Write};
-use super::{DeviceType, Queues, VirtioDevice, queue::DeviceQueue, signals::Signals};
+use self::common::{Common, SavedCommon, Write};
+use super::{
+    DeviceType, QueueState, QueueStates, Queues, VirtioDevice,
+    queue::DeviceQueue,
+    signals::{SavedSignals, Signals},
+};
 use crate::{
     memory::SharedMemory,
     pci::{
         BarRequest, ConfigEffect, PciDevice, Platform,
         config::{ConfigSpace, Identity, LayoutError},
-        msix::{self, Msix},
+        msix::{self, Msix, SavedMsix},
     },
+    state::{self, Saved, State, description::Device},
 };
-use std::{io, sync::Arc};
+use serde::{Deserialize, Serialize};
+use std::{fs::File, io, sync::Arc};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 const BAR: u8 = 0;
@@ -43,6 +49,8 @@ const MSIX_TABLE: u64 = 0x4000;
 const MSIX_PENDING: u64 = 0x6000;
 /// Bytes between the doorbells of two queues.
 const NOTIFY_STRIDE: u64 = 4;
+/// Bytes of a device's configuration that its description holds: all of those there are.
+const DESCRIBED_CONFIG: usize = 64;
 /// Most queues that fit the layout (vectors are one more, 16 bytes each, up to the pending bits).
 const MAX_QUEUES: usize = 64;
 
@@ -74,6 +82,38 @@ pub enum Error {
     Host(#[from] io::Error),
 }
 
+/// A virtio device on the PCI bus, saved.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedVirtio {
+    /// Configuration space.
+    config: Vec<u8>,
+    msix: SavedMsix,
+    common: SavedCommon,
+    signals: SavedSignals,
+    /// Where its queues are; none: the driver had not started it.
+    queues: Option<Vec<Option<SavedQueue>>>,
+    /// What the kind of device knows besides.
+    device: serde_json::Value,
+}
+
+impl Saved for SavedVirtio {
+    const KIND: &'static str = "virtio-pci";
+}
+
+/// A queue, saved.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedQueue {
+    size: u16,
+    next_avail: u16,
+    next_used: u16,
+    event_idx: bool,
+    descriptors: u64,
+    driver: u64,
+    device: u64,
+}
+
 /// A virtio device as a function on the PCI bus.
 pub struct VirtioPci {
     device: Box<dyn VirtioDevice>,
@@ -90,7 +130,9 @@ pub struct VirtioPci {
     attached: Option<u64>,
     running: bool,
     /// Set while paused: the states to go on from.
-    paused: Option<super::QueueStates>,
+    paused: Option<QueueStates>,
+    /// It was moved here: an interrupt may have been on its way.
+    moved: bool,
 }
 
 impl VirtioPci {
@@ -111,11 +153,7 @@ impl VirtioPci {
         let msix = Msix::new(&*platform, vectors)?;
         let doorbells: io::Result<_> =
             sizes.iter().map(|_| EventFd::new(EFD_NONBLOCK).map(Arc::new)).collect();
-        let name = match device.device_type() {
-            DeviceType::Net => "virtio-net",
-            DeviceType::Block => "virtio-blk",
-            DeviceType::Rng => "virtio-rng",
-        };
+        let name = device.device_type().name();
         let signals = Arc::new(Signals::new(name, msix.interrupts(), sizes.len()));
         let (config, msix_capability, window) = layout(&*device, &msix)?;
         let common = Common::new(device.features(), &sizes, vectors, Arc::clone(&signals));
@@ -133,11 +171,12 @@ impl VirtioPci {
             attached: None,
             running: false,
             paused: None,
+            moved: false,
         })
     }
 
     /// Starts the device with the given states; a device that cannot start needs a reset.
-    fn start(&mut self, states: super::QueueStates) {
+    fn start(&mut self, states: QueueStates) {
         let queues: Result<Queues, _> = (0..)
             .zip(states.into_iter().zip(&self.doorbells))
             .map(|(index, (state, doorbell))| {
@@ -206,6 +245,44 @@ impl VirtioPci {
     }
 }
 
+impl VirtioPci {
+    fn take_up(&mut self, saved: SavedVirtio) -> Result<(), String> {
+        let text = |error: io::Error| error.to_string();
+        self.config.load(&saved.config)?;
+        self.common.load(saved.common)?;
+        self.signals.load(&saved.signals);
+        let control = self.config.read_u16(self.msix_capability + msix::CONTROL);
+        self.msix.load(&saved.msix, control).map_err(text)?;
+        self.signals.set_msix(self.msix.enabled());
+        self.device.load(saved.device).map_err(text)?;
+        self.running = false;
+        self.moved = true;
+        let Some(queues) = saved.queues else {
+            self.paused = None;
+            return Ok(());
+        };
+        let sizes = self.device.queue_sizes();
+        if queues.len() != sizes.len() {
+            return Err(format!("{} queues, not {}", queues.len(), sizes.len()));
+        }
+        let state = |(queue, max_size): (SavedQueue, u16)| QueueState {
+            max_size,
+            next_avail: queue.next_avail,
+            next_used: queue.next_used,
+            event_idx_enabled: queue.event_idx,
+            size: queue.size,
+            ready: true,
+            desc_table: queue.descriptors,
+            avail_ring: queue.driver,
+            used_ring: queue.device,
+        };
+        let states =
+            queues.into_iter().zip(sizes).map(|(queue, size)| queue.map(|queue| state((queue, *size))));
+        self.paused = Some(states.collect());
+        Ok(())
+    }
+}
+
 fn doorbell_addresses(base: u64) -> impl Iterator<Item = u64> {
     (0_u64..).map(move |n| base.wrapping_add(NOTIFY + n * NOTIFY_STRIDE))
 }
@@ -221,6 +298,7 @@ fn layout(device: &dyn VirtioDevice, msix: &Msix) -> Result<(ConfigSpace, u16, u
             DeviceType::Net => [2, 0, 0],
             DeviceType::Block => [1, 0x80, 0],
             DeviceType::Rng => [0xff, 0, 0],
+            DeviceType::Input => [9, 0x80, 0],
         },
         subsystem_vendor: VENDOR,
         subsystem: 0x40 + kind as u16,
@@ -332,6 +410,7 @@ impl PciDevice for VirtioPci {
                 Write::Start if self.running => {}
                 Write::Start => self.start(self.common.queue_states()),
             },
+            DEVICE..NOTIFY => self.device.config_write(offset - DEVICE, data),
             NOTIFY..MSIX_TABLE => {
                 let queue = usize::try_from((offset - NOTIFY) / NOTIFY_STRIDE).ok();
                 if let Some(doorbell) = queue.and_then(|queue| self.doorbells.get(queue)) {
@@ -359,6 +438,73 @@ impl PciDevice for VirtioPci {
         if let Some(states) = self.paused.take() {
             self.start(states);
         }
+        if std::mem::take(&mut self.moved) {
+            self.signals.all_queues_used();
+        }
+    }
+
+    fn describe(&self) -> Device {
+        let mut config = vec![0; DESCRIBED_CONFIG];
+        self.device.config_read(0, &mut config);
+        Device {
+            kind: self.device.device_type().name().to_owned(),
+            features: self.device.features(),
+            queue_sizes: self.device.queue_sizes().to_vec(),
+            config,
+        }
+    }
+
+    fn save(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error> {
+        let device = self.device.save();
+        let device =
+            device.map_err(|e| state::Error::Unsettled(format!("{} {slot}: {e}", SavedVirtio::KIND)))?;
+        let queue = |state: &QueueState| SavedQueue {
+            size: state.size,
+            next_avail: state.next_avail,
+            next_used: state.next_used,
+            event_idx: state.event_idx_enabled,
+            descriptors: state.desc_table,
+            driver: state.avail_ring,
+            device: state.used_ring,
+        };
+        let queues = |states: &QueueStates| states.iter().map(|state| state.as_ref().map(queue)).collect();
+        let saved = SavedVirtio {
+            config: self.config.bytes().to_vec(),
+            msix: self.msix.save(),
+            common: self.common.save(),
+            signals: self.signals.save(),
+            queues: self.paused.as_ref().map(queues),
+            device,
+        };
+        state.put(slot, &saved)
+    }
+
+    fn load(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error> {
+        let saved: SavedVirtio = state.take(slot)?;
+        self.take_up(saved).map_err(|problem| {
+            let kind = format!("{} ({})", SavedVirtio::KIND, self.device.device_type().name());
+            state::Error::Invalid { kind, id: slot, problem }
+        })
+    }
+
+    fn announce(&mut self) {
+        self.device.announce();
+    }
+
+    fn written(&self) -> Option<&File> {
+        self.device.written()
+    }
+
+    fn release(&mut self) -> io::Result<()> {
+        self.device.release()
+    }
+
+    fn acquire(&mut self) -> io::Result<()> {
+        self.device.acquire()
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.device.sync()
     }
 
     fn reset(&mut self) {

@@ -16,6 +16,7 @@ import { STATES } from "./List";
 const TABS = [
   { to: "/hosts/$id", label: "Summary" },
   { to: "/hosts/$id/vms", label: "Virtual machines" },
+  { to: "/hosts/$id/performance", label: "Performance" },
   { to: "/hosts/$id/hardware", label: "Hardware" },
   { to: "/hosts/$id/events", label: "Events" },
 ];

@@ -1,42 +1,18 @@
 // The tabs of a host.
-import { Suspense, lazy, useMemo } from "react";
-import { useHosts, usePools, useVms } from "../../api/queries";
+import { usePools, useVms } from "../../api/queries";
 import { EventList } from "../../components/EventList";
-import { Bar, Card, Dot, Fact, Facts, Loading } from "../../components/ui";
+import { LastHour } from "../../components/History";
+import { Bar, Card, Dot, Fact, Facts } from "../../components/ui";
 import { age, bytes, time } from "../../lib/format";
-import { History } from "../../lib/rates";
 import { VmList } from "../vm/List";
 import { WithHost, useHostId } from "./Layout";
 import { memoryShare } from "./List";
-
-const Chart = lazy(() => import("../../components/Chart"));
-
-/** Looks kept per host, ten seconds apart: an hour. */
-const KEPT = 360;
-const histories = new Map<string, History>();
-
-/** Load of a host as far as this window has seen it. */
-function useLoad(id: string) {
-  const hosts = useHosts();
-  const at = hosts.dataUpdatedAt;
-  return useMemo(() => {
-    let history = histories.get(id);
-    if (!history) histories.set(id, (history = new History(KEPT)));
-    const status = hosts.data?.find(({ meta }) => meta.id === id)?.status;
-    if (status && at)
-      history.add({
-        at: at / 1000,
-        counters: { cpu: status.cpu.usage * 100, memory: memoryShare(status) * 100 },
-      });
-    return history.levels(["cpu", "memory"]);
-  }, [hosts.data, at, id]);
-}
+import { CPU } from "./Performance";
 
 export function HostSummary() {
   const id = useHostId();
   const vms = useVms().data?.filter((vm) => vm.status.host === id) ?? [];
   const pools = usePools().data?.filter((pool) => pool.spec.host === id) ?? [];
-  const load = useLoad(id);
   return (
     <WithHost>
       {(host, status) => {
@@ -100,21 +76,9 @@ export function HostSummary() {
                 )}
               </div>
             </Card>
-            <Suspense fallback={<Loading />}>
-              <div className="xl:col-span-2">
-                <Chart
-                  title="Load while this window is open"
-                  series={load}
-                  span={900}
-                  top={100}
-                  format={(value) => `${Math.round(value)} %`}
-                  lines={[
-                    { name: "cpu", label: "CPU" },
-                    { name: "memory", label: "Memory" },
-                  ]}
-                />
-              </div>
-            </Suspense>
+            <div className="xl:col-span-2">
+              <LastHour of={{ kind: "host", id }} panel={{ ...CPU, title: "Processors in use, last hour" }} />
+            </div>
           </div>
         );
       }}

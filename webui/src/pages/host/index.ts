@@ -1,4 +1,5 @@
 // The pages of hosts, loaded together.
 export { HostLayout } from "./Layout";
 export { Hosts } from "./List";
+export { HostPerformance } from "./Performance";
 export { HostEvents, HostHardware, HostSummary, HostVms } from "./Pages";

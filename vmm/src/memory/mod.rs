@@ -1,20 +1,27 @@
 //! Guest memory, as every part of the monitor sees it, and the map of the guest-physical address space.
 //!
 //! ```text
-//!  0 ┬ low RAM (up to 3 GiB)          4 GiB ┬ high RAM (the rest)
+//!  0 ┬ low RAM (up to 2 GiB)          4 GiB ┬ high RAM (the rest)
 //!    │ 0x9fc00..0x100000: firmware's         ├ PCI memory window above RAM (64-bit BARs)
-//!  3 GiB ┬ PCI memory window (32-bit BARs)
-//!  3.5 GiB ┬ ECAM of bus 0, I/O APIC, local APIC, KVM's own pages
+//!  direct boot:   3 GiB PCI memory window (32-bit BARs), 3.5 GiB ECAM of bus 0
+//!  by firmware:   2 GiB to 4032 MiB PCI memory window, with the ECAM wherever the firmware puts it
+//!  4044 MiB ┬ I/O APIC, local APIC, KVM's own pages, flash (ends at 4 GiB)
 //! ```
 //! Invariant: the windows never meet RAM, whatever its size.
 
-use std::io;
+pub mod dirty;
+
+use dirty::{Dirty, DirtySlice};
+use std::{io, ops::Range};
 use vm_memory::{
     GuestAddress, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MmapRegion,
+    VolatileSlice, bitmap::Bitmap,
 };
 
 /// The guest's memory regions.
-pub type Memory = GuestMemoryMmap<()>;
+pub type Memory = GuestMemoryMmap<Dirty>;
+/// A piece of it, or of a buffer that stands in for it.
+pub type Slice<'a> = VolatileSlice<'a, DirtySlice<'a>>;
 /// Shared handle to [`Memory`]; cheap to clone, replaced as a whole when regions change.
 pub type SharedMemory = GuestMemoryAtomic<Memory>;
 
@@ -26,7 +33,10 @@ pub const CONVENTIONAL_END: u64 = 0x9_fc00;
 pub const FIRMWARE: u64 = 0xe_0000;
 /// Begin of RAM above the first MiB.
 pub const HIGH_RAM: u64 = 0x10_0000;
-/// Begin of the 32-bit PCI memory window, end of low RAM at most.
+/// End of low RAM at most: what lies above is the PCI windows' or, from 4 GiB on, RAM again. Stock firmware for Q35
+/// wants its ECAM at 2.75 GiB.
+pub const LOW_RAM_END: u64 = 2 * GIB;
+/// Begin of the 32-bit PCI memory window in a machine without firmware.
 pub const PCI32: u64 = 3 * GIB;
 /// End of the 32-bit PCI memory window.
 pub const PCI32_END: u64 = ECAM;
@@ -38,19 +48,23 @@ pub const ECAM_SIZE: u64 = 1 << 20;
 pub const IO_APIC: u32 = 0xfec0_0000;
 /// Registers of the local APIC.
 pub const LOCAL_APIC: u32 = 0xfee0_0000;
+/// End of the 32-bit PCI memory window in a machine with firmware.
+pub const FIRMWARE_PCI32_END: u64 = 0xfc00_0000;
 /// Page KVM needs for real mode on old Intel hosts.
-pub const KVM_IDENTITY_MAP: u64 = 0xfffb_c000;
+pub const KVM_IDENTITY_MAP: u64 = 0xfeff_c000;
 /// Three pages KVM needs on Intel hosts.
-pub const KVM_TSS: usize = 0xfffb_d000;
-/// Begin of high RAM.
-const ABOVE_4G: u64 = 4 * GIB;
+pub const KVM_TSS: usize = 0xfeff_d000;
+/// Bytes of both.
+pub const KVM_PAGES: u64 = 0x4000;
+/// Begin of high RAM, end of flash.
+pub const ABOVE_4G: u64 = 4 * GIB;
 /// Bytes of the 64-bit PCI memory window.
 const PCI64_SIZE: u64 = 64 * GIB;
 
 /// RAM of a machine with `size` bytes, as (base, bytes).
 #[must_use]
 pub fn ram(size: u64) -> Vec<(u64, u64)> {
-    let low = size.min(PCI32);
+    let low = size.min(LOW_RAM_END);
     let mut regions = vec![(0, low)];
     if size > low {
         regions.push((ABOVE_4G, size - low));
@@ -61,9 +75,54 @@ pub fn ram(size: u64) -> Vec<(u64, u64)> {
 /// The 64-bit PCI memory window of a machine with `size` bytes of RAM, as (base, end).
 #[must_use]
 pub fn pci64(size: u64) -> (u64, u64) {
-    let ram_end = ABOVE_4G + size.saturating_sub(PCI32);
+    let ram_end = ABOVE_4G + size.saturating_sub(LOW_RAM_END);
     let base = ram_end.next_multiple_of(PCI64_SIZE);
     (base, base + PCI64_SIZE)
+}
+
+/// Where PCI is in the address space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PciMap {
+    /// Enhanced configuration access, 1 MiB a bus. Empty: not decoded yet.
+    pub ecam: Range<u64>,
+    /// Windows for BARs below 4 GiB.
+    pub below_4g: Vec<Range<u64>>,
+    /// Window for BARs above RAM.
+    pub above_4g: Range<u64>,
+}
+
+impl PciMap {
+    /// Of a machine of `ram` bytes that boots without firmware: nothing moves.
+    #[must_use]
+    pub fn fixed(ram: u64) -> Self {
+        let (base, end) = pci64(ram);
+        let below_4g = Vec::from([Range { start: PCI32, end: PCI32_END }]);
+        Self { ecam: ECAM..ECAM + ECAM_SIZE, below_4g, above_4g: base..end }
+    }
+
+    /// Of a machine whose firmware has put the ECAM there, on a processor with `bits` address bits. Always two windows
+    /// below 4 GiB, so that tables describing them keep their length.
+    #[must_use]
+    pub fn by_firmware(ram: u64, ecam: Range<u64>, bits: u32) -> Self {
+        let (base, end) = pci64(ram);
+        let (low, high) = (LOW_RAM_END, FIRMWARE_PCI32_END);
+        let below_4g = if ecam.start > low && ecam.end < high {
+            vec![low..ecam.start, ecam.end..high]
+        } else {
+            let start = if ecam.contains(&low) { ecam.end.min(high - (2 << 20)) } else { low };
+            let end = if (start + (2 << 20)..high).contains(&ecam.start) { ecam.start } else { high };
+            let middle = start.midpoint(end) & !0xf_ffff;
+            vec![start..middle, middle..end]
+        };
+        let top = 1_u64.checked_shl(bits).unwrap_or(u64::MAX);
+        Self { ecam, below_4g, above_4g: base..top.max(end) }
+    }
+
+    /// Buses the ECAM reaches, at least one.
+    #[must_use]
+    pub fn last_bus(&self) -> u8 {
+        ((self.ecam.end - self.ecam.start) / ECAM_SIZE).clamp(1, 256).wrapping_sub(1) as u8
+    }
 }
 
 /// Why guest memory cannot be had.
@@ -80,6 +139,12 @@ pub enum Error {
     /// The regions do not fit together.
     #[error("cannot arrange guest memory: {0}")]
     Arrange(String),
+}
+
+/// A buffer of ours in the place of guest memory.
+pub fn buffer(bytes: &mut [u8]) -> Slice<'_> {
+    // SAFETY: the bytes are borrowed for as long as the slice lives, and by it alone.
+    unsafe { VolatileSlice::with_bitmap(bytes.as_mut_ptr(), bytes.len(), DirtySlice::default(), None) }
 }
 
 /// Reserves `size` bytes of RAM. The host gives pages as the guest touches them.
@@ -113,6 +178,11 @@ pub fn clear(memory: &Memory) -> io::Result<()> {
     Ok(())
 }
 
+/// Marks everything as written, where writes are logged.
+pub fn mark_all(memory: &Memory) {
+    memory.iter().for_each(|region| region.bitmap().mark_dirty(0, region.len() as usize));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,8 +198,22 @@ mod tests {
             prop_assert_eq!(regions.iter().map(|r| r.1).sum::<u64>(), size);
             for (base, bytes) in regions {
                 prop_assert!(base + bytes <= low || base >= high);
-                prop_assert!(base + bytes <= PCI32 || base >= ABOVE_4G);
+                prop_assert!(base + bytes <= LOW_RAM_END || base >= ABOVE_4G);
             }
+        }
+
+        #[test]
+        fn windows_around_a_moved_ecam_are_two_and_apart(mib in 1_u64..16 << 20, at in 0_u64..12) {
+            let ecam = (at << 28) + (1 << 30)..(at << 28) + (1 << 30) + (256 << 20);
+            let map = PciMap::by_firmware(mib << 20, ecam.clone(), 46);
+            prop_assert_eq!(map.below_4g.len(), 2);
+            for window in &map.below_4g {
+                prop_assert!(window.start < window.end);
+                prop_assert!(window.start >= LOW_RAM_END && window.end <= FIRMWARE_PCI32_END);
+                prop_assert!(window.end <= ecam.start || window.start >= ecam.end);
+            }
+            prop_assert!(map.below_4g[0].end <= map.below_4g[1].start);
+            prop_assert_eq!(map.last_bus(), 255);
         }
     }
 

@@ -1,0 +1,326 @@
+//! The operator: the one thread that does to the machine what may take long.
+//!
+//! ```text
+//!  control thread ── submit(job, ticket) ──▶ operator ── carries out, one after another ──▶ finished(): ticket, result
+//!  migrate thread ── Halt, HandedOver, Keep, Leave ──▶ ┘
+//!
+//!          ┌── Pause ─▶ Paused ── Resume ──┐         Incoming ── restored ─▶ Paused
+//!  Begin ─▶ Running ◀──────────────────────┘            └─ received ─▶ Running or Paused
+//!          └── Halt (from Paused too) ─▶ Moving ── Keep ─▶ as before
+//!                                          └── HandedOver ─▶ MovedAway ── Leave ─▶ the end      (Keep: given back)
+//! ```
+//! Halting a device waits for its requests under way, and a request may hang in the host for as long as a server on the
+//! network is away. So the control thread never touches the machine itself: it hands a [`Job`] over and goes on answering.
+//! Invariant: the operator alone owns the machine, and does jobs in the order they were given.
+
+use crate::{
+    exit,
+    machine::{self, Machine},
+    migrate::{
+        self,
+        source::{Halted, Outgoing, Owner},
+        target,
+    },
+    state::file::encode,
+    thread::{self, Kind},
+};
+use lq_api::local::vmm::{MigrateOptions, RunState};
+use std::{
+    fs::File,
+    io,
+    os::unix::net::UnixStream,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender, SyncSender},
+    },
+};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+/// How the machine begins.
+#[derive(Debug)]
+pub enum Begin {
+    /// From its boot files.
+    Boot,
+    /// From the saved machine in `file`, paused.
+    Restore {
+        /// The file.
+        file: File,
+        /// Its name, for messages.
+        path: String,
+        /// The guest is to know that it is a copy.
+        copy: bool,
+    },
+    /// As one that moves here.
+    Incoming,
+}
+
+impl Begin {
+    /// The state the machine is in until it has begun.
+    pub(super) fn state(&self) -> RunState {
+        match self {
+            Self::Boot => RunState::Running,
+            Self::Restore { .. } | Self::Incoming => RunState::Incoming,
+        }
+    }
+}
+
+/// What can be done to the machine.
+pub(super) enum Job {
+    /// Begins.
+    Begin(Begin),
+    /// Halts it; nothing on one that is halted.
+    Pause,
+    /// Goes on; nothing on one that runs.
+    Resume,
+    /// Presses reset.
+    Reset,
+    /// Writes it to a file.
+    Snapshot(File),
+    /// Takes it in.
+    Receive(UnixStream),
+    /// Begins to move it away; the migration is put in when it has begun.
+    Move(UnixStream, MigrateOptions, Option<Arc<Outgoing>>),
+    /// Halts it for a move.
+    Halt(SyncSender<Result<Halted, String>>),
+    /// It is another host's now.
+    HandedOver,
+    /// It stays.
+    Keep,
+    /// It runs on another host.
+    Leave,
+    /// Stops it for good, everything written durable.
+    Stop,
+}
+
+/// Why a job was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The machine is as it was.
+    #[error("{0}")]
+    Refused(String),
+    /// The machine cannot go on.
+    #[error(transparent)]
+    Broken(#[from] machine::Error),
+    /// The machine did not get here.
+    #[error("the machine did not move here")]
+    Move(#[from] migrate::Error),
+}
+
+fn not_now(state: RunState) -> Failure {
+    Failure::Refused(format!("the machine is {state:?}: that cannot be done now").to_lowercase())
+}
+
+/// A client's request that waits for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket {
+    /// The client.
+    pub(super) client: u64,
+    /// Its number for the request.
+    pub(super) request: u64,
+}
+
+/// A job that is done.
+pub(super) struct Finished {
+    pub(super) job: Job,
+    pub(super) ticket: Option<Ticket>,
+    /// How the machine is now.
+    pub(super) state: RunState,
+    pub(super) result: Result<(), Failure>,
+}
+
+type Order = (Job, Option<Ticket>);
+
+/// The control thread's end.
+pub(super) struct Operator {
+    jobs: Sender<Order>,
+    finished: Receiver<Finished>,
+    event: Arc<EventFd>,
+}
+
+impl Operator {
+    /// Gives `machine` to a thread of its own.
+    pub(super) fn start(machine: Machine) -> io::Result<Self> {
+        let event = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
+        let (jobs, inbox) = mpsc::channel();
+        let (outbox, finished) = mpsc::channel();
+        let (signal, internal) = (Arc::clone(&event), jobs.clone());
+        let work = move || {
+            Hands { machine, state: RunState::Incoming, ran: false, internal }.work(&inbox, &outbox, &signal)
+        };
+        // Never joined: where a disk hangs for good, the process ends without it.
+        drop(thread::spawn(Kind::Operator, "operator", work)?);
+        Ok(Self { jobs, finished, event })
+    }
+
+    /// Hands a job over. False: the operator is gone.
+    #[must_use]
+    pub(super) fn submit(&self, job: Job, ticket: Option<Ticket>) -> bool {
+        self.jobs.send((job, ticket)).is_ok()
+    }
+
+    /// The jobs done since the last call.
+    pub(super) fn finished(&self) -> Vec<Finished> {
+        // Fails only when there was no signal.
+        let _ = self.event.read();
+        self.finished.try_iter().collect()
+    }
+
+    /// Readable when jobs are done.
+    pub(super) fn event(&self) -> &EventFd {
+        &self.event
+    }
+}
+
+/// The migrate thread's way to the operator. A send fails only where the machine is being ended.
+struct Remote(Sender<Order>);
+
+impl Owner for Remote {
+    fn halt(&mut self) -> Result<Halted, String> {
+        let gone = || "the machine is being ended".to_owned();
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.0.send((Job::Halt(answer), None)).map_err(|_| gone())?;
+        answered.recv().map_err(|_| gone())?
+    }
+    fn handed_over(&mut self) {
+        let _ = self.0.send((Job::HandedOver, None));
+    }
+    fn keep(&mut self) {
+        let _ = self.0.send((Job::Keep, None));
+    }
+    fn leave(&mut self) {
+        let _ = self.0.send((Job::Leave, None));
+    }
+}
+
+struct Hands {
+    machine: Machine,
+    state: RunState,
+    /// While it moves: its guest ran before.
+    ran: bool,
+    internal: Sender<Order>,
+}
+
+impl Hands {
+    fn work(mut self, inbox: &Receiver<Order>, outbox: &Sender<Finished>, signal: &EventFd) {
+        for (mut job, ticket) in inbox {
+            let result = self.carry_out(&mut job);
+            let stopped = matches!(job, Job::Stop);
+            if outbox.send(Finished { job, ticket, state: self.state, result }).is_err() {
+                return;
+            }
+            // Fails only when a signal is already waiting.
+            let _ = signal.write(1);
+            if stopped {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, job: &mut Job) -> Result<(), Failure> {
+        use RunState::{Incoming, MovedAway, Moving, Paused, Running};
+        self.state = match (job, self.state) {
+            (Job::Begin(Begin::Boot), _) => {
+                self.machine.power_on()?;
+                Running
+            }
+            (Job::Begin(Begin::Restore { file, path, copy }), _) => {
+                self.machine.restore(file, path, *copy)?;
+                Paused
+            }
+            (Job::Begin(Begin::Incoming), _) => Incoming,
+            (Job::Pause, Running) => {
+                self.machine.pause();
+                Paused
+            }
+            (Job::Resume, Paused) => {
+                self.machine.resume();
+                Running
+            }
+            (Job::Reset, Running | Paused) => {
+                self.machine.reset()?;
+                Running
+            }
+            (Job::Snapshot(file), Running | Paused) => {
+                self.snapshot(file)?;
+                self.state
+            }
+            (Job::Receive(stream), Incoming) => {
+                if target::receive(&mut self.machine, stream)? {
+                    Running
+                } else {
+                    Paused
+                }
+            }
+            (Job::Move(stream, options, begun), Running | Paused) => {
+                let stream = stream.try_clone();
+                let remote = Remote(self.internal.clone());
+                let started =
+                    stream.and_then(|s| Outgoing::start(self.machine.copier(), s, *options, remote));
+                *begun = Some(started.map_err(|e| Failure::Refused(format!("cannot begin to move: {e}")))?);
+                self.state
+            }
+            (Job::Halt(answer), Running | Paused) => {
+                let halted = self.halt();
+                let next = if halted.is_ok() { Moving } else { self.state };
+                // Whoever asked waits; it is only gone when the process ends.
+                let _ = answer.send(halted);
+                next
+            }
+            (Job::HandedOver, Moving) => MovedAway,
+            (Job::Keep, Moving | MovedAway) => {
+                self.machine.acquire()?;
+                self.go_on()
+            }
+            (Job::Stop, _) => {
+                self.state = RunState::Ending;
+                self.machine.stop()?;
+                RunState::Ending
+            }
+            (Job::Pause, Paused) | (Job::Resume, Running) | (Job::Keep | Job::Leave, _) => self.state,
+            (_, state) => return Err(not_now(state)),
+        };
+        Ok(())
+    }
+
+    fn snapshot(&mut self, file: &mut File) -> Result<(), Failure> {
+        let running = self.state == RunState::Running;
+        if running {
+            self.machine.pause();
+        }
+        let written = self.machine.snapshot(file);
+        if running {
+            self.machine.resume();
+        }
+        written.map_err(|error| Failure::Refused(exit::chain(&error)))
+    }
+
+    /// Halts the machine and gives up its disks; on failure it goes on as before.
+    fn halt(&mut self) -> Result<Halted, String> {
+        self.ran = self.state == RunState::Running;
+        if self.ran {
+            self.machine.pause();
+        }
+        let saved = self.machine.save().map_err(|error| exit::chain(&error)).and_then(|state| {
+            let state = encode("state", &state).map_err(|error| exit::chain(&error))?;
+            self.machine.release().map_err(|error| exit::chain(&error))?;
+            Ok(Halted { state, running: self.ran })
+        });
+        if saved.is_err() {
+            // Disks given up are taken back; where that fails, their requests fail and say so.
+            if let Err(error) = self.machine.acquire() {
+                eprintln!("lq-vmm: {}", exit::chain(&error));
+            }
+            self.go_on();
+        }
+        saved
+    }
+
+    fn go_on(&self) -> RunState {
+        if self.ran {
+            self.machine.resume();
+            RunState::Running
+        } else {
+            RunState::Paused
+        }
+    }
+}

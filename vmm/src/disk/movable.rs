@@ -1,0 +1,139 @@
+//! A disk whose machine may move to another monitor: held, or given up with its files still open.
+//!
+//! ```text
+//!  given up ── acquire: lock, read the tables ──▶ held
+//!     ▲                                            │
+//!     └──────── release: all durable, unlock ──────┘
+//! ```
+//! Invariant: without the locks nothing of the files is read that their writer may change, and nothing is written.
+
+use super::{Disk, Error, check_backing, file, open_chain};
+use crate::memory::Slice;
+use lq_api::{image::ImageFormat, local::vmm::DiskImage};
+use lq_qcow2::Limits;
+use std::{fs::File, io};
+
+/// The disk.
+pub struct Movable {
+    image: DiskImage,
+    read_only: bool,
+    /// Of the chain, the top first.
+    files: Vec<File>,
+    size: u64,
+    granularity: u32,
+    held: Option<Box<dyn Disk>>,
+}
+
+/// Opens an image and what is under it, and holds it, unless it is another monitor's until the machine has moved here.
+///
+/// # Errors
+/// See [`Error`].
+pub fn open(image: &DiskImage, read_only: bool, hold: bool) -> Result<Movable, Error> {
+    let mut files = Vec::new();
+    let mut next = Some(image);
+    while let Some(image) = next {
+        files.push(file::open(&image.path, read_only || !files.is_empty())?);
+        next = image.backing.as_deref();
+    }
+    let mut disk = Movable { image: image.clone(), read_only, files, size: 0, granularity: 0, held: None };
+    if hold {
+        disk.hold()?;
+    } else {
+        (disk.size, disk.granularity) = disk.shape()?;
+    }
+    Ok(disk)
+}
+
+impl Movable {
+    fn hold(&mut self) -> Result<(), Error> {
+        let (mut image, mut read_only) = (&self.image, self.read_only);
+        for file in &self.files {
+            file::lock(file, &image.path, read_only)?;
+            read_only = true;
+            let Some(below) = image.backing.as_deref() else { break };
+            image = below;
+        }
+        let mut files = self.files.iter();
+        let mut next = |image: &DiskImage| {
+            let failed = |source| Error::Io { what: "open", path: image.path.clone(), source };
+            files.next().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?.try_clone().map_err(failed)
+        };
+        let disk = open_chain(&self.image, self.read_only, 0, &mut next)?;
+        (self.size, self.granularity) = (disk.size(), disk.granularity());
+        self.held = Some(disk);
+        Ok(())
+    }
+
+    /// Size and granularity, from what does not change while another monitor writes.
+    fn shape(&self) -> Result<(u64, u32), Error> {
+        let path = || self.image.path.clone();
+        let missing = || Error::Io { what: "open", path: path(), source: io::ErrorKind::NotFound.into() };
+        let file = self.files.first().ok_or_else(missing)?;
+        match self.image.format {
+            ImageFormat::Raw => {
+                Ok((file::size(file, &self.image.path)?.next_multiple_of(512), super::raw::GRANULARITY))
+            }
+            ImageFormat::Qcow2 => {
+                let limits = Limits { allow_backing: true, ..Limits::default() };
+                let info = lq_qcow2::check_header(file, &limits)
+                    .map_err(|source| Error::Format { path: path(), source })?;
+                check_backing(&info, &self.image)?;
+                Ok((info.virtual_size, 1 << info.cluster_bits))
+            }
+        }
+    }
+
+    fn held(&mut self) -> io::Result<&mut Box<dyn Disk>> {
+        let missing =
+            || io::Error::other(format!("disk image {} belongs to another monitor", self.image.path));
+        match &mut self.held {
+            Some(disk) => Ok(disk),
+            None => Err(missing()),
+        }
+    }
+}
+
+impl Disk for Movable {
+    fn size(&self) -> u64 {
+        self.size
+    }
+    fn granularity(&self) -> u32 {
+        self.granularity
+    }
+    fn read(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
+        self.held()?.read(buffers, offset)
+    }
+    fn write(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
+        self.held()?.write(buffers, offset)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        // What was given up is durable already.
+        if self.held.is_some() && !self.read_only { self.held()?.flush() } else { Ok(()) }
+    }
+    fn discard(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        self.held()?.discard(offset, length)
+    }
+    fn write_zeroes(&mut self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
+        self.held()?.write_zeroes(offset, length, unmap)
+    }
+    fn written(&self) -> Option<File> {
+        self.files.first().filter(|_| !self.read_only)?.try_clone().ok()
+    }
+    fn release(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.held = None;
+        self.files.iter().try_for_each(File::unlock)
+    }
+    fn acquire(&mut self) -> io::Result<()> {
+        if self.held.is_some() {
+            return Ok(());
+        }
+        let size = self.size;
+        self.hold().map_err(|error| io::Error::other(crate::exit::chain(&error)))?;
+        if self.size == size {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("disk image {} has another size than before", self.image.path)))
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! How a machine comes to be: memory and bus first, because devices need them, then the devices, then all the rest.
+
+use super::{
+    Error, Machine, cpu_state::PowerOn, cpuid, host, interrupts::KvmPlatform, kvm, save::Mailbox,
+    vcpu_state::Offers,
+};
+use crate::{
+    boot::{Boot, BootSource},
+    console::Output,
+    display::{ramfb::Screen, server::Server},
+    firmware,
+    gate::{self, Gate},
+    guest::Notifier,
+    legacy::{self, COM1_IRQ, Devices, i8042::I8042, power::Power, serial::Serial},
+    memory::{self, Memory},
+    pci::{PciDevice, root, root::PciRoot},
+    smbios::Identity,
+    state::{
+        self,
+        description::{Description, Leaf},
+    },
+    thread::{self, Kind},
+    vcpu::Vcpu,
+    virtio::input::Pointer,
+};
+use kvm_bindings::CpuId;
+use kvm_ioctls::Kvm;
+use std::{
+    os::unix::net::UnixListener,
+    sync::{Arc, Mutex, atomic::AtomicU64},
+};
+
+/// Room for the leaves of any processor.
+const MAX_CPUID: usize = 256;
+
+/// What a machine is besides its devices.
+pub struct Parts {
+    /// Which one it is.
+    pub identity: Identity,
+    /// What it boots.
+    pub boot: Boot,
+    /// Where COM1 writes to.
+    pub output: Output,
+    /// Where the guest's ends and restarts go.
+    pub notifier: Arc<Notifier>,
+    /// What firmware tries to boot, in order, as OpenFirmware paths.
+    pub boot_order: Vec<String>,
+    /// Its screen. Only with firmware.
+    pub display: Option<Display>,
+}
+
+/// A screen to be served.
+pub struct Display {
+    /// Where viewers come to.
+    pub socket: UnixListener,
+    /// The machine's name for them.
+    pub name: String,
+    /// What their pointers move.
+    pub pointer: Option<Arc<Pointer>>,
+}
+
+/// A machine whose devices are still to be put in. Devices need its memory and its platform.
+pub struct Builder {
+    kvm: Kvm,
+    supported: CpuId,
+    vm: kvm::Vm,
+    memory: Memory,
+    ram: u64,
+    vcpus: u8,
+    pci: PciRoot,
+}
+
+impl Builder {
+    /// Reserves memory and makes the KVM machine, with a bus that is set up by this.
+    pub fn new(kvm: Kvm, vcpus: u8, ram: u64, bus: root::Kind) -> Result<Self, Error> {
+        let memory = memory::create(ram)?;
+        let vm = kvm::Vm::new(&kvm, &memory)?;
+        let supported = kvm.get_supported_cpuid(MAX_CPUID).map_err(kvm::refused("list CPU features"))?;
+        let pci = match bus {
+            root::Kind::Assigned => PciRoot::new(ram),
+            root::Kind::ByFirmware => PciRoot::by_firmware(ram, cpuid::address_bits(&leaves(&supported))),
+        };
+        Ok(Self { kvm, supported, vm, memory, ram, vcpus, pci })
+    }
+
+    /// What devices are given.
+    #[must_use]
+    pub fn platform(&self) -> Arc<KvmPlatform> {
+        Arc::new(KvmPlatform(Arc::clone(self.vm.routing())))
+    }
+
+    /// The guest's memory.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Puts a device on the bus; returns its slot.
+    pub fn add(&mut self, device: Box<dyn PciDevice>) -> Result<usize, Error> {
+        Ok(self.pci.add(device)?)
+    }
+
+    /// Puts the rest together. Needs no privilege any more; starts the vCPU threads, parked.
+    pub fn build(self, parts: Parts) -> Result<Machine, Error> {
+        let Self { kvm, supported, vm, memory, ram, vcpus, pci } = self;
+        let Parts { identity, boot, output, notifier, boot_order, display } = parts;
+        let screen = display.is_some().then(Screen::default);
+        let (boot, firmware): (Option<BootSource>, _) = match boot {
+            Boot::Direct(source) => (Some(source), None),
+            Boot::Firmware(sources) => {
+                let told = firmware::Machine {
+                    vcpus,
+                    ram,
+                    address_bits: cpuid::address_bits(&leaves(&supported)),
+                    identity: identity.clone(),
+                    boot_order,
+                    screen: screen.clone(),
+                };
+                let ((code, vars), ecam) = (vm.flash_windows(), Arc::clone(pci.ecam()));
+                let platform = firmware::Platform::new(sources, &told, memory.clone(), ecam, code, vars)?;
+                let keyboard = I8042::new().map_err(host("make the keyboard controller"))?;
+                let connected = vm.routing().connect_line(legacy::i8042::IRQ, keyboard.interrupt());
+                connected.map_err(host("connect the keyboard's interrupt"))?;
+                (None, Some((platform, keyboard)))
+            }
+        };
+        let serial = Serial::new(output).map_err(host("make the serial port"))?;
+        let power = Power::new().map_err(host("make the power button"))?;
+        vm.routing().connect_line(COM1_IRQ, serial.interrupt()).map_err(host("connect COM1's interrupt"))?;
+        let button = power.interrupt();
+        vm.routing().connect_line(legacy::power::IRQ, button).map_err(host("connect the power button"))?;
+        let devices = Arc::new(Devices::new(pci, serial, power, firmware, ram, Arc::clone(&notifier)));
+        if let (Some(screen), Some(display)) = (screen, display) {
+            let server = Server::new(display, screen, memory.clone(), Arc::clone(&devices));
+            server.and_then(Server::start).map_err(host("start the display"))?;
+        }
+        gate::install_kick().map_err(host("install a signal handler"))?;
+        let offers = Offers::new(vm.fd());
+        let description = Description {
+            format: state::FORMAT,
+            monitor: env!("CARGO_PKG_VERSION").to_owned(),
+            vm: identity.vm,
+            vcpus,
+            memory_bytes: ram,
+            cpuid: Vec::new(),
+            tsc_khz: None,
+            devices: devices.pci.describe(),
+            firmware: devices.firmware.as_ref().map(firmware::Platform::describe),
+        };
+        let mut machine = Machine {
+            vm,
+            memory,
+            ram,
+            vcpus,
+            identity,
+            boot,
+            devices,
+            gate: Arc::new(Gate::new()),
+            threads: Vec::new(),
+            exits: Vec::new(),
+            mailboxes: Vec::new(),
+            offers,
+            description,
+        };
+        (0..vcpus).try_for_each(|id| machine.add_vcpu(&kvm, &supported, id, &notifier))?;
+        machine.gate.wait_for_threads(usize::from(vcpus));
+        machine.devices.pci.assign()?;
+        Ok(machine)
+    }
+}
+
+fn leaves(entries: &CpuId) -> Vec<Leaf> {
+    entries.as_slice().iter().map(Leaf::from).collect()
+}
+
+impl Machine {
+    /// Makes a vCPU and starts its thread, parked.
+    fn add_vcpu(
+        &mut self,
+        kvm: &Kvm,
+        supported: &CpuId,
+        id: u8,
+        notifier: &Arc<Notifier>,
+    ) -> Result<(), Error> {
+        let fd = self.vm.fd().create_vcpu(u64::from(id)).map_err(kvm::refused("create a vCPU"))?;
+        let entries =
+            cpuid::leaves(kvm, supported, id, self.vcpus).map_err(|e| Error::Cpuid(e.to_string()))?;
+        // Before anything else: what registers exist follows from it.
+        fd.set_cpuid2(&entries).map_err(kvm::refused("set CPU features"))?;
+        let power_on = PowerOn::read(kvm, &fd, &entries)?;
+        let offers = self.offers;
+        if id == 0 {
+            self.description.cpuid = leaves(&entries);
+            self.description.tsc_khz = offers.tsc_khz(&fd);
+        }
+        let exits = Arc::new(AtomicU64::new(0));
+        self.exits.push(Arc::clone(&exits));
+        let mailbox = Arc::<Mutex<Mailbox>>::default();
+        self.mailboxes.push(Arc::clone(&mailbox));
+        let (devices, notifier) = (Arc::clone(&self.devices), Arc::clone(notifier));
+        let gate = Arc::clone(&self.gate);
+        let vcpu = Vcpu::new(id, fd, entries, power_on, offers, mailbox, devices, notifier, gate, exits);
+        let thread = thread::spawn(Kind::Vcpu, &format!("vcpu-{id}"), move || vcpu.run());
+        self.threads.push(thread.map_err(host("start a vCPU thread"))?);
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+// Charts of what the host measured of itself or of a machine, from an hour to a year. The span is in the address.
+import { useQuery } from "@tanstack/react-query";
+import { useNavigate, useSearch } from "@tanstack/react-router";
+import { Suspense, lazy, useMemo } from "react";
+import { api, call } from "../api/client";
+import { SPANS, series, type Kept } from "../lib/history";
+import { bytes } from "../lib/format";
+import { Failure, Loading, Select } from "./ui";
+
+const Chart = lazy(() => import("./Chart"));
+
+export interface Of {
+  kind: "vm" | "host";
+  id: string;
+}
+
+export interface Panel {
+  title: string;
+  format: (value: number) => string;
+  lines: readonly { name: string; label: string }[];
+  /** Largest value of the scale; what comes where absent. */
+  top?: number;
+}
+
+export const perSecond = (value: number) =>
+  `${value < 10 ? Math.round(value * 10) / 10 : Math.round(value)}/s`;
+export const rate = (value: number) => `${bytes(Math.round(value))}/s`;
+
+/** What was measured; looked at again as often as there is something new to see. */
+export function useHistory({ kind, id }: Of, span: Kept) {
+  const { data, error } = useQuery({
+    queryKey: ["history", kind, id, span],
+    queryFn: () => {
+      const params = { path: { id }, query: { span } };
+      return kind === "vm"
+        ? call(api.GET("/vms/{id}/history", { params }))
+        : call(api.GET("/hosts/{id}/history", { params }));
+    },
+    refetchInterval: span === "hour" ? 5000 : 60_000,
+    gcTime: 0,
+  });
+  return { series: useMemo(() => series(data), [data]), error };
+}
+
+export function HistoryCharts({ of, panels }: { of: Of; panels: readonly Panel[] }) {
+  const { span: wanted } = useSearch({ strict: false }) as { span?: string };
+  const [name, , seconds, kept] = SPANS.find(([each]) => each === wanted) ?? SPANS[0]!;
+  const navigate = useNavigate();
+  const { series, error } = useHistory(of, kept);
+  return (
+    <>
+      <div className="w-48">
+        <Select
+          label="Time"
+          value={name}
+          options={SPANS.map(([name, label]) => [name, label] as const)}
+          onValue={(value) =>
+            void navigate({ to: ".", search: (old: object) => ({ ...old, span: value }), replace: true })
+          }
+        />
+      </div>
+      <Failure error={error} />
+      <Suspense fallback={<Loading />}>
+        <div className="grid gap-4 lg:grid-cols-2 2xl:grid-cols-3">
+          {panels.map((panel) => (
+            <Chart key={panel.title} {...panel} series={series} span={seconds} />
+          ))}
+        </div>
+      </Suspense>
+    </>
+  );
+}
+
+/** One chart of the last hour. */
+export function LastHour({ of, panel }: { of: Of; panel: Panel }) {
+  const { series, error } = useHistory(of, "hour");
+  return (
+    <>
+      <Failure error={error} />
+      <Suspense fallback={<Loading />}>
+        <Chart {...panel} series={series} span={3600} />
+      </Suspense>
+    </>
+  );
+}
