@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// For facts, which are asked for again soon.
+const LOOK: Duration = Duration::from_secs(2);
+/// For what a person asked for: hashing a password takes its time.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_ANSWER: u64 = 4 * 1024 * 1024;
 
 /// An answer.
@@ -19,22 +22,53 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// Asks `mgmtd` for a path.
+/// Looks at a path as root.
 pub(crate) fn get(path: &str) -> std::io::Result<Answer> {
-    get_from(Path::new(paths::API_SOCKET), path)
+    exchange(Path::new(paths::API_SOCKET), &head("GET", path, None, None), &[], LOOK)
 }
 
-fn get_from(socket: &Path, path: &str) -> std::io::Result<Answer> {
+/// Asks something, with a session's token where given.
+pub(crate) fn ask(
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: Option<&[u8]>,
+) -> std::io::Result<Answer> {
+    let head = head(method, path, token, body.map(<[u8]>::len));
+    exchange(Path::new(paths::API_SOCKET), &head, body.unwrap_or_default(), TIMEOUT)
+}
+
+fn head(method: &str, path: &str, token: Option<&str>, length: Option<usize>) -> String {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n");
+    if let Some(token) = token {
+        head += &format!("Authorization: Bearer {token}\r\n");
+    }
+    if let Some(length) = length {
+        head += &format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+    } else if method != "GET" {
+        head += "Content-Length: 0\r\n";
+    }
+    head + "Connection: close\r\n\r\n"
+}
+
+fn exchange(socket: &Path, head: &str, body: &[u8], timeout: Duration) -> std::io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
     let mut bytes = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut bytes)?;
     parse(&bytes).ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidData))
+}
+
+/// The words of a problem document, or the first line of any other text.
+pub(crate) fn reason(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let words = serde_json::from_str::<serde_json::Value>(&text)
+        .ok()
+        .and_then(|v| v.get("detail").and_then(|d| d.as_str().map(str::to_owned)));
+    words.or_else(|| text.lines().next().map(str::to_owned)).filter(|t| !t.trim().is_empty())
 }
 
 /// Reads status and body, whole or in chunks.
@@ -105,10 +139,24 @@ mod tests {
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{}").unwrap();
             request
         });
-        let answer = get_from(&path, "/ready").unwrap();
+        let answer = exchange(&path, &head("GET", "/ready", None, None), &[], LOOK).unwrap();
         assert_eq!((answer.status, answer.body.as_slice()), (200, b"{}".as_slice()));
         assert!(server.join().unwrap().starts_with(b"GET /ready HTTP/1.1\r\n"));
         let _ = std::fs::remove_file(&path);
-        assert!(get_from(&path, "/ready").is_err());
+        assert!(exchange(&path, &head("GET", "/ready", None, None), &[], LOOK).is_err());
+    }
+
+    #[test]
+    fn a_body_is_announced_and_a_session_named() {
+        let head = head("POST", "/x", Some("t"), Some(2));
+        assert!(head.starts_with("POST /x HTTP/1.1\r\n") && head.ends_with("\r\n\r\n"));
+        assert!(head.contains("Authorization: Bearer t\r\n") && head.contains("Content-Length: 2\r\n"));
+    }
+
+    #[test]
+    fn a_reason_is_taken_from_a_problem_document_or_as_it_is() {
+        assert_eq!(reason(br#"{"detail":"no leader"}"#).as_deref(), Some("no leader"));
+        assert_eq!(reason(b"starting\nx").as_deref(), Some("starting"));
+        assert_eq!(reason(b""), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What the screen shows, gathered from files, the kernel and `mgmtd`. Nothing here can fail: what is not known is absent.
 
-use crate::api;
+use crate::{api, remote};
 use lq_api::local::{init::BootFacts, paths};
 use std::{collections::BTreeMap, fs, net::Ipv4Addr, path::Path};
 
@@ -34,8 +34,17 @@ pub(crate) struct Nic {
     pub(crate) uplink: bool,
 }
 
+/// How much of something is used.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Load {
+    pub(crate) name: &'static str,
+    /// 0 to 1.
+    pub(crate) share: f64,
+    pub(crate) text: String,
+}
+
 /// Everything on the screen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Status {
     pub(crate) version: String,
     pub(crate) mode: String,
@@ -48,7 +57,10 @@ pub(crate) struct Status {
     pub(crate) ready: bool,
     /// Number of VMs by state, where known.
     pub(crate) vms: Option<BTreeMap<String, usize>>,
+    pub(crate) loads: Vec<Load>,
     pub(crate) warnings: Vec<String>,
+    /// The last events that are worse than news.
+    pub(crate) events: Vec<String>,
 }
 
 /// Gathers everything.
@@ -71,6 +83,8 @@ pub(crate) fn gather() -> Status {
         setup_code: read(paths::SETUP_CODE),
         nics: nics(Path::new("/sys/class/net"), boot.uplink.as_deref()),
         vms: if ready { vms() } else { None },
+        loads: loads(),
+        events: if ready { events() } else { Vec::new() },
         management,
         ready,
         warnings: boot.warnings,
@@ -86,9 +100,9 @@ fn read(path: &str) -> Option<String> {
 fn management() -> Management {
     match api::get("/ready") {
         Ok(answer) if answer.status == 200 => Management::Ready,
-        Ok(answer) => {
-            Management::NotReady(reason(&answer.body).unwrap_or_else(|| format!("status {}", answer.status)))
-        }
+        Ok(answer) => Management::NotReady(
+            api::reason(&answer.body).unwrap_or_else(|| format!("status {}", answer.status)),
+        ),
         Err(_) if uptime_seconds() < STARTING_SECONDS => Management::Starting,
         Err(_) => {
             let log = read(&format!("{}/log/mgmtd.log", paths::RUN)).unwrap_or_default();
@@ -101,13 +115,44 @@ fn uptime_seconds() -> u64 {
     read("/proc/uptime").and_then(|t| t.split('.').next()?.parse().ok()).unwrap_or(u64::MAX)
 }
 
-/// The words of a problem document, or the first line of any other text.
-fn reason(body: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(body);
-    let words = serde_json::from_str::<serde_json::Value>(&text)
-        .ok()
-        .and_then(|v| v.get("detail").and_then(|d| d.as_str().map(str::to_owned)));
-    words.or_else(|| text.lines().next().map(str::to_owned)).filter(|t| !t.trim().is_empty())
+/// Load of processor, memory and data partition, from the kernel, so that it is there when `mgmtd` is not.
+fn loads() -> Vec<Load> {
+    let mut loads = Vec::new();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let average = read("/proc/loadavg").and_then(|t| t.split(' ').next()?.parse::<f64>().ok());
+    if let Some(average) = average {
+        let text = format!("load {average:.2}, {threads} threads");
+        loads.push(Load { name: "Processor", share: average / threads as f64, text });
+    }
+    loads.extend(read("/proc/meminfo").and_then(|t| memory(&t)));
+    if let Ok(data) = nix::sys::statvfs::statvfs(paths::DATA) {
+        let size = data.fragment_size() as f64;
+        loads.extend(used("Data", data.blocks() as f64 * size, data.blocks_available() as f64 * size));
+    }
+    loads
+}
+
+fn memory(text: &str) -> Option<Load> {
+    let bytes = |name: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
+        line.split_whitespace().next()?.parse::<f64>().ok().map(|kib| kib * 1024.0)
+    };
+    used("Memory", bytes("MemTotal")?, bytes("MemAvailable")?)
+}
+
+/// Of `total` bytes, `free` are left.
+fn used(name: &'static str, total: f64, free: f64) -> Option<Load> {
+    let gib = f64::from(1 << 30);
+    let text = format!("{:.1} of {:.1} GiB", (total - free) / gib, total / gib);
+    (total > 0.0).then(|| Load { name, share: (total - free) / total, text })
+}
+
+/// The last warnings and errors, newest first.
+fn events() -> Vec<String> {
+    let answer = api::get("/api/v1/events?level=warning&limit=3").ok().filter(|a| a.status == 200);
+    let list: Option<serde_json::Value> = answer.and_then(|a| serde_json::from_slice(&a.body).ok());
+    let items = list.as_ref().and_then(|l| l.get("items")).and_then(|i| i.as_array());
+    items.into_iter().flatten().take(3).map(remote::event_line).collect()
 }
 
 /// Machines by state, from the API's list.
@@ -170,9 +215,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_taken_from_a_problem_document_or_as_it_is() {
-        assert_eq!(reason(br#"{"detail":"no leader"}"#).as_deref(), Some("no leader"));
-        assert_eq!(reason(b"starting\nx").as_deref(), Some("starting"));
-        assert_eq!(reason(b""), None);
+    fn memory_is_read_as_the_kernel_tells_it() {
+        let load =
+            memory("MemTotal:       16777216 kB\nMemFree: 1 kB\nMemAvailable:    4194304 kB\n").unwrap();
+        assert_eq!((load.share, load.text.as_str()), (0.75, "12.0 of 16.0 GiB"));
+        assert_eq!(memory("MemTotal: 5 kB"), None);
     }
 }

@@ -1,25 +1,40 @@
-//! `lq-console`: the status screen of a host, on one terminal (standard input and output).
+//! `lq-console`: the screen of a host, on one terminal (standard input and output).
 //!
 //! ```text
 //! files, /sys, ioctls ─┐
-//!                      ├─► facts::gather ─► Status ─► screen::draw ─► terminal, when it changed
-//! mgmtd's local API ───┘
+//!                      ├─► facts::gather (thread) ─► Status ─┐
+//! mgmtd's local API ───┘                                     ├─► pages::paint ─► screen::update ─► terminal
+//! terminal ─► keys::Keys ─► app::App ──────────────► pages ──┘
+//!                             └─ Request ─► remote::Remote (thread) ─► Outcome
 //! ```
-//! It needs no part of the host but the kernel: what cannot be asked is shown as such. It takes no input yet; keys typed are
-//! thrown away. SIGUSR1 draws anew (PID 1 sends it after writing over the screen), SIGTERM clears the screen and ends.
+//! The open screen needs no part of the host but the kernel: what cannot be asked is shown as such. What changes anything is
+//! asked of `mgmtd` in the session of the person who logged in. SIGUSR1 draws anew (PID 1 sends it after writing over the
+//! screen), SIGTERM clears the screen and ends.
 
 mod api;
+mod app;
 mod facts;
+mod keys;
+mod pages;
+mod remote;
 mod screen;
+mod view;
 
 use std::{
     io::{IsTerminal, Write},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
 /// How often facts are gathered.
 const EVERY: Duration = Duration::from_secs(2);
+/// The kernel writes over the screen without telling: it is drawn whole so often.
+const REPAINT: Duration = Duration::from_secs(30);
+/// Longest wait for a key; answers are looked for as often.
+const WAIT_MS: u16 = 100;
 
 static REDRAW: AtomicBool = AtomicBool::new(true);
 static END: AtomicBool = AtomicBool::new(false);
@@ -35,7 +50,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
 fn main() {
     if !std::io::stdout().is_terminal() {
         // One look, as text: for logs and for people in a shell of a development machine.
-        print!("{}", screen::plain(&facts::gather()));
+        print!("{}", view::plain(&facts::gather()));
         return;
     }
     let handler: extern "C" fn(libc::c_int) = on_signal;
@@ -45,10 +60,41 @@ fn main() {
     }
     silence_keys();
     let serial = nix::unistd::ttyname(std::io::stdin()).is_ok_and(|n| n.to_string_lossy().contains("ttyS"));
+    run(serial);
+    write("\x1b[0m\x1b[2J\x1b[H\x1b[?25h");
+}
+
+fn run(serial: bool) {
+    let glyphs = if serial { view::Glyphs::Ascii } else { view::Glyphs::HalfBlocks };
+    let (facts_in, facts) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        while facts_in.send(facts::gather()).is_ok() {
+            std::thread::sleep(EVERY);
+        }
+    });
+    let (ask, asked) = mpsc::channel();
+    let (answer, answers) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut remote = remote::Remote::default();
+        while let Ok(request) = asked.recv() {
+            if answer.send(remote.perform(request)).is_err() {
+                return;
+            }
+        }
+    });
+    let Ok(mut status) = facts.recv() else { return };
+    let (mut app, mut keys, mut reader) = (app::App::default(), keys::Keys::default(), Reader::default());
     let mut shown: Option<Vec<String>> = None;
-    let mut said_ready = false;
+    let mut painted = Instant::now();
+    let (mut said_ready, mut open) = (false, 0_usize);
     while !END.load(Ordering::Relaxed) {
-        let status = facts::gather();
+        if let Some(latest) = facts.try_iter().last() {
+            status = latest;
+        }
+        for outcome in answers.try_iter() {
+            open = open.saturating_sub(1);
+            app.outcome(outcome);
+        }
         // One plain line for whoever reads the serial log: people, and machines that wait for it.
         if let Some(url) = status.url.as_ref().filter(|_| serial && !said_ready && status.ready) {
             said_ready = true;
@@ -56,17 +102,33 @@ fn main() {
             write(&format!("\x1b[0m\x1b[2J\x1b[HLimiQuantix ready: {url}\r\n"));
         }
         let (rows, columns) = terminal_size();
-        let lines = screen::draw(&status, rows, columns);
-        let all = REDRAW.swap(false, Ordering::Relaxed);
+        let lines = screen::lines(&pages::paint(&status, &app, glyphs, columns, rows));
+        let all = REDRAW.swap(false, Ordering::Relaxed) || painted.elapsed() >= REPAINT;
+        if all {
+            painted = Instant::now();
+        }
         write(&screen::update(shown.as_deref().filter(|_| !all), &lines));
         shown = Some(lines);
-        let start = Instant::now();
-        while start.elapsed() < EVERY && !END.load(Ordering::Relaxed) && !REDRAW.load(Ordering::Relaxed) {
-            // Ends early at a signal.
-            throw_keys_away(EVERY.saturating_sub(start.elapsed()));
+        let now = Instant::now();
+        let mut wanted: Vec<remote::Request> = app.tick(now).into_iter().collect();
+        for key in reader.read(&mut keys) {
+            if key == keys::Key::Redraw {
+                REDRAW.store(true, Ordering::Relaxed);
+            } else if open == 0 && wanted.is_empty() {
+                // What is typed before an answer is there would land on a page that was not seen.
+                if let Some(request) = app.key(key, now) {
+                    app.note = Some((false, "One moment ...".into()));
+                    wanted.push(request);
+                }
+            }
+        }
+        for request in wanted {
+            open += 1;
+            if ask.send(request).is_err() {
+                return;
+            }
         }
     }
-    write("\x1b[0m\x1b[2J\x1b[H\x1b[?25h");
 }
 
 fn write(text: &str) {
@@ -84,23 +146,38 @@ fn silence_keys() {
     }
 }
 
-fn throw_keys_away(wait: Duration) {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::AsFd;
-    let input = std::io::stdin();
-    let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::from(u16::try_from(wait.as_millis() + 1).unwrap_or(u16::MAX));
-    if poll(&mut fds, timeout).is_ok_and(|n| n > 0) {
-        let mut buffer = [0u8; 64];
-        if nix::unistd::read(&input, &mut buffer).is_ok_and(|n| n == 0) {
-            // The line hung up: no reason to spin.
+/// Reads keys of the terminal.
+#[derive(Default)]
+struct Reader {
+    hung_up: bool,
+}
+
+impl Reader {
+    /// The keys typed by now; waits a moment for one.
+    fn read(&mut self, keys: &mut keys::Keys) -> Vec<keys::Key> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use std::os::fd::AsFd;
+        if std::mem::take(&mut self.hung_up) {
+            // No reason to spin.
             std::thread::sleep(Duration::from_millis(500));
+        }
+        let input = std::io::stdin();
+        let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::from(WAIT_MS)) {
+            Ok(0) if keys.waiting() => keys.idle().into_iter().collect(),
+            Ok(n) if n > 0 => {
+                let mut buffer = [0u8; 64];
+                let read = nix::unistd::read(&input, &mut buffer).unwrap_or(0);
+                self.hung_up = read == 0;
+                buffer.iter().take(read).filter_map(|b| keys.byte(*b)).collect()
+            }
+            _ => Vec::new(),
         }
     }
 }
 
 /// Rows and columns; 24 by 80 where the terminal does not know, as serial lines do not.
-fn terminal_size() -> (usize, usize) {
+fn terminal_size() -> (u16, u16) {
     // SAFETY: TIOCGWINSZ fills the structure given, for which all-zero is a valid value.
     let size = unsafe {
         let mut size: libc::winsize = std::mem::zeroed();
@@ -109,6 +186,6 @@ fn terminal_size() -> (usize, usize) {
     };
     match (size.ws_row, size.ws_col) {
         (0, _) | (_, 0) => (24, 80),
-        (rows, columns) => (usize::from(rows), usize::from(columns)),
+        (rows, columns) => (rows, columns),
     }
 }

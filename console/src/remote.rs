@@ -1,0 +1,303 @@
+//! What the console asks of `mgmtd` once someone has logged in: always with that person's own session, never as root, so that
+//! their rights hold and the audit log has their name.
+
+use crate::api::{self, Answer};
+use lq_api::{
+    HostId, UserId, VmId,
+    access::{Permission, Scope},
+    auth::{Identity, Session},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// The session is renewed when it is so old; its token counts for [`lq_api::auth::ACCESS_SECONDS`].
+const RENEW: Duration = Duration::from_secs(300);
+
+/// What can be asked for.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Request {
+    Login { user: String, password: String, code: Option<String> },
+    Logout,
+    Vms,
+    Vm { id: VmId, action: VmAction },
+    Tasks,
+    Events,
+    SetPassword { user: String, password: String },
+    ResetTotp { user: String },
+    Reboot,
+    PowerOff,
+}
+
+/// What can be done to a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VmAction {
+    Start,
+    Stop,
+    ForceStop,
+    Reset,
+}
+
+/// A machine in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VmRow {
+    pub(crate) id: VmId,
+    pub(crate) name: String,
+    pub(crate) state: String,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    LoggedIn(String),
+    CodeNeeded,
+    Vms(Vec<VmRow>),
+    Lines(&'static str, Vec<String>),
+    Done(String),
+    /// It failed; the words say what to do.
+    Failed(String),
+    /// The session is over.
+    LoggedOut,
+}
+
+/// The session, if any.
+#[derive(Default)]
+pub(crate) struct Remote {
+    session: Option<(Session, Instant)>,
+}
+
+type Fallible<T> = Result<T, Outcome>;
+
+impl Remote {
+    /// Does it. Blocks for as long as `mgmtd` takes, at most [`api::TIMEOUT`] for each question.
+    pub(crate) fn perform(&mut self, request: Request) -> Outcome {
+        self.try_perform(request).unwrap_or_else(|failure| {
+            if failure == Outcome::LoggedOut {
+                self.session = None;
+            }
+            failure
+        })
+    }
+
+    fn try_perform(&mut self, request: Request) -> Fallible<Outcome> {
+        match request {
+            Request::Login { user, password, code } => self.log_in(user, password, code),
+            Request::Logout => {
+                let _ = self.call("DELETE", "/session", None);
+                self.session = None;
+                Ok(Outcome::LoggedOut)
+            }
+            Request::Vms => {
+                let items = self.items("/vms?limit=500")?;
+                Ok(Outcome::Vms(items.iter().filter_map(vm_row).collect()))
+            }
+            Request::Vm { id, action } => {
+                let (verb, body) = match action {
+                    VmAction::Start => ("start", None),
+                    VmAction::Stop => ("stop", Some(json!({}))),
+                    VmAction::ForceStop => ("stop", Some(json!({"force": true}))),
+                    VmAction::Reset => ("reset", None),
+                };
+                self.call("POST", &format!("/vms/{id}/{verb}"), body)?;
+                Ok(Outcome::Done("Asked for; the list shows the state.".into()))
+            }
+            Request::Tasks => {
+                let items = self.items("/tasks?limit=500")?;
+                Ok(Outcome::Lines("Tasks", newest(&items, "created_at", task_line)))
+            }
+            Request::Events => {
+                let items = self.items("/events?limit=500")?;
+                Ok(Outcome::Lines("Events", newest(&items, "at", event_line)))
+            }
+            Request::SetPassword { user, password } => {
+                let id = self.user(&user)?;
+                let body = json!({"password": password, "must_change_password": false});
+                self.call("POST", &format!("/users/{id}/password"), Some(body))?;
+                Ok(Outcome::Done(format!("{user} has the new password.")))
+            }
+            Request::ResetTotp { user } => {
+                let id = self.user(&user)?;
+                self.call("DELETE", &format!("/users/{id}/totp"), None)?;
+                Ok(Outcome::Done(format!("{user} logs in without a one-time code now.")))
+            }
+            Request::Reboot => self.power("reboot"),
+            Request::PowerOff => self.power("power-off"),
+        }
+    }
+
+    fn log_in(&mut self, username: String, password: String, code: Option<String>) -> Fallible<Outcome> {
+        let login = lq_api::auth::Login { username, password, code };
+        let answer = send("POST", "/session", None, Some(&login))?;
+        if answer.status == 401 && problem_kind(&answer).as_deref() == Some("/problems/second-factor") {
+            return Ok(Outcome::CodeNeeded);
+        }
+        let session: Session = decode(&expect(answer, false)?)?;
+        if session.must_change_password {
+            self.session = Some((session, Instant::now()));
+            let _ = self.call("DELETE", "/session", None);
+            self.session = None;
+            return Err(Outcome::Failed("a new password has to be set first: log in to the web page".into()));
+        }
+        let name = session.username.clone();
+        self.session = Some((session, Instant::now()));
+        let identity: Identity = decode(&self.call("GET", "/session", None)?)?;
+        if !administers(&identity) {
+            let _ = self.call("DELETE", "/session", None);
+            self.session = None;
+            return Err(Outcome::Failed(format!("{name} is not an administrator: use the web page")));
+        }
+        Ok(Outcome::LoggedIn(name))
+    }
+
+    fn power(&mut self, action: &str) -> Fallible<Outcome> {
+        let here = nix::unistd::gethostname().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let hosts = self.items("/hosts?limit=500")?;
+        let mut found = hosts.iter().filter(|h| text(h, "/meta/name") == here || hosts.len() == 1);
+        let id: HostId = found
+            .next()
+            .and_then(|h| text(h, "/meta/id").parse().ok())
+            .filter(|_| found.next().is_none())
+            .ok_or_else(|| Outcome::Failed(format!("no single host is named {here}")))?;
+        self.call("POST", &format!("/hosts/{id}/power"), Some(json!({"action": action})))?;
+        Ok(Outcome::Done("The host stops its guests and goes down.".into()))
+    }
+
+    fn user(&mut self, name: &str) -> Fallible<UserId> {
+        let users = self.items("/users?limit=500")?;
+        let found = users.iter().find(|u| text(u, "/meta/name") == name);
+        found
+            .and_then(|u| text(u, "/meta/id").parse().ok())
+            .ok_or_else(|| Outcome::Failed(format!("there is no user {name}")))
+    }
+
+    fn items(&mut self, path: &str) -> Fallible<Vec<Value>> {
+        let list: Value = decode(&self.call("GET", path, None)?)?;
+        Ok(list.get("items").and_then(Value::as_array).cloned().unwrap_or_default())
+    }
+
+    fn call(&mut self, method: &str, path: &str, body: Option<Value>) -> Fallible<Vec<u8>> {
+        self.renew()?;
+        let (session, _) = self.session.as_ref().ok_or(Outcome::LoggedOut)?;
+        expect(send(method, path, Some(&session.token), body.as_ref())?, true)
+    }
+
+    /// Gets the next token in time.
+    fn renew(&mut self) -> Fallible<()> {
+        let Some((session, since)) = &mut self.session else { return Err(Outcome::LoggedOut) };
+        if since.elapsed() < RENEW {
+            return Ok(());
+        }
+        let body = json!({"refresh_token": session.refresh_token});
+        let next: Session = decode(&expect(send("POST", "/session/refresh", None, Some(&body))?, true)?)?;
+        let kept = session.refresh_token.take();
+        *session = next;
+        session.refresh_token = session.refresh_token.take().or(kept);
+        *since = Instant::now();
+        Ok(())
+    }
+}
+
+/// Whether they may manage users of the whole cluster, which is what an administrator is.
+fn administers(identity: &Identity) -> bool {
+    identity
+        .rights
+        .iter()
+        .any(|r| r.scope == Scope::Cluster && r.permissions.contains(&Permission::UserWrite))
+}
+
+fn send<T: Serialize>(method: &str, path: &str, token: Option<&str>, body: Option<&T>) -> Fallible<Answer> {
+    let body = body.map(serde_json::to_vec).transpose().map_err(|e| Outcome::Failed(e.to_string()))?;
+    api::ask(method, &format!("/api/v1{path}"), token, body.as_deref())
+        .map_err(|e| Outcome::Failed(format!("the management service does not answer ({e}); try again")))
+}
+
+fn expect(answer: Answer, in_session: bool) -> Fallible<Vec<u8>> {
+    match answer.status {
+        200..=299 => Ok(answer.body),
+        401 if in_session => Err(Outcome::LoggedOut),
+        status => Err(Outcome::Failed(
+            api::reason(&answer.body).unwrap_or_else(|| format!("refused with status {status}")),
+        )),
+    }
+}
+
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Fallible<T> {
+    serde_json::from_slice(body).map_err(|e| Outcome::Failed(format!("the answer was not understood: {e}")))
+}
+
+fn problem_kind(answer: &Answer) -> Option<String> {
+    Some(serde_json::from_slice::<Value>(&answer.body).ok()?.get("type")?.as_str()?.to_owned())
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn vm_row(vm: &Value) -> Option<VmRow> {
+    let state = Some(text(vm, "/status/state")).filter(|s| !s.is_empty()).unwrap_or("unknown");
+    Some(VmRow {
+        id: text(vm, "/meta/id").parse().ok()?,
+        name: text(vm, "/meta/name").to_owned(),
+        state: state.to_owned(),
+    })
+}
+
+/// The newest first.
+fn newest(items: &[Value], by: &str, line: fn(&Value) -> String) -> Vec<String> {
+    let mut items: Vec<&Value> = items.iter().collect();
+    items.sort_by(|a, b| text(b, &format!("/{by}")).cmp(text(a, &format!("/{by}"))));
+    items.into_iter().map(line).collect()
+}
+
+fn seconds(at: &str) -> String {
+    at.get(..19).unwrap_or(at).replace('T', " ")
+}
+
+fn task_line(task: &Value) -> String {
+    let field = |name| text(task, name);
+    format!(
+        "{} {:<9} {} {} {}",
+        seconds(field("/created_at")),
+        field("/state"),
+        field("/kind"),
+        field("/target"),
+        field("/message")
+    )
+}
+
+/// An event as a line: when, how bad where it is bad, what.
+pub(crate) fn event_line(event: &Value) -> String {
+    let level = text(event, "/level");
+    let mark = if level == "info" { String::new() } else { format!("{level}: ") };
+    format!("{} {mark}{}", seconds(text(event, "/at")), text(event, "/message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_comes_first() {
+        let events = [
+            json!({"at": "2026-01-01T10:00:00.5Z", "level": "info", "message": "old"}),
+            json!({"at": "2026-01-02T10:00:00Z", "level": "error", "message": "new"}),
+        ];
+        assert_eq!(
+            newest(&events, "at", event_line),
+            ["2026-01-02 10:00:00 error: new", "2026-01-01 10:00:00 old"]
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_daemons_words_and_ends_the_session_only_when_it_is_about_it() {
+        let answer = |status| Answer { status, body: br#"{"detail":"wrong password"}"#.to_vec() };
+        assert_eq!(expect(answer(401), false), Err(Outcome::Failed("wrong password".into())));
+        assert_eq!(expect(answer(401), true), Err(Outcome::LoggedOut));
+        assert_eq!(expect(answer(403), true), Err(Outcome::Failed("wrong password".into())));
+    }
+
+    #[test]
+    fn without_a_session_nothing_is_asked() {
+        assert_eq!(Remote::default().perform(Request::Reboot), Outcome::LoggedOut);
+    }
+}
