@@ -6,7 +6,8 @@ use lq_api::local::layout::RootManifest;
 use lq_image::base::Base;
 use lq_image::manifest::Manifest;
 use lq_image::{grub, initrd, inspect, iso, root, util};
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Builds the LimiQuantix root image, initramfs and ISO.
@@ -111,8 +112,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// Waits until nobody else makes something in the same directory: two at once would put together what belongs to neither.
+fn alone(target: &Path) -> Result<File> {
+    std::fs::create_dir_all(target).with_context(|| format!("making {}", target.display()))?;
+    let path = target.join("image.lock");
+    let lock = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            eprintln!("lq-image: waiting for another one that works in {}", target.display());
+            lock.lock().with_context(|| format!("locking {}", path.display()))?;
+        }
+        Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("locking {}", path.display())),
+    }
+    Ok(lock)
+}
+
 fn run(cli: &Cli) -> Result<()> {
     let out = out_dir(cli);
+    let _lock = alone(&cli.target)?;
     match &cli.command {
         Command::Base { refresh } => {
             let base = prepare(cli, *refresh)?;
