@@ -24,6 +24,7 @@ use lq_api::{
 };
 use password::Hasher;
 use secret::Secret;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -38,8 +39,8 @@ pub const SESSION_IDLE: Duration = Duration::from_secs(12 * 3600);
 /// Most sessions at a time; the one unused longest makes room.
 const MAX_SESSIONS: usize = 1000;
 
-/// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who asks. Hosts tell each other when they pass a request on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
     /// For the audit: `admin`, `admin (token backup)`, `root (local)`.
     pub actor: String,
@@ -52,7 +53,7 @@ pub struct Caller {
 }
 
 /// How a caller is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum By {
     /// A session; the hash of its secret.
     Session([u8; 32]),

@@ -5,9 +5,11 @@
 //! handlers; `api/openapi.json` is a copy that a test keeps equal.
 
 mod extract;
+mod forward;
 mod guard;
 mod list;
 pub mod openapi;
+pub(crate) mod peer;
 mod problem;
 mod routes;
 pub mod server;
@@ -57,6 +59,9 @@ impl Api {
     /// What is still missing before every request can be served.
     pub fn waiting_for(&self) -> Vec<String> {
         let mut missing = Vec::new();
+        if self.node.cluster.is_removed() {
+            missing.push("this host was removed from its cluster".into());
+        }
         if self.node.cluster.standing().leader.is_none() {
             missing.push("the cluster has no leader".into());
         }
@@ -74,6 +79,7 @@ impl Api {
 pub fn router(api: Arc<Api>) -> Router {
     let (v1, _) = openapi::parts();
     let v1 = v1
+        .layer(middleware::from_fn_with_state(api.clone(), forward::forward))
         .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method);

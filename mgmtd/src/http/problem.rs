@@ -2,7 +2,8 @@
 
 use crate::{
     auth::AuthError,
-    cluster::{Refusal, WriteError},
+    causes::chain,
+    cluster::{JoinError, Refusal, WriteError},
     compute,
     reconcile::storage::UploadError,
     storage,
@@ -36,17 +37,6 @@ impl Failure {
     pub(super) fn check(errors: Vec<FieldError>) -> Result<(), Self> {
         if errors.is_empty() { Ok(()) } else { Err(Problem::validation(errors).into()) }
     }
-}
-
-/// An error with its causes.
-pub(crate) fn chain(e: &dyn std::error::Error) -> String {
-    let mut text = e.to_string();
-    let mut cause = e.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 impl From<Problem> for Failure {
@@ -87,6 +77,21 @@ impl From<WriteError> for Failure {
         match error {
             WriteError::Refused(refusal) => refusal.into(),
             other => Self::new(Kind::Unavailable, other.to_string()),
+        }
+    }
+}
+
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Self {
+        let text = error.to_string();
+        match error {
+            JoinError::NotAToken => Problem::validation(vec![FieldError::new("token", text)]).into(),
+            JoinError::NotAlone(_) | JoinError::Member => Self::new(Kind::Conflict, text),
+            JoinError::Refused(problem) => (*problem).into(),
+            JoinError::Unreachable(_) | JoinError::Unknown(_) | JoinError::NotReady(_) => {
+                Self::new(Kind::Unavailable, text)
+            }
+            JoinError::Store(_) | JoinError::Pki(_) => Self::internal(&error),
         }
     }
 }

@@ -48,8 +48,10 @@ pub enum UploadError {
 impl Node {
     /// What a crash left half done is ended: uploads are failed, bytes nobody owns removed.
     pub(super) async fn recover(self: &Arc<Self>) {
+        let me = self.id();
         let broken: Vec<_> = self.cluster.read(|s| {
-            let uploads = s.images.values().filter(|r| self.has(r.image.spec.pool));
+            let here = |pool: Option<lq_api::PoolId>| pool.and_then(|p| s.pool_host(p)) == Some(me);
+            let uploads = s.images.values().filter(|r| here(r.image.spec.pool));
             uploads.filter_map(|r| Some((r.image.meta.id, r.upload?))).collect()
         });
         for (id, upload) in broken {
@@ -58,17 +60,13 @@ impl Node {
                 tracing::warn!(image = %id, error = %e, "an interrupted upload could not be ended");
             }
         }
-        for (id, pool) in &self.pools {
-            let (images, volumes) = self.cluster.read(|s| owned(s, *id));
-            if let Err(e) = pool.collect_garbage(&images, &volumes).await {
+        for id in self.pools() {
+            let (images, volumes) = self.cluster.read(|s| owned(s, id));
+            if let Err(e) = self.pool.collect_garbage(&images, &volumes).await {
                 let text = format!("what nobody owns could not be removed: {e}");
                 self.events.system(EventLevel::Warning, "pool.failed", format!("pool/{id}"), text);
             }
         }
-    }
-
-    fn has(&self, pool: Option<lq_api::PoolId>) -> bool {
-        pool.is_some_and(|p| self.pools.contains_key(&p))
     }
 
     /// Receives the content of an image. Goes on to a clean end when the caller goes away.

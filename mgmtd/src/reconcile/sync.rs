@@ -56,7 +56,7 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
     }
     let machines = node.cluster.read(|s| {
         let names = Names {
-            pool: &|id| node.pool(id),
+            pool: &|id| (s.pool_host(id) == Some(me)).then(|| node.pool.clone()),
             bridge: &|id| node.fabric.bridge(id),
             network_fault: told.network_fault.as_deref(),
         };
@@ -78,7 +78,7 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
                 v.status.state == VolumeState::Ready && v.spec.size_bytes != Some(v.status.size_bytes);
             growing || matches!(v.status.state, VolumeState::Creating | VolumeState::Deleting)
         });
-        let here = unsettled.filter(|v| v.spec.pool.is_some_and(|p| node.pools.contains_key(&p)));
+        let here = unsettled.filter(|v| v.spec.pool.and_then(|p| s.pool_host(p)) == Some(me));
         here.map(|v| v.meta.id).collect::<Vec<VolumeId>>()
     }) {
         node.keep(volume.0, move |node| async move { node.settle_volume(volume).await });

@@ -1,9 +1,11 @@
 //! What can be asked of the state, and its answers. Stored in the log: fields are only ever added, with a default.
 
+use super::{Application, Authority, Capacity, Peer};
 use jiff::Timestamp;
 use lq_api::{
-    Bytes, HostId, ImageId, NetworkId, PoolId, TokenId, VmId, VolumeId,
+    Bytes, HostId, ImageId, Metadata, NetworkId, PoolId, TokenId, VmId, VolumeId,
     auth::Token,
+    cluster::JoinToken,
     image::{CreateImage, Image},
     meta::MetadataPatch,
     network::{CreateNetwork, Dhcp, Network, UpdateNetwork},
@@ -46,8 +48,22 @@ pub enum Op {
         network: NetworkId,
         dhcp: Option<Dhcp>,
     },
+    /// Gives the cluster its certificate authority. One that has one keeps it.
+    SetAuthority { authority: Authority },
     /// A host tells its name and boot. A new boot means that none of its machines runs.
     HostStarted { host: HostId, name: String, boot: Uuid },
+    /// A host says how it is reached and what it can carry.
+    DescribeHost { host: HostId, peer: Peer, capacity: Option<Capacity> },
+    /// Changes a host's name and labels.
+    UpdateHost { id: HostId, expect: Option<u64>, patch: MetadataPatch },
+    /// Makes a join token.
+    CreateJoinToken { token: JoinToken, hash: String },
+    /// Removes a join token.
+    DeleteJoinToken { id: TokenId },
+    /// Takes a host in, with everything it brings. `token` is the hash of the join token.
+    Admit { token: String, application: Box<Application> },
+    /// Removes a host for ever. What only it holds is given up where `force` says so.
+    RemoveHost { id: HostId, expect: Option<u64>, force: bool },
 
     /// Makes a machine on `host`.
     CreateVm { id: VmId, host: HostId, create: CreateVm },
@@ -142,6 +158,8 @@ pub enum Reply {
     Volume(Arc<Volume>),
     /// A network.
     Network(Arc<Network>),
+    /// A host.
+    Host(Arc<Metadata<HostId>>),
     /// A host that started: what happened to its machines, in words.
     Started(Vec<(VmId, String)>),
 }

@@ -44,7 +44,7 @@ fn show(vm: &Vm, leases: &[Lease]) -> Vm {
 }
 
 async fn leases(api: &Api) -> Vec<Lease> {
-    api.node.fabric.leases().await
+    super::super::peer::all_leases(api).await
 }
 
 /// Machines.
