@@ -137,7 +137,9 @@ impl Daemon {
                 }
                 Ok(false) => {}
                 // Without the others it waits for the next start.
-                Err(e) if !leads => tracing::error!(error = %e, "the installer's password was not taken over"),
+                Err(e) if !leads => {
+                    tracing::error!(error = %e, "the installer's password was not taken over")
+                }
                 Err(e) => return Err(e.into()),
             }
             auth.offer_setup()

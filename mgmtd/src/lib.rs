@@ -14,6 +14,7 @@ pub mod http;
 pub mod inventory;
 pub mod network;
 mod peers;
+pub mod placement;
 pub mod reconcile;
 pub mod sim;
 pub mod storage;

@@ -164,17 +164,30 @@ pub(crate) fn join_by_file(node: &Arc<Node>, file: &Path) {
             match join(&node.cluster, &token).await {
                 Ok(()) => {
                     remove(&file);
-                    node.events.system(EventLevel::Info, "host.joined", target, "joined by the token of the installer");
+                    node.events.system(
+                        EventLevel::Info,
+                        "host.joined",
+                        target,
+                        "joined by the token of the installer",
+                    );
                     node.again.cancel();
                     return;
                 }
                 Err(JoinError::Member) => return remove(&file),
                 Err(e) => {
                     let text = e.to_string();
-                    tracing::warn!(error = text, "this host could not join by the token of the installer yet");
+                    tracing::warn!(
+                        error = text,
+                        "this host could not join by the token of the installer yet"
+                    );
                     if told.as_ref() != Some(&text) {
                         let level = EventLevel::Warning;
-                        node.events.system(level, "host.alone", target.clone(), format!("could not join yet: {text}"));
+                        node.events.system(
+                            level,
+                            "host.alone",
+                            target.clone(),
+                            format!("could not join yet: {text}"),
+                        );
                         told = Some(text);
                     }
                 }
@@ -204,7 +217,8 @@ mod tests {
 
     #[test]
     fn the_address_told_is_one_that_others_can_reach() {
-        let own: Vec<IpAddr> = ["127.0.0.1", "::1", "2001:db8::1", "192.0.2.7"].map(|a| a.parse().unwrap()).into();
+        let own: Vec<IpAddr> =
+            ["127.0.0.1", "::1", "2001:db8::1", "192.0.2.7"].map(|a| a.parse().unwrap()).into();
         let at = |bound: &str| reached_at(bound.parse().unwrap(), &own).to_string();
         assert_eq!(at("[::]:7443"), "192.0.2.7:7443");
         assert_eq!(at("127.0.0.1:9000"), "127.0.0.1:9000");

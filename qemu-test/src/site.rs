@@ -246,5 +246,6 @@ fn spec(memory_mib: u64, boot: Option<Boot>, disks: Vec<vm::Disk>, nics: Vec<Nic
         restart: wish.restart,
         autostart: wish.autostart,
         power: PowerState::Stopped,
+        placement: lq_api::placement::Placement::default(),
     }
 }

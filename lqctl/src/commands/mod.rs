@@ -1,6 +1,7 @@
 //! What the words do, one module per noun.
 
 mod access;
+mod cluster;
 mod console;
 mod host;
 mod image;
@@ -48,7 +49,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Network(command) => network::run(&session()?, command).await,
         Command::Host(command) => host::run(&session()?, command).await,
         Command::Pool(command) => host::pool(&session()?, command).await,
-        Command::Cluster(command) => host::cluster(&session()?, command).await,
+        Command::Cluster(command) => cluster::run(&session()?, command).await,
         Command::Task(command) => watch::task(&session()?, command).await,
         Command::Event(command) => watch::event(&session()?, command).await,
     }

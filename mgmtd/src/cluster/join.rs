@@ -115,9 +115,16 @@ fn secret_hash(secret: &str) -> String {
 }
 
 /// Makes a join token.
-pub(super) async fn create_token(cluster: &Cluster, new: &CreateJoinToken) -> Result<CreatedJoinToken, WriteError> {
+pub(super) async fn create_token(
+    cluster: &Cluster,
+    new: &CreateJoinToken,
+) -> Result<CreatedJoinToken, WriteError> {
     let unavailable = |e: &dyn std::fmt::Display| WriteError::Unavailable(e.to_string());
-    let page = cluster.wire.book.page().ok_or_else(|| unavailable(&"the cluster has no hosts that can be joined yet"))?;
+    let page = cluster
+        .wire
+        .book
+        .page()
+        .ok_or_else(|| unavailable(&"the cluster has no hosts that can be joined yet"))?;
     let addresses: Vec<_> = page.hosts.values().map(|p| p.address.clone()).take(ADDRESSES).collect();
     if addresses.is_empty() {
         return Err(unavailable(&"no host has an address for its peers yet"));
@@ -225,7 +232,10 @@ fn application(cluster: &Cluster, said: &Said, rename: bool) -> Result<Applicati
         if s.hosts.len() != 1 {
             return Err(JoinError::NotAlone(s.hosts.len()));
         }
-        let me = s.hosts.get(&identity.host).ok_or_else(|| JoinError::NotReady("it does not know itself".into()))?;
+        let me = s
+            .hosts
+            .get(&identity.host)
+            .ok_or_else(|| JoinError::NotReady("it does not know itself".into()))?;
         let peer = me.peer.clone();
         Ok(Application {
             host: identity.host,
@@ -275,7 +285,8 @@ pub(super) mod tests {
 
     #[test]
     fn tokens_are_read_back_and_rubbish_is_not() {
-        let said = Said { c: Uuid::now_v7(), a: vec!["192.0.2.1:7443".into()], h: "ab".into(), s: "secret".into() };
+        let said =
+            Said { c: Uuid::now_v7(), a: vec!["192.0.2.1:7443".into()], h: "ab".into(), s: "secret".into() };
         let text = said.text().unwrap();
         assert_eq!(Said::parse(&format!(" {text}\n")).unwrap(), said);
         for bad in ["", "lqj_", "lqt_abc", &text[..text.len() - 3], &text.replacen("lqj_", "lqj_!", 1)] {

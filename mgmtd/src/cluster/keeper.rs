@@ -52,6 +52,11 @@ pub(super) async fn run(cluster: Cluster) {
                 continue;
             }
         }
+        if cluster.is_removed() && !cluster.raft.is_leader() {
+            // Whoever is out does not stand for election.
+            cluster.raft.runtime_config().tick(false);
+            continue;
+        }
         clock(&cluster);
         if cluster.raft.is_leader() {
             // A step that fails is taken again at the next look.
@@ -107,9 +112,13 @@ async fn step(cluster: &Cluster) -> Result<(), String> {
         return Ok(());
     }
     let gone: BTreeSet<NodeId> = nodes.iter().copied().filter(|id| !wanted.contains_key(id)).collect();
-    let seen: Vec<Seen> = look(cluster).into_iter().filter(|s| !gone.contains(&s.host.into())).collect();
+    // Whoever is gone, or about to go, does not vote.
+    let leaving: BTreeSet<NodeId> =
+        cluster.read(|s| s.hosts.values().filter(|r| r.leaving).map(|r| r.meta.id.into()).collect());
+    let out: BTreeSet<NodeId> = gone.union(&leaving).copied().collect();
+    let seen: Vec<Seen> = look(cluster).into_iter().filter(|s| !out.contains(&s.host.into())).collect();
     let voters: BTreeSet<HostId> = cluster.raft.voter_ids().map(HostId::from).collect();
-    // One that leads although it was removed hands its vote to whoever is there, and steps down by that.
+    // One that leads although it is to go hands its vote to whoever is there, and steps down by that.
     let lead = if seen.iter().any(|s| s.host == cluster.identity.host) {
         Some(cluster.identity.host)
     } else {
@@ -118,9 +127,9 @@ async fn step(cluster: &Cluster) -> Result<(), String> {
     };
     let plan = lead.and_then(|lead| autopilot::plan(&seen, lead));
     let still_voting: BTreeSet<HostId> =
-        voters.iter().copied().filter(|v| gone.contains(&NodeId::from(*v))).collect();
+        voters.iter().copied().filter(|v| out.contains(&NodeId::from(*v))).collect();
     let plan = plan.or_else(|| {
-        // The others are right as they are, but one that is gone votes still.
+        // The others are right as they are, but one that is to go votes still.
         let rest: BTreeSet<_> = voters.difference(&still_voting).copied().collect();
         (!still_voting.is_empty() && !rest.is_empty()).then_some(rest)
     });
@@ -133,7 +142,7 @@ async fn step(cluster: &Cluster) -> Result<(), String> {
         cluster.raft.change_membership(change, true).await.map_err(|e| failed(&e))?;
         return Ok(());
     }
-    if !gone.is_empty() && still_voting.is_empty() {
+    if !gone.is_empty() && gone.iter().all(|g| !voters.contains(&HostId::from(*g))) {
         tracing::info!(?gone, "hosts end to follow the state");
         let change = ChangeMembers::RemoveNodes(gone);
         cluster.raft.change_membership(change, true).await.map_err(|e| failed(&e))?;

@@ -79,6 +79,8 @@ const KEPT_ENTRIES: u64 = 500;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause before a write is offered again where nobody led.
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
+/// Longest a host that leaves may take to hand over its vote.
+const HAND_OVER: Duration = Duration::from_secs(30);
 /// Longest a question to the leader may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest the store may take to come up.
@@ -230,7 +232,8 @@ impl Cluster {
         let config = Arc::new(config.validate().map_err(|e| failed(&e))?);
         let id = NodeId::from(identity.host);
         let links = Links(wire.clone());
-        let raft = Raft::new(id, config, links, log, Machine(shared.clone())).await.map_err(|e| failed(&e))?;
+        let raft =
+            Raft::new(id, config, links, log, Machine(shared.clone())).await.map_err(|e| failed(&e))?;
         let begun = raft.is_initialized().await.map_err(|e| failed(&e))?;
         if !begun && !identity.joined {
             raft.initialize(BTreeMap::from([(id, Member::default())])).await.map_err(|e| failed(&e))?;
@@ -379,7 +382,8 @@ impl Cluster {
     /// Proposes a command of another host, where this one leads.
     async fn propose(&self, command: Command) -> Written {
         let unknown = |e: &dyn std::fmt::Display| Written::Unknown { reason: e.to_string() };
-        let (Ok(_open), false) = (self.gate.clone().try_read_owned(), self.left.load(Ordering::Acquire)) else {
+        let (Ok(_open), false) = (self.gate.clone().try_read_owned(), self.left.load(Ordering::Acquire))
+        else {
             return Written::NotLeading;
         };
         match tokio::time::timeout(WRITE_TIMEOUT, self.raft.client_write(command)).await {
@@ -413,7 +417,8 @@ impl Cluster {
 
     /// Where readers must have come to see all that is acknowledged now, as the leader knows it.
     async fn leader_read_index(&self) -> Result<u64, String> {
-        let asked = tokio::time::timeout(ASK_TIMEOUT, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+        let asked =
+            tokio::time::timeout(ASK_TIMEOUT, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
         let found = asked.map_err(|_| "a majority of the voters did not answer in time".to_owned())?;
         found.map(|id| id.log_id().index).map_err(|e| e.to_string())
     }
@@ -440,7 +445,30 @@ impl Cluster {
     /// Whether this host was removed from its cluster.
     #[must_use]
     pub fn is_removed(&self) -> bool {
-        self.wire.book.is_removed(self.identity.host)
+        self.wire.book.is_removed(self.identity.host) || self.wire.dismissed.load(Ordering::Relaxed)
+    }
+
+    /// Removes a host for ever. First it gives up its vote: once removed nobody listens to it any more, and if it was the
+    /// only one to vote nobody else could lead.
+    pub async fn remove_host(&self, id: HostId, expect: Option<u64>, force: bool) -> Result<(), WriteError> {
+        self.write(Op::LeaveHost { id, expect, force }).await?;
+        let end = Instant::now() + HAND_OVER;
+        loop {
+            let standing = self.standing();
+            if !standing.voters.contains(&id) && standing.leader.is_some_and(|l| l != id) {
+                break;
+            }
+            if Instant::now() >= end {
+                let why = "the host still votes; its vote is handed over as soon as another host is up to date: try again";
+                return Err(WriteError::Unavailable(why.into()));
+            }
+            tokio::time::sleep(WRITE_PAUSE).await;
+        }
+        match self.write(Op::RemoveHost { id, expect: None, force }).await {
+            // Nobody tells this host any more that it is out.
+            Err(WriteError::Timeout) if id == self.identity.host => Ok(()),
+            removed => removed.map(drop),
+        }
     }
 
     /// Makes a join token of this cluster.
@@ -493,7 +521,12 @@ impl Cluster {
             leader: metrics.current_leader.map(HostId::from),
             term: metrics.current_term,
             voters: self.raft.voter_ids().map(HostId::from).collect(),
-            members: metrics.membership_config.membership().nodes().map(|(id, _)| HostId::from(*id)).collect(),
+            members: metrics
+                .membership_config
+                .membership()
+                .nodes()
+                .map(|(id, _)| HostId::from(*id))
+                .collect(),
         }
     }
 

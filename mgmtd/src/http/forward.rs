@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// Who asks, told by one host to another: base64 of JSON.
 pub(super) const CALLER: &str = "x-lq-caller";
 
+/// Asks with `strong` that everything acknowledged anywhere before the request is seen by it.
+const CONSISTENCY: &str = "lq-consistency";
+
 /// Where a request is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -68,6 +71,11 @@ fn place(state: &Agreed, method: &Method, path: &str) -> Place {
 
 /// Passes a request on where another host has to answer it.
 pub(super) async fn forward(State(api): State<Arc<Api>>, req: Request, next: Next) -> Response {
+    if req.headers().get(CONSISTENCY).is_some_and(|v| v.as_bytes() == b"strong")
+        && let Err(e) = api.node.cluster.barrier().await
+    {
+        return Failure::from(e).into_response();
+    }
     let me = api.node.id();
     let place = api.node.cluster.read(|s| place(s, req.method(), req.uri().path()));
     match place {
@@ -106,7 +114,10 @@ pub(super) async fn forward(State(api): State<Arc<Api>>, req: Request, next: Nex
 fn away(api: &Api, host: HostId, e: &CallError) -> Failure {
     let name = api.node.cluster.read(|s| s.hosts.get(&host).map(|r| r.meta.name.clone()));
     let name = name.unwrap_or_else(|| host.to_string());
-    Failure::new(Kind::Unavailable, format!("the host `{name}`, which has to answer this, cannot be asked: {e}"))
+    Failure::new(
+        Kind::Unavailable,
+        format!("the host `{name}`, which has to answer this, cannot be asked: {e}"),
+    )
 }
 
 async fn pass(api: &Arc<Api>, host: HostId, mut req: Request) -> Result<Response, CallError> {
@@ -120,7 +131,8 @@ async fn pass(api: &Arc<Api>, host: HostId, mut req: Request) -> Result<Response
     let ours = upgrading.then(|| hyper::upgrade::on(&mut req));
     let (parts, body) = req.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-    let mut onward = Request::builder().method(parts.method).uri(format!("/api/v1{path}")).version(Version::HTTP_11);
+    let mut onward =
+        Request::builder().method(parts.method).uri(format!("/api/v1{path}")).version(Version::HTTP_11);
     if let Some(headers) = onward.headers_mut() {
         *headers = kept(&parts.headers, upgrading);
         headers.insert(header::HOST, HeaderValue::from_static("peer"));
@@ -184,7 +196,8 @@ mod tests {
         for name in ["authorization", "cookie", "host", "connection", "upgrade", "x-lq-caller", "if-match"] {
             headers.insert(header::HeaderName::from_static(name), HeaderValue::from_static("x"));
         }
-        let names = |upgrading| kept(&headers, upgrading).keys().map(|k| k.as_str().to_owned()).collect::<Vec<_>>();
+        let names =
+            |upgrading| kept(&headers, upgrading).keys().map(|k| k.as_str().to_owned()).collect::<Vec<_>>();
         assert_eq!(names(false), ["if-match"]);
         let mut all = names(true);
         all.sort();
@@ -194,7 +207,8 @@ mod tests {
     #[test]
     fn what_nobody_holds_is_answered_by_whoever_was_asked() {
         let state = Agreed::new();
-        for path in ["/vms", "/vms/x/console", "/cluster/join", "/hosts/0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a"] {
+        for path in ["/vms", "/vms/x/console", "/cluster/join", "/hosts/0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a"]
+        {
             assert_eq!(place(&state, &Method::GET, path), Place::Anywhere, "{path}");
         }
     }

@@ -1,10 +1,17 @@
 //! What a host serves to the other hosts of its cluster, beside what the agreement needs: its API for requests passed on by
 //! one that was asked, and what it alone knows.
 
-use super::{Api, forward::CALLER, openapi, problem::{self, Failure}};
+use super::{
+    Api,
+    extract::Id,
+    forward::CALLER,
+    openapi,
+    problem::{self, Failure},
+};
 use crate::{auth::Caller, cluster::Cluster};
 use axum::{
     Json, Router,
+    body::Body,
     extract::{DefaultBodyLimit, Request, State},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
@@ -12,9 +19,10 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::future::join_all;
-use lq_api::{HostId, PoolId, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind};
+use lq_api::{HostId, ImageId, PoolId, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{sync::Arc, time::Duration};
+use tokio_util::io::ReaderStream;
 
 /// Longest another host may take to say what it knows.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -31,6 +39,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/host/status", post(status))
         .route("/host/leases", post(leases))
         .route("/host/pool", post(pool))
+        .route("/store/images/{id}", post(image))
         .layer(DefaultBodyLimit::max(super::MAX_BODY))
         .with_state(api)
 }
@@ -60,6 +69,15 @@ async fn pool(State(api): State<Arc<Api>>, Json(id): Json<PoolId>) -> Json<Optio
     Json(own_pool(&api, id).await)
 }
 
+/// The bytes of an image in a pool of this host.
+async fn image(State(api): State<Arc<Api>>, Id(id): Id<ImageId>) -> Result<Response, Failure> {
+    let missing = || Failure::not_found("image", id);
+    let pool = api.node.cluster.read(|s| s.images.get(&id).and_then(|r| r.image.spec.pool));
+    let pool = pool.and_then(|p| api.node.pool(p)).ok_or_else(missing)?;
+    let file = tokio::fs::File::open(pool.image_path(id)).await.map_err(|_| missing())?;
+    Ok(Body::from_stream(ReaderStream::with_capacity(file, 1 << 18)).into_response())
+}
+
 /// What this host is. Read off the async threads: it looks at many small files.
 pub(super) async fn own_status(api: &Api) -> Option<HostStatus> {
     let host = api.node.host.clone();
@@ -73,7 +91,12 @@ pub(super) async fn own_pool(api: &Api, id: PoolId) -> Option<PoolStatus> {
 }
 
 /// Asks another host; `None` where it cannot be asked.
-async fn ask<T: DeserializeOwned>(cluster: &Cluster, host: HostId, path: &str, body: &impl Serialize) -> Option<T> {
+async fn ask<T: DeserializeOwned>(
+    cluster: &Cluster,
+    host: HostId,
+    path: &str,
+    body: &impl Serialize,
+) -> Option<T> {
     let asked = cluster.ask(host, path, body, PATIENCE).await;
     asked.inspect_err(|e| tracing::debug!(error = %e, path, "a host could not be asked")).ok()
 }

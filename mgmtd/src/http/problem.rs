@@ -66,6 +66,7 @@ impl From<Refusal> for Failure {
         match refusal {
             Refusal::NotFound { kind, id } => Self::not_found(&kind, id),
             Refusal::Stale { .. } => Self::new(Kind::Stale, refusal.to_string()),
+            Refusal::NoRoom(_) => Self::new(Kind::Conflict, refusal.to_string()),
             Refusal::Conflict(reason) => Self::new(Kind::Conflict, reason),
             Refusal::Validation(errors) => Problem::validation(errors).into(),
         }

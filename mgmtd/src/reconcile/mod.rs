@@ -5,6 +5,7 @@
 //! repeated after a crash. The use cases of the API that take time ([`vms`], [`storage`]) change the state and then wait
 //! for the host to follow.
 
+mod copies;
 pub mod host;
 mod observe;
 mod resolve;
@@ -23,7 +24,7 @@ use crate::{
     telemetry::Events,
 };
 use host::HostControl;
-use lq_api::{HostId, PoolId, event::EventLevel};
+use lq_api::{HostId, ImageId, PoolId, event::EventLevel};
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
@@ -66,6 +67,8 @@ pub struct Node {
     pub again: CancellationToken,
     pool: Arc<dyn Pool>,
     uploads: Arc<Semaphore>,
+    /// Images of other hosts that are in this host's pool too.
+    copies: Mutex<HashSet<ImageId>>,
     /// Objects a keeper is at work on.
     busy: Mutex<HashSet<Uuid>>,
     /// A keeper has ended: what changed under its hands is looked at again.
@@ -89,6 +92,7 @@ impl Node {
             again: CancellationToken::new(),
             pool: parts.pool,
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            copies: Mutex::default(),
             busy: Mutex::default(),
             ended: Notify::new(),
             stop: CancellationToken::new(),
@@ -97,8 +101,7 @@ impl Node {
 
     /// Tells the cluster that the host started. Once it knows, the state here is no older than that.
     pub async fn greet(&self) -> Result<(), WriteError> {
-        let started =
-            Op::HostStarted { host: self.id(), name: self.host.name(), boot: self.host.boot() };
+        let started = Op::HostStarted { host: self.id(), name: self.host.name(), boot: self.host.boot() };
         match self.cluster.write(started).await? {
             Reply::Started(told) => {
                 for (vm, what) in told {
@@ -169,7 +172,7 @@ impl Node {
                 heard = self.greet() => heard,
             };
             let Err(e) = heard else { return true };
-            if matches!(e, WriteError::Refused(_)) && self.cluster.is_removed() {
+            if self.cluster.is_removed() {
                 let text = "this host was removed from its cluster; what runs on it is left alone".to_owned();
                 self.events.system(EventLevel::Error, "host.removed", format!("host/{}", self.id()), text);
                 return false;

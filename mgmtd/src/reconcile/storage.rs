@@ -1,6 +1,6 @@
 //! Keepers of images and volumes: they bring the pool to what the state says.
 
-use super::Node;
+use super::{Node, copies};
 use crate::{
     cluster::{Op, Reply, State, WriteError},
     storage::{self, Declared, NewVolume},
@@ -61,7 +61,11 @@ impl Node {
             }
         }
         for id in self.pools() {
-            let (images, volumes) = self.cluster.read(|s| owned(s, id));
+            let (images, volumes) = self.cluster.read(|s| {
+                let (mut images, volumes) = owned(s, id);
+                images.extend(copies::needed(s, me));
+                (images, volumes)
+            });
             if let Err(e) = self.pool.collect_garbage(&images, &volumes).await {
                 let text = format!("what nobody owns could not be removed: {e}");
                 self.events.system(EventLevel::Warning, "pool.failed", format!("pool/{id}"), text);
@@ -205,6 +209,16 @@ impl Node {
             let (format, wanted) = (volume.spec.format, volume.spec.size_bytes.unwrap_or_default());
             let op = match volume.status.state {
                 VolumeState::Creating => {
+                    if let Some((image, _)) = source
+                        && self.cluster.read(|s| copies::needed(s, self.id()).contains(&image))
+                        && let Err(reason) = self.bring(image).await
+                    {
+                        let text = format!("its source could not be brought here, trying again: {reason}");
+                        let target = format!("volume/{id}");
+                        self.events.system(EventLevel::Warning, "volume.failed", target, text);
+                        tokio::time::sleep(RETRY).await;
+                        continue;
+                    }
                     match pool.create_volume(NewVolume { volume: id, format, size: wanted, source }).await {
                         Ok(()) => Op::VolumeReady { id, size: wanted },
                         Err(e) => Op::VolumeFailed { id, reason: e.to_string() },

@@ -1,7 +1,7 @@
 //! The loop that follows the state.
 
 use super::{
-    Node,
+    Node, copies,
     resolve::{self, Names},
 };
 use crate::{compute::Desired, network::WantedNetwork};
@@ -57,6 +57,7 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
     let machines = node.cluster.read(|s| {
         let names = Names {
             pool: &|id| (s.pool_host(id) == Some(me)).then(|| node.pool.clone()),
+            copy: &|id| node.copy(id),
             bridge: &|id| node.fabric.bridge(id),
             network_fault: told.network_fault.as_deref(),
         };
@@ -65,6 +66,11 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
     if told.machines.as_ref() != Some(&machines) {
         node.fleet.sync(machines.clone());
         told.machines = Some(machines);
+    }
+    for image in node.cluster.read(|s| copies::needed(s, me)) {
+        if node.copy(image).is_none() {
+            node.keep(image.0, move |node| async move { node.keep_copy(image).await });
+        }
     }
     for vm in node.cluster.read(|s| {
         let leaving = s.vms.values().filter(|r| r.deleting && r.vm.status.host == Some(me));

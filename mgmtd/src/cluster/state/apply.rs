@@ -1,8 +1,8 @@
 //! Applying a command: dispatch, and what all kinds share.
 
 use super::{
-    AdminRecord, Change, ClusterRecord, Command, Kind, Op, Outcome, PoolRecord, Refusal, Reply,
-    State, TokenRecord,
+    AdminRecord, Change, ClusterRecord, Command, Kind, Op, Outcome, PoolRecord, Refusal, Reply, State,
+    TokenRecord,
 };
 use jiff::Timestamp;
 use lq_api::{
@@ -67,6 +67,7 @@ impl State {
             Op::CreateJoinToken { token, hash } => self.create_join_token(ctx, token, hash),
             Op::DeleteJoinToken { id } => self.delete_join_token(*id),
             Op::Admit { token, application } => self.admit(ctx, token, application),
+            Op::LeaveHost { id, expect, force } => self.leave_host(ctx, *id, *expect, *force),
             Op::RemoveHost { id, expect, force } => self.remove_host(ctx, *id, *expect, *force),
             Op::HostStarted { host, name, boot } => self.host_started(ctx, *host, name, *boot),
             Op::CreateVm { id, host, create } => self.create_vm(ctx, *id, *host, create),

@@ -62,6 +62,8 @@ pub enum Op {
     DeleteJoinToken { id: TokenId },
     /// Takes a host in, with everything it brings. `token` is the hash of the join token.
     Admit { token: String, application: Box<Application> },
+    /// The first step of a removal: the host gives up its vote. Checked like the removal itself.
+    LeaveHost { id: HostId, expect: Option<u64>, force: bool },
     /// Removes a host for ever. What only it holds is given up where `force` says so.
     RemoveHost { id: HostId, expect: Option<u64>, force: bool },
 
@@ -183,6 +185,9 @@ pub enum Refusal {
         /// Revision it has.
         found: u64,
     },
+    /// The host cannot take the machine.
+    #[error("the host cannot take the machine: {0}")]
+    NoRoom(String),
     /// The object's state, or another object, forbids it.
     #[error("{0}")]
     Conflict(String),

@@ -1,17 +1,18 @@
 //! Hosts: what they say of themselves, how they come and how they go.
 //!
 //! ```text
-//!  CreateJoinToken ──▶ Admit ──▶ (HostStarted | DescribeHost | UpdateHost)* ──▶ RemoveHost ──▶ denied for ever
+//!  CreateJoinToken ──▶ Admit ──▶ (HostStarted | DescribeHost | UpdateHost)* ──▶ LeaveHost ──▶ RemoveHost ──▶ denied for ever
 //! ```
 
 use super::{
-    Admission, Authority, Capacity, HostRecord, JoinTokenRecord, Kind, Outcome, Peer, Refusal, RemovedHost, Reply, State,
+    Admission, Authority, Capacity, HostRecord, JoinTokenRecord, Kind, Outcome, Peer, Refusal, RemovedHost,
+    Reply, State, VmRecord,
     apply::{Context, check_expected, patched},
     merge::{self, Objects},
 };
 use lq_api::{
     HostId, ImageId, PoolId, TokenId, VolumeId, cluster::JoinToken, image::ImageState, meta::MetadataPatch,
-    pool::PoolSpec, vm::VmState,
+    vm::VmState,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
@@ -41,6 +42,14 @@ pub struct Application {
     pub rename: bool,
 }
 
+/// What only one host holds.
+struct Held {
+    vms: Vec<Arc<VmRecord>>,
+    volumes: Vec<VolumeId>,
+    images: Vec<ImageId>,
+    pools: Vec<PoolId>,
+}
+
 impl State {
     pub(super) fn set_authority(&mut self, authority: &Authority) -> Outcome {
         let cluster = self.cluster.as_mut().ok_or_else(|| Refusal::not_found("cluster", "yet"))?;
@@ -52,11 +61,27 @@ impl State {
 
     pub(super) fn add_host(&mut self, ctx: &mut Context<'_>, id: HostId, name: &str) {
         let meta = ctx.meta(id, name, BTreeMap::new());
-        self.hosts.insert(id, Arc::new(HostRecord { meta, boot: None, named: false, peer: None, capacity: None }));
+        self.hosts.insert(
+            id,
+            Arc::new(HostRecord {
+                meta,
+                boot: None,
+                leaving: false,
+                named: false,
+                peer: None,
+                capacity: None,
+            }),
+        );
         ctx.changed(Kind::Host, id.0);
     }
 
-    pub(super) fn host_started(&mut self, ctx: &mut Context<'_>, id: HostId, name: &str, boot: Uuid) -> Outcome {
+    pub(super) fn host_started(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: HostId,
+        name: &str,
+        boot: Uuid,
+    ) -> Outcome {
         let record = self.hosts.get(&id).ok_or_else(|| self.no_host(id))?;
         // A name given in the cluster stands; otherwise the host's own counts, as far as it is free.
         let name = if record.named { record.meta.name.clone() } else { self.free_host_name(name, id) };
@@ -165,7 +190,9 @@ impl State {
         let refuse = |why: &str| Err(Refusal::Conflict(why.into()));
         match found.map(|t| &t.token) {
             None => refuse("the join token is not (or no longer) one of this cluster: make a new one there"),
-            Some(t) if t.expires_at <= now => refuse("the join token has expired: make a new one in the cluster"),
+            Some(t) if t.expires_at <= now => {
+                refuse("the join token has expired: make a new one in the cluster")
+            }
             Some(t) if t.uses_left == 0 => refuse("the join token is used up: make a new one in the cluster"),
             Some(t) => Ok(t),
         }
@@ -211,6 +238,7 @@ impl State {
         let record = HostRecord {
             meta,
             boot: application.boot,
+            leaving: false,
             named: false,
             peer: Some(application.peer.clone()),
             capacity: application.capacity,
@@ -226,6 +254,55 @@ impl State {
         Ok(Reply::Done)
     }
 
+    pub(super) fn leave_host(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: HostId,
+        expect: Option<u64>,
+        force: bool,
+    ) -> Outcome {
+        self.held(id, expect, force)?;
+        if let Some(record) = self.hosts.get_mut(&id).filter(|r| !r.leaving) {
+            let record = Arc::make_mut(record);
+            record.leaving = true;
+            record.meta.revision = ctx.revision;
+            ctx.changed(Kind::Host, id.0);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// What only this host holds; refused where that is anything and `force` does not say to give it up.
+    fn held(&self, id: HostId, expect: Option<u64>, force: bool) -> Result<Held, Refusal> {
+        let record = self.hosts.get(&id).ok_or_else(|| self.no_host(id))?;
+        check_expected(&record.meta, expect)?;
+        if self.hosts.values().filter(|r| r.meta.id == id || !r.leaving).count() == 1 {
+            return Err(Refusal::Conflict("it is the only host of the cluster".into()));
+        }
+        let here = |pool: Option<PoolId>| pool.and_then(|p| self.pool_host(p)) == Some(id);
+        let held = Held {
+            vms: self.vms.values().filter(|r| r.vm.status.host == Some(id)).cloned().collect(),
+            volumes: self.volumes.values().filter(|v| here(v.spec.pool)).map(|v| v.meta.id).collect(),
+            images: self
+                .images
+                .values()
+                .filter(|r| here(r.image.spec.pool))
+                .map(|r| r.image.meta.id)
+                .collect(),
+            pools: self.pools.keys().copied().filter(|p| here(Some(*p))).collect(),
+        };
+        if !force && !(held.vms.is_empty() && held.volumes.is_empty() && held.images.is_empty()) {
+            let running = held.vms.iter().filter(|r| r.vm.status.state != VmState::Stopped).count();
+            return Err(Refusal::Conflict(format!(
+                "it holds {} machines ({running} of them not stopped), {} volumes and {} images: move or delete \
+                 these first, or remove it with `force`, which gives them up",
+                held.vms.len(),
+                held.volumes.len(),
+                held.images.len()
+            )));
+        }
+        Ok(held)
+    }
+
     pub(super) fn remove_host(
         &mut self,
         ctx: &mut Context<'_>,
@@ -233,33 +310,8 @@ impl State {
         expect: Option<u64>,
         force: bool,
     ) -> Outcome {
-        let record = self.hosts.get(&id).ok_or_else(|| self.no_host(id))?.clone();
-        check_expected(&record.meta, expect)?;
-        if self.hosts.len() == 1 {
-            return Err(Refusal::Conflict("it is the only host of the cluster".into()));
-        }
-        let pools: Vec<_> = self
-            .pools
-            .values()
-            .filter(|p| matches!(p.spec, PoolSpec::Dir { host } if host == id))
-            .map(|p| p.meta.id)
-            .collect();
-        let here = |pool: Option<PoolId>| pool.is_some_and(|p| pools.contains(&p));
-        let vms: Vec<_> = self.vms.values().filter(|r| r.vm.status.host == Some(id)).cloned().collect();
-        let volumes: Vec<_> =
-            self.volumes.values().filter(|v| here(v.spec.pool)).map(|v| v.meta.id).collect();
-        let images: Vec<_> =
-            self.images.values().filter(|r| here(r.image.spec.pool)).map(|r| r.image.meta.id).collect();
-        if !force && !(vms.is_empty() && volumes.is_empty() && images.is_empty()) {
-            let running = vms.iter().filter(|r| r.vm.status.state != VmState::Stopped).count();
-            return Err(Refusal::Conflict(format!(
-                "it holds {} machines ({running} of them not stopped), {} volumes and {} images: move or delete \
-                 these first, or remove it with `force`, which gives them up",
-                vms.len(),
-                volumes.len(),
-                images.len()
-            )));
-        }
+        let Held { vms, volumes, images, pools } = self.held(id, expect, force)?;
+        let name = self.hosts.get(&id).map(|r| r.meta.name.clone()).unwrap_or_default();
         for vm in &vms {
             self.vms.remove(&vm.vm.meta.id);
             ctx.changed(Kind::Vm, vm.vm.meta.id.0);
@@ -277,7 +329,7 @@ impl State {
         }
         self.hosts.remove(&id);
         self.admitted_with.remove(&id);
-        self.removed.insert(id, RemovedHost { name: record.meta.name.clone(), at: ctx.at });
+        self.removed.insert(id, RemovedHost { name, at: ctx.at });
         ctx.changed(Kind::Host, id.0);
         Ok(Reply::Done)
     }
@@ -313,7 +365,8 @@ impl State {
                 record.upload = None;
                 record.image.spec.pool = refuge;
                 record.image.status.state = ImageState::Pending;
-                record.image.status.reason = Some("its host was removed from the cluster: upload it again".into());
+                record.image.status.reason =
+                    Some("its host was removed from the cluster: upload it again".into());
                 record.image.meta.revision = ctx.revision;
             }
             ctx.changed(Kind::Image, id.0);

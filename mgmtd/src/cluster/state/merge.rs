@@ -4,16 +4,9 @@
 //! said beforehand. A network nobody on the joining host uses, and of whose name the cluster has one, is left out: the
 //! cluster's own serves the host from then on. Users, passwords and tokens of the joining host end.
 
-use super::{
-    Application, ImageRecord, Kind, PoolRecord, Refusal, State, VmRecord, apply::Context,
-};
+use super::{Application, ImageRecord, Kind, PoolRecord, Refusal, State, VmRecord, apply::Context};
 use lq_api::{
-    NetworkId, PoolId,
-    cluster::Renaming,
-    image::ImageState,
-    network::Network,
-    pool::PoolSpec,
-    vm::Mac,
+    NetworkId, PoolId, cluster::Renaming, image::ImageState, network::Network, pool::PoolSpec, vm::Mac,
     volume::Volume,
 };
 use serde::{Deserialize, Serialize};
@@ -162,7 +155,9 @@ pub(super) fn plan(state: &State, application: &Application) -> Result<Plan, Ref
     ids.extend(brought.networks.iter().map(|n| n.meta.id.0));
     ids.extend(brought.pools.iter().map(|p| p.meta.id.0));
     if ids.iter().any(|id| known(*id)) {
-        return conflict("the cluster has objects of this host already: it is a copy of one of its hosts".into());
+        return conflict(
+            "the cluster has objects of this host already: it is a copy of one of its hosts".into(),
+        );
     }
     if brought.pools.iter().any(|p| !matches!(p.spec, PoolSpec::Dir { host } if host == application.host)) {
         return conflict("a storage pool of the joining host is not its own".into());
@@ -205,7 +200,14 @@ pub(super) fn plan(state: &State, application: &Application) -> Result<Plan, Ref
     let here = state.images.values().map(|r| r.image.meta.name.as_str());
     renamings("image", host, here, &images, |_| false, &mut out);
     let volumes: Vec<_> = brought.volumes.iter().map(|v| (v.meta.id.0, v.meta.name.as_str())).collect();
-    renamings("volume", host, state.volumes.values().map(|v| v.meta.name.as_str()), &volumes, |_| false, &mut out);
+    renamings(
+        "volume",
+        host,
+        state.volumes.values().map(|v| v.meta.name.as_str()),
+        &volumes,
+        |_| false,
+        &mut out,
+    );
     let networks: Vec<_> = brought
         .networks
         .iter()

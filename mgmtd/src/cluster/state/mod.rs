@@ -152,6 +152,9 @@ pub struct HostRecord {
     /// Boot the host last reported; another one means that nothing from before still runs.
     #[serde(default)]
     pub boot: Option<Uuid>,
+    /// It is about to be removed and does not vote any more.
+    #[serde(default)]
+    pub leaving: bool,
     /// Its name was given in the cluster and is not the one it calls itself by.
     #[serde(default)]
     pub named: bool,

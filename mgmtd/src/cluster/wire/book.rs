@@ -154,7 +154,12 @@ impl Book {
 
     /// Where the host is reached.
     pub(in crate::cluster) fn address(&self, host: HostId) -> Option<String> {
-        self.page()?.hosts.get(&host).map(|peer| peer.address.clone())
+        let stated = self
+            .shared
+            .read_at(|s, revision| Some((revision, s.hosts.get(&host)?.peer.as_ref()?.address.clone())));
+        let told = self.told.read().unwrap_or_else(PoisonError::into_inner);
+        let told = told.as_ref().and_then(|p| Some((p.revision, p.hosts.get(&host)?.address.clone())));
+        stated.into_iter().chain(told).max_by_key(|(revision, _)| *revision).map(|(_, address)| address)
     }
 }
 

@@ -32,12 +32,15 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use lq_api::{HostId, problem::Problem};
 use pki::HostKey;
-use rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
+use rustls::{AlertDescription, ClientConfig, ServerConfig, pki_types::ServerName};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::net::TcpStream;
@@ -84,6 +87,8 @@ pub(super) struct Wire {
     pub(super) book: Arc<Book>,
     configs: RwLock<Option<(Arc<ServerConfig>, Arc<ClientConfig>)>>,
     idle: Mutex<HashMap<HostId, Vec<(String, SendRequest<Body>)>>>,
+    /// A host of the cluster said that this one was removed.
+    pub(super) dismissed: AtomicBool,
     /// When hosts were last found silent.
     silent: Mutex<HashMap<HostId, Instant>>,
     #[cfg(test)]
@@ -99,6 +104,7 @@ impl Wire {
             configs: RwLock::new(None),
             idle: Mutex::default(),
             silent: Mutex::default(),
+            dismissed: AtomicBool::new(false),
             #[cfg(test)]
             faults: faults::Faults::default(),
         })
@@ -156,8 +162,14 @@ impl Wire {
                 match connection.try_send_request(request).await {
                     Ok(response) => break (connection, response),
                     Err(e) if kept && e.message().is_some() => {}
-                    Err(e) if e.message().is_some() => return Err(unreachable(host, &chain(e.error()))),
-                    Err(e) => return Err(broken(host, &chain(e.error()))),
+                    Err(e) => {
+                        self.learn(e.error());
+                        let reason = chain(e.error());
+                        return Err(match e.message() {
+                            Some(_) => unreachable(host, &reason),
+                            None => broken(host, &reason),
+                        });
+                    }
                 }
             };
             let answer = whole(host, response).await?;
@@ -199,12 +211,30 @@ impl Wire {
     }
 
     /// Sends a request of any kind over a connection of its own and hands over the answer as it comes, upgrades included.
-    pub(super) async fn pass(&self, host: HostId, request: Request<Body>) -> Result<Response<Incoming>, CallError> {
+    pub(super) async fn pass(
+        &self,
+        host: HostId,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, CallError> {
         #[cfg(test)]
         self.faults.meet(host).await?;
         let address = self.address(host, None)?;
         let mut connection = self.connect(host, &address).await?;
         connection.send_request(request).await.map_err(|e| broken(host, &chain(&e)))
+    }
+
+    /// The other side knows who it is refused by: the alert comes over a connection only that host can have.
+    fn learn(&self, e: &(dyn std::error::Error + 'static)) {
+        let mut cause = Some(e);
+        while let Some(e) = cause {
+            // An I/O error hides what it wraps from `source`.
+            let inner = e.downcast_ref::<io::Error>().and_then(|e| e.get_ref());
+            let tls = inner.and_then(|e| e.downcast_ref::<rustls::Error>());
+            if matches!(tls, Some(rustls::Error::AlertReceived(AlertDescription::CertificateRevoked))) {
+                self.dismissed.store(true, Ordering::Relaxed);
+            }
+            cause = e.source();
+        }
     }
 
     fn address(&self, host: HostId, member: Option<&Member>) -> Result<String, CallError> {
@@ -214,9 +244,11 @@ impl Wire {
     }
 
     async fn connect(&self, host: HostId, address: &str) -> Result<SendRequest<Body>, CallError> {
-        let config = self.configs.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|c| c.1.clone());
+        let config =
+            self.configs.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|c| c.1.clone());
         let config = config.ok_or_else(|| unreachable(host, &"this host has no certificate yet"))?;
-        let name = ServerName::try_from(pki::host_name(host, self.cluster)).map_err(|e| unreachable(host, &e))?;
+        let name =
+            ServerName::try_from(pki::host_name(host, self.cluster)).map_err(|e| unreachable(host, &e))?;
         connect(address, config, name).await.map_err(|e| unreachable(host, &format!("{address}: {e}")))
     }
 
@@ -302,7 +334,9 @@ impl SeedCaller {
             let bytes = judged(address, status, bytes)?;
             serde_json::from_slice(&bytes).map_err(|e| late(&e))
         };
-        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late(&format!("nothing within {limit:?}"))))
+        tokio::time::timeout(limit, work)
+            .await
+            .unwrap_or_else(|_| Err(late(&format!("nothing within {limit:?}"))))
     }
 }
 

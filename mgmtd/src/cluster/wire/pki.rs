@@ -142,8 +142,7 @@ impl HostKey {
         host: HostId,
         now: Timestamp,
     ) -> Result<Arc<CertifiedKey>, PkiError> {
-        let issuer_key =
-            KeyPair::from_pem(&authority.key).map_err(|e| PkiError::Authority(e.to_string()))?;
+        let issuer_key = KeyPair::from_pem(&authority.key).map_err(|e| PkiError::Authority(e.to_string()))?;
         let issuer = Issuer::new(authority_params(cluster), issuer_key);
         let mut params = CertificateParams::default();
         let end = now.to_zoned(TimeZone::UTC).date().saturating_add(VALID_DAYS.days());

@@ -4,7 +4,10 @@ use super::{
     book::{Page, Stranger},
     link::SnapshotHead,
 };
-use crate::cluster::{Cluster, Command, Outcome, join, types::{Snapshot, Types}};
+use crate::cluster::{
+    Cluster, Command, Outcome, join,
+    types::{Snapshot, Types},
+};
 use axum::{
     Extension, Json, Router,
     body::Bytes,
@@ -157,7 +160,10 @@ async fn book(State(c): State<Cluster>) -> Answer<Page> {
     c.wire.book.page().map(Json).ok_or_else(|| unavailable(&"this host knows nothing yet"))
 }
 
-async fn preview(State(c): State<Cluster>, Json(ask): Json<join::Ask>) -> Answer<lq_api::cluster::JoinPreview> {
+async fn preview(
+    State(c): State<Cluster>,
+    Json(ask): Json<join::Ask>,
+) -> Answer<lq_api::cluster::JoinPreview> {
     join::preview(&c, &ask).await.map(Json)
 }
 

@@ -9,8 +9,8 @@ use crate::cluster::state::Authority;
 use jiff::{Timestamp, ToSpan as _};
 use lq_api::HostId;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    ServerConfig, SignatureScheme,
     client::{
         ResolvesClientCert, Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -144,7 +144,13 @@ impl ClientCertVerifier for Members<dyn ClientCertVerifier> {
     ) -> Result<ClientCertVerified, Error> {
         let good = self.chain.verify_client_cert(leaf, between, now)?;
         let host = self.book.identify(leaf).map_err(|stranger| {
-            tracing::warn!(reason = %stranger, "a connection was refused");
+            match stranger {
+                // They may try for long.
+                Stranger::Removed(_) | Stranger::Unknown(_) => {
+                    tracing::debug!(reason = %stranger, "a connection was refused");
+                }
+                _ => tracing::warn!(reason = %stranger, "a connection was refused"),
+            }
             refused(stranger)
         })?;
         tracing::trace!(%host, "a host connected");
@@ -264,9 +270,10 @@ impl ServerCertVerifier for Seed {
             let ours = names.find(|n| pki::named_host(n, self.cluster).is_some());
             ServerName::try_from(ours.ok_or(foreign.clone())?.to_owned()).map_err(|_| foreign)?
         };
-        let chain = WebPkiServerVerifier::builder_with_provider(roots(&authority.clone().into_owned())?, provider())
-            .build()
-            .map_err(|e| Error::General(e.to_string()))?;
+        let chain =
+            WebPkiServerVerifier::builder_with_provider(roots(&authority.clone().into_owned())?, provider())
+                .build()
+                .map_err(|e| Error::General(e.to_string()))?;
         chain.verify_server_cert(leaf, between, &name, ocsp, now)
     }
     fn verify_tls12_signature(

@@ -103,8 +103,13 @@ async fn remove(
     IfMatch(expect): IfMatch,
     Query(query): Query<RemoveQuery>,
 ) -> Result<StatusCode, Failure> {
-    api.node.cluster.write(Op::RemoveHost { id, expect, force: query.force }).await?;
-    api.node.events.system(EventLevel::Warning, "host.removed", format!("host/{id}"), "removed from the cluster");
+    api.node.cluster.remove_host(id, expect, query.force).await?;
+    api.node.events.system(
+        EventLevel::Warning,
+        "host.removed",
+        format!("host/{id}"),
+        "removed from the cluster",
+    );
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -8,19 +8,28 @@ use super::super::{
 };
 use crate::{
     auth::Caller,
-    cluster::{Op, Power, Reply, state::VmRecord},
+    cluster::{Op, Power, Refusal, Reply, WriteError, state::VmRecord},
+    placement::{self, Request},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
-    VmId,
+    HostId, VmId,
     list::{ListQuery, Page},
     local::vmm::Stats,
     network::Lease,
+    placement::{PlacementDecision, PlacementQuery},
+    problem::Kind,
     task::Task,
-    vm::{CreateVm, StopVm, UpdateVm, Vm},
+    vm::{CreateVm, StopVm, UpdateVm, Vm, VmSpec},
 };
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// How often a claim is tried again that others were faster with.
+const CLAIMS: usize = 5;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -32,6 +41,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(pause))
         .routes(routes!(resume))
         .routes(routes!(stats))
+        .routes(routes!(what_if))
 }
 
 /// The machine with the addresses its interfaces have now.
@@ -65,14 +75,59 @@ async fn list(
 #[utoipa::path(post, path = "/vms", tag = "vms", request_body = CreateVm, responses((status = 201, body = Vm)))]
 async fn create(State(api): State<Arc<Api>>, Json(create): Json<CreateVm>) -> Result<Response, Failure> {
     Failure::check(create.validate())?;
-    let op = Op::CreateVm { id: VmId::new(), host: api.node.id(), create };
-    answer(StatusCode::CREATED, api.node.cluster.write(op).await?)
+    let reachable = reachable(&api).await;
+    let id = VmId::new();
+    let mut last = None;
+    for _ in 0..CLAIMS {
+        let decision = decide(&api, &create.labels, &create.spec, reachable.as_ref());
+        let Some(host) = decision.host else {
+            return Err(last.unwrap_or_else(|| Failure::new(Kind::Conflict, placement::explain(&decision))));
+        };
+        let op = Op::CreateVm { id, host, create: create.clone() };
+        match api.node.cluster.write(op).await {
+            // Another machine was faster: decided anew.
+            Err(WriteError::Refused(refusal @ Refusal::NoRoom(_))) => last = Some(refusal.into()),
+            written => return answer(StatusCode::CREATED, written?),
+        }
+    }
+    Err(last.unwrap_or_else(|| Failure::new(Kind::Conflict, "no host took the machine: try again")))
+}
+
+/// The hosts the leader hears, where there is more than one host and it can be asked.
+async fn reachable(api: &Api) -> Option<BTreeSet<HostId>> {
+    if api.node.cluster.read(|s| s.hosts.len()) == 1 {
+        return None;
+    }
+    api.node.cluster.health().await.map(|h| h.reachable)
+}
+
+fn decide(
+    api: &Api,
+    labels: &BTreeMap<String, String>,
+    spec: &VmSpec,
+    reachable: Option<&BTreeSet<HostId>>,
+) -> PlacementDecision {
+    api.node.cluster.read(|s| placement::decide(s, Request { vm: None, labels, spec }, reachable))
+}
+
+/// Where a machine would be placed if it were made now, and why not elsewhere. Nothing is changed.
+#[utoipa::path(
+    post, path = "/placement", tag = "vms", request_body = PlacementQuery,
+    responses((status = 200, body = PlacementDecision))
+)]
+async fn what_if(
+    State(api): State<Arc<Api>>,
+    Json(query): Json<PlacementQuery>,
+) -> Result<Answer<PlacementDecision>, Failure> {
+    Failure::check(query.spec.validate())?;
+    let reachable = reachable(&api).await;
+    Ok(Answer(StatusCode::OK, decide(&api, &query.labels, &query.spec, reachable.as_ref())))
 }
 
 fn answer(status: StatusCode, reply: Reply) -> Result<Response, Failure> {
     match reply {
         Reply::Vm(vm) => Ok(tagged(status, &vm.meta, &*vm)),
-        _ => Err(Failure::new(lq_api::problem::Kind::Internal, "an unexpected answer of the state")),
+        _ => Err(Failure::new(Kind::Internal, "an unexpected answer of the state")),
     }
 }
 
