@@ -80,9 +80,9 @@ pub fn format(node: &Path, label: &str) -> Result<()> {
     Err(Error::wrong(format!("{MKFS} {} failed ({}): {}", node.display(), output.status, text.trim())))
 }
 
-fn check(node: &Path, how: &str) -> Result<(Checked, String)> {
+fn check(node: &Path, how: &[&str]) -> Result<(Checked, String)> {
     let output = Command::new(FSCK)
-        .arg(how)
+        .args(how)
         .arg(node)
         .env_clear()
         .stdin(Stdio::null())
@@ -93,11 +93,21 @@ fn check(node: &Path, how: &str) -> Result<(Checked, String)> {
     Ok((verdict(output.status.code().unwrap_or(8), &text), text))
 }
 
+/// How closely a file system is looked at before it is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Wholly, each time: for a small one that everything depends on. One that was cleanly unmounted and damaged on the disk
+    /// since would else be found out only while it is written to, which makes the kernel turn it read-only.
+    Whole,
+    /// Wholly where it was not cleanly unmounted, or the kernel has met an error in it.
+    Suspicions,
+}
+
 /// Brings a partition up at `target`. What is worth telling goes into `warnings`; an error means that it is not mounted.
 pub fn bring_up(
     node: &Path,
     target: &str,
-    label: &str,
+    (label, look): (&str, Look),
     flags: MsFlags,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
@@ -110,13 +120,14 @@ pub fn bring_up(
         say::info(&format!("{label}: {} is blank; making its file system", node.display()));
         format(node, label)?;
     } else {
-        let (mut checked, mut text) = check(node, "-p")?;
+        let how: &[&str] = if look == Look::Whole { &["-f", "-p"] } else { &["-p"] };
+        let (mut checked, mut text) = check(node, how)?;
         if checked != Checked::Clean {
             log_check(label, &text);
         }
         if matches!(checked, Checked::Damaged | Checked::Failed) {
             say::warn(&format!("{label}: {} is damaged; repairing it", node.display()));
-            (checked, text) = check(node, "-y")?;
+            (checked, text) = check(node, &["-f", "-y"])?;
             log_check(label, &text);
         }
         match checked {
@@ -176,6 +187,28 @@ mod tests {
         assert_eq!(verdict(4, "UNEXPECTED INCONSISTENCY; RUN fsck MANUALLY."), Checked::Damaged);
         assert_eq!(verdict(5, ""), Checked::Damaged);
         assert_eq!(verdict(8, "Bad magic number in super-block"), Checked::Failed);
+    }
+
+    #[test]
+    fn damage_since_a_clean_unmount_is_found_by_a_whole_look_only() {
+        use std::os::unix::fs::FileExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        fs::File::create(&path).unwrap().set_len(16 << 20).unwrap();
+        format(&path, "lq-state").unwrap();
+        let facts = Command::new("/usr/sbin/dumpe2fs").arg(&path).stderr(Stdio::null()).output().unwrap();
+        let facts = String::from_utf8(facts.stdout).unwrap();
+        let number = |key: &str| -> u64 {
+            let line = facts.lines().find_map(|l| l.trim_start().strip_prefix(key)).unwrap();
+            line.trim().split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+        };
+        let (block, bitmap) = (number("Block size:"), number("Block bitmap at"));
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.write_all_at(&vec![0xa5; usize::try_from(block).unwrap()], bitmap * block).unwrap();
+        assert_eq!(check(&path, &["-p"]).unwrap().0, Checked::Clean);
+        assert_ne!(check(&path, &["-f", "-p"]).unwrap().0, Checked::Clean);
+        check(&path, &["-f", "-y"]).unwrap();
+        assert_eq!(check(&path, &["-f", "-p"]).unwrap().0, Checked::Clean);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::{
     handover::Handover,
     install,
     modules::Loader,
-    mounts, net, partition,
+    mounts, net,
+    partition::{self, Look},
     pid1::{self, Outcome, service::Spec},
     say, settings, sys,
 };
@@ -250,11 +251,12 @@ fn open_partitions(disk: &str, warnings: &mut Vec<String>) {
     let nodev = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let disks = block::scan(Path::new("/sys"));
     let disk = disks.iter().find(|d| d.name == disk);
-    for (label, target, flags) in
-        [(layout::PART_STATE, paths::STATE, plain), (layout::PART_DATA, paths::DATA, nodev)]
-    {
+    for (label, look, target, flags) in [
+        (layout::PART_STATE, Look::Whole, paths::STATE, plain),
+        (layout::PART_DATA, Look::Suspicions, paths::DATA, nodev),
+    ] {
         let up = match disk.and_then(|d| d.partition(label)) {
-            Some(part) => partition::bring_up(&part.path(), target, label, flags, warnings),
+            Some(part) => partition::bring_up(&part.path(), target, (label, look), flags, warnings),
             None => Err(crate::error::Error::wrong(format!("the boot disk has no partition {label}"))),
         };
         if let Err(e) = up {

@@ -113,6 +113,27 @@ async fn the_installers_password_is_taken_over_once() {
     daemon.stop().await;
 }
 
+/// Whoever still sends when refused must not find the connection closed instead of the reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_refused_at_once_says_why() {
+    let bench = Bench::new().await;
+    let local =
+        reqwest::Client::builder().unix_socket(bench.dir.path().join("run/api.sock")).build().unwrap();
+    let content = bytes::Bytes::from(vec![1u8; 32 << 20]);
+    let path = "/api/v1/images/0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a/content";
+    for _ in 0..10 {
+        for (http, base) in [(&bench.api.http, bench.api.base.as_str()), (&local, "http://localhost")] {
+            let mut upload = http.put(format!("{base}{path}")).body(content.clone());
+            if let (true, Some(token)) = (base.starts_with("https"), &bench.api.token) {
+                upload = upload.bearer_auth(token);
+            }
+            let (status, problem) = answer(upload).await;
+            assert_eq!((status.as_u16(), problem["type"].is_string()), (404, true), "{problem}");
+        }
+    }
+    bench.daemon.unwrap().stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cookie_alone_changes_nothing() {
     let bench = Bench::new().await;

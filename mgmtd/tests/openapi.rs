@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
 
-use std::path::Path;
+use serde_json::Value;
+use std::{collections::BTreeSet, path::Path};
 
 #[test]
 fn the_document_is_up_to_date() {
@@ -16,4 +17,16 @@ fn the_document_is_up_to_date() {
         kept == made,
         "api/openapi.json is not what the handlers make: UPDATE_OPENAPI=1 cargo test -p lq-mgmtd"
     );
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own() {
+    let document: Value = serde_json::from_str(&lq_mgmtd::http::openapi::document().unwrap()).unwrap();
+    let mut names = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let name = operation["operationId"].as_str().unwrap_or_default();
+            assert!(!name.is_empty() && names.insert(name.to_owned()), "{method} {path}: `{name}`");
+        }
+    }
 }

@@ -7,6 +7,7 @@
 mod extract;
 mod forward;
 mod guard;
+mod linger;
 mod list;
 pub mod openapi;
 pub(crate) mod peer;

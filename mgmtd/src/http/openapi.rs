@@ -51,6 +51,12 @@ pub(super) fn parts() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
         for operation in operations.into_iter().flatten() {
+            // Handlers are called `list` and `get` in many a module; generated clients need one name each.
+            if let (Some(tag), Some(id)) =
+                (operation.tags.iter().flatten().next(), operation.operation_id.as_mut())
+            {
+                *id = format!("{}_{id}", tag.replace('-', "_"));
+            }
             operation.responses.responses.insert("default".into(), RefOr::T(problem.clone()));
         }
     }

@@ -1,5 +1,6 @@
 //! Listening: TLS on TCP, plain HTTP on the Unix socket. One place for every limit on connections.
 
+use super::linger::Lingering;
 use crate::cluster::{Cluster, PeerFrom};
 use axum::{Router, extract::Request};
 use hyper_util::{
@@ -198,7 +199,7 @@ impl Server {
         from: Option<PeerFrom>,
     ) {
         let service = self.router.clone().map_request(move |req: Request<hyper::body::Incoming>| {
-            let mut req = req.map(axum::body::Body::new);
+            let mut req = req.map(|body| axum::body::Body::new(Lingering::from(body)));
             req.extensions_mut().insert(peer);
             if let Some(from) = from {
                 req.extensions_mut().insert(from);

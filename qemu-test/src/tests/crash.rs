@@ -8,13 +8,20 @@ use crate::{
     site::{Site, Wish},
 };
 use anyhow::{Context as _, Result, bail, ensure};
-use lq_api::vm::{RestartPolicy, Vm, VmState};
+use lq_api::{
+    auth::CreateToken,
+    vm::{RestartPolicy, Vm, VmState},
+};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// mgmtd is killed while a guest counts.
 pub(super) async fn mgmtd(ctx: &mut Ctx) -> Result<()> {
     let mut site = ctx.take_site().await?;
+    // Sessions end with the daemon, tokens stay.
+    let token = CreateToken { name: "outlives-mgmtd".into(), days: Some(1), read_only: false };
+    let token = site.api().create_token(&token).await.map_err(explain)?;
+    site.api().set_token(Some(token.secret));
     let vm = site.tiny("counter", Wish { restart: RestartPolicy::Always, autostart: false }).await?;
     let before = site.console(&vm).await?;
     before.said.expect("tick 20\n", 120).await?;
@@ -34,7 +41,6 @@ pub(super) async fn mgmtd(ctx: &mut Ctx) -> Result<()> {
     let last = last_tick(&before);
     console.said.expect(&format!("tick {}\n", last + 50), 120).await.context("the guest stands still")?;
     check_ticks(&console.said.all())?;
-    // The credential from before is still good: sessions are state too.
     site.remove(&after).await?;
     ctx.give_back(site);
     Ok(())
