@@ -346,7 +346,7 @@ async fn a_removed_host_gets_nowhere() {
     second.write("on").await.unwrap();
     let leader = second.cluster.standing().leader.unwrap();
     let (leads, stays) = if leader == first.id() { (&first, &second) } else { (&second, &first) };
-    leads.cluster.remove_host(leader, None, true).await.ok();
+    leads.cluster.remove_host(leader, None, true).await.unwrap();
     stays
         .until("it is alone and leads", |c| {
             let standing = c.standing();

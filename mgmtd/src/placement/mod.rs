@@ -71,6 +71,9 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     let id = host.meta.id;
     let spec = request.spec;
     let mut reasons = Vec::new();
+    if host.leaving {
+        reasons.push("it is leaving the cluster".into());
+    }
     if spec.placement.host.is_some_and(|wanted| wanted != id) {
         reasons.push("another host is asked for".into());
     }

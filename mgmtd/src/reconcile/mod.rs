@@ -163,6 +163,11 @@ impl Node {
         sync::run(self, ready).await;
     }
 
+    fn tell_removed(&self) {
+        let text = "this host was removed from its cluster; what runs on it is left alone".to_owned();
+        self.events.system(EventLevel::Error, "host.removed", format!("host/{}", self.id()), text);
+    }
+
     /// Tells the cluster again and again that the host started; false where it never will be heard.
     async fn greet_until_heard(&self) -> bool {
         let mut told = false;
@@ -173,8 +178,7 @@ impl Node {
             };
             let Err(e) = heard else { return true };
             if self.cluster.is_removed() {
-                let text = "this host was removed from its cluster; what runs on it is left alone".to_owned();
-                self.events.system(EventLevel::Error, "host.removed", format!("host/{}", self.id()), text);
+                self.tell_removed();
                 return false;
             }
             tracing::warn!(error = %e, "the cluster could not be told that this host started; trying again");

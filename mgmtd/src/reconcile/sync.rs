@@ -25,6 +25,10 @@ pub(super) async fn run(node: &Arc<Node>, ready: impl FnOnce()) {
     let mut ready = Some(ready);
     while !node.stop.is_cancelled() {
         changes.borrow_and_update();
+        if node.cluster.is_removed() {
+            node.tell_removed();
+            return;
+        }
         follow(node, &mut told).await;
         if let Some(ready) = ready.take() {
             ready();
@@ -41,7 +45,12 @@ pub(super) async fn run(node: &Arc<Node>, ready: impl FnOnce()) {
 
 async fn follow(node: &Arc<Node>, told: &mut Told) {
     let me = node.id();
+    // Together with the removal of this host its machines leave the state; what runs here must not end by that. So what was
+    // read counts only if the host was still a member when it was.
     let networks = node.cluster.read(|s| resolve::networks(s, me));
+    if node.cluster.is_removed() {
+        return;
+    }
     if told.networks.as_ref() != Some(&networks) || told.network_fault.is_some() {
         let fault = node.fabric.apply(&networks).await.err().map(|e| e.to_string());
         if fault != told.network_fault {
@@ -63,6 +72,9 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
         };
         resolve::machines(s, me, &names)
     });
+    if node.cluster.is_removed() {
+        return;
+    }
     if told.machines.as_ref() != Some(&machines) {
         node.fleet.sync(machines.clone());
         told.machines = Some(machines);
