@@ -43,11 +43,11 @@ pub(in crate::cluster) enum Written {
 }
 
 /// A refusal in the words of the API.
-pub(in crate::cluster) struct No(Problem);
+pub(in crate::cluster) struct No(Box<Problem>);
 
 impl No {
     pub(in crate::cluster) fn new(kind: Kind, why: impl Into<String>) -> Self {
-        Self(Problem::new(kind, why))
+        Self(Box::new(Problem::new(kind, why)))
     }
 }
 
