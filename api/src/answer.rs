@@ -7,6 +7,7 @@
 //! disk = "serial:S3Z9NB0K"   # "auto", "/dev/sda", "serial:…", "wwn:…", "smallest", "largest"
 //! erase = "yes, erase everything on it"    # needed only where the disk holds foreign data
 //! then = "reboot"            # or "power-off"
+//! again = false              # true: also where this very answer file has installed before
 //!
 //! [host]
 //! name = "rack1-node3"
@@ -88,6 +89,10 @@ pub struct Install {
     /// What follows.
     #[serde(default)]
     pub then: AfterInstall,
+    /// Install also over what this very answer file has installed before: a medium that stays in the machine then erases
+    /// it at each start.
+    #[serde(default)]
+    pub again: bool,
 }
 
 /// What follows an installation.

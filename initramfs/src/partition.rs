@@ -43,7 +43,9 @@ pub fn verdict(status: i32, output: &str) -> Checked {
             || line.contains(": clean,")
             || line.contains(" files (")
     };
-    if status == 0 || output.lines().all(routine) { Checked::Clean } else { Checked::Repaired }
+    // Bitmaps are repaired without a word: a change that no journal explains is a repair.
+    let replayed = output.contains("recovering journal") && output.lines().all(routine);
+    if status == 0 || replayed { Checked::Clean } else { Checked::Repaired }
 }
 
 /// Offsets of ext superblocks besides the first, for 1, 2 and 4 KiB blocks.
@@ -182,6 +184,10 @@ mod tests {
         assert_eq!(
             verdict(1, "/dev/vda5: recovering journal\n/dev/vda5: clean, 1/2 files, 1/2 blocks\n"),
             Checked::Clean
+        );
+        assert_eq!(
+            verdict(1, "lq-state: 11/32768 files (0.0% non-contiguous), 6/7 blocks\n"),
+            Checked::Repaired
         );
         assert_eq!(verdict(1, "Inode 12 has wrong size. FIXED.\n"), Checked::Repaired);
         assert_eq!(verdict(4, "UNEXPECTED INCONSISTENCY; RUN fsck MANUALLY."), Checked::Damaged);

@@ -8,6 +8,7 @@
 
 pub mod esp;
 pub mod grub;
+pub mod mark;
 pub mod plan;
 pub mod table;
 pub mod window;
@@ -29,11 +30,12 @@ pub fn run(answer: &Answer, wanted: &Install, args: &BootArgs, boot_disk: &str) 
     let root = args.root.as_ref().ok_or_else(|| Error::wrong("the kernel command line has no lq.root="))?;
     let manifest = stage1::read_manifest()?;
     let disks = survey(boot_disk);
-    let plan = plan::plan(&disks, wanted, manifest.image_bytes).map_err(Error::Wrong)?;
+    let mark = mark::Mark::of(answer);
+    let plan = plan::plan(&disks, wanted, mark, manifest.image_bytes).map_err(Error::Wrong)?;
     for note in &plan.notes {
         say::info(note);
     }
-    let guid = uuid::Uuid::new_v4();
+    let guid = mark.disk_guid();
     let config = grub::Config {
         disk: guid,
         root: root.clone(),
@@ -66,7 +68,8 @@ fn survey(boot_disk: &str) -> Vec<Surveyed> {
                 // What cannot be read cannot be judged, and is not touched.
                 _ => vec!["(it cannot be read)".into()],
             };
-            Surveyed { is_boot_medium: disk.name == boot_disk, sector_bytes, found, disk }
+            let guid = block::disk_guid(&path);
+            Surveyed { is_boot_medium: disk.name == boot_disk, sector_bytes, found, guid, disk }
         })
         .collect()
 }

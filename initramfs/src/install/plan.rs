@@ -1,7 +1,9 @@
 //! What an installation would do, decided before anything is written. Pure.
 //!
-//! The order of refusals: which disk, is it fit, is it empty or given up by the erase word.
+//! The order of refusals: which disk, is it fit, has this answer file made it what it is, is it empty or given up by the
+//! erase word.
 
+use super::mark::Mark;
 use crate::block::{Disk, Signs, size_text};
 use lq_api::{
     answer::{DiskChoice, ERASE_WORD, Install},
@@ -21,6 +23,8 @@ pub struct Surveyed {
     pub sector_bytes: u32,
     /// What is on it; empty for a blank disk.
     pub found: Vec<String>,
+    /// GUID of its partition table, where it has one.
+    pub guid: Option<String>,
 }
 
 /// A partition as it will be. Offsets and lengths in bytes, multiples of 1 MiB.
@@ -173,7 +177,7 @@ fn choose<'a>(disks: &'a [Surveyed], choice: &DiskChoice) -> Result<&'a Surveyed
 }
 
 /// Decides. The error is for people: what is wrong and what to write into the answer file.
-pub fn plan(disks: &[Surveyed], wanted: &Install, image_bytes: u64) -> Result<Plan, String> {
+pub fn plan(disks: &[Surveyed], wanted: &Install, mark: Mark, image_bytes: u64) -> Result<Plan, String> {
     let field = |reason: String| format!("install.disk: {reason}");
     let choice: DiskChoice = wanted.disk.parse().map_err(field)?;
     let chosen = choose(disks, &choice).map_err(field)?;
@@ -186,6 +190,13 @@ pub fn plan(disks: &[Surveyed], wanted: &Install, image_bytes: u64) -> Result<Pl
     }
     let parts = lay_out(chosen.disk.size_bytes, image_bytes)
         .map_err(|reason| field(format!("{what} is too small: {reason}")))?;
+    if !wanted.again && chosen.guid.as_deref().is_some_and(|guid| mark.is_on(guid)) {
+        return Err(format!(
+            "this answer file has installed LimiQuantix on {what} already. Remove the installation medium and start the host \
+             from its disk. To install again all the same, and lose what is on it, add this line under [install]:\n\
+             \x20 again = true"
+        ));
+    }
     let mut notes = vec![format!("installing to {what}")];
     if !chosen.found.is_empty() {
         let found = chosen.found.join("; ");

@@ -13,20 +13,41 @@ fn disk(name: &str, gib: u64) -> Surveyed {
         is_boot_medium: false,
         sector_bytes: 512,
         found: Vec::new(),
+        guid: None,
     }
 }
 
 fn install(choice: &str) -> Install {
-    Install { disk: choice.into(), erase: None, then: Default::default() }
+    Install { disk: choice.into(), erase: None, then: Default::default(), again: false }
+}
+
+fn mark() -> Mark {
+    Mark::of(&lq_api::answer::Answer::parse("version = 1").unwrap())
+}
+
+#[test]
+fn a_medium_that_stays_in_the_machine_erases_nothing() {
+    let mut used = disk("vda", 8);
+    used.found = vec!["a LimiQuantix installation".into()];
+    used.guid = Some(mark().disk_guid().to_string());
+    let mut wanted = install("auto");
+    wanted.erase = Some(ERASE_WORD.into());
+    let error = plan(&[used.clone()], &wanted, mark(), 1).unwrap_err();
+    assert!(error.contains("already") && error.contains("Remove the installation medium"), "{error}");
+    wanted.again = true;
+    assert!(plan(&[used.clone()], &wanted, mark(), 1).is_ok());
+    wanted.again = false;
+    used.guid = Some(uuid::Uuid::new_v4().to_string());
+    assert!(plan(&[used], &wanted, mark(), 1).is_ok());
 }
 
 #[test]
 fn auto_takes_the_only_fit_disk_and_never_the_boot_medium() {
     let mut disks = vec![disk("sda", 16), disk("vda", 8), disk("vdb", 1)];
     disks[0].is_boot_medium = true;
-    assert_eq!(plan(&disks, &install("auto"), 1).unwrap().node, "/dev/vda");
+    assert_eq!(plan(&disks, &install("auto"), mark(), 1).unwrap().node, "/dev/vda");
     disks[0].is_boot_medium = false;
-    let error = plan(&disks, &install("auto"), 1).unwrap_err();
+    let error = plan(&disks, &install("auto"), mark(), 1).unwrap_err();
     assert!(error.contains("/dev/sda (16.0 GiB, serial S-sda)") && error.contains("/dev/vda"), "{error}");
     assert!(!error.contains("vdb"), "{error}");
 }
@@ -42,38 +63,40 @@ fn disks_are_chosen_by_what_they_are() {
         ("serial:S-sdc", "/dev/sdc"),
         ("wwn:naa.5", "/dev/sdb"),
     ] {
-        assert_eq!(plan(&disks, &install(choice), 1).unwrap().node, node, "{choice}");
+        assert_eq!(plan(&disks, &install(choice), mark(), 1).unwrap().node, node, "{choice}");
     }
-    assert!(plan(&disks, &install("serial:none"), 1).unwrap_err().contains("Disks found:\n  /dev/sda"));
+    assert!(
+        plan(&disks, &install("serial:none"), mark(), 1).unwrap_err().contains("Disks found:\n  /dev/sda")
+    );
     disks[2].is_boot_medium = true;
-    assert!(plan(&disks, &install("/dev/sdc"), 1).unwrap_err().contains("booted from"));
+    assert!(plan(&disks, &install("/dev/sdc"), mark(), 1).unwrap_err().contains("booted from"));
     disks[2].disk.serial = Some("S-sda".into());
-    assert!(plan(&disks, &install("serial:S-sda"), 1).unwrap_err().contains("several disks"));
+    assert!(plan(&disks, &install("serial:S-sda"), mark(), 1).unwrap_err().contains("several disks"));
 }
 
 #[test]
 fn a_small_or_read_only_disk_is_refused_with_its_size() {
-    let error = plan(&[disk("sda", 1)], &install("/dev/sda"), 1).unwrap_err();
+    let error = plan(&[disk("sda", 1)], &install("/dev/sda"), mark(), 1).unwrap_err();
     assert!(error.contains("too small") && error.contains("1.0 GiB, at least 2.8 GiB"), "{error}");
-    let error = plan(&[disk("sda", 1)], &install("auto"), 1).unwrap_err();
+    let error = plan(&[disk("sda", 1)], &install("auto"), mark(), 1).unwrap_err();
     assert!(
         error.contains("no disk to install to") && error.contains("2.8 GiB") && error.contains("/dev/sda"),
         "{error}"
     );
     let mut read_only = disk("sda", 8);
     read_only.disk.read_only = true;
-    assert!(plan(&[read_only], &install("/dev/sda"), 1).unwrap_err().contains("read-only"));
+    assert!(plan(&[read_only], &install("/dev/sda"), mark(), 1).unwrap_err().contains("read-only"));
 }
 
 #[test]
 fn anything_on_the_disk_needs_the_erase_word() {
     let mut disks = vec![disk("sda", 8)];
     disks[0].found = vec!["NTFS file system".into()];
-    let error = plan(&disks, &install("auto"), 1).unwrap_err();
+    let error = plan(&disks, &install("auto"), mark(), 1).unwrap_err();
     assert!(error.contains("Found: NTFS file system") && error.contains(ERASE_WORD), "{error}");
     let mut allowed = install("auto");
     allowed.erase = Some(ERASE_WORD.into());
-    assert!(plan(&disks, &allowed, 1).unwrap().notes[1].contains("NTFS"));
+    assert!(plan(&disks, &allowed, mark(), 1).unwrap().notes[1].contains("NTFS"));
 }
 
 #[test]

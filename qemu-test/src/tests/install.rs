@@ -21,7 +21,9 @@ pub(super) async fn and_boot(ctx: &mut Ctx) -> Result<()> {
     {
         let dir = ctx.dir.join(name);
         let iso = dir.join("install.iso");
-        let answer = media::answer(&install_part("auto", "reboot"));
+        let install =
+            install_part("auto", "reboot") + &format!("erase = \"{}\"\n", lq_api::answer::ERASE_WORD);
+        let answer = media::answer(&install);
         let disk = media::empty_disk(&dir.join("disk.raw"), DISK_MIN_MIB, bus)?;
         // Once with the answer file in the ISO, once on a second medium.
         let mut disks = vec![disk.clone()];
@@ -32,9 +34,11 @@ pub(super) async fn and_boot(ctx: &mut Ctx) -> Result<()> {
         }
         let machine =
             Machine { firmware, disks: vec![disk], forward: vec![443], ..media::bare_metal(&dir, ctx.accel) };
-        media::install(Machine { medium: Some((medium, iso)), disks, ..machine.clone() })
-            .await
-            .with_context(|| format!("installing ({name})"))?;
+        let again = Machine { medium: Some((medium, iso)), disks, ..machine.clone() };
+        media::install(again.clone()).await.with_context(|| format!("installing ({name})"))?;
+        if medium == Medium::Cd {
+            not_again(&again).await.context("the medium is still in the machine")?;
+        }
         let mut host =
             media::boot_installed(machine).await.with_context(|| format!("booting the disk ({name})"))?;
         let status = host.status().await?;
@@ -49,6 +53,15 @@ pub(super) async fn and_boot(ctx: &mut Ctx) -> Result<()> {
         host.machine.wait_end(120).await.context("switching the installed host off")?;
         let _ = fs::remove_file(dir.join("disk.raw"));
     }
+    Ok(())
+}
+
+/// Started once more from the medium that installed it, a host is not erased although the answer file would allow it.
+async fn not_again(machine: &Machine) -> Result<()> {
+    let running = machine.clone().start().await?;
+    running.serial.expect("nothing was installed", 240).await?;
+    ensure!(running.serial.all().contains("has installed LimiQuantix"), "{}", running.serial.tail(15));
+    running.cut_power().await;
     Ok(())
 }
 
