@@ -22,7 +22,7 @@ run *ARGS: iso _harness
 
 # Everything that must pass: formatting, lints, unit and property tests, web checks, the image, end-to-end tests
 test:
-    @scripts/stages fmt-check lint unit web-check iso "e2e all -j 1"
+    @scripts/stages fmt-check lint unit web-check web-e2e iso "e2e all -j 1"
 
 # End-to-end tests in QEMU, on the real ISO (`just e2e list` names them; several may be given, and `-j N`)
 e2e *NAMES="all": test-iso _harness
@@ -88,6 +88,11 @@ unit *ARGS: webui
 # Types, formatting, tests and size of the web pages
 web-check: webui
     cd webui && npm run --silent lint && npm run --silent test && npm run --silent size
+
+# The web pages in Chromium against a simulated daemon: flows, accessibility, 5,000 machines (LQ_SHOTS=DIR keeps pictures)
+web-e2e *ARGS: webui
+    cargo build --quiet -p lq-mgmtd
+    cd webui && npm run --silent e2e -- {{ARGS}}
 
 _harness:
     cargo build --quiet --release -p lq-qemu-test --bin lq-e2e

@@ -1,11 +1,23 @@
-//! Logging in.
+//! Logging in: sessions, passwords, one-time codes, API tokens.
+//!
+//! ```text
+//!  POST /session ──▶ access token (minutes, a JWT) + refresh token (one use)
+//!  POST /session/refresh ──▶ the next pair; an old refresh token presented again ends the session
+//! ```
+//! Browsers get both as cookies that no script can read.
 
-use crate::{Timestamp, TokenId};
+use crate::{
+    SessionId, Timestamp, TokenId, UserId,
+    access::{Grant, Permission, Scope},
+};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
-/// Shortest admin password, in characters.
+/// Seconds an access token counts. Clients refresh it well before.
+pub const ACCESS_SECONDS: u32 = 600;
+/// Shortest password, in characters.
 pub const MIN_PASSWORD: usize = 8;
-/// Longest admin password, in bytes: hashing has a price.
+/// Longest password, in bytes: hashing has a price.
 pub const MAX_PASSWORD: usize = 256;
 
 /// `POST /session`.
@@ -13,65 +25,175 @@ pub const MAX_PASSWORD: usize = 256;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Login {
-    /// `admin`.
+    /// Name of the user, e.g. `admin`.
     pub username: String,
-    /// Its password.
+    /// Their password.
     pub password: String,
+    /// The one-time code, or a recovery code, where the user has them. Without it the answer is a problem of the type
+    /// `/problems/second-factor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 /// A session. The token is sent as `Authorization: Bearer …` or, by browsers, as the cookie `lq_session`.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Session {
-    /// The secret; shown once.
+    /// The access token.
     pub token: String,
     /// Who.
     pub username: String,
-    /// When it ends if unused.
+    /// When the access token ends.
     pub expires_at: Timestamp,
+    /// Gets the next access token by `POST /session/refresh`, once. Absent in the answer to a refresh token that was used
+    /// a moment ago by another request of the same client: the answer to that one has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+    /// When the session ends if it is not refreshed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_expires_at: Option<Timestamp>,
+    /// Nothing is allowed before `POST /session/password`.
+    #[serde(default)]
+    pub must_change_password: bool,
 }
 
-/// `GET /session`: who am I.
+/// `POST /session/refresh`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    /// The refresh token; the cookie `lq_refresh` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+}
+
+/// `GET /session`: who am I, and what may I do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Identity {
     /// Who.
     pub username: String,
-    /// By session or by token.
+    /// `session`, `token` or `local`.
     pub by: String,
-    /// When it ends.
+    /// When the credential ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// The user; absent for root on the host itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// The session, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// What the caller may do, and where: own grants, those of groups, and the limits of a token taken together.
+    #[serde(default)]
+    pub rights: Vec<Right>,
+    /// Nothing is allowed before `POST /session/password`.
+    #[serde(default)]
+    pub must_change_password: bool,
+    /// The user logs in with a one-time code too.
+    #[serde(default)]
+    pub totp: bool,
+    /// The password is kept here and can be changed here.
+    #[serde(default)]
+    pub has_password: bool,
+}
+
+/// Permissions on a scope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Right {
+    /// Where they hold.
+    pub scope: Scope,
+    /// What is allowed there.
+    pub permissions: BTreeSet<Permission>,
+}
+
+/// A session as its owner and administrators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SessionInfo {
+    /// Identity.
+    pub id: SessionId,
+    /// Whose.
+    pub user: UserId,
+    /// Their name.
+    pub username: String,
+    /// When they logged in.
+    pub created_at: Timestamp,
+    /// When it was last refreshed.
+    pub refreshed_at: Timestamp,
+    /// When it ends if it is not refreshed.
+    pub expires_at: Timestamp,
+    /// Address they logged in from.
+    pub from: String,
+    /// It is the caller's own present one.
+    pub current: bool,
 }
 
 /// `GET /setup`: whether the first password is still to be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Setup {
-    /// No admin password is set yet: `POST /setup` sets it.
+    /// There is no administrator yet: `POST /setup` makes the user `admin`.
     pub needed: bool,
 }
 
-/// `POST /setup`: sets the first admin password. Refused for ever once one is set.
+/// `POST /setup`: makes the user `admin` with this password. Refused for ever once one was made.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SetupRequest {
     /// The set-up code shown on the host's console: proof that the caller can see the machine.
     pub code: String,
-    /// 8 to 256 characters.
+    /// 8 characters to 256 bytes.
     pub password: String,
 }
 
-/// `POST /session/password`.
+/// `POST /session/password`: one's own. All other sessions end.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {
     /// The present one.
     pub old: String,
-    /// 8 to 256 characters.
+    /// 8 characters to 256 bytes; not the present one.
     pub new: String,
+}
+
+/// `POST /session/totp`: a secret for an authenticator. It counts once a code made with it was confirmed.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TotpEnrolment {
+    /// The secret, base 32, to be typed.
+    pub secret: String,
+    /// The same as `otpauth://totp/…`, to be shown as a QR code.
+    pub url: String,
+}
+
+/// `POST /session/totp/confirm`.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmTotp {
+    /// The code the authenticator shows now.
+    pub code: String,
+}
+
+/// Codes for the day the authenticator is lost; each works once. Shown this once.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RecoveryCodes {
+    /// The codes.
+    pub codes: Vec<String>,
+}
+
+/// `POST /session/totp/remove`: log in without a one-time code from now on.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RemoveTotp {
+    /// The present password.
+    pub password: String,
 }
 
 /// An API token, without its secret.
@@ -89,6 +211,19 @@ pub struct Token {
     pub expires_at: Option<Timestamp>,
     /// It may only read.
     pub read_only: bool,
+    /// User it acts for: it may never do more than they may.
+    #[serde(default = "first_user")]
+    pub owner: UserId,
+    /// It may do no more than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Grant>,
+}
+
+/// The user `admin` that set-up makes.
+pub const FIRST_USER: UserId = UserId(uuid::Uuid::from_u128(0x7000_8000_0000_0000_0001));
+
+fn first_user() -> UserId {
+    FIRST_USER
 }
 
 /// `POST /tokens`.
@@ -96,7 +231,7 @@ pub struct Token {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
-    /// What it is for; unique.
+    /// What it is for; unique among the tokens of its owner.
     pub name: String,
     /// Days it lasts, 1 to 3650; for ever where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +239,12 @@ pub struct CreateToken {
     /// It may only read.
     #[serde(default)]
     pub read_only: bool,
+    /// It may do no more than this role on this scope, of what its owner may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Grant>,
+    /// User it acts for; the caller where absent. For someone else it takes `user.write` and all they may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<UserId>,
 }
 
 /// A new token with its secret, shown once.

@@ -8,7 +8,7 @@
 //! # async fn example() -> Result<(), lq_api::client::Error> {
 //! use lq_api::client::{Client, Pin};
 //! let client = Client::new("https://192.0.2.7", Pin::first_seen())?;
-//! client.login("admin", "correct horse").await?;
+//! client.login("admin", "correct horse", None).await?;
 //! for vm in client.vms().await? {
 //!     println!("{} {:?}", vm.meta.name, vm.status.state);
 //! }
@@ -21,6 +21,7 @@ mod error;
 mod events;
 mod pin;
 mod resource;
+mod session;
 mod transport;
 mod upload;
 mod wait;
@@ -30,6 +31,7 @@ pub use error::{Cause, Error};
 pub use events::EventStream;
 pub use pin::{Fingerprint, FirstUse, Pin};
 pub use resource::Resource;
+pub use session::Held;
 pub use upload::Progress;
 pub use wait::Wait;
 
@@ -58,6 +60,7 @@ pub struct Client {
 struct Inner {
     transport: Transport,
     token: RwLock<Option<String>>,
+    session: session::Keeper,
 }
 
 impl fmt::Debug for Client {
@@ -85,7 +88,13 @@ impl Client {
     }
 
     fn over(transport: Transport) -> Self {
-        Self { inner: Arc::new(Inner { transport, token: RwLock::new(None) }) }
+        Self {
+            inner: Arc::new(Inner {
+                transport,
+                token: RwLock::new(None),
+                session: session::Keeper::default(),
+            }),
+        }
     }
 
     /// The fingerprint of the certificate the host at `url` presents now, without sending it anything else.
@@ -151,8 +160,14 @@ impl Client {
         }
     }
 
-    /// Sends; an answer other than success becomes an error.
+    /// Sends, with a session that still counts; an answer other than success becomes an error.
     async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let request = if self.keep_session().await { self.with_new_token(request)? } else { request };
+        self.exchange(request).await
+    }
+
+    /// Sends.
+    async fn exchange(&self, request: RequestBuilder) -> Result<Response, Error> {
         let (http, request) = request.build_split();
         let request = request.map_err(|e| self.broken("make a request for", e))?;
         let name = format!("{} {}", request.method(), request.url().path());

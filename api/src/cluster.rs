@@ -48,6 +48,9 @@ pub struct Member {
     /// Whether the leader hears it; absent where nobody could be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reachable: Option<bool>,
+    /// How many changes it lacks of those the leader knows; absent where nobody could be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
 }
 
 /// What a host does for the cluster's agreement.

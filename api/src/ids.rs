@@ -30,6 +30,7 @@ macro_rules! id {
             fn from_str(s: &str) -> Result<Self, Self::Err> { Uuid::from_str(s).map(Self) }
         }
         impl From<Uuid> for $name { fn from(u: Uuid) -> Self { Self(u) } }
+        impl From<$name> for Uuid { fn from(id: $name) -> Self { id.0 } }
     )*};
 }
 
@@ -54,4 +55,12 @@ id! {
     TokenId,
     /// A user account.
     UserId,
+    /// A group of users.
+    GroupId,
+    /// A role.
+    RoleId,
+    /// A session of a user.
+    SessionId,
+    /// A record of the audit log.
+    AuditId,
 }

@@ -6,7 +6,9 @@
 //!
 //! Features: `openapi` derives the schemas for the OpenAPI document, `client` builds the HTTP client.
 
+pub mod access;
 pub mod answer;
+pub mod audit;
 pub mod auth;
 pub mod cluster;
 pub mod event;
@@ -28,7 +30,10 @@ pub mod volume;
 #[cfg(feature = "client")]
 pub mod client;
 
-pub use ids::{EventId, HostId, ImageId, NetworkId, PoolId, TaskId, TokenId, UserId, VmId, VolumeId};
+pub use ids::{
+    AuditId, EventId, GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TaskId, TokenId,
+    UserId, VmId, VolumeId,
+};
 pub use jiff::Timestamp;
 pub use meta::Metadata;
 pub use quantity::Bytes;

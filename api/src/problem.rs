@@ -70,8 +70,12 @@ pub enum Kind {
     Malformed,
     /// No or a wrong credential (401).
     Unauthenticated,
+    /// The password is right, and a one-time code is needed too (401).
+    SecondFactor,
     /// The caller may not do this (403).
     Forbidden,
+    /// The caller may do nothing before setting a new password (403).
+    PasswordChange,
     /// The object does not exist (404).
     NotFound,
     /// The object's present state, or another object, forbids it (409).
@@ -99,6 +103,8 @@ impl Kind {
         match self {
             Self::Malformed => ("/problems/malformed", "The request could not be read", 400),
             Self::Unauthenticated => ("/problems/unauthenticated", "Log in first", 401),
+            Self::SecondFactor => ("/problems/second-factor", "A one-time code is needed", 401),
+            Self::PasswordChange => ("/problems/password-change", "Set a new password first", 403),
             Self::Forbidden => ("/problems/forbidden", "Not allowed", 403),
             Self::NotFound => ("/problems/not-found", "Not found", 404),
             Self::Conflict => ("/problems/conflict", "Not possible in the present state", 409),

@@ -14,7 +14,7 @@ use axum::{
 use futures::{SinkExt, StreamExt};
 use lq_api::{
     ImageId, Metadata, TaskId, Timestamp, VmId,
-    client::{Client, Error, Fingerprint, Pin, Progress, Wait},
+    client::{Client, Error, Fingerprint, Held, Pin, Progress, Wait},
     image::{Image, ImageFormat, ImageKind, ImageSpec, ImageState, ImageStatus},
     list::{ListQuery, Page},
     problem::{FieldError, Kind, Problem},
@@ -84,8 +84,25 @@ fn server(seen: Arc<Seen>) -> Router {
                     token: "secret".into(),
                     username: login.username,
                     expires_at: Timestamp::UNIX_EPOCH,
+                    refresh_token: Some("next".into()),
+                    refresh_expires_at: None,
+                    must_change_password: false,
                 })
                 .into_response()
+            }),
+        )
+        .route(
+            "/api/v1/session/refresh",
+            post(async |Json(refresh): Json<lq_api::auth::Refresh>| {
+                assert_eq!(refresh.refresh_token.as_deref(), Some("next"));
+                Json(lq_api::auth::Session {
+                    token: "secret".into(),
+                    username: "admin".into(),
+                    expires_at: Timestamp::UNIX_EPOCH,
+                    refresh_token: Some("after".into()),
+                    refresh_expires_at: None,
+                    must_change_password: false,
+                })
             }),
         )
         .route(
@@ -275,14 +292,34 @@ async fn logs_in_over_a_pinned_certificate_and_uses_the_session() {
     assert_eq!(Client::probe(&address).await.unwrap(), fingerprint);
     let client = Client::new(&address, fingerprint).unwrap();
 
-    let refused = client.login("admin", "wrong").await.map(drop).unwrap_err();
+    let refused = client.login("admin", "wrong", None).await.map(drop).unwrap_err();
     assert!(refused.is(Kind::Unauthenticated), "{refused}");
-    client.login("admin", "correct horse").await.unwrap();
+    client.login("admin", "correct horse", None).await.unwrap();
     let names: Vec<_> = client.vms().await.unwrap().into_iter().map(|v| v.meta.name).collect();
     assert_eq!(names, ["one", "two", "three"]);
 
     let mut console = client.console(VmId::from(uuid::Uuid::from_u128(1))).await.unwrap();
     assert_eq!(console.next().await.unwrap().unwrap(), "scroll-back");
+}
+
+#[tokio::test]
+async fn a_session_is_refreshed_before_it_ends_and_handed_out_to_be_kept() {
+    let (client, _, _directory) = unix_server();
+    let kept = Arc::<std::sync::Mutex<Vec<Held>>>::default();
+    let old = |seconds| Held {
+        token: "old".into(),
+        refresh_token: "next".into(),
+        since: Timestamp::now() - std::time::Duration::from_secs(seconds),
+    };
+    let keep = kept.clone();
+    client.resume(old(10), move |held| keep.lock().unwrap().push(held.clone())).await;
+    assert!(client.vms().await.unwrap_err().is(Kind::Unauthenticated), "young, so not refreshed");
+    assert!(kept.lock().unwrap().is_empty());
+    let keep = kept.clone();
+    client.resume(old(400), move |held| keep.lock().unwrap().push(held.clone())).await;
+    assert_eq!(client.vms().await.unwrap().len(), 3);
+    let kept: Vec<_> = kept.lock().unwrap().iter().map(|h| h.refresh_token.clone()).collect();
+    assert_eq!(kept, ["after"]);
 }
 
 #[tokio::test]

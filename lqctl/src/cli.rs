@@ -1,7 +1,9 @@
 //! The words of the command line.
 
+mod access;
 mod vm;
 
+pub(crate) use access::{Audit, Group, Role, Session, Totp, User};
 pub(crate) use vm::{CreateVm, Vm};
 
 use crate::{output::Format, size};
@@ -65,6 +67,9 @@ pub(crate) enum Command {
         /// Who.
         #[arg(long, default_value = "admin")]
         username: String,
+        /// The one-time code; asked for where it is needed and absent.
+        #[arg(long)]
+        code: Option<String>,
     },
     /// End the session and forget it.
     Logout,
@@ -78,8 +83,25 @@ pub(crate) enum Command {
         #[arg(long)]
         code: Option<String>,
     },
-    /// Change the admin password. Asks for the old and the new one.
+    /// Change your own password. Asks for the old and the new one.
     Password,
+    /// One-time codes for your own logins.
+    #[command(subcommand)]
+    Totp(Totp),
+    /// Users.
+    #[command(subcommand)]
+    User(User),
+    /// Groups of users.
+    #[command(subcommand)]
+    Group(Group),
+    /// Roles: named sets of permissions.
+    #[command(subcommand)]
+    Role(Role),
+    /// Sessions of those who logged in.
+    #[command(subcommand)]
+    Session(Session),
+    /// The audit log: every change asked for at the host, newest first.
+    Audit(Audit),
     /// Virtual machines.
     #[command(subcommand)]
     Vm(Vm),
@@ -415,6 +437,12 @@ pub(crate) enum Token {
         /// It may only read.
         #[arg(long)]
         read_only: bool,
+        /// It may do no more than this: ROLE@SCOPE, of what its owner may.
+        #[arg(long, value_name = "ROLE@SCOPE")]
+        limit: Option<String>,
+        /// User it acts for; yourself where absent.
+        #[arg(long, value_name = "USER")]
+        owner: Option<String>,
     },
     /// Revoke a token.
     Delete {

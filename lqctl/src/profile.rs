@@ -2,6 +2,7 @@
 
 use crate::failure::usage;
 use anyhow::Context;
+use lq_api::{Timestamp, client::Held};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -18,9 +19,38 @@ pub(crate) struct Profile {
     pub(crate) url: String,
     /// SHA-256 of its certificate.
     pub(crate) fingerprint: String,
-    /// Session or API token; absent after logging out.
+    /// Access token of the session; absent after logging out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
+    /// What gets the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refresh_token: Option<String>,
+    /// When they were received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<Timestamp>,
+}
+
+impl Profile {
+    /// The session, where there is one.
+    pub(crate) fn held(&self) -> Option<Held> {
+        let (token, refresh_token) = (self.token.clone()?, self.refresh_token.clone()?);
+        Some(Held { token, refresh_token, since: self.since? })
+    }
+
+    /// The same host with this session.
+    pub(crate) fn with(self, held: Held) -> Self {
+        Self {
+            token: Some(held.token),
+            refresh_token: Some(held.refresh_token),
+            since: Some(held.since),
+            ..self
+        }
+    }
+
+    /// The same host without a session.
+    pub(crate) fn logged_out(self) -> Self {
+        Self { token: None, refresh_token: None, since: None, ..self }
+    }
 }
 
 /// The file.
@@ -86,11 +116,20 @@ mod tests {
     fn kept_for_the_owner_only() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("lqctl/profiles.toml");
-        let profile =
-            Profile { url: "https://h".into(), fingerprint: "AB".into(), token: Some("secret".into()) };
+        let held = Held { token: "a".into(), refresh_token: "b".into(), since: Timestamp::UNIX_EPOCH };
+        let profile = Profile {
+            url: "https://h".into(),
+            fingerprint: "AB".into(),
+            token: None,
+            refresh_token: None,
+            since: None,
+        };
+        assert_eq!(profile.held(), None);
+        let profile = profile.with(held.clone());
+        assert_eq!(profile.held(), Some(held));
         let mut profiles = Profiles::load(path.clone()).unwrap();
         profiles.set("default", profile.clone()).unwrap();
-        profiles.set("other", Profile { token: None, ..profile.clone() }).unwrap();
+        profiles.set("other", profile.clone().logged_out()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
         let again = Profiles::load(path.clone()).unwrap();

@@ -46,6 +46,12 @@ pub struct Options {
     /// Simulate the host: machines that only pretend to run, on any computer and without root.
     #[arg(long, env = "LQ_SIMULATED")]
     pub simulated: bool,
+    /// With --simulated: so many more hosts in the cluster. They cannot be asked, as hosts that are away.
+    #[arg(long, default_value_t = 0, requires = "simulated")]
+    pub simulated_hosts: u32,
+    /// With --simulated: so many machines spread over those hosts, a few of which change all the time.
+    #[arg(long, default_value_t = 0, requires = "simulated")]
+    pub simulated_vms: u32,
     /// What to log, e.g. `info` or `info,lq_mgmtd=debug`.
     #[arg(long, env = "LQ_LOG", default_value = "info,openraft=warn")]
     pub log: String,
@@ -92,7 +98,19 @@ pub enum HostKind {
         boot_facts: PathBuf,
     },
     /// A simulation.
-    Simulated,
+    Simulated {
+        /// Hosts and machines besides what is made by hand.
+        crowd: Crowd,
+    },
+}
+
+/// Size of a simulated cluster around the one host that answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crowd {
+    /// Hosts.
+    pub hosts: u32,
+    /// Machines on them.
+    pub vms: u32,
 }
 
 impl From<Options> for Config {
@@ -135,7 +153,7 @@ impl From<Options> for Config {
                 .join_token_file
                 .unwrap_or_else(|| beside(&format!("{}/join-token", paths::STATE), "join-token")),
             host: if o.simulated {
-                HostKind::Simulated
+                HostKind::Simulated { crowd: Crowd { hosts: o.simulated_hosts, vms: o.simulated_vms } }
             } else {
                 HostKind::Real { init_socket: o.init_socket, boot_facts: o.boot_facts }
             },
@@ -159,6 +177,13 @@ mod tests {
         assert_eq!(config.listen, ["[::]:443".parse().unwrap()]);
         assert_eq!(config.peer_listen, "[::]:7443".parse().unwrap());
         assert_eq!(config.join_token, PathBuf::from("/state/join-token"));
+    }
+
+    #[test]
+    fn a_crowd_is_only_simulated() {
+        assert!(Options::try_parse_from(["mgmtd", "--simulated-vms", "9"]).is_err());
+        let config = Config::from(Options::parse_from(["mgmtd", "--simulated", "--simulated-vms", "9"]));
+        assert_eq!(config.host, HostKind::Simulated { crowd: Crowd { hosts: 0, vms: 9 } });
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The daemon put together: state, host, API. [`Daemon::start`] brings it up, [`Daemon::stop`] down; machines run on.
 
 use crate::{
-    auth::{Auth, SetupCode},
+    auth::{Audit, AuditError, Auth, SetupCode},
     cluster::{Cluster, Op, OpenError, WriteError},
     compute::lqvmm::LqVmm,
     config::{Config, HostKind},
@@ -43,6 +43,9 @@ pub enum StartError {
     /// The history.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The pool.
     #[error("the storage pool {path} cannot be opened")]
     Pool {
@@ -128,6 +131,7 @@ impl Daemon {
         events.system(EventLevel::Info, "host.started", target.clone(), text);
         let tasks = Tasks::open(history.clone(), events.clone())
             .map_err(|source| StartError::File { path: config.state.join("history.redb"), source })?;
+        let audit = Audit::open(&config.state.join("audit"))?;
         let auth = Auth::new(cluster.clone(), SetupCode::new(config.setup_code.clone()));
         if cluster.read(|s| s.cluster.is_some()) {
             match auth.take_over(&config.admin_password).await {
@@ -144,12 +148,19 @@ impl Daemon {
             }
             auth.offer_setup()
                 .map_err(|source| StartError::File { path: config.setup_code.clone(), source })?;
+        } else {
+            // The users are those of the cluster it joined.
+            auth.withdraw_setup();
+        }
+        // The next login tries again.
+        if leads && let Err(e) = auth.prepare().await {
+            tracing::error!(error = %e, "there is no key for sessions yet");
         }
         let name = parts.host.name();
         let node = Node::new(cluster, events, tasks, parts);
         let greeted = leads && node.greet().await.is_ok();
         let tls = tls::load(&config.state, &name, &tls::own_addresses())?;
-        let api = Api::new(node.clone(), auth);
+        let api = Api::new(node.clone(), auth, audit);
         let server = Server::new(http::router(api.clone()), api.ending.clone());
         let peers = PeerPort::start(api.clone(), &config);
         let mut addresses = Vec::new();
@@ -173,6 +184,9 @@ impl Daemon {
             })
         };
         peers::join_by_file(&api.node, &config.join_token);
+        if let HostKind::Simulated { crowd } = config.host {
+            tokio::spawn(sim::crowd(node.cluster.clone(), crowd, api.ending.clone()));
+        }
         let fingerprint = tls.fingerprint;
         Ok(Self { api, server, peers, history, following, addresses, fingerprint, asked_to_end })
     }
@@ -225,7 +239,7 @@ fn parts(config: &Config, asked_to_end: &CancellationToken) -> Result<Parts, Sta
     let broken = |source| StartError::Pool { path: config.pool.clone(), source };
     let pool = Arc::new(DirPool::open(config.pool.clone()).map_err(broken)?);
     Ok(match &config.host {
-        HostKind::Simulated => Parts {
+        HostKind::Simulated { .. } => Parts {
             hypervisor: Arc::new(sim::SimHypervisor::default()),
             pool,
             fabric: Arc::new(sim::SimFabric::default()),

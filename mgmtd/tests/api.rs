@@ -19,10 +19,10 @@ async fn every_endpoint_needs_a_credential_and_reading_tokens_only_read() {
     let mut nobody = api.clone();
     nobody.token = None;
     let mut forger = api.clone();
-    forger.token = Some("lqs_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into());
+    forger.token = Some("e30.e30.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into());
 
     let document: Value = serde_json::from_str(&openapi::document().unwrap()).unwrap();
-    let open = [("get", "/setup"), ("post", "/setup"), ("post", "/session")];
+    let open = [("get", "/setup"), ("post", "/setup"), ("post", "/session"), ("post", "/session/refresh")];
     let mut walked = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
@@ -141,7 +141,7 @@ async fn a_cookie_alone_changes_nothing() {
     let body = json!({"username": "admin", "password": PASSWORD});
     let response = http.post(format!("{base}/api/v1/session")).json(&body).send().await.unwrap();
     let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap().to_owned();
-    for word in ["lq_session=lqs_", "HttpOnly", "Secure", "SameSite=Strict"] {
+    for word in ["lq_session=ey", "HttpOnly", "Secure", "SameSite=Strict"] {
         assert!(cookie.contains(word), "{cookie}");
     }
     let cookie = cookie.split(';').next().unwrap().to_owned();
@@ -253,7 +253,7 @@ async fn pages_and_filters() {
         Some(json!({"name": "i0", "spec": {"kind": "disk", "format": "raw"}})),
     )
     .await;
-    assert_eq!(count(api.get("/events?kind=audit&limit=2").await), 2);
+    assert_eq!(count(api.get("/events?limit=1").await), 1);
     bench.daemon.unwrap().stop().await;
 }
 

@@ -5,7 +5,9 @@
 
 mod common;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use common::{Api, PASSWORD, PATIENCE, id, kernel};
+use lq_mgmtd::auth::Caller;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
@@ -121,6 +123,25 @@ fn leader(cluster: &Value) -> &str {
     cluster["leader"].as_str().unwrap_or_default()
 }
 
+/// The words hosts say to each other count for nothing from anyone else.
+async fn nobody_is_believed_to_be_a_host(host: &Host, vm: &str) {
+    let root = Caller::local();
+    let told = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&root).unwrap());
+    let mut stranger = host.api().clone();
+    stranger.token = None;
+    let place = format!("/vms/{vm}");
+    let asked = stranger.request(Method::GET, &place).header("x-lq-caller", &told);
+    assert_eq!(common::answer(asked).await.0, 401);
+    // Nor at the port of the hosts, without a certificate of one.
+    let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build().unwrap();
+    for path in [format!("/api/v1{place}"), "/host/status".into(), "/cluster/book".into()] {
+        let asked =
+            client.post(format!("https://{}{path}", host.peer)).header("x-lq-caller", &told).send().await;
+        let status = asked.map(|answer| answer.status().as_u16());
+        assert!(status.is_err() || matches!(status, Ok(401)), "{path}: {status:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_daemons_become_one_system_and_outlive_one_of_them() {
     let mut hosts = [Host::new().await, Host::new().await, Host::new().await];
@@ -160,6 +181,20 @@ async fn three_daemons_become_one_system_and_outlive_one_of_them() {
             assert!(pool["status"]["free_bytes"].as_u64().unwrap() > 0, "{pool}");
         }
     }
+    nobody_is_believed_to_be_a_host(&hosts[0], &vm).await;
+    // Who one is, and what one may do, is the same on every host.
+    let grant =
+        json!([{"role": first.role("vm-user").await, "scope": {"kind": "object", "object": "vm", "id": vm}}]);
+    first.user("eve", grant).await;
+    first.user("nobody", json!([])).await;
+    let (eve, nobody) = (third.logged_in("eve").await, third.logged_in("nobody").await);
+    for host in [first, second, third] {
+        let as_eve = Api { token: eve.token.clone(), ..host.clone() };
+        assert!(as_eve.get(&format!("/vms/{vm}/stats")).await.is_object());
+        as_eve.refused(403, Method::GET, &format!("/hosts/{h2}"), None).await;
+        let as_nobody = Api { token: nobody.token.clone(), ..host.clone() };
+        as_nobody.refused(403, Method::GET, &format!("/vms/{vm}/stats"), None).await;
+    }
     // A task made on one host is seen on another.
     let task = third.ok(Method::POST, &format!("/vms/{vm}/stop"), Some(json!({"force": true}))).await;
     first.ended(&task).await;
@@ -172,9 +207,24 @@ async fn three_daemons_become_one_system_and_outlive_one_of_them() {
     };
     let image = json!({"name": "k2", "spec": {"kind": "kernel", "format": "raw", "pool": pool_of(&h2)}});
     let image = id(&first.ok(Method::POST, "/images", Some(image)).await);
-    let upload = first.request(Method::PUT, &format!("/images/{image}/content")).body(kernel());
+    let content = format!("/images/{image}/content");
+    let upload = first.request(Method::PUT, &content).body(kernel());
     let (status, answer) = common::answer(upload).await;
     assert!(status.is_success(), "{answer}");
+    // What is passed on is judged and noted once: by the host that was asked, which knows where it came from.
+    let (status, again) = common::answer(first.request(Method::PUT, &content).body(kernel())).await;
+    assert_eq!(status, 409, "{again}");
+    assert!(again["request_id"].is_string(), "{again}");
+    let noted = first.get("/audit?action=image.content").await;
+    let [refused, done] = noted["items"].as_array().unwrap().as_slice() else { panic!("{noted}") };
+    assert_eq!((&refused["detail"], &refused["request_id"]), (&again["detail"], &again["request_id"]));
+    assert_eq!(done["outcome"], "done");
+    for record in [refused, done] {
+        assert_eq!((&record["actor"], &record["from"]), (&json!("admin"), &json!("127.0.0.1")));
+        assert_eq!((&record["host"], &record["target"]), (&json!(h1), &json!(format!("image/{image}"))));
+    }
+    let noted = second.get("/audit?action=image.content").await.to_string();
+    assert!(!noted.contains(&image), "{noted}");
     assert!(hosts[1].dir.path().join("state/pool/images").join(&image).exists());
     // A machine on the third that boots an image of the second: it is brought there.
     let placed =

@@ -61,6 +61,8 @@ const ABOUT: &[(&str, &str, &str)] = &[
     ("vmm.microvm_overhead_mib", "The same of QEMU microvm", ""),
     ("vmm.exits", "Exits of the guest until its user space, lq-vmm", "≤ 2600"),
     ("vmm.microvm_exits", "The same of QEMU microvm", ""),
+    ("webui.first_load_gzip_kb", "What a browser loads first of the web page, gzipped, 10³ bytes", "≤ 250"),
+    ("webui.total_gzip_kb", "All of the web page, gzipped, 10³ bytes", "≤ 700"),
     ("api.read_rps", "API reads (GET of one object) per second, 8 clients", ""),
     ("api.read_p99_ms", "99 of 100 of them answered within, ms", ""),
     ("api.write_rps", "API writes (committed by raft to disk) per second, 8 clients", ""),
@@ -74,6 +76,7 @@ pub(crate) async fn measure(paths: &Paths, rounds: u32) -> Result<()> {
     let iso = paths.iso();
     need(&iso, "make it with `just iso`")?;
     figures.insert("iso.size_mb", fs::metadata(&iso)?.len() as f64 / 1e6);
+    page_figures(paths, &mut figures).await?;
     host_figures(paths, accel, &mut figures).await?;
     let samples = bench::run_bench(paths, rounds).await?;
     let mut middle = |name, values: Vec<f64>| {
@@ -104,6 +107,20 @@ pub(crate) async fn measure(paths: &Paths, rounds: u32) -> Result<()> {
     }
     println!("figures: {} and {}", json.display(), page.display());
     Ok(())
+}
+
+/// Sizes of the built web page, by the script that also holds it to its budget.
+async fn page_figures(paths: &Paths, figures: &mut Figures) -> Result<()> {
+    let mut node = command("node");
+    node.current_dir(paths.repo.join("webui")).args(["scripts/size.mjs", "--json"]);
+    let sums: BTreeMap<String, f64> =
+        serde_json::from_str(&run(node, "size.mjs").await?).context("what size.mjs printed")?;
+    let mut kb = |name, sum: &str| -> Result<()> {
+        figures.insert(name, sums.get(sum).with_context(|| format!("size.mjs told no `{sum}`"))? / 1e3);
+        Ok(())
+    };
+    kb("webui.first_load_gzip_kb", "first")?;
+    kb("webui.total_gzip_kb", "all")
 }
 
 async fn host_figures(paths: &Paths, accel: Accel, figures: &mut Figures) -> Result<()> {

@@ -144,6 +144,7 @@ pub(crate) async fn try_boot(paths: &Paths, images: &GuestImages) -> Result<()> 
         direct: None,
         forward: vec![],
         forward_fixed: vec![],
+        segment: None,
         detached: false,
         restart_ends: true,
     };

@@ -64,7 +64,7 @@ impl Host {
 
     /// Logs in as `admin`.
     pub(crate) async fn login(&self, password: &str) -> Result<()> {
-        self.api.login("admin", password).await.map(drop).map_err(explain).context("logging in")
+        self.api.login("admin", password, None).await.map(drop).map_err(explain).context("logging in")
     }
 
     /// What the host says of itself.

@@ -5,8 +5,16 @@
 
 use super::{Client, Error, REQUEST_TIMEOUT, Resource};
 use crate::{
-    HostId, ImageId, NetworkId, PoolId, TaskId, TokenId, VmId, VolumeId,
-    auth::{ChangePassword, CreateToken, CreatedToken, Identity, Login, Session, Setup, SetupRequest, Token},
+    GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TaskId, TokenId, UserId, VmId, VolumeId,
+    access::{
+        CreateGroup, CreateRole, CreateUser, Group, PermissionInfo, Role, SetPassword, UpdateGroup,
+        UpdateRole, UpdateUser, User,
+    },
+    audit::{AuditQuery, AuditRecord},
+    auth::{
+        ChangePassword, ConfirmTotp, CreateToken, CreatedToken, Identity, Login, RecoveryCodes, RemoveTotp,
+        Session, SessionInfo, Setup, SetupRequest, Token, TotpEnrolment,
+    },
     cluster::{Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Readiness},
     event::Event,
     host::{Host, HostPower, HostPowerAction},
@@ -44,6 +52,9 @@ reading! {
     Network, NetworkId, networks, network, find_network;
     Pool, PoolId, pools, pool, find_pool;
     Task, TaskId, tasks, task, find_task;
+    User, UserId, users, user, find_user;
+    Group, GroupId, groups, group, find_group;
+    Role, RoleId, roles, role, find_role;
 }
 
 impl Client {
@@ -114,24 +125,26 @@ impl Client {
     pub async fn setup(&self) -> Result<Setup, Error> {
         self.call(Method::GET, &["setup"]).await
     }
-    /// Sets the first admin password with the code from the host's console, and logs this client in.
+    /// Makes the user `admin` with the code from the host's console, and logs this client in.
     pub async fn set_up(&self, code: &str, password: &str) -> Result<Session, Error> {
         let body = SetupRequest { code: code.into(), password: password.into() };
         let session: Session = self.call_with(Method::POST, &["setup"], &body).await?;
-        self.set_token(Some(session.token.clone()));
+        self.hold(&session).await;
         Ok(session)
     }
-    /// Logs this client in.
-    pub async fn login(&self, username: &str, password: &str) -> Result<Session, Error> {
-        let body = Login { username: username.into(), password: password.into() };
+    /// Logs this client in; the session is kept as long as the client is used. A problem of the kind
+    /// [`SecondFactor`](crate::problem::Kind::SecondFactor) asks for the one-time code.
+    pub async fn login(&self, username: &str, password: &str, code: Option<&str>) -> Result<Session, Error> {
+        let body =
+            Login { username: username.into(), password: password.into(), code: code.map(str::to_owned) };
         let session: Session = self.call_with(Method::POST, &["session"], &body).await?;
-        self.set_token(Some(session.token.clone()));
+        self.hold(&session).await;
         Ok(session)
     }
     /// Ends the session and forgets it.
     pub async fn logout(&self) -> Result<(), Error> {
         self.call_empty(self.request(Method::DELETE, self.endpoint(&["session"]))).await?;
-        self.set_token(None);
+        self.forget().await;
         Ok(())
     }
     /// Who this client is.
@@ -155,6 +168,112 @@ impl Client {
     /// Revokes an API token.
     pub async fn delete_token(&self, id: TokenId) -> Result<(), Error> {
         self.delete::<Token>(id).await
+    }
+
+    // Users, groups, roles.
+
+    /// Every permission there is.
+    pub async fn permissions(&self) -> Result<Vec<PermissionInfo>, Error> {
+        self.call(Method::GET, &["permissions"]).await
+    }
+    /// Makes a user.
+    pub async fn create_user(&self, user: &CreateUser) -> Result<User, Error> {
+        self.call_with(Method::POST, &["users"], user).await
+    }
+    /// Changes a user; with `revision`, only if nobody else has changed it since.
+    pub async fn update_user(
+        &self,
+        id: UserId,
+        change: &UpdateUser,
+        revision: Option<u64>,
+    ) -> Result<User, Error> {
+        self.call_if(Method::PATCH, &["users", &id.to_string()], change, revision).await
+    }
+    /// Deletes a user.
+    pub async fn delete_user(&self, id: UserId) -> Result<(), Error> {
+        self.delete::<User>(id).await
+    }
+    /// Sets the password of a user.
+    pub async fn set_password(&self, id: UserId, password: &SetPassword) -> Result<(), Error> {
+        let url = self.endpoint(&["users", &id.to_string(), "password"]);
+        self.call_empty(self.request(Method::POST, url).json(password)).await
+    }
+    /// Takes a user's second factor away.
+    pub async fn reset_totp(&self, id: UserId) -> Result<(), Error> {
+        let url = self.endpoint(&["users", &id.to_string(), "totp"]);
+        self.call_empty(self.request(Method::DELETE, url)).await
+    }
+    /// Makes a group.
+    pub async fn create_group(&self, group: &CreateGroup) -> Result<Group, Error> {
+        self.call_with(Method::POST, &["groups"], group).await
+    }
+    /// Changes a group; with `revision`, only if nobody else has changed it since.
+    pub async fn update_group(
+        &self,
+        id: GroupId,
+        change: &UpdateGroup,
+        revision: Option<u64>,
+    ) -> Result<Group, Error> {
+        self.call_if(Method::PATCH, &["groups", &id.to_string()], change, revision).await
+    }
+    /// Deletes a group.
+    pub async fn delete_group(&self, id: GroupId) -> Result<(), Error> {
+        self.delete::<Group>(id).await
+    }
+    /// Makes a role.
+    pub async fn create_role(&self, role: &CreateRole) -> Result<Role, Error> {
+        self.call_with(Method::POST, &["roles"], role).await
+    }
+    /// Changes a role; with `revision`, only if nobody else has changed it since.
+    pub async fn update_role(
+        &self,
+        id: RoleId,
+        change: &UpdateRole,
+        revision: Option<u64>,
+    ) -> Result<Role, Error> {
+        self.call_if(Method::PATCH, &["roles", &id.to_string()], change, revision).await
+    }
+    /// Deletes a role.
+    pub async fn delete_role(&self, id: RoleId) -> Result<(), Error> {
+        self.delete::<Role>(id).await
+    }
+
+    // One's own second factor, sessions, the audit log.
+
+    /// A secret for one's authenticator.
+    pub async fn offer_totp(&self) -> Result<TotpEnrolment, Error> {
+        self.call(Method::POST, &["session", "totp"]).await
+    }
+    /// Confirms that the authenticator has it; one-time codes are asked for from now on.
+    pub async fn confirm_totp(&self, code: &str) -> Result<RecoveryCodes, Error> {
+        let body = ConfirmTotp { code: code.into() };
+        self.call_with(Method::POST, &["session", "totp", "confirm"], &body).await
+    }
+    /// One-time codes are not asked for any more.
+    pub async fn remove_totp(&self, password: &str) -> Result<(), Error> {
+        let body = RemoveTotp { password: password.into() };
+        let url = self.endpoint(&["session", "totp", "remove"]);
+        self.call_empty(self.request(Method::POST, url).json(&body)).await
+    }
+    /// Sessions: one's own, or with `user.read` all.
+    pub async fn sessions(&self) -> Result<Vec<SessionInfo>, Error> {
+        self.all().await
+    }
+    /// Ends a session.
+    pub async fn end_session(&self, id: SessionId) -> Result<(), Error> {
+        self.delete::<SessionInfo>(id).await
+    }
+    /// One page of the audit log, newest first.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<Page<AuditRecord>, Error> {
+        let mut url = self.endpoint(&["audit"]);
+        // Every field is a word, a number or an id.
+        if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(query) {
+            for (name, value) in fields {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                url.query_pairs_mut().append_pair(&name, &text);
+            }
+        }
+        self.call_url(Method::GET, url).await
     }
 
     // Hosts.

@@ -46,6 +46,7 @@ impl Client {
     /// Any of [`Error`].
     pub async fn console(&self, id: VmId) -> Result<Console, Error> {
         let url = self.endpoint(&["vms", &id.to_string(), "console"]);
+        self.keep_session().await;
         let request = self.upgrade(&url)?;
         let connection = self.inner.transport.open().await?;
         let config =

@@ -2,8 +2,9 @@
 
 use super::{Client, Error};
 use crate::{
-    HostId, ImageId, NetworkId, PoolId, TaskId, TokenId, VmId, VolumeId,
-    auth::Token,
+    GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TaskId, TokenId, UserId, VmId, VolumeId,
+    access::{Group, Role, User},
+    auth::{SessionInfo, Token},
     host::Host,
     image::Image,
     list::{ListQuery, Page},
@@ -50,6 +51,9 @@ named! {
     Volume, VolumeId, "volumes", "volume";
     Network, NetworkId, "networks", "network";
     Pool, PoolId, "pools", "pool";
+    User, UserId, "users", "user";
+    Group, GroupId, "groups", "group";
+    Role, RoleId, "roles", "role";
 }
 
 impl Resource for Token {
@@ -61,6 +65,18 @@ impl Resource for Token {
     }
     fn name(&self) -> String {
         self.name.clone()
+    }
+}
+
+impl Resource for SessionInfo {
+    type Id = SessionId;
+    const PATH: &'static str = "sessions";
+    const KIND: &'static str = "session";
+    fn id(&self) -> SessionId {
+        self.id
+    }
+    fn name(&self) -> String {
+        self.username.clone()
     }
 }
 

@@ -1,6 +1,9 @@
 //! Getting in: log in, set up, password, tokens.
 
-use super::Session;
+use super::{
+    Session,
+    account::{Names, grant},
+};
 use crate::{
     cli::{Common, Token},
     failure::usage,
@@ -9,8 +12,10 @@ use crate::{
     terminal::{ask, ask_new_secret, ask_secret, confirm},
 };
 use lq_api::{
+    Timestamp,
     auth::{CreateToken, Session as LoggedIn},
     client::{Client, Fingerprint},
+    problem::Kind,
 };
 
 /// The pinned, the known, or the one the person accepts now.
@@ -41,13 +46,28 @@ async fn trusted(common: &Common, address: &str) -> anyhow::Result<Fingerprint> 
 
 fn remember(common: &Common, client: &Client, session: LoggedIn) -> anyhow::Result<()> {
     let fingerprint = client.fingerprint().map(|f| f.to_string()).unwrap_or_default();
-    let profile = Profile { url: client.url(), fingerprint, token: Some(session.token) };
+    let profile = Profile {
+        url: client.url(),
+        fingerprint,
+        token: Some(session.token),
+        refresh_token: session.refresh_token,
+        since: Some(Timestamp::now()),
+    };
     let path = Profiles::path()?;
     Profiles::load(path)?.set(&common.profile, profile)?;
-    line(&format!("Logged in to {} as {}.\n", client.url(), session.username))
+    line(&format!("Logged in to {} as {}.\n", client.url(), session.username))?;
+    if session.must_change_password {
+        eprintln!("A new password has to be set before anything else: run `lqctl password`.");
+    }
+    Ok(())
 }
 
-pub(super) async fn login(common: &Common, address: &str, username: &str) -> anyhow::Result<()> {
+pub(super) async fn login(
+    common: &Common,
+    address: &str,
+    username: &str,
+    code: Option<String>,
+) -> anyhow::Result<()> {
     let client = Client::new(address, trusted(common, address).await?)?;
     if client.setup().await?.needed {
         return Err(usage(format!(
@@ -55,7 +75,13 @@ pub(super) async fn login(common: &Common, address: &str, username: &str) -> any
         )));
     }
     let password = ask_secret(&format!("Password of {username}"))?;
-    let session = client.login(username, &password).await?;
+    let session = match client.login(username, &password, code.as_deref()).await {
+        Err(e) if e.is(Kind::SecondFactor) => {
+            let code = ask("One-time code (or a recovery code)")?;
+            client.login(username, &password, Some(&code)).await?
+        }
+        other => other?,
+    };
     remember(common, &client, session)
 }
 
@@ -77,16 +103,22 @@ pub(super) async fn logout(common: &Common, session: &Session) -> anyhow::Result
     session.client.logout().await?;
     let mut profiles = Profiles::load(Profiles::path()?)?;
     if let Some(profile) = profiles.get(&common.profile).cloned() {
-        profiles.set(&common.profile, Profile { token: None, ..profile })?;
+        profiles.set(&common.profile, profile.logged_out())?;
     }
     line("Logged out.\n")
 }
 
 pub(super) async fn whoami(session: &Session) -> anyhow::Result<()> {
     let identity = session.client.identity().await?;
+    let rights = identity.rights.iter().map(|r| {
+        let permissions: Vec<_> = r.permissions.iter().map(ToString::to_string).collect();
+        format!("{}: {}", r.scope, permissions.join(" "))
+    });
     let fields = [
         ("User", identity.username.clone()),
         ("By", identity.by.clone()),
+        ("Rights", rights.collect::<Vec<_>>().join("; ")),
+        ("One-time codes", if identity.totp { "asked for".into() } else { String::new() }),
         ("Ends", or_dash(identity.expires_at)),
         ("Host", session.client.url()),
         ("Fingerprint", or_dash(session.client.fingerprint())),
@@ -108,13 +140,16 @@ pub(super) async fn token(session: &Session, command: Token) -> anyhow::Result<(
     match command {
         Token::List => {
             let tokens = session.client.tokens().await?;
+            let names = Names::load(session).await;
             show(session.format, &tokens, || {
-                let mut table = Table::new(&["NAME", "RIGHTS", "AGE", "ENDS", "ID"]);
+                let mut table = Table::new(&["NAME", "OWNER", "RIGHTS", "AGE", "ENDS", "ID"]);
                 for token in &tokens {
-                    let rights = if token.read_only { "read" } else { "all" };
+                    let limit = token.limit.as_ref().map(|grant| names.grant(grant));
+                    let limit = limit.unwrap_or_else(|| "its owner's".into());
                     table.row([
                         token.name.clone(),
-                        rights.into(),
+                        names.user(token.owner),
+                        if token.read_only { format!("{limit}, to read") } else { limit },
                         age(token.created_at),
                         or_dash(token.expires_at),
                         token.id.to_string(),
@@ -123,8 +158,17 @@ pub(super) async fn token(session: &Session, command: Token) -> anyhow::Result<(
                 table
             })
         }
-        Token::Create { name, days, read_only } => {
-            let created = session.client.create_token(&CreateToken { name, days, read_only }).await?;
+        Token::Create { name, days, read_only, limit, owner } => {
+            let limit = match limit {
+                Some(limit) => Some(grant(session, &limit).await?),
+                None => None,
+            };
+            let owner = match owner {
+                Some(owner) => Some(session.client.find_user(&owner).await?.meta.id),
+                None => None,
+            };
+            let new = CreateToken { name, days, read_only, limit, owner };
+            let created = session.client.create_token(&new).await?;
             let fields = [
                 ("Name", created.token.name.clone()),
                 ("Id", created.token.id.to_string()),

@@ -45,13 +45,14 @@ async fn state(session: &Session) -> anyhow::Result<()> {
 }
 
 fn members(cluster: &Cluster) -> Table {
-    let mut table = Table::new(&["HOST", "ROLE", "ANSWERS", "ADDRESS"]);
+    let mut table = Table::new(&["HOST", "ROLE", "ANSWERS", "LACKS", "ADDRESS"]);
     for member in &cluster.members {
         let answers = member.reachable.map(|yes| if yes { "yes" } else { "no" });
         table.row([
             member.name.clone(),
             word(&member.role),
             or_dash(answers),
+            or_dash(member.lag),
             or_dash(member.address.clone()),
         ]);
     }

@@ -1,6 +1,7 @@
 //! What the words do, one module per noun.
 
 mod access;
+mod account;
 mod cluster;
 mod console;
 mod host;
@@ -19,7 +20,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use lq_api::{
-    client::{Client, Fingerprint, Wait},
+    client::{Client, Fingerprint, Held, Wait},
     list::ListQuery,
     task::Task,
 };
@@ -35,31 +36,37 @@ pub(crate) struct Session {
 /// Carries out the command.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { common, command } = cli;
-    let session = || Session::open(&common);
+    let session = async || Session::open(&common).await;
     match command {
-        Command::Login { address, username } => access::login(&common, &address, &username).await,
+        Command::Login { address, username, code } => access::login(&common, &address, &username, code).await,
         Command::Setup { address, code } => access::setup(&common, &address, code).await,
-        Command::Logout => access::logout(&common, &session()?).await,
-        Command::Whoami => access::whoami(&session()?).await,
-        Command::Password => access::password(&session()?).await,
-        Command::Token(command) => access::token(&session()?, command).await,
-        Command::Vm(command) => vm::run(&session()?, command).await,
-        Command::Image(command) => image::run(&session()?, command).await,
-        Command::Volume(command) => volume::run(&session()?, command).await,
-        Command::Network(command) => network::run(&session()?, command).await,
-        Command::Host(command) => host::run(&session()?, command).await,
-        Command::Pool(command) => host::pool(&session()?, command).await,
-        Command::Cluster(command) => cluster::run(&session()?, command).await,
-        Command::Task(command) => watch::task(&session()?, command).await,
-        Command::Event(command) => watch::event(&session()?, command).await,
+        Command::Logout => access::logout(&common, &session().await?).await,
+        Command::Whoami => access::whoami(&session().await?).await,
+        Command::Password => access::password(&session().await?).await,
+        Command::Totp(command) => account::totp(&session().await?, command).await,
+        Command::User(command) => account::user(&session().await?, command).await,
+        Command::Group(command) => account::group(&session().await?, command).await,
+        Command::Role(command) => account::role(&session().await?, command).await,
+        Command::Session(command) => account::session(&session().await?, command).await,
+        Command::Audit(command) => account::audit(&session().await?, command).await,
+        Command::Token(command) => access::token(&session().await?, command).await,
+        Command::Vm(command) => vm::run(&session().await?, command).await,
+        Command::Image(command) => image::run(&session().await?, command).await,
+        Command::Volume(command) => volume::run(&session().await?, command).await,
+        Command::Network(command) => network::run(&session().await?, command).await,
+        Command::Host(command) => host::run(&session().await?, command).await,
+        Command::Pool(command) => host::pool(&session().await?, command).await,
+        Command::Cluster(command) => cluster::run(&session().await?, command).await,
+        Command::Task(command) => watch::task(&session().await?, command).await,
+        Command::Event(command) => watch::event(&session().await?, command).await,
     }
 }
 
 impl Session {
-    fn open(common: &Common) -> anyhow::Result<Self> {
+    async fn open(common: &Common) -> anyhow::Result<Self> {
         let limit = Duration::from_secs(common.timeout);
         let wait = (!common.no_wait).then_some(Wait { limit, ..Wait::default() });
-        Ok(Self { client: client(common)?, format: common.output, wait })
+        Ok(Self { client: client(common).await?, format: common.output, wait })
     }
 
     /// How long to wait for what has to be done before the next step.
@@ -79,7 +86,7 @@ impl Session {
     }
 }
 
-fn client(common: &Common) -> anyhow::Result<Client> {
+async fn client(common: &Common) -> anyhow::Result<Client> {
     if let Some(socket) = &common.socket {
         let client = Client::unix(socket)?;
         client.set_token(common.token.clone());
@@ -93,13 +100,28 @@ fn client(common: &Common) -> anyhow::Result<Client> {
         (_, None, Some(saved)) => (saved.url.clone(), pinned(saved)?),
         _ => return Err(NotLoggedIn.into()),
     };
+    let client = Client::new(&url, fingerprint)?;
     // A saved session is for the saved host only.
-    let token = match (&common.token, &common.url, saved) {
-        (Some(token), ..) => token.clone(),
-        (None, None, Some(Profile { token: Some(token), .. })) => token.clone(),
-        _ => return Err(NotLoggedIn.into()),
-    };
-    Ok(Client::new(&url, fingerprint)?.with_token(token))
+    match (&common.token, &common.url, saved.and_then(Profile::held)) {
+        (Some(token), ..) => Ok(client.with_token(token.clone())),
+        (None, None, Some(held)) => {
+            let name = common.profile.clone();
+            client.resume(held, move |held| keep(&name, held)).await;
+            Ok(client)
+        }
+        _ => Err(NotLoggedIn.into()),
+    }
+}
+
+/// Keeps a refreshed session for the next command.
+fn keep(name: &str, held: &Held) {
+    let kept = Profiles::path().and_then(Profiles::load).and_then(|mut profiles| {
+        let profile = profiles.get(name).cloned();
+        profile.map_or(Ok(()), |profile| profiles.set(name, profile.with(held.clone())))
+    });
+    if let Err(e) = kept {
+        eprintln!("lqctl: the refreshed session could not be kept, log in again next time: {e:#}");
+    }
 }
 
 fn pinned(profile: &Profile) -> anyhow::Result<Fingerprint> {

@@ -1,43 +1,49 @@
-//! Who may do what.
+//! Who asks, and what they may do.
 //!
-//! Owns sessions, the check of passwords and tokens, the limits on guessing. One administrator (`admin`) with a password,
-//! sessions made by logging in, API tokens that may be read-only, and root on the host itself by its Unix socket.
+//! Owns the check of passwords, one-time codes, sessions and API tokens, the limits on guessing, the audit log. Users, roles
+//! and sessions themselves are in the cluster's state ([`crate::cluster::state::access`]), so every host knows them and a
+//! restart of the daemon ends nothing.
 //!
-//! Invariants: a secret is stored only as a hash and compared in constant time; sessions live in memory and end when unused
-//! for [`SESSION_IDLE`], when the password changes or when the daemon restarts; password hashing never runs on the async
-//! threads and never more than twice at a time.
+//! ```text
+//!  password (+ code) ──▶ session in the state ──▶ access token (10 min) ─▶ Caller { rights }
+//!                            ▲     │ removed = revoked          ▲
+//!                            └ refresh token, one use ──────────┘
+//! ```
+//! Invariants: what can be presented again (passwords, recovery codes, API tokens) is stored only as a hash; a token of a session
+//! counts only as long as the session is in the state and its user is enabled; a caller's rights are read from the state at
+//! each request; password hashing never runs on the async threads and never more than twice at a time.
 
+mod account;
+mod audit;
+mod jwt;
 mod limit;
+mod login;
 mod password;
 mod secret;
 mod setup;
+mod tokens;
+mod totp;
 
+pub use audit::{Audit, AuditError};
+pub use login::{ACCESS_FOR, SESSION_IDLE};
 pub use password::PasswordError;
 pub use setup::SetupCode;
 
-use crate::cluster::{Cluster, Op, Refusal, WriteError};
+use crate::cluster::{
+    Cluster, Refusal, State, WriteError,
+    state::{Object, Rights},
+};
 use limit::Limiter;
 use lq_api::{
-    Timestamp, TokenId,
-    auth::{CreateToken, CreatedToken, Identity, MAX_PASSWORD, MIN_PASSWORD, Session, Token},
-    problem::FieldError,
+    SessionId, Timestamp, TokenId, UserId, access::Permission, auth::Identity, problem::FieldError,
 };
 use password::Hasher;
-use secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-
-/// The one account.
-pub const ADMIN: &str = "admin";
-/// A session unused for this long ends.
-pub const SESSION_IDLE: Duration = Duration::from_secs(12 * 3600);
-/// Most sessions at a time; the one unused longest makes room.
-const MAX_SESSIONS: usize = 1000;
 
 /// Who asks. Hosts tell each other when they pass a request on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,17 +52,23 @@ pub struct Caller {
     pub actor: String,
     /// How they are known.
     pub by: By,
-    /// They may only read.
-    pub read_only: bool,
+    /// The user; none for root on this host.
+    pub user: Option<UserId>,
+    /// The user's name.
+    pub username: String,
+    /// What they may do.
+    pub rights: Arc<Rights>,
     /// When the credential ends.
     pub expires_at: Option<Timestamp>,
+    /// They may do nothing before setting a new password.
+    pub must_change_password: bool,
 }
 
 /// How a caller is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum By {
-    /// A session; the hash of its secret.
-    Session([u8; 32]),
+    /// A session.
+    Session(SessionId),
     /// An API token.
     Token(TokenId),
     /// Root on this host.
@@ -67,19 +79,55 @@ impl Caller {
     /// Root on this host.
     #[must_use]
     pub fn local() -> Self {
-        Self { actor: "root (local)".into(), by: By::Local, read_only: false, expires_at: None }
+        Self {
+            actor: "root (local)".into(),
+            by: By::Local,
+            user: None,
+            username: "root".into(),
+            rights: Arc::new(Rights::all()),
+            expires_at: None,
+            must_change_password: false,
+        }
+    }
+
+    /// Whether the caller may do this to the object.
+    #[must_use]
+    pub fn may(&self, permission: Permission, object: Object<'_>) -> bool {
+        self.rights.may(permission, object)
+    }
+
+    /// Whether the caller may do this to the cluster as a whole.
+    #[must_use]
+    pub fn may_all(&self, permission: Permission) -> bool {
+        self.rights.may(permission, Object::Cluster)
+    }
+
+    /// Whether there is nothing the caller may not do.
+    #[must_use]
+    pub fn may_everything(&self) -> bool {
+        Permission::ALL.iter().all(|p| self.may_all(*p))
     }
 
     /// As the API shows it.
     #[must_use]
-    pub fn identity(&self) -> Identity {
-        let by = match self.by {
-            By::Session(_) => "session",
-            By::Token(_) => "token",
-            By::Local => "local",
+    pub fn identity(&self, state: &State) -> Identity {
+        let (by, session) = match self.by {
+            By::Session(id) => ("session", Some(id)),
+            By::Token(_) => ("token", None),
+            By::Local => ("local", None),
         };
-        let username = if self.by == By::Local { "root" } else { ADMIN };
-        Identity { username: username.into(), by: by.into(), expires_at: self.expires_at }
+        let record = self.user.and_then(|id| state.users.get(&id));
+        Identity {
+            username: self.username.clone(),
+            by: by.into(),
+            expires_at: self.expires_at,
+            user: self.user,
+            session,
+            rights: self.rights.shown(),
+            must_change_password: self.must_change_password,
+            totp: record.is_some_and(|r| r.totp.secret.is_some()),
+            has_password: record.is_some_and(|r| r.password.is_some()),
+        }
     }
 }
 
@@ -89,6 +137,18 @@ pub enum AuthError {
     /// Wrong name or password; not said which.
     #[error("the user name or the password is wrong")]
     Wrong,
+    /// The password is right; a code is needed too.
+    #[error("the password is right: send the one-time code too")]
+    CodeNeeded,
+    /// The one-time code is wrong.
+    #[error("the one-time code is wrong or was used already: wait for the next one")]
+    WrongOneTimeCode,
+    /// A session is not there any more.
+    #[error("the session has ended: log in again")]
+    Ended,
+    /// A used up refresh token was presented.
+    #[error("this refresh token was used before: the session was ended, because someone may have stolen it")]
+    Reused,
     /// The set-up code is wrong.
     #[error("the set-up code is wrong: it is shown on the host's console")]
     WrongCode,
@@ -101,9 +161,15 @@ pub enum AuthError {
     /// A password is set already.
     #[error("a password is set already: log in with it")]
     SetupDone,
+    /// The caller is no user, or one whose password is elsewhere.
+    #[error("{0}")]
+    NotHere(&'static str),
     /// The new password or a field is not acceptable.
     #[error("refused")]
     Invalid(Vec<FieldError>),
+    /// There is no key for sessions.
+    #[error("the cluster has no key for sessions: restart the daemon")]
+    NoKey,
     /// Hashing failed.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -112,14 +178,15 @@ pub enum AuthError {
     Write(#[from] WriteError),
 }
 
-struct Live {
-    used: Instant,
+impl From<Refusal> for AuthError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Write(refusal.into())
+    }
 }
 
-/// Checks credentials and keeps sessions.
+/// Checks credentials.
 pub struct Auth {
     cluster: Cluster,
-    sessions: Mutex<HashMap<[u8; 32], Live>>,
     hasher: Hasher,
     limiter: Mutex<Limiter>,
     setup: SetupCode,
@@ -129,214 +196,94 @@ impl Auth {
     /// Checks against the state of `cluster`.
     #[must_use]
     pub fn new(cluster: Cluster, setup: SetupCode) -> Self {
-        Self {
-            cluster,
-            sessions: Mutex::default(),
-            hasher: Hasher::default(),
-            limiter: Mutex::new(Limiter::default()),
-            setup,
-        }
-    }
-
-    fn sessions(&self) -> MutexGuard<'_, HashMap<[u8; 32], Live>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { cluster, hasher: Hasher::default(), limiter: Mutex::default(), setup }
     }
 
     fn limiter(&self) -> MutexGuard<'_, Limiter> {
         self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sessions not yet ended.
-    pub fn session_count(&self) -> usize {
-        self.sessions().values().filter(|s| s.used.elapsed() < SESSION_IDLE).count()
+    fn admit(&self, source: Option<IpAddr>, account: &str) -> Result<(), AuthError> {
+        self.limiter().admit(source, account, Instant::now()).map_err(AuthError::Limited)
     }
 
-    /// Whether the first password is still to be set.
-    #[must_use]
-    pub fn setup_needed(&self) -> bool {
-        self.cluster.read(|s| s.admin.is_none())
+    fn failed(&self, source: Option<IpAddr>, account: &str) {
+        self.limiter().failed(source, account, Instant::now());
     }
 
-    /// Sets the first password, proven by the code on the console.
-    pub async fn set_up(
-        &self,
-        source: Option<IpAddr>,
-        code: &str,
-        password: &str,
-    ) -> Result<Session, AuthError> {
-        self.admit(source)?;
-        if !self.setup_needed() {
-            return Err(AuthError::SetupDone);
-        }
-        if !self.setup.matches(code) {
-            self.limiter().failed(source, Instant::now());
-            return Err(AuthError::WrongCode);
-        }
-        self.store_password("password", password, true).await?;
-        self.setup.forget();
-        self.limiter().succeeded(source);
-        Ok(self.begin_session())
-    }
-
-    /// Takes the password the installer left, once: the file is removed as soon as the hash is stored, or where it was not
-    /// needed.
-    pub async fn take_over(&self, file: &std::path::Path) -> Result<bool, AuthError> {
-        let Some(password) = setup::read_file(file) else { return Ok(false) };
-        if !self.setup_needed() {
-            setup::remove_file(file);
-            tracing::warn!(file = %file.display(), "a password was left here although one is set; it was ignored");
-            return Ok(false);
-        }
-        self.store_password("password", &password, true).await?;
-        setup::remove_file(file);
-        Ok(true)
-    }
-
-    /// Shows the set-up code on the console while it is needed.
-    pub fn offer_setup(&self) -> std::io::Result<()> {
-        if self.setup_needed() {
-            return self.setup.offer();
-        }
-        self.setup.forget();
-        Ok(())
-    }
-
-    /// Logs in.
-    pub async fn login(
-        &self,
-        source: Option<IpAddr>,
-        user: &str,
-        password: &str,
-    ) -> Result<Session, AuthError> {
-        self.admit(source)?;
-        let Some(hash) = self.cluster.read(|s| s.admin.as_ref().map(|a| a.hash.clone())) else {
-            return Err(AuthError::SetupNeeded);
-        };
-        // The hash is computed for a wrong name too, so that both take the same time.
-        let right = password.len() <= MAX_PASSWORD && self.hasher.verify(password, hash).await?;
-        if !right || user != ADMIN {
-            self.limiter().failed(source, Instant::now());
-            return Err(AuthError::Wrong);
-        }
-        self.limiter().succeeded(source);
-        Ok(self.begin_session())
-    }
-
-    /// Changes the password. All other sessions end.
-    pub async fn change_password(
-        &self,
-        source: Option<IpAddr>,
-        caller: &Caller,
-        old: &str,
-        new: &str,
-    ) -> Result<(), AuthError> {
-        self.admit(source)?;
-        let Some(hash) = self.cluster.read(|s| s.admin.as_ref().map(|a| a.hash.clone())) else {
-            return Err(AuthError::SetupNeeded);
-        };
-        // Root on the host may have forgotten it.
-        if caller.by != By::Local && !(old.len() <= MAX_PASSWORD && self.hasher.verify(old, hash).await?) {
-            self.limiter().failed(source, Instant::now());
-            return Err(AuthError::Invalid(vec![FieldError::new("old", "is not the present password")]));
-        }
-        self.store_password("new", new, false).await?;
-        self.sessions().retain(|hash, _| caller.by == By::Session(*hash));
-        Ok(())
-    }
-
-    async fn store_password(&self, field: &str, password: &str, only_first: bool) -> Result<(), AuthError> {
-        if password.chars().count() < MIN_PASSWORD || password.len() > MAX_PASSWORD {
-            let reason = format!("must have {MIN_PASSWORD} to {MAX_PASSWORD} characters");
-            return Err(AuthError::Invalid(vec![FieldError::new(field, reason)]));
-        }
-        let hash = self.hasher.hash(password).await?;
-        match self.cluster.write(Op::SetPassword { hash, only_first }).await {
-            Ok(_) => Ok(()),
-            Err(WriteError::Refused(Refusal::Conflict(_))) => Err(AuthError::SetupDone),
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    fn admit(&self, source: Option<IpAddr>) -> Result<(), AuthError> {
-        self.limiter().admit(source, Instant::now()).map_err(AuthError::Limited)
-    }
-
-    fn begin_session(&self) -> Session {
-        let secret = Secret::new(secret::Kind::Session);
-        let mut sessions = self.sessions();
-        sessions.retain(|_, s| s.used.elapsed() < SESSION_IDLE);
-        if sessions.len() >= MAX_SESSIONS
-            && let Some(oldest) = sessions.iter().min_by_key(|(_, s)| s.used).map(|(h, _)| *h)
-        {
-            sessions.remove(&oldest);
-        }
-        sessions.insert(secret.hash(), Live { used: Instant::now() });
-        Session { token: secret.into_text(), username: ADMIN.into(), expires_at: in_future(SESSION_IDLE) }
-    }
-
-    /// Ends the caller's session.
-    pub fn end_session(&self, caller: &Caller) {
-        if let By::Session(hash) = caller.by {
-            self.sessions().remove(&hash);
-        }
+    fn succeeded(&self, source: Option<IpAddr>, account: &str) {
+        self.limiter().succeeded(source, account, Instant::now());
     }
 
     /// Who holds this credential.
+    #[must_use]
     pub fn check(&self, credential: &str) -> Option<Caller> {
-        let hash = secret::hash(credential);
-        match secret::kind(credential)? {
-            secret::Kind::Session => {
-                // Looked up by hash: what can be timed says nothing about the secret.
-                let mut sessions = self.sessions();
-                let session = sessions.get_mut(&hash)?;
-                if session.used.elapsed() >= SESSION_IDLE {
-                    sessions.remove(&hash);
-                    return None;
-                }
-                session.used = Instant::now();
-                Some(Caller {
-                    actor: ADMIN.into(),
-                    by: By::Session(hash),
-                    read_only: false,
-                    expires_at: Some(in_future(SESSION_IDLE)),
-                })
-            }
-            secret::Kind::Token => {
-                let text = hex::encode(hash);
-                let token = self.cluster.read(|s| {
-                    let found = s.tokens.values().find(|t| secret::same(t.hash.as_bytes(), text.as_bytes()));
-                    found.map(|t| t.token.clone())
-                })?;
-                if token.expires_at.is_some_and(|end| end <= Timestamp::now()) {
-                    return None;
-                }
-                Some(Caller {
-                    actor: format!("{ADMIN} (token {})", token.name),
-                    by: By::Token(token.id),
-                    read_only: token.read_only,
-                    expires_at: token.expires_at,
-                })
-            }
+        let now = Timestamp::now();
+        if secret::is_token(credential) {
+            // Looked up by hash: what can be timed says nothing about the secret.
+            let hash = secret::hash(credential);
+            return self.cluster.read(|s| {
+                let token = s.tokens.values().find(|t| secret::same(t.hash.as_bytes(), hash.as_bytes()))?;
+                by_token(s, token.token.id, now)
+            });
         }
+        self.cluster.read(|s| {
+            let claims = jwt::verify(&s.signing, credential, jwt::Use::Access, now)?;
+            let caller = by_session(s, claims.sid, now).filter(|c| c.user == Some(claims.sub))?;
+            Some(Caller { expires_at: Timestamp::from_second(claims.exp).ok(), ..caller })
+        })
     }
 
-    /// Makes an API token.
-    pub async fn create_token(&self, new: CreateToken) -> Result<CreatedToken, AuthError> {
-        if new.days.is_some_and(|d| !(1..=3650).contains(&d)) {
-            return Err(AuthError::Invalid(vec![FieldError::new("days", "is not between 1 and 3650")]));
+    /// The caller of a long answer as they are now; `None` when their credential counts no more.
+    #[must_use]
+    pub fn renew(&self, caller: &Caller) -> Option<Caller> {
+        let now = Timestamp::now();
+        match caller.by {
+            By::Local => Some(caller.clone()),
+            By::Session(id) => self.cluster.read(|s| by_session(s, id, now)),
+            By::Token(id) => self.cluster.read(|s| by_token(s, id, now)),
         }
-        let secret = Secret::new(secret::Kind::Token);
-        let token = Token {
-            id: TokenId::new(),
-            name: new.name,
-            created_at: Timestamp::now(),
-            expires_at: new.days.map(|d| in_future(Duration::from_secs(u64::from(d) * 86_400))),
-            read_only: new.read_only,
-        };
-        let hash = hex::encode(secret.hash());
-        self.cluster.write(Op::CreateToken { token: token.clone(), hash }).await?;
-        Ok(CreatedToken { token, secret: secret.into_text() })
     }
+}
+
+fn by_session(state: &State, id: SessionId, now: Timestamp) -> Option<Caller> {
+    let session = state.sessions.get(&id).filter(|s| s.expires_at > now)?;
+    let record = state.users.get(&session.user).filter(|r| !r.user.spec.disabled)?;
+    let username = record.user.meta.name.clone();
+    Some(Caller {
+        actor: username.clone(),
+        by: By::Session(id),
+        user: Some(session.user),
+        username,
+        rights: Arc::new(state.rights_of(session.user)),
+        expires_at: Some(session.expires_at),
+        must_change_password: record.user.status.must_change_password,
+    })
+}
+
+fn by_token(state: &State, id: TokenId, now: Timestamp) -> Option<Caller> {
+    let token = &state.tokens.get(&id)?.token;
+    if token.expires_at.is_some_and(|end| end <= now) {
+        return None;
+    }
+    let record = state.users.get(&token.owner).filter(|r| !r.user.spec.disabled)?;
+    let username = record.user.meta.name.clone();
+    let rights = match &token.limit {
+        None => state.rights_of(token.owner).limited(None, token.read_only),
+        // A limit whose role is gone leaves nothing.
+        Some(limit) => state.right(limit).map_or_else(Rights::none, |limit| {
+            state.rights_of(token.owner).limited(Some(limit), token.read_only)
+        }),
+    };
+    Some(Caller {
+        actor: format!("{username} (token {})", token.name),
+        by: By::Token(id),
+        user: Some(token.owner),
+        username,
+        rights: Arc::new(rights),
+        expires_at: token.expires_at,
+        must_change_password: false,
+    })
 }
 
 fn in_future(after: Duration) -> Timestamp {

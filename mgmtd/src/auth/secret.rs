@@ -4,38 +4,40 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::TryRngCore as _;
 use sha2::{Digest as _, Sha256};
 
-/// What a secret is for; its prefix says so, also to programs that look for leaked secrets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A session.
-    Session,
-    /// An API token.
-    Token,
+/// What an API token begins with: known at sight, also to programs that look for leaked secrets.
+const TOKEN: &str = "lqt_";
+/// Letters that are not mistaken for each other when read from a screen; 32 of them, so that no modulo bias arises.
+const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+
+/// A fresh API token.
+pub(super) fn token() -> String {
+    let mut bytes = [0u8; 32];
+    fill(&mut bytes);
+    format!("{TOKEN}{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
-const SESSION: &str = "lqs_";
-const TOKEN: &str = "lqt_";
+/// Whether this claims to be an API token.
+pub(super) fn is_token(text: &str) -> bool {
+    text.starts_with(TOKEN)
+}
 
-/// A secret in text form.
-pub(super) struct Secret(String);
+/// A code to be read and typed: groups of four letters, five bits each.
+pub(super) fn code(groups: usize) -> String {
+    let mut bytes = vec![0u8; groups * 4];
+    fill(&mut bytes);
+    let mut code = String::new();
+    for (n, byte) in bytes.iter().enumerate() {
+        if n > 0 && n % 4 == 0 {
+            code.push('-');
+        }
+        code.push(char::from(ALPHABET.get(usize::from(byte % 32)).copied().unwrap_or(b'2')));
+    }
+    code
+}
 
-impl Secret {
-    /// A fresh secret from the operating system.
-    pub(super) fn new(kind: Kind) -> Self {
-        let mut bytes = [0u8; 32];
-        fill(&mut bytes);
-        let prefix = match kind {
-            Kind::Session => SESSION,
-            Kind::Token => TOKEN,
-        };
-        Self(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
-    }
-    pub(super) fn hash(&self) -> [u8; 32] {
-        hash(&self.0)
-    }
-    pub(super) fn into_text(self) -> String {
-        self.0
-    }
+/// A typed code without what does not matter: case, dashes, blanks.
+pub(super) fn plain(code: &str) -> String {
+    code.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect()
 }
 
 /// Fills with random bits from the operating system, however long it takes to get them.
@@ -46,20 +48,9 @@ pub(super) fn fill(bytes: &mut [u8]) {
     }
 }
 
-/// What this credential claims to be.
-pub(super) fn kind(text: &str) -> Option<Kind> {
-    if text.starts_with(SESSION) {
-        Some(Kind::Session)
-    } else if text.starts_with(TOKEN) {
-        Some(Kind::Token)
-    } else {
-        None
-    }
-}
-
 /// The form in which a secret is stored.
-pub(super) fn hash(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
+pub(super) fn hash(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 /// Compares in a time that depends on the length only.
@@ -74,12 +65,19 @@ mod tests {
 
     #[test]
     fn secrets_differ_and_tell_their_kind() {
-        let (a, b) = (Secret::new(Kind::Session), Secret::new(Kind::Token));
-        assert_ne!(a.hash(), b.hash());
-        assert_eq!(kind(&a.0), Some(Kind::Session));
-        assert_eq!(kind(&b.0), Some(Kind::Token));
-        assert_eq!(kind("Bearer"), None);
-        assert_eq!(a.into_text().len(), 4 + 43);
+        let (a, b) = (token(), token());
+        assert_ne!(hash(&a), hash(&b));
+        assert!(is_token(&a));
+        assert!(!is_token("Bearer"));
+        assert_eq!(a.len(), 4 + 43);
+    }
+
+    #[test]
+    fn codes_are_read_leniently() {
+        let code = code(3);
+        assert_eq!(code.len(), 14);
+        assert_eq!(plain(&code), plain(&code.to_lowercase().replace('-', " ")));
+        assert_ne!(code, super::code(3));
     }
 
     #[test]

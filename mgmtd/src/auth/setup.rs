@@ -9,8 +9,6 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Letters that are not mistaken for each other when read from a screen; 32 of them, so that no modulo bias arises.
-const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 /// Longest password file.
 const MAX_FILE: u64 = 4096;
 
@@ -29,15 +27,7 @@ impl SetupCode {
 
     /// Makes a code and writes it for the console.
     pub(super) fn offer(&self) -> io::Result<()> {
-        let mut bytes = [0u8; 12];
-        secret::fill(&mut bytes);
-        let mut code = String::new();
-        for (n, byte) in bytes.iter().enumerate() {
-            if n > 0 && n % 4 == 0 {
-                code.push('-');
-            }
-            code.push(char::from(ALPHABET.get(usize::from(byte % 32)).copied().unwrap_or(b'2')));
-        }
+        let code = secret::code(3);
         if let Some(dir) = self.file.parent() {
             fs::create_dir_all(dir)?;
         }
@@ -52,11 +42,9 @@ impl SetupCode {
 
     /// Whether this is the code. Case and dashes do not matter.
     pub(super) fn matches(&self, typed: &str) -> bool {
-        let plain = |s: &str| -> Vec<u8> {
-            s.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_uppercase()).collect()
-        };
         let code = self.code.lock().unwrap_or_else(PoisonError::into_inner);
-        code.as_deref().is_some_and(|code| secret::same(&plain(code), &plain(typed)))
+        code.as_deref()
+            .is_some_and(|code| secret::same(secret::plain(code).as_bytes(), secret::plain(typed).as_bytes()))
     }
 
     /// It is not needed any more.

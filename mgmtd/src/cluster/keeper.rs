@@ -36,6 +36,9 @@ pub struct Health {
     pub reachable: BTreeSet<HostId>,
     /// Hosts that follow the state but lack much of it.
     pub behind: BTreeSet<HostId>,
+    /// How many entries of the log each host lacks, where it is known.
+    #[serde(default)]
+    pub lag: BTreeMap<HostId, u64>,
 }
 
 pub(super) async fn run(cluster: Cluster) {
@@ -194,5 +197,11 @@ pub(super) fn health(cluster: &Cluster) -> Option<Health> {
     let voters = seen.iter().filter(|s| s.voter).count();
     let there = seen.iter().filter(|s| s.voter && reachable.contains(&s.host)).count();
     let behind = seen.iter().filter(|s| !s.caught_up).map(|s| s.host).collect();
-    Some(Health { quorum: there * 2 > voters, reachable, behind })
+    let last = metrics.last_log_index.unwrap_or_default();
+    let lag = seen.iter().filter_map(|s| {
+        let matched = metrics.replication.as_ref().and_then(|r| r.get(&s.host.into()).copied().flatten());
+        let lag = if s.host == me { 0 } else { last.saturating_sub(matched?.index) };
+        Some((s.host, lag))
+    });
+    Some(Health { quorum: there * 2 > voters, reachable, behind, lag: lag.collect() })
 }

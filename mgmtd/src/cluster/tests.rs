@@ -39,15 +39,13 @@ fn initialise(cluster: &Cluster) -> Op {
     }
 }
 
-fn token(n: usize) -> Op {
-    let token = lq_api::auth::Token {
-        id: lq_api::TokenId::new(),
-        name: format!("t{n}"),
-        created_at: Timestamp::now(),
-        expires_at: None,
-        read_only: false,
+fn role(n: usize) -> Op {
+    let create = lq_api::access::CreateRole {
+        name: format!("r{n}"),
+        labels: BTreeMap::new(),
+        spec: lq_api::access::RoleSpec::default(),
     };
-    Op::CreateToken { token, hash: "00".into() }
+    Op::CreateRole { id: lq_api::RoleId::new(), create }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,13 +55,13 @@ async fn acknowledged_writes_are_there_after_a_restart_and_a_snapshot() {
     let identity = cluster.identity();
     cluster.write(initialise(&cluster)).await.unwrap();
     for n in 0..20 {
-        cluster.write(token(n)).await.unwrap();
+        cluster.write(role(n)).await.unwrap();
     }
     cluster.raft.trigger().snapshot().await.unwrap();
     let wait = cluster.raft.wait(Some(Duration::from_secs(20)));
     wait.metrics(|m| m.snapshot.is_some(), "snapshot").await.unwrap();
     for n in 20..30 {
-        cluster.write(token(n)).await.unwrap();
+        cluster.write(role(n)).await.unwrap();
     }
     let before = cluster.read(State::clone);
     cluster.shutdown().await;

@@ -2,6 +2,7 @@
 
 use super::problem::Failure;
 use axum::{
+    Extension,
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request},
     http::{StatusCode, header, request::Parts},
@@ -12,7 +13,7 @@ use lq_api::{
     problem::{FieldError, Kind, Problem},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::str::FromStr;
+use std::{fmt::Display, str::FromStr};
 
 /// A JSON body; unknown fields are refused by the types, with the field's path.
 pub(super) struct Json<T>(pub(super) T);
@@ -136,8 +137,20 @@ impl<T: Serialize> IntoResponse for Answer<T> {
     }
 }
 
+/// The object an answer is about, for the audit log.
+#[derive(Clone, Debug)]
+pub(super) struct Touched {
+    pub(super) id: String,
+    pub(super) name: String,
+}
+
 /// An object with its revision as ETag.
-pub(super) fn tagged<Id, T: Serialize>(status: StatusCode, meta: &Metadata<Id>, object: &T) -> Response {
+pub(super) fn tagged<Id: Display, T: Serialize>(
+    status: StatusCode,
+    meta: &Metadata<Id>,
+    object: &T,
+) -> Response {
     let tag = format!("\"{}\"", meta.revision);
-    ([(header::ETAG, tag)], Answer(status, object)).into_response()
+    let touched = Touched { id: meta.id.to_string(), name: meta.name.clone() };
+    ([(header::ETAG, tag)], Extension(touched), Answer(status, object)).into_response()
 }

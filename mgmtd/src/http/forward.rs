@@ -17,7 +17,10 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hyper_util::rt::TokioIo;
-use lq_api::{HostId, ImageId, PoolId, TaskId, VmId, problem::Kind};
+use lq_api::{
+    HostId, ImageId, PoolId, TaskId, VmId,
+    problem::{Kind, MEDIA_TYPE, Problem},
+};
 use std::sync::Arc;
 
 /// Who asks, told by one host to another: base64 of JSON.
@@ -25,6 +28,9 @@ pub(super) const CALLER: &str = "x-lq-caller";
 
 /// Asks with `strong` that everything acknowledged anywhere before the request is seen by it.
 const CONSISTENCY: &str = "lq-consistency";
+
+/// Largest refusal of another host.
+const MAX_PROBLEM: usize = 64 << 10;
 
 /// Where a request is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +166,14 @@ async fn pass(api: &Arc<Api>, host: HostId, mut req: Request) -> Result<Response
     let (mut parts, body) = answer.into_parts();
     parts.headers = kept(&parts.headers, false);
     parts.version = Version::default();
+    if parts.headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes() == MEDIA_TYPE.as_bytes()) {
+        // As if it were our own: it gets the number of this request, and the audit log its reason.
+        let text = axum::body::to_bytes(Body::new(body), MAX_PROBLEM).await.map_err(|e| fail(&e))?;
+        if let Ok(problem) = serde_json::from_slice::<Problem>(&text) {
+            parts.extensions.insert(Box::new(problem));
+        }
+        return Ok(Response::from_parts(parts, Body::from(text)));
+    }
     Ok(Response::from_parts(parts, Body::new(body)))
 }
 

@@ -1,37 +1,38 @@
-//! What holds for every request: it is numbered, counted and logged; on `/api/v1` its caller is known, may do it, was not
-//! tricked into it by another site, and every change leaves an event.
+//! What holds for every request: it is numbered, counted and logged; on `/api/v1` its caller is known, may do it ([`rules`]),
+//! was not tricked into it by another site, and every change is in the audit log ([`super::note`]).
 
-use super::{Api, Peer, problem::Failure};
-use crate::{
-    auth::{By, Caller},
-    telemetry::NewEvent,
+use super::{
+    Api, Peer,
+    note::Note,
+    problem::{self, Failure},
+    rules::{self, Rule},
 };
+use crate::auth::Caller;
 use axum::{
     body::Body,
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRequestParts, MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use lq_api::{
-    event::EventLevel,
+    access::Permission,
     problem::{Kind, MEDIA_TYPE, Problem},
 };
 use std::{sync::Arc, time::Instant};
 
 /// Name of the session cookie.
 pub(super) const COOKIE: &str = "lq_session";
+/// Name of the cookie that refreshes it.
+pub(super) const REFRESH_COOKIE: &str = "lq_refresh";
 /// Header that says a browser's request comes from our own page.
 const OURS: &str = "x-lq-request";
 
-/// What may be asked without a credential. Everything else needs one.
-const OPEN: [(&str, &str); 4] =
-    [("GET", "/setup"), ("POST", "/setup"), ("POST", "/session"), ("GET", "/openapi.json")];
-
 /// Outermost: numbers, counts and logs every request, and puts the number into problems.
-pub(super) async fn envelope(State(api): State<Arc<Api>>, req: Request, next: Next) -> Response {
+pub(super) async fn envelope(State(api): State<Arc<Api>>, mut req: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = uuid::Uuid::new_v4().simple().to_string();
+    req.extensions_mut().insert(RequestId(id.clone()));
     let (method, path) = (req.method().clone(), req.uri().path().to_owned());
     let mut response = next.run(req).await;
     if let Some(mut problem) = response.extensions_mut().remove::<Box<Problem>>() {
@@ -65,9 +66,24 @@ fn plain(value: &HeaderValue) -> bool {
     value.as_bytes().starts_with(b"text/plain") && value.as_bytes() != MEDIA_TYPE.as_bytes()
 }
 
-/// Around `/api/v1`: who asks, and may they.
+/// Number of a request.
+#[derive(Clone, Default)]
+pub(super) struct RequestId(String);
+
+/// Around `/api/v1`: who asks, may they, and what became of it.
 pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: Next) -> Response {
-    let open = OPEN.contains(&(req.method().as_str(), req.uri().path()));
+    let method = req.method().clone();
+    let path = req.extensions().get::<MatchedPath>().map(|p| p.as_str().to_owned()).unwrap_or_default();
+    let path = path.strip_prefix("/api/v1").unwrap_or(&path).to_owned();
+    let Some(rule) = rules::rule(method.as_str(), &path) else {
+        // Nothing runs without a rule.
+        return if rules::RULES.iter().any(|(_, known, _)| *known == path) {
+            problem::no_such_method(method, req.uri().clone()).await.into_response()
+        } else {
+            Failure::new(Kind::Forbidden, "nobody may use this: it has no rule").into_response()
+        };
+    };
+    let open = rule == Rule::Open;
     let (caller, cookie) = match identify(&api, &req) {
         Ok(Some((caller, cookie))) => (Some(caller), cookie),
         Ok(None) if open => (None, false),
@@ -78,52 +94,49 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: N
         Err(_) if open => (None, false),
         Err(failure) => return failure.into_response(),
     };
-    let safe = matches!(*req.method(), Method::GET | Method::HEAD);
-    let upgrade = req.headers().contains_key(header::UPGRADE);
+    let safe = matches!(method, Method::GET | Method::HEAD);
+    let changes = !safe || req.headers().contains_key(header::UPGRADE);
     // Root's socket is no browser's; a bearer token is never sent by a browser on its own.
-    if (!safe || upgrade) && cookie && !from_our_page(req.headers(), req.uri()) {
+    if changes && cookie && !from_our_page(req.headers(), req.uri()) {
         let why = "this came from another site; our own page sends `X-LQ-Request: 1`";
         return Failure::new(Kind::Forbidden, why).into_response();
     }
-    if let Some(caller) = &caller
-        && caller.read_only
-        && (!safe || upgrade)
-    {
-        return Failure::new(Kind::Forbidden, "this token may only read").into_response();
-    }
-    let actor = caller.as_ref().map(|c| c.actor.clone());
-    let (method, path) = (req.method().clone(), req.uri().path().to_owned());
-    let peer = req.extensions().get::<Peer>().map(ToString::to_string).unwrap_or_default();
+    let id = path_id(&path, req.uri().path());
+    let note = changes.then(|| Note::of(&api, &req, caller.as_ref(), &path, id.as_deref()));
+    let allowed = match &caller {
+        Some(caller) if caller.must_change_password && !open => {
+            if rules::BEFORE_PASSWORD_CHANGE.contains(&(method.as_str(), path.as_str())) {
+                Ok(())
+            } else {
+                let why = "set a new password first: `POST /session/password`";
+                Err(Failure::new(Kind::PasswordChange, why))
+            }
+        }
+        // A console changes nothing by itself, and yet whoever is at it can.
+        Some(caller) if (changes || !rule.reads()) && caller.rights.only_read() => {
+            Err(Failure::new(Kind::Forbidden, "this token may only read"))
+        }
+        Some(caller) => rules::check(&api.node.cluster, caller, rule, id.as_deref()),
+        None => Ok(()),
+    };
     if let Some(caller) = caller {
         req.extensions_mut().insert(caller);
     }
-    let response = next.run(req).await;
-    if !safe || upgrade {
-        audit(&api, actor, &method, &path, &peer, &response);
+    let mut response = match allowed {
+        Ok(()) => next.run(req).await,
+        Err(failure) => failure.into_response(),
+    };
+    if let Some(note) = note {
+        note.write(&api, &mut response).await;
     }
     response
 }
 
-fn audit(api: &Api, actor: Option<String>, method: &Method, path: &str, peer: &str, response: &Response) {
-    let status = response.status();
-    let good = status.is_success() || status.is_informational();
-    let outcome = match response.extensions().get::<Box<Problem>>() {
-        Some(problem) => format!("{} {}", status.as_u16(), problem.detail),
-        None => status.as_u16().to_string(),
-    };
-    let mut parts = path.trim_start_matches('/').split('/');
-    let (kind, id) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let target = match id {
-        "" | "password" => kind.to_owned(),
-        id => format!("{}/{id}", kind.trim_end_matches('s')),
-    };
-    api.node.events.note(NewEvent {
-        level: if good { EventLevel::Info } else { EventLevel::Warning },
-        kind: "audit".into(),
-        target,
-        message: format!("{method} {path} from {peer}: {outcome}"),
-        actor,
-    });
+/// What stands in the path where its pattern has `{id}`.
+fn path_id(pattern: &str, path: &str) -> Option<String> {
+    let path = path.strip_prefix("/api/v1").unwrap_or(path);
+    let mut pairs = pattern.split('/').zip(path.split('/'));
+    pairs.find(|(wanted, _)| *wanted == "{id}").map(|(_, found)| found.to_owned())
 }
 
 /// Who asks, and whether by cookie. A credential that is sent but wrong is an error, even where none is needed.
@@ -134,7 +147,7 @@ fn identify(api: &Api, req: &Request) -> Result<Option<(Caller, bool)>, Failure>
         let credential = value.to_str().ok().and_then(|v| v.strip_prefix("Bearer ")).ok_or_else(wrong)?;
         return api.auth.check(credential.trim()).map(|c| Some((c, false))).ok_or_else(wrong);
     }
-    if let Some(credential) = cookie(req.headers()) {
+    if let Some(credential) = cookie(req.headers(), COOKIE) {
         return api.auth.check(credential).map(|c| Some((c, true))).ok_or_else(wrong);
     }
     if req.extensions().get::<Peer>().is_some_and(Peer::is_local_root) {
@@ -143,27 +156,32 @@ fn identify(api: &Api, req: &Request) -> Result<Option<(Caller, bool)>, Failure>
     Ok(None)
 }
 
-/// Whether the caller may read what lies outside `/api/v1` but is not for everyone.
-pub(super) fn may_read(api: &Api, req: &Request) -> Result<(), Failure> {
+/// Refuses those who may not read the metrics, which lie outside `/api/v1`.
+pub(super) fn may_read_metrics(api: &Api, req: &Request) -> Result<(), Failure> {
     match identify(api, req)? {
-        Some(_) => Ok(()),
+        Some((caller, _)) if caller.must_change_password => {
+            Err(Failure::new(Kind::PasswordChange, "set a new password first"))
+        }
+        Some((caller, _)) if caller.may_all(Permission::ClusterRead) => Ok(()),
+        Some(_) => Err(rules::missing(Permission::ClusterRead, "the cluster")),
         None => Err(Failure::new(
             Kind::Unauthenticated,
-            "this needs a session or an API token (read-only will do)",
+            "this needs a session or an API token with `cluster.read`",
         )),
     }
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The value of a cookie.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
     lines.flat_map(|line| line.split(';')).find_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
-        (name == COOKIE).then_some(value)
+        (name == wanted).then_some(value)
     })
 }
 
 /// A page of another site can neither set our header nor hide its origin.
-fn from_our_page(headers: &HeaderMap, uri: &Uri) -> bool {
+pub(super) fn from_our_page(headers: &HeaderMap, uri: &Uri) -> bool {
     let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
     if let Some(origin) = text(header::ORIGIN) {
         // HTTP/2 carries the host in the request's target.
@@ -190,15 +208,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     }
 }
 
-/// The cookie that carries a session's secret; empty to take it away.
-pub(super) fn session_cookie(secret: &str) -> String {
-    let age = if secret.is_empty() { "; Max-Age=0" } else { "" };
-    format!("{COOKIE}={secret}; Path=/; HttpOnly; Secure; SameSite=Strict{age}")
+/// The cookie that carries an access token; empty to take it away.
+pub(super) fn session_cookie(token: &str) -> String {
+    let age = if token.is_empty() { "; Max-Age=0" } else { "" };
+    format!("{COOKIE}={token}; Path=/; HttpOnly; Secure; SameSite=Strict{age}")
 }
 
-/// Whether the caller may change the password: a token that leaked must not become more than a token.
-pub(super) fn may_change_password(caller: &Caller) -> bool {
-    !matches!(caller.by, By::Token(_))
+/// The cookie that carries a refresh token; sent to `/api/v1/session` only.
+pub(super) fn refresh_cookie(token: &str) -> String {
+    let age = if token.is_empty() { "; Max-Age=0" } else { "" };
+    format!("{REFRESH_COOKIE}={token}; Path=/api/v1/session; HttpOnly; Secure; SameSite=Strict{age}")
+}
+
+impl RequestId {
+    pub(super) fn of(req: &Request) -> String {
+        req.extensions().get::<Self>().cloned().unwrap_or_default().0
+    }
 }
 
 #[cfg(test)]
@@ -214,8 +239,16 @@ mod tests {
 
     #[test]
     fn the_cookie_is_found_among_others() {
-        assert_eq!(cookie(&headers(&[("cookie", "a=b; lq_session=lqs_x; c=d")])), Some("lqs_x"));
-        assert_eq!(cookie(&headers(&[("cookie", "xlq_session=1")])), None);
+        let both = headers(&[("cookie", "a=b; lq_session=x.y; c=d"), ("cookie", "lq_refresh=z")]);
+        assert_eq!(cookie(&both, COOKIE), Some("x.y"));
+        assert_eq!(cookie(&both, REFRESH_COOKIE), Some("z"));
+        assert_eq!(cookie(&headers(&[("cookie", "xlq_session=1")]), COOKIE), None);
+    }
+
+    #[test]
+    fn the_id_is_found_in_the_path() {
+        assert_eq!(path_id("/vms/{id}/start", "/api/v1/vms/17/start").as_deref(), Some("17"));
+        assert_eq!(path_id("/vms", "/api/v1/vms"), None);
     }
 
     #[test]

@@ -1,12 +1,15 @@
-//! Lists: pages, filters.
+//! Lists: pages, filters, and only what the caller may see.
 
 use super::problem::Failure;
+use crate::{auth::Caller, cluster::state::Object};
 use lq_api::{
     Metadata,
+    access::ObjectKind,
     list::{ListQuery, Page},
     problem::Kind,
 };
 use std::{collections::BTreeMap, str::FromStr};
+use uuid::Uuid;
 
 /// Objects per page where the caller does not say.
 const DEFAULT: u32 = 100;
@@ -49,12 +52,13 @@ impl<Id: FromStr + Copy + Ord + std::fmt::Display> Wanted<Id> {
             && self.labels.iter().all(|(k, v)| labels.get(k) == Some(v))
     }
 
-    /// A page of a map; `show` makes the object out of what is stored.
+    /// A page of the objects in a map that the caller may see; `show` makes the object out of what is stored.
     pub(super) fn page<S, T>(
         &self,
         map: &BTreeMap<Id, S>,
         revision: u64,
         meta: impl Fn(&S) -> &Metadata<Id>,
+        may_see: impl Fn(&Metadata<Id>) -> bool,
         show: impl Fn(&S) -> T,
     ) -> Page<T> {
         use std::ops::Bound::{Excluded, Unbounded};
@@ -64,7 +68,7 @@ impl<Id: FromStr + Copy + Ord + std::fmt::Display> Wanted<Id> {
         let mut next_cursor = None;
         for (id, stored) in map.range((from, Unbounded)) {
             let meta = meta(stored);
-            if !self.wants(&meta.name, &meta.labels) {
+            if !self.wants(&meta.name, &meta.labels) || !may_see(meta) {
                 continue;
             }
             if items.len() == self.limit {
@@ -75,5 +79,16 @@ impl<Id: FromStr + Copy + Ord + std::fmt::Display> Wanted<Id> {
             last = Some(*id);
         }
         Page { items, next_cursor, revision }
+    }
+}
+
+/// Whether the caller may see an object of this kind.
+pub(super) fn sees<Id: Copy + Into<Uuid>>(
+    caller: &Caller,
+    kind: ObjectKind,
+) -> impl Fn(&Metadata<Id>) -> bool {
+    move |meta| {
+        let object = Object::Of { kind, id: meta.id.into(), labels: &meta.labels };
+        caller.may(kind.read_permission(), object)
     }
 }

@@ -4,20 +4,27 @@
 //! it forged, is it noted) and in [`extract`] (every refusal is a problem document). The OpenAPI document is made from the
 //! handlers; `api/openapi.json` is a copy that a test keeps equal.
 
+mod access;
 mod extract;
 mod forward;
 mod guard;
 mod linger;
 mod list;
+mod note;
 pub mod openapi;
 pub(crate) mod peer;
 mod problem;
 mod routes;
+mod rules;
 pub mod server;
 pub mod tls;
 mod ui;
 
-use crate::{auth::Auth, reconcile::Node, telemetry::Metrics};
+use crate::{
+    auth::{Audit, Auth},
+    reconcile::Node,
+    telemetry::Metrics,
+};
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 use std::sync::{
     Arc,
@@ -36,6 +43,8 @@ pub struct Api {
     pub node: Arc<Node>,
     /// Who may do what.
     pub auth: Auth,
+    /// Who did what.
+    pub audit: Audit,
     /// Counters.
     pub metrics: Metrics,
     /// Begins when the daemon ends: long answers end with it.
@@ -47,10 +56,11 @@ pub struct Api {
 impl Api {
     /// An API of this host.
     #[must_use]
-    pub fn new(node: Arc<Node>, auth: Auth) -> Arc<Self> {
+    pub fn new(node: Arc<Node>, auth: Auth, audit: Audit) -> Arc<Self> {
         Arc::new(Self {
             node,
             auth,
+            audit,
             metrics: Metrics::default(),
             ending: CancellationToken::new(),
             following: AtomicBool::new(false),

@@ -101,7 +101,14 @@ impl From<AuthError> for Failure {
     fn from(error: AuthError) -> Self {
         let text = error.to_string();
         match error {
-            AuthError::Wrong | AuthError::WrongCode => Self::new(Kind::Unauthenticated, text),
+            AuthError::Wrong
+            | AuthError::WrongCode
+            | AuthError::WrongOneTimeCode
+            | AuthError::Ended
+            | AuthError::Reused => Self::new(Kind::Unauthenticated, text),
+            AuthError::CodeNeeded => Self::new(Kind::SecondFactor, text),
+            AuthError::NotHere(_) => Self::new(Kind::Forbidden, text),
+            AuthError::NoKey => Self::internal(&error),
             AuthError::Limited(wait) => {
                 Self { retry_after: Some(wait.as_secs().max(1)), ..Self::new(Kind::RateLimited, text) }
             }

@@ -179,6 +179,9 @@ fn score(state: &State, host: &HostRecord, request: Request<'_>, reasons: &mut V
 /// A decision that found no host, in words.
 #[must_use]
 pub fn explain(decision: &PlacementDecision) -> String {
+    if decision.hosts.is_empty() {
+        return "no host can take the machine".into();
+    }
     let hosts = decision.hosts.iter().map(|v| format!("`{}`: {}", v.name, v.reasons.join(", ")));
     format!("no host can take the machine ({})", hosts.collect::<Vec<_>>().join("; "))
 }

@@ -2,9 +2,11 @@
 //! Everything else (API, cluster state, storage with real bytes, tasks) is the real thing, so that the API, the UI and the
 //! tests run on any computer without root and without KVM.
 
+mod crowd;
 mod hypervisor;
 mod machine;
 mod place;
 
+pub use crowd::crowd;
 pub use hypervisor::SimHypervisor;
 pub use place::{SimFabric, SimHost};

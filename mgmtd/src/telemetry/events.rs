@@ -104,13 +104,13 @@ impl Events {
     /// At most `limit` wanted events older than `before`, newest first, and whether there are more.
     pub fn list(
         &self,
-        filter: &EventFilter,
+        wants: impl Fn(&Event) -> bool,
         before: Option<EventId>,
         limit: usize,
     ) -> io::Result<(Vec<Event>, bool)> {
         let mut events = Vec::new();
         self.history.newest(Ring::Events, before.map(|id| id.0), |event: Event| {
-            if filter.wants(&event) {
+            if wants(&event) {
                 events.push(event);
             }
             events.len() <= limit

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
 
 use lq_mgmtd::{
-    config::{Config, HostKind},
+    config::{Config, Crowd, HostKind},
     daemon::Daemon,
 };
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header};
@@ -26,7 +26,7 @@ pub fn config(dir: &Path) -> Config {
         pool: dir.join("pool"),
         admin_password: dir.join("admin-password"),
         join_token: dir.join("join-token"),
-        host: HostKind::Simulated,
+        host: HostKind::Simulated { crowd: Crowd::default() },
     }
 }
 
@@ -71,16 +71,12 @@ impl Bench {
         Self { dir, daemon: Some(daemon), api }
     }
 
-    /// The daemon ends and starts again on the same state.
+    /// The daemon ends and starts again on the same state. The session goes on.
     pub async fn restart(&mut self) {
         self.daemon.take().unwrap().stop().await;
         let daemon = Daemon::start(config(self.dir.path())).await.unwrap();
         self.api.base = format!("https://{}", daemon.addresses()[0]);
         self.daemon = Some(daemon);
-        self.api.token = None;
-        let body = json!({"username": "admin", "password": PASSWORD});
-        let session = self.api.ok(Method::POST, "/session", Some(body)).await;
-        self.api.token = Some(session["token"].as_str().unwrap().to_owned());
     }
 }
 
@@ -107,6 +103,31 @@ impl Api {
         let (status, answer) = self.call(method.clone(), path, body).await;
         assert!(status.is_success(), "{method} {path}: {status} {answer}");
         answer
+    }
+
+    /// A new session.
+    pub async fn login(&self, name: &str, password: &str) -> Value {
+        let mut nobody = self.clone();
+        nobody.token = None;
+        nobody.ok(Method::POST, "/session", Some(json!({"username": name, "password": password}))).await
+    }
+
+    /// A client of a user whose password is [`PASSWORD`].
+    pub async fn logged_in(&self, name: &str) -> Self {
+        let session = self.login(name, PASSWORD).await;
+        Self { token: session["token"].as_str().map(str::to_owned), ..self.clone() }
+    }
+
+    /// A user with these grants and [`PASSWORD`].
+    pub async fn user(&self, name: &str, grants: Value) -> String {
+        let spec = json!({"grants": grants});
+        let body = json!({"name": name, "spec": spec, "password": PASSWORD, "must_change_password": false});
+        id(&self.ok(Method::POST, "/users", Some(body)).await)
+    }
+
+    /// The id of a role.
+    pub async fn role(&self, name: &str) -> String {
+        id(&self.get(&format!("/roles?name={name}")).await["items"][0])
     }
 
     pub async fn get(&self, path: &str) -> Value {

@@ -8,20 +8,13 @@ use crate::{
     site::{Site, Wish},
 };
 use anyhow::{Context as _, Result, bail, ensure};
-use lq_api::{
-    auth::CreateToken,
-    vm::{RestartPolicy, Vm, VmState},
-};
+use lq_api::vm::{RestartPolicy, Vm, VmState};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// mgmtd is killed while a guest counts.
 pub(super) async fn mgmtd(ctx: &mut Ctx) -> Result<()> {
     let mut site = ctx.take_site().await?;
-    // Sessions end with the daemon, tokens stay.
-    let token = CreateToken { name: "outlives-mgmtd".into(), days: Some(1), read_only: false };
-    let token = site.api().create_token(&token).await.map_err(explain)?;
-    site.api().set_token(Some(token.secret));
     let vm = site.tiny("counter", Wish { restart: RestartPolicy::Always, autostart: false }).await?;
     let before = site.console(&vm).await?;
     before.said.expect("tick 20\n", 120).await?;
@@ -33,6 +26,7 @@ pub(super) async fn mgmtd(ctx: &mut Ctx) -> Result<()> {
     wait_new_daemon(&mut fault, daemon.pid).await?;
     site.host.wait_ready().await.context("mgmtd did not come back")?;
 
+    // The session outlives the daemon, too.
     let after = site.api().vm(vm.meta.id).await.map_err(explain)?;
     ensure!(after.status.state == VmState::Running, "the VM is {:?} after mgmtd's crash", after.status.state);
     ensure!(after.status.pid == vm.status.pid, "the guest's monitor was replaced: {:?}", after.status.pid);

@@ -69,7 +69,8 @@ async fn restart_after_cut(mut site: Site, disk: crate::qemu::Disk) -> Result<Si
 async fn write_on(api: &Client, writer: u32, acknowledged: &RefCell<Vec<String>>) {
     for n in 0.. {
         let name = format!("cut-{writer}-{n}");
-        let request = CreateToken { name: name.clone(), days: Some(1), read_only: true };
+        let request =
+            CreateToken { name: name.clone(), days: Some(1), read_only: true, limit: None, owner: None };
         if api.create_token(&request).await.is_err() {
             return;
         }

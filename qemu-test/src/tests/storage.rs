@@ -62,7 +62,8 @@ pub(super) async fn disk_full(ctx: &mut Ctx) -> Result<()> {
     // The host lives on its own partition.
     let ready = site.api().ready().await.map_err(explain)?;
     ensure!(ready.ready, "with a full data disk the host is not ready: {:?}", ready.waiting_for);
-    let token = CreateToken { name: "while-full".into(), days: Some(1), read_only: true };
+    let token =
+        CreateToken { name: "while-full".into(), days: Some(1), read_only: true, limit: None, owner: None };
     site.api()
         .create_token(&token)
         .await
@@ -113,7 +114,13 @@ pub(super) async fn disk_full(ctx: &mut Ctx) -> Result<()> {
 /// Metadata blocks of the state partition are overwritten while the host is off.
 pub(super) async fn state_corrupt(ctx: &mut Ctx) -> Result<()> {
     let mut site = ctx.take_site().await?;
-    let token = CreateToken { name: "before-damage".into(), days: Some(1), read_only: true };
+    let token = CreateToken {
+        name: "before-damage".into(),
+        days: Some(1),
+        read_only: true,
+        limit: None,
+        owner: None,
+    };
     site.api().create_token(&token).await.map_err(explain)?;
     site.host.machine.press_power().await?;
     site.host.machine.wait_end(180).await?;

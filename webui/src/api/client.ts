@@ -14,14 +14,59 @@ export type Event = Schemas["Event"];
 export type CreateVm = Schemas["CreateVm"];
 export type CreateImage = Schemas["CreateImage"];
 export type CreateVolume = Schemas["CreateVolume"];
+export type UpdateVm = Schemas["UpdateVm"];
+export type VmSpec = Schemas["VmSpec"];
+export type Pool = Schemas["Pool"];
+export type Cluster = Schemas["Cluster"];
+export type Stats = Schemas["Stats"];
+export type Token = Schemas["Token"];
+export type CreateNetwork = Schemas["CreateNetwork"];
+export type NetworkSpec = Schemas["NetworkSpec"];
+export type Identity = Schemas["Identity"];
+export type User = Schemas["User"];
+export type Group = Schemas["Group"];
+export type Role = Schemas["Role"];
+export type Grant = Schemas["Grant"];
+export type Right = Schemas["Right"];
+export type SessionInfo = Schemas["SessionInfo"];
+export type AuditRecord = Schemas["AuditRecord"];
+export type HostPowerAction = Schemas["HostPowerAction"];
 
 /** Proof that a request comes from this page: other origins cannot set it. */
 export const PROOF = { "X-LQ-Request": "1" } as const;
+
+/** A host that is silent for so long is not reached, in milliseconds. */
+const PATIENCE = 30_000;
+
+let renewing: Promise<boolean> | undefined;
+
+/** Asks for the next access token; requests that need it at the same time share the answer. */
+function renew(): Promise<boolean> {
+  renewing ??= fetch("/api/v1/session/refresh", { method: "POST", headers: PROOF })
+    .then(
+      (answer) => answer.ok,
+      () => false,
+    )
+    .finally(() => (renewing = undefined));
+  return renewing;
+}
+
+/** Asks; where the access token has run out, once more with the next one. */
+async function ask(request: Request): Promise<Response> {
+  const once = (what: Request) =>
+    fetch(what, { signal: AbortSignal.any([request.signal, AbortSignal.timeout(PATIENCE)]) });
+  const again = request.clone();
+  const answer = await once(request);
+  // A refused log-in is an answer, not a token that ran out.
+  const logIn = request.method === "POST" && new URL(request.url).pathname.startsWith("/api/v1/session");
+  return answer.status === 401 && !logIn && (await renew()) ? once(again) : answer;
+}
 
 export const api = createClient<paths>({
   baseUrl: `${location.origin}/api/v1`,
   headers: PROOF,
   credentials: "same-origin",
+  fetch: ask,
 });
 
 /** A request that failed, in words for people. */

@@ -1,160 +1,253 @@
-// What the pages know of the host: one query per kind of object, looked at again while someone watches.
-import { QueryCache, QueryClient, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect } from "react";
+// What the pages know of the host: one query per kind of object. `live.ts` keeps them up to date while someone watches; what
+// the host's stream of changes does not tell (status of hosts and pools, leased addresses, tasks) is looked at now and then.
+import {
+  MutationCache,
+  QueryCache,
+  QueryClient,
+  useMutation,
+  useQuery,
+  useQueryClient,
+} from "@tanstack/react-query";
 import type { Action } from "../lib/actions";
-import { ApiError, all, api, call, type Vm } from "./client";
+import { renew } from "../lib/merge";
+import {
+  ApiError,
+  all,
+  api,
+  call,
+  type Host,
+  type Identity,
+  type Image,
+  type Network,
+  type Pool,
+  type Vm,
+  type Volume,
+} from "./client";
+import { linkLost } from "./link";
+
+export type Access =
+  | { state: "setup" | "out" }
+  /** `expired`: was in, and has to log in again to go on where it was. `password`: has to set a new one first. */
+  | { state: "in" | "expired" | "password"; identity: Identity };
+
+/** A failed request tells of the link and of the session as well. */
+function heed(error: unknown, key?: unknown) {
+  if (!(error instanceof ApiError)) return;
+  if (error.away) linkLost();
+  // The session ended: whoever notices first has it looked at, which asks for the password again.
+  if (error.problem.status === 401 && key !== "session")
+    void queryClient.refetchQueries({ queryKey: ["session"] }, { cancelRefetch: false });
+}
 
 export const queryClient: QueryClient = new QueryClient({
-  queryCache: new QueryCache({
-    onError: (error, query) => {
-      // The session ended: whoever notices first has it looked at, which leads to the log-in page.
-      if (error instanceof ApiError && error.problem.status === 401 && query.queryKey[0] !== "session")
-        void queryClient.refetchQueries({ queryKey: ["session"] }, { cancelRefetch: false });
-    },
+  queryCache: new QueryCache({ onError: (error, query) => heed(error, query.queryKey[0]) }),
+  mutationCache: new MutationCache({
+    onError: (error, _1, _2, mutation) => heed(error, mutation.options.mutationKey?.[0]),
   }),
   defaultOptions: {
     queries: {
       retry: (count, error) =>
         error instanceof ApiError && (error.away || error.problem.status === 503) && count < 2,
       networkMode: "always",
+      refetchOnWindowFocus: false,
     },
     mutations: { networkMode: "always" },
   },
 });
 
-/** Which lists change with an object of this kind. */
-const KINDS: Record<string, string> = { vm: "vms", image: "images", network: "networks", host: "hosts" };
-/** Changes that come together are looked at together, in milliseconds. */
-const GATHER = 150;
-
-/** Looks again as soon as the host says that something changed. What it does not tell of is looked at now and then. */
-export function useLive() {
-  const client = useQueryClient();
-  useEffect(() => {
-    let source: EventSource;
-    let retry: ReturnType<typeof setTimeout> | undefined;
-    const changed = new Set<string>();
-    let gather: ReturnType<typeof setTimeout> | undefined;
-    const look = () => {
-      gather = undefined;
-      for (const list of changed) void client.invalidateQueries({ queryKey: [list] });
-      changed.clear();
-    };
-    const connect = () => {
-      source = new EventSource("/api/v1/watch");
-      for (const [kind, list] of Object.entries(KINDS))
-        source.addEventListener(kind, () => {
-          changed.add(list);
-          gather ??= setTimeout(look, GATHER);
-        });
-      source.onerror = () => {
-        // A broken connection is mended by the browser; a refusal is not.
-        if (source.readyState === EventSource.CLOSED) retry = setTimeout(connect, 5000);
-      };
-    };
-    connect();
-    return () => {
-      clearTimeout(retry);
-      clearTimeout(gather);
-      source.close();
-    };
-  }, [client]);
-}
-
 /** Set-up state and identity: decides between set-up, log-in and the rest. */
 export function useAccess() {
   return useQuery({
     queryKey: ["session"],
-    queryFn: async () => {
-      const setup = await call(api.GET("/setup"));
-      if (setup.needed) return { state: "setup" as const };
+    queryFn: async (): Promise<Access> => {
+      const before = queryClient.getQueryData<Access>(["session"]);
       try {
-        return { state: "in" as const, identity: await call(api.GET("/session")) };
+        const identity = await call(api.GET("/session"));
+        return { state: identity.must_change_password ? "password" : "in", identity };
       } catch (error) {
-        if (error instanceof ApiError && error.problem.status === 401) return { state: "out" as const };
-        throw error;
+        if (!(error instanceof ApiError) || error.problem.status !== 401) throw error;
       }
+      if (before && "identity" in before) return { ...before, state: "expired" };
+      const setup = await call(api.GET("/setup"));
+      return { state: setup.needed ? "setup" : "out" };
     },
     staleTime: 60_000,
   });
 }
 
-const list = { refetchInterval: 4000 };
+/** Lists kept up to date by the stream of changes, and how often they are looked at all the same, in milliseconds. */
+const SELDOM = 60_000;
+const OFTEN = 5000;
+
+/** Nothing but its revision and what the stream does not tell can make two states of an object differ. */
+const unchanged = <T extends { meta: { revision: number }; status?: unknown }>(a: T, b: T) =>
+  a.meta.revision === b.meta.revision && JSON.stringify(a.status) === JSON.stringify(b.status);
+
+const renewed =
+  <T extends Vm | Host | Image | Network | Pool | Volume>() =>
+  (old: unknown, fresh: unknown) =>
+    renew(old as T[] | undefined, fresh as T[], unchanged);
 
 export const useVms = () =>
   useQuery({
     queryKey: ["vms"],
     queryFn: () => all((query) => api.GET("/vms", { params: { query } })),
-    ...list,
+    structuralSharing: renewed<Vm>(),
+    refetchInterval: SELDOM,
+    staleTime: SELDOM,
   });
 
-export const useVm = (id: string) =>
-  useQuery({
-    queryKey: ["vms", id],
+export const useVm = (id: string) => {
+  const client = useQueryClient();
+  return useQuery({
+    queryKey: ["vm", id],
     queryFn: () => call(api.GET("/vms/{id}", { params: { path: { id } } })),
-    ...list,
+    placeholderData: () => client.getQueryData<Vm[]>(["vms"])?.find(({ meta }) => meta.id === id),
+    refetchInterval: OFTEN,
   });
+};
 
 export const useImages = () =>
   useQuery({
     queryKey: ["images"],
     queryFn: () => all((query) => api.GET("/images", { params: { query } })),
-    refetchInterval: 5000,
+    structuralSharing: renewed<Image>(),
+    refetchInterval: SELDOM,
+    staleTime: SELDOM,
+  });
+
+export const useVolumes = () =>
+  useQuery({
+    queryKey: ["volumes"],
+    queryFn: () => all((query) => api.GET("/volumes", { params: { query } })),
+    structuralSharing: renewed<Volume>(),
+    refetchInterval: SELDOM,
+    staleTime: SELDOM,
   });
 
 export const useNetworks = () =>
   useQuery({
     queryKey: ["networks"],
     queryFn: () => all((query) => api.GET("/networks", { params: { query } })),
-    staleTime: 10_000,
+    structuralSharing: renewed<Network>(),
+    refetchInterval: SELDOM,
+    staleTime: SELDOM,
   });
 
 export const useHosts = () =>
   useQuery({
     queryKey: ["hosts"],
     queryFn: () => all((query) => api.GET("/hosts", { params: { query } })),
-    refetchInterval: 10_000,
+    structuralSharing: renewed<Host>(),
+    refetchInterval: OFTEN * 2,
+    staleTime: OFTEN,
   });
+
+export const usePools = () =>
+  useQuery({
+    queryKey: ["pools"],
+    queryFn: () => all((query) => api.GET("/pools", { params: { query } })),
+    structuralSharing: renewed<Pool>(),
+    refetchInterval: OFTEN * 2,
+    staleTime: OFTEN,
+  });
+
+export const useCluster = () =>
+  useQuery({ queryKey: ["cluster"], queryFn: () => call(api.GET("/cluster")), refetchInterval: OFTEN * 2 });
+
+/** Tasks of the list shown everywhere. */
+export const RECENT_TASKS = 200;
 
 export const useTasks = () =>
   useQuery({
     queryKey: ["tasks"],
-    queryFn: async () => (await call(api.GET("/tasks", { params: { query: { limit: 20 } } }))).items,
-    ...list,
+    queryFn: async () =>
+      (await call(api.GET("/tasks", { params: { query: { limit: RECENT_TASKS } } }))).items,
+    // While something is under way its progress is of interest.
+    refetchInterval: (query) => (query.state.data?.some(({ state }) => state === "running") ? 1500 : OFTEN),
+    staleTime: 1000,
   });
 
-export const useEvents = () =>
+export interface EventFilter {
+  target?: string;
+  limit?: number;
+}
+
+export const useEvents = ({ target, limit = 500 }: EventFilter = {}) =>
   useQuery({
-    queryKey: ["events"],
-    queryFn: async () => (await call(api.GET("/events", { params: { query: { limit: 100 } } }))).items,
-    ...list,
+    queryKey: ["events", target ?? "", limit],
+    queryFn: async () =>
+      (await call(api.GET("/events", { params: { query: { limit, ...(target ? { target } : {}) } } }))).items,
+    refetchInterval: OFTEN,
+    staleTime: 1000,
   });
 
 /** A task until it has ended. */
 export const useTask = (id: string) =>
   useQuery({
-    queryKey: ["tasks", id],
+    queryKey: ["task", id],
     queryFn: () => call(api.GET("/tasks/{id}", { params: { path: { id } } })),
     refetchInterval: (query) => (query.state.data && query.state.data.state !== "running" ? false : 500),
   });
 
+export const useUsers = () =>
+  useQuery({ queryKey: ["users"], queryFn: () => all((query) => api.GET("/users", { params: { query } })) });
+
+export const useGroups = () =>
+  useQuery({
+    queryKey: ["groups"],
+    queryFn: () => all((query) => api.GET("/groups", { params: { query } })),
+  });
+
+export const useRoles = () =>
+  useQuery({ queryKey: ["roles"], queryFn: () => all((query) => api.GET("/roles", { params: { query } })) });
+
+export const useSessions = () =>
+  useQuery({
+    queryKey: ["sessions"],
+    queryFn: () => all((query) => api.GET("/sessions", { params: { query } })),
+  });
+
+export const useAudit = () =>
+  useQuery({
+    queryKey: ["audit"],
+    queryFn: async () => (await call(api.GET("/audit", { params: { query: { limit: 1000 } } }))).items,
+    refetchInterval: OFTEN * 2,
+  });
+
+export const useTokens = () =>
+  useQuery({
+    queryKey: ["tokens"],
+    queryFn: () => all((query) => api.GET("/tokens", { params: { query } })),
+  });
+
 /** Orders something to be done to a machine. */
+export function order(vm: Vm, action: Action) {
+  const params = { params: { path: { id: vm.meta.id } } };
+  switch (action) {
+    case "stop":
+      return call(api.POST("/vms/{id}/stop", { ...params, body: { force: false, timeout_seconds: 90 } }));
+    case "force-stop":
+      return call(api.POST("/vms/{id}/stop", { ...params, body: { force: true, timeout_seconds: 90 } }));
+    case "delete":
+      return call(api.DELETE("/vms/{id}", params));
+    default:
+      return call(api.POST(`/vms/{id}/${action}`, params));
+  }
+}
+
 export function useAction() {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: ({ vm, action }: { vm: Vm; action: Action }) => {
-      const params = { params: { path: { id: vm.meta.id } } };
-      switch (action) {
-        case "stop":
-          return call(api.POST("/vms/{id}/stop", { ...params, body: { force: false, timeout_seconds: 90 } }));
-        case "force-stop":
-          return call(api.POST("/vms/{id}/stop", { ...params, body: { force: true, timeout_seconds: 90 } }));
-        case "delete":
-          return call(api.DELETE("/vms/{id}", params));
-        default:
-          return call(api.POST(`/vms/{id}/${action}`, params));
-      }
+    mutationFn: ({ vm, action }: { vm: Vm; action: Action }) => order(vm, action),
+    onSettled: (_1, _2, { vm }) => {
+      void client.invalidateQueries({ queryKey: ["tasks"] });
+      void client.invalidateQueries({ queryKey: ["vm", vm.meta.id] });
     },
-    onSettled: () => client.invalidateQueries({ queryKey: ["vms"] }),
   });
+}
+
+/** The name of an object by its id, where it is known. */
+export function useNames(list: { data?: { meta: { id: string; name: string } }[] | undefined }) {
+  return (id: string | null | undefined) => list.data?.find(({ meta }) => meta.id === id)?.meta.name;
 }

@@ -1,6 +1,69 @@
 // Made from api/openapi.json by `npm run types`. Not edited by hand.
 
 export interface paths {
+    "/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every change asked for at this host, newest first: by whom, from where, and what became of it. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Records per page, 1 to 1000; 100 where absent. */
+                    limit?: number;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: components["schemas"]["AuditId"];
+                    /** @description Only of this user. */
+                    user?: components["schemas"]["UserId"];
+                    /** @description Only of actors whose name contains this. */
+                    actor?: string;
+                    /** @description Only actions that begin with this, e.g. `vm.`. */
+                    action?: string;
+                    /** @description Only of this object (`kind/id`) or kind. */
+                    target?: string;
+                    /** @description Only with this outcome. */
+                    outcome?: components["schemas"]["AuditOutcome"];
+                    /** @description Only at or after this time. */
+                    since?: string;
+                    /** @description Only before this time. */
+                    until?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_AuditRecord"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/cluster": {
         parameters: {
             query?: never;
@@ -39,6 +102,225 @@ export interface paths {
         };
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/join": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * This host joins the token's cluster with everything it has; machines that run go on running. Its users, passwords and
+         *     tokens end: from then on those of the cluster hold. Answered with what was done; the daemon then starts again.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["JoinCluster"];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["JoinPreview"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/join-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Join tokens, without their texts. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["JoinToken"][];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes a join token. Its text is shown this once. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["CreateJoinToken"] | null;
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["CreatedJoinToken"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/join-tokens/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revokes a join token at once. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["TokenId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/join/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What it would mean for this host to join the token's cluster. Nothing is changed. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["JoinCluster"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["JoinPreview"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -158,6 +440,199 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Groups; without `user.read` only one's own. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Group"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes a group. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreateGroup"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Group"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/groups/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A group. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["GroupId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Group"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /** Deletes a group. Its members stay, without what it granted. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["GroupId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /** Changes a group. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["GroupId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["UpdateGroup"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Group"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
     "/hosts": {
         parameters: {
             query?: never;
@@ -251,10 +726,78 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        delete?: never;
+        /** Removes a host from the cluster for ever: its id and its key never come back. What runs on it runs on. */
+        delete: {
+            parameters: {
+                query?: {
+                    /**
+                     * @description Give up what only this host holds: its machines, volumes and images. Without it a host that holds anything is not
+                     *     removed.
+                     */
+                    force?: boolean;
+                };
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         options?: never;
         head?: never;
-        patch?: never;
+        /** Changes a host's name and labels. The name holds from then on, whatever the host calls itself. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["MetadataPatch"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Host"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         trace?: never;
     };
     "/hosts/{id}/power": {
@@ -742,6 +1285,101 @@ export interface paths {
         };
         trace?: never;
     };
+    "/permissions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every permission there is, explained. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["PermissionInfo"][];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/placement": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Where a machine would be placed if it were made now, and why not elsewhere. Of hosts the caller may not see nothing is
+         *     said. Nothing is changed.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["PlacementQuery"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["PlacementDecision"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/pools": {
         parameters: {
             query?: never;
@@ -841,6 +1479,199 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/roles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Roles; without `user.read` only those one has. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Role"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes a role. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreateRole"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Role"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/roles/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A role. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["RoleId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Role"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /** Deletes a role nobody has. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["RoleId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /** Changes a role, for all who have it. Not a built-in one. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["RoleId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["UpdateRole"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Role"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
     "/session": {
         parameters: {
             query?: never;
@@ -848,7 +1679,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who am I. */
+        /** Who am I, and what may I do. */
         get: {
             parameters: {
                 query?: never;
@@ -878,7 +1709,7 @@ export interface paths {
             };
         };
         put?: never;
-        /** Logs in. The answer carries the session's secret, and the cookie `lq_session` for browsers. */
+        /** Logs in. The answer carries the session's tokens, and the cookies `lq_session` and `lq_refresh` for browsers. */
         post: {
             parameters: {
                 query?: never;
@@ -952,7 +1783,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Changes the password. All other sessions end. */
+        /** Changes one's own password. All other sessions of the user end. */
         post: {
             parameters: {
                 query?: never;
@@ -984,6 +1815,293 @@ export interface paths {
             };
         };
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/session/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The next access token, for a refresh token, which is used up by that. In a browser the cookie is taken. A used up token
+         *     presented again ends the session; for 30 seconds it is answered without a new refresh token, because requests of one
+         *     browser cross each other.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["Refresh"] | null;
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Session"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/session/totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A secret for one's authenticator. Logging in asks for one-time codes once a first one was confirmed. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TotpEnrolment"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/session/totp/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Confirms that the authenticator has the secret. Answers with recovery codes, shown this once. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ConfirmTotp"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["RecoveryCodes"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/session/totp/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Logging in asks for no one-time codes any more. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["RemoveTotp"];
+                };
+            };
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Sessions; without `user.read` only one's own. `name` is the user's. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_SessionInfo"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends a session at once. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["SessionId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         options?: never;
         head?: never;
         patch?: never;
@@ -1026,7 +2144,7 @@ export interface paths {
             };
         };
         put?: never;
-        /** Sets the first password, with the code shown on the host's console, and logs in. */
+        /** Makes the user `admin`, with the code shown on the host's console, and logs in. */
         post: {
             parameters: {
                 query?: never;
@@ -1217,7 +2335,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** API tokens, without their secrets. */
+        /** API tokens, without their secrets; without `user.read` only one's own. */
         get: {
             parameters: {
                 query?: {
@@ -1312,6 +2430,291 @@ export interface paths {
                 header?: never;
                 path: {
                     id: components["schemas"]["TokenId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Users; without `user.read` only oneself. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_User"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes a user. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreateUser"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["User"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/users/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A user. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["UserId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["User"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /** Deletes a user, their sessions and tokens. Not the last administrator. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["UserId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /** Changes a user. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["UserId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["UpdateUser"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["User"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
+    "/users/{id}/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sets the password of a user. Their sessions end. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["UserId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["SetPassword"];
+                };
+            };
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/users/{id}/totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Takes the second factor of a user away, who has lost it. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["UserId"];
                 };
                 cookie?: never;
             };
@@ -2114,7 +3517,7 @@ export interface paths {
         /**
          * Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
          *     revision to go on from. Several changes of one object may come as one. Status of hosts and pools and leased addresses are
-         *     not watched. Where `since` is too long ago the answer is 409: read the lists anew.
+         *     not watched. An object that leaves what the caller may see comes as one that is gone. Where `since` is too long ago the answer is 409: read the lists anew.
          */
         get: {
             parameters: {
@@ -2159,6 +3562,57 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Machines another one is to be near to, or apart from. */
+        Affinity: {
+            /** @description Those with this label, `key=value`. */
+            label: string;
+            /** @description Rather not at all than otherwise. Where absent it is only preferred. */
+            strict?: boolean;
+        };
+        /**
+         * Format: uuid
+         * @description A record of the audit log.
+         */
+        AuditId: string;
+        /**
+         * @description What became of it.
+         * @enum {string}
+         */
+        AuditOutcome: "done" | "refused" | "failed";
+        /** @description One request that was to change something, or an attempt to log in. */
+        AuditRecord: {
+            /** @description What, e.g. `vm.start`, `user.create`, `session.create`. */
+            action: string;
+            /** @description Who, in words: `admin`, `admin (token backup)`, `root (local)`; the name that was claimed, where nobody logged in. */
+            actor: string;
+            /**
+             * Format: date-time
+             * @description When it was answered.
+             */
+            at: string;
+            /** @description Why it was not done. */
+            detail?: string | null;
+            /** @description From where: an address, or `this host (uid 0)`. */
+            from: string;
+            /** @description Host that answered it. Each host keeps the records of what it answered. */
+            host: components["schemas"]["HostId"];
+            /** @description Identity; ordered by time. */
+            id: components["schemas"]["AuditId"];
+            /** @description Whether it was done. */
+            outcome: components["schemas"]["AuditOutcome"];
+            /** @description Id of the request, to be found in the daemon's log. */
+            request_id: string;
+            /**
+             * Format: int32
+             * @description The HTTP status of the answer.
+             */
+            status: number;
+            /** @description To which object: `kind/id`, or the kind alone. */
+            target: string;
+            /** @description Name of the object at that time, where it has one. */
+            target_name?: string | null;
+            user?: components["schemas"]["UserId"] | null;
+        };
         /** @description A disk. */
         BlockDevice: {
             /** @description Model, where it tells one. */
@@ -2183,9 +3637,9 @@ export interface components {
          * @description A number of bytes.
          */
         Bytes: number;
-        /** @description `POST /session/password`. */
+        /** @description `POST /session/password`: one's own. All other sessions end. */
         ChangePassword: {
-            /** @description 8 to 256 characters. */
+            /** @description 8 characters to 256 bytes; not the present one. */
             new: string;
             /** @description The present one. */
             old: string;
@@ -2198,6 +3652,10 @@ export interface components {
              */
             id: string;
             leader?: components["schemas"]["HostId"] | null;
+            /** @description Every host, with its part in the cluster. */
+            members?: components["schemas"]["Member"][];
+            /** @description Whether changes are possible: a majority of the voters is reached. */
+            quorum?: boolean;
             /**
              * Format: int64
              * @description Last change applied here.
@@ -2212,6 +3670,13 @@ export interface components {
             this_host: components["schemas"]["HostId"];
             /** @description Hosts whose votes count. */
             voters: components["schemas"]["HostId"][];
+            /** @description What is wrong, in words an administrator can act on. */
+            warnings?: string[];
+        };
+        /** @description `POST /session/totp/confirm`. */
+        ConfirmTotp: {
+            /** @description The code the authenticator shows now. */
+            code: string;
         };
         /** @description Processors. */
         Cpu: {
@@ -2238,6 +3703,17 @@ export interface components {
              */
             usage: number;
         };
+        /** @description `POST /groups`. */
+        CreateGroup: {
+            /** @description Labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique among groups. */
+            name: string;
+            /** @description Members and grants. */
+            spec?: components["schemas"]["GroupSpec"];
+        };
         /** @description Declares an image; its content follows by `PUT /images/{id}/content`. */
         CreateImage: {
             /** @description Its labels. */
@@ -2248,6 +3724,19 @@ export interface components {
             name: string;
             /** @description What it is. */
             spec: components["schemas"]["ImageSpec"];
+        };
+        /** @description `POST /cluster/join-tokens`. */
+        CreateJoinToken: {
+            /**
+             * Format: int32
+             * @description Minutes it lasts, 1 to 10080 (a week).
+             */
+            minutes?: number;
+            /**
+             * Format: int32
+             * @description How many hosts may join with it, 1 to 100.
+             */
+            uses?: number;
         };
         /** @description Creates a network. */
         CreateNetwork: {
@@ -2260,6 +3749,17 @@ export interface components {
             /** @description What is wanted. */
             spec: components["schemas"]["NetworkSpec"];
         };
+        /** @description `POST /roles`. */
+        CreateRole: {
+            /** @description Labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique among roles. */
+            name: string;
+            /** @description What it allows. */
+            spec: components["schemas"]["RoleSpec"];
+        };
         /** @description `POST /tokens`. */
         CreateToken: {
             /**
@@ -2267,10 +3767,27 @@ export interface components {
              * @description Days it lasts, 1 to 3650; for ever where absent.
              */
             days?: number | null;
-            /** @description What it is for; unique. */
+            limit?: components["schemas"]["Grant"] | null;
+            /** @description What it is for; unique among the tokens of its owner. */
             name: string;
+            owner?: components["schemas"]["UserId"] | null;
             /** @description It may only read. */
             read_only?: boolean;
+        };
+        /** @description `POST /users`. */
+        CreateUser: {
+            /** @description Labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description They have to set a new password at their first login. */
+            must_change_password?: boolean;
+            /** @description What they log in with; unique among users. */
+            name: string;
+            /** @description First password, 8 characters to 256 bytes. Absent: they cannot log in until one is set. */
+            password?: string | null;
+            /** @description What is wanted. */
+            spec?: components["schemas"]["UserSpec"];
         };
         /** @description Creates a VM. */
         CreateVm: {
@@ -2293,6 +3810,11 @@ export interface components {
             name: string;
             /** @description What is wanted. */
             spec: components["schemas"]["VolumeSpec"];
+        };
+        /** @description A new join token with its text, shown once. */
+        CreatedJoinToken: components["schemas"]["JoinToken"] & {
+            /** @description Its text: given to `POST /cluster/join` on the host that joins, or as `[cluster] join` in its answer file. */
+            text: string;
         };
         /** @description A new token with its secret, shown once. */
         CreatedToken: components["schemas"]["Token"] & {
@@ -2361,6 +3883,34 @@ export interface components {
             /** @description Why it was refused and what is allowed. */
             reason: string;
         };
+        /** @description A role on a scope. */
+        Grant: {
+            /** @description The role. */
+            role: components["schemas"]["RoleId"];
+            /** @description Where it holds. */
+            scope: components["schemas"]["Scope"];
+        };
+        /** @description Users with common grants. */
+        Group: {
+            /** @description Identity. */
+            meta: components["schemas"]["Metadata_GroupId"];
+            /** @description What is wanted. */
+            spec: components["schemas"]["GroupSpec"];
+        };
+        /**
+         * Format: uuid
+         * @description A group of users.
+         */
+        GroupId: string;
+        /** @description Who is in a group and what that grants. */
+        GroupSpec: {
+            /** @description What it is for. */
+            description?: string;
+            /** @description What members may do. */
+            grants?: components["schemas"]["Grant"][];
+            /** @description Users in it. */
+            members?: components["schemas"]["UserId"][];
+        };
         /** @description `POST /volumes/{id}/grow`. Only while no running machine uses the volume. */
         GrowVolume: {
             /** @description New size; at least the present one. */
@@ -2415,15 +3965,25 @@ export interface components {
             /** @description What keeps it from full health or safety, in words an administrator can act on. */
             warnings?: string[];
         };
-        /** @description `GET /session`: who am I. */
+        /** @description `GET /session`: who am I, and what may I do. */
         Identity: {
-            /** @description By session or by token. */
+            /** @description `session`, `token` or `local`. */
             by: string;
             /**
              * Format: date-time
-             * @description When it ends.
+             * @description When the credential ends.
              */
             expires_at?: string | null;
+            /** @description The password is kept here and can be changed here. */
+            has_password?: boolean;
+            /** @description Nothing is allowed before `POST /session/password`. */
+            must_change_password?: boolean;
+            /** @description What the caller may do, and where: own grants, those of groups, and the limits of a token taken together. */
+            rights?: components["schemas"]["Right"][];
+            session?: components["schemas"]["SessionId"] | null;
+            /** @description The user logs in with a one-time code too. */
+            totp?: boolean;
+            user?: components["schemas"]["UserId"] | null;
             /** @description Who. */
             username: string;
         };
@@ -2519,15 +4079,81 @@ export interface components {
              */
             written_bytes: number;
         };
+        /** @description `POST /cluster/join` and `POST /cluster/join/preview`, asked of the host that joins. */
+        JoinCluster: {
+            /** @description Objects of this host whose names are taken there may be given others, as the preview tells. */
+            rename?: boolean;
+            /** @description Text of a join token of the cluster. */
+            token: string;
+        };
+        /** @description What joining will do. */
+        JoinPreview: {
+            /**
+             * Format: uuid
+             * @description The cluster.
+             */
+            cluster: string;
+            /** @description Names of its hosts. */
+            hosts: string[];
+            /** @description Networks of the joining host that nothing uses; the cluster's own of the same name take their place. */
+            left_out: string[];
+            /** @description Machines that come along; those that run go on running. */
+            machines: string[];
+            /** @description Objects of the joining host that get another name because theirs is taken. */
+            renamings: components["schemas"]["Renaming"][];
+        };
+        /** @description A join token, without its secret. */
+        JoinToken: {
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it ends.
+             */
+            expires_at: string;
+            /** @description Identity. */
+            id: components["schemas"]["TokenId"];
+            /**
+             * Format: int32
+             * @description How many hosts may still join with it.
+             */
+            uses_left: number;
+        };
         /** @description `POST /session`. */
         Login: {
-            /** @description Its password. */
+            /**
+             * @description The one-time code, or a recovery code, where the user has them. Without it the answer is a problem of the type
+             *     `/problems/second-factor`.
+             */
+            code?: string | null;
+            /** @description Their password. */
             password: string;
-            /** @description `admin`. */
+            /** @description Name of the user, e.g. `admin`. */
             username: string;
         };
         /** @description An Ethernet address, written `52:54:00:12:34:56`. */
         Mac: string;
+        /** @description A host's part in the cluster. */
+        Member: {
+            /** @description Where its peers reach it. */
+            address?: string | null;
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /**
+             * Format: int64
+             * @description How many changes it lacks of those the leader knows; absent where nobody could be asked.
+             */
+            lag?: number | null;
+            /** @description Its name. */
+            name: string;
+            /** @description Whether the leader hears it; absent where nobody could be asked. */
+            reachable?: boolean | null;
+            /** @description What it does for the cluster. */
+            role: components["schemas"]["Role"];
+        };
         /** @description Memory. */
         Memory: {
             /** @description Available for new guests. */
@@ -2543,6 +4169,35 @@ export interface components {
             } | null;
             /** @description New name. */
             name?: string | null;
+        };
+        /** @description Identity and version of a stored object. */
+        Metadata_GroupId: {
+            /**
+             * Format: date-time
+             * @description When the object was made.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each change of the desired state (`spec`).
+             */
+            generation: number;
+            /**
+             * Format: uuid
+             * @description A group of users.
+             */
+            id: string;
+            /** @description Free key-value pairs for filters. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique per kind; may be changed at any time. See [`check_name`]. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Position in the cluster's log of the last change to this object, observed state included. The ETag.
+             */
+            revision: number;
         };
         /** @description Identity and version of a stored object. */
         Metadata_HostId: {
@@ -2661,6 +4316,64 @@ export interface components {
             revision: number;
         };
         /** @description Identity and version of a stored object. */
+        Metadata_RoleId: {
+            /**
+             * Format: date-time
+             * @description When the object was made.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each change of the desired state (`spec`).
+             */
+            generation: number;
+            /**
+             * Format: uuid
+             * @description A role.
+             */
+            id: string;
+            /** @description Free key-value pairs for filters. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique per kind; may be changed at any time. See [`check_name`]. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Position in the cluster's log of the last change to this object, observed state included. The ETag.
+             */
+            revision: number;
+        };
+        /** @description Identity and version of a stored object. */
+        Metadata_UserId: {
+            /**
+             * Format: date-time
+             * @description When the object was made.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each change of the desired state (`spec`).
+             */
+            generation: number;
+            /**
+             * Format: uuid
+             * @description A user account.
+             */
+            id: string;
+            /** @description Free key-value pairs for filters. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique per kind; may be changed at any time. See [`check_name`]. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Position in the cluster's log of the last change to this object, observed state included. The ETag.
+             */
+            revision: number;
+        };
+        /** @description Identity and version of a stored object. */
         Metadata_VmId: {
             /**
              * Format: date-time
@@ -2762,6 +4475,55 @@ export interface components {
              */
             revision: number;
         };
+        /**
+         * @description Kinds of object a grant can be limited to.
+         * @enum {string}
+         */
+        ObjectKind: "vm" | "image" | "volume" | "network" | "pool" | "host";
+        /** @description One page of a list. */
+        Page_AuditRecord: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description What, e.g. `vm.start`, `user.create`, `session.create`. */
+                action: string;
+                /** @description Who, in words: `admin`, `admin (token backup)`, `root (local)`; the name that was claimed, where nobody logged in. */
+                actor: string;
+                /**
+                 * Format: date-time
+                 * @description When it was answered.
+                 */
+                at: string;
+                /** @description Why it was not done. */
+                detail?: string | null;
+                /** @description From where: an address, or `this host (uid 0)`. */
+                from: string;
+                /** @description Host that answered it. Each host keeps the records of what it answered. */
+                host: components["schemas"]["HostId"];
+                /** @description Identity; ordered by time. */
+                id: components["schemas"]["AuditId"];
+                /** @description Whether it was done. */
+                outcome: components["schemas"]["AuditOutcome"];
+                /** @description Id of the request, to be found in the daemon's log. */
+                request_id: string;
+                /**
+                 * Format: int32
+                 * @description The HTTP status of the answer.
+                 */
+                status: number;
+                /** @description To which object: `kind/id`, or the kind alone. */
+                target: string;
+                /** @description Name of the object at that time, where it has one. */
+                target_name?: string | null;
+                user?: components["schemas"]["UserId"] | null;
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
         /** @description One page of a list. */
         Page_Event: {
             /** @description The objects, ordered by id (that is, by time of creation). */
@@ -2783,6 +4545,23 @@ export interface components {
                 message: string;
                 /** @description To which object: `kind/id`. */
                 target: string;
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_Group: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description Identity. */
+                meta: components["schemas"]["Metadata_GroupId"];
+                /** @description What is wanted. */
+                spec: components["schemas"]["GroupSpec"];
             }[];
             /** @description Give as `cursor` to get the next page; absent on the last. */
             next_cursor?: string | null;
@@ -2863,6 +4642,63 @@ export interface components {
             revision: number;
         };
         /** @description One page of a list. */
+        Page_Role: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description It comes with the product and cannot be changed. */
+                builtin?: boolean;
+                /** @description Identity. */
+                meta: components["schemas"]["Metadata_RoleId"];
+                /** @description What it allows. */
+                spec: components["schemas"]["RoleSpec"];
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_SessionInfo: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /**
+                 * Format: date-time
+                 * @description When they logged in.
+                 */
+                created_at: string;
+                /** @description It is the caller's own present one. */
+                current: boolean;
+                /**
+                 * Format: date-time
+                 * @description When it ends if it is not refreshed.
+                 */
+                expires_at: string;
+                /** @description Address they logged in from. */
+                from: string;
+                /** @description Identity. */
+                id: components["schemas"]["SessionId"];
+                /**
+                 * Format: date-time
+                 * @description When it was last refreshed.
+                 */
+                refreshed_at: string;
+                /** @description Whose. */
+                user: components["schemas"]["UserId"];
+                /** @description Their name. */
+                username: string;
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
         Page_Task: {
             /** @description The objects, ordered by id (that is, by time of creation). */
             items: {
@@ -2918,10 +4754,32 @@ export interface components {
                 expires_at?: string | null;
                 /** @description Identity. */
                 id: components["schemas"]["TokenId"];
+                limit?: components["schemas"]["Grant"] | null;
                 /** @description What it is for. */
                 name: string;
+                /** @description User it acts for: it may never do more than they may. */
+                owner?: components["schemas"]["UserId"];
                 /** @description It may only read. */
                 read_only: boolean;
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_User: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description Identity; the name is what they log in with. */
+                meta: components["schemas"]["Metadata_UserId"];
+                /** @description What is wanted. */
+                spec: components["schemas"]["UserSpec"];
+                /** @description What is so. */
+                status: components["schemas"]["UserStatus"];
             }[];
             /** @description Give as `cursor` to get the next page; absent on the last. */
             next_cursor?: string | null;
@@ -2968,6 +4826,41 @@ export interface components {
              * @description Revision of the cluster state the page was read at.
              */
             revision: number;
+        };
+        /**
+         * @description Something one may do.
+         * @enum {string}
+         */
+        Permission: "vm.read" | "vm.write" | "vm.power" | "vm.console" | "storage.read" | "storage.write" | "network.read" | "network.write" | "host.read" | "host.power" | "cluster.read" | "cluster.write" | "user.read" | "user.write" | "audit.read";
+        /** @description A permission, explained. */
+        PermissionInfo: {
+            /** @description What it allows, in words. */
+            description: string;
+            /** @description The permission. */
+            name: components["schemas"]["Permission"];
+        };
+        /** @description What a machine asks of its place. */
+        Placement: {
+            /** @description Not on the hosts of machines with these labels. */
+            apart?: components["schemas"]["Affinity"][];
+            host?: components["schemas"]["HostId"] | null;
+            /** @description On the hosts of machines with these labels. */
+            near?: components["schemas"]["Affinity"][];
+        };
+        /** @description Where a machine would be placed, with the word on every host. */
+        PlacementDecision: {
+            host?: components["schemas"]["HostId"] | null;
+            /** @description Every host, the best first, those that do not fit last. */
+            hosts: components["schemas"]["Verdict"][];
+        };
+        /** @description `POST /placement`: what if this machine were made. */
+        PlacementQuery: {
+            /** @description Its labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description What would be wanted. */
+            spec: components["schemas"]["VmSpec"];
         };
         /** @description A storage pool. */
         Pool: {
@@ -3019,33 +4912,166 @@ export interface components {
             /** @description Stable name of the kind of problem, e.g. `/problems/validation`; clients may rely on it. */
             type: string;
         };
+        /** @description Codes for the day the authenticator is lost; each works once. Shown this once. */
+        RecoveryCodes: {
+            /** @description The codes. */
+            codes: string[];
+        };
+        /** @description `POST /session/refresh`. */
+        Refresh: {
+            /** @description The refresh token; the cookie `lq_refresh` where absent. */
+            refresh_token?: string | null;
+        };
+        /** @description `POST /session/totp/remove`: log in without a one-time code from now on. */
+        RemoveTotp: {
+            /** @description The present password. */
+            password: string;
+        };
+        /** @description An object that gets another name. */
+        Renaming: {
+            /** @description Its name so far. */
+            from: string;
+            /**
+             * Format: uuid
+             * @description The object; its id stays.
+             */
+            id: string;
+            /** @description Kind of the object. */
+            kind: string;
+            /** @description It was named by a person, so `rename` must allow it. */
+            needs_consent: boolean;
+            /** @description Its name in the cluster. */
+            to: string;
+        };
         /**
          * @description What to do when a VM ends by itself.
          * @enum {string}
          */
         RestartPolicy: "never" | "on-failure" | "always";
+        /** @description Permissions on a scope. */
+        Right: {
+            /** @description What is allowed there. */
+            permissions: components["schemas"]["Permission"][];
+            /** @description Where they hold. */
+            scope: components["schemas"]["Scope"];
+        };
+        /** @description A set of permissions with a name. */
+        Role: {
+            /** @description It comes with the product and cannot be changed. */
+            builtin?: boolean;
+            /** @description Identity. */
+            meta: components["schemas"]["Metadata_RoleId"];
+            /** @description What it allows. */
+            spec: components["schemas"]["RoleSpec"];
+        };
+        /**
+         * Format: uuid
+         * @description A role.
+         */
+        RoleId: string;
+        /** @description What a role allows. */
+        RoleSpec: {
+            /** @description What it is for. */
+            description?: string;
+            /** @description What one may do with it. */
+            permissions: components["schemas"]["Permission"][];
+        };
+        /** @description Where a role holds. */
+        Scope: {
+            /** @enum {string} */
+            kind: "cluster";
+        } | {
+            /** @enum {string} */
+            kind: "labels";
+            /** @description At least one. */
+            labels: {
+                [key: string]: string;
+            };
+        } | {
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @enum {string} */
+            kind: "object";
+            /** @description Its kind. */
+            object: components["schemas"]["ObjectKind"];
+        };
         /** @description A session. The token is sent as `Authorization: Bearer …` or, by browsers, as the cookie `lq_session`. */
         Session: {
             /**
              * Format: date-time
-             * @description When it ends if unused.
+             * @description When the access token ends.
              */
             expires_at: string;
-            /** @description The secret; shown once. */
+            /** @description Nothing is allowed before `POST /session/password`. */
+            must_change_password?: boolean;
+            /**
+             * Format: date-time
+             * @description When the session ends if it is not refreshed.
+             */
+            refresh_expires_at?: string | null;
+            /**
+             * @description Gets the next access token by `POST /session/refresh`, once. Absent in the answer to a refresh token that was used
+             *     a moment ago by another request of the same client: the answer to that one has it.
+             */
+            refresh_token?: string | null;
+            /** @description The access token. */
             token: string;
             /** @description Who. */
             username: string;
         };
+        /**
+         * Format: uuid
+         * @description A session of a user.
+         */
+        SessionId: string;
+        /** @description A session as its owner and administrators see it. */
+        SessionInfo: {
+            /**
+             * Format: date-time
+             * @description When they logged in.
+             */
+            created_at: string;
+            /** @description It is the caller's own present one. */
+            current: boolean;
+            /**
+             * Format: date-time
+             * @description When it ends if it is not refreshed.
+             */
+            expires_at: string;
+            /** @description Address they logged in from. */
+            from: string;
+            /** @description Identity. */
+            id: components["schemas"]["SessionId"];
+            /**
+             * Format: date-time
+             * @description When it was last refreshed.
+             */
+            refreshed_at: string;
+            /** @description Whose. */
+            user: components["schemas"]["UserId"];
+            /** @description Their name. */
+            username: string;
+        };
+        /** @description `POST /users/{id}/password`: someone else sets it. All sessions of the user end. */
+        SetPassword: {
+            /** @description They have to set a new one at their next login. */
+            must_change_password?: boolean;
+            /** @description 8 characters to 256 bytes. */
+            password: string;
+        };
         /** @description `GET /setup`: whether the first password is still to be set. */
         Setup: {
-            /** @description No admin password is set yet: `POST /setup` sets it. */
+            /** @description There is no administrator yet: `POST /setup` makes the user `admin`. */
             needed: boolean;
         };
-        /** @description `POST /setup`: sets the first admin password. Refused for ever once one is set. */
+        /** @description `POST /setup`: makes the user `admin` with this password. Refused for ever once one was made. */
         SetupRequest: {
             /** @description The set-up code shown on the host's console: proof that the caller can see the machine. */
             code: string;
-            /** @description 8 to 256 characters. */
+            /** @description 8 characters to 256 bytes. */
             password: string;
         };
         /** @description Answer to `Stats`: counters since the start. */
@@ -3124,8 +5150,11 @@ export interface components {
             expires_at?: string | null;
             /** @description Identity. */
             id: components["schemas"]["TokenId"];
+            limit?: components["schemas"]["Grant"] | null;
             /** @description What it is for. */
             name: string;
+            /** @description User it acts for: it may never do more than they may. */
+            owner?: components["schemas"]["UserId"];
             /** @description It may only read. */
             read_only: boolean;
         };
@@ -3134,6 +5163,23 @@ export interface components {
          * @description An API token.
          */
         TokenId: string;
+        /** @description `POST /session/totp`: a secret for an authenticator. It counts once a code made with it was confirmed. */
+        TotpEnrolment: {
+            /** @description The secret, base 32, to be typed. */
+            secret: string;
+            /** @description The same as `otpauth://totp/…`, to be shown as a QR code. */
+            url: string;
+        };
+        /** @description `PATCH /groups/{id}`; what is absent stays. */
+        UpdateGroup: {
+            /** @description New labels, replacing the old ones. */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** @description New name. */
+            name?: string | null;
+            spec?: components["schemas"]["GroupSpec"] | null;
+        };
         /** @description Changes a network; what is absent stays. */
         UpdateNetwork: {
             /** @description New set of labels. */
@@ -3144,6 +5190,26 @@ export interface components {
             name?: string | null;
             spec?: components["schemas"]["NetworkSpec"] | null;
         };
+        /** @description `PATCH /roles/{id}`; what is absent stays. */
+        UpdateRole: {
+            /** @description New labels, replacing the old ones. */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** @description New name. */
+            name?: string | null;
+            spec?: components["schemas"]["RoleSpec"] | null;
+        };
+        /** @description `PATCH /users/{id}`; what is absent stays. */
+        UpdateUser: {
+            /** @description New labels, replacing the old ones. */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** @description New name. */
+            name?: string | null;
+            spec?: components["schemas"]["UserSpec"] | null;
+        };
         /** @description Changes a VM; what is absent stays. Changes to hardware take effect at the next start. */
         UpdateVm: {
             /** @description New set of labels. */
@@ -3153,6 +5219,74 @@ export interface components {
             /** @description New name. */
             name?: string | null;
             spec?: components["schemas"]["VmSpec"] | null;
+        };
+        /** @description Someone who logs in. */
+        User: {
+            /** @description Identity; the name is what they log in with. */
+            meta: components["schemas"]["Metadata_UserId"];
+            /** @description What is wanted. */
+            spec: components["schemas"]["UserSpec"];
+            /** @description What is so. */
+            status: components["schemas"]["UserStatus"];
+        };
+        /**
+         * Format: uuid
+         * @description A user account.
+         */
+        UserId: string;
+        /**
+         * @description Where a user's credentials are kept.
+         * @enum {string}
+         */
+        UserSource: "local" | "ldap" | "oidc";
+        /** @description The wanted user. */
+        UserSpec: {
+            /** @description They cannot log in, and their tokens and sessions count for nothing. */
+            disabled?: boolean;
+            /** @description Name for people, at most 255 characters. */
+            full_name?: string;
+            /** @description What they may do, beside what their groups grant. */
+            grants?: components["schemas"]["Grant"][];
+        };
+        /** @description The observed user. */
+        UserStatus: {
+            /** @description Groups they are in. */
+            groups?: components["schemas"]["GroupId"][];
+            /**
+             * Format: date-time
+             * @description When they last logged in.
+             */
+            last_login_at?: string | null;
+            /** @description They have to set a new password at their next login. */
+            must_change_password?: boolean;
+            /**
+             * Format: date-time
+             * @description When the password was set; absent where there is none here.
+             */
+            password_set_at?: string | null;
+            /**
+             * Format: int32
+             * @description Recovery codes not used yet.
+             */
+            recovery_codes?: number;
+            /** @description Where their credentials are kept. */
+            source?: components["schemas"]["UserSource"];
+            /** @description They log in with a one-time code too. */
+            totp?: boolean;
+        };
+        /** @description What was found of one host. */
+        Verdict: {
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /** @description Its name. */
+            name: string;
+            /** @description Why it does not fit; or what moved its score. */
+            reasons: string[];
+            /**
+             * Format: int64
+             * @description How well it fits; absent where it does not.
+             */
+            score?: number | null;
         };
         /** @description Whether guests can run. */
         Virtualization: {
@@ -3186,6 +5320,8 @@ export interface components {
             memory_bytes: components["schemas"]["Bytes"];
             /** @description Network interfaces in the order the guest sees them, at most 8. */
             nics?: components["schemas"]["Nic"][];
+            /** @description What it asks of the host it is placed on. Looked at when the machine is made. */
+            placement?: components["schemas"]["Placement"];
             /** @description Wanted power state. */
             power?: components["schemas"]["PowerState"];
             /** @description What to do when the machine ends without being told to. */

@@ -47,6 +47,9 @@ export function refusal(action: Action, state: VmState): string | undefined {
   return ACTIONS[action].states.includes(state) ? undefined : ACTIONS[action].why;
 }
 
+/** What it takes. */
+export const permission = (action: Action) => (action === "delete" ? "vm.write" : "vm.power");
+
 /** The one action offered first. */
 export function primary(state: VmState): Action {
   if (state === "paused") return "resume";

@@ -1,9 +1,16 @@
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import type { Image } from "../api/client";
-import { faults, machine, refusals, volume, type Form } from "./create";
+import { disk, faults, likelyDisk, machine, refusals, type Form } from "./create";
+import { diskName } from "./disks";
+
+vi.hoisted(() => {
+  // Where the page came from.
+  (globalThis as { location?: unknown }).location ??= new URL("https://192.0.2.1");
+});
 
 const form: Form = {
   name: "web1",
+  labels: "env=test",
   image: "i",
   cpus: "2",
   memory: "1G",
@@ -12,6 +19,8 @@ const form: Form = {
   kernel: "",
   initrd: "",
   cmdline: "",
+  restart: "on-failure",
+  autostart: true,
   start: true,
 };
 const image = {
@@ -24,16 +33,16 @@ it("finds nothing wrong with what is right", () => expect(faults(form, image)).t
 it("names every fault at once", () => {
   const wrong = { ...form, name: "-x", cpus: "1.5", memory: "32M", disk: "1G" };
   expect(Object.keys(faults(wrong, image)).sort()).toEqual(["cpus", "disk", "memory", "name"]);
-  expect(Object.keys(faults({ ...form, image: "" }, undefined)).sort()).toEqual(["disk", "kernel"]);
+  expect(Object.keys(faults({ ...form, image: "" }, undefined))).toEqual(["disk"]);
 });
 
 it("makes the disk and the machine", () => {
-  expect(volume({ ...form, disk: "10G" })).toEqual({
-    name: "web1-disk",
-    spec: { format: "qcow2", size_bytes: 10 * 2 ** 30, source: "i" },
-  });
-  expect(volume({ ...form, name: "x".repeat(63) }).name.length).toBe(63);
-  expect(volume(form, 2).name).toBe("web1-disk-2");
+  expect(disk({ ...form, disk: "10G" })).toEqual({ format: "qcow2", size_bytes: 10 * 2 ** 30, source: "i" });
+  expect(diskName("x".repeat(63)).length).toBe(63);
+  expect(diskName("web1", 2)).toBe("web1-disk-2");
+  expect(likelyDisk(image)).toBe("20G");
+  expect(likelyDisk({ status: { virtual_size_bytes: 2 ** 36 } } as Image)).toBe("64G");
+  expect(machine(form, "v").labels).toEqual({ env: "test" });
   expect(machine(form, "v").spec).toMatchObject({
     vcpus: 2,
     memory_bytes: 2 ** 30,

@@ -1,9 +1,11 @@
 // From the form of a new machine to what the API wants, and back from its refusals to the fields of the form.
 import type { CreateVm, CreateVolume, Image } from "../api/client";
-import { parseSize } from "./format";
+import { parseSize, sizeText } from "./format";
+import { parseLabels } from "./labels";
 
 export interface Form {
   name: string;
+  labels: string;
   /** Id of a disk image; empty for an empty disk. */
   image: string;
   cpus: string;
@@ -15,6 +17,9 @@ export interface Form {
   kernel: string;
   initrd: string;
   cmdline: string;
+  restart: "never" | "on-failure" | "always";
+  /** With its host. */
+  autostart: boolean;
   start: boolean;
 }
 
@@ -38,36 +43,36 @@ export function faults(form: Form, image: Image | undefined): Faults {
     if (!image) found.disk = "An empty disk needs a size.";
   } else if (disk === undefined) found.disk = SIZE;
   else if (disk < (image?.status.virtual_size_bytes ?? 2 ** 20)) found.disk = "Smaller than the image.";
-  if (!form.kernel && !image?.spec.boot)
-    found.kernel = "The image does not say what to boot: choose a kernel.";
   return found;
 }
 
-/** Names tried for a disk: an earlier machine of this name may have left its own. */
-export const DISK_NAMES = 9;
-
-/** The disk of the new machine, under the `n`th name for it. */
-export function volume(form: Form, n = 1): CreateVolume {
+/** The disk of the new machine. */
+export function disk(form: Form): CreateVolume["spec"] {
   const size = parseSize(form.disk);
-  const end = n === 1 ? "-disk" : `-disk-${n}`;
   return {
-    name: form.name.slice(0, 63 - end.length) + end,
-    spec: {
-      format: "qcow2",
-      ...(size === undefined ? {} : { size_bytes: size }),
-      ...(form.image ? { source: form.image } : {}),
-    },
+    format: "qcow2",
+    ...(size === undefined ? {} : { size_bytes: size }),
+    ...(form.image ? { source: form.image } : {}),
   };
 }
 
+/** Room a new disk has where nothing else is said, in bytes: thin, so it costs nothing until it is used. */
+const ROOM = 20 * 2 ** 30;
+
+/** What is likely wanted for a machine made from this image. */
+export function likelyDisk(image: Image | undefined): string {
+  return sizeText(Math.max(ROOM, image?.status.virtual_size_bytes ?? 0));
+}
+
 /** The new machine, its disk made before. */
-export function machine(form: Form, disk: string): CreateVm {
+export function machine(form: Form, volume: string): CreateVm {
   return {
     name: form.name,
+    labels: parseLabels(form.labels),
     spec: {
       vcpus: Number(form.cpus),
       memory_bytes: parseSize(form.memory) ?? 0,
-      disks: [{ volume: disk, read_only: false }],
+      disks: [{ volume, read_only: false }],
       nics: form.network ? [{ network: form.network }] : [],
       ...(form.kernel
         ? {
@@ -79,8 +84,8 @@ export function machine(form: Form, disk: string): CreateVm {
           }
         : {}),
       rng: true,
-      restart: "on-failure",
-      autostart: true,
+      restart: form.restart,
+      autostart: form.autostart,
       power: "stopped",
     },
   };
@@ -88,6 +93,7 @@ export function machine(form: Form, disk: string): CreateVm {
 
 const FIELDS: [prefix: string, field: keyof Form][] = [
   ["name", "name"],
+  ["labels", "labels"],
   ["spec.vcpus", "cpus"],
   ["spec.memory_bytes", "memory"],
   ["spec.size_bytes", "disk"],

@@ -39,3 +39,36 @@ export function age(at: string, now = Date.now()): string {
 export function time(at: string): string {
   return new Date(at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }
+
+/** From then till then, or till now: `340 ms`, `12 s`, `3 min 20 s`. */
+export function duration(from: string, to?: string | null, now = Date.now()): string {
+  const millis = Math.max(0, (to ? Date.parse(to) : now) - Date.parse(from));
+  if (Number.isNaN(millis)) return "";
+  if (to && millis < 1000) return `${Math.round(millis)} ms`;
+  const seconds = Math.floor(millis / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return seconds % 60 ? `${minutes} min ${seconds % 60} s` : `${minutes} min`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** `0.372` → `37 %`. */
+export const percent = (share: number) => `${Math.round(share * 100)} %`;
+
+/** `vm.force-stop` → `Force-stop virtual machine`. */
+export function taskName(kind: string): string {
+  const [noun = "", verb = ""] = kind.split(".");
+  const nouns: Record<string, string> = { vm: "virtual machine" };
+  return verb ? `${verb[0]!.toUpperCase()}${verb.slice(1)} ${nouns[noun] ?? noun}` : kind;
+}
+
+/** Bytes as a size to be edited: `2G`, `512M`, `1536M`; what is not a whole number of MiB in bytes. */
+export function sizeText(count: number): string {
+  for (const [unit, shift] of [
+    ["T", 40],
+    ["G", 30],
+    ["M", 20],
+  ] as const)
+    if (count >= 2 ** shift && count % 2 ** shift === 0) return `${count / 2 ** shift}${unit}`;
+  return String(count);
+}

@@ -1,93 +1,135 @@
-// What is being done and what happened.
-import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { api, call, type Task, type Vm } from "../api/client";
-import { useEvents, useTasks, useVms } from "../api/queries";
-import { Button, Failure, Loading, State } from "../components/ui";
-import { age, time } from "../lib/format";
-import { href } from "../lib/router";
+// What was ordered and what happened: tasks and events, each a list of its own.
+import { Activity as Pulse, Bell } from "lucide-react";
+import { useMemo } from "react";
+import type { Event, Task } from "../api/client";
+import { useEvents, useTasks } from "../api/queries";
+import { Head } from "../components/Page";
+import { Target, targetName, useTargets } from "../components/Target";
+import { ListView } from "../components/list/ListView";
+import type { Column } from "../components/list/useList";
+import { Cancel, TaskState } from "../components/shell/TaskPane";
+import { State } from "../components/ui";
+import { duration, taskName, time } from "../lib/format";
 
-export function Activity() {
+const taskId = (task: Task) => task.id;
+const eventId = (event: Event) => event.id;
+
+export function Tasks() {
   const tasks = useTasks();
-  const events = useEvents();
-  const client = useQueryClient();
-  const cancel = useMutation({
-    mutationFn: (task: Task) => call(api.POST("/tasks/{id}/cancel", { params: { path: { id: task.id } } })),
-    onSettled: () => client.invalidateQueries({ queryKey: ["tasks"] }),
-  });
-  const newest = tasks.data ?? [];
-  const vms = useVms();
-  const vm = (target: string) => vms.data?.find(({ meta }) => target === `vm/${meta.id}`);
+  const names = useTargets();
+  const columns = useMemo(
+    (): Column<Task>[] => [
+      { id: "task", label: "Task", value: ({ kind }) => taskName(kind) },
+      {
+        id: "target",
+        label: "Target",
+        value: ({ target }) => targetName(names, target),
+        cell: ({ target }) => <Target names={names} target={target} />,
+        width: "w-[20%]",
+      },
+      {
+        id: "state",
+        label: "Status",
+        value: ({ state, message }) => `${state} ${message ?? ""}`,
+        cell: (task) => (
+          <span title={task.message ?? undefined}>
+            <TaskState task={task} />
+          </span>
+        ),
+        width: "w-[24%]",
+        narrow: true,
+      },
+      { id: "by", label: "By", value: ({ actor }) => actor, width: "w-28" },
+      {
+        id: "started",
+        label: "Started",
+        value: ({ created_at }) => Date.parse(created_at),
+        cell: ({ created_at }) => time(created_at),
+        width: "w-46",
+      },
+      {
+        id: "took",
+        label: "Took",
+        value: ({ created_at, ended_at }) =>
+          ended_at ? Date.parse(ended_at) - Date.parse(created_at) : undefined,
+        cell: ({ created_at, ended_at }) => duration(created_at, ended_at),
+        width: "w-26",
+      },
+    ],
+    [names],
+  );
   return (
     <>
-      <div className="heading">
-        <h1>Activity</h1>
-      </div>
-      <h2>Tasks</h2>
-      <Failure error={tasks.error ?? cancel.error} />
-      {tasks.isPending && <Loading />}
-      {tasks.data?.length === 0 && <p className="dim">Nothing has been ordered yet.</p>}
-      {newest.length > 0 && (
-        <table role="table">
-          <thead>
-            <tr>
-              <th scope="col">Task</th>
-              <th scope="col">State</th>
-              <th scope="col">By</th>
-              <th scope="col">Age</th>
-              <th scope="col">
-                <span className="hidden">Actions</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {newest.map((task) => (
-              <tr key={task.id}>
-                <th scope="row" data-label="Task">
-                  {task.kind} <Target vm={vm(task.target)} />
-                </th>
-                <td data-label="State">
-                  <span>
-                    <State state={task.state} />
-                    {task.message && <span className="reason">{task.message}</span>}
-                  </span>
-                </td>
-                <td data-label="By">{task.actor}</td>
-                <td data-label="Age">{age(task.created_at)}</td>
-                <td className="actions">
-                  {task.state === "running" && (
-                    <Button disabled={cancel.isPending} onClick={() => cancel.mutate(task)}>
-                      Cancel
-                    </Button>
-                  )}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      )}
-      <h2>Events</h2>
-      <Failure error={events.error} />
-      {events.isPending && <Loading />}
-      {events.data?.length === 0 && <p className="dim">Nothing has happened yet.</p>}
-      <ol className="events">
-        {events.data?.map((event) => (
-          <li key={event.id} className={event.level}>
-            <time dateTime={event.at} title={event.at}>
-              {time(event.at)}
-            </time>
-            <span>
-              {event.level !== "info" && <strong>{event.level}: </strong>}
-              <Target vm={vm(event.target)} /> {event.message}
-              {event.actor && <span className="dim"> by {event.actor}</span>}
-            </span>
-          </li>
-        ))}
-      </ol>
+      <Head title="Tasks" icon={Pulse} />
+      <ListView
+        nouns="tasks"
+        icon={Pulse}
+        query={tasks}
+        columns={columns}
+        id={taskId}
+        name={({ kind }) => taskName(kind)}
+        order="-started"
+        brief={(task) => `${targetName(names, task.target)} · ${time(task.created_at)}`}
+        actions={(task) => <Cancel task={task} />}
+        actionsWidth="w-24"
+        empty={<p>Whatever takes time is a task and appears here.</p>}
+      />
     </>
   );
 }
 
-/** The machine something was done to, while it exists. */
-function Target({ vm }: { vm: Vm | undefined }) {
-  return vm && <a href={href({ page: "vm", id: vm.meta.id })}>{vm.meta.name}</a>;
+export function Events() {
+  const events = useEvents();
+  const names = useTargets();
+  const columns = useMemo(
+    (): Column<Event>[] => [
+      {
+        id: "message",
+        label: "Event",
+        value: ({ message }) => message,
+        cell: ({ message }) => <span title={message}>{message}</span>,
+      },
+      {
+        id: "level",
+        label: "Level",
+        value: ({ level }) => level,
+        cell: ({ level }) => <State state={level} />,
+        width: "w-28",
+        narrow: true,
+      },
+      {
+        id: "target",
+        label: "About",
+        value: ({ target }) => targetName(names, target),
+        cell: ({ target }) => <Target names={names} target={target} />,
+        width: "w-[16%]",
+      },
+      { id: "kind", label: "Kind", value: ({ kind }) => kind, width: "w-36" },
+      { id: "by", label: "By", value: ({ actor }) => actor ?? undefined, width: "w-28" },
+      {
+        id: "at",
+        label: "When",
+        value: ({ at }) => Date.parse(at),
+        cell: ({ at }) => time(at),
+        width: "w-46",
+      },
+    ],
+    [names],
+  );
+  return (
+    <>
+      <Head title="Events" icon={Bell} />
+      <ListView
+        nouns="events"
+        icon={Bell}
+        query={events}
+        columns={columns}
+        id={eventId}
+        name={({ message }) => message}
+        order="-at"
+        brief={({ at, target }) => `${time(at)} · ${targetName(names, target)}`}
+        empty={<p>What happens to hosts and machines is told here.</p>}
+      />
+    </>
+  );
 }

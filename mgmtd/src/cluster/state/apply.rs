@@ -1,9 +1,6 @@
 //! Applying a command: dispatch, and what all kinds share.
 
-use super::{
-    AdminRecord, Change, ClusterRecord, Command, Kind, Op, Outcome, PoolRecord, Refusal, Reply, State,
-    TokenRecord,
-};
+use super::{Change, ClusterRecord, Command, Kind, Op, Outcome, PoolRecord, Refusal, Reply, State};
 use jiff::Timestamp;
 use lq_api::{
     Metadata, PoolId,
@@ -70,6 +67,14 @@ impl State {
             Op::LeaveHost { id, expect, force } => self.leave_host(ctx, *id, *expect, *force),
             Op::RemoveHost { id, expect, force } => self.remove_host(ctx, *id, *expect, *force),
             Op::HostStarted { host, name, boot } => self.host_started(ctx, *host, name, *boot),
+            Op::SimulateHosts { hosts } => {
+                for (id, name) in hosts {
+                    if !self.hosts.contains_key(id) && self.hosts.values().all(|h| h.meta.name != *name) {
+                        self.add_host(ctx, *id, name);
+                    }
+                }
+                Ok(Reply::Done)
+            }
             Op::CreateVm { id, host, create } => self.create_vm(ctx, *id, *host, create),
             Op::UpdateVm { id, expect, update } => self.update_vm(ctx, *id, *expect, update),
             Op::PowerVm { id, expect, power } => self.power_vm(ctx, *id, *expect, power),
@@ -94,32 +99,27 @@ impl State {
             Op::CreateNetwork { id, create } => self.create_network(ctx, *id, create),
             Op::UpdateNetwork { id, expect, update } => self.update_network(ctx, *id, *expect, update),
             Op::DeleteNetwork { id, expect } => self.delete_network(ctx, *id, *expect),
-            Op::SetPassword { hash, only_first } => {
-                if *only_first && self.admin.is_some() {
-                    return Err(Refusal::Conflict("the administrator's password is set already".into()));
-                }
-                self.admin = Some(AdminRecord { hash: hash.clone(), set_at: ctx.at });
-                Ok(Reply::Done)
+            Op::SetPassword { hash, only_first, user, must_change, keep } => {
+                self.set_password(ctx, *user, hash, *only_first, *must_change, *keep)
             }
-            Op::CreateToken { token, hash } => {
-                check_new(
-                    &token.name,
-                    &BTreeMap::new(),
-                    self.tokens.values().map(|t| t.token.name.as_str()),
-                )?;
-                if self.tokens.contains_key(&token.id) {
-                    return Err(Refusal::Conflict(format!("the id {} is taken", token.id)));
-                }
-                let record = TokenRecord { token: token.clone(), hash: hash.clone() };
-                self.tokens.insert(token.id, Arc::new(record));
-                ctx.changed(Kind::Token, token.id.0);
-                Ok(Reply::Done)
+            Op::CreateUser { id, new } => self.create_user(ctx, *id, new),
+            Op::UpdateUser { id, expect, update } => self.update_user(ctx, *id, *expect, update),
+            Op::DeleteUser { id, expect } => self.delete_user(ctx, *id, *expect),
+            Op::ChangeTotp { id, change } => self.change_totp(ctx, *id, change),
+            Op::CreateGroup { id, create } => self.create_group(ctx, *id, create),
+            Op::UpdateGroup { id, expect, update } => self.update_group(ctx, *id, *expect, update),
+            Op::DeleteGroup { id, expect } => self.delete_group(ctx, *id, *expect),
+            Op::CreateRole { id, create } => self.create_role(ctx, *id, create),
+            Op::UpdateRole { id, expect, update } => self.update_role(ctx, *id, *expect, update),
+            Op::DeleteRole { id, expect } => self.delete_role(ctx, *id, *expect),
+            Op::SetSigningKey { id, secret, replaces } => self.set_signing_key(ctx, *id, secret, *replaces),
+            Op::BeginSession { session, factor } => self.begin_session(ctx, session, factor.as_ref()),
+            Op::RefreshSession { id, generation, expires_at } => {
+                self.refresh_session(ctx, *id, *generation, *expires_at)
             }
-            Op::DeleteToken { id } => {
-                self.tokens.remove(id).ok_or_else(|| Refusal::not_found("token", id))?;
-                ctx.changed(Kind::Token, id.0);
-                Ok(Reply::Done)
-            }
+            Op::EndSession { id } => self.end_session(ctx, *id),
+            Op::CreateToken { token, hash } => self.create_token(ctx, token, hash),
+            Op::DeleteToken { id } => self.delete_token(ctx, *id),
         }
     }
 

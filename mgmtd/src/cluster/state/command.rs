@@ -1,10 +1,17 @@
 //! What can be asked of the state, and its answers. Stored in the log: fields are only ever added, with a default.
 
-use super::{Application, Authority, Capacity, Peer};
+use super::{
+    Application, Authority, Capacity, Peer,
+    access::{External, Factor, SessionRecord, TotpChange},
+};
 use jiff::Timestamp;
 use lq_api::{
-    Bytes, HostId, ImageId, Metadata, NetworkId, PoolId, TokenId, VmId, VolumeId,
-    auth::Token,
+    Bytes, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId, TokenId, UserId, VmId,
+    VolumeId,
+    access::{
+        CreateGroup, CreateRole, Group, Role, UpdateGroup, UpdateRole, UpdateUser, User, UserSource, UserSpec,
+    },
+    auth::{FIRST_USER, Token},
     cluster::JoinToken,
     image::{CreateImage, Image},
     meta::MetadataPatch,
@@ -14,7 +21,7 @@ use lq_api::{
     volume::{CreateVolume, Volume},
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
 /// An entry of the log.
@@ -66,6 +73,9 @@ pub enum Op {
     LeaveHost { id: HostId, expect: Option<u64>, force: bool },
     /// Removes a host for ever. What only it holds is given up where `force` says so.
     RemoveHost { id: HostId, expect: Option<u64>, force: bool },
+
+    /// Adds hosts that only a simulation has. What exists stays.
+    SimulateHosts { hosts: Vec<(HostId, String)> },
 
     /// Makes a machine on `host`.
     CreateVm { id: VmId, host: HostId, create: CreateVm },
@@ -120,12 +130,80 @@ pub enum Op {
     /// Removes a network.
     DeleteNetwork { id: NetworkId, expect: Option<u64> },
 
-    /// Sets the administrator's password (Argon2id PHC string).
-    SetPassword { hash: String, only_first: bool },
+    /// Sets a user's password (Argon2id PHC string). `only_first`: makes the user `admin` with it, at set-up.
+    SetPassword {
+        hash: String,
+        only_first: bool,
+        #[serde(default = "first_user")]
+        user: UserId,
+        #[serde(default)]
+        must_change: bool,
+        /// The session that goes on; all others of the user end.
+        #[serde(default)]
+        keep: Option<SessionId>,
+    },
+    /// Makes a user.
+    CreateUser { id: UserId, new: NewUser },
+    /// Changes a user.
+    UpdateUser { id: UserId, expect: Option<u64>, update: UpdateUser },
+    /// Removes a user, their sessions and tokens.
+    DeleteUser { id: UserId, expect: Option<u64> },
+    /// Changes a user's second factor.
+    ChangeTotp { id: UserId, change: TotpChange },
+    /// Makes a group.
+    CreateGroup { id: GroupId, create: CreateGroup },
+    /// Changes a group.
+    UpdateGroup { id: GroupId, expect: Option<u64>, update: UpdateGroup },
+    /// Removes a group.
+    DeleteGroup { id: GroupId, expect: Option<u64> },
+    /// Makes a role.
+    CreateRole { id: RoleId, create: CreateRole },
+    /// Changes a role.
+    UpdateRole { id: RoleId, expect: Option<u64>, update: UpdateRole },
+    /// Removes a role nobody has.
+    DeleteRole { id: RoleId, expect: Option<u64> },
+
+    /// Takes a key for sessions (base 64) in the place of `replaces`.
+    SetSigningKey { id: Uuid, secret: String, replaces: Option<Uuid> },
+    /// Someone logged in.
+    BeginSession { session: SessionRecord, factor: Option<Factor> },
+    /// A refresh token of this generation was presented.
+    RefreshSession { id: SessionId, generation: u64, expires_at: Timestamp },
+    /// Ends a session.
+    EndSession { id: SessionId },
     /// Makes an API token.
     CreateToken { token: Token, hash: String },
     /// Removes an API token.
     DeleteToken { id: TokenId },
+}
+
+fn first_user() -> UserId {
+    FIRST_USER
+}
+
+/// A new user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewUser {
+    /// What they log in with.
+    pub name: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// What is wanted.
+    #[serde(default)]
+    pub spec: UserSpec,
+    /// Where their credentials are kept.
+    #[serde(default)]
+    pub source: UserSource,
+    /// Who they are there.
+    #[serde(default)]
+    pub external: Option<External>,
+    /// Argon2id in PHC string form.
+    #[serde(default)]
+    pub password: Option<String>,
+    /// They have to set a new password at their first login.
+    #[serde(default)]
+    pub must_change_password: bool,
 }
 
 /// A change of power.
@@ -162,6 +240,19 @@ pub enum Reply {
     Network(Arc<Network>),
     /// A host.
     Host(Arc<Metadata<HostId>>),
+    /// A user.
+    User(Arc<User>),
+    /// A group.
+    Group(Arc<Group>),
+    /// A role.
+    Role(Arc<Role>),
+    /// A session goes on, in this generation; without one, only its access token is made anew.
+    Refreshed {
+        /// Of the next refresh token.
+        generation: Option<u64>,
+    },
+    /// A used up refresh token was presented: the session was ended.
+    Reused,
     /// A host that started: what happened to its machines, in words.
     Started(Vec<(VmId, String)>),
 }

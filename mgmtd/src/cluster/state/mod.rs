@@ -11,6 +11,7 @@
 //! - a refused command changes nothing;
 //! - `meta.revision` of an object is the log position of its last change, `meta.generation` grows with its `spec`.
 
+pub mod access;
 pub mod apply;
 pub mod command;
 mod hosts;
@@ -22,21 +23,30 @@ mod tests;
 mod upgrade;
 mod vms;
 
+pub use access::{Object, Rights, SessionRecord, SigningKeys, UserRecord};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
 pub use hosts::Application;
 pub use upgrade::{UpgradeError, read as read_state};
 
 use jiff::Timestamp;
 use lq_api::{
-    Bytes, HostId, ImageId, Metadata, NetworkId, PoolId, TokenId, VmId, VolumeId, auth::Token,
-    cluster::JoinToken, image::Image, network::Network, pool::PoolSpec, vm::StopVm, vm::Vm, volume::Volume,
+    Bytes, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId, TokenId, UserId, VmId,
+    VolumeId,
+    access::{Group, Role},
+    auth::Token,
+    cluster::JoinToken,
+    image::Image,
+    network::Network,
+    pool::PoolSpec,
+    vm::{StopVm, Vm},
+    volume::Volume,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
 /// Version of the stored form of [`State`]; grows when a reader of the old form could not read the new one.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Everything the cluster has agreed on. Objects are shared, so a clone is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,8 +69,20 @@ pub struct State {
     pub networks: BTreeMap<NetworkId, Arc<Network>>,
     /// API tokens.
     pub tokens: BTreeMap<TokenId, Arc<TokenRecord>>,
-    /// The administrator's password; absent until set.
-    pub admin: Option<AdminRecord>,
+    /// Users.
+    pub users: BTreeMap<UserId, Arc<UserRecord>>,
+    /// Groups of users.
+    #[serde(default)]
+    pub groups: BTreeMap<GroupId, Arc<Group>>,
+    /// Roles beside the built-in ones.
+    #[serde(default)]
+    pub roles: BTreeMap<RoleId, Arc<Role>>,
+    /// Sessions: one that is not here any more is revoked.
+    #[serde(default)]
+    pub sessions: BTreeMap<SessionId, Arc<SessionRecord>>,
+    /// What their tokens are signed with.
+    #[serde(default)]
+    pub signing: SigningKeys,
     /// Hosts that were removed. Their ids never come back.
     #[serde(default)]
     pub removed: BTreeMap<HostId, RemovedHost>,
@@ -210,15 +232,6 @@ pub struct TokenRecord {
     pub hash: String,
 }
 
-/// The administrator's password.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AdminRecord {
-    /// Argon2id in PHC string form.
-    pub hash: String,
-    /// When it was set.
-    pub set_at: Timestamp,
-}
-
 /// Kind of an object, for change notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -235,8 +248,16 @@ pub enum Kind {
     Volume,
     /// [`Network`]
     Network,
-    /// [`TokenRecord`]; never sent to watchers.
+    /// [`TokenRecord`]; like all that follow never sent to watchers.
     Token,
+    /// [`UserRecord`]
+    User,
+    /// [`Group`]
+    Group,
+    /// [`Role`]
+    Role,
+    /// [`SessionRecord`]
+    Session,
 }
 
 /// An object was made, changed or removed.

@@ -237,7 +237,7 @@ fn application() -> impl Strategy<Value = Application> {
                     spec: VolumeSpec {
                         size_bytes: None,
                         pool: None,
-                        format: ImageFormat::Raw,
+                        format: ImageFormat::Qcow2,
                         source: Some(ImageId(id(3))),
                     },
                 },

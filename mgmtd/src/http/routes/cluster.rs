@@ -61,7 +61,12 @@ async fn cluster(State(api): State<Arc<Api>>) -> Answer<Cluster> {
                         () if behind || !standing.members.contains(&host) => Role::Joining,
                         () => Role::Follower,
                     },
-                    reachable: health.as_ref().map(|h| h.reachable.contains(&host)),
+                    // One that has never said where it is cannot be missed.
+                    reachable: health
+                        .as_ref()
+                        .filter(|_| record.peer.is_some())
+                        .map(|h| h.reachable.contains(&host)),
+                    lag: health.as_ref().and_then(|h| h.lag.get(&host).copied()),
                 }
             })
             .collect();

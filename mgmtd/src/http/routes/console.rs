@@ -1,5 +1,6 @@
 //! The serial console of a machine, by WebSocket: binary frames are the line's bytes, scroll-back first. It may be opened
-//! before the machine runs, and stays open across its restarts; it ends when the machine is deleted.
+//! before the machine runs, and stays open across its restarts; it ends when the machine is deleted, and at the next beat after
+//! its user lost the session or the right to it.
 
 use super::super::{Api, extract::Id, problem::Failure};
 use crate::{auth::Caller, compute};
@@ -12,7 +13,12 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::{SinkExt as _, StreamExt as _, stream::SplitSink};
-use lq_api::{VmId, problem::Kind, vm::VmState};
+use lq_api::{
+    VmId,
+    access::{ObjectKind, Permission},
+    problem::Kind,
+    vm::VmState,
+};
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -23,6 +29,7 @@ const MAX_FRAME: usize = 64 * 1024;
 const CHUNK: usize = 32 * 1024;
 /// A silent connection is checked this often.
 const BEAT: Duration = Duration::from_secs(30);
+const NO_MORE: &str = "your session has ended, or you may not use this console any more";
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(console))
@@ -39,9 +46,6 @@ async fn console(
     Id(id): Id<VmId>,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
-    if caller.read_only {
-        return Err(Failure::new(Kind::Forbidden, "this token may only read, and a console is written to"));
-    }
     if !exists(&api, id) {
         return Err(Failure::not_found("vm", id));
     }
@@ -52,14 +56,21 @@ async fn console(
         Failure::from(problem)
     })?;
     let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
-    Ok(upgrade.on_upgrade(move |socket| serve(api, id, socket)).into_response())
+    Ok(upgrade.on_upgrade(move |socket| serve(api, caller, id, socket)).into_response())
 }
 
 fn exists(api: &Api, id: VmId) -> bool {
     api.node.cluster.read(|s| s.vms.contains_key(&id))
 }
 
-async fn serve(api: Arc<Api>, id: VmId, socket: WebSocket) {
+/// Whether the caller may still use the console, which may be open for days.
+fn may_use(api: &Api, caller: &Caller, id: VmId) -> bool {
+    api.auth.renew(caller).is_some_and(|caller| {
+        api.node.cluster.read(|s| caller.may(Permission::VmConsole, s.object(ObjectKind::Vm, id.0)))
+    })
+}
+
+async fn serve(api: Arc<Api>, caller: Caller, id: VmId, socket: WebSocket) {
     let (mut to_client, mut from_client) = socket.split();
     let mut changes = api.node.cluster.watch();
     let mut beat = tokio::time::interval(BEAT);
@@ -67,6 +78,9 @@ async fn serve(api: Arc<Api>, id: VmId, socket: WebSocket) {
         changes.borrow_and_update();
         if !exists(&api, id) {
             return end(&mut to_client, close_code::NORMAL, "the machine was deleted").await;
+        }
+        if !may_use(&api, &caller, id) {
+            return end(&mut to_client, close_code::POLICY, NO_MORE).await;
         }
         let running = api.node.cluster.read(|s| {
             s.vms.get(&id).is_some_and(|r| !matches!(r.vm.status.state, VmState::Stopped | VmState::Failed))
@@ -81,7 +95,12 @@ async fn serve(api: Arc<Api>, id: VmId, socket: WebSocket) {
                         () = api.ending.cancelled() => {
                             return end(&mut to_client, close_code::AWAY, "the daemon is ending").await;
                         }
-                        _ = beat.tick() => send(&mut to_client, Message::Ping(Vec::new().into())).await,
+                        _ = beat.tick() => {
+                            if !may_use(&api, &caller, id) {
+                                return end(&mut to_client, close_code::POLICY, NO_MORE).await;
+                            }
+                            send(&mut to_client, Message::Ping(Vec::new().into())).await
+                        }
                         read = from_guest.read(&mut buffer) => match read {
                             Ok(0) | Err(_) => break,
                             Ok(n) => {

@@ -2,10 +2,11 @@
 
 use super::super::{
     Api,
+    access::sees_target,
     extract::{Answer, Query},
     problem::Failure,
 };
-use crate::telemetry::EventFilter;
+use crate::{auth::Caller, telemetry::EventFilter};
 use axum::{
     extract::State,
     http::StatusCode,
@@ -56,15 +57,20 @@ impl EventQuery {
 )]
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<EventQuery>,
 ) -> Result<Answer<Page<Event>>, Failure> {
     let limit = query.limit.unwrap_or(100) as usize;
     if !(1..=1000).contains(&limit) {
         return Err(Failure::new(Kind::Malformed, "`limit` is not between 1 and 1000"));
     }
-    let events = api.node.events.clone();
+    let (events, cluster) = (api.node.events.clone(), api.node.cluster.clone());
     let (filter, cursor) = (query.filter(), query.cursor);
-    let found = tokio::task::spawn_blocking(move || events.list(&filter, cursor, limit)).await;
+    let found = tokio::task::spawn_blocking(move || {
+        let state = cluster.read(crate::cluster::State::clone);
+        events.list(|e| filter.wants(e) && sees_target(&state, &caller, &e.target), cursor, limit)
+    })
+    .await;
     let (items, more) = found.map_err(|e| Failure::internal(&e))?.map_err(|e| Failure::internal(&e))?;
     let next_cursor = items.last().filter(|_| more).map(|e| e.id.to_string());
     let revision = api.node.cluster.read_at(|_, revision| revision);
@@ -79,24 +85,30 @@ async fn list(
 )]
 async fn stream(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<EventQuery>,
 ) -> Sse<impl Stream<Item = Result<Message, Infallible>>> {
     let (filter, follower) = (query.filter(), api.node.events.follow());
-    let state = (follower, filter, api.ending.clone());
-    let messages = futures::stream::unfold(state, |(mut follower, filter, ending)| async move {
-        loop {
-            let received = tokio::select! {
-                () = ending.cancelled() => return None,
-                received = follower.recv() => received,
-            };
-            let message = match received {
-                Ok(event) if !filter.wants(&event) => continue,
-                Ok(event) => Message::default().id(event.id.to_string()).json_data(&event),
-                Err(RecvError::Lagged(n)) => Ok(Message::default().event("missed").data(n.to_string())),
-                Err(RecvError::Closed) => return None,
-            };
-            let Ok(message) = message else { continue };
-            return Some((Ok(message), (follower, filter, ending)));
+    let messages = futures::stream::unfold((follower, filter, api), move |(mut follower, filter, api)| {
+        let caller = caller.clone();
+        async move {
+            loop {
+                let received = tokio::select! {
+                    () = api.ending.cancelled() => return None,
+                    received = follower.recv() => received,
+                };
+                // Following ends with the session.
+                let caller = api.auth.renew(&caller)?;
+                let sees = |e: &Event| api.node.cluster.read(|s| sees_target(s, &caller, &e.target));
+                let message = match received {
+                    Ok(event) if !filter.wants(&event) || !sees(&event) => continue,
+                    Ok(event) => Message::default().id(event.id.to_string()).json_data(&event),
+                    Err(RecvError::Lagged(n)) => Ok(Message::default().event("missed").data(n.to_string())),
+                    Err(RecvError::Closed) => return None,
+                };
+                let Ok(message) = message else { continue };
+                return Some((Ok(message), (follower, filter, api)));
+            }
         }
     });
     Sse::new(messages).keep_alive(KeepAlive::default())

@@ -3,9 +3,10 @@
 use super::super::{
     Api,
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
-    list::Wanted,
+    list::{Wanted, sees},
     peer,
     problem::Failure,
+    rules::missing,
 };
 use crate::{
     auth::Caller,
@@ -14,6 +15,7 @@ use crate::{
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
     HostId,
+    access::{ObjectKind, Permission},
     event::EventLevel,
     host::{Host, HostPower, HostPowerAction, HostStatus},
     list::{ListQuery, Page},
@@ -38,15 +40,17 @@ fn show(record: &HostRecord, statuses: &[(HostId, HostStatus)]) -> Host {
 #[utoipa::path(get, path = "/hosts", tag = "hosts", params(ListQuery), responses((status = 200, body = Page<Host>)))]
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<Host>>, Failure> {
     let wanted = Wanted::parse(&query)?;
+    let may_see = sees(&caller, ObjectKind::Host);
     let hosts: Vec<HostId> = api.node.cluster.read(|s| s.hosts.keys().copied().collect());
     let statuses = peer::statuses(&api, &hosts).await;
     let page = api
         .node
         .cluster
-        .read_at(|s, revision| wanted.page(&s.hosts, revision, |r| &r.meta, |r| show(r, &statuses)));
+        .read_at(|s, revision| wanted.page(&s.hosts, revision, |r| &r.meta, may_see, |r| show(r, &statuses)));
     Ok(Answer(StatusCode::OK, page))
 }
 
@@ -99,16 +103,23 @@ struct RemoveQuery {
 )]
 async fn remove(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<HostId>,
     IfMatch(expect): IfMatch,
     Query(query): Query<RemoveQuery>,
 ) -> Result<StatusCode, Failure> {
+    let given_up = [Permission::VmWrite, Permission::StorageWrite];
+    if query.force
+        && let Some(lacking) = given_up.into_iter().find(|p| !caller.may_all(*p))
+    {
+        return Err(missing(lacking, "the cluster, because machines and volumes may be given up"));
+    }
     api.node.cluster.remove_host(id, expect, query.force).await?;
     api.node.events.system(
         EventLevel::Warning,
         "host.removed",
         format!("host/{id}"),
-        "removed from the cluster",
+        format!("{} removed it from the cluster", caller.actor),
     );
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,11 +2,15 @@
 
 use super::super::{
     Api,
+    access::{may_boot, with_labels},
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
-    list::Wanted,
+    list::{Wanted, sees},
     problem::Failure,
 };
-use crate::cluster::{Op, Reply, state::ImageRecord};
+use crate::{
+    auth::Caller,
+    cluster::{Op, Reply, state::ImageRecord},
+};
 use axum::{
     body::Body,
     extract::{DefaultBodyLimit, State},
@@ -15,6 +19,7 @@ use axum::{
 };
 use lq_api::{
     ImageId,
+    access::{ObjectKind, Permission},
     image::{CreateImage, Image},
     list::{ListQuery, Page},
     meta::MetadataPatch,
@@ -34,11 +39,13 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
 )]
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<Image>>, Failure> {
     let wanted = Wanted::parse(&query)?;
     let page = api.node.cluster.read_at(|s, revision| {
-        wanted.page(&s.images, revision, |r: &Arc<ImageRecord>| &r.image.meta, |r| r.image.clone())
+        let may_see = sees(&caller, ObjectKind::Image);
+        wanted.page(&s.images, revision, |r: &Arc<ImageRecord>| &r.image.meta, may_see, |r| r.image.clone())
     });
     Ok(Answer(StatusCode::OK, page))
 }
@@ -47,9 +54,16 @@ async fn list(
 #[utoipa::path(
     post, path = "/images", tag = "images", request_body = CreateImage, responses((status = 201, body = Image))
 )]
-async fn create(State(api): State<Arc<Api>>, Json(create): Json<CreateImage>) -> Result<Response, Failure> {
+async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Json(create): Json<CreateImage>,
+) -> Result<Response, Failure> {
     Failure::check(create.validate())?;
-    let op = Op::CreateImage { id: ImageId::new(), create };
+    let id = ImageId::new();
+    with_labels(&caller, ObjectKind::Image, id.0, Some(&create.labels), Permission::StorageWrite)?;
+    api.node.cluster.read(|s| may_boot(s, &caller, create.spec.boot.as_ref(), None))?;
+    let op = Op::CreateImage { id, create };
     answer(StatusCode::CREATED, api.node.cluster.write(op).await?)
 }
 
@@ -77,10 +91,12 @@ async fn get(State(api): State<Arc<Api>>, Id(id): Id<ImageId>) -> Result<Respons
 )]
 async fn update(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<ImageId>,
     IfMatch(expect): IfMatch,
     Json(patch): Json<MetadataPatch>,
 ) -> Result<Response, Failure> {
+    with_labels(&caller, ObjectKind::Image, id.0, patch.labels.as_ref(), Permission::StorageWrite)?;
     answer(StatusCode::OK, api.node.cluster.write(Op::UpdateImage { id, expect, patch }).await?)
 }
 

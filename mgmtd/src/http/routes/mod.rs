@@ -1,8 +1,10 @@
 //! The handlers, one file per kind of object.
 
+mod audit;
 mod cluster;
 mod console;
 mod events;
+mod groups;
 mod hosts;
 mod images;
 mod networks;
@@ -11,6 +13,7 @@ pub(super) mod probes;
 mod session;
 mod tasks;
 mod tokens;
+mod users;
 mod vms;
 mod volumes;
 mod watch;
@@ -24,6 +27,9 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .merge(session::router())
         .merge(tokens::router())
+        .merge(users::router())
+        .merge(groups::router())
+        .merge(audit::router())
         .merge(cluster::router())
         .merge(hosts::router())
         .merge(vms::router())

@@ -2,14 +2,19 @@
 
 use super::super::{
     Api,
+    access::with_labels,
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
-    list::Wanted,
+    list::{Wanted, sees},
     problem::Failure,
 };
-use crate::cluster::{Op, Reply};
+use crate::{
+    auth::Caller,
+    cluster::{Op, Reply},
+};
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
     NetworkId,
+    access::{ObjectKind, Permission},
     list::{ListQuery, Page},
     network::{CreateNetwork, Network, UpdateNetwork},
     problem::Kind,
@@ -27,11 +32,13 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
 )]
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<Network>>, Failure> {
     let wanted = Wanted::parse(&query)?;
     let page = api.node.cluster.read_at(|s, revision| {
-        wanted.page(&s.networks, revision, |n: &Arc<Network>| &n.meta, |n| (**n).clone())
+        let may_see = sees(&caller, ObjectKind::Network);
+        wanted.page(&s.networks, revision, |n: &Arc<Network>| &n.meta, may_see, |n| (**n).clone())
     });
     Ok(Answer(StatusCode::OK, page))
 }
@@ -40,9 +47,15 @@ async fn list(
 #[utoipa::path(
     post, path = "/networks", tag = "networks", request_body = CreateNetwork, responses((status = 201, body = Network))
 )]
-async fn create(State(api): State<Arc<Api>>, Json(create): Json<CreateNetwork>) -> Result<Response, Failure> {
+async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Json(create): Json<CreateNetwork>,
+) -> Result<Response, Failure> {
     Failure::check(create.validate())?;
-    let op = Op::CreateNetwork { id: NetworkId::new(), create };
+    let id = NetworkId::new();
+    with_labels(&caller, ObjectKind::Network, id.0, Some(&create.labels), Permission::NetworkWrite)?;
+    let op = Op::CreateNetwork { id, create };
     answer(StatusCode::CREATED, api.node.cluster.write(op).await?)
 }
 
@@ -71,10 +84,12 @@ async fn get(State(api): State<Arc<Api>>, Id(id): Id<NetworkId>) -> Result<Respo
 )]
 async fn update(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<NetworkId>,
     IfMatch(expect): IfMatch,
     Json(update): Json<UpdateNetwork>,
 ) -> Result<Response, Failure> {
+    with_labels(&caller, ObjectKind::Network, id.0, update.labels.as_ref(), Permission::NetworkWrite)?;
     answer(StatusCode::OK, api.node.cluster.write(Op::UpdateNetwork { id, expect, update }).await?)
 }
 

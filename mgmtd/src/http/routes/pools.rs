@@ -3,15 +3,16 @@
 use super::super::{
     Api,
     extract::{Answer, Id, Query, tagged},
-    list::Wanted,
+    list::{Wanted, sees},
     peer,
     problem::Failure,
 };
-use crate::cluster::state::PoolRecord;
+use crate::{auth::Caller, cluster::state::PoolRecord};
 use axum::{extract::State, http::StatusCode, response::Response};
 use futures::future::join_all;
 use lq_api::{
     PoolId,
+    access::ObjectKind,
     list::{ListQuery, Page},
     pool::Pool,
 };
@@ -35,11 +36,13 @@ fn show(record: &PoolRecord) -> Pool {
 #[utoipa::path(get, path = "/pools", tag = "pools", params(ListQuery), responses((status = 200, body = Page<Pool>)))]
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<Pool>>, Failure> {
     let wanted = Wanted::parse(&query)?;
-    let page =
-        api.node.cluster.read_at(|s, revision| wanted.page(&s.pools, revision, |r| &r.meta, |r| show(r)));
+    let page = api.node.cluster.read_at(|s, revision| {
+        wanted.page(&s.pools, revision, |r| &r.meta, sees(&caller, ObjectKind::Pool), |r| show(r))
+    });
     let items = join_all(page.items.into_iter().map(|pool| with_room(&api, pool))).await;
     Ok(Answer(StatusCode::OK, Page { items, next_cursor: page.next_cursor, revision: page.revision }))
 }

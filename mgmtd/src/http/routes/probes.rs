@@ -33,9 +33,9 @@ async fn ready(State(api): State<Arc<Api>>) -> Answer<Readiness> {
     Answer(status, Readiness { ready, waiting_for })
 }
 
-/// Metrics, for callers with a session or token.
+/// Metrics, for callers with `cluster.read`.
 async fn metrics(State(api): State<Arc<Api>>, req: Request) -> Result<Response, Failure> {
-    guard::may_read(&api, &req)?;
+    guard::may_read_metrics(&api, &req)?;
     let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let mut now = api.node.cluster.read_at(|s, revision| {
         let states = [

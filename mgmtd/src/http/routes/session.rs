@@ -1,18 +1,26 @@
-//! First password, logging in and out.
+//! First password, logging in and out, one's own account.
 
 use super::super::{
     Api, Peer,
-    extract::{Answer, Json},
+    extract::{Answer, Json, OptionalJson},
     guard,
+    note::Claimed,
     problem::Failure,
 };
 use crate::auth::Caller;
 use axum::{
+    Extension,
     extract::State,
-    http::{StatusCode, header},
-    response::{IntoResponse as _, Response},
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{AppendHeaders, IntoResponse as _, Response},
 };
-use lq_api::auth::{ChangePassword, Identity, Login, Session, Setup, SetupRequest};
+use lq_api::{
+    auth::{
+        ChangePassword, ConfirmTotp, Identity, Login, RecoveryCodes, Refresh, RemoveTotp, Session, Setup,
+        SetupRequest, TotpEnrolment,
+    },
+    problem::Kind,
+};
 use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -20,7 +28,11 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .routes(routes!(setup, set_up))
         .routes(routes!(log_in, identity, log_out))
+        .routes(routes!(refresh))
         .routes(routes!(change_password))
+        .routes(routes!(offer_totp))
+        .routes(routes!(confirm_totp))
+        .routes(routes!(remove_totp))
 }
 
 /// Whether the first password is still to be set.
@@ -29,54 +41,86 @@ async fn setup(State(api): State<Arc<Api>>) -> Answer<Setup> {
     Answer(StatusCode::OK, Setup { needed: api.auth.setup_needed() })
 }
 
-/// Sets the first password, with the code shown on the host's console, and logs in.
+/// Makes the user `admin`, with the code shown on the host's console, and logs in.
 #[utoipa::path(
     post, path = "/setup", tag = "session", security(()), request_body = SetupRequest,
     responses((status = 201, body = Session))
 )]
-async fn set_up(
-    State(api): State<Arc<Api>>,
-    peer: Peer,
-    Json(request): Json<SetupRequest>,
-) -> Result<Response, Failure> {
-    let session = api.auth.set_up(peer.address(), &request.code, &request.password).await?;
-    Ok(with_cookie(session))
+async fn set_up(State(api): State<Arc<Api>>, peer: Peer, Json(request): Json<SetupRequest>) -> Response {
+    let done = api.auth.set_up(peer.address(), peer.to_string(), &request.code, &request.password).await;
+    answer("admin".into(), done.map_err(Failure::from))
 }
 
-/// Logs in. The answer carries the session's secret, and the cookie `lq_session` for browsers.
+/// Logs in. The answer carries the session's tokens, and the cookies `lq_session` and `lq_refresh` for browsers.
 #[utoipa::path(
     post, path = "/session", tag = "session", security(()), request_body = Login,
     responses((status = 201, body = Session))
 )]
-async fn log_in(
+async fn log_in(State(api): State<Arc<Api>>, peer: Peer, Json(login): Json<Login>) -> Response {
+    let done = api.auth.login(peer.address(), peer.to_string(), &login).await;
+    answer(login.username, done.map_err(Failure::from))
+}
+
+/// The next access token, for a refresh token, which is used up by that. In a browser the cookie is taken. A used up token
+/// presented again ends the session; for 30 seconds it is answered without a new refresh token, because requests of one
+/// browser cross each other.
+#[utoipa::path(
+    post, path = "/session/refresh", tag = "session", security(()), request_body = Option<Refresh>,
+    responses((status = 201, body = Session))
+)]
+async fn refresh(
     State(api): State<Arc<Api>>,
-    peer: Peer,
-    Json(login): Json<Login>,
-) -> Result<Response, Failure> {
-    let session = api.auth.login(peer.address(), &login.username, &login.password).await?;
-    Ok(with_cookie(session))
+    headers: HeaderMap,
+    uri: Uri,
+    OptionalJson(body): OptionalJson<Refresh>,
+) -> Response {
+    let token = match body.refresh_token {
+        Some(token) => Ok(token),
+        None if !guard::from_our_page(&headers, &uri) => {
+            let why = "this came from another site; our own page sends `X-LQ-Request: 1`";
+            Err(Failure::new(Kind::Forbidden, why))
+        }
+        None => guard::cookie(&headers, guard::REFRESH_COOKIE)
+            .map(str::to_owned)
+            .ok_or_else(|| Failure::new(Kind::Unauthenticated, "there is no session to go on with: log in")),
+    };
+    match token {
+        Err(failure) => failure.into_response(),
+        Ok(token) => match api.auth.refresh(&token).await {
+            (Some(name), done) => answer(name, done.map_err(Failure::from)),
+            (None, done) => done.map_or_else(|e| Failure::from(e).into_response(), with_cookies),
+        },
+    }
 }
 
-fn with_cookie(session: Session) -> Response {
-    let cookie = guard::session_cookie(&session.token);
-    ([(header::SET_COOKIE, cookie)], Answer(StatusCode::CREATED, session)).into_response()
+/// With who it claims to be, for the audit.
+fn answer(claimed: String, done: Result<Session, Failure>) -> Response {
+    let response = done.map_or_else(|e| e.into_response(), with_cookies);
+    (Extension(Claimed(claimed)), response).into_response()
 }
 
-/// Who am I.
+fn with_cookies(session: Session) -> Response {
+    let mut cookies = vec![(header::SET_COOKIE, guard::session_cookie(&session.token))];
+    let refresh = session.refresh_token.as_deref().map(guard::refresh_cookie);
+    cookies.extend(refresh.map(|cookie| (header::SET_COOKIE, cookie)));
+    (AppendHeaders(cookies), Answer(StatusCode::CREATED, session)).into_response()
+}
+
+/// Who am I, and what may I do.
 #[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = Identity)))]
-async fn identity(caller: Caller) -> Answer<Identity> {
-    Answer(StatusCode::OK, caller.identity())
+async fn identity(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Identity> {
+    Answer(StatusCode::OK, api.node.cluster.read(|s| caller.identity(s)))
 }
 
 /// Logs out: the session ends.
 #[utoipa::path(delete, path = "/session", tag = "session", responses((status = 204)))]
-async fn log_out(State(api): State<Arc<Api>>, caller: Caller) -> Response {
-    api.auth.end_session(&caller);
-    let cookie = guard::session_cookie("");
-    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
+async fn log_out(State(api): State<Arc<Api>>, caller: Caller) -> Result<Response, Failure> {
+    api.auth.end_session(&caller).await?;
+    let cookies = [guard::session_cookie(""), guard::refresh_cookie("")].map(|c| (header::SET_COOKIE, c));
+    Ok((StatusCode::NO_CONTENT, AppendHeaders(cookies)).into_response())
 }
 
-/// Changes the password. All other sessions end.
+/// Changes one's own password. All other sessions of the user end.
 #[utoipa::path(
     post, path = "/session/password", tag = "session", request_body = ChangePassword, responses((status = 204))
 )]
@@ -86,10 +130,41 @@ async fn change_password(
     caller: Caller,
     Json(change): Json<ChangePassword>,
 ) -> Result<StatusCode, Failure> {
-    if !guard::may_change_password(&caller) {
-        let why = "an API token cannot change the password: log in";
-        return Err(Failure::new(lq_api::problem::Kind::Forbidden, why));
-    }
-    api.auth.change_password(peer.address(), &caller, &change.old, &change.new).await?;
+    api.auth.change_password(peer.address(), &caller, &change).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A secret for one's authenticator. Logging in asks for one-time codes once a first one was confirmed.
+#[utoipa::path(post, path = "/session/totp", tag = "session", responses((status = 201, body = TotpEnrolment)))]
+async fn offer_totp(State(api): State<Arc<Api>>, caller: Caller) -> Result<Answer<TotpEnrolment>, Failure> {
+    Ok(Answer(StatusCode::CREATED, api.auth.offer_totp(&caller).await?))
+}
+
+/// Confirms that the authenticator has the secret. Answers with recovery codes, shown this once.
+#[utoipa::path(
+    post, path = "/session/totp/confirm", tag = "session", request_body = ConfirmTotp,
+    responses((status = 200, body = RecoveryCodes))
+)]
+async fn confirm_totp(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    caller: Caller,
+    Json(confirm): Json<ConfirmTotp>,
+) -> Result<Answer<RecoveryCodes>, Failure> {
+    let codes = api.auth.confirm_totp(peer.address(), &caller, &confirm.code).await?;
+    Ok(Answer(StatusCode::OK, codes))
+}
+
+/// Logging in asks for no one-time codes any more.
+#[utoipa::path(
+    post, path = "/session/totp/remove", tag = "session", request_body = RemoveTotp, responses((status = 204))
+)]
+async fn remove_totp(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    caller: Caller,
+    Json(remove): Json<RemoveTotp>,
+) -> Result<StatusCode, Failure> {
+    api.auth.remove_totp(peer.address(), &caller, &remove.password).await?;
     Ok(StatusCode::NO_CONTENT)
 }

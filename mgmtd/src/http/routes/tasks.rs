@@ -2,10 +2,11 @@
 
 use super::super::{
     Api,
+    access::{may_cancel, sees_target},
     extract::{Answer, Id, Query},
     problem::Failure,
 };
-use crate::tasks::CancelError;
+use crate::{auth::Caller, cluster::State as Agreed, tasks::CancelError};
 use axum::{extract::State, http::StatusCode};
 use lq_api::{
     TaskId,
@@ -40,6 +41,7 @@ struct TaskQuery {
 #[utoipa::path(get, path = "/tasks", tag = "tasks", params(TaskQuery), responses((status = 200, body = Page<Task>)))]
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<TaskQuery>,
 ) -> Result<Answer<Page<Task>>, Failure> {
     let limit = query.limit.unwrap_or(100) as usize;
@@ -51,8 +53,11 @@ async fn list(
             && query.state.is_none_or(|s| s == t.state)
             && query.target.as_ref().is_none_or(|o| *o == t.target)
     };
-    let mut items: Vec<Task> =
-        api.node.tasks.all().into_iter().rev().filter(wanted).take(limit + 1).collect();
+    let all = api.node.tasks.all();
+    let mut items: Vec<Task> = api.node.cluster.read(|s| {
+        let seen = |t: &Task| wanted(t) && sees_task(s, &caller, t);
+        all.into_iter().rev().filter(seen).take(limit + 1).collect()
+    });
     let more = items.len() > limit;
     items.truncate(limit);
     let next_cursor = items.last().filter(|_| more).map(|t| t.id.to_string());
@@ -64,9 +69,23 @@ async fn list(
 #[utoipa::path(
     get, path = "/tasks/{id}", tag = "tasks", params(("id" = TaskId, Path)), responses((status = 200, body = Task))
 )]
-async fn get(State(api): State<Arc<Api>>, Id(id): Id<TaskId>) -> Result<Answer<Task>, Failure> {
-    let task = api.node.tasks.get(id).ok_or_else(|| Failure::not_found("task", id))?;
-    Ok(Answer(StatusCode::OK, task))
+async fn get(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<TaskId>,
+) -> Result<Answer<Task>, Failure> {
+    Ok(Answer(StatusCode::OK, seen(&api, &caller, id)?))
+}
+
+/// A task the caller may see: one they asked for, or of an object they may see.
+fn seen(api: &Api, caller: &Caller, id: TaskId) -> Result<Task, Failure> {
+    let task = api.node.tasks.get(id);
+    let task = task.filter(|t| api.node.cluster.read(|s| sees_task(s, caller, t)));
+    task.ok_or_else(|| Failure::not_found("task", id))
+}
+
+fn sees_task(state: &Agreed, caller: &Caller, task: &Task) -> bool {
+    task.actor == caller.actor || sees_target(state, caller, &task.target)
 }
 
 /// Ends a task early. What it waited for may still happen.
@@ -74,7 +93,13 @@ async fn get(State(api): State<Arc<Api>>, Id(id): Id<TaskId>) -> Result<Answer<T
     post, path = "/tasks/{id}/cancel", tag = "tasks", params(("id" = TaskId, Path)),
     responses((status = 202, body = Task))
 )]
-async fn cancel(State(api): State<Arc<Api>>, Id(id): Id<TaskId>) -> Result<Answer<Task>, Failure> {
+async fn cancel(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<TaskId>,
+) -> Result<Answer<Task>, Failure> {
+    let task = seen(&api, &caller, id)?;
+    api.node.cluster.read(|s| may_cancel(s, &caller, &task.target))?;
     match api.node.tasks.cancel(id) {
         Ok(()) => {}
         Err(CancelError::NotFound) => return Err(Failure::not_found("task", id)),

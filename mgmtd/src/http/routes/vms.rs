@@ -2,25 +2,30 @@
 
 use super::super::{
     Api,
+    access::{may_have_parts, may_switch, with_labels},
     extract::{Answer, Id, IfMatch, Json, OptionalJson, Query, tagged},
-    list::Wanted,
+    list::{Wanted, sees},
     problem::Failure,
 };
 use crate::{
     auth::Caller,
-    cluster::{Op, Power, Refusal, Reply, WriteError, state::VmRecord},
+    cluster::{
+        self, Op, Power, Refusal, Reply, WriteError,
+        state::{Object, VmRecord},
+    },
     placement::{self, Request},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
     HostId, VmId,
+    access::{ObjectKind, Permission},
     list::{ListQuery, Page},
     local::vmm::Stats,
     network::Lease,
     placement::{PlacementDecision, PlacementQuery},
     problem::Kind,
     task::Task,
-    vm::{CreateVm, StopVm, UpdateVm, Vm, VmSpec},
+    vm::{CreateVm, PowerState, StopVm, UpdateVm, Vm, VmSpec},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,27 +66,38 @@ async fn leases(api: &Api) -> Vec<Lease> {
 #[utoipa::path(get, path = "/vms", tag = "vms", params(ListQuery), responses((status = 200, body = Page<Vm>)))]
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<Vm>>, Failure> {
     let wanted = Wanted::parse(&query)?;
     let leases = leases(&api).await;
     let page = api.node.cluster.read_at(|s, revision| {
-        wanted.page(&s.vms, revision, |r: &Arc<VmRecord>| &r.vm.meta, |r| show(&r.vm, &leases))
+        let may_see = sees(&caller, ObjectKind::Vm);
+        wanted.page(&s.vms, revision, |r: &Arc<VmRecord>| &r.vm.meta, may_see, |r| show(&r.vm, &leases))
     });
     Ok(Answer(StatusCode::OK, page))
 }
 
 /// Makes a machine. With `spec.power` `running` it is started at once.
 #[utoipa::path(post, path = "/vms", tag = "vms", request_body = CreateVm, responses((status = 201, body = Vm)))]
-async fn create(State(api): State<Arc<Api>>, Json(create): Json<CreateVm>) -> Result<Response, Failure> {
+async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Json(create): Json<CreateVm>,
+) -> Result<Response, Failure> {
     Failure::check(create.validate())?;
-    let reachable = reachable(&api).await;
     let id = VmId::new();
+    with_labels(&caller, ObjectKind::Vm, id.0, Some(&create.labels), Permission::VmWrite)?;
+    let object = Object::Of { kind: ObjectKind::Vm, id: id.0, labels: &create.labels };
+    may_switch(&caller, object, create.spec.power, PowerState::Stopped)?;
+    api.node.cluster.read(|s| may_have_parts(s, &caller, &create.spec, None))?;
+    let reachable = reachable(&api).await;
     let mut last = None;
     for _ in 0..CLAIMS {
         let decision = decide(&api, &create.labels, &create.spec, reachable.as_ref());
         let Some(host) = decision.host else {
-            return Err(last.unwrap_or_else(|| Failure::new(Kind::Conflict, placement::explain(&decision))));
+            let why = || placement::explain(&api.node.cluster.read(|s| visible(s, &caller, decision)));
+            return Err(last.unwrap_or_else(|| Failure::new(Kind::Conflict, why())));
         };
         let op = Op::CreateVm { id, host, create: create.clone() };
         match api.node.cluster.write(op).await {
@@ -110,18 +126,29 @@ fn decide(
     api.node.cluster.read(|s| placement::decide(s, Request { vm: None, labels, spec }, reachable))
 }
 
-/// Where a machine would be placed if it were made now, and why not elsewhere. Nothing is changed.
+/// The decision without the hosts the caller may not see.
+fn visible(state: &cluster::State, caller: &Caller, mut decision: PlacementDecision) -> PlacementDecision {
+    let sees = |host: HostId| caller.may(Permission::HostRead, state.object(ObjectKind::Host, host.0));
+    decision.hosts.retain(|verdict| sees(verdict.host));
+    decision
+}
+
+/// Where a machine would be placed if it were made now, and why not elsewhere. Of hosts the caller may not see nothing is
+/// said. Nothing is changed.
 #[utoipa::path(
     post, path = "/placement", tag = "vms", request_body = PlacementQuery,
     responses((status = 200, body = PlacementDecision))
 )]
 async fn what_if(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Json(query): Json<PlacementQuery>,
 ) -> Result<Answer<PlacementDecision>, Failure> {
     Failure::check(query.spec.validate())?;
+    api.node.cluster.read(|s| may_have_parts(s, &caller, &query.spec, None))?;
     let reachable = reachable(&api).await;
-    Ok(Answer(StatusCode::OK, decide(&api, &query.labels, &query.spec, reachable.as_ref())))
+    let decision = decide(&api, &query.labels, &query.spec, reachable.as_ref());
+    Ok(Answer(StatusCode::OK, api.node.cluster.read(|s| visible(s, &caller, decision))))
 }
 
 fn answer(status: StatusCode, reply: Reply) -> Result<Response, Failure> {
@@ -149,10 +176,19 @@ async fn get(State(api): State<Arc<Api>>, Id(id): Id<VmId>) -> Result<Response, 
 )]
 async fn update(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<VmId>,
     IfMatch(expect): IfMatch,
     Json(update): Json<UpdateVm>,
 ) -> Result<Response, Failure> {
+    with_labels(&caller, ObjectKind::Vm, id.0, update.labels.as_ref(), Permission::VmWrite)?;
+    api.node.cluster.read(|s| match (&update.spec, s.vms.get(&id)) {
+        (Some(spec), Some(record)) => {
+            may_switch(&caller, s.object(ObjectKind::Vm, id.0), spec.power, record.vm.spec.power)?;
+            may_have_parts(s, &caller, spec, Some(&record.vm.spec))
+        }
+        _ => Ok(()),
+    })?;
     answer(StatusCode::OK, api.node.cluster.write(Op::UpdateVm { id, expect, update }).await?)
 }
 

@@ -2,8 +2,9 @@
 
 use super::super::{
     Api,
+    access::{may_use_image, with_labels},
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
-    list::Wanted,
+    list::{Wanted, sees},
     problem::Failure,
 };
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
     VolumeId,
+    access::{ObjectKind, Permission},
     list::{ListQuery, Page},
     meta::MetadataPatch,
     problem::Kind,
@@ -35,11 +37,13 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
 )]
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<Volume>>, Failure> {
     let wanted = Wanted::parse(&query)?;
     let page = api.node.cluster.read_at(|s, revision| {
-        wanted.page(&s.volumes, revision, |v: &Arc<Volume>| &v.meta, |v| (**v).clone())
+        let may_see = sees(&caller, ObjectKind::Volume);
+        wanted.page(&s.volumes, revision, |v: &Arc<Volume>| &v.meta, may_see, |v| (**v).clone())
     });
     Ok(Answer(StatusCode::OK, page))
 }
@@ -48,9 +52,18 @@ async fn list(
 #[utoipa::path(
     post, path = "/volumes", tag = "volumes", request_body = CreateVolume, responses((status = 201, body = Volume))
 )]
-async fn create(State(api): State<Arc<Api>>, Json(create): Json<CreateVolume>) -> Result<Response, Failure> {
+async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Json(create): Json<CreateVolume>,
+) -> Result<Response, Failure> {
     Failure::check(create.validate())?;
-    let op = Op::CreateVolume { id: VolumeId::new(), create };
+    let id = VolumeId::new();
+    with_labels(&caller, ObjectKind::Volume, id.0, Some(&create.labels), Permission::StorageWrite)?;
+    if let Some(source) = create.spec.source {
+        api.node.cluster.read(|s| may_use_image(s, &caller, source, "spec.source"))?;
+    }
+    let op = Op::CreateVolume { id, create };
     answer(StatusCode::CREATED, api.node.cluster.write(op).await?)
 }
 
@@ -79,10 +92,12 @@ async fn get(State(api): State<Arc<Api>>, Id(id): Id<VolumeId>) -> Result<Respon
 )]
 async fn update(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<VolumeId>,
     IfMatch(expect): IfMatch,
     Json(patch): Json<MetadataPatch>,
 ) -> Result<Response, Failure> {
+    with_labels(&caller, ObjectKind::Volume, id.0, patch.labels.as_ref(), Permission::StorageWrite)?;
     answer(StatusCode::OK, api.node.cluster.write(Op::UpdateVolume { id, expect, patch }).await?)
 }
 

@@ -1,13 +1,19 @@
 //! Following the objects: every change from a revision on, as server-sent events.
 
 use super::super::{Api, extract::Query, problem::Failure};
-use crate::cluster::{Change, Cluster, Kind};
+use crate::{
+    auth::Caller,
+    cluster::{Change, Cluster, Kind},
+};
 use axum::{
     extract::State,
     response::sse::{Event as Message, KeepAlive, Sse},
 };
 use futures::{Stream, StreamExt as _, stream};
-use lq_api::{host::Host, image::Image, network::Network, pool::Pool, problem, vm::Vm, volume::Volume};
+use lq_api::{
+    access::ObjectKind, host::Host, image::Image, network::Network, pool::Pool, problem, vm::Vm,
+    volume::Volume,
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 use utoipa::{IntoParams, ToSchema};
@@ -61,13 +67,14 @@ enum Object {
 
 /// Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
 /// revision to go on from. Several changes of one object may come as one. Status of hosts and pools and leased addresses are
-/// not watched. Where `since` is too long ago the answer is 409: read the lists anew.
+/// not watched. An object that leaves what the caller may see comes as one that is gone. Where `since` is too long ago the answer is 409: read the lists anew.
 #[utoipa::path(
     get, path = "/watch", tag = "watch", params(WatchQuery),
     responses((status = 200, content_type = "text/event-stream", body = Notice))
 )]
 async fn watch(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<WatchQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<Message, Infallible>>>, Failure> {
     let cluster = api.node.cluster.clone();
@@ -81,28 +88,31 @@ async fn watch(
             format!("the changes since {since} are not known any more: read the lists and watch from {now}");
         return Err(Failure::new(problem::Kind::Conflict, why));
     }
-    let state = (cluster.watch(), cluster, since, api.ending.clone(), true);
-    let batches = stream::unfold(state, |(mut changes, cluster, since, ending, first)| async move {
+    let state = (cluster.watch(), api, caller, since, true);
+    let batches = stream::unfold(state, |(mut changes, api, caller, since, first)| async move {
         if !first {
             tokio::select! {
-                () = ending.cancelled() => return None,
+                () = api.ending.cancelled() => return None,
                 changed = changes.changed() => changed.ok()?,
             }
         }
         changes.borrow_and_update();
+        let cluster = &api.node.cluster;
+        // Following ends with the session; rights are those of this moment.
+        let caller = api.auth.renew(&caller)?;
         // A watcher so slow that changes were forgotten is cut off; it comes back and is told to read anew.
         let new = cluster.changes_since(since)?;
         let reached = new.last().map_or(since, |c| c.revision);
-        let messages = notices(&cluster, &new);
-        Some((stream::iter(messages.into_iter().map(Ok)), (changes, cluster, reached, ending, false)))
+        let messages = notices(cluster, &caller, &new);
+        Some((stream::iter(messages.into_iter().map(Ok)), (changes, api, caller, reached, false)))
     });
     Ok(Sse::new(batches.flatten()).keep_alive(KeepAlive::default()))
 }
 
-fn notices(cluster: &Cluster, changes: &[Change]) -> Vec<Message> {
+fn notices(cluster: &Cluster, caller: &Caller, changes: &[Change]) -> Vec<Message> {
     // The last change of each object, in the order of the log.
     let mut latest = BTreeMap::new();
-    for change in changes.iter().filter(|c| c.kind != Kind::Token) {
+    for change in changes {
         latest.insert(change.id, *change);
     }
     let mut latest: Vec<_> = latest.into_values().collect();
@@ -110,7 +120,14 @@ fn notices(cluster: &Cluster, changes: &[Change]) -> Vec<Message> {
     latest
         .into_iter()
         .filter_map(|change| {
-            let notice = Notice { revision: change.revision, id: change.id, object: object(cluster, change) };
+            let kind = watched(change.kind)?;
+            // Someone who sees some of a kind is told that an object is gone also when it was moved out of their sight.
+            if !caller.rights.somewhere(kind.read_permission()) {
+                return None;
+            }
+            let seen = cluster.read(|s| caller.may(kind.read_permission(), s.object(kind, change.id)));
+            let object = object(cluster, change).filter(|_| seen);
+            let notice = Notice { revision: change.revision, id: change.id, object };
             let name = serde_json::to_value(change.kind).ok()?;
             let message = Message::default().event(name.as_str()?).id(change.revision.to_string());
             message.json_data(&notice).ok()
@@ -131,6 +148,19 @@ fn object(cluster: &Cluster, Change { kind, id, .. }: Change) -> Option<Object> 
         Kind::Image => s.images.get(&id.into()).map(|r| Object::Image(r.image.clone())),
         Kind::Volume => s.volumes.get(&id.into()).map(|v| Object::Volume((**v).clone())),
         Kind::Network => s.networks.get(&id.into()).map(|n| Object::Network((**n).clone())),
-        Kind::Token => None,
+        Kind::Token | Kind::User | Kind::Group | Kind::Role | Kind::Session => None,
+    })
+}
+
+/// The kind as grants know it, of what is watched.
+fn watched(kind: Kind) -> Option<ObjectKind> {
+    Some(match kind {
+        Kind::Host => ObjectKind::Host,
+        Kind::Pool => ObjectKind::Pool,
+        Kind::Vm => ObjectKind::Vm,
+        Kind::Image => ObjectKind::Image,
+        Kind::Volume => ObjectKind::Volume,
+        Kind::Network => ObjectKind::Network,
+        Kind::Token | Kind::User | Kind::Group | Kind::Role | Kind::Session => return None,
     })
 }

@@ -1,0 +1,237 @@
+//! The audit log: one line of JSON per change asked for, appended and synced before the answer goes out.
+//!
+//! `<state>/audit/<n>.jsonl`, `n` growing; a file that has reached [`FILE`] is closed and the next begun; [`FILES`] are kept, so
+//! the log never takes more than their product. A line torn by a power cut is cut off at the next start, and nothing else is ever
+//! changed. Each host keeps what it answered.
+
+use lq_api::{
+    AuditId,
+    audit::{AuditQuery, AuditRecord},
+};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Bytes after which a file is closed.
+const FILE: u64 = 4 << 20;
+/// Files kept.
+const FILES: usize = 16;
+
+/// The audit log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the audit log {path} cannot be opened")]
+pub struct AuditError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// The audit log. Cheap to clone.
+#[derive(Clone)]
+pub struct Audit {
+    inner: Arc<Mutex<Inner>>,
+    dir: Arc<Path>,
+    limit: u64,
+}
+
+struct Inner {
+    number: u64,
+    file: File,
+    length: u64,
+}
+
+impl Audit {
+    /// Opens the log in `dir`, made where it is missing.
+    pub fn open(dir: &Path) -> Result<Self, AuditError> {
+        Self::with_limit(dir, FILE)
+    }
+
+    fn with_limit(dir: &Path, limit: u64) -> Result<Self, AuditError> {
+        let failed = |source| AuditError { path: dir.to_owned(), source };
+        fs::create_dir_all(dir).map_err(failed)?;
+        let number = numbers(dir).map_err(failed)?.last().copied().unwrap_or(1);
+        let inner = Inner::open(dir, number).map_err(failed)?;
+        Ok(Self { inner: Arc::new(Mutex::new(inner)), dir: dir.into(), limit })
+    }
+
+    /// Appends; returns when it is on the disk.
+    pub async fn note(&self, record: AuditRecord) {
+        let this = self.clone();
+        let noted = tokio::task::spawn_blocking(move || this.append(&record)).await;
+        if let Ok(Err(e)) = noted {
+            tracing::error!(error = %e, "a record of the audit log was lost");
+        }
+    }
+
+    fn append(&self, record: &AuditRecord) -> io::Result<()> {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.length > 0 && inner.length + line.len() as u64 > self.limit {
+            *inner = Inner::open(&self.dir, inner.number + 1)?;
+            File::open(&self.dir)?.sync_all()?;
+            let numbers = numbers(&self.dir)?;
+            for old in numbers.iter().rev().skip(FILES) {
+                fs::remove_file(path(&self.dir, *old))?;
+            }
+        }
+        let written = inner.file.write_all(&line).and_then(|()| inner.file.sync_data());
+        match written {
+            Ok(()) => inner.length += line.len() as u64,
+            // No half line may stand before the next record.
+            Err(_) => inner.file.set_len(inner.length)?,
+        }
+        written
+    }
+
+    /// At most `limit` wanted records, newest first, and whether there are more.
+    pub fn list(&self, query: &AuditQuery, limit: usize) -> io::Result<(Vec<AuditRecord>, bool)> {
+        let mut found = Vec::new();
+        for number in numbers(&self.dir)?.into_iter().rev() {
+            let file = match File::open(path(&self.dir, number)) {
+                Ok(file) => file,
+                // The oldest went away meanwhile.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(e),
+            };
+            let mut here = Vec::new();
+            for line in io::BufReader::new(file).lines() {
+                // A record another release wrote differently, or one just being written, is passed over.
+                let Ok(record) = serde_json::from_str::<AuditRecord>(&line?) else { continue };
+                if wants(query, &record) {
+                    here.push(record);
+                }
+            }
+            found.extend(here.into_iter().rev());
+            if found.len() > limit {
+                break;
+            }
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, more))
+    }
+}
+
+impl Inner {
+    /// Opens a file for appending; what a power cut left half written at its end is cut off.
+    fn open(dir: &Path, number: u64) -> io::Result<Self> {
+        let path = path(dir, number);
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        let content = fs::read(&path)?;
+        let whole = content.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        if whole < content.len() {
+            tracing::warn!(file = %path.display(), "the last record was half written; it was cut off");
+            file.set_len(whole as u64)?;
+            file.sync_all()?;
+        }
+        Ok(Self { number, file, length: whole as u64 })
+    }
+}
+
+fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:08}.jsonl"))
+}
+
+/// Numbers of the files, oldest first.
+fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let number: Option<u64> =
+            name.to_str().and_then(|n| n.strip_suffix(".jsonl")).and_then(|n| n.parse().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn wants(query: &AuditQuery, record: &AuditRecord) -> bool {
+    let before = |cursor: AuditId| record.id < cursor;
+    query.cursor.is_none_or(before)
+        && query.user.is_none_or(|u| record.user == Some(u))
+        && query.actor.as_ref().is_none_or(|a| record.actor.contains(a.as_str()))
+        && query.action.as_ref().is_none_or(|a| record.action.starts_with(a.as_str()))
+        && query.target.as_ref().is_none_or(|t| {
+            record.target == *t || record.target.split_once('/').is_some_and(|(kind, _)| kind == t)
+        })
+        && query.outcome.is_none_or(|o| o == record.outcome)
+        && query.since.is_none_or(|t| record.at >= t)
+        && query.until.is_none_or(|t| record.at < t)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lq_api::{HostId, Timestamp, audit::AuditOutcome};
+
+    fn record(n: usize) -> AuditRecord {
+        AuditRecord {
+            id: AuditId::new(),
+            at: Timestamp::from_second(i64::try_from(n).unwrap()).unwrap(),
+            host: HostId::new(),
+            actor: if n.is_multiple_of(2) { "admin".into() } else { "eve".into() },
+            user: None,
+            from: "192.0.2.1".into(),
+            action: if n.is_multiple_of(3) { "vm.start".into() } else { "image.delete".into() },
+            target: format!("vm/{n}"),
+            target_name: None,
+            outcome: if n.is_multiple_of(5) { AuditOutcome::Refused } else { AuditOutcome::Done },
+            status: 200,
+            detail: None,
+            request_id: String::new(),
+        }
+    }
+
+    fn seconds(found: &[AuditRecord]) -> Vec<i64> {
+        found.iter().map(|r| r.at.as_second()).collect()
+    }
+
+    #[test]
+    fn pages_filters_and_rotation() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::with_limit(dir.path(), 2000).unwrap();
+        for n in 0..30 {
+            audit.append(&record(n)).unwrap();
+        }
+        assert!(numbers(dir.path()).unwrap().len() > 3);
+        let all = AuditQuery::default();
+        let (first, more) = audit.list(&all, 8).unwrap();
+        assert_eq!((seconds(&first), more), ((22..30).rev().collect(), true));
+        let next = AuditQuery { cursor: Some(first[7].id), ..all.clone() };
+        assert_eq!(seconds(&audit.list(&next, 3).unwrap().0), [21, 20, 19]);
+        assert_eq!(audit.list(&all, 100).unwrap().0.len(), 30);
+        let query = AuditQuery { actor: Some("eve".into()), action: Some("vm.".into()), ..all.clone() };
+        assert_eq!(seconds(&audit.list(&query, 100).unwrap().0), [27, 21, 15, 9, 3]);
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let query =
+            AuditQuery { since: at(10), until: at(16), outcome: Some(AuditOutcome::Refused), ..all.clone() };
+        assert_eq!(seconds(&audit.list(&query, 100).unwrap().0), [15, 10]);
+        let query = AuditQuery { target: Some("vm/7".into()), ..all.clone() };
+        assert_eq!(seconds(&audit.list(&query, 100).unwrap().0), [7]);
+        let query = AuditQuery { target: Some("vm".into()), ..all };
+        assert_eq!(audit.list(&query, 100).unwrap().0.len(), 30);
+    }
+
+    #[test]
+    fn it_is_bounded_and_a_torn_line_is_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::with_limit(dir.path(), 300).unwrap();
+        for n in 0..50 {
+            audit.append(&record(n)).unwrap();
+        }
+        let files = numbers(dir.path()).unwrap();
+        assert_eq!(files.len(), FILES);
+        drop(audit);
+        let last = path(dir.path(), *files.last().unwrap());
+        OpenOptions::new().append(true).open(&last).unwrap().write_all(b"{\"id\":\"01").unwrap();
+        let audit = Audit::with_limit(dir.path(), 300).unwrap();
+        audit.append(&record(50)).unwrap();
+        let (found, _) = audit.list(&AuditQuery::default(), 3).unwrap();
+        assert_eq!(seconds(&found), [50, 49, 48]);
+    }
+}

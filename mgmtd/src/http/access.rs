@@ -1,0 +1,167 @@
+//! Decisions that need more than the path: what a body asks for, and what a list may show.
+
+use super::{
+    problem::Failure,
+    rules::{missing, on_object},
+};
+use crate::{
+    auth::Caller,
+    cluster::{State, state::Object},
+};
+use lq_api::{
+    ImageId,
+    access::{Grant, ObjectKind, Permission},
+    problem::{FieldError, Kind, Problem},
+    vm::{Boot, PowerState, VmSpec},
+};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+type Labels = BTreeMap<String, String>;
+
+/// Refuses a new object, or new labels of one, outside what the caller may write to: else one could put things where one has no
+/// say, or take them away from where others have theirs.
+pub(super) fn with_labels(
+    caller: &Caller,
+    kind: ObjectKind,
+    id: Uuid,
+    labels: Option<&Labels>,
+    permission: Permission,
+) -> Result<(), Failure> {
+    match labels {
+        Some(labels) if !caller.may(permission, Object::Of { kind, id, labels }) => {
+            Err(missing(permission, "what has these labels"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to use an object for another: one that may not be seen as if it did not exist.
+fn may_use(
+    state: &State,
+    caller: &Caller,
+    (kind, id): (ObjectKind, Uuid),
+    permission: Permission,
+    field: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    // What does not exist is the state's to refuse, in the same words.
+    if state.labels(kind, id).is_none() {
+        return Ok(());
+    }
+    if !caller.may(kind.read_permission(), state.object(kind, id)) {
+        let hidden = FieldError::new(field(), format!("there is no {kind} {id}"));
+        return Err(Problem::validation(vec![hidden]).into());
+    }
+    on_object(state, caller, kind, id, permission)
+}
+
+/// Refuses an image the caller may not clone or boot.
+pub(super) fn may_use_image(state: &State, caller: &Caller, id: ImageId, field: &str) -> Result<(), Failure> {
+    may_use(state, caller, (ObjectKind::Image, id.0), Permission::StorageRead, || field.to_owned())
+}
+
+/// Refuses images to boot from that the caller may not read.
+pub(super) fn may_boot(
+    state: &State,
+    caller: &Caller,
+    boot: Option<&Boot>,
+    old: Option<&Boot>,
+) -> Result<(), Failure> {
+    let Some(boot) = boot.filter(|b| old.is_none_or(|o| (o.kernel, o.initrd) != (b.kernel, b.initrd))) else {
+        return Ok(());
+    };
+    may_use_image(state, caller, boot.kernel, "spec.boot.kernel")?;
+    boot.initrd.map_or(Ok(()), |initrd| may_use_image(state, caller, initrd, "spec.boot.initrd"))
+}
+
+/// Refuses a machine parts that its caller may not give it. What it has already it keeps.
+pub(super) fn may_have_parts(
+    state: &State,
+    caller: &Caller,
+    spec: &VmSpec,
+    old: Option<&VmSpec>,
+) -> Result<(), Failure> {
+    for (n, disk) in spec.disks.iter().enumerate() {
+        let had = |d: &lq_api::vm::Disk| d.volume == disk.volume && (disk.read_only || !d.read_only);
+        if old.is_some_and(|o| o.disks.iter().any(had)) {
+            continue;
+        }
+        let permission = if disk.read_only { Permission::StorageRead } else { Permission::StorageWrite };
+        let volume = (ObjectKind::Volume, disk.volume.0);
+        may_use(state, caller, volume, permission, || format!("spec.disks[{n}].volume"))?;
+    }
+    for (n, nic) in spec.nics.iter().enumerate() {
+        if old.is_some_and(|o| o.nics.iter().any(|other| other.network == nic.network)) {
+            continue;
+        }
+        let network = (ObjectKind::Network, nic.network.0);
+        may_use(state, caller, network, Permission::NetworkRead, || format!("spec.nics[{n}].network"))?;
+    }
+    may_boot(state, caller, spec.boot.as_ref(), old.and_then(|o| o.boot.as_ref()))
+}
+
+/// Refuses a change of power by those who may only change machines.
+pub(super) fn may_switch(
+    caller: &Caller,
+    object: Object<'_>,
+    wanted: PowerState,
+    old: PowerState,
+) -> Result<(), Failure> {
+    if wanted == old || caller.may(Permission::VmPower, object) {
+        return Ok(());
+    }
+    Err(missing(Permission::VmPower, "it, because `spec.power` is to change"))
+}
+
+/// Refuses to give, or to rule over, what the caller does not have.
+pub(super) fn covers<'a>(
+    state: &State,
+    caller: &Caller,
+    grants: impl IntoIterator<Item = &'a Grant>,
+) -> Result<(), Failure> {
+    for grant in grants {
+        // A role that does not exist is the state's to refuse.
+        let Some(right) = state.right(grant) else { continue };
+        if !caller.rights.covers(&right) {
+            let role = state.role(grant.role).map_or("?", |r| r.meta.name.as_str());
+            let why = format!(
+                "this concerns the role `{role}` on {}: only who may do all of that may give, take or change it",
+                grant.scope
+            );
+            return Err(Failure::new(Kind::Forbidden, why));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the caller may see what happened to `target` (`kind/id`). What is no object of the cluster's is for those who may
+/// see the cluster.
+pub(super) fn sees_target(state: &State, caller: &Caller, target: &str) -> bool {
+    let object = target.split_once('/').and_then(|(kind, id)| Some((kind.parse().ok()?, id.parse().ok()?)));
+    match object {
+        Some((kind, id)) => {
+            let kind: ObjectKind = kind;
+            caller.may(kind.read_permission(), state.object(kind, id))
+        }
+        None => caller.may_all(Permission::ClusterRead),
+    }
+}
+
+/// Refuses to end a task early to those who may not change what it works on.
+pub(super) fn may_cancel(state: &State, caller: &Caller, target: &str) -> Result<(), Failure> {
+    let object = target.split_once('/').and_then(|(kind, id)| Some((kind.parse().ok()?, id.parse().ok()?)));
+    let Some((kind, id)) = object else {
+        let permission = Permission::ClusterWrite;
+        return if caller.may_all(permission) { Ok(()) } else { Err(missing(permission, "the cluster")) };
+    };
+    let permission = match kind {
+        ObjectKind::Vm => Permission::VmPower,
+        ObjectKind::Image | ObjectKind::Volume | ObjectKind::Pool => Permission::StorageWrite,
+        ObjectKind::Network => Permission::NetworkWrite,
+        ObjectKind::Host => Permission::HostPower,
+    };
+    if caller.may(permission, state.object(kind, id)) {
+        return Ok(());
+    }
+    Err(missing(permission, target))
+}

@@ -1,0 +1,237 @@
+// Every page in both themes and on a narrow screen: accessible, without faults, and as a picture for people to look at.
+// LQ_SHOTS=DIR keeps the pictures; docs/screenshots/ holds a few of them.
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import type { Page } from "playwright-core";
+import { Daemon, PASSWORD, closeBrowser, logIn, until, visit, type Visit } from "./harness";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const shots = process.env["LQ_SHOTS"];
+if (shots) mkdirSync(shots, { recursive: true });
+
+let daemon: Daemon;
+let web: string;
+let host: string;
+
+beforeAll(async () => {
+  daemon = await Daemon.start();
+  await daemon.setUp();
+  const { kernel, disk } = await daemon.images();
+  const volume = await daemon.api("POST", "/volumes", {
+    name: "web-1-disk",
+    spec: { size_bytes: 20 * 2 ** 30, source: disk },
+  });
+  await daemon.api("POST", "/volumes", {
+    name: "archive",
+    spec: { size_bytes: 200 * 2 ** 30, format: "qcow2" },
+  });
+  await until(
+    "the volume is ready",
+    async () => (await daemon.api("GET", `/volumes/${volume.meta.id}`)).status.state === "ready" || undefined,
+  );
+  web = await daemon.vm("web-1", kernel, { disks: [{ volume: volume.meta.id }], memory_bytes: 2 * 2 ** 30 });
+  await daemon.api("PATCH", `/vms/${web}`, { labels: { env: "production", team: "web" } });
+  const names = ["web-2", "web-3", "db-1", "db-2", "mail", "build-agent", "monitoring", "vpn-gateway"];
+  const vms = [web];
+  for (const [n, name] of names.entries())
+    vms.push(
+      await daemon.vm(name, kernel, {
+        vcpus: [2, 2, 8, 8, 2, 16, 4, 1][n],
+        memory_bytes: [2, 2, 16, 16, 4, 32, 8, 1][n]! * 2 ** 30,
+      }),
+    );
+  for (const vm of vms.slice(0, 7)) await daemon.api("POST", `/vms/${vm}/start`);
+  await until("the machines run", async () => (await daemon.state_of(vms[6]!)) === "running" || undefined);
+  await daemon.api("POST", `/vms/${vms[4]}/pause`);
+  const role = async (name: string) =>
+    (await daemon.api("GET", `/roles?name=${name}`)).items[0].meta.id as string;
+  const maria = await daemon.api("POST", "/users", {
+    name: "maria",
+    password: PASSWORD,
+    spec: {
+      full_name: "Maria Example",
+      grants: [{ role: await role("operator"), scope: { kind: "labels", labels: { env: "production" } } }],
+    },
+  });
+  await daemon.api("POST", "/users", { name: "jens", spec: { full_name: "Jens Example" } });
+  await daemon.api("POST", "/groups", {
+    name: "operators",
+    spec: {
+      description: "On call",
+      members: [maria.meta.id],
+      grants: [{ role: await role("auditor"), scope: { kind: "cluster" } }],
+    },
+  });
+  host = (await daemon.api("GET", "/hosts")).items[0].meta.id;
+});
+afterAll(async () => {
+  await closeBrowser();
+  await daemon?.end();
+});
+
+/** Pages by the name of their picture: where, and what shows that they are there. */
+const main = (page: Page) => page.getByRole("main");
+
+const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise<unknown>][] = [
+  ["dashboard", () => "/", ({ page }) => main(page).getByText("Needs attention").waitFor()],
+  ["vms", () => "/vms", ({ page }) => main(page).getByRole("row", { name: /web-1/ }).waitFor()],
+  ["vm-summary", () => `/vms/${web}`, ({ page }) => main(page).getByText("Latest events").waitFor()],
+  [
+    "vm-console",
+    () => `/vms/${web}/console`,
+    ({ page }) => main(page).getByText("connected", { exact: true }).waitFor(),
+  ],
+  ["vm-performance", () => `/vms/${web}/performance`, ({ page }) => page.waitForTimeout(4500)],
+  ["vm-hardware", () => `/vms/${web}/hardware`, ({ page }) => main(page).getByText("web-1-disk").waitFor()],
+  ["vm-networks", () => `/vms/${web}/networks`, ({ page }) => main(page).getByText("eth0").waitFor()],
+  [
+    "vm-events",
+    () => `/vms/${web}/events`,
+    ({ page }) => main(page).getByRole("heading", { name: "Events" }).waitFor(),
+  ],
+  ["vm-create", () => "/vms/new", ({ page }) => main(page).getByLabel("Disk image").waitFor()],
+  ["hosts", () => "/hosts", ({ page }) => main(page).getByRole("row").nth(1).waitFor()],
+  ["host-summary", () => `/hosts/${host}`, ({ page }) => main(page).getByText("Capacity").waitFor()],
+  [
+    "host-vms",
+    () => `/hosts/${host}/vms`,
+    ({ page }) => main(page).getByRole("row", { name: /web-1/ }).waitFor(),
+  ],
+  ["host-hardware", () => `/hosts/${host}/hardware`, ({ page }) => main(page).getByText("sim0").waitFor()],
+  [
+    "host-events",
+    () => `/hosts/${host}/events`,
+    ({ page }) => main(page).getByText("the cluster was made").first().waitFor(),
+  ],
+  ["pools", () => "/pools", ({ page }) => main(page).getByText("files in a directory").waitFor()],
+  [
+    "volumes",
+    () => "/volumes",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /archive/ })
+        .waitFor(),
+  ],
+  [
+    "images",
+    () => "/images",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /debian-12/ })
+        .waitFor(),
+  ],
+  ["image-upload", () => "/images?open=upload", ({ page }) => page.getByRole("dialog").waitFor()],
+  [
+    "networks",
+    () => "/networks",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /default/ })
+        .waitFor(),
+  ],
+  [
+    "tasks",
+    () => "/tasks",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /Start virtual machine/ })
+        .first()
+        .waitFor(),
+  ],
+  ["events", () => "/events", ({ page }) => main(page).getByRole("row").nth(3).waitFor()],
+  ["account", () => "/settings", ({ page }) => main(page).getByText("prometheus").waitFor()],
+  ["users", () => "/settings/users", ({ page }) => main(page).getByRole("row", { name: /maria/ }).waitFor()],
+  [
+    "groups",
+    () => "/settings/groups",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /operators/ })
+        .waitFor(),
+  ],
+  [
+    "roles",
+    () => "/settings/roles",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /auditor/ })
+        .waitFor(),
+  ],
+  [
+    "audit",
+    () => "/settings/audit",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /vm\.start/ })
+        .first()
+        .waitFor(),
+  ],
+  ["about", () => "/settings/about", ({ page }) => main(page).getByText("Voting hosts").waitFor()],
+];
+
+/** What axe finds wrong by WCAG A and AA. */
+async function audit({ page }: Visit): Promise<string[]> {
+  await page.evaluate(axe);
+  return page.evaluate(async () => {
+    const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+    // @ts-expect-error axe is in the page.
+    const found = await axe.run(document, { runOnly: { type: "tag", values: tags } });
+    return found.violations.map(
+      (violation: any) =>
+        `${violation.id}: ${violation.help} — ${violation.nodes
+          .map((node: any) => `${node.target} ${node.any[0]?.message ?? ""}`)
+          .slice(0, 3)
+          .join(" | ")}`,
+    );
+  });
+}
+
+for (const [theme, width, height] of [
+  ["light", 1360, 850],
+  ["dark", 1360, 850],
+  ["light", 375, 740],
+] as const) {
+  it(`every page, ${theme}, ${width} pixels wide`, { timeout: 300_000 }, async () => {
+    const narrow = width < 400;
+    const ours = await visit(daemon, { theme, width, height });
+    const wrong: string[] = [];
+    const look = async (name: string) => {
+      wrong.push(...(await audit(ours)).map((fault) => `${name}: ${fault}`));
+      const over = await ours.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (over > 0) wrong.push(`${name}: ${over} pixels wider than the screen`);
+      if (shots)
+        await ours.page.screenshot({ path: join(shots, `${name}-${narrow ? "narrow" : theme}.png`) });
+    };
+    await ours.page.goto(daemon.url);
+    await ours.page.getByLabel("Password", { exact: true }).waitFor();
+    await look("login");
+    await logIn(daemon, ours);
+    for (const [name, path, there] of PAGES) {
+      await ours.page.goto(daemon.url + path());
+      await there(ours);
+      await ours.page.waitForTimeout(200);
+      await look(name);
+    }
+    if (!narrow) {
+      await ours.page.goto(`${daemon.url}/vms`);
+      await main(ours.page).getByRole("row", { name: /web-1/ }).waitFor();
+      await ours.page.keyboard.press("Control+k");
+      await ours.page.getByRole("combobox").fill("web");
+      await ours.page.getByRole("option").first().waitFor();
+      await look("palette");
+      await ours.page.keyboard.press("Escape");
+      await ours.page.getByRole("button", { name: "Actions for web-1" }).click();
+      await ours.page.getByRole("menuitem").first().waitFor();
+      await look("menu");
+    } else {
+      await ours.page.getByRole("button", { name: "Navigation", exact: true }).click();
+      await ours.page.getByRole("link", { name: "Hosts" }).waitFor();
+      await look("navigation");
+    }
+    expect(wrong).toEqual([]);
+    expect(ours.faults).toEqual([]);
+    await ours.context.close();
+  });
+}

@@ -1,0 +1,144 @@
+// Keeps what the pages know up to date: the host streams every change of an object (server-sent events), and the changes of a
+// moment are laid into the query cache together, so that a burst of thousands draws once.
+//
+//   up ──stream breaks──▶ lost ──(asks again: 1, 2, 4, 5 s …)──▶ up, everything is read anew
+//                          └── 401 ──▶ session is looked at, which asks for the password
+import { useQueryClient, type QueryClient } from "@tanstack/react-query";
+import { useEffect } from "react";
+import { merge, type Changes, type Stored } from "../lib/merge";
+import { ApiError, api, call, type Host, type Pool, type Vm } from "./client";
+import { followLink, isUp, linkLost, linkUp } from "./link";
+
+/** Changes that come within this time are drawn together, in milliseconds. */
+const GATHER = 100;
+/** Longest pause between two tries, in milliseconds. */
+const MAX_PAUSE = 5000;
+
+interface Kind {
+  list: string;
+  /** Carries over what the stream does not tell. */
+  keep?: (old: never, fresh: never) => unknown;
+}
+
+const KINDS: Record<string, Kind> = {
+  vm: {
+    list: "vms",
+    keep: (old: Vm, fresh: Vm): Vm => {
+      const leased = fresh.status.state === "running" || fresh.status.state === "paused";
+      return leased && old.status.addresses?.length && !fresh.status.addresses?.length
+        ? { ...fresh, status: { ...fresh.status, addresses: old.status.addresses } }
+        : fresh;
+    },
+  },
+  host: {
+    list: "hosts",
+    keep: (old: Host, fresh: Host): Host => ({ ...fresh, status: fresh.status ?? old.status }),
+  },
+  pool: {
+    list: "pools",
+    keep: (old: Pool, fresh: Pool): Pool => ({ ...fresh, status: fresh.status ?? old.status }),
+  },
+  image: { list: "images" },
+  volume: { list: "volumes" },
+  network: { list: "networks" },
+};
+
+interface Notice {
+  id: string;
+  object?: Stored | null;
+}
+
+/** Lays the changes of one kind into the cache. */
+function lay(client: QueryClient, { list, keep }: Kind, changes: Changes<Stored>) {
+  client.setQueryData<Stored[]>([list], (known) =>
+    known ? merge(known, changes, keep as (old: Stored, fresh: Stored) => Stored) : undefined,
+  );
+  if (list !== "vms") return;
+  for (const [id, fresh] of changes) {
+    const key = ["vm", id];
+    const known = client.getQueryData<Stored>(key);
+    if (!known) continue;
+    if (fresh) client.setQueryData(key, merge([known], new Map([[id, fresh]]), keep as never)[0]);
+    else void client.invalidateQueries({ queryKey: key });
+  }
+}
+
+/** Follows the host's changes while someone is logged in. */
+export function useLive(active: boolean) {
+  const client = useQueryClient();
+  useEffect(() => {
+    if (!active) return;
+    let source: EventSource | undefined;
+    let retry: ReturnType<typeof setTimeout> | undefined;
+    let gather: ReturnType<typeof setTimeout> | undefined;
+    let pause = 1000;
+    let over = false;
+    const waiting = new Map<string, Changes<Stored>>();
+
+    const look = () => {
+      gather = undefined;
+      for (const [name, changes] of waiting) lay(client, KINDS[name]!, changes);
+      if (waiting.has("vm") || waiting.has("volume")) {
+        void client.invalidateQueries({ queryKey: ["tasks"] });
+        void client.invalidateQueries({ queryKey: ["events"] });
+      }
+      waiting.clear();
+    };
+    const connect = () => {
+      const ours = new EventSource("/api/v1/watch");
+      source = ours;
+      for (const name of Object.keys(KINDS))
+        ours.addEventListener(name, (event: MessageEvent<string>) => {
+          const notice = JSON.parse(event.data) as Notice;
+          let changes = waiting.get(name);
+          if (!changes) waiting.set(name, (changes = new Map()));
+          changes.set(notice.id, notice.object ?? undefined);
+          gather ??= setTimeout(look, GATHER);
+        });
+      ours.onopen = () => {
+        pause = 1000;
+      };
+      ours.onerror = () => {
+        ours.close();
+        if (source === ours) void ask();
+      };
+    };
+    /** Why did the stream end, and may it begin again? */
+    const ask = async () => {
+      source = undefined;
+      clearTimeout(retry);
+      try {
+        await call(api.GET("/session"));
+      } catch (error) {
+        if (over) return;
+        if (error instanceof ApiError && error.problem.status === 401) {
+          linkUp();
+          return void client.refetchQueries({ queryKey: ["session"] });
+        }
+        linkLost();
+        retry = setTimeout(() => void ask(), pause);
+        pause = Math.min(pause * 2, MAX_PAUSE);
+        return;
+      }
+      if (over) return;
+      linkUp();
+      connect();
+      // What changed meanwhile was not heard.
+      void client.invalidateQueries({ predicate: (query) => query.queryKey[0] !== "session" });
+    };
+    connect();
+    // A request that found no host: the stream may hang without knowing it.
+    const unfollow = followLink(() => {
+      if (isUp() || !source) return;
+      source.close();
+      void ask();
+    });
+    return () => {
+      over = true;
+      unfollow();
+      clearTimeout(retry);
+      clearTimeout(gather);
+      source?.close();
+    };
+  }, [client, active]);
+}

@@ -1,0 +1,58 @@
+// The object something is about, as `kind/id` in tasks and events: its name, and the way to it while it exists.
+import { Link } from "@tanstack/react-router";
+import { useHosts, useImages, useNetworks, useVms, useVolumes } from "../api/queries";
+import { useMemo } from "react";
+
+type Names = Map<string, string>;
+
+/** Names of all known objects by `kind/id`. */
+export function useTargets(): Names {
+  const lists = {
+    vm: useVms().data,
+    host: useHosts().data,
+    image: useImages().data,
+    volume: useVolumes().data,
+    network: useNetworks().data,
+  };
+  return useMemo(() => {
+    const names: Names = new Map();
+    for (const [kind, list] of Object.entries(lists))
+      for (const { meta } of list ?? []) names.set(`${kind}/${meta.id}`, meta.name);
+    return names;
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [lists.vm, lists.host, lists.image, lists.volume, lists.network]);
+}
+
+/** The name of a target; its kind alone where it is gone. */
+export const targetName = (names: Names, target: string) =>
+  names.get(target) ?? `${target.split("/")[0]} (gone)`;
+
+export function Target({ names, target }: { names: Names; target: string }) {
+  const [kind = "", id = ""] = target.split("/");
+  const name = names.get(target);
+  if (name === undefined) return <span className="text-dim">{id ? `${kind} (gone)` : target}</span>;
+  switch (kind) {
+    case "vm":
+      return (
+        <Link className="link" to="/vms/$id" params={{ id }}>
+          {name}
+        </Link>
+      );
+    case "host":
+      return (
+        <Link className="link" to="/hosts/$id" params={{ id }}>
+          {name}
+        </Link>
+      );
+    case "image":
+    case "volume":
+    case "network":
+      return (
+        <Link className="link" to={`/${kind}s`} search={{ q: name }}>
+          {name}
+        </Link>
+      );
+    default:
+      return <span>{name}</span>;
+  }
+}

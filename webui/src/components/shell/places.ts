@@ -1,0 +1,62 @@
+// Where one can go: the navigation and the command palette show the same places.
+import {
+  Activity,
+  Bell,
+  Boxes,
+  Database,
+  Disc3,
+  HardDrive,
+  LayoutDashboard,
+  MonitorCog,
+  Network,
+  Server,
+  Settings,
+  type LucideIcon,
+} from "lucide-react";
+
+export interface Place {
+  to:
+    | "/"
+    | "/vms"
+    | "/vms/new"
+    | "/hosts"
+    | "/pools"
+    | "/volumes"
+    | "/images"
+    | "/networks"
+    | "/tasks"
+    | "/events"
+    | "/settings";
+  label: string;
+  icon: LucideIcon;
+}
+
+export const PLACES: { title?: string; places: Place[] }[] = [
+  { places: [{ to: "/", label: "Dashboard", icon: LayoutDashboard }] },
+  {
+    title: "Compute",
+    places: [
+      { to: "/vms", label: "Virtual machines", icon: MonitorCog },
+      { to: "/hosts", label: "Hosts", icon: Server },
+    ],
+  },
+  {
+    title: "Storage",
+    places: [
+      { to: "/pools", label: "Storage pools", icon: Database },
+      { to: "/volumes", label: "Volumes", icon: HardDrive },
+      { to: "/images", label: "Images", icon: Disc3 },
+    ],
+  },
+  { title: "Network", places: [{ to: "/networks", label: "Networks", icon: Network }] },
+  {
+    title: "Monitor",
+    places: [
+      { to: "/tasks", label: "Tasks", icon: Activity },
+      { to: "/events", label: "Events", icon: Bell },
+    ],
+  },
+  { title: "System", places: [{ to: "/settings", label: "Settings", icon: Settings }] },
+];
+
+export const Inventory: LucideIcon = Boxes;

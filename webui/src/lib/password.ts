@@ -1,0 +1,2 @@
+/** Shortest password, in characters. */
+export const MIN_PASSWORD = 8;

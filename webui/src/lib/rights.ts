@@ -1,0 +1,31 @@
+// What the person may do, by the rights the host tells of. Only for what is offered: the host decides again.
+import type { Right } from "../api/client";
+import type { components } from "../api/schema";
+
+/** A permission as it is written, e.g. `vm.power`. */
+export type Permission = components["schemas"]["Permission"];
+
+export interface Place {
+  kind: "vm" | "host" | "pool" | "volume" | "image" | "network";
+  id: string;
+  labels?: Record<string, string> | undefined;
+}
+
+/** Whether the permission is held: on the object, or, without one, on anything. */
+export function may(rights: readonly Right[] | undefined, permission: Permission, on?: Place): boolean {
+  // A host that tells of no rights knows none: everyone who is in may do everything.
+  if (!rights) return true;
+  return rights.some(({ scope, permissions }) => {
+    if (!permissions.includes(permission)) return false;
+    if (!on || scope.kind === "cluster") return true;
+    if (scope.kind === "object") return scope.object === on.kind && scope.id === on.id;
+    return Object.entries(scope.labels).every(([key, value]) => on.labels?.[key] === value);
+  });
+}
+
+/** The same, on the whole cluster. */
+export const mayAll = (rights: readonly Right[] | undefined, permission: Permission) =>
+  !rights ||
+  rights.some(({ scope, permissions }) => scope.kind === "cluster" && permissions.includes(permission));
+
+export const missing = (permission: Permission) => `Your role lacks the permission ${permission}.`;

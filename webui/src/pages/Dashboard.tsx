@@ -1,0 +1,241 @@
+// How everything is, at a glance, and the way to what needs a hand.
+import { Link } from "@tanstack/react-router";
+import { CircleCheck, LayoutDashboard, type LucideIcon } from "lucide-react";
+import { Disc3, MonitorCog, Network, Server } from "lucide-react";
+import type { ReactNode } from "react";
+import { useEvents, useHosts, useImages, useNetworks, usePools, useVms } from "../api/queries";
+import { Head } from "../components/Page";
+import { Target, useTargets } from "../components/Target";
+import { Bar, Card, Dot, Failure, Loading, buttonClass } from "../components/ui";
+import { bytes, time } from "../lib/format";
+import { hostState } from "../lib/tree";
+
+export function Dashboard() {
+  const vms = useVms();
+  const hosts = useHosts();
+  const pools = usePools();
+  const images = useImages();
+  const networks = useNetworks();
+  if (vms.isPending || hosts.isPending) return <Loading />;
+  const machines = vms.data ?? [];
+  const known = hosts.data ?? [];
+  const asked = known.flatMap(({ status }) => (status ? [status] : []));
+  const in_state = (state: string) => machines.filter(({ status }) => status.state === state).length;
+  const sum = (of: (status: (typeof asked)[number]) => number) =>
+    asked.reduce((total, status) => total + of(status), 0);
+  const threads = sum(({ cpu }) => cpu.threads);
+  const memory = sum(({ memory }) => memory.total_bytes);
+  const used = memory - sum(({ memory }) => memory.available_bytes);
+  const capacity = (pools.data ?? []).reduce((total, { status }) => total + (status?.capacity_bytes ?? 0), 0);
+  const free = (pools.data ?? []).reduce((total, { status }) => total + (status?.free_bytes ?? 0), 0);
+  return (
+    <>
+      <Head title="Dashboard" icon={LayoutDashboard}>
+        <Link to="/vms/new" className={buttonClass("primary")}>
+          Create virtual machine
+        </Link>
+      </Head>
+      <div className="flex flex-col gap-4">
+        <Failure error={vms.error ?? hosts.error ?? pools.error} />
+        <div className="grid gap-4 sm:grid-cols-2 xl:grid-cols-4">
+          <Count icon={MonitorCog} to="/vms" label="Virtual machines" count={machines.length}>
+            {(["running", "stopped", "paused", "failed"] as const)
+              .map((state) => [state, in_state(state)] as const)
+              .filter(([, count]) => count > 0)
+              .map(([state, count]) => (
+                <Link
+                  key={state}
+                  to="/vms"
+                  search={{ q: `state:${state}` }}
+                  className="flex min-h-7 items-center gap-1.5 hover:underline"
+                >
+                  <Dot state={state} /> {count} {state}
+                </Link>
+              ))}
+          </Count>
+          <Count icon={Server} to="/hosts" label="Hosts" count={known.length}>
+            <span className="flex items-center gap-1.5">
+              <Dot state="up" /> {known.filter((host) => hostState(host) !== "away").length} up
+            </span>
+            {known.some((host) => hostState(host) === "away") && (
+              <span className="flex items-center gap-1.5">
+                <Dot state="away" /> {known.filter((host) => hostState(host) === "away").length} cannot be
+                asked
+              </span>
+            )}
+          </Count>
+          <Count icon={Disc3} to="/images" label="Images" count={images.data?.length}>
+            {images.data && (
+              <span>
+                {bytes(images.data.reduce((total, { status }) => total + (status.size_bytes ?? 0), 0))}
+              </span>
+            )}
+          </Count>
+          <Count icon={Network} to="/networks" label="Networks" count={networks.data?.length}>
+            <span>
+              {networks.data
+                ?.map(({ meta }) => meta.name)
+                .slice(0, 3)
+                .join(", ")}
+            </span>
+          </Count>
+        </div>
+        <div className="grid gap-4 xl:grid-cols-2">
+          <Card title="Capacity">
+            <div className="flex flex-col gap-5">
+              <Bar
+                label="CPU"
+                share={threads ? sum(({ cpu }) => cpu.usage * cpu.threads) / threads : 0}
+                text={`${Math.round((sum(({ cpu }) => cpu.usage * cpu.threads) / Math.max(1, threads)) * 100)} % of ${threads} threads`}
+              />
+              <Bar
+                label="Memory"
+                share={used / Math.max(1, memory)}
+                text={`${bytes(used)} of ${bytes(memory)}`}
+              />
+              <Bar
+                label="Storage"
+                share={(capacity - free) / Math.max(1, capacity)}
+                text={`${bytes(capacity - free)} of ${bytes(capacity)}`}
+              />
+            </div>
+          </Card>
+          <Attention />
+        </div>
+        <Latest />
+      </div>
+    </>
+  );
+}
+
+function Count({
+  icon: Icon,
+  to,
+  label,
+  count,
+  children,
+}: {
+  icon: LucideIcon;
+  to: "/vms" | "/hosts" | "/images" | "/networks";
+  label: string;
+  count: number | undefined;
+  children: ReactNode;
+}) {
+  return (
+    <section className="card p-4" aria-label={label}>
+      <Link to={to} className="flex items-center gap-2 text-dim hover:text-accent">
+        <Icon size={17} aria-hidden /> {label}
+      </Link>
+      <p className="mt-1 text-3xl font-semibold tabular-nums">{count ?? "–"}</p>
+      <div className="flex min-h-7 flex-wrap items-center gap-x-4 text-sm text-dim">{children}</div>
+    </section>
+  );
+}
+
+/** What someone should look at. */
+function Attention() {
+  const vms = useVms().data ?? [];
+  const hosts = useHosts().data ?? [];
+  const pools = usePools().data ?? [];
+  const items: { key: string; state: string; text: ReactNode }[] = [];
+  for (const vm of vms)
+    if (vm.status.state === "failed")
+      items.push({
+        key: vm.meta.id,
+        state: "failed",
+        text: (
+          <>
+            <Link className="link" to="/vms/$id" params={{ id: vm.meta.id }}>
+              {vm.meta.name}
+            </Link>{" "}
+            failed{vm.status.reason && `: ${vm.status.reason}`}
+          </>
+        ),
+      });
+  for (const host of hosts) {
+    const link = (
+      <Link className="link" to="/hosts/$id" params={{ id: host.meta.id }}>
+        {host.meta.name}
+      </Link>
+    );
+    if (!host.status) items.push({ key: host.meta.id, state: "away", text: <>{link} cannot be asked</> });
+    for (const warning of host.status?.warnings ?? [])
+      items.push({
+        key: host.meta.id + warning,
+        state: "warning",
+        text: (
+          <>
+            {link}: {warning}
+          </>
+        ),
+      });
+  }
+  for (const { meta, status } of pools)
+    if (status && status.free_bytes < 0.1 * status.capacity_bytes)
+      items.push({
+        key: meta.id,
+        state: "warning",
+        text: (
+          <>
+            <Link className="link" to="/pools">
+              {meta.name}
+            </Link>{" "}
+            has {bytes(status.free_bytes)} free
+          </>
+        ),
+      });
+  const SHOWN = 8;
+  return (
+    <Card title="Needs attention">
+      {items.length === 0 ? (
+        <p className="flex items-center gap-2 text-good">
+          <CircleCheck size={18} aria-hidden /> Nothing.
+        </p>
+      ) : (
+        <ul className="flex flex-col gap-2">
+          {items.slice(0, SHOWN).map(({ key, state, text }) => (
+            <li key={key} className="flex gap-2.5 wrap-anywhere">
+              <span className="pt-1.5 leading-none">
+                <Dot state={state} />
+              </span>
+              <span>{text}</span>
+            </li>
+          ))}
+          {items.length > SHOWN && <li className="text-dim">and {items.length - SHOWN} more</li>}
+        </ul>
+      )}
+    </Card>
+  );
+}
+
+function Latest() {
+  const events = useEvents({ limit: 10 });
+  const names = useTargets();
+  return (
+    <Card
+      title="Latest events"
+      actions={
+        <Link className="link text-sm" to="/events">
+          All events
+        </Link>
+      }
+    >
+      <Failure error={events.error} />
+      <ol className="flex flex-col gap-1.5">
+        {events.data?.map((event) => (
+          <li key={event.id} className="flex flex-wrap gap-x-3 wrap-anywhere sm:flex-nowrap">
+            <time dateTime={event.at} className="w-44 flex-none text-dim tabular-nums">
+              {time(event.at)}
+            </time>
+            <span className="pt-1.5 leading-none">
+              <Dot state={event.level} />
+            </span>
+            <span>
+              <Target names={names} target={event.target} /> {event.message}
+            </span>
+          </li>
+        ))}
+      </ol>
+    </Card>
+  );
+}

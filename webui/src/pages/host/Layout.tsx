@@ -1,0 +1,162 @@
+// One host: its head and tabs; the tab's page is inside.
+import { useMutation } from "@tanstack/react-query";
+import { Outlet, useParams } from "@tanstack/react-router";
+import { Power, RotateCcw, Server } from "lucide-react";
+import { useState } from "react";
+import { api, call, type Host, type HostPowerAction } from "../../api/client";
+import { useHosts, useVms } from "../../api/queries";
+import { useRefusal } from "../../api/rights";
+import { Await, Head, Tabs } from "../../components/Page";
+import { Confirm } from "../../components/Dialog";
+import { useFollow } from "../../components/shell/Orders";
+import { Empty, Menu, State, Warning } from "../../components/ui";
+import { hostState } from "../../lib/tree";
+import { STATES } from "./List";
+
+const TABS = [
+  { to: "/hosts/$id", label: "Summary" },
+  { to: "/hosts/$id/vms", label: "Virtual machines" },
+  { to: "/hosts/$id/hardware", label: "Hardware" },
+  { to: "/hosts/$id/events", label: "Events" },
+];
+
+export const useHostId = () => (useParams({ strict: false }) as { id: string }).id;
+
+export function WithHost({
+  children,
+}: {
+  children: (host: Host, status: NonNullable<Host["status"]>) => React.ReactNode;
+}) {
+  const id = useHostId();
+  const host = useHosts().data?.find(({ meta }) => meta.id === id);
+  if (!host) return null;
+  if (!host.status)
+    return (
+      <Empty icon={Server} title="This host cannot be asked from here.">
+        What is known of it is what the cluster remembers.
+      </Empty>
+    );
+  return children(host, host.status);
+}
+
+export function HostLayout() {
+  const id = useHostId();
+  const hosts = useHosts();
+  const found = hosts.data?.find(({ meta }) => meta.id === id);
+  if (hosts.data && !found)
+    return (
+      <Empty icon={Server} title="This host does not exist any more.">
+        It may have been removed from the cluster.
+      </Empty>
+    );
+  return (
+    <Await
+      query={{ ...hosts, data: found }}
+      icon={Server}
+      gone={{ title: "This host does not exist any more.", to: "/hosts", label: "All hosts" }}
+    >
+      {(host) => (
+        <>
+          <Head
+            title={host.meta.name}
+            icon={Server}
+            up={{ to: "/hosts", label: "Hosts" }}
+            beside={<State state={hostState(host)} word={STATES[hostState(host)]} />}
+          >
+            <PowerMenu host={host} />
+          </Head>
+          <Tabs label="Pages of this host" id={id} tabs={TABS} />
+          <div className="flex min-h-0 flex-1 flex-col gap-4">
+            {host.status?.warnings?.map((warning) => (
+              <Warning key={warning}>{warning}</Warning>
+            ))}
+            {host.status && !host.status.virtualization.available && (
+              <Warning>
+                It cannot run guests
+                {host.status.virtualization.reason && <>: {host.status.virtualization.reason}</>}
+              </Warning>
+            )}
+            <Outlet />
+          </div>
+        </>
+      )}
+    </Await>
+  );
+}
+
+const WORDS: Record<HostPowerAction, { label: string; text: string }> = {
+  reboot: {
+    label: "Restart",
+    text: "Its machines are asked to switch off, then the host restarts. Those with autostart start again.",
+  },
+  "power-off": {
+    label: "Switch off",
+    text: "Its machines are asked to switch off, then the host does. Somebody has to switch it on again by hand.",
+  },
+};
+
+function PowerMenu({ host }: { host: Host }) {
+  const [asked, setAsked] = useState<HostPowerAction>();
+  const running =
+    useVms().data?.filter(
+      ({ status }) =>
+        status.host === host.meta.id && (status.state === "running" || status.state === "paused"),
+    ).length ?? 0;
+  const follow = useFollow();
+  const power = useMutation({
+    mutationFn: (action: HostPowerAction) =>
+      call(api.POST("/hosts/{id}/power", { params: { path: { id: host.meta.id } }, body: { action } })),
+    onSuccess: (_, action) => {
+      follow(`${WORDS[action].label} ${host.meta.name}`, "done");
+      setAsked(undefined);
+    },
+  });
+  const denied = useRefusal()("host.power", { kind: "host", id: host.meta.id, labels: host.meta.labels });
+  const refusal = denied ?? (host.status ? undefined : "This host cannot be asked from here.");
+  return (
+    <>
+      <Menu
+        label={`Power of ${host.meta.name}`}
+        items={[
+          {
+            label: "Restart",
+            icon: RotateCcw,
+            danger: true,
+            refusal,
+            run: () => (power.reset(), setAsked("reboot")),
+          },
+          {
+            label: "Switch off",
+            icon: Power,
+            danger: true,
+            refusal,
+            run: () => (power.reset(), setAsked("power-off")),
+          },
+        ]}
+      >
+        Power
+      </Menu>
+      {asked && (
+        <Confirm
+          title={`${WORDS[asked].label} ${host.meta.name}?`}
+          verb={WORDS[asked].label}
+          name={host.meta.name}
+          busy={power.isPending}
+          error={power.error}
+          onConfirm={() => power.mutate(asked)}
+          onClose={() => setAsked(undefined)}
+        >
+          <p>{WORDS[asked].text}</p>
+          <p>
+            {running === 0
+              ? "No machine runs on it now."
+              : running === 1
+                ? "One machine runs on it now."
+                : `${running} machines run on it now.`}{" "}
+            This page loses the host while it is down.
+          </p>
+        </Confirm>
+      )}
+    </>
+  );
+}

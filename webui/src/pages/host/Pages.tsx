@@ -1,0 +1,212 @@
+// The tabs of a host.
+import { Suspense, lazy, useMemo } from "react";
+import { useHosts, usePools, useVms } from "../../api/queries";
+import { EventList } from "../../components/EventList";
+import { Bar, Card, Dot, Fact, Facts, Loading } from "../../components/ui";
+import { age, bytes, time } from "../../lib/format";
+import { History } from "../../lib/rates";
+import { VmList } from "../vm/List";
+import { WithHost, useHostId } from "./Layout";
+import { memoryShare } from "./List";
+
+const Chart = lazy(() => import("../../components/Chart"));
+
+/** Looks kept per host, ten seconds apart: an hour. */
+const KEPT = 360;
+const histories = new Map<string, History>();
+
+/** Load of a host as far as this window has seen it. */
+function useLoad(id: string) {
+  const hosts = useHosts();
+  const at = hosts.dataUpdatedAt;
+  return useMemo(() => {
+    let history = histories.get(id);
+    if (!history) histories.set(id, (history = new History(KEPT)));
+    const status = hosts.data?.find(({ meta }) => meta.id === id)?.status;
+    if (status && at)
+      history.add({
+        at: at / 1000,
+        counters: { cpu: status.cpu.usage * 100, memory: memoryShare(status) * 100 },
+      });
+    return history.levels(["cpu", "memory"]);
+  }, [hosts.data, at, id]);
+}
+
+export function HostSummary() {
+  const id = useHostId();
+  const vms = useVms().data?.filter((vm) => vm.status.host === id) ?? [];
+  const pools = usePools().data?.filter((pool) => pool.spec.host === id) ?? [];
+  const load = useLoad(id);
+  return (
+    <WithHost>
+      {(host, status) => {
+        const promised = vms
+          .filter((vm) => vm.status.state === "running" || vm.status.state === "paused")
+          .reduce((sum, vm) => sum + vm.spec.memory_bytes, 0);
+        return (
+          <div className="grid gap-4 xl:grid-cols-2">
+            <Card title="General">
+              <Facts>
+                <Fact name="Version">{status.version}</Fact>
+                <Fact name="Kernel">{status.kernel}</Fact>
+                <Fact name="Booted from">{status.boot}</Fact>
+                <Fact name="Up for">
+                  {age(status.booted_at)} <span className="text-dim">since {time(status.booted_at)}</span>
+                </Fact>
+                <Fact name="Processor">{status.cpu.model}</Fact>
+                <Fact name="Machines">
+                  {vms.length}{" "}
+                  <span className="text-dim">
+                    ({vms.filter((vm) => vm.status.state === "running").length} running)
+                  </span>
+                </Fact>
+                <Fact name="Addresses">
+                  {status.interfaces
+                    .flatMap(({ addresses }) => addresses)
+                    .map((address) => (
+                      <code key={address} className="block">
+                        {address}
+                      </code>
+                    ))}
+                </Fact>
+                <Fact name="Id">
+                  <code>{host.meta.id}</code>
+                </Fact>
+              </Facts>
+            </Card>
+            <Card title="Capacity">
+              <div className="flex flex-col gap-5">
+                <Bar label="CPU" share={status.cpu.usage} />
+                <Bar
+                  label="Memory"
+                  share={memoryShare(status)}
+                  text={`${bytes(status.memory.total_bytes - status.memory.available_bytes)} of ${bytes(status.memory.total_bytes)}`}
+                />
+                <Bar
+                  label="Memory of running machines"
+                  share={promised / Math.max(1, status.memory.total_bytes)}
+                  text={`${bytes(promised)} of ${bytes(status.memory.total_bytes)}`}
+                />
+                {pools.map(
+                  (pool) =>
+                    pool.status && (
+                      <Bar
+                        key={pool.meta.id}
+                        label={`Pool ${pool.meta.name}`}
+                        share={1 - pool.status.free_bytes / Math.max(1, pool.status.capacity_bytes)}
+                        text={`${bytes(pool.status.capacity_bytes - pool.status.free_bytes)} of ${bytes(pool.status.capacity_bytes)}`}
+                      />
+                    ),
+                )}
+              </div>
+            </Card>
+            <Suspense fallback={<Loading />}>
+              <div className="xl:col-span-2">
+                <Chart
+                  title="Load while this window is open"
+                  series={load}
+                  span={900}
+                  top={100}
+                  format={(value) => `${Math.round(value)} %`}
+                  lines={[
+                    { name: "cpu", label: "CPU" },
+                    { name: "memory", label: "Memory" },
+                  ]}
+                />
+              </div>
+            </Suspense>
+          </div>
+        );
+      }}
+    </WithHost>
+  );
+}
+
+export const HostVms = () => <VmList host={useHostId()} />;
+
+export function HostHardware() {
+  return (
+    <WithHost>
+      {(_, status) => (
+        <>
+          <Card title="Processor and memory">
+            <Facts>
+              <Fact name="Model">{status.cpu.model}</Fact>
+              <Fact name="Sockets">{status.cpu.sockets}</Fact>
+              <Fact name="Cores">{status.cpu.cores}</Fact>
+              <Fact name="Threads">{status.cpu.threads}</Fact>
+              <Fact name="Memory">{bytes(status.memory.total_bytes)}</Fact>
+              <Fact name="Virtualization">
+                {status.virtualization.available
+                  ? "available"
+                  : `not available: ${status.virtualization.reason ?? "no reason given"}`}
+              </Fact>
+            </Facts>
+          </Card>
+          <Card title="Network interfaces">
+            <Rows
+              label="Network interfaces"
+              head={["Name", "Link", "Hardware address", "Addresses"]}
+              rows={status.interfaces.map((nic) => [
+                nic.name,
+                <span key="link" className="flex items-center gap-2">
+                  <Dot state={nic.up ? "up" : "down"} /> {nic.up ? "up" : "down"}
+                </span>,
+                <code key="mac">{nic.mac}</code>,
+                nic.addresses.join(", ") || "–",
+              ])}
+            />
+          </Card>
+          <Card title="Disks">
+            <Rows
+              label="Disks"
+              head={["Name", "Size", "Model", "Serial number"]}
+              rows={status.disks.map((disk) => [
+                disk.name,
+                bytes(disk.size_bytes),
+                disk.model ?? "–",
+                disk.serial ?? "–",
+              ])}
+            />
+          </Card>
+        </>
+      )}
+    </WithHost>
+  );
+}
+
+function Rows({ label, head, rows }: { label: string; head: string[]; rows: React.ReactNode[][] }) {
+  if (rows.length === 0) return <p className="text-dim">None.</p>;
+  return (
+    <div className="overflow-x-auto" tabIndex={0} role="region" aria-label={label}>
+      <table className="w-full min-w-120 text-left">
+        <thead>
+          <tr className="text-sm text-dim [&>th]:pb-1 [&>th]:font-medium">
+            {head.map((name) => (
+              <th key={name} scope="col">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((cells, n) => (
+            <tr key={n} className="border-t border-line [&>td]:py-1.5 [&>td]:pr-4">
+              {cells.map((cell, at) => (
+                <td key={at}>{cell}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+export function HostEvents() {
+  return (
+    <Card title="Events">
+      <EventList target={`host/${useHostId()}`} limit={200} />
+    </Card>
+  );
+}

@@ -1,0 +1,8 @@
+// The pages of the settings, loaded together.
+export { AboutPage } from "./About";
+export { Account } from "./Account";
+export { Audit } from "./Audit";
+export { Groups } from "./Groups";
+export { Roles } from "./Roles";
+export { Settings } from "./Settings";
+export { Users } from "./Users";

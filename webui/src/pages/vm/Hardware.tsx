@@ -1,0 +1,336 @@
+// A machine's hardware, and changing it.
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { HardDrive, Pencil, Plus, Unlink } from "lucide-react";
+import { useState } from "react";
+import { ApiError, type Vm, type Volume } from "../../api/client";
+import { useImages, useNames, useVolumes } from "../../api/queries";
+import { Confirm, FormDialog } from "../../components/Dialog";
+import { Button, Card, Check, Empty, Fact, Facts, Select, State, Text, Warning } from "../../components/ui";
+import { makeDisk, ready } from "../../lib/disks";
+import { bytes, parseSize, sizeText } from "../../lib/format";
+import { Grow } from "../volumes/dialogs";
+import { WithVm } from "./Layout";
+import { RESTART } from "./Summary";
+import { resting, useSaveSpec, useWriteRefusal } from "./save";
+
+export const Hardware = () => <WithVm>{(vm) => <HardwareOf vm={vm} />}</WithVm>;
+
+function HardwareOf({ vm: { spec }, vm }: { vm: Vm }) {
+  const image = useNames(useImages());
+  const [edit, setEdit] = useState(false);
+  const denied = useWriteRefusal(vm);
+  return (
+    <>
+      <Card
+        title="Processor, memory, boot"
+        actions={
+          <Button small icon={Pencil} refusal={denied} onClick={() => setEdit(true)}>
+            Change
+          </Button>
+        }
+      >
+        <Facts>
+          <Fact name="CPUs">{spec.vcpus}</Fact>
+          <Fact name="Memory">{bytes(spec.memory_bytes)}</Fact>
+          <Fact name="Kernel">{spec.boot && (image(spec.boot.kernel) ?? spec.boot.kernel)}</Fact>
+          <Fact name="Initial RAM disk">
+            {spec.boot?.initrd && (image(spec.boot.initrd) ?? spec.boot.initrd)}
+          </Fact>
+          <Fact name="Command line">{spec.boot?.cmdline && <code>{spec.boot.cmdline}</code>}</Fact>
+          <Fact name="Random numbers">{spec.rng === false ? "no" : "from the host"}</Fact>
+          <Fact name="If it ends">{RESTART[spec.restart ?? "on-failure"]}</Fact>
+          <Fact name="With its host">{spec.autostart === false ? "does not start" : "starts"}</Fact>
+        </Facts>
+      </Card>
+      <Disks vm={vm} />
+      {edit && <Edit vm={vm} onClose={() => setEdit(false)} />}
+    </>
+  );
+}
+
+function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
+  const { spec } = vm;
+  const images = useImages().data ?? [];
+  const of = (kind: string) =>
+    images
+      .filter((image) => image.spec.kind === kind && image.status.state === "ready")
+      .map(({ meta }) => [meta.id, meta.name] as const);
+  const [form, setForm] = useState({
+    cpus: String(spec.vcpus),
+    memory: sizeText(spec.memory_bytes),
+    kernel: spec.boot?.kernel ?? "",
+    initrd: spec.boot?.initrd ?? "",
+    cmdline: spec.boot?.cmdline ?? "",
+    restart: spec.restart ?? "on-failure",
+    autostart: spec.autostart !== false,
+    rng: spec.rng !== false,
+  });
+  const set = (change: Partial<typeof form>) => setForm({ ...form, ...change });
+  const save = useSaveSpec(vm, onClose);
+  const [local, setLocal] = useState<Record<string, string>>({});
+  const fault = (field: string, local_name?: string) =>
+    (local_name && local[local_name]) ||
+    (save.error instanceof ApiError ? save.error.field(field) : undefined);
+  const running = resting(vm) !== undefined;
+  return (
+    <FormDialog
+      title={`Hardware of ${vm.meta.name}`}
+      verb="Save"
+      wide
+      busy={save.isPending}
+      error={save.error}
+      onClose={onClose}
+      onSubmit={() => {
+        const cpus = Number(form.cpus);
+        const memory = parseSize(form.memory);
+        const found: Record<string, string> = {};
+        if (!Number.isInteger(cpus) || cpus < 1 || cpus > 64) found["cpus"] = "A whole number from 1 to 64.";
+        if (memory === undefined) found["memory"] = "Write a size like 512M or 2G.";
+        setLocal(found);
+        if (memory === undefined || Object.keys(found).length) return;
+        save.mutate({
+          vcpus: cpus,
+          memory_bytes: memory,
+          restart: form.restart,
+          autostart: form.autostart,
+          rng: form.rng,
+          ...(form.kernel
+            ? {
+                boot: {
+                  ...spec.boot,
+                  kernel: form.kernel,
+                  initrd: form.initrd || null,
+                  cmdline: form.cmdline,
+                },
+              }
+            : {}),
+        });
+      }}
+    >
+      {running && <Warning>The machine runs: hardware changes take effect at its next start.</Warning>}
+      <div className="grid gap-4 sm:grid-cols-2">
+        <Text
+          label="CPUs"
+          inputMode="numeric"
+          value={form.cpus}
+          fault={fault("spec.vcpus", "cpus")}
+          onChange={(event) => set({ cpus: event.target.value })}
+        />
+        <Text
+          label="Memory"
+          value={form.memory}
+          fault={fault("spec.memory_bytes", "memory")}
+          onChange={(event) => set({ memory: event.target.value })}
+        />
+        <Select
+          label="Kernel"
+          value={form.kernel}
+          options={of("kernel")}
+          {...(spec.boot ? {} : { none: "None" })}
+          fault={fault("spec.boot.kernel")}
+          onValue={(kernel) => set({ kernel })}
+        />
+        <Select
+          label="Initial RAM disk"
+          value={form.initrd}
+          none="None"
+          options={of("initrd")}
+          fault={fault("spec.boot.initrd")}
+          onValue={(initrd) => set({ initrd })}
+        />
+      </div>
+      <Text
+        label="Kernel command line"
+        value={form.cmdline}
+        fault={fault("spec.boot.cmdline")}
+        onChange={(event) => set({ cmdline: event.target.value })}
+      />
+      <Select
+        label="If it ends without being told to"
+        value={form.restart}
+        options={Object.entries(RESTART)}
+        onValue={(restart) => set({ restart: restart as typeof form.restart })}
+      />
+      <Check checked={form.autostart} onChange={(event) => set({ autostart: event.target.checked })}>
+        Start it with its host, if it was running before
+      </Check>
+      <Check checked={form.rng} onChange={(event) => set({ rng: event.target.checked })}>
+        Random numbers from the host
+      </Check>
+    </FormDialog>
+  );
+}
+
+function Disks({ vm }: { vm: Vm }) {
+  const volumes = useVolumes();
+  const find = (id: string) => volumes.data?.find(({ meta }) => meta.id === id);
+  const [adding, setAdding] = useState(false);
+  const [growing, setGrowing] = useState<Volume>();
+  const [leaving, setLeaving] = useState<string>();
+  const refusal = useWriteRefusal(vm) ?? resting(vm);
+  const save = useSaveSpec(vm, () => setLeaving(undefined));
+  const disks = vm.spec.disks ?? [];
+  return (
+    <Card
+      title="Disks"
+      actions={
+        <Button
+          small
+          icon={Plus}
+          refusal={refusal ?? (disks.length >= 16 ? "A machine has at most 16 disks." : undefined)}
+          onClick={() => setAdding(true)}
+        >
+          Add disk
+        </Button>
+      }
+    >
+      {disks.length === 0 && (
+        <Empty icon={HardDrive} title="It has no disk.">
+          It boots from its kernel and initial RAM disk alone.
+        </Empty>
+      )}
+      <ul className="flex flex-col">
+        {disks.map((disk, n) => {
+          const volume = find(disk.volume);
+          return (
+            <li
+              key={disk.volume}
+              className="flex flex-wrap items-center gap-x-4 gap-y-2 border-line py-2 not-first:border-t"
+            >
+              <code className="w-12 text-dim">vd{String.fromCharCode(97 + n)}</code>
+              <span className="min-w-40 flex-1">
+                <Link className="link" to="/volumes" search={{ q: volume?.meta.name }}>
+                  {volume?.meta.name ?? disk.volume}
+                </Link>
+                {disk.read_only && <span className="text-dim"> read-only</span>}
+              </span>
+              {volume && (
+                <>
+                  <span className="w-24 tabular-nums">{bytes(volume.status.size_bytes ?? 0)}</span>
+                  <span className="w-20 text-dim">{volume.spec.format}</span>
+                  <State state={volume.status.state} />
+                </>
+              )}
+              <span className="ml-auto flex gap-2">
+                <Button
+                  small
+                  refusal={refusal ?? (volume ? undefined : "Its volume is not known.")}
+                  onClick={() => setGrowing(volume)}
+                >
+                  Grow
+                </Button>
+                <Button small icon={Unlink} refusal={refusal} onClick={() => setLeaving(disk.volume)}>
+                  Detach
+                </Button>
+              </span>
+            </li>
+          );
+        })}
+      </ul>
+      {adding && <AddDisk vm={vm} volumes={volumes.data ?? []} onClose={() => setAdding(false)} />}
+      {growing && <Grow volume={growing} onClose={() => setGrowing(undefined)} />}
+      {leaving && (
+        <Confirm
+          title={`Detach ${find(leaving)?.meta.name ?? "the disk"}?`}
+          verb="Detach"
+          busy={save.isPending}
+          error={save.error}
+          onConfirm={() => save.mutate({ disks: disks.filter(({ volume }) => volume !== leaving) })}
+          onClose={() => setLeaving(undefined)}
+        >
+          <p>The machine loses the disk; the volume and what is on it stay.</p>
+        </Confirm>
+      )}
+    </Card>
+  );
+}
+
+function AddDisk({ vm, volumes, onClose }: { vm: Vm; volumes: Volume[]; onClose: () => void }) {
+  const client = useQueryClient();
+  const images = useImages().data ?? [];
+  const free = volumes.filter(({ status }) => status.state === "ready" && !status.attached_to);
+  const [how, setHow] = useState<"new" | "existing">(free.length ? "existing" : "new");
+  const [volume, setVolume] = useState(free[0]?.meta.id ?? "");
+  const [size, setSize] = useState("10G");
+  const [source, setSource] = useState("");
+  const [readOnly, setReadOnly] = useState(false);
+  const [local, setLocal] = useState<string>();
+  const save = useSaveSpec(vm, onClose);
+  const make = useMutation({
+    mutationFn: async () => {
+      const wanted = parseSize(size);
+      const made = await makeDisk(vm.meta.name, {
+        format: "qcow2",
+        ...(wanted === undefined ? {} : { size_bytes: wanted }),
+        ...(source ? { source } : {}),
+      });
+      await ready(made);
+      void client.invalidateQueries({ queryKey: ["volumes"] });
+      return made.meta.id;
+    },
+  });
+  const attach = (id: string) =>
+    save.mutate({ disks: [...(vm.spec.disks ?? []), { volume: id, read_only: readOnly }] });
+  return (
+    <FormDialog
+      title={`Add a disk to ${vm.meta.name}`}
+      verb="Add disk"
+      busy={save.isPending || make.isPending}
+      error={make.error ?? save.error}
+      onClose={onClose}
+      onSubmit={() => {
+        setLocal(undefined);
+        if (how === "existing") return volume ? attach(volume) : setLocal("Choose a volume.");
+        if (parseSize(size) === undefined && !(source && size.trim() === ""))
+          return setLocal("Write a size like 10G.");
+        make.mutate(undefined, { onSuccess: attach });
+      }}
+    >
+      <Select
+        label="Disk"
+        value={how}
+        options={[
+          ["new", "A new volume"],
+          ["existing", "A volume that is there"],
+        ]}
+        onValue={(value) => setHow(value as typeof how)}
+      />
+      {how === "existing" ? (
+        <Select
+          label="Volume"
+          value={volume}
+          none={free.length ? "Choose one" : "No volume is free"}
+          options={free.map(({ meta, status }) => [
+            meta.id,
+            `${meta.name} (${bytes(status.size_bytes ?? 0)})`,
+          ])}
+          fault={local}
+          onValue={setVolume}
+        />
+      ) : (
+        <>
+          <Select
+            label="Content"
+            value={source}
+            none="Empty"
+            options={images
+              .filter(({ spec, status }) => spec.kind === "disk" && status.state === "ready")
+              .map(({ meta }) => [meta.id, meta.name])}
+            onValue={setSource}
+          />
+          <Text
+            label="Size"
+            value={size}
+            fault={local}
+            hint={source ? "Empty: the image’s own." : undefined}
+            onChange={(event) => setSize(event.target.value)}
+          />
+        </>
+      )}
+      <Check checked={readOnly} onChange={(event) => setReadOnly(event.target.checked)}>
+        Read-only: the guest may not write
+      </Check>
+    </FormDialog>
+  );
+}

@@ -1,0 +1,130 @@
+// What a machine is and how it is, on one page.
+import { Link } from "@tanstack/react-router";
+import { Pencil } from "lucide-react";
+import { useState } from "react";
+import { api, call, type Vm } from "../../api/client";
+import { queryClient, useHosts, useImages, useNames, useNetworks, useVolumes } from "../../api/queries";
+import { EventList } from "../../components/EventList";
+import { Labels } from "../../components/Labels";
+import { Rename } from "../../components/Rename";
+import { Button, Card, Fact, Facts, State } from "../../components/ui";
+import { age, bytes, time } from "../../lib/format";
+import { WithVm } from "./Layout";
+import { useWriteRefusal } from "./save";
+
+export const RESTART = {
+  never: "stays stopped",
+  "on-failure": "starts again on failure",
+  always: "starts again always",
+} as const;
+
+export const Summary = () => <WithVm>{(vm) => <SummaryOf vm={vm} />}</WithVm>;
+
+function SummaryOf({ vm: { meta, spec, status }, vm }: { vm: Vm }) {
+  const host = useNames(useHosts());
+  const network = useNames(useNetworks());
+  const volume = useNames(useVolumes());
+  const image = useNames(useImages());
+  const [edit, setEdit] = useState(false);
+  const denied = useWriteRefusal(vm);
+  return (
+    <div className="grid gap-4 xl:grid-cols-2">
+      <Card
+        title="General"
+        actions={
+          <Button small icon={Pencil} refusal={denied} onClick={() => setEdit(true)}>
+            Name and labels
+          </Button>
+        }
+      >
+        <Facts>
+          <Fact name="State">
+            <State state={status.state} />
+          </Fact>
+          <Fact name="Host">
+            {status.host && (
+              <Link className="link" to="/hosts/$id" params={{ id: status.host }}>
+                {host(status.host) ?? status.host}
+              </Link>
+            )}
+          </Fact>
+          <Fact name="Addresses">{status.addresses?.join(", ")}</Fact>
+          <Fact name="Running for">
+            {status.started_at && status.state !== "stopped" && age(status.started_at)}
+          </Fact>
+          <Fact name="Restarts">{status.restarts || undefined}</Fact>
+          <Fact name="Created">{time(meta.created_at)}</Fact>
+          <Fact name="Labels">
+            <Labels labels={meta.labels} />
+          </Fact>
+          <Fact name="Id">
+            <code>{meta.id}</code>
+          </Fact>
+        </Facts>
+      </Card>
+      <Card
+        title="Hardware"
+        actions={
+          <Link className="link text-sm" to="/vms/$id/hardware" params={{ id: meta.id }}>
+            Change
+          </Link>
+        }
+      >
+        <Facts>
+          <Fact name="CPUs">{spec.vcpus}</Fact>
+          <Fact name="Memory">{bytes(spec.memory_bytes)}</Fact>
+          <Fact name="Disks">
+            {spec.disks?.map((disk) => (
+              <div key={disk.volume}>
+                <Link className="link" to="/volumes" search={{ q: volume(disk.volume) }}>
+                  {volume(disk.volume) ?? disk.volume}
+                </Link>
+                {disk.read_only && <span className="text-dim"> (read-only)</span>}
+              </div>
+            ))}
+          </Fact>
+          <Fact name="Interfaces">
+            {spec.nics?.map((nic, n) => (
+              <div key={n}>
+                {network(nic.network) ?? nic.network} {nic.mac && <code className="text-dim">{nic.mac}</code>}
+              </div>
+            ))}
+          </Fact>
+          <Fact name="Boot">
+            {spec.boot && (
+              <>
+                {image(spec.boot.kernel) ?? spec.boot.kernel}
+                {spec.boot.initrd && <> + {image(spec.boot.initrd) ?? spec.boot.initrd}</>}
+                {spec.boot.cmdline && <code className="block text-dim">{spec.boot.cmdline}</code>}
+              </>
+            )}
+          </Fact>
+          <Fact name="If it ends">{RESTART[spec.restart ?? "on-failure"]}</Fact>
+          <Fact name="With its host">{spec.autostart === false ? "does not start" : "starts"}</Fact>
+        </Facts>
+      </Card>
+      <div className="xl:col-span-2">
+        <Card title="Latest events">
+          <EventList target={`vm/${meta.id}`} limit={8} />
+        </Card>
+      </div>
+      {edit && (
+        <Rename
+          object={vm}
+          list="vms"
+          work={async (body) => {
+            const fresh = await call(
+              api.PATCH("/vms/{id}", {
+                params: { path: { id: meta.id } },
+                headers: { "If-Match": `"${meta.revision}"` },
+                body,
+              }),
+            );
+            queryClient.setQueryData(["vm", meta.id], fresh);
+          }}
+          onClose={() => setEdit(false)}
+        />
+      )}
+    </div>
+  );
+}
