@@ -22,6 +22,7 @@ mod qemu;
 mod qmp;
 mod runner;
 mod scale;
+mod segment;
 mod site;
 mod tests;
 mod transcript;

@@ -111,6 +111,11 @@ impl Auth {
         Ok(())
     }
 
+    /// Takes the set-up code from the console, where others decide whether it is needed.
+    pub fn withdraw_setup(&self) {
+        self.setup.forget();
+    }
+
     /// Logs in.
     pub async fn login(
         &self,

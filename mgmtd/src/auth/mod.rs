@@ -102,6 +102,12 @@ impl Caller {
         self.rights.may(permission, Object::Cluster)
     }
 
+    /// Whether there is nothing the caller may not do.
+    #[must_use]
+    pub fn may_everything(&self) -> bool {
+        Permission::ALL.iter().all(|p| self.may_all(*p))
+    }
+
     /// As the API shows it.
     #[must_use]
     pub fn identity(&self, state: &State) -> Identity {

@@ -1,6 +1,7 @@
 //! The end-to-end tests. Each proves a promise of the product on its real ISO.
 
 mod boot;
+mod cluster;
 mod crash;
 mod guest;
 mod install;
@@ -101,6 +102,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: "nested",
             limit: 700,
             run: |ctx| Box::pin(pvh::boot(ctx)),
+        },
+        Test {
+            name: "cluster-three",
+            about: "blank disks to a cluster by one token; a VM on another host; the leader's power is cut, the others go on",
+            group: "cluster",
+            limit: 2400,
+            run: |ctx| Box::pin(cluster::three(ctx)),
         },
         Test {
             name: "boot-bios-cd",
