@@ -32,7 +32,8 @@ impl Host {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let cluster = Cluster::open(dir.path()).await.unwrap();
         let me = cluster.identity();
-        if !me.joined && cluster.read(|s| s.cluster.is_none()) {
+        let fresh = !me.joined && cluster.read(|s| s.cluster.is_none());
+        if fresh {
             let op = Op::Initialise {
                 cluster: me.cluster,
                 host: me.host,
@@ -56,10 +57,11 @@ impl Host {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        if me.joined {
-            tokio::spawn(tell);
-        } else {
+        if fresh {
             tell.await;
+        } else {
+            // It may need the others, which are yet to come up.
+            tokio::spawn(tell);
         }
         Self { dir, cluster, server, address }
     }
