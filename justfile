@@ -16,9 +16,13 @@ e2e := release / "lq-e2e"
 list:
     @just --list --unsorted
 
-# Build the image, boot it in QEMU as a host, and start a demonstration VM on it (Ctrl-C ends it; ARGS: --detach, --fresh)
+# Build the image, boot it in QEMU as a host, and start a demonstration VM on it (Ctrl-C ends it; ARGS: --detach, --fresh, --no-demo)
 run *ARGS: iso _harness
     {{e2e}} run {{ARGS}}
+
+# Switch off the host of `run --detach`
+stop: _harness
+    {{e2e}} run --stop
 
 # Everything that must pass: formatting, lints, unit and property tests, web checks, the image, end-to-end tests
 test:
