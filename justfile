@@ -29,7 +29,7 @@ test:
     @scripts/stages fmt-check lint unit web-check web-e2e iso "e2e all -j 1"
 
 # End-to-end tests in QEMU, on the real ISO (`just e2e list` names them; several may be given, and `-j N`)
-e2e *NAMES="all": test-iso _harness
+e2e *NAMES="all": iso test-iso _harness
     {{e2e}} test {{NAMES}}
 
 # The installer and live ISO: target/limiquantix.iso
