@@ -16,16 +16,20 @@ e2e := release / "lq-e2e"
 list:
     @just --list --unsorted
 
-# Build the image, boot it in QEMU as a host, and start a demonstration VM on it (Ctrl-C ends it; ARGS: --detach, --fresh)
+# Build the image, boot it in QEMU as a host, and start a demonstration VM on it (Ctrl-C ends it; ARGS: --detach, --fresh, --no-demo)
 run *ARGS: iso _harness
     {{e2e}} run {{ARGS}}
+
+# Switch off the host of `run --detach`
+stop: _harness
+    {{e2e}} run --stop
 
 # Everything that must pass: formatting, lints, unit and property tests, web checks, the image, end-to-end tests
 test:
     @scripts/stages fmt-check lint unit web-check web-e2e iso "e2e all -j 1"
 
 # End-to-end tests in QEMU, on the real ISO (`just e2e list` names them; several may be given, and `-j N`)
-e2e *NAMES="all": test-iso _harness
+e2e *NAMES="all": iso test-iso _harness
     {{e2e}} test {{NAMES}}
 
 # The installer and live ISO: target/limiquantix.iso

@@ -60,13 +60,22 @@ pub(crate) fn ask(question: &str) -> anyhow::Result<String> {
     read_line()
 }
 
+/// Where a secret is taken from that logs in.
+const PASSWORD: &str = "LQ_PASSWORD";
+/// Where a secret is taken from that is to be set: another one, lest a user be given the caller's own by accident.
+const NEW_PASSWORD: &str = "LQ_NEW_PASSWORD";
+
 /// Asks for a secret: from `LQ_PASSWORD`, the first line of standard input where that is no terminal, or without echo.
 pub(crate) fn ask_secret(question: &str) -> anyhow::Result<String> {
-    if let Ok(secret) = std::env::var("LQ_PASSWORD") {
+    secret(question, PASSWORD)
+}
+
+fn secret(question: &str, variable: &str) -> anyhow::Result<String> {
+    if let Ok(secret) = std::env::var(variable) {
         return Ok(secret);
     }
     if !io::stdin().is_terminal() {
-        return read_line().with_context(|| format!("{question} is needed (LQ_PASSWORD or standard input)"));
+        return read_line().with_context(|| format!("{question} is needed ({variable} or standard input)"));
     }
     eprint!("{question}: ");
     io::stderr().flush()?;
@@ -78,9 +87,9 @@ pub(crate) fn ask_secret(question: &str) -> anyhow::Result<String> {
 
 /// Asks for a new secret, twice where a person types it.
 pub(crate) fn ask_new_secret(question: &str) -> anyhow::Result<String> {
-    let first = ask_secret(question)?;
-    let typed = io::stdin().is_terminal() && std::env::var_os("LQ_PASSWORD").is_none();
-    if typed && ask_secret("Once more")? != first {
+    let first = secret(question, NEW_PASSWORD)?;
+    let typed = io::stdin().is_terminal() && std::env::var_os(NEW_PASSWORD).is_none();
+    if typed && secret("Once more", NEW_PASSWORD)? != first {
         return Err(usage("the two passwords differ"));
     }
     Ok(first)

@@ -193,6 +193,10 @@ impl Daemon {
         let measuring = tokio::spawn(measure::follow(node.clone(), series.clone(), api.ending.clone()));
         peers::join_by_file(&api.node, &config.join_token);
         if let HostKind::Simulated { crowd } = config.host {
+            // It has no console to show it on.
+            if let Ok(code) = fs::read_to_string(&config.setup_code) {
+                tracing::info!(code = code.trim(), "first login: set a password with this set-up code");
+            }
             tokio::spawn(sim::crowd(node.cluster.clone(), crowd, api.ending.clone()));
         }
         let fingerprint = tls.fingerprint;

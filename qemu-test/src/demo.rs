@@ -64,7 +64,7 @@ pub(crate) async fn run(paths: &Paths, options: Options) -> Result<()> {
         return stop(&dir).await;
     }
     if let Some(pid) = running_pid(&dir) {
-        bail!("a host runs already (process {pid}): end it with `./just run --stop`");
+        bail!("a host runs already (process {pid}): end it with `./just stop`");
     }
     let accel = accel::decide().await?;
     let iso = paths.iso();
@@ -97,7 +97,7 @@ pub(crate) async fn run(paths: &Paths, options: Options) -> Result<()> {
     if !options.no_demo {
         demo(&host.api, accel, &images).await?;
     }
-    tell(&host, &password, &dir, &options)?;
+    tell(&host, &password, &dir, &paths.program("lqctl"), &options)?;
     if options.detach { leave(host) } else { stay(host).await }
 }
 
@@ -260,7 +260,7 @@ async fn upload_demo(
     Ok(image)
 }
 
-fn tell(host: &Host, password: &str, dir: &Path, options: &Options) -> Result<()> {
+fn tell(host: &Host, password: &str, dir: &Path, lqctl: &Path, options: &Options) -> Result<()> {
     let fingerprint = host.api.fingerprint().context("the host presented no certificate")?;
     println!();
     println!("The host is ready.");
@@ -269,14 +269,18 @@ fn tell(host: &Host, password: &str, dir: &Path, options: &Options) -> Result<()
         "  fingerprint       {fingerprint}  (SHA-256 of the certificate: compare it with what the browser shows)"
     );
     println!("  log in as         admin / {password}");
+    let lqctl = lqctl.display();
+    println!("  command line      {lqctl} login {} --fingerprint {fingerprint}", host.api.url());
     if !options.no_demo {
         println!("  demonstration VM  {DEMO}: open its console, log in as root / {}", guest_image::PASSWORD);
-        println!("                    (it shows its login prompt when it has booted)");
+        println!(
+            "                    (it shows its login prompt when it has booted), or {lqctl} vm console {DEMO}"
+        );
     }
     println!("  host's serial log {}", dir.join("serial.log").display());
     println!(
         "  end it            {}",
-        if options.detach { "./just run --stop" } else { "Ctrl-C (guests are switched off first)" }
+        if options.detach { "./just stop" } else { "Ctrl-C (guests are switched off first)" }
     );
     Ok(())
 }

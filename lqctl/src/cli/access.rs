@@ -13,7 +13,7 @@ pub(crate) enum User {
         /// Name or id.
         user: String,
     },
-    /// Make a user. The first password is asked for, or read from LQ_PASSWORD or standard input.
+    /// Make a user. The first password is asked for, or read from LQ_NEW_PASSWORD or standard input.
     Create {
         /// What they log in with.
         name: String,
@@ -56,7 +56,7 @@ pub(crate) enum User {
         #[arg(long)]
         enable: bool,
     },
-    /// Set the password of a user, asked for or read from LQ_PASSWORD or standard input. Their sessions end.
+    /// Set the password of a user, asked for or read from LQ_NEW_PASSWORD or standard input. Their sessions end.
     Password {
         /// Name or id.
         user: String,

@@ -119,7 +119,10 @@ pub(super) async fn whoami(session: &Session) -> anyhow::Result<()> {
         ("By", identity.by.clone()),
         ("Rights", rights.collect::<Vec<_>>().join("; ")),
         ("One-time codes", if identity.totp { "asked for".into() } else { String::new() }),
-        ("Ends", or_dash(identity.expires_at)),
+        (
+            "Token ends",
+            or_dash(identity.expires_at.map(|at| format!("{at} (a session renews it by itself)"))),
+        ),
         ("Host", session.client.url()),
         ("Fingerprint", or_dash(session.client.fingerprint())),
     ];
@@ -128,10 +131,7 @@ pub(super) async fn whoami(session: &Session) -> anyhow::Result<()> {
 
 pub(super) async fn password(session: &Session) -> anyhow::Result<()> {
     let old = ask_secret("Present password")?;
-    let new = match std::env::var("LQ_NEW_PASSWORD") {
-        Ok(new) => new,
-        Err(_) => ask_new_secret("New password")?,
-    };
+    let new = ask_new_secret("New password")?;
     session.client.change_password(&old, &new).await?;
     line("Password changed.\n")
 }

@@ -128,6 +128,8 @@ pub(super) struct Up {
     started_at: Timestamp,
     pid: Option<u32>,
     stop: Stop,
+    /// The power button was pressed in this run: if the guest powers off, that is the answer, however late.
+    pressed: bool,
     nudge: Option<Instant>,
 }
 
@@ -197,7 +199,9 @@ impl Life {
                 self.state = State::Ended { end, ran: Duration::ZERO, stopped: false };
             }
             (Seen::Machine(MachineState::Ended(record)), State::Up(up)) => {
-                let (ran, stopped) = (now.clock.saturating_duration_since(up.since), up.stop != Stop::No);
+                let ran = now.clock.saturating_duration_since(up.since);
+                let answer = up.pressed && record.reason == ExitReason::GuestPowerOff;
+                let stopped = answer || up.stop != Stop::No;
                 self.state = State::Ended { end: End::Record(record), ran, stopped };
             }
             (Seen::Machine(state), State::Up(up)) => {
@@ -444,7 +448,7 @@ fn event(level: EventLevel, kind: &'static str, message: String) -> Effect {
 impl Up {
     fn new(pid: Option<u32>, started_at: Option<Timestamp>, paused: bool, now: Now) -> Self {
         let started_at = started_at.unwrap_or(now.wall);
-        Self { paused, since: now.clock, started_at, pid, stop: Stop::No, nudge: None }
+        Self { paused, since: now.clock, started_at, pid, stop: Stop::No, pressed: false, nudge: None }
     }
 
     fn press(&mut self, now: Now, since: Instant, effects: &mut Vec<Effect>) {
@@ -453,6 +457,7 @@ impl Up {
             effects.push(Effect::Act(Action::Resume));
         }
         effects.push(Effect::Act(Action::PowerButton));
+        self.pressed = true;
         self.stop = Stop::Asked { since, last: now.clock };
     }
 

@@ -134,6 +134,16 @@ fn a_guest_that_ignored_the_button_runs_on_when_wanted_again() {
 }
 
 #[test]
+fn a_late_answer_to_the_button_does_not_leave_a_machine_off_that_is_wanted_again() {
+    let mut bench = Bench::up(PowerState::Running);
+    bench.wish(|d| d.spec.power = PowerState::Stopped);
+    bench.wish(|d| d.spec.power = PowerState::Running);
+    bench.after(100);
+    let effects = bench.end(ExitReason::GuestPowerOff);
+    assert!(effects.contains(&Effect::Launch), "{effects:?}");
+}
+
+#[test]
 fn a_stop_during_a_start_is_carried_out_once_it_is_up() {
     let mut bench = Bench::new(PowerState::Running);
     assert_eq!(bench.see(Seen::Nothing), [Effect::Launch]);

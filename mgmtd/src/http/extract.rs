@@ -93,16 +93,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 /// The id in the path.
 pub(super) struct Id<T>(pub(super) T);
 
+/// What stands for an id in a path is none.
+pub(super) fn not_an_id(text: &str) -> Failure {
+    Failure::new(Kind::NotFound, format!("`{text}` is not an id: names are looked up by `?name=`"))
+}
+
 impl<T: FromStr + Send, S: Send + Sync> FromRequestParts<S> for Id<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
         let text = path.map_err(|e| Failure::new(Kind::Malformed, e.body_text()))?.0;
-        let wrong = |_| {
-            Failure::new(Kind::NotFound, format!("`{text}` is not an id: names are looked up by `?name=`"))
-        };
-        text.parse().map(Self).map_err(wrong)
+        text.parse().map(Self).map_err(|_| not_an_id(&text))
     }
 }
 

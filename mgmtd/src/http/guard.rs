@@ -122,14 +122,24 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: N
     if let Some(caller) = caller {
         req.extensions_mut().insert(caller);
     }
-    let mut response = match allowed {
-        Ok(()) => next.run(req).await,
-        Err(failure) => failure.into_response(),
-    };
-    if let Some(note) = note {
-        note.write(&api, &mut response).await;
+    match (allowed, note) {
+        (Ok(()), None) => next.run(req).await,
+        (Err(failure), None) => failure.into_response(),
+        (Err(failure), Some(note)) => {
+            let mut response = failure.into_response();
+            note.write(&api, &mut response).await;
+            response
+        }
+        // In a task of its own: a client that hangs up must not take the record of its change with it.
+        (Ok(()), Some(note)) => {
+            let noted = tokio::spawn(async move {
+                let mut response = next.run(req).await;
+                note.write(&api, &mut response).await;
+                response
+            });
+            noted.await.unwrap_or_else(|e| Failure::internal(&e).into_response())
+        }
     }
-    response
 }
 
 /// What stands in the path where its pattern has `{id}`.

@@ -4,7 +4,7 @@
 //! Where the path names an object, the decision is made here for that object. What only the body tells (labels of a new object,
 //! what a machine is given) and what a list shows is decided in the handlers, by the same rights.
 
-use super::problem::Failure;
+use super::{extract::not_an_id, problem::Failure};
 use crate::{
     auth::Caller,
     cluster::{Cluster, State},
@@ -166,8 +166,9 @@ pub(super) fn check(cluster: &Cluster, caller: &Caller, rule: Rule, id: Option<&
             if !caller.rights.somewhere(permission) && !caller.rights.somewhere(kind.read_permission()) {
                 return Err(missing(permission, "anything"));
             }
-            // What is no id is the handler's to refuse.
-            let Some(id) = id.and_then(|id| id.parse::<Uuid>().ok()) else { return Ok(()) };
+            // The path is as it was sent: a handler would read `%30` as `0`, so what is no id here must not reach it.
+            let text = id.unwrap_or_default();
+            let id = text.parse::<Uuid>().map_err(|_| not_an_id(text))?;
             cluster.read(|s| on_object(s, caller, kind, id, permission))
         }
     }

@@ -35,7 +35,8 @@ pub(super) fn read(cpuinfo: &str, stat: &str) -> Cpu {
     }
 }
 
-fn sample(stat: &str) -> f64 {
+/// Share of all processor time in use since the last look, at least [`INTERVAL`] ago. `stat` is `/proc/stat`.
+pub(super) fn sample(stat: &str) -> f64 {
     let now = ticks(stat);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     match *last {

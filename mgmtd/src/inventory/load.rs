@@ -43,12 +43,10 @@ impl Default for HostLoad {
 /// Reads it. The share of processor time is that since the last look of anyone.
 #[must_use]
 pub fn load() -> HostLoad {
-    let status = super::read();
-    load_from(
-        Path::new("/"),
-        status.cpu.usage,
-        status.memory.total_bytes.0.saturating_sub(status.memory.available_bytes.0),
-    )
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let memory = super::memory(&text("/proc/meminfo"));
+    let used = memory.total_bytes.0.saturating_sub(memory.available_bytes.0);
+    load_from(Path::new("/"), super::cpu::sample(&text("/proc/stat")), used)
 }
 
 fn load_from(root: &Path, cpu: f64, memory: u64) -> HostLoad {
@@ -91,10 +89,17 @@ fn sum(mut parts: impl Iterator<Item = Option<f64>>) -> Measured {
 /// Processor seconds used, and bytes of memory in use, of a process (guest time is part of its user time; guest memory part of its own).
 #[must_use]
 pub fn process(pid: u32) -> (Measured, Measured) {
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let cpu = processor_seconds(&read("stat")).map_or(Measured::Unknown, Measured::Counter);
-    let pages = read("statm").split(' ').nth(1).and_then(|n| n.parse::<f64>().ok());
-    (cpu, pages.map_or(Measured::Unknown, |n| Measured::Level(n * 4096.0)))
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let cpu = processor_seconds(&stat).map_or(Measured::Unknown, Measured::Counter);
+    (cpu, resident_bytes(pid).map_or(Measured::Unknown, |n| Measured::Level(n as f64)))
+}
+
+/// Bytes of memory a process has in use.
+#[must_use]
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages.saturating_mul(4096))
 }
 
 /// From `/proc/PID/stat` (proc(5)): fields 14 and 15, in hundredths of a second; the name before them may have anything in it.

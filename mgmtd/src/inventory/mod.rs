@@ -7,7 +7,7 @@ mod cpu;
 mod devices;
 mod load;
 
-pub use load::{HostLoad, Measured, load, process};
+pub use load::{HostLoad, Measured, load, process, resident_bytes};
 
 use lq_api::{
     Bytes, Timestamp,

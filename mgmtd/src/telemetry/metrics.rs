@@ -1,5 +1,6 @@
 //! Metrics in Prometheus' text form. Counters are counted as things happen, gauges read when someone asks.
 
+use crate::inventory;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -121,16 +122,11 @@ impl Metrics {
             self.pool_capacity.get_or_create(&InPool { pool: pool.clone() }).set(capacity);
             self.pool_free.get_or_create(&InPool { pool }).set(free);
         }
-        self.memory.set(resident_bytes().unwrap_or_default());
+        let memory = inventory::resident_bytes(std::process::id());
+        self.memory.set(memory.and_then(|n| n.try_into().ok()).unwrap_or_default());
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         encode(&mut text, &registry)?;
         Ok(text)
     }
-}
-
-fn resident_bytes() -> Option<i64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: i64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages.saturating_mul(4096))
 }

@@ -5,8 +5,10 @@ use crate::{
     media::{self, PASSWORD},
     qemu::{Firmware, Machine, Medium},
     runner::Ctx,
+    scale,
 };
 use anyhow::{Context as _, Result, ensure};
+use std::time::{Duration, Instant};
 
 pub(super) async fn bios_cd(ctx: &mut Ctx) -> Result<()> {
     live(ctx, Firmware::Bios, Medium::Cd).await
@@ -40,10 +42,15 @@ async fn live(ctx: &mut Ctx, firmware: Firmware, medium: Medium) -> Result<()> {
         .context("the console does not tell the host's address")?;
     let wanted = squeeze(&fingerprint);
     let half = wanted.get(..32).unwrap_or_default();
-    ensure!(
-        squeeze(&host.machine.serial.all()).contains(half),
-        "the console does not show the certificate's fingerprint {fingerprint}"
-    );
+    // It comes once the daemon is up; the screen is drawn anew every half minute, should the line have mangled it.
+    let deadline = Instant::now() + scale::seconds(90);
+    while !squeeze(&host.machine.serial.all()).contains(half) {
+        ensure!(
+            Instant::now() < deadline,
+            "the console does not show the certificate's fingerprint {fingerprint}"
+        );
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 
     // Nobody may do anything before the first password is set, and only who sees the console can set it.
     ensure!(api.vms().await.is_err_and(|e| e.status() == Some(401)), "VMs are listed without a credential");

@@ -24,7 +24,26 @@ export interface Panel {
 
 export const perSecond = (value: number) =>
   `${value < 10 ? Math.round(value * 10) / 10 : Math.round(value)}/s`;
-export const rate = (value: number) => `${bytes(Math.round(value))}/s`;
+export const size = (value: number) => bytes(Math.round(value));
+const rate = (value: number) => `${size(value)}/s`;
+
+/** What hosts and machines have in common. */
+export const DISK: Panel = {
+  title: "Disk throughput",
+  format: rate,
+  lines: [
+    { name: "disk.read", label: "Read" },
+    { name: "disk.written", label: "Written" },
+  ],
+};
+export const NETWORK: Panel = {
+  title: "Network throughput",
+  format: rate,
+  lines: [
+    { name: "net.received", label: "Received" },
+    { name: "net.sent", label: "Sent" },
+  ],
+};
 
 /** What was measured; looked at again as often as there is something new to see. */
 export function useHistory({ kind, id }: Of, span: Kept) {

@@ -1,6 +1,6 @@
 // How much a host does and did.
-import { HistoryCharts, rate, type Panel } from "../../components/History";
-import { bytes, percent } from "../../lib/format";
+import { DISK, HistoryCharts, NETWORK, size, type Panel } from "../../components/History";
+import { percent } from "../../lib/format";
 import { WithHost } from "./Layout";
 
 export const CPU: Panel = {
@@ -10,27 +10,11 @@ export const CPU: Panel = {
   lines: [{ name: "cpu", label: "CPU" }],
 };
 
-const size = (value: number) => bytes(Math.round(value));
-
 const PANELS: readonly Panel[] = [
   CPU,
   { title: "Memory", format: size, lines: [{ name: "memory.used", label: "In use" }] },
-  {
-    title: "Network throughput",
-    format: rate,
-    lines: [
-      { name: "net.received", label: "Received" },
-      { name: "net.sent", label: "Sent" },
-    ],
-  },
-  {
-    title: "Disk throughput",
-    format: rate,
-    lines: [
-      { name: "disk.read", label: "Read" },
-      { name: "disk.written", label: "Written" },
-    ],
-  },
+  NETWORK,
+  DISK,
   { title: "Storage pools", format: size, lines: [{ name: "pool.used", label: "In use" }] },
 ];
 

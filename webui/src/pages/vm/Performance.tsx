@@ -1,7 +1,6 @@
 // How much a machine does and did.
 import type { Vm } from "../../api/client";
-import { HistoryCharts, perSecond, rate, type Panel } from "../../components/History";
-import { bytes } from "../../lib/format";
+import { DISK, HistoryCharts, NETWORK, perSecond, size, type Panel } from "../../components/History";
 import { WithVm } from "./Layout";
 
 const PANELS: readonly Panel[] = [
@@ -12,17 +11,10 @@ const PANELS: readonly Panel[] = [
   },
   {
     title: "Memory on the host",
-    format: (value) => bytes(Math.round(value)),
+    format: size,
     lines: [{ name: "memory.used", label: "In use" }],
   },
-  {
-    title: "Disk throughput",
-    format: rate,
-    lines: [
-      { name: "disk.read", label: "Read" },
-      { name: "disk.written", label: "Written" },
-    ],
-  },
+  DISK,
   {
     title: "Disk requests",
     format: perSecond,
@@ -31,14 +23,7 @@ const PANELS: readonly Panel[] = [
       { name: "disk.writes", label: "Writes" },
     ],
   },
-  {
-    title: "Network throughput",
-    format: rate,
-    lines: [
-      { name: "net.received", label: "Received" },
-      { name: "net.sent", label: "Sent" },
-    ],
-  },
+  NETWORK,
   {
     title: "Network packets",
     format: perSecond,
