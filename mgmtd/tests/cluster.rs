@@ -289,6 +289,21 @@ async fn three_daemons_become_one_system_and_outlive_one_of_them() {
         hosts[remaining[0]].api().get("/networks?name=ghost").await["items"].as_array().unwrap().len(),
         0
     );
+
+    // Without a majority one can still log in, see and leave, on this host; nothing changes.
+    let leading = leader(&hosts[remaining[0]].api().get("/cluster").await).to_owned();
+    let leads = |n: &usize| [&h1, &h2, &h3][*n] == leading.as_str();
+    let (voter, alone): (Vec<usize>, Vec<usize>) = remaining.iter().partition(|n| leads(n));
+    let ([voter], [alone]) = (&voter[..], &alone[..]) else { panic!("{voter:?} {alone:?}") };
+    let (voter, alone) = (*voter, *alone);
+    hosts[voter].kill();
+    hosts[alone].api().until("/cluster", |c| c["quorum"] == false).await;
+    hosts[alone].log_in().await;
+    let alone = hosts[alone].api();
+    assert!(!alone.get("/vms").await["items"].as_array().unwrap().is_empty());
+    assert_eq!(make_network(alone, "lonely").await, 503);
+    alone.ok(Method::DELETE, "/session", None).await;
+    alone.refused(401, Method::GET, "/vms", None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -347,6 +347,9 @@ impl Cluster {
         if self.left.load(Ordering::Acquire) {
             return Err(left());
         }
+        if self.is_removed() {
+            return Err(WriteError::Unavailable("this host was removed from it".into()));
+        }
         let command = Command { at: Timestamp::now(), op };
         let end = Instant::now() + WRITE_TIMEOUT;
         let mut why = "no leader is known".to_owned();
