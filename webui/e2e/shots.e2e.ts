@@ -115,6 +115,7 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
     () => `/hosts/${host}/events`,
     ({ page }) => main(page).getByText("the cluster was made").first().waitFor(),
   ],
+  ["cluster", () => "/cluster", ({ page }) => main(page).getByText("Nobody is invited.").waitFor()],
   ["pools", () => "/pools", ({ page }) => main(page).getByText("files in a directory").waitFor()],
   [
     "volumes",
