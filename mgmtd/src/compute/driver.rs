@@ -4,7 +4,7 @@
 //! never keeps a machine from being stopped or started again; the latest status is never lost, and order is kept.
 
 use super::{
-    Action, Desired, Error, Machine, MachineState, Observer,
+    Action, Arrival, Desired, Error, Machine, MachineState, Observer, Part,
     fleet::{Inner, now},
     life::{Effect, Life, Seen, Want},
 };
@@ -19,6 +19,7 @@ use tokio::{
     task::{JoinError, JoinHandle},
     time::{Instant, sleep_until, timeout},
 };
+use uuid::Uuid;
 
 /// Reports waiting to be stored, per VM. Beyond it events are dropped and only the newest status is kept.
 const REPORTS: usize = 256;
@@ -46,13 +47,15 @@ pub(super) struct Progress {
     pub(super) seen: u64,
     /// There is a process, or there may be one soon.
     pub(super) process: bool,
+    /// The place of a machine that moves here, by move.
+    pub(super) arrival: Option<(Uuid, Arrival)>,
 }
 
 impl Slot {
     pub(super) fn new(want: Want, process: bool, machine: Option<Arc<dyn Machine>>) -> Self {
         Self {
             order: watch::Sender::new(Order { want, version: 1 }),
-            progress: watch::Sender::new(Progress { seen: 0, process }),
+            progress: watch::Sender::new(Progress { seen: 0, process, arrival: None }),
             machine: Mutex::new(machine),
         }
     }
@@ -68,7 +71,7 @@ impl Slot {
 }
 
 enum Report {
-    Status(VmStatus),
+    Status(u64, VmStatus),
     Event { level: EventLevel, kind: &'static str, message: String },
 }
 
@@ -84,7 +87,7 @@ pub(super) struct Driver {
     launching: Option<Launching>,
     reports: mpsc::Sender<Report>,
     /// Last status queued.
-    reported: Option<VmStatus>,
+    reported: Option<(u64, VmStatus)>,
 }
 
 impl Driver {
@@ -118,7 +121,8 @@ impl Driver {
             self.life = life;
             // Told before anything is carried out: whoever waits for the process to be gone must see it coming.
             let process = self.life.has_process();
-            self.slot.progress.send_replace(Progress { seen: version, process });
+            let arrival = self.life.arrival(&want);
+            self.slot.progress.send_replace(Progress { seen: version, process, arrival });
             let unreported = !self.report_status(&want);
             for effect in effects {
                 self.carry_out(effect, &want).await;
@@ -161,7 +165,12 @@ impl Driver {
                 if let Want::This(desired) = want {
                     let (hypervisor, desired): (_, Desired) =
                         (self.fleet.hypervisor.clone(), (**desired).clone());
-                    self.launching = Some(tokio::spawn(async move { hypervisor.launch(&desired).await }));
+                    self.launching = Some(tokio::spawn(async move {
+                        match desired.part {
+                            Part::Arriving(_) => hypervisor.receive(&desired).await,
+                            _ => hypervisor.launch(&desired).await,
+                        }
+                    }));
                 }
             }
             Effect::Act(action) => self.act(action).await,
@@ -190,10 +199,11 @@ impl Driver {
         let error = match result {
             Ok(Ok(machine)) => {
                 let mut state = machine.state();
-                let paused = *state.borrow() == MachineState::Paused;
+                let first = state.borrow().clone();
                 // It may have ended already: look at its state once more in any case.
                 state.mark_changed();
-                let seen = Seen::Launched { pid: machine.pid(), started_at: machine.started_at(), paused };
+                let (pid, started_at) = (machine.pid(), machine.started_at());
+                let seen = Seen::Launched { pid, started_at, state: first };
                 self.slot.set_machine(Some(machine.clone()));
                 self.machine = Some((machine, state));
                 return seen;
@@ -210,11 +220,13 @@ impl Driver {
 
     /// Queues the status where it differs from the last; false where there was no room.
     fn report_status(&mut self, want: &Want) -> bool {
+        let Want::This(desired) = want else { return true };
         let Some(status) = self.life.status(want) else { return true };
+        let status = (desired.epoch, status);
         if self.reported.as_ref() == Some(&status) {
             return true;
         }
-        let queued = self.reports.try_send(Report::Status(status.clone())).is_ok();
+        let queued = self.reports.try_send(Report::Status(status.0, status.1.clone())).is_ok();
         if queued {
             self.reported = Some(status);
         }
@@ -228,7 +240,7 @@ impl Driver {
         if unwanted {
             slots.remove(&self.vm);
             // The order may have come and gone unseen; whoever waits for it must not wait for ever.
-            self.slot.progress.send_replace(Progress { seen: u64::MAX, process: false });
+            self.slot.progress.send_replace(Progress { seen: u64::MAX, process: false, arrival: None });
         }
         unwanted
     }
@@ -238,7 +250,7 @@ impl Driver {
 async fn store(vm: VmId, observer: Arc<dyn Observer>, mut queue: mpsc::Receiver<Report>) {
     while let Some(report) = queue.recv().await {
         match report {
-            Report::Status(status) => observer.observed(vm, status).await,
+            Report::Status(epoch, status) => observer.observed(vm, epoch, status).await,
             Report::Event { level, kind, message } => observer.event(vm, level, kind, message).await,
         }
     }

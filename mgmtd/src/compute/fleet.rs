@@ -4,7 +4,7 @@
 //! unwanted and has no process.
 
 use super::{
-    Console, Desired, Error, Found, Hypervisor, Machine, MachineState, Observer,
+    Arrival, Console, Desired, Error, Found, Hypervisor, Machine, Observer, Part,
     driver::{Driver, Order, Slot},
     life::{Life, Now, Want},
 };
@@ -12,8 +12,12 @@ use lq_api::{Timestamp, VmId, local::vmm::Stats};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
+use uuid::Uuid;
+
+/// How often a driver that is not there yet is looked for.
+const APPEARS: Duration = Duration::from_millis(20);
 
 /// The machines of this host. Clones are the same fleet.
 #[derive(Clone)]
@@ -55,8 +59,8 @@ impl Fleet {
         for found in found {
             let (vm, life, machine) = match found {
                 Found::Running(machine) => {
-                    let paused = *machine.state().borrow() == MachineState::Paused;
-                    let life = Life::adopted(machine.pid(), machine.started_at(), paused, now());
+                    let state = machine.state().borrow().clone();
+                    let life = Life::adopted(machine.pid(), machine.started_at(), &state, now());
                     (machine.vm(), life, Some(machine))
                 }
                 Found::Ended(vm, record) => (vm, Life::ended(record), None),
@@ -105,6 +109,58 @@ impl Fleet {
         }
     }
 
+    /// From this epoch on the machine is another host's: its driver leaves what there is of it as it is, and so knows when this
+    /// returns. An older wish has no effect any more. False where the machine is not as it was: it may be just starting anew.
+    pub async fn let_go(&self, vm: VmId, epoch: u64) -> bool {
+        let slot = self.inner.slots().get(&vm).cloned();
+        let Some(slot) = slot else { return false };
+        slot.order.send_if_modified(|order| {
+            let Want::This(desired) = &mut order.want else { return false };
+            (desired.part, desired.epoch) = (Part::Still, desired.epoch.max(epoch));
+            order.version += 1;
+            true
+        });
+        let version = slot.version();
+        let mut progress = slot.progress.subscribe();
+        let seen = progress.wait_for(|p| p.seen >= version).await.is_ok();
+        seen && slot.machine().is_some()
+    }
+
+    /// Waits until the place of a machine that moves here is made: the machine that waits.
+    pub async fn arrival(
+        &self,
+        vm: VmId,
+        moving: Uuid,
+        mut tell: impl FnMut(&str),
+    ) -> Result<Arc<dyn Machine>, String> {
+        loop {
+            let slot = self.inner.slots().get(&vm).cloned();
+            let Some(slot) = slot else {
+                tokio::time::sleep(APPEARS).await;
+                continue;
+            };
+            let mut progress = slot.progress.subscribe();
+            loop {
+                let arrival = progress.borrow_and_update().arrival.clone();
+                match arrival.filter(|(of, _)| *of == moving).map(|(_, arrival)| arrival) {
+                    Some(Arrival::Failed(reason)) => return Err(reason),
+                    Some(Arrival::Waits) => {
+                        if let Some(machine) = slot.machine() {
+                            return Ok(machine);
+                        }
+                    }
+                    Some(Arrival::Making(Some(reason))) => tell(&reason),
+                    Some(Arrival::Making(None)) | None => {}
+                }
+                // A driver that left has made room for another one.
+                if progress.borrow().seen == u64::MAX || progress.changed().await.is_err() {
+                    break;
+                }
+            }
+            tokio::time::sleep(APPEARS).await;
+        }
+    }
+
     /// A connection to the machine's serial console.
     pub async fn console(&self, vm: VmId) -> Result<Box<dyn Console>, Error> {
         self.machine(vm)?.console().await
@@ -126,7 +182,8 @@ impl Fleet {
         self.inner.slots().values().filter_map(|slot| slot.machine()).collect()
     }
 
-    fn machine(&self, vm: VmId) -> Result<Arc<dyn Machine>, Error> {
+    /// The machine, while it has a process.
+    pub fn machine(&self, vm: VmId) -> Result<Arc<dyn Machine>, Error> {
         let slot = self.inner.slots().get(&vm).cloned();
         slot.and_then(|slot| slot.machine()).ok_or(Error::NotRunning)
     }
@@ -135,7 +192,7 @@ impl Fleet {
 impl Slot {
     fn order(&self, want: Want) {
         self.order.send_if_modified(|order| {
-            let changed = order.want != want;
+            let changed = order.want != want && !order.want.is_newer_than(&want);
             if changed {
                 *order = Order { want, version: order.version + 1 };
             }

@@ -14,10 +14,13 @@
 //!      └─────────────────────────────────────────┘ or must not be restarted
 //! ```
 //!
+//! The picture is of a machine that is this host's. One that moves here is launched to wait, once per move, and nothing else is
+//! done to it; one that may run on another host is left as it is ([`Part`]).
+//!
 //! Invariants: a launch is asked for only while there is no process and none is being launched; nothing is launched while
 //! the host goes down; what is not known to be wanted or unwanted (before the first sync) is left alone.
 
-use super::{Action, Desired, Launch, MachineState};
+use super::{Action, Desired, Launch, MachineState, Part};
 use lq_api::{
     Timestamp,
     event::EventLevel,
@@ -25,6 +28,7 @@ use lq_api::{
     vm::{PowerState, RestartPolicy},
 };
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// Longest pause before a restart by policy; the first is one second, each further one twice as long.
 pub(super) const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
@@ -46,6 +50,13 @@ pub(super) enum Want {
     Gone,
 }
 
+impl Want {
+    /// Whether it is of a later epoch: the other one was read before it.
+    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::This(a), Self::This(b)) if a.epoch > b.epoch)
+    }
+}
+
 /// The time, on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
@@ -61,7 +72,7 @@ pub(super) enum Seen {
     /// Nothing: time passed, or what is wanted changed.
     Nothing,
     /// The launch succeeded.
-    Launched { pid: Option<u32>, started_at: Option<Timestamp>, paused: bool },
+    Launched { pid: Option<u32>, started_at: Option<Timestamp>, state: MachineState },
     /// The launch failed; `lasting`: trying the same again is pointless.
     LaunchFailed { reason: String, lasting: bool },
     /// The machine changed.
@@ -85,12 +96,13 @@ pub(super) enum Effect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Held {
     generation: u64,
+    epoch: u64,
     launch: Launch,
 }
 
 impl Held {
     fn of(desired: &Desired) -> Self {
-        Self { generation: desired.generation, launch: desired.launch.clone() }
+        Self { generation: desired.generation, epoch: desired.epoch, launch: desired.launch.clone() }
     }
 }
 
@@ -124,6 +136,8 @@ pub(super) enum State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Up {
     paused: bool,
+    /// It was let go of.
+    away: bool,
     since: Instant,
     started_at: Timestamp,
     pid: Option<u32>,
@@ -152,6 +166,19 @@ pub(super) struct Life {
     failures: u32,
     /// Restarts by policy since a person started it.
     restarts: u32,
+    /// The move a waiting machine was launched for.
+    tried: Option<Uuid>,
+}
+
+/// How far the place of a machine that moves here is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It is being made, or waits for this.
+    Making(Option<String>),
+    /// It waits for the machine.
+    Waits,
+    /// There will be none.
+    Failed(String),
 }
 
 impl Life {
@@ -161,8 +188,13 @@ impl Life {
     }
 
     /// Of a VM whose process runs already.
-    pub(super) fn adopted(pid: Option<u32>, started_at: Option<Timestamp>, paused: bool, now: Now) -> Self {
-        Self::in_state(State::Up(Up::new(pid, started_at, paused, now)))
+    pub(super) fn adopted(
+        pid: Option<u32>,
+        started_at: Option<Timestamp>,
+        state: &MachineState,
+        now: Now,
+    ) -> Self {
+        Self::in_state(State::Up(Up::new(pid, started_at, state, now)))
     }
 
     /// Of a VM whose process ended while nobody looked.
@@ -171,7 +203,7 @@ impl Life {
     }
 
     fn in_state(state: State) -> Self {
-        Self { state, resets: None, failures: 0, restarts: 0 }
+        Self { state, resets: None, failures: 0, restarts: 0, tried: None }
     }
 
     /// Whether a process runs or may be about to.
@@ -190,9 +222,11 @@ impl Life {
 
     fn absorb(&mut self, seen: Seen, now: Now, effects: &mut Vec<Effect>) {
         match (seen, &mut self.state) {
-            (Seen::Launched { pid, started_at, paused }, State::Launching) => {
-                self.state = State::Up(Up::new(pid, started_at, paused, now));
-                effects.push(event(EventLevel::Info, "vm.started", "The machine was started.".into()));
+            (Seen::Launched { pid, started_at, state }, State::Launching) => {
+                self.state = State::Up(Up::new(pid, started_at, &state, now));
+                if state != MachineState::Incoming {
+                    effects.push(event(EventLevel::Info, "vm.started", "The machine was started.".into()));
+                }
             }
             (Seen::LaunchFailed { reason, lasting }, State::Launching) => {
                 let end = End::NotLaunched { reason, lasting };
@@ -205,9 +239,9 @@ impl Life {
                 self.state = State::Ended { end: End::Record(record), ran, stopped };
             }
             (Seen::Machine(state), State::Up(up)) => {
-                let paused = state == MachineState::Paused;
-                if paused != up.paused {
-                    up.paused = paused;
+                let now = (state == MachineState::Paused, state == MachineState::Away);
+                if now != (up.paused, up.away) {
+                    (up.paused, up.away) = now;
                     up.nudge = None;
                 }
             }
@@ -220,7 +254,16 @@ impl Life {
         match (&mut self.state, want) {
             (State::Launching, _) | (_, Want::Unknown) => false,
             (State::Up(up), Want::Gone) => up.kill(now, effects),
-            (State::Up(_), Want::This(desired)) => self.steer(desired, now, effects),
+            (State::Up(up), Want::This(desired)) => match desired.part {
+                Part::Still => false,
+                Part::Arriving(moving) => {
+                    self.tried = Some(moving);
+                    false
+                }
+                Part::Leaving if up.away => false,
+                Part::Owner if up.away => up.reclaim(desired, now, effects),
+                Part::Owner | Part::Leaving => self.steer(desired, now, effects),
+            },
             (State::Resting { remembered, .. }, Want::Gone) => {
                 if std::mem::take(remembered) {
                     effects.push(Effect::Forget);
@@ -230,6 +273,10 @@ impl Life {
             (_, Want::Gone) => {
                 self.rest(false, None, None);
                 true
+            }
+            (_, Want::This(desired)) if desired.part == Part::Still => false,
+            (_, Want::This(desired)) if let Part::Arriving(moving) = desired.part => {
+                self.make_place(desired, moving, effects)
             }
             (State::Ended { .. }, Want::This(desired)) => {
                 self.conclude(desired, going_down, now, effects);
@@ -252,6 +299,29 @@ impl Life {
                 true
             }
             (State::Resting { .. }, Want::This(desired)) => self.wake(desired, going_down, effects),
+        }
+    }
+
+    /// Has a machine wait for the one that moves here, unless that was tried for this move.
+    fn make_place(&mut self, desired: &Desired, moving: Uuid, effects: &mut Vec<Effect>) -> bool {
+        if self.tried == Some(moving) {
+            return false;
+        }
+        match &mut self.state {
+            State::Resting { reason, .. } if desired.fault.is_some() => {
+                reason.clone_from(&desired.fault);
+                false
+            }
+            State::Resting { .. } => {
+                self.tried = Some(moving);
+                self.launch(desired, effects);
+                true
+            }
+            // What ended here was of an earlier time.
+            _ => {
+                self.rest(false, None, None);
+                true
+            }
         }
     }
 
@@ -306,11 +376,16 @@ impl Life {
     fn conclude(&mut self, desired: &Desired, going_down: bool, now: Now, effects: &mut Vec<Effect>) {
         let State::Ended { end, ran, stopped } = &self.state else { return };
         let (ran, stopped) = (*ran, *stopped);
+        if let End::Record(ExitRecord { reason: ExitReason::Migrated, .. }) = end {
+            // Another host has it: whatever else is wanted is not for this one to do, before it is told so in a later epoch.
+            let reason = "the machine moved to another host".to_owned();
+            return self.rest(false, Some(reason), Some(Held::of(desired)));
+        }
         let (clean, lasting, reason) = match end {
             End::NotLaunched { reason, lasting } => (false, *lasting, reason.clone()),
             End::Record(ExitRecord { reason, detail }) => match reason {
                 ExitReason::GuestPowerOff => (true, false, "the guest powered itself off".to_owned()),
-                ExitReason::Migrated => (true, false, "the machine moved to another host".to_owned()),
+                ExitReason::Migrated => (true, false, detail.clone()),
                 ExitReason::Told => (true, false, format!("the monitor was told to end: {detail}")),
                 ExitReason::Config => (false, true, detail.clone()),
                 ExitReason::Host | ExitReason::GuestFault | ExitReason::Internal => {
@@ -414,9 +489,26 @@ impl Life {
         false
     }
 
+    /// How far the place is for a machine that moves here.
+    pub(super) fn arrival(&self, want: &Want) -> Option<(Uuid, Arrival)> {
+        let Want::This(desired) = want else { return None };
+        let Part::Arriving(moving) = desired.part else { return None };
+        let arrival = match &self.state {
+            State::Up(_) => Arrival::Waits,
+            State::Ended { end: End::NotLaunched { reason, .. }, .. } => Arrival::Failed(reason.clone()),
+            State::Ended { end: End::Record(record), .. } => Arrival::Failed(record.detail.clone()),
+            State::Resting { reason, .. } => Arrival::Making(reason.clone()),
+            State::Launching | State::Waiting { .. } => Arrival::Making(None),
+        };
+        Some((moving, arrival))
+    }
+
     /// When to decide again though nothing was seen.
     pub(super) fn wake_at(&self, want: &Want) -> Option<Instant> {
+        let moves = |desired: &Desired| matches!(desired.part, Part::Still | Part::Arriving(_));
         match (&self.state, want) {
+            (_, Want::This(desired)) if moves(desired) => None,
+            (State::Up(up), Want::This(desired)) if up.away => up.nudge.filter(|_| desired.part == Part::Owner),
             (State::Waiting { until, .. }, Want::This(_)) => Some(*until),
             (State::Up(up), Want::This(desired)) => match up.stop {
                 Stop::Killing { again } => Some(again),
@@ -446,9 +538,29 @@ fn event(level: EventLevel, kind: &'static str, message: String) -> Effect {
 }
 
 impl Up {
-    fn new(pid: Option<u32>, started_at: Option<Timestamp>, paused: bool, now: Now) -> Self {
-        let started_at = started_at.unwrap_or(now.wall);
-        Self { paused, since: now.clock, started_at, pid, stop: Stop::No, pressed: false, nudge: None }
+    fn new(pid: Option<u32>, started_at: Option<Timestamp>, state: &MachineState, now: Now) -> Self {
+        Self {
+            paused: *state == MachineState::Paused,
+            away: *state == MachineState::Away,
+            since: now.clock,
+            started_at: started_at.unwrap_or(now.wall),
+            pid,
+            stop: Stop::No,
+            pressed: false,
+            nudge: None,
+        }
+    }
+
+    /// Takes back what was let go of; where it is to end at once, it ends.
+    fn reclaim(&mut self, desired: &Desired, now: Now, effects: &mut Vec<Effect>) -> bool {
+        if desired.spec.power == PowerState::Stopped && desired.stop.force {
+            return self.kill(now, effects);
+        }
+        if self.nudge.is_none_or(|at| now.clock >= at) {
+            self.nudge = Some(now.clock + NUDGE);
+            effects.push(Effect::Act(Action::Reclaim));
+        }
+        false
     }
 
     fn press(&mut self, now: Now, since: Instant, effects: &mut Vec<Effect>) {

@@ -1,12 +1,16 @@
 //! What a VM's life looks like from outside.
 
-use super::{Life, State, Stop, Want};
+use super::{Life, Part, State, Stop, Want};
 use lq_api::vm::{PowerState, VmState, VmStatus};
 
 impl Life {
     /// The status to report; none while nobody said what is wanted. Host and addresses are for others to fill in.
     pub(in crate::compute) fn status(&self, want: &Want) -> Option<VmStatus> {
         let Want::This(desired) = want else { return None };
+        // What is seen of a machine that may be another host's is no news of it.
+        if matches!(desired.part, Part::Still | Part::Arriving(_)) {
+            return None;
+        }
         let mut status = VmStatus {
             restarts: self.restarts,
             observed_generation: desired.generation,

@@ -12,6 +12,8 @@ fn desired(power: PowerState) -> Desired {
         vm: VmId::new(),
         name: "a".into(),
         generation: 1,
+        epoch: 0,
+        part: Part::Owner,
         spec: lq_api::vm::VmSpec {
             vcpus: 1,
             memory_bytes: Bytes::mib(64),
@@ -63,7 +65,7 @@ impl Bench {
     fn up(power: PowerState) -> Self {
         let mut bench = Self::new(power);
         bench.see(Seen::Nothing);
-        bench.see(Seen::Launched { pid: Some(7), started_at: None, paused: false });
+        bench.see(Seen::Launched { pid: Some(7), started_at: None, state: MachineState::Running });
         bench
     }
     fn end(&mut self, reason: ExitReason) -> Vec<Effect> {
@@ -148,7 +150,7 @@ fn a_stop_during_a_start_is_carried_out_once_it_is_up() {
     let mut bench = Bench::new(PowerState::Running);
     assert_eq!(bench.see(Seen::Nothing), [Effect::Launch]);
     assert_eq!(bench.wish(|d| d.spec.power = PowerState::Stopped), []);
-    let effects = bench.see(Seen::Launched { pid: None, started_at: None, paused: false });
+    let effects = bench.see(Seen::Launched { pid: None, started_at: None, state: MachineState::Running });
     assert_eq!(acts(&effects), [Action::PowerButton]);
 }
 
@@ -161,7 +163,7 @@ fn failures_back_off_up_to_a_minute_and_a_long_run_resets_it() {
         assert_eq!(bench.reason(), format!("why; started again after {expected} s"));
         assert_eq!(bench.after(expected - 1), []);
         assert_eq!(bench.after(1), [Effect::Launch]);
-        bench.see(Seen::Launched { pid: None, started_at: None, paused: false });
+        bench.see(Seen::Launched { pid: None, started_at: None, state: MachineState::Running });
     }
     assert_eq!(bench.life.status(&bench.want).unwrap().restarts, 8);
     bench.after(600);
@@ -218,7 +220,7 @@ fn a_host_going_down_starts_nothing_and_keeps_what_is_wanted() {
 fn a_reset_is_done_once_per_growth_and_never_for_the_past() {
     let mut bench = Bench::new(PowerState::Running);
     bench.wish(|d| d.reset_count = 5);
-    let effects = bench.see(Seen::Launched { pid: None, started_at: None, paused: false });
+    let effects = bench.see(Seen::Launched { pid: None, started_at: None, state: MachineState::Running });
     assert_eq!(acts(&effects), []);
     assert_eq!(acts(&bench.wish(|d| d.reset_count = 7)), [Action::Reset]);
     assert_eq!(acts(&bench.after(60)), []);
@@ -236,7 +238,7 @@ fn a_fault_is_shown_and_its_repair_starts_the_machine() {
 #[test]
 fn an_adopted_machine_is_left_alone_until_something_is_said() {
     let now = Now { clock: Instant::now(), wall: Timestamp::UNIX_EPOCH };
-    let life = Life::adopted(Some(3), None, false, now);
+    let life = Life::adopted(Some(3), None, &MachineState::Running, now);
     let (life, effects) = life.next(&Want::Unknown, Seen::Nothing, false, now);
     assert_eq!((effects, life.status(&Want::Unknown)), (vec![], None));
     let (_, effects) = life.next(&Want::Gone, Seen::Nothing, false, now);
@@ -345,7 +347,7 @@ impl World {
                 Action::Resume => self.see(Seen::Machine(MachineState::Running)),
                 Action::PowerButton => self.end(ExitReason::GuestPowerOff),
                 Action::Kill => self.end(ExitReason::Told),
-                Action::Reset => {}
+                Action::Reset | Action::CancelMove | Action::Reclaim => {}
             }
         }
     }
@@ -375,7 +377,7 @@ impl World {
                 self.launching = false;
                 self.process = well;
                 return self.see(if well {
-                    Seen::Launched { pid: Some(1), started_at: None, paused: false }
+                    Seen::Launched { pid: Some(1), started_at: None, state: MachineState::Running }
                 } else {
                     Seen::LaunchFailed { reason: "no".into(), lasting: false }
                 });

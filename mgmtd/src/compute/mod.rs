@@ -3,11 +3,15 @@
 //! Owns: the life of every monitor process of this host. One driver task per VM owns every transition of its VM; it is told
 //! the desired state (level-triggered) and reports what it observes. It knows nothing of the cluster or of HTTP.
 //!
+//! A machine that moves to another host goes as a byte stream from [`Machine::move_out`] there to [`Machine::move_in`] here. What
+//! goes between the hosts, and who may run the machine when, is not decided here: a driver is told its [`Part`].
+//!
 //! [`Hypervisor`] is what a driver needs of a kind of monitor: `lq-vmm` through PID 1 on a real host, a simulation in
 //! `sim`, QEMU later.
 
 mod driver;
 mod fleet;
+pub mod frames;
 mod init_client;
 mod life;
 mod lines;
@@ -17,20 +21,22 @@ mod monitor_client;
 mod place;
 
 pub use fleet::Fleet;
+pub use life::Arrival;
 pub use place::Firmware;
 
 use crate::inventory::{self, Measured};
 use async_trait::async_trait;
 use lq_api::{
     Timestamp, VmId,
-    local::vmm::{BootFiles, DiskConfig, ExitRecord, Stats},
+    local::vmm::{BootFiles, DiskConfig, ExitRecord, MigrateOptions, MigrationStatus, Stats},
     vm::{Mac, VmSpec, VmStatus},
 };
 use std::sync::Arc;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::watch,
+    sync::{oneshot, watch},
 };
+use uuid::Uuid;
 
 /// A VM as this host is to run it: the desired state with everything resolved to what the host knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +47,10 @@ pub struct Desired {
     pub name: String,
     /// Generation of the specification, echoed in the status.
     pub generation: u64,
+    /// Grows each time the machine becomes another host's.
+    pub epoch: u64,
+    /// What this host has to do with it.
+    pub part: Part,
     /// What is wanted. Its power state says whether it is to run.
     pub spec: VmSpec,
     /// How an orderly stop is done when `spec.power` becomes `Stopped`.
@@ -51,6 +61,20 @@ pub struct Desired {
     pub fault: Option<String>,
     /// What to start it with.
     pub launch: Launch,
+}
+
+/// What a host has to do with a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// It runs it as is wanted.
+    #[default]
+    Owner,
+    /// It runs it as is wanted while it moves away; what it let go of is not taken back.
+    Leaving,
+    /// It has a machine wait for the one that moves here, once for each move.
+    Arriving(Uuid),
+    /// What there is of it is left as it is, and nothing is started: it may run on the other host.
+    Still,
 }
 
 /// What a machine is started with.
@@ -96,6 +120,10 @@ pub struct LaunchNic {
 pub trait Hypervisor: Send + Sync {
     /// Starts a machine. On error nothing is left behind.
     async fn launch(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error>;
+    /// Starts a machine that waits for the one that moves here. On error nothing is left behind.
+    async fn receive(&self, _desired: &Desired) -> Result<Arc<dyn Machine>, Error> {
+        Err(cannot_move())
+    }
     /// Machines that run already (this daemon was restarted), and the ends of those that ended meanwhile.
     async fn adopt(&self) -> Result<Vec<Found>, Error>;
     /// The end of a machine needs no longer be remembered: its log and exit record may go.
@@ -141,6 +169,30 @@ pub trait Machine: Send + Sync {
     async fn display(&self) -> Result<Box<dyn Console>, Error> {
         Err(Error::Refused("this kind of machine has no display".into()))
     }
+    /// Begins to send the machine; what comes from this stream is for the one that waits elsewhere, and the other way round.
+    async fn move_out(&self, _options: MigrateOptions) -> Result<Box<dyn Console>, Error> {
+        Err(cannot_move())
+    }
+    /// Begins to take in the machine that moves here.
+    async fn move_in(&self) -> Result<Incoming, Error> {
+        Err(cannot_move())
+    }
+    /// How its last move goes.
+    async fn migration(&self) -> Result<MigrationStatus, Error> {
+        Err(cannot_move())
+    }
+}
+
+fn cannot_move() -> Error {
+    Error::Refused("this kind of machine cannot be moved".into())
+}
+
+/// A machine being taken in.
+pub struct Incoming {
+    /// What is sent by the one that moves, and what it is answered.
+    pub stream: Box<dyn Console>,
+    /// It runs here now; or it never ran here and never will. Without a word nothing is known.
+    pub outcome: oneshot::Receiver<Result<(), Error>>,
 }
 
 /// A byte stream to a guest's console or screen.
@@ -160,6 +212,10 @@ pub enum Action {
     PowerButton,
     /// End at once (asks the monitor, then kills it).
     Kill,
+    /// Stay, though it was to move.
+    CancelMove,
+    /// Go on, though it was let go of: it never ran elsewhere and never will.
+    Reclaim,
 }
 
 /// State of a machine.
@@ -169,6 +225,10 @@ pub enum MachineState {
     Running,
     /// Halted.
     Paused,
+    /// It waits for one that moves here, and has never run.
+    Incoming,
+    /// It was let go of, and stands still: it is another host's, as far as the monitor knows.
+    Away,
     /// Its process has ended.
     Ended(ExitRecord),
 }
@@ -177,7 +237,8 @@ pub enum MachineState {
 #[async_trait]
 pub trait Observer: Send + Sync {
     /// The VM's status is now this. Called at each change, in order; must not be lost, so it waits until stored.
-    async fn observed(&self, vm: VmId, status: VmStatus);
+    /// `epoch` is that of [`Desired`].
+    async fn observed(&self, vm: VmId, epoch: u64, status: VmStatus);
     /// Something worth an entry in the event log happened to the VM.
     async fn event(&self, vm: VmId, level: lq_api::event::EventLevel, kind: &'static str, message: String);
 }

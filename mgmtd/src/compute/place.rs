@@ -59,6 +59,7 @@ impl Place {
         desired: &Desired,
         jail: Option<Jail>,
         firmware: &Firmware,
+        start: Start,
     ) -> Result<(), Error> {
         self.make_run_dir()?;
         if let Some(cgroup) = &self.cgroup {
@@ -79,7 +80,7 @@ impl Place {
             display: desired.spec.display.unwrap_or_default(),
             run_dir: self.run_dir.to_string_lossy().into_owned(),
             jail,
-            start: Start::Boot,
+            start,
         };
         let path = self.config_path();
         let text =

@@ -57,13 +57,13 @@ fn place(state: &Agreed, method: &Method, path: &str) -> Place {
     let only = |host: Option<HostId>| host.map_or(Place::Anywhere, Place::Only);
     let better = |host: Option<HostId>| host.map_or(Place::Anywhere, Place::Better);
     match (kind, rest) {
-        ("vms", Some("console" | "display" | "history" | "stats")) => {
+        ("vms", Some("console" | "display" | "history" | "migrate" | "stats")) => {
             let vm = id.parse::<VmId>().ok().and_then(|id| state.vms.get(&id));
             only(vm.and_then(|r| r.vm.status.host))
         }
         ("images", Some("content")) => only(of_image(id)),
         ("images", None) if *method == Method::DELETE => better(of_image(id)),
-        ("hosts", Some("history" | "power")) => {
+        ("hosts", Some("history" | "maintenance" | "power")) => {
             only(id.parse().ok().filter(|id| state.hosts.contains_key(id)))
         }
         ("hosts", None) if *method == Method::GET => {

@@ -8,21 +8,28 @@ use super::{
     openapi,
     problem::{self, Failure},
 };
-use crate::{auth::Caller, cluster::Cluster};
+use crate::{
+    auth::Caller,
+    cluster::{Cluster, PeerFrom},
+    reconcile::moves::PROTOCOL,
+};
 use axum::{
-    Json, Router,
-    body::Body,
-    extract::{DefaultBodyLimit, Request, State},
+    Extension, Json, Router,
+    body::{Body, Bytes},
+    extract::{DefaultBodyLimit, Path, Request, State},
+    http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::post,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::future::join_all;
-use lq_api::{HostId, ImageId, PoolId, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind};
+use hyper_util::rt::TokioIo;
+use lq_api::{HostId, ImageId, PoolId, VmId, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::io::ReaderStream;
+use uuid::Uuid;
 
 /// Longest another host may take to say what it knows.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,6 +47,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/host/leases", post(leases))
         .route("/host/pool", post(pool))
         .route("/store/images/{id}", post(image))
+        .route("/store/vars/{id}", post(vars))
+        .route("/move/{vm}/{moving}", post(arrive))
         .layer(DefaultBodyLimit::max(super::MAX_BODY))
         .with_state(api)
 }
@@ -76,6 +85,56 @@ async fn image(State(api): State<Arc<Api>>, Id(id): Id<ImageId>) -> Result<Respo
     let pool = pool.and_then(|p| api.node.pool(p)).ok_or_else(missing)?;
     let file = tokio::fs::File::open(pool.image_path(id)).await.map_err(|_| missing())?;
     Ok(Body::from_stream(ReaderStream::with_capacity(file, 1 << 18)).into_response())
+}
+
+/// The firmware variables of a machine that is to be this host's, from the host it is on.
+async fn vars(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<VmId>,
+    Extension(PeerFrom(from)): Extension<PeerFrom>,
+    body: Bytes,
+) -> Result<StatusCode, Failure> {
+    let theirs = api.node.cluster.read(|s| {
+        let record = s.vms.get(&id)?;
+        Some(record.at_rest() && record.vm.status.host.is_some() && record.vm.status.host == from)
+    });
+    if theirs != Some(true) || from == Some(api.node.id()) {
+        return Err(Failure::new(Kind::Conflict, "the machine is not at rest on the host that sends them"));
+    }
+    let target = PathBuf::from(api.node.local_pool().vars_path(id));
+    let made = tokio::task::spawn_blocking(move || crate::storage::vars::replace(&target, &body)).await;
+    made.map_err(|e| Failure::new(Kind::Internal, e.to_string()))?
+        .map_err(|e| Failure::new(Kind::Unavailable, crate::causes::chain(&e)))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A machine that moves here, as a stream. Answered once a machine waits for it.
+async fn arrive(
+    State(api): State<Arc<Api>>,
+    Path((vm, moving)): Path<(VmId, Uuid)>,
+    Extension(PeerFrom(from)): Extension<PeerFrom>,
+    mut req: Request,
+) -> Result<Response, Failure> {
+    let from = from.ok_or_else(|| Failure::new(Kind::Unauthenticated, "this is for hosts of the cluster"))?;
+    if req.headers().get(header::UPGRADE).is_none_or(|p| p.as_bytes() != PROTOCOL.as_bytes()) {
+        return Err(Failure::new(Kind::Malformed, format!("this is a stream: ask for `{PROTOCOL}`")));
+    }
+    let upgrade = hyper::upgrade::on(&mut req);
+    let waiting = api.node.expect_machine(vm, moving, from).await;
+    let machine = waiting.map_err(|why| Failure::new(Kind::Conflict, why))?;
+    let (node, ending) = (api.node.clone(), api.ending.clone());
+    tokio::spawn(async move {
+        let stream = match upgrade.await {
+            Ok(stream) => TokioIo::new(stream),
+            Err(e) => return tracing::warn!(%vm, error = %e, "the stream of a machine that moves here did not open"),
+        };
+        tokio::select! {
+            () = ending.cancelled() => {}
+            () = node.take_in(vm, moving, machine, stream) => {}
+        }
+    });
+    let head = [(header::CONNECTION, "upgrade"), (header::UPGRADE, PROTOCOL)];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, head).into_response())
 }
 
 /// What this host is. Read off the async threads: it looks at many small files.

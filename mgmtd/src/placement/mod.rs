@@ -74,6 +74,9 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     if host.leaving {
         reasons.push("it is leaving the cluster".into());
     }
+    if host.maintenance.is_some() {
+        reasons.push("it is in maintenance".into());
+    }
     if spec.placement.host.is_some_and(|wanted| wanted != id) {
         reasons.push("another host is asked for".into());
     }
@@ -116,7 +119,8 @@ fn room(host: &HostRecord) -> Option<u64> {
 
 fn on_host(state: &State, host: HostId, but: Option<VmId>) -> impl Iterator<Item = &VmRecord> {
     let here = state.vms.values().map(|r| &**r);
-    here.filter(move |r| r.vm.status.host == Some(host) && Some(r.vm.meta.id) != but)
+    // One that moves counts on both hosts until it is known to be on one alone.
+    here.filter(move |r| r.role(host).is_some() && Some(r.vm.meta.id) != but)
 }
 
 /// Memory of the machines that run there or are to.

@@ -19,8 +19,8 @@ const STALLED: Duration = Duration::from_secs(30);
 
 /// Images this host needs that are in pools of others: what its machines boot, what its volumes are clones of.
 pub(super) fn needed(state: &State, me: HostId) -> BTreeSet<ImageId> {
-    let mine = state.vms.values().filter(|r| r.vm.status.host == Some(me) && !r.deleting);
-    let boots = mine.filter_map(|r| r.vm.spec.boot.as_ref());
+    let mine = state.machines_of(me).filter(|(r, _)| !r.deleting);
+    let boots = mine.filter_map(|(r, _)| r.vm.spec.boot.as_ref());
     let mut ids: BTreeSet<ImageId> = boots.flat_map(|b| std::iter::once(b.kernel).chain(b.initrd)).collect();
     let here = state.volumes.values().filter(|v| v.spec.pool.and_then(|p| state.pool_host(p)) == Some(me));
     ids.extend(here.filter_map(|v| v.spec.source));

@@ -8,6 +8,7 @@
 mod copies;
 pub mod host;
 pub mod measure;
+pub mod moves;
 mod observe;
 mod resolve;
 pub mod storage;
@@ -72,6 +73,8 @@ pub struct Node {
     copies: Mutex<HashSet<ImageId>>,
     /// Objects a keeper is at work on.
     busy: Mutex<HashSet<Uuid>>,
+    /// Machines that come and go.
+    moves: moves::Moves,
     /// A keeper has ended: what changed under its hands is looked at again.
     ended: Notify,
     stop: CancellationToken,
@@ -95,6 +98,7 @@ impl Node {
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             copies: Mutex::default(),
             busy: Mutex::default(),
+            moves: moves::Moves::default(),
             ended: Notify::new(),
             stop: CancellationToken::new(),
         })
@@ -166,6 +170,7 @@ impl Node {
             return;
         }
         self.recover().await;
+        self.evacuate_again();
         sync::run(self, ready).await;
     }
 

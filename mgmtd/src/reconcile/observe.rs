@@ -27,20 +27,19 @@ impl Watcher {
 
 #[async_trait]
 impl Observer for Watcher {
-    async fn observed(&self, vm: VmId, status: VmStatus) {
+    async fn observed(&self, vm: VmId, epoch: u64, status: VmStatus) {
+        let by = Some((self.cluster.identity().host, epoch));
         let mut pause = Duration::from_millis(100);
         loop {
             // What the state knows already needs no entry in the log.
             let known = self.cluster.read(|s| {
-                s.vms
-                    .get(&vm)
-                    .is_none_or(|r| VmStatus { host: r.vm.status.host, ..status.clone() } == r.vm.status)
+                s.vms.get(&vm).is_none_or(|r| r.epoch > epoch || r.with_place(status.clone()) == r.vm.status)
             });
             if known {
                 return;
             }
             let host_ends = *self.going_down.borrow();
-            match self.cluster.write(Op::ObserveVm { id: vm, status: status.clone(), host_ends }).await {
+            match self.cluster.write(Op::ObserveVm { id: vm, status: status.clone(), host_ends, by }).await {
                 Ok(_) | Err(WriteError::Refused(_)) => return,
                 Err(e) => {
                     tracing::warn!(%vm, error = %e, "what was seen of a machine could not be stored; trying again");

@@ -1,8 +1,11 @@
 //! From the state to what this host is to do. Pure but for the paths it asks the drivers for.
 
 use crate::{
-    cluster::{State, state::VmRecord},
-    compute::{Desired, Launch, LaunchBoot, LaunchNic},
+    cluster::{
+        State,
+        state::{HostRole, VmRecord},
+    },
+    compute::{Desired, Launch, LaunchBoot, LaunchNic, Part},
     network::{WantedNetwork, WantedPort},
     storage::Pool,
 };
@@ -33,7 +36,7 @@ pub(super) fn networks(state: &State, host: HostId) -> Vec<WantedNetwork> {
         .values()
         .map(|network| {
             let id = network.meta.id;
-            let ports = mine(state, host).flat_map(|record| {
+            let ports = mine(state, host).flat_map(|(record, _)| {
                 let (vm, nics) = (record.vm.meta.id, &record.vm.spec.nics);
                 (0u8..).zip(nics).filter_map(move |(index, nic)| {
                     let mac = nic.mac.filter(|_| nic.network == id)?;
@@ -47,15 +50,14 @@ pub(super) fn networks(state: &State, host: HostId) -> Vec<WantedNetwork> {
 
 /// The machines of this host; those being deleted are left out, so that their processes end.
 pub(super) fn machines(state: &State, host: HostId, names: &Names<'_>) -> Vec<Desired> {
-    mine(state, host).map(|record| desired(state, record, names)).collect()
+    mine(state, host).map(|(record, role)| desired(state, record, role, names)).collect()
 }
 
-fn mine(state: &State, host: HostId) -> impl Iterator<Item = &VmRecord> {
-    let records = state.vms.values().map(AsRef::as_ref);
-    records.filter(move |r| r.vm.status.host == Some(host) && !r.deleting)
+fn mine(state: &State, host: HostId) -> impl Iterator<Item = (&VmRecord, HostRole)> {
+    state.machines_of(host).filter(|(r, _)| !r.deleting)
 }
 
-fn desired(state: &State, record: &VmRecord, names: &Names<'_>) -> Desired {
+fn desired(state: &State, record: &VmRecord, role: HostRole, names: &Names<'_>) -> Desired {
     let vm = &record.vm;
     let (launch, fault) = match launch(state, record, names) {
         Ok(launch) => (launch, None),
@@ -65,6 +67,13 @@ fn desired(state: &State, record: &VmRecord, names: &Names<'_>) -> Desired {
         vm: vm.meta.id,
         name: vm.meta.name.clone(),
         generation: vm.meta.generation,
+        epoch: record.epoch,
+        part: match role {
+            HostRole::Owner => Part::Owner,
+            HostRole::Leaving(_) => Part::Leaving,
+            HostRole::Arriving(moving) => Part::Arriving(moving),
+            HostRole::Settling(_) | HostRole::Left(_) => Part::Still,
+        },
         spec: vm.spec.clone(),
         stop: record.stop.clone(),
         reset_count: record.reset_count,

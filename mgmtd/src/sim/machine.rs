@@ -2,15 +2,18 @@
 //!
 //! Commands typed on the line: `poweroff`, `crash` (the monitor dies), `deaf` (the power button is ignored), anything else
 //! is answered by an echo.
+//!
+//! It moves to another host as real ones do ([`super::travel`]).
 
+use super::travel::{self, Journey, Shape};
 use crate::{
-    compute::{Action, Console, Desired, Error, LaunchBoot, Machine, MachineState},
+    compute::{Action, Console, Desired, Error, Incoming, LaunchBoot, Machine, MachineState},
     inventory::Measured,
 };
 use async_trait::async_trait;
 use lq_api::{
     VmId,
-    local::vmm::{ExitReason, ExitRecord, IoStats, Stats},
+    local::vmm::{ExitReason, ExitRecord, IoStats, MigrateOptions, MigrationStatus, Stats},
 };
 use std::{
     collections::VecDeque,
@@ -38,38 +41,51 @@ pub(super) struct SimMachine {
     guest: Arc<Guest>,
     disks: usize,
     nics: usize,
+    journey: Arc<Journey>,
 }
 
-struct Guest {
+pub(super) struct Guest {
     name: String,
-    cmdline: String,
-    state: watch::Sender<MachineState>,
+    pub(super) cmdline: String,
+    pub(super) shape: Shape,
+    pub(super) state: watch::Sender<MachineState>,
+    /// It stands still to change hands.
+    pub(super) halted: AtomicBool,
     line: Mutex<VecDeque<u8>>,
     live: broadcast::Sender<Vec<u8>>,
-    typed: Mutex<Vec<u8>>,
-    ticks: AtomicU64,
-    deaf: AtomicBool,
+    pub(super) typed: Mutex<Vec<u8>>,
+    pub(super) ticks: AtomicU64,
+    pub(super) deaf: AtomicBool,
 }
 
 impl SimMachine {
-    pub(super) fn start(desired: &Desired, pid: u32) -> Self {
+    /// One that boots, or one that waits for a machine that moves here.
+    pub(super) fn start(desired: &Desired, pid: u32, waits: bool) -> Self {
         let guest = Arc::new(Guest {
             name: desired.name.clone(),
             cmdline: match &desired.launch.boot {
                 LaunchBoot::Direct(files) => files.cmdline.clone(),
                 LaunchBoot::Firmware { .. } => "by firmware".to_owned(),
             },
-            state: watch::Sender::new(MachineState::Running),
+            shape: Shape {
+                vm: desired.vm,
+                vcpus: desired.spec.vcpus,
+                memory: desired.spec.memory_bytes,
+            },
+            state: watch::Sender::new(if waits { MachineState::Incoming } else { MachineState::Running }),
+            halted: AtomicBool::new(false),
             line: Mutex::default(),
             live: broadcast::Sender::new(256),
             typed: Mutex::default(),
             ticks: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
         });
-        guest.boot();
+        if !waits {
+            guest.boot();
+        }
         tokio::spawn(tick(guest.clone()));
         let (disks, nics) = (desired.launch.disks.len(), desired.launch.nics.len());
-        Self { vm: desired.vm, pid, guest, disks, nics }
+        Self { vm: desired.vm, pid, guest, disks, nics, journey: Arc::default() }
     }
 }
 
@@ -78,11 +94,14 @@ async fn tick(guest: Arc<Guest>) {
         tokio::time::sleep(TICK).await;
         let state = guest.state.borrow().clone();
         match state {
-            MachineState::Running => {
+            MachineState::Running if !guest.halted.load(Ordering::SeqCst) => {
                 let n = guest.ticks.fetch_add(1, Ordering::Relaxed) + 1;
                 guest.print(&format!("tick {n}\r\n"));
             }
-            MachineState::Paused => {}
+            MachineState::Running
+            | MachineState::Paused
+            | MachineState::Incoming
+            | MachineState::Away => {}
             MachineState::Ended(_) => return,
         }
     }
@@ -96,7 +115,7 @@ impl Guest {
         self.print(&format!("\r\nWelcome to {name}!\r\n\r\n# "));
     }
 
-    fn print(&self, text: &str) {
+    pub(super) fn print(&self, text: &str) {
         self.print_bytes(text.as_bytes());
     }
 
@@ -142,7 +161,17 @@ impl Guest {
         }
     }
 
-    fn end(&self, reason: ExitReason, detail: &str) {
+    pub(super) fn set(&self, to: MachineState) {
+        self.state.send_if_modified(|state| {
+            let changed = *state != to && !matches!(state, MachineState::Ended(_));
+            if changed {
+                *state = to;
+            }
+            changed
+        });
+    }
+
+    pub(super) fn end(&self, reason: ExitReason, detail: &str) {
         self.state.send_if_modified(|state| {
             let first = !matches!(state, MachineState::Ended(_));
             if first {
@@ -167,21 +196,18 @@ impl Machine for SimMachine {
 
     async fn act(&self, action: Action) -> Result<(), Error> {
         let guest = &self.guest;
-        let set = |to: MachineState| {
-            guest.state.send_if_modified(|state| {
-                let changed = *state != to && !matches!(state, MachineState::Ended(_));
-                if changed {
-                    *state = to;
-                }
-                changed
-            });
-        };
-        if matches!(*guest.state.borrow(), MachineState::Ended(_)) {
-            return Err(Error::NotRunning);
+        let state = guest.state.borrow().clone();
+        match (&state, action) {
+            (MachineState::Ended(_), _) => return Err(Error::NotRunning),
+            (MachineState::Running | MachineState::Paused, _) if !guest.halted.load(Ordering::SeqCst) => {}
+            (_, Action::Kill | Action::CancelMove | Action::Reclaim) => {}
+            _ => return Err(Error::Refused(format!("it is {state:?} and cannot do that now"))),
         }
         match action {
-            Action::Pause => set(MachineState::Paused),
-            Action::Resume => set(MachineState::Running),
+            Action::Pause => guest.set(MachineState::Paused),
+            Action::Resume => guest.set(MachineState::Running),
+            Action::CancelMove => self.journey.cancel()?,
+            Action::Reclaim => self.journey.reclaim(guest)?,
             Action::Reset => guest.boot(),
             Action::PowerButton => {
                 let guest = guest.clone();
@@ -221,6 +247,18 @@ impl Machine for SimMachine {
         };
         tokio::spawn(serve(self.guest.clone(), ours, kept, live));
         Ok(Box::new(theirs))
+    }
+
+    async fn move_out(&self, options: MigrateOptions) -> Result<Box<dyn Console>, Error> {
+        self.journey.begin(&self.guest, options)
+    }
+
+    async fn move_in(&self) -> Result<Incoming, Error> {
+        travel::arrive(&self.guest)
+    }
+
+    async fn migration(&self) -> Result<MigrationStatus, Error> {
+        Ok(self.journey.status())
     }
 }
 

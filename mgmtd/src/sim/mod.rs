@@ -6,6 +6,7 @@ mod crowd;
 mod hypervisor;
 mod machine;
 mod place;
+mod travel;
 
 pub use crowd::crowd;
 pub use hypervisor::SimHypervisor;

@@ -16,7 +16,7 @@ use lq_api::{
     },
     vm::{PowerState, RestartPolicy, StopVm, VmSpec, VmStatus},
 };
-use lq_mgmtd::compute::{Desired, Firmware, Launch, LaunchBoot, Observer, lqvmm::Settings};
+use lq_mgmtd::compute::{Desired, Firmware, Launch, LaunchBoot, Observer, Part, lqvmm::Settings};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -331,7 +331,7 @@ pub(crate) struct Watcher {
 
 #[async_trait::async_trait]
 impl Observer for Watcher {
-    async fn observed(&self, vm: VmId, status: VmStatus) {
+    async fn observed(&self, vm: VmId, _epoch: u64, status: VmStatus) {
         self.statuses.lock().unwrap().entry(vm).or_default().push(status);
     }
     async fn event(&self, _vm: VmId, _level: EventLevel, kind: &'static str, message: String) {
@@ -380,6 +380,8 @@ pub(crate) fn desired(vm: VmId) -> Desired {
         vm,
         name: "web".into(),
         generation: 1,
+        epoch: 0,
+        part: Part::Owner,
         spec: VmSpec {
             vcpus: 1,
             memory_bytes: Bytes::mib(64),

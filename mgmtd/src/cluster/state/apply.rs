@@ -80,7 +80,18 @@ impl State {
             Op::PowerVm { id, expect, power } => self.power_vm(ctx, *id, *expect, power),
             Op::DeleteVm { id, expect } => self.delete_vm(ctx, *id, *expect),
             Op::ForgetVm { id } => self.forget_vm(ctx, *id),
-            Op::ObserveVm { id, status, host_ends } => self.observe_vm(ctx, *id, status, *host_ends),
+            Op::ObserveVm { id, status, host_ends, by } => {
+                self.observe_vm(ctx, *id, status, *host_ends, *by)
+            }
+            Op::BeginMove { id, expect, moving, to } => self.begin_move(ctx, *id, *expect, *moving, *to),
+            Op::SwitchMove { id, moving } => self.switch_move(ctx, *id, *moving),
+            Op::EndMove { id, moving } => self.end_move(ctx, *id, *moving),
+            Op::ConfirmMove { id, moving } => self.confirm_move(ctx, *id, *moving),
+            Op::ReturnMove { id, moving } => self.return_move(ctx, *id, *moving),
+            Op::ReassignVm { id, expect, to } => self.reassign_vm(ctx, *id, *expect, *to),
+            Op::SetMaintenance { id, expect, maintenance } => {
+                self.set_maintenance(ctx, *id, *expect, *maintenance)
+            }
             Op::CreateImage { id, create } => self.create_image(ctx, *id, create),
             Op::UpdateImage { id, expect, patch } => self.update_image(ctx, *id, *expect, patch),
             Op::BeginUpload { id, upload } => self.begin_upload(ctx, *id, *upload),

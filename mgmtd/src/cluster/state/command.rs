@@ -1,7 +1,7 @@
 //! What can be asked of the state, and its answers. Stored in the log: fields are only ever added, with a default.
 
 use super::{
-    Application, Authority, Capacity, Peer,
+    Application, Authority, Capacity, Maintenance, Peer,
     access::{External, Factor, SessionRecord, TotpChange},
 };
 use jiff::Timestamp;
@@ -88,12 +88,29 @@ pub enum Op {
     /// Its process is gone: the machine is removed.
     ForgetVm { id: VmId },
     /// A driver saw this. Where the host is going down, the machine's end is not its own wish.
+    /// What is seen of a machine that is another host's by now counts for nothing: `by` says whose driver it was and in which epoch.
     ObserveVm {
         id: VmId,
         status: VmStatus,
         #[serde(default)]
         host_ends: bool,
+        #[serde(default)]
+        by: Option<(HostId, u64)>,
     },
+    /// A machine that runs begins to move; `moving` names the move. The claim of room on the other host.
+    BeginMove { id: VmId, expect: Option<u64>, moving: Uuid, to: HostId },
+    /// The machine is the other host's from now on.
+    SwitchMove { id: VmId, moving: Uuid },
+    /// A move that was not switched is over: the machine stays. It can never be switched after that.
+    EndMove { id: VmId, moving: Uuid },
+    /// The machine is known to run on its new host, or it can be nowhere else any more.
+    ConfirmMove { id: VmId, moving: Uuid },
+    /// The machine never ran on its new host and never will: it is the old one's again.
+    ReturnMove { id: VmId, moving: Uuid },
+    /// A machine at rest becomes another host's.
+    ReassignVm { id: VmId, expect: Option<u64>, to: HostId },
+    /// Puts a host in maintenance, or ends it.
+    SetMaintenance { id: HostId, expect: Option<u64>, maintenance: Option<Maintenance> },
 
     /// Declares an image.
     CreateImage { id: ImageId, create: CreateImage },

@@ -16,6 +16,7 @@ pub mod apply;
 pub mod command;
 mod hosts;
 pub mod merge;
+mod moves;
 mod networks;
 mod storage;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod vms;
 pub use access::{Object, Rights, SessionRecord, SigningKeys, UserRecord};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
 pub use hosts::Application;
+pub use moves::{HostRole, Move};
 pub use upgrade::{UpgradeError, read as read_state};
 
 use jiff::Timestamp;
@@ -186,6 +188,16 @@ pub struct HostRecord {
     /// What it can carry, as it last said.
     #[serde(default)]
     pub capacity: Option<Capacity>,
+    /// It is in maintenance: no machine is placed on it.
+    #[serde(default)]
+    pub maintenance: Option<Maintenance>,
+}
+
+/// That a host is in maintenance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Machines that cannot be moved away are shut down.
+    pub shut_down: bool,
 }
 
 /// A storage pool.
@@ -211,6 +223,12 @@ pub struct VmRecord {
     /// It is to disappear as soon as its process is gone.
     #[serde(default)]
     pub deleting: bool,
+    /// Grows each time the machine becomes another host's.
+    #[serde(default)]
+    pub epoch: u64,
+    /// It moves to another host.
+    #[serde(default)]
+    pub moving: Option<Move>,
 }
 
 /// An image with what only the daemon needs to know of it.

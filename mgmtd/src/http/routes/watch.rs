@@ -138,7 +138,7 @@ fn notices(cluster: &Cluster, caller: &Caller, changes: &[Change]) -> Vec<Messag
 fn object(cluster: &Cluster, Change { kind, id, .. }: Change) -> Option<Object> {
     cluster.read(|s| match kind {
         Kind::Host => {
-            s.hosts.get(&id.into()).map(|r| Object::Host(Host { meta: r.meta.clone(), status: None }))
+            s.hosts.get(&id.into()).map(|r| Object::Host(r.shown(None)))
         }
         Kind::Pool => s
             .pools
