@@ -18,7 +18,7 @@ use crate::{
     cluster::{Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Readiness},
     event::Event,
     history::{HistoryQuery, MetricHistory},
-    host::{Host, HostPower, HostPowerAction},
+    host::{Host, HostMaintenance, HostPower, HostPowerAction},
     image::{CreateImage, Image},
     list::{ListQuery, Page},
     local::vmm::Stats,
@@ -27,7 +27,7 @@ use crate::{
     placement::{PlacementDecision, PlacementQuery},
     pool::Pool,
     task::Task,
-    vm::{CreateVm, StopVm, UpdateVm, Vm},
+    vm::{CreateVm, MigrateVm, StopVm, UpdateVm, Vm},
     volume::{CreateVolume, GrowVolume, Volume},
 };
 use reqwest::Method;
@@ -118,6 +118,10 @@ impl Client {
     /// Changes a host's name and labels.
     pub async fn update_host(&self, id: HostId, patch: &MetadataPatch) -> Result<Host, Error> {
         self.call_with(Method::PATCH, &["hosts", &id.to_string()], patch).await
+    }
+    /// Puts a host in maintenance, or ends it.
+    pub async fn host_maintenance(&self, id: HostId, wish: &HostMaintenance) -> Result<Task, Error> {
+        self.call_with(Method::POST, &["hosts", &id.to_string(), "maintenance"], wish).await
     }
     /// Removes a host from the cluster for ever; with `force` what only it holds is given up.
     pub async fn remove_host(&self, id: HostId, force: bool) -> Result<(), Error> {
@@ -310,6 +314,10 @@ impl Client {
     /// Stops a VM.
     pub async fn stop_vm(&self, id: VmId, how: &StopVm) -> Result<Task, Error> {
         self.call_with(Method::POST, &["vms", &id.to_string(), "stop"], how).await
+    }
+    /// Moves a VM to another host.
+    pub async fn migrate_vm(&self, id: VmId, wish: &MigrateVm) -> Result<Task, Error> {
+        self.call_with(Method::POST, &["vms", &id.to_string(), "migrate"], wish).await
     }
     /// Resets a VM as its reset button would.
     pub async fn reset_vm(&self, id: VmId) -> Result<Task, Error> {
