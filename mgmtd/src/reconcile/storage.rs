@@ -50,8 +50,7 @@ impl Node {
     pub(super) async fn recover(self: &Arc<Self>) {
         let me = self.id();
         let broken: Vec<_> = self.cluster.read(|s| {
-            let here = |pool: Option<lq_api::PoolId>| pool.and_then(|p| s.pool_host(p)) == Some(me);
-            let uploads = s.images.values().filter(|r| here(r.image.spec.pool));
+            let uploads = s.images.values().filter(|r| s.is_on(r.image.spec.pool, me));
             uploads.filter_map(|r| Some((r.image.meta.id, r.upload?))).collect()
         });
         for (id, upload) in broken {
@@ -210,7 +209,7 @@ impl Node {
             let op = match volume.status.state {
                 VolumeState::Creating => {
                     if let Some((image, _)) = source
-                        && self.cluster.read(|s| copies::needed(s, self.id()).contains(&image))
+                        && self.cluster.read(|s| copies::elsewhere(s, self.id(), image))
                         && let Err(reason) = self.bring(image).await
                     {
                         let text = format!("its source could not be brought here, trying again: {reason}");
