@@ -128,7 +128,7 @@ async fn a_second_factor_is_asked_for_and_counts_once() {
     nobody.token = None;
     let login = |code: Option<&str>| Some(json!({"username": "eve", "password": PASSWORD, "code": code}));
     eve.refused(403, Method::POST, "/session/totp/confirm", Some(json!({"code": "123456"}))).await;
-    let offer = eve.ok(Method::POST, "/session/totp", None).await;
+    let offer = eve.ok(Method::POST, "/session/totp", Some(json!({"password": PASSWORD}))).await;
     let url = offer["url"].as_str().unwrap();
     nobody.ok(Method::POST, "/session", login(None)).await;
     eve.refused(422, Method::POST, "/session/totp/confirm", Some(json!({"code": "000"}))).await;

@@ -9,7 +9,7 @@ use crate::{
     cluster::{State, state::Object},
 };
 use lq_api::{
-    ImageId,
+    ImageId, PoolId,
     access::{Grant, ObjectKind, Permission},
     problem::{FieldError, Kind, Problem},
     vm::{Boot, PowerState, VmSpec},
@@ -20,19 +20,52 @@ use uuid::Uuid;
 type Labels = BTreeMap<String, String>;
 
 /// Refuses a new object, or new labels of one, outside what the caller may write to: else one could put things where one has no
-/// say, or take them away from where others have theirs.
+/// say, or take them away from where others have theirs. Refuses too to give an object labels under which the caller may do
+/// more to it than now. (Of what is made by them there was nothing before that they could gain.)
 pub(super) fn with_labels(
+    state: &State,
     caller: &Caller,
-    kind: ObjectKind,
-    id: Uuid,
+    (kind, id): (ObjectKind, Uuid),
     labels: Option<&Labels>,
     permission: Permission,
 ) -> Result<(), Failure> {
-    match labels {
-        Some(labels) if !caller.may(permission, Object::Of { kind, id, labels }) => {
-            Err(missing(permission, "what has these labels"))
+    let Some(labels) = labels else { return Ok(()) };
+    let new = Object::Of { kind, id, labels };
+    if !caller.may(permission, new) {
+        return Err(missing(permission, "what has these labels"));
+    }
+    if state.labels(kind, id).is_none() {
+        return Ok(());
+    }
+    let old = state.object(kind, id);
+    match kind.permissions().find(|p| caller.may(*p, new) && !caller.may(*p, old)) {
+        Some(gained) => {
+            let why = format!(
+                "with these labels you would have the permission `{gained}` on it, which you do not have now: ask someone \
+                 who has it"
+            );
+            Err(Failure::new(Kind::Forbidden, why))
         }
-        _ => Ok(()),
+        None => Ok(()),
+    }
+}
+
+/// The pool something new goes to, which takes the permission to see it: the one that is named; else the default one, or where
+/// the caller may not use that, the first they may.
+pub(super) fn may_fill(state: &State, caller: &Caller, named: Option<PoolId>) -> Result<PoolId, Failure> {
+    let sees = |pool: &PoolId| caller.may(Permission::StorageRead, state.object(ObjectKind::Pool, pool.0));
+    match named {
+        Some(pool) => {
+            let object = (ObjectKind::Pool, pool.0);
+            may_use(state, caller, object, Permission::StorageRead, || "spec.pool".to_owned())?;
+            Ok(pool)
+        }
+        None => {
+            let all = state.default_pool().into_iter().chain(state.pools.keys().copied());
+            all.into_iter()
+                .find(sees)
+                .ok_or_else(|| missing(Permission::StorageRead, "a storage pool to put it into"))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! The host that was asked checks who asks and what they may do, and tells the other one with the request
 //! ([`CALLER`]); the other one trusts it because it is a host of the cluster ([`super::peer`]).
 
-use super::{Api, problem::Failure};
+use super::{Api, problem::Failure, server::Seat};
 use crate::{
     auth::Caller,
     cluster::{CallError, State as Agreed},
@@ -136,6 +136,7 @@ async fn pass(api: &Arc<Api>, host: HostId, mut req: Request) -> Result<Response
     let caller = req.extensions().get::<Caller>().ok_or_else(|| fail(&"it is not known who asks"))?;
     let caller = URL_SAFE_NO_PAD.encode(serde_json::to_vec(caller).map_err(|e| fail(&e))?);
     let upgrading = req.headers().contains_key(header::UPGRADE);
+    let seat = req.extensions().get::<Seat>().cloned();
     let ours = upgrading.then(|| hyper::upgrade::on(&mut req));
     let (parts, body) = req.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
@@ -154,6 +155,8 @@ async fn pass(api: &Arc<Api>, host: HostId, mut req: Request) -> Result<Response
         let theirs = hyper::upgrade::on(&mut answer);
         let ending = api.ending.clone();
         tokio::spawn(async move {
+            // Kept as long as the two are connected.
+            let _seat = seat;
             let (Ok(ours), Ok(theirs)) = (ours.await, theirs.await) else { return };
             let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
             tokio::select! {

@@ -13,6 +13,7 @@ mod list;
 mod note;
 pub mod openapi;
 pub(crate) mod peer;
+mod places;
 mod problem;
 mod routes;
 mod rules;

@@ -2,7 +2,7 @@
 
 use super::super::{
     Api,
-    access::{may_boot, with_labels},
+    access::{may_boot, may_fill, with_labels},
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
     list::{Wanted, sees},
     problem::Failure,
@@ -57,12 +57,15 @@ async fn list(
 async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Json(create): Json<CreateImage>,
+    Json(mut create): Json<CreateImage>,
 ) -> Result<Response, Failure> {
     Failure::check(create.validate())?;
     let id = ImageId::new();
-    with_labels(&caller, ObjectKind::Image, id.0, Some(&create.labels), Permission::StorageWrite)?;
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Image, id.0), Some(&create.labels), Permission::StorageWrite)
+    })?;
     api.node.cluster.read(|s| may_boot(s, &caller, create.spec.boot.as_ref(), None))?;
+    create.spec.pool = Some(api.node.cluster.read(|s| may_fill(s, &caller, create.spec.pool))?);
     let op = Op::CreateImage { id, create };
     answer(StatusCode::CREATED, api.node.cluster.write(op).await?)
 }
@@ -96,7 +99,9 @@ async fn update(
     IfMatch(expect): IfMatch,
     Json(patch): Json<MetadataPatch>,
 ) -> Result<Response, Failure> {
-    with_labels(&caller, ObjectKind::Image, id.0, patch.labels.as_ref(), Permission::StorageWrite)?;
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Image, id.0), patch.labels.as_ref(), Permission::StorageWrite)
+    })?;
     answer(StatusCode::OK, api.node.cluster.write(Op::UpdateImage { id, expect, patch }).await?)
 }
 

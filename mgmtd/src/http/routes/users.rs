@@ -96,6 +96,16 @@ fn rules_over(state: &Agreed, caller: &Caller, id: UserId) -> Result<u64, Failur
     Ok(record.user.meta.revision)
 }
 
+/// Refuses to let someone do to themselves what their password is asked for elsewhere: a token that leaked, or a screen left
+/// unlocked, must not take the account over.
+fn not_oneself(caller: &Caller, id: UserId, instead: &str) -> Result<(), Failure> {
+    if caller.user == Some(id) {
+        let why = format!("this is your own account: use `{instead}`, with your present password");
+        return Err(Failure::new(Kind::Forbidden, why));
+    }
+    Ok(())
+}
+
 /// Changes a user.
 #[utoipa::path(
     patch, path = "/users/{id}", tag = "users", params(("id" = UserId, Path)), request_body = UpdateUser,
@@ -132,7 +142,7 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Sets the password of a user. Their sessions end.
+/// Sets the password of another user. Their sessions end.
 #[utoipa::path(
     post, path = "/users/{id}/password", tag = "users", params(("id" = UserId, Path)), request_body = SetPassword,
     responses((status = 204))
@@ -143,12 +153,13 @@ async fn set_password(
     Id(id): Id<UserId>,
     Json(set): Json<SetPassword>,
 ) -> Result<StatusCode, Failure> {
+    not_oneself(&caller, id, "POST /session/password")?;
     api.node.cluster.read(|s| rules_over(s, &caller, id))?;
     api.auth.set_password(id, &set).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes the second factor of a user away, who has lost it.
+/// Takes the second factor of another user away, who has lost it.
 #[utoipa::path(
     delete, path = "/users/{id}/totp", tag = "users", params(("id" = UserId, Path)), responses((status = 204))
 )]
@@ -157,6 +168,7 @@ async fn remove_totp(
     caller: Caller,
     Id(id): Id<UserId>,
 ) -> Result<StatusCode, Failure> {
+    not_oneself(&caller, id, "POST /session/totp/remove")?;
     api.node.cluster.read(|s| rules_over(s, &caller, id))?;
     api.node.cluster.write(Op::ChangeTotp { id, change: TotpChange::Remove }).await?;
     Ok(StatusCode::NO_CONTENT)

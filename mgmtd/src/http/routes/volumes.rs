@@ -2,7 +2,7 @@
 
 use super::super::{
     Api,
-    access::{may_use_image, with_labels},
+    access::{may_fill, may_use_image, with_labels},
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
     list::{Wanted, sees},
     problem::Failure,
@@ -55,14 +55,17 @@ async fn list(
 async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Json(create): Json<CreateVolume>,
+    Json(mut create): Json<CreateVolume>,
 ) -> Result<Response, Failure> {
     Failure::check(create.validate())?;
     let id = VolumeId::new();
-    with_labels(&caller, ObjectKind::Volume, id.0, Some(&create.labels), Permission::StorageWrite)?;
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Volume, id.0), Some(&create.labels), Permission::StorageWrite)
+    })?;
     if let Some(source) = create.spec.source {
         api.node.cluster.read(|s| may_use_image(s, &caller, source, "spec.source"))?;
     }
+    create.spec.pool = Some(api.node.cluster.read(|s| may_fill(s, &caller, create.spec.pool))?);
     let op = Op::CreateVolume { id, create };
     answer(StatusCode::CREATED, api.node.cluster.write(op).await?)
 }
@@ -97,7 +100,9 @@ async fn update(
     IfMatch(expect): IfMatch,
     Json(patch): Json<MetadataPatch>,
 ) -> Result<Response, Failure> {
-    with_labels(&caller, ObjectKind::Volume, id.0, patch.labels.as_ref(), Permission::StorageWrite)?;
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Volume, id.0), patch.labels.as_ref(), Permission::StorageWrite)
+    })?;
     answer(StatusCode::OK, api.node.cluster.write(Op::UpdateVolume { id, expect, patch }).await?)
 }
 
