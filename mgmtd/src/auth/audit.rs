@@ -114,9 +114,9 @@ impl Audit {
     async fn sum_up(&self, source: &str) {
         let Some((more, last)) = self.budget().take(source) else { return };
         let why = last.detail.as_deref().unwrap_or("-");
-        let detail = format!("and {more} more from there were refused and not noted one by one; the last: {why}");
-        let record =
-            AuditRecord { id: AuditId::new(), at: Timestamp::now(), detail: Some(detail), ..last };
+        let detail =
+            format!("and {more} more from there were refused and not noted one by one; the last: {why}");
+        let record = AuditRecord { id: AuditId::new(), at: Timestamp::now(), detail: Some(detail), ..last };
         append(&self.refused, record).await;
     }
 

@@ -201,7 +201,10 @@ fn build(dir: &Path, identity: &Identity) -> io::Result<PathBuf> {
     }
     {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(&new)?;
-        let db = Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(io::Error::other)?;
+        let db = Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(redb::backends::FileBackend::new(file).map_err(io::Error::other)?)
+            .map_err(io::Error::other)?;
         let tx = db.begin_write().map_err(io::Error::other)?;
         tx.open_table(LOG).map_err(io::Error::other)?;
         let bytes = serde_json::to_vec(identity)?;
