@@ -439,3 +439,73 @@ async fn a_token_for_someone_else_does_not_grow_with_them() {
     with(&made).refused(401, Method::GET, "/session", None).await;
     bench.daemon.unwrap().stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_one_may_not_see_nothing_is_told() {
+    let bench = Bench::new().await;
+    let admin = &bench.api;
+    let (vm, volume) = admin.vm("secret").await;
+    let kernel = id(&admin.get("/images?name=secret-kernel").await["items"][0]);
+    let storage = json!({"name": "storage", "spec": {"permissions": ["storage.read", "storage.write"]}});
+    let storage = id(&admin.ok(Method::POST, "/roles", Some(storage)).await);
+    let prod = json!({"kind": "labels", "labels": {"folder": "prod"}});
+    let operator = admin.role("operator").await;
+    let grants = json!([{"role": storage, "scope": {"kind": "cluster"}}, {"role": operator, "scope": prod}]);
+    let user = admin.user("eve", grants).await;
+    let eve = admin.logged_in("eve").await;
+    // Names of what uses something are not in refusals.
+    for (method, path, body) in [
+        (Method::DELETE, format!("/images/{kernel}"), None),
+        (Method::DELETE, format!("/volumes/{volume}"), None),
+    ] {
+        let problem = eve.refused(409, method.clone(), &path, body).await;
+        assert!(!problem.to_string().contains("`secret`"), "{problem}");
+        assert!(admin.refused(409, method, &path, None).await.to_string().contains("`secret`"));
+    }
+    // Nor does a watcher hear of it, when it changes and when it goes.
+    let since = admin.get("/vms").await["revision"].clone();
+    let mut watch = eve.request(Method::GET, &format!("/watch?since={since}")).send().await.unwrap();
+    admin.ok(Method::PATCH, &format!("/vms/{vm}"), Some(json!({"labels": {"folder": "test"}}))).await;
+    let spec = json!({"vcpus": 1, "memory_bytes": 128 << 20, "boot": {"kernel": kernel}});
+    let body = |name: &str, labels: Value| Some(json!({"name": name, "labels": labels, "spec": spec}));
+    let gone = id(&admin.ok(Method::POST, "/vms", body("gone", json!({}))).await);
+    admin.done(Method::DELETE, &format!("/vms/{gone}"), None).await;
+    let seen = id(&admin.ok(Method::POST, "/vms", body("seen", json!({"folder": "prod"}))).await);
+    let left = id(&admin.ok(Method::POST, "/vms", body("left", json!({"folder": "prod"}))).await);
+    let mut text = String::new();
+    let next = async |watch: &mut reqwest::Response, text: &mut String, wanted: &str| {
+        while !text.contains(wanted) {
+            let chunk = tokio::time::timeout(common::PATIENCE, watch.chunk()).await;
+            text.push_str(&String::from_utf8_lossy(&chunk.unwrap().unwrap().unwrap()));
+        }
+    };
+    next(&mut watch, &mut text, &left).await;
+    assert!(text.contains(&seen), "{text}");
+    text.clear();
+    // What was seen and goes is told as gone: moved away, and deleted.
+    admin.ok(Method::PATCH, &format!("/vms/{left}"), Some(json!({"labels": {}}))).await;
+    next(&mut watch, &mut text, &left).await;
+    admin.done(Method::DELETE, &format!("/vms/{seen}"), None).await;
+    next(&mut watch, &mut text, &seen).await;
+    let all = eve.request(Method::GET, &format!("/watch?since={since}")).send().await.unwrap();
+    let mut all = all;
+    let mut again = String::new();
+    next(&mut all, &mut again, &seen).await;
+    for text in [&text, &again] {
+        assert!(!text.contains(&vm) && !text.contains(&gone), "{text}");
+    }
+    // A task is its user's by id: who has the name now does not get it.
+    let tasks = eve.get("/tasks").await;
+    assert_eq!(tasks["items"], json!([]), "{tasks}");
+    let body = json!({"name": "mine", "spec": {"size_bytes": 1 << 20}});
+    let mine = id(&eve.ok(Method::POST, "/volumes", Some(body)).await);
+    eve.until(&format!("/volumes/{mine}"), |v| v["status"]["state"] == "ready").await;
+    eve.done(Method::DELETE, &format!("/volumes/{mine}"), None).await;
+    let tasks = eve.get("/tasks").await;
+    assert_eq!(tasks["items"][0]["user"], json!(user), "{tasks}");
+    admin.ok(Method::PATCH, &format!("/users/{user}"), Some(json!({"name": "former"}))).await;
+    admin.user("eve", json!([])).await;
+    assert_eq!(admin.logged_in("eve").await.get("/tasks").await["items"], json!([]));
+    assert_eq!(eve.get("/tasks").await["items"].as_array().unwrap().len(), 1);
+    bench.daemon.unwrap().stop().await;
+}

@@ -2,7 +2,7 @@
 
 use super::super::{
     Api,
-    access::{may_boot, may_fill, with_labels},
+    access::{may_boot, may_fill, with_labels, without_hidden},
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
     list::{Wanted, sees},
     problem::Failure,
@@ -111,10 +111,14 @@ async fn update(
 )]
 async fn delete(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<ImageId>,
     IfMatch(expect): IfMatch,
 ) -> Result<StatusCode, Failure> {
-    api.node.delete_image(id, expect).await?;
+    let deleted = api.node.delete_image(id, expect).await;
+    deleted.map_err(|e| {
+        api.node.cluster.read(|s| without_hidden(s, &caller, (ObjectKind::Image, id.0), e))
+    })?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -126,6 +130,7 @@ async fn delete(
 )]
 async fn upload(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<ImageId>,
     headers: HeaderMap,
     body: Body,
@@ -135,6 +140,10 @@ async fn upload(
         .map(|v| v.to_str().ok().and_then(|v| v.parse().ok()))
         .map(|v| v.ok_or_else(|| Failure::new(Kind::Malformed, "`Content-Length` is not a number")))
         .transpose()?;
+    let _turn = api.uploads.take(caller.user).ok_or_else(|| {
+        let why = "you upload as many images already as one user may: try again when one has ended";
+        Failure::busy(why)
+    })?;
     let image = api.node.upload(id, length, body.into_data_stream()).await?;
     Ok(tagged(StatusCode::OK, &image.meta, &image))
 }

@@ -2,7 +2,7 @@
 
 use super::super::{
     Api,
-    access::with_labels,
+    access::{with_labels, without_hidden},
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
     list::{Wanted, sees},
     problem::Failure,
@@ -103,9 +103,13 @@ async fn update(
 )]
 async fn delete(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<NetworkId>,
     IfMatch(expect): IfMatch,
 ) -> Result<StatusCode, Failure> {
-    api.node.cluster.write(Op::DeleteNetwork { id, expect }).await?;
+    let deleted = api.node.cluster.write(Op::DeleteNetwork { id, expect }).await;
+    deleted.map_err(|e| {
+        api.node.cluster.read(|s| without_hidden(s, &caller, (ObjectKind::Network, id.0), e))
+    })?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -91,7 +91,8 @@ async fn get(State(api): State<Arc<Api>>, caller: Caller, Id(id): Id<UserId>) ->
 /// Refuses a change of a user who may do more than the caller. Answers with the revision that was looked at, so that nothing
 /// else is changed.
 fn rules_over(state: &Agreed, caller: &Caller, id: UserId) -> Result<u64, Failure> {
-    let record = state.users.get(&id).ok_or_else(|| Failure::not_found("user", id))?;
+    let record = state.users.get(&id).filter(|_| sees(caller, id));
+    let record = record.ok_or_else(|| Failure::not_found("user", id))?;
     covers(state, caller, state.grants_of(id))?;
     Ok(record.user.meta.revision)
 }

@@ -2,14 +2,14 @@
 
 use super::super::{
     Api,
-    access::{may_fill, may_use_image, with_labels},
+    access::{may_fill, may_use_image, with_labels, without_hidden},
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
     list::{Wanted, sees},
     problem::Failure,
 };
 use crate::{
     auth::Caller,
-    cluster::{Op, Reply},
+    cluster::{Op, Reply, WriteError},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
@@ -106,6 +106,10 @@ async fn update(
     answer(StatusCode::OK, api.node.cluster.write(Op::UpdateVolume { id, expect, patch }).await?)
 }
 
+fn veiled(api: &Api, caller: &Caller, id: VolumeId, e: WriteError) -> Failure {
+    api.node.cluster.read(|s| without_hidden(s, caller, (ObjectKind::Volume, id.0), e))
+}
+
 /// Deletes a volume no machine has, and what is on it.
 #[utoipa::path(
     delete, path = "/volumes/{id}", tag = "volumes", params(("id" = VolumeId, Path)),
@@ -117,7 +121,9 @@ async fn delete(
     Id(id): Id<VolumeId>,
     IfMatch(expect): IfMatch,
 ) -> Result<Answer<Task>, Failure> {
-    Ok(Answer(StatusCode::ACCEPTED, api.node.delete_volume(id, expect, &caller.actor).await?))
+    let deleted = api.node.delete_volume(id, expect, &caller.actor).await;
+    let task = deleted.map_err(|e| veiled(&api, &caller, id, e))?;
+    Ok(Answer(StatusCode::ACCEPTED, task))
 }
 
 /// Grows a volume no running machine uses.
@@ -132,6 +138,7 @@ async fn grow(
     IfMatch(expect): IfMatch,
     Json(grow): Json<GrowVolume>,
 ) -> Result<Answer<Task>, Failure> {
-    let task = api.node.grow_volume(id, expect, grow.size_bytes, &caller.actor).await?;
+    let grown = api.node.grow_volume(id, expect, grow.size_bytes, &caller.actor).await;
+    let task = grown.map_err(|e| veiled(&api, &caller, id, e))?;
     Ok(Answer(StatusCode::ACCEPTED, task))
 }
