@@ -4299,8 +4299,13 @@ export interface components {
             /** @description Whether the leader hears it; absent where nobody could be asked. */
             reachable?: boolean | null;
             /** @description What it does for the cluster. */
-            role: components["schemas"]["Role"];
+            role: components["schemas"]["MemberRole"];
         };
+        /**
+         * @description What a host does for the cluster's agreement.
+         * @enum {string}
+         */
+        MemberRole: "leader" | "voter" | "follower" | "joining";
         /** @description Memory. */
         Memory: {
             /** @description Available for new guests. */
