@@ -304,7 +304,8 @@ async fn refusals_are_noted_too_and_who_logs_in_is_who_they_say() {
     assert!(record["detail"].as_str().unwrap().contains("another site"), "{record}");
     // By root's socket: the one who logs in, not root.
     let eve = api.user("eve", json!([])).await;
-    let local = reqwest::Client::builder().unix_socket(bench.dir.path().join("run/api.sock")).build().unwrap();
+    let local =
+        reqwest::Client::builder().unix_socket(bench.dir.path().join("run/api.sock")).build().unwrap();
     let login = |password: &str| {
         local.post("http://localhost/api/v1/session").json(&json!({"username": "eve", "password": password}))
     };
@@ -313,7 +314,11 @@ async fn refusals_are_noted_too_and_who_logs_in_is_who_they_say() {
     let records = api.get("/audit?actor=eve&action=session.create").await;
     let seen = |n: usize| {
         let record = &records["items"][n];
-        (record["outcome"].clone(), record["user"].clone(), record["from"].as_str().unwrap().starts_with("this host"))
+        (
+            record["outcome"].clone(),
+            record["user"].clone(),
+            record["from"].as_str().unwrap().starts_with("this host"),
+        )
     };
     assert_eq!(seen(0), (json!("done"), json!(eve), true));
     assert_eq!(seen(1), (json!("refused"), Value::Null, true));

@@ -148,7 +148,8 @@ pub(super) fn may_switch(
 
 /// What uses an object.
 fn users_of(state: &State, kind: ObjectKind, id: Uuid) -> Vec<(ObjectKind, Uuid)> {
-    let boots = |boot: Option<&Boot>| boot.is_some_and(|b| b.kernel.0 == id || b.initrd.is_some_and(|i| i.0 == id));
+    let boots =
+        |boot: Option<&Boot>| boot.is_some_and(|b| b.kernel.0 == id || b.initrd.is_some_and(|i| i.0 == id));
     let vms = state.vms.values().filter(|r| match kind {
         ObjectKind::Image => boots(r.vm.spec.boot.as_ref()),
         ObjectKind::Volume => r.vm.spec.disks.iter().any(|d| d.volume.0 == id),
@@ -198,7 +199,8 @@ pub(super) fn covers<'a>(
                 || "a role".to_owned(),
                 |role| format!("the role `{}` on {}", role.meta.name, grant.scope),
             );
-            let why = format!("this concerns {what}: only who may do all of that may give, take or change it");
+            let why =
+                format!("this concerns {what}: only who may do all of that may give, take or change it");
             return Err(Failure::new(Kind::Forbidden, why));
         }
     }

@@ -68,9 +68,8 @@ impl Inner {
         let keys = keys.chain(state.pools.keys().map(|id| (ObjectKind::Pool, id.0)));
         let keys = keys.chain(state.hosts.keys().map(|id| (ObjectKind::Host, id.0)));
         self.past.clear();
-        self.now = keys
-            .filter_map(|key| Some((key, Arc::new(state.labels(key.0, key.1)?.0.clone()))))
-            .collect();
+        self.now =
+            keys.filter_map(|key| Some((key, Arc::new(state.labels(key.0, key.1)?.0.clone())))).collect();
         self.reached = Some(revision);
     }
 }

@@ -116,9 +116,8 @@ async fn delete(
     IfMatch(expect): IfMatch,
 ) -> Result<StatusCode, Failure> {
     let deleted = api.node.delete_image(id, expect).await;
-    deleted.map_err(|e| {
-        api.node.cluster.read(|s| without_hidden(s, &caller, (ObjectKind::Image, id.0), e))
-    })?;
+    deleted
+        .map_err(|e| api.node.cluster.read(|s| without_hidden(s, &caller, (ObjectKind::Image, id.0), e)))?;
     Ok(StatusCode::NO_CONTENT)
 }
 

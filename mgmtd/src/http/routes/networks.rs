@@ -108,8 +108,7 @@ async fn delete(
     IfMatch(expect): IfMatch,
 ) -> Result<StatusCode, Failure> {
     let deleted = api.node.cluster.write(Op::DeleteNetwork { id, expect }).await;
-    deleted.map_err(|e| {
-        api.node.cluster.read(|s| without_hidden(s, &caller, (ObjectKind::Network, id.0), e))
-    })?;
+    deleted
+        .map_err(|e| api.node.cluster.read(|s| without_hidden(s, &caller, (ObjectKind::Network, id.0), e)))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,10 +10,7 @@ use axum::{
     response::sse::{Event as Message, KeepAlive, Sse},
 };
 use futures::{Stream, StreamExt as _, stream};
-use lq_api::{
-    host::Host, image::Image, network::Network, pool::Pool, problem, vm::Vm,
-    volume::Volume,
-};
+use lq_api::{host::Host, image::Image, network::Network, pool::Pool, problem, vm::Vm, volume::Volume};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 use utoipa::{IntoParams, ToSchema};
