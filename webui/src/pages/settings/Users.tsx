@@ -106,8 +106,7 @@ export function Users() {
                 label: "Take the second factor away",
                 icon: ShieldOff,
                 refusal:
-                  refusal ??
-                  (user.meta.id === me ? OWN : user.status.totp ? undefined : "There is none."),
+                  refusal ?? (user.meta.id === me ? OWN : user.status.totp ? undefined : "There is none."),
                 run: () => setDoing({ what: "totp", user }),
               },
               {
