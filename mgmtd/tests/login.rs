@@ -8,6 +8,7 @@ use common::{Api, Bench, PASSWORD, answer, id};
 use reqwest::{Method, header};
 use ring::hmac;
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt as _;
 
 fn token(session: &Value, name: &str) -> Option<String> {
     session[name].as_str().map(str::to_owned)
@@ -26,7 +27,13 @@ async fn sessions_outlive_the_daemon_and_a_stolen_token_ends_them() {
     let mut bench = Bench::new().await;
     let first = bench.api.login("admin", PASSWORD).await;
     bench.api.token = token(&first, "token");
+    // What holds hashes and keys is the daemon's alone, also where an older release left it otherwise.
+    let log = bench.dir.path().join("state/raft.redb");
+    let mode = || std::fs::metadata(&log).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o644)).unwrap();
     bench.restart().await;
+    assert_eq!(mode(), 0o600);
     let api = bench.api.clone();
     assert_eq!(api.get("/session").await["username"], "admin");
 
