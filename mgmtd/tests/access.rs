@@ -376,6 +376,11 @@ async fn labels_give_nobody_more_than_they_have() {
     admin.ok(Method::PATCH, &place, into(&play)).await;
     mo.ok(Method::PATCH, &place, into(&json!({}))).await;
     mo.refused(403, Method::PATCH, &place, into(&play)).await;
+    // Nor is an address that is nobody's one of an interface.
+    let network = id(&admin.get("/networks").await["items"][0]);
+    let spec = json!({"vcpus": 1, "memory_bytes": 128 << 20, "nics": [{"network": network, "mac": "00:00:00:00:00:00"}]});
+    let problem = admin.refused(422, Method::POST, "/vms", Some(json!({"name": "x", "spec": spec}))).await;
+    assert!(problem["errors"].to_string().contains("nics[0].mac"), "{problem}");
     // What could be mistaken is no label, and the field is named.
     for (key, value) in [("a,b", "x"), ("folder", "a=b"), ("folder", "pr\u{202e}od"), ("folder", "a\nb")] {
         let problem = admin.refused(422, Method::PATCH, &place, into(&json!({key: value}))).await;
