@@ -8,7 +8,7 @@ use super::{
     openapi,
     problem::{self, Failure},
 };
-use crate::{auth::Caller, cluster::Cluster};
+use crate::{auth::Caller, cluster::Cluster, tasks::asked_by};
 use axum::{
     Json, Router,
     body::Body,
@@ -50,8 +50,9 @@ async fn known(mut req: Request, next: Next) -> Response {
     let caller = told.and_then(|value| URL_SAFE_NO_PAD.decode(value.as_bytes()).ok());
     match caller.and_then(|json| serde_json::from_slice::<Caller>(&json).ok()) {
         Some(caller) => {
+            let user = caller.user;
             req.extensions_mut().insert(caller);
-            next.run(req).await
+            asked_by(user, next.run(req)).await
         }
         None => Failure::new(Kind::Unauthenticated, "the other host did not say who asks").into_response(),
     }
