@@ -108,5 +108,6 @@ pub(crate) fn config(name: &str, mib: u64, files: BootFiles) -> VmmConfig {
         run_dir: "/run/lq".into(),
         jail: None,
         start: Start::Boot,
+        lease: None,
     }
 }

@@ -7,12 +7,14 @@
 
 use crate::{
     boot::{Boot, BootSource},
+    change::Slots,
     config,
     console::Console,
-    control::{Begin, Server, Sources},
+    control::{Begin, Leased, Server, Sources},
     disk, exit, firmware,
     guest::Notifier,
     jail,
+    lease::fence::Fence,
     machine::{self, Builder, Display, Parts, kvm},
     memory::SharedMemory,
     pci::root,
@@ -143,7 +145,9 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
     };
     let kvm = kvm::open(config.vcpus)?;
     let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get(), bus)?;
-    let made = add_devices(&mut builder, &config)?;
+    let fence = Arc::<Fence>::default();
+    let leased = Leased::new(config.lease.as_ref(), Arc::clone(&fence)).map_err(host("begin the lease"))?;
+    let made = add_devices(&mut builder, &config, &fence)?;
     let console = Console::new().map_err(host("make the console"))?;
     let notifier = Arc::new(Notifier::new().map_err(host("make an event"))?);
 
@@ -160,7 +164,8 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
         boot_order: made.boot_order,
         display: display.map(|socket| Display { socket, name: config.name.clone(), pointer: made.pointer }),
     })?;
-    let server = Server::new(config.vm, machine, sources, console, notifier, made.counters);
+    let server =
+        Server::new(config.vm, machine, sources, console, notifier, made.counters, made.slots, leased);
     let server = server.map_err(host("set up the control loop"))?;
     seccomp::install(&filters.control)?;
     Ok((server, begin))
@@ -218,6 +223,7 @@ fn listen(path: &Path) -> Result<UnixListener, Error> {
 #[derive(Default)]
 struct Made {
     counters: DeviceCounters,
+    slots: Slots,
     /// OpenFirmware paths.
     boot_order: Vec<String>,
     pointer: Option<Arc<Pointer>>,
@@ -225,7 +231,7 @@ struct Made {
 
 /// Disks, then interfaces, then the random number source and the pointer: their order on the bus is their order in the guest, and in
 /// which firmware tries to boot them.
-fn add_devices(builder: &mut Builder, config: &VmmConfig) -> Result<Made, Error> {
+fn add_devices(builder: &mut Builder, config: &VmmConfig, lease: &Arc<Fence>) -> Result<Made, Error> {
     let memory = SharedMemory::new(builder.memory().clone());
     let mut made = Made::default();
     let mut add = |device: Box<dyn VirtioDevice>| -> Result<(crate::stats::Counter, usize), Error> {
@@ -239,16 +245,21 @@ fn add_devices(builder: &mut Builder, config: &VmmConfig) -> Result<Made, Error>
     for disk in &config.disks {
         // A machine that is still another monitor's has its disks there.
         let hold = config.start != Start::Incoming;
-        let opened = disk::movable::open(&disk.image, disk.read_only, hold)?;
-        let (counter, slot) = add(Box::new(Block::new(Box::new(opened), &disk.serial, disk.read_only)))?;
+        let opened = disk::movable::open(&disk.image, disk.read_only, hold, Arc::clone(lease))?;
+        let (limits, lease) = (disk.limits, Arc::clone(lease));
+        let device = Block::limited(Box::new(opened), &disk.serial, disk.read_only, limits, lease);
+        let (counter, slot) = add(Box::new(device))?;
+        made.slots.disks.push(slot);
         made.counters.disks.push(counter);
         made.boot_order.push(firmware::files::disk_path(slot));
     }
     for nic in &config.nics {
-        let opened = net::open_tap(&nic.tap).and_then(|tap| net::Net::new(tap, nic.mac));
+        let opened = net::open_tap(&nic.tap)
+            .and_then(|tap| net::Net::limited(tap, nic.mac, nic.limits, !nic.link_down));
         let device = opened.map_err(|source| open_error("tap", Path::new(&nic.tap), source))?;
         let (counter, slot) = add(Box::new(device))?;
         made.counters.nics.push(counter);
+        made.slots.nics.push(slot);
         made.boot_order.push(firmware::files::nic_path(slot));
     }
     if config.rng {

@@ -9,8 +9,9 @@ use common::{GUEST, PATIENCE, VM, bzimage, connect, no_kvm, send};
 use lq_api::local::vmm::ExitRecord;
 use lq_vmm::{
     boot::{Boot, BootSource},
+    change::Slots,
     console::Console,
-    control::{Begin, Server, Sources},
+    control::{Begin, Leased, Server, Sources},
     guest::Notifier,
     machine::{Builder, Parts, kvm},
     pci::{BarRequest, ConfigEffect, PciDevice, root},
@@ -133,7 +134,16 @@ impl Bench {
             };
             let machine = builder.build(parts).unwrap();
             let sources = Sources::new(control, console).unwrap();
-            let server = Server::new(vm, machine, sources, line, notifier, DeviceCounters::default());
+            let server = Server::new(
+                vm,
+                machine,
+                sources,
+                line,
+                notifier,
+                DeviceCounters::default(),
+                Slots::default(),
+                Leased::new(None, Arc::default()).unwrap(),
+            );
             // Nobody listens any more where the test has failed.
             let _ = send_end.send(server.unwrap().run(Begin::Boot));
         });

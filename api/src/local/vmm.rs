@@ -7,6 +7,15 @@
 //!
 //! On SIGTERM the monitor presses the guest's power button.
 
+mod lease;
+mod limits;
+
+pub use lease::{
+    LeaseConfig, LeaseEnd, LeaseGrant, LeasePhase, LeaseRelease, LeaseStatus, default_grace, default_margin,
+};
+
+pub use limits::{DiskLimitsChange, DiskResize, IoLimits, NicLimits, NicLimitsChange, NicLink, Rate};
+
 use crate::{Bytes, VmId, image::ImageFormat, vm::Mac};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +58,9 @@ pub struct VmmConfig {
     /// How the machine begins.
     #[serde(default)]
     pub start: Start,
+    /// Until when it may write to its disks; absent: for ever.
+    #[serde(default)]
+    pub lease: Option<LeaseConfig>,
 }
 
 /// How a machine begins.
@@ -124,6 +136,9 @@ pub struct DiskConfig {
     /// The guest may not write.
     #[serde(default)]
     pub read_only: bool,
+    /// How much it may do.
+    #[serde(default)]
+    pub limits: IoLimits,
 }
 
 /// An image file and what lies under it. A qcow2 file's own word about its backing file is never followed: only what is
@@ -148,6 +163,12 @@ pub struct NicConfig {
     pub tap: String,
     /// Hardware address the guest sees.
     pub mac: Mac,
+    /// How much it may do.
+    #[serde(default)]
+    pub limits: NicLimits,
+    /// Its cable is out at the start.
+    #[serde(default)]
+    pub link_down: bool,
 }
 
 /// How the monitor locks itself in.
@@ -212,6 +233,18 @@ pub enum Command {
     /// Gives a machine whose migration is `InDoubt` back to this host. Only for someone who knows that the other host's
     /// monitor has ended without running it: otherwise the machine runs twice.
     MigrateReclaim,
+    /// Sets a disk's limits.
+    DiskLimits(DiskLimitsChange),
+    /// Sets an interface's limits.
+    NicLimits(NicLimitsChange),
+    /// Makes a disk larger, its image with it (a block device was made larger before); its driver is told.
+    DiskResize(DiskResize),
+    /// Puts an interface's cable in or pulls it out; its driver is told.
+    NicLink(NicLink),
+    /// Grants or extends the lease. A machine without one is bound to it from now on, with the default margin and grace.
+    LeaseSet(LeaseGrant),
+    /// Gives the lease back.
+    LeaseRelease(LeaseRelease),
     /// Events follow on this connection.
     Subscribe,
 }
@@ -332,6 +365,9 @@ pub struct Status {
     pub state: RunState,
     /// Resets of the guest so far.
     pub resets: u64,
+    /// Its lease, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
 }
 
 /// Answer to `Stats`: counters since the start.
@@ -373,6 +409,8 @@ pub enum Event {
     },
     /// The guest restarted.
     Reset,
+    /// The lease ran out, was given back, or was granted again after that.
+    Lease(LeaseStatus),
     /// The last message: why the monitor ends.
     Exit(ExitRecord),
 }
@@ -402,6 +440,8 @@ pub enum ExitReason {
     Host,
     /// The guest did what no machine can go on from, e.g. a triple fault on a machine without reset (status 4).
     GuestFault,
+    /// The lease ran out and was not granted again: the machine may run elsewhere (status 5).
+    LeaseLost,
     /// A fault of ours (status 70).
     Internal,
 }
@@ -415,6 +455,7 @@ impl ExitReason {
             Self::Config => 2,
             Self::Host => 3,
             Self::GuestFault => 4,
+            Self::LeaseLost => 5,
             Self::Internal => 70,
         }
     }

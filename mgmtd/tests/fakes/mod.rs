@@ -280,6 +280,7 @@ impl Monitor {
                     vm: self.vm,
                     state: *self.state.borrow(),
                     resets: 0,
+                    lease: None,
                 }),
                 Command::Stats => Outcome::Stats(Stats { exits: 42, ..Stats::default() }),
                 Command::Pause => self.become_(RunState::Paused),

@@ -6,11 +6,13 @@
 
 pub mod ask;
 mod client;
+mod leased;
 mod operator;
 pub mod passing;
 mod server;
 
 pub use client::MAX_LINE;
+pub use leased::Leased;
 pub use operator::Begin;
 pub use server::{Server, Sources};
 
@@ -23,6 +25,7 @@ enum Token {
     Console,
     Signal,
     Operator,
+    Lease,
     /// A client, by its number.
     Client(u64),
 }
@@ -36,6 +39,7 @@ impl Token {
             Self::Console => 3,
             Self::Signal => 4,
             Self::Operator => 5,
+            Self::Lease => 6,
             Self::Client(number) => number + FIRST_CLIENT,
         }
     }
@@ -48,9 +52,10 @@ impl Token {
             3 => Self::Console,
             4 => Self::Signal,
             5 => Self::Operator,
+            6 => Self::Lease,
             number => Self::Client(number - FIRST_CLIENT),
         }
     }
 }
 
-const FIRST_CLIENT: u64 = 6;
+const FIRST_CLIENT: u64 = 7;

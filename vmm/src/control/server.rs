@@ -3,9 +3,11 @@
 use super::{
     Token,
     client::Client,
+    leased::Leased,
     operator::{Begin, Failure, Finished, Job, Operator, Ticket},
 };
 use crate::{
+    change::Slots,
     console::{self, Console, PACE, Wants},
     guest::{GuestEvent, Notifier},
     machine::{Levers, Machine},
@@ -72,6 +74,8 @@ impl Sources {
 pub struct Server {
     vm: VmId,
     operator: Operator,
+    pub(super) leased: Leased,
+    slots: Slots,
     levers: Levers,
     sources: Sources,
     console: Console,
@@ -104,10 +108,12 @@ impl Server {
         console: Console,
         notifier: Arc<Notifier>,
         counters: DeviceCounters,
+        slots: Slots,
+        leased: Leased,
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         let levers = machine.levers();
-        let operator = Operator::start(machine)?;
+        let operator = Operator::start(machine, Arc::clone(leased.fence()))?;
         let watched = [
             (sources.control.as_raw_fd(), Token::ControlSocket),
             (sources.console.as_raw_fd(), Token::ConsoleSocket),
@@ -115,6 +121,7 @@ impl Server {
             (console.event().as_raw_fd(), Token::Console),
             (sources.signals.as_raw_fd(), Token::Signal),
             (operator.event().as_raw_fd(), Token::Operator),
+            (leased.timer().as_raw_fd(), Token::Lease),
         ];
         for (fd, token) in watched {
             let event = EpollEvent::new(EventSet::IN, token.encode());
@@ -123,6 +130,8 @@ impl Server {
         Ok(Self {
             vm,
             operator,
+            leased,
+            slots,
             levers,
             sources,
             console,
@@ -167,7 +176,7 @@ impl Server {
         end
     }
 
-    fn submit(&mut self, job: Job, ticket: Option<Ticket>) {
+    pub(super) fn submit(&mut self, job: Job, ticket: Option<Ticket>) {
         if !self.operator.submit(job, ticket) && self.end.is_none() {
             self.end = Some(internal("the operator's thread is gone"));
         }
@@ -207,6 +216,7 @@ impl Server {
             Token::ConsoleSocket => self.accept_viewer(),
             Token::Guest => self.guest_events(),
             Token::Operator => return self.jobs_done(),
+            Token::Lease => return self.lease_timer(),
             Token::Console => self.show_console(),
             Token::Signal => self.signal(),
             Token::Client(number) if self.clients.contains_key(&number) => {
@@ -226,7 +236,7 @@ impl Server {
         let (reason, detail) = match event {
             GuestEvent::Reset => {
                 self.resetting = true;
-                return self.submit(Job::Reset, None);
+                return self.submit(Job::Reset { by_guest: true }, None);
             }
             GuestEvent::PowerOff => (ExitReason::GuestPowerOff, "the guest switched itself off".to_owned()),
             GuestEvent::Fault(detail) => (ExitReason::GuestFault, detail),
@@ -249,10 +259,12 @@ impl Server {
                     }
                     return Some(end);
                 }
-                (Job::Reset, Ok(())) => {
+                (Job::Reset { .. }, Ok(())) => {
                     self.resets += 1;
                     self.tell(&Event::Reset);
                 }
+                (Job::HandedOver, Ok(())) => self.lease_away(true),
+                (Job::Keep, Ok(())) => self.lease_away(false),
                 (Job::Move(_, _, begun), Ok(())) => self.outgoing.clone_from(begun),
                 (Job::Leave, Ok(())) => {
                     self.begin_end(ExitRecord { reason: ExitReason::Migrated, detail: self.moved() })
@@ -262,13 +274,17 @@ impl Server {
                     let detail = format!("the machine did not move here: {}", crate::exit::chain(error));
                     self.begin_end(ExitRecord { reason: ExitReason::Host, detail });
                 }
+                (_, Err(error @ Failure::LeaseLost)) => {
+                    let detail = crate::exit::chain(error);
+                    self.begin_end(ExitRecord { reason: ExitReason::LeaseLost, detail });
+                }
                 (_, Err(Failure::Broken(error))) => self.begin_end(failed(error)),
                 _ => {}
             }
             if self.end.is_none() {
                 self.set_state(state);
             }
-            if matches!(job, Job::Reset) {
+            if matches!(job, Job::Reset { .. }) {
                 self.resetting = false;
                 self.guest_events();
             }
@@ -315,8 +331,13 @@ impl Server {
         let job = match command {
             Command::Status => {
                 let version = env!("CARGO_PKG_VERSION").to_owned();
-                let status = Status { version, vm: self.vm, state: self.state, resets: self.resets };
-                return Some(Outcome::Status(status));
+                return Some(Outcome::Status(Status {
+                    version,
+                    vm: self.vm,
+                    state: self.state,
+                    resets: self.resets,
+                    lease: self.leased.status(),
+                }));
             }
             Command::Stats => {
                 let (disks, nics) = self.counters.read();
@@ -337,9 +358,17 @@ impl Server {
             Command::PowerButton => {
                 return Some(Outcome::Error(format!("the guest is {:?} and cannot react", self.state)));
             }
+            Command::LeaseSet(grant) => return self.lease_set(grant, ticket),
+            Command::LeaseRelease(release) => return self.lease_release(release, ticket),
+            Command::DiskLimits(_) | Command::NicLimits(_) | Command::DiskResize(_) | Command::NicLink(_) => {
+                match self.slots.change(command) {
+                    Ok((slot, change)) => Job::Change(slot, Some(change)),
+                    Err(why) => return Some(Outcome::Error(why)),
+                }
+            }
             Command::Pause => Job::Pause,
             Command::Resume => Job::Resume,
-            Command::Reset => Job::Reset,
+            Command::Reset => Job::Reset { by_guest: false },
             Command::Snapshot | Command::MigrateOut(_) | Command::MigrateIn => {
                 match self.with_descriptor(command, ticket) {
                     Ok(job) => job,
@@ -357,6 +386,9 @@ impl Server {
                     (None, None) => Err("nothing moves".to_owned()),
                 };
                 return Some(done.map_or_else(Outcome::Error, |()| Outcome::Done));
+            }
+            Command::MigrateReclaim if !self.leased.fence().is_open() => {
+                return Some(Outcome::Error("the lease has run out: grant it first".to_owned()));
             }
             Command::MigrateReclaim => {
                 let outgoing = self.outgoing.as_ref().ok_or_else(|| "nothing moved".to_owned());
@@ -452,7 +484,7 @@ impl Server {
         self.epoll.ctl(ControlOperation::Modify, fd, event)
     }
 
-    fn tell(&mut self, event: &Event) {
+    pub(super) fn tell(&mut self, event: &Event) {
         let numbers: Vec<u64> = self.clients.keys().copied().collect();
         for number in numbers {
             if let Some(client) = self.clients.get_mut(&number).filter(|c| c.subscribed) {

@@ -146,6 +146,7 @@ impl Builder {
             tsc_khz: None,
             devices: devices.pci.describe(),
             firmware: devices.firmware.as_ref().map(firmware::Platform::describe),
+            leased: false,
         };
         let mut machine = Machine {
             vm,

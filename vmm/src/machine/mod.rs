@@ -20,6 +20,7 @@ pub use build::{Builder, Display, Parts};
 
 use crate::{
     boot::{self, BootSource, Entry},
+    change::Change,
     firmware,
     gate::{Gate, Order},
     legacy::{Devices, power::Power, serial::Serial},
@@ -153,6 +154,18 @@ impl Machine {
         // A copy made meanwhile knows nothing of that otherwise.
         memory::mark_all(&self.memory);
         self.power_on()
+    }
+
+    /// Changes the device in `slot`, running or paused.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be changed so.
+    pub fn change(&mut self, slot: usize, change: Change) -> Result<(), Error> {
+        const WHAT: &str = "change the device";
+        let changed = self.devices.pci.with(slot, |device| device.change(change));
+        changed.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into())).map_err(host(WHAT))?;
+        self.description.devices = self.devices.pci.describe();
+        Ok(())
     }
 
     /// What a migration needs of the machine while the guest runs.

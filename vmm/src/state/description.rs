@@ -32,6 +32,9 @@ pub struct Description {
     /// Its firmware; none: it boots a kernel directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<Firmware>,
+    /// It moves with a lease, and needs one where it goes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leased: bool,
 }
 
 /// What of a machine's firmware decides where things are.

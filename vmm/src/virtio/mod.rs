@@ -15,6 +15,8 @@
 
 pub mod blk;
 pub mod chain;
+#[cfg(test)]
+mod change_tests;
 pub mod counters;
 pub mod input;
 #[cfg(test)]
@@ -39,6 +41,7 @@ pub use counters::Counters;
 pub use pci::VirtioPci;
 pub use virtio_queue::QueueState;
 
+use crate::change::{Change, Seen};
 use queue::DeviceQueue;
 use std::{fs::File, io, sync::Arc};
 
@@ -130,6 +133,15 @@ pub trait VirtioDevice: Send {
     /// # Errors
     /// It makes no sense, or the device is not stopped.
     fn load(&mut self, saved: serde_json::Value) -> io::Result<()>;
+    /// Makes a change to the stopped device; says whether its configuration is another one now.
+    ///
+    /// # Errors
+    /// It cannot be made, or the device is not stopped; nothing has changed.
+    fn change(&mut self, change: Change) -> io::Result<Seen>;
+    /// What of its configuration says which device it is: another one cannot take up its state.
+    fn identity(&self, data: &mut [u8]) {
+        self.config_read(0, data);
+    }
     /// Tells the world outside that the stopped device is here now.
     fn announce(&mut self);
 }
