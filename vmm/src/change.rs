@@ -6,9 +6,17 @@
 
 use crate::config;
 use lq_api::local::vmm::{
-    Command, DiskLimitsChange, DiskResize, IoLimits, NicLimits, NicLimitsChange, NicLink,
+    CdromEject, CdromInsert, Command, DiskLimitsChange, DiskResize, IoLimits, NicLimits, NicLimitsChange,
+    NicLink,
 };
-use std::io;
+use std::{
+    fs::File,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
 
 /// A change of one device.
 #[derive(Debug)]
@@ -21,6 +29,10 @@ pub enum Change {
     Size(u64),
     /// An interface's cable is in, or not.
     Link(bool),
+    /// A medium comes into the CD drive of this number.
+    Insert(usize, File),
+    /// The medium is to leave the CD drive of this number; true: even if the guest has locked it.
+    Eject(usize, bool),
 }
 
 /// Where on the bus the devices are that can be changed, in the order of the configuration.
@@ -30,6 +42,10 @@ pub struct Slots {
     pub disks: Vec<usize>,
     /// Interfaces.
     pub nics: Vec<usize>,
+    /// CD drives: all on one device.
+    pub cdroms: Vec<usize>,
+    /// Whether there is a medium in each.
+    pub loaded: Vec<Arc<AtomicBool>>,
 }
 
 fn find(what: &str, slots: &[usize], number: u32) -> Result<usize, String> {
@@ -62,8 +78,27 @@ impl Slots {
                 (find("interface", &self.nics, nic)?, Change::NicLimits(limits))
             }
             Command::NicLink(NicLink { nic, up }) => (find("interface", &self.nics, nic)?, Change::Link(up)),
+            Command::CdromEject(CdromEject { cdrom, force }) => {
+                (find("CD drive", &self.cdroms, cdrom)?, Change::Eject(cdrom as usize, force))
+            }
             _ => return Err("this changes no device".to_owned()),
         })
+    }
+}
+
+impl Slots {
+    /// The change that puts `file` into a CD drive, and where.
+    ///
+    /// # Errors
+    /// There is no such drive.
+    pub fn insert(&self, CdromInsert { cdrom }: CdromInsert, file: File) -> Result<(usize, Change), String> {
+        Ok((find("CD drive", &self.cdroms, cdrom)?, Change::Insert(cdrom as usize, file)))
+    }
+
+    /// Whether there is a medium in each CD drive.
+    #[must_use]
+    pub fn loaded(&self) -> Vec<bool> {
+        self.loaded.iter().map(|loaded| loaded.load(SeqCst)).collect()
     }
 }
 

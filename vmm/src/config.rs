@@ -1,10 +1,11 @@
 //! The monitor's configuration: read, and checked as a whole so that every fault is told at once.
 
-use crate::pci::root::MAX_DEVICES;
+use crate::{pci::root::MAX_DEVICES, virtio::scsi::MAX_DRIVES};
 use lq_api::{
     image::ImageFormat,
     local::vmm::{
-        BootConfig, DiskImage, IoLimits, LeaseConfig, LeaseEnd, NicLimits, Start, VERSION, VmmConfig,
+        BootConfig, BootDevice, DiskImage, IoLimits, LeaseConfig, LeaseEnd, NicLimits, Start, VERSION,
+        VmmConfig,
     },
 };
 use std::{collections::BTreeSet, fs, io, path::Path};
@@ -118,8 +119,30 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
     }
     check(absolute(&config.run_dir), format!("run_dir {:?} is not an absolute path", config.run_dir));
 
-    let devices =
-        config.disks.len() + config.nics.len() + usize::from(config.rng) + usize::from(config.display);
+    let cdroms = &config.devices.cdroms;
+    let devices = config.disks.len()
+        + config.nics.len()
+        + usize::from(config.rng)
+        + usize::from(config.display)
+        + usize::from(!cdroms.is_empty());
+    check(
+        cdroms.len() <= MAX_DRIVES,
+        format!("devices.cdroms has {} drives, at most {MAX_DRIVES} are possible", cdroms.len()),
+    );
+    for (i, cdrom) in cdroms.iter().enumerate() {
+        let path = cdrom.image.as_deref().unwrap_or("/");
+        check(absolute(path), format!("devices.cdroms[{i}].image {path:?} is not an absolute path"));
+    }
+    for (i, device) in config.boot_order.iter().enumerate() {
+        let (what, number, count) = match *device {
+            BootDevice::Disk(number) => ("disk", number, config.disks.len()),
+            BootDevice::Cdrom(number) => ("cdrom", number, cdroms.len()),
+            BootDevice::Nic(number) => ("nic", number, config.nics.len()),
+        };
+        check((number as usize) < count, format!("boot_order[{i}] is {what} {number}, but there is none"));
+        let first = config.boot_order.iter().position(|other| other == device) == Some(i);
+        check(first, format!("boot_order[{i}]: {what} {number} is named twice"));
+    }
     check(firmware || !config.display, "display is true, but there is no firmware".to_owned());
     // Firmware's LPC bridge takes a slot.
     let room = MAX_DEVICES - usize::from(firmware);

@@ -1,4 +1,4 @@
-//! What the guest does that the whole machine must answer, on its way from a vCPU thread to the control thread.
+//! What the guest does that the whole machine must answer or that others are told of, on its way to the control thread.
 
 use std::{
     io,
@@ -6,7 +6,7 @@ use std::{
 };
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-/// Something of the guest's that ends or restarts it.
+/// Something of the guest's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuestEvent {
     /// It switched itself off.
@@ -17,6 +17,16 @@ pub enum GuestEvent {
     Fault(String),
     /// KVM failed in a way that is not the guest's doing.
     Host(String),
+    /// It ejected the medium of a CD drive.
+    Ejected(usize),
+}
+
+impl GuestEvent {
+    /// It is only told, and the machine goes on.
+    #[must_use]
+    pub fn is_news(&self) -> bool {
+        matches!(self, Self::Ejected(_))
+    }
 }
 
 /// Carries [`GuestEvent`]s; the control thread waits on [`Notifier::event`].
@@ -43,6 +53,14 @@ impl Notifier {
         // Fails only when there was no signal.
         let _ = self.event.read();
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The guest is gone: what it asked of the machine is forgotten, news are not.
+    pub fn forget(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(GuestEvent::is_news);
+        // Fails only when a signal is already waiting.
+        let _ = self.event.write(u64::from(!waiting.is_empty()));
     }
 
     /// Takes the signal and leaves the events.

@@ -11,7 +11,8 @@ use crate::{
     config,
     console::Console,
     control::{Begin, Leased, Server, Sources},
-    disk, exit, firmware,
+    disk::{self, Disk},
+    exit, firmware,
     guest::Notifier,
     jail,
     lease::fence::Fence,
@@ -28,11 +29,18 @@ use crate::{
         input::{Pointer, Tablet},
         net,
         rng::Rng,
+        scsi::Cdroms,
     },
 };
-use lq_api::local::{
-    paths,
-    vmm::{BootConfig, ExitReason, ExitRecord, IoStats, Restore, Start, VmmConfig},
+use lq_api::{
+    image::ImageFormat,
+    local::{
+        paths,
+        vmm::{
+            BootConfig, BootDevice, CdromConfig, DiskImage, ExitReason, ExitRecord, IoStats, Restore, Start,
+            VmmConfig,
+        },
+    },
 };
 use std::{
     fs::File,
@@ -147,9 +155,9 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
     let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get(), bus)?;
     let fence = Arc::<Fence>::default();
     let leased = Leased::new(config.lease.as_ref(), Arc::clone(&fence)).map_err(host("begin the lease"))?;
-    let made = add_devices(&mut builder, &config, &fence)?;
-    let console = Console::new().map_err(host("make the console"))?;
     let notifier = Arc::new(Notifier::new().map_err(host("make an event"))?);
+    let made = add_devices(&mut builder, &config, &fence, &notifier)?;
+    let console = Console::new().map_err(host("make the console"))?;
 
     if let Some(jail) = config.jail {
         jail::enter(jail, directory)?;
@@ -229,9 +237,32 @@ struct Made {
     pointer: Option<Arc<Pointer>>,
 }
 
-/// Disks, then interfaces, then the random number source and the pointer: their order on the bus is their order in the guest, and in
-/// which firmware tries to boot them.
-fn add_devices(builder: &mut Builder, config: &VmmConfig, lease: &Arc<Fence>) -> Result<Made, Error> {
+/// What firmware tries to boot, as it names things.
+fn boot_order(config: &VmmConfig, slots: &Slots) -> Vec<String> {
+    let count = |slots: &[usize]| 0..slots.len() as u32;
+    let all = count(&slots.disks).map(BootDevice::Disk);
+    let all = all.chain(count(&slots.cdroms).map(BootDevice::Cdrom));
+    let all = all.chain(count(&slots.nics).map(BootDevice::Nic));
+    let wanted = if config.boot_order.is_empty() { all.collect() } else { config.boot_order.clone() };
+    let slot = |slots: &[usize], number: u32| slots.get(number as usize).copied();
+    let path = |device: &BootDevice| match *device {
+        BootDevice::Disk(number) => slot(&slots.disks, number).map(firmware::files::disk_path),
+        BootDevice::Nic(number) => slot(&slots.nics, number).map(firmware::files::nic_path),
+        BootDevice::Cdrom(number) => {
+            slot(&slots.cdroms, number).map(|slot| firmware::files::cdrom_path(slot, number as usize))
+        }
+    };
+    wanted.iter().filter_map(path).collect()
+}
+
+/// Disks, then interfaces, then the random number source, the pointer, CD drives: their order on the bus is their order in
+/// the guest. What is new comes last, so that old machines keep their slots.
+fn add_devices(
+    builder: &mut Builder,
+    config: &VmmConfig,
+    lease: &Arc<Fence>,
+    notifier: &Arc<Notifier>,
+) -> Result<Made, Error> {
     let memory = SharedMemory::new(builder.memory().clone());
     let mut made = Made::default();
     let mut add = |device: Box<dyn VirtioDevice>| -> Result<(crate::stats::Counter, usize), Error> {
@@ -251,7 +282,6 @@ fn add_devices(builder: &mut Builder, config: &VmmConfig, lease: &Arc<Fence>) ->
         let (counter, slot) = add(Box::new(device))?;
         made.slots.disks.push(slot);
         made.counters.disks.push(counter);
-        made.boot_order.push(firmware::files::disk_path(slot));
     }
     for nic in &config.nics {
         let opened = net::open_tap(&nic.tap)
@@ -260,7 +290,6 @@ fn add_devices(builder: &mut Builder, config: &VmmConfig, lease: &Arc<Fence>) ->
         let (counter, slot) = add(Box::new(device))?;
         made.counters.nics.push(counter);
         made.slots.nics.push(slot);
-        made.boot_order.push(firmware::files::nic_path(slot));
     }
     if config.rng {
         drop(add(Box::new(Rng::new()))?);
@@ -270,5 +299,20 @@ fn add_devices(builder: &mut Builder, config: &VmmConfig, lease: &Arc<Fence>) ->
         made.pointer = Some(pointer);
         drop(add(Box::new(tablet))?);
     }
+    let cdroms = &config.devices.cdroms;
+    if !cdroms.is_empty() {
+        let medium = |cdrom: &CdromConfig| -> Result<Option<Box<dyn Disk>>, Error> {
+            let Some(path) = &cdrom.image else { return Ok(None) };
+            let image = DiskImage { path: path.clone(), format: ImageFormat::Raw, backing: None };
+            let hold = config.start != Start::Incoming;
+            Ok(Some(Box::new(disk::movable::open(&image, true, hold, Arc::clone(lease))?)))
+        };
+        let media = cdroms.iter().map(medium).collect::<Result<_, _>>()?;
+        let mut device = Cdroms::new(media, Arc::clone(lease), Arc::clone(notifier));
+        made.slots.loaded = device.loaded().map_err(host("set up CD drives"))?;
+        let (_, slot) = add(Box::new(device))?;
+        made.slots.cdroms = vec![slot; cdroms.len()];
+    }
+    made.boot_order = boot_order(config, &made.slots);
     Ok(made)
 }

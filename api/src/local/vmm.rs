@@ -7,9 +7,11 @@
 //!
 //! On SIGTERM the monitor presses the guest's power button.
 
+mod devices;
 mod lease;
 mod limits;
 
+pub use devices::{BootDevice, CdromConfig, CdromEject, CdromInsert, MoreDevices};
 pub use lease::{
     LeaseConfig, LeaseEnd, LeaseGrant, LeasePhase, LeaseRelease, LeaseStatus, default_grace, default_margin,
 };
@@ -58,6 +60,12 @@ pub struct VmmConfig {
     /// How the machine begins.
     #[serde(default)]
     pub start: Start,
+    /// More devices.
+    #[serde(default)]
+    pub devices: MoreDevices,
+    /// What firmware tries to boot, in this order; empty: disks, then CD drives, then interfaces.
+    #[serde(default)]
+    pub boot_order: Vec<BootDevice>,
     /// Until when it may write to its disks; absent: for ever.
     #[serde(default)]
     pub lease: Option<LeaseConfig>,
@@ -241,6 +249,10 @@ pub enum Command {
     DiskResize(DiskResize),
     /// Puts an interface's cable in or pulls it out; its driver is told.
     NicLink(NicLink),
+    /// Puts a medium into a CD drive, in place of one the guest has not locked.
+    CdromInsert(CdromInsert),
+    /// Takes a medium out of a CD drive.
+    CdromEject(CdromEject),
     /// Grants or extends the lease. A machine without one is bound to it from now on, with the default margin and grace.
     LeaseSet(LeaseGrant),
     /// Gives the lease back.
@@ -365,6 +377,9 @@ pub struct Status {
     pub state: RunState,
     /// Resets of the guest so far.
     pub resets: u64,
+    /// Whether there is a medium in each CD drive.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cdroms: Vec<bool>,
     /// Its lease, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseStatus>,
@@ -409,6 +424,11 @@ pub enum Event {
     },
     /// The guest restarted.
     Reset,
+    /// The guest has ejected the medium of a CD drive.
+    Ejected {
+        /// Which, by its place in the configuration, from 0.
+        cdrom: u32,
+    },
     /// The lease ran out, was given back, or was granted again after that.
     Lease(LeaseStatus),
     /// The last message: why the monitor ends.

@@ -232,8 +232,11 @@ impl Server {
             // Looked at when the reset is done.
             return self.notifier.acknowledge();
         }
-        let Some(event) = self.notifier.take().into_iter().next() else { return };
+        let (news, asked): (Vec<_>, Vec<_>) = self.notifier.take().into_iter().partition(GuestEvent::is_news);
+        news.into_iter().for_each(|event| self.news(&event));
+        let Some(event) = asked.into_iter().next() else { return };
         let (reason, detail) = match event {
+            GuestEvent::Ejected(_) => return,
             GuestEvent::Reset => {
                 self.resetting = true;
                 return self.submit(Job::Reset { by_guest: true }, None);
@@ -243,6 +246,13 @@ impl Server {
             GuestEvent::Host(detail) => (ExitReason::Host, detail),
         };
         self.begin_end(ExitRecord { reason, detail });
+    }
+
+    /// Tells what the guest did.
+    fn news(&mut self, event: &GuestEvent) {
+        if let GuestEvent::Ejected(number) = event {
+            self.tell(&Event::Ejected { cdrom: *number as u32 });
+        }
     }
 
     /// Takes what the operator has done. A record: the machine has ended.
@@ -336,6 +346,7 @@ impl Server {
                     vm: self.vm,
                     state: self.state,
                     resets: self.resets,
+                    cdroms: self.slots.loaded(),
                     lease: self.leased.status(),
                 }));
             }
@@ -360,16 +371,18 @@ impl Server {
             }
             Command::LeaseSet(grant) => return self.lease_set(grant, ticket),
             Command::LeaseRelease(release) => return self.lease_release(release, ticket),
-            Command::DiskLimits(_) | Command::NicLimits(_) | Command::DiskResize(_) | Command::NicLink(_) => {
-                match self.slots.change(command) {
-                    Ok((slot, change)) => Job::Change(slot, Some(change)),
-                    Err(why) => return Some(Outcome::Error(why)),
-                }
-            }
+            Command::DiskLimits(_)
+            | Command::NicLimits(_)
+            | Command::DiskResize(_)
+            | Command::NicLink(_)
+            | Command::CdromEject(_) => match self.slots.change(command) {
+                Ok((slot, change)) => Job::Change(slot, Some(change)),
+                Err(why) => return Some(Outcome::Error(why)),
+            },
             Command::Pause => Job::Pause,
             Command::Resume => Job::Resume,
             Command::Reset => Job::Reset { by_guest: false },
-            Command::Snapshot | Command::MigrateOut(_) | Command::MigrateIn => {
+            Command::Snapshot | Command::MigrateOut(_) | Command::MigrateIn | Command::CdromInsert(_) => {
                 match self.with_descriptor(command, ticket) {
                     Ok(job) => job,
                     Err(why) => return Some(Outcome::Error(why)),
@@ -408,6 +421,10 @@ impl Server {
         let descriptor = descriptor.ok_or("no descriptor came with the request")?;
         if command == Command::Snapshot {
             return Ok(Job::Snapshot(descriptor.into()));
+        }
+        if let Command::CdromInsert(insert) = command {
+            let (slot, change) = self.slots.insert(insert, descriptor.into())?;
+            return Ok(Job::Change(slot, Some(change)));
         }
         let stream = UnixStream::from(descriptor);
         // A peer that stands still counts as lost.

@@ -211,7 +211,7 @@ impl Devices {
     /// Returns the old devices to power-on (PCI has its own way) and forgets what the guest asked of the machine: it is
     /// gone. No vCPU may run.
     pub fn reset_legacy(&self) {
-        drop(self.notifier.take());
+        self.notifier.forget();
         lock(&self.serial).reset();
         lock(&self.clock).reset();
         self.power.reset();

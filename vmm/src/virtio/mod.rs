@@ -28,6 +28,7 @@ mod pci;
 pub mod queue;
 mod report;
 pub mod rng;
+pub mod scsi;
 mod served;
 pub mod signals;
 mod tap;
@@ -68,6 +69,8 @@ pub enum DeviceType {
     Block = 2,
     /// Entropy source.
     Rng = 4,
+    /// SCSI host.
+    Scsi = 8,
     /// Keyboard, pointer.
     Input = 18,
 }
@@ -80,6 +83,7 @@ impl DeviceType {
             Self::Net => "virtio-net",
             Self::Block => "virtio-blk",
             Self::Rng => "virtio-rng",
+            Self::Scsi => "virtio-scsi",
             Self::Input => "virtio-input",
         }
     }

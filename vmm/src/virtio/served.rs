@@ -64,6 +64,13 @@ impl<H: Handler> Served<H> {
     }
 }
 
+impl<H: Handler> Served<H> {
+    /// Lets `action` have the handler of the stopped device.
+    pub(super) fn idle<T>(&mut self, action: impl FnOnce(&mut H) -> T) -> io::Result<T> {
+        self.worker.idle(action)
+    }
+}
+
 impl<H: Handler> VirtioDevice for Served<H> {
     fn device_type(&self) -> DeviceType {
         self.facts.kind
