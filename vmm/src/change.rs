@@ -4,10 +4,10 @@
 //! made, the worker started again, and the driver told where it sees a difference. So a change never meets a request, and it
 //! works as well on a machine that is paused.
 
-use crate::config;
+use crate::{config, virtio::balloon::Gauge};
 use lq_api::local::vmm::{
-    CdromEject, CdromInsert, Command, DiskLimitsChange, DiskResize, IoLimits, NicLimits, NicLimitsChange,
-    NicLink,
+    BalloonStatus, BalloonTarget, CdromEject, CdromInsert, Command, DiskLimitsChange, DiskResize, IoLimits,
+    NicLimits, NicLimitsChange, NicLink,
 };
 use std::{
     fs::File,
@@ -29,6 +29,8 @@ pub enum Change {
     Size(u64),
     /// An interface's cable is in, or not.
     Link(bool),
+    /// The guest is to give up so many bytes of memory.
+    Balloon(u64),
     /// A medium comes into the CD drive of this number.
     Insert(usize, File),
     /// The medium is to leave the CD drive of this number; true: even if the guest has locked it.
@@ -42,6 +44,8 @@ pub struct Slots {
     pub disks: Vec<usize>,
     /// Interfaces.
     pub nics: Vec<usize>,
+    /// The balloon.
+    pub balloon: Option<(usize, Arc<Gauge>)>,
     /// CD drives: all on one device.
     pub cdroms: Vec<usize>,
     /// Whether there is a medium in each.
@@ -81,12 +85,28 @@ impl Slots {
             Command::CdromEject(CdromEject { cdrom, force }) => {
                 (find("CD drive", &self.cdroms, cdrom)?, Change::Eject(cdrom as usize, force))
             }
+            Command::BalloonTarget(BalloonTarget { bytes }) => {
+                let (slot, _) = self.balloon.as_ref().ok_or_else(no_balloon)?;
+                (*slot, Change::Balloon(bytes))
+            }
             _ => return Err("this changes no device".to_owned()),
         })
     }
 }
 
+fn no_balloon() -> String {
+    "the machine has no balloon".to_owned()
+}
+
 impl Slots {
+    /// How the balloon stands.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn balloon(&self) -> Result<BalloonStatus, String> {
+        Ok(self.balloon.as_ref().ok_or_else(no_balloon)?.1.status())
+    }
+
     /// The change that puts `file` into a CD drive, and where.
     ///
     /// # Errors

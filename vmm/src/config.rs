@@ -124,7 +124,15 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         + config.nics.len()
         + usize::from(config.rng)
         + usize::from(config.display)
-        + usize::from(!cdroms.is_empty());
+        + usize::from(!cdroms.is_empty())
+        + usize::from(config.devices.balloon.is_some());
+    if let Some(balloon) = config.devices.balloon {
+        let target = balloon.target_bytes;
+        check(
+            target <= memory,
+            format!("devices.balloon.target_bytes is {target}, the machine has {memory}"),
+        );
+    }
     check(
         cdroms.len() <= MAX_DRIVES,
         format!("devices.cdroms has {} drives, at most {MAX_DRIVES} are possible", cdroms.len()),

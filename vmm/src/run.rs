@@ -25,6 +25,7 @@ use crate::{
     thread,
     virtio::{
         DeviceType, VirtioDevice, VirtioPci,
+        balloon::Balloon,
         blk::Block,
         input::{Pointer, Tablet},
         net,
@@ -312,6 +313,11 @@ fn add_devices(
         made.slots.loaded = device.loaded().map_err(host("set up CD drives"))?;
         let (_, slot) = add(Box::new(device))?;
         made.slots.cdroms = vec![slot; cdroms.len()];
+    }
+    if let Some(balloon) = &config.devices.balloon {
+        let (device, gauge) = Balloon::new(config.memory_bytes.get(), balloon.target_bytes);
+        let (_, slot) = add(Box::new(device))?;
+        made.slots.balloon = Some((slot, gauge));
     }
     made.boot_order = boot_order(config, &made.slots);
     Ok(made)

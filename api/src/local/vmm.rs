@@ -11,7 +11,10 @@ mod devices;
 mod lease;
 mod limits;
 
-pub use devices::{BootDevice, CdromConfig, CdromEject, CdromInsert, MoreDevices};
+pub use devices::{
+    BalloonConfig, BalloonStatus, BalloonTarget, BootDevice, CdromConfig, CdromEject, CdromInsert,
+    GuestMemory, MoreDevices,
+};
 pub use lease::{
     LeaseConfig, LeaseEnd, LeaseGrant, LeasePhase, LeaseRelease, LeaseStatus, default_grace, default_margin,
 };
@@ -253,6 +256,10 @@ pub enum Command {
     CdromInsert(CdromInsert),
     /// Takes a medium out of a CD drive.
     CdromEject(CdromEject),
+    /// Has the guest give up memory, or take it back; it does so in its own time.
+    BalloonTarget(BalloonTarget),
+    /// Answer: `Balloon`.
+    BalloonStatus,
     /// Grants or extends the lease. A machine without one is bound to it from now on, with the default margin and grace.
     LeaseSet(LeaseGrant),
     /// Gives the lease back.
@@ -344,6 +351,8 @@ pub enum Outcome {
     Stats(Stats),
     /// Answer to `MigrateStatus`.
     Migration(MigrationStatus),
+    /// Answer to `BalloonStatus`.
+    Balloon(BalloonStatus),
     /// Refused.
     Error(String),
 }

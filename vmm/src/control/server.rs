@@ -354,6 +354,9 @@ impl Server {
                 let (disks, nics) = self.counters.read();
                 return Some(Outcome::Stats(Stats { exits: self.levers.exits(), disks, nics }));
             }
+            Command::BalloonStatus => {
+                return Some(self.slots.balloon().map_or_else(Outcome::Error, Outcome::Balloon));
+            }
             Command::Subscribe => {
                 if let Some(client) = self.clients.get_mut(&ticket.client) {
                     client.subscribed = true;
@@ -375,7 +378,8 @@ impl Server {
             | Command::NicLimits(_)
             | Command::DiskResize(_)
             | Command::NicLink(_)
-            | Command::CdromEject(_) => match self.slots.change(command) {
+            | Command::CdromEject(_)
+            | Command::BalloonTarget(_) => match self.slots.change(command) {
                 Ok((slot, change)) => Job::Change(slot, Some(change)),
                 Err(why) => return Some(Outcome::Error(why)),
             },

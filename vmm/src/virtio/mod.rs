@@ -13,6 +13,7 @@
 //! - Whatever a guest writes into its rings ends in an answer of length 0 or in DEVICE_NEEDS_RESET, never in a panic.
 //! - Guest memory is read once where its value decides something (headers, descriptors).
 
+pub mod balloon;
 pub mod blk;
 pub mod chain;
 #[cfg(test)]
@@ -69,6 +70,8 @@ pub enum DeviceType {
     Block = 2,
     /// Entropy source.
     Rng = 4,
+    /// Memory balloon.
+    Balloon = 5,
     /// SCSI host.
     Scsi = 8,
     /// Keyboard, pointer.
@@ -83,6 +86,7 @@ impl DeviceType {
             Self::Net => "virtio-net",
             Self::Block => "virtio-blk",
             Self::Rng => "virtio-rng",
+            Self::Balloon => "virtio-balloon",
             Self::Scsi => "virtio-scsi",
             Self::Input => "virtio-input",
         }

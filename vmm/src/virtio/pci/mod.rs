@@ -299,6 +299,7 @@ fn layout(device: &dyn VirtioDevice, msix: &Msix) -> Result<(ConfigSpace, u16, u
             DeviceType::Net => [2, 0, 0],
             DeviceType::Block => [1, 0x80, 0],
             DeviceType::Rng => [0xff, 0, 0],
+            DeviceType::Balloon => [0, 0xff, 0],
             DeviceType::Scsi => [1, 0, 0],
             DeviceType::Input => [9, 0x80, 0],
         },
