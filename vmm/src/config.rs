@@ -125,7 +125,8 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         + usize::from(config.rng)
         + usize::from(config.display)
         + usize::from(!cdroms.is_empty())
-        + usize::from(config.devices.balloon.is_some());
+        + usize::from(config.devices.balloon.is_some())
+        + usize::from(config.devices.watchdog.is_some());
     if let Some(balloon) = config.devices.balloon {
         let target = balloon.target_bytes;
         check(

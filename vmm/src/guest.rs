@@ -17,6 +17,10 @@ pub enum GuestEvent {
     Fault(String),
     /// KVM failed in a way that is not the guest's doing.
     Host(String),
+    /// It is another guest from here on: it was reset.
+    Restarted,
+    /// Its kernel has panicked.
+    Panicked,
     /// It ejected the medium of a CD drive.
     Ejected(usize),
 }
@@ -25,7 +29,7 @@ impl GuestEvent {
     /// It is only told, and the machine goes on.
     #[must_use]
     pub fn is_news(&self) -> bool {
-        matches!(self, Self::Ejected(_))
+        matches!(self, Self::Restarted | Self::Panicked | Self::Ejected(_))
     }
 }
 
@@ -43,7 +47,13 @@ impl Notifier {
 
     /// Hands `event` to the control thread.
     pub fn send(&self, event: GuestEvent) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // A guest may say the same all the time; it is news once.
+        let mut since = waiting.iter().rev().take_while(|said| **said != GuestEvent::Restarted);
+        if !(event.is_news() && since.any(|said| *said == event)) {
+            waiting.push(event);
+        }
+        drop(waiting);
         // Fails only when a signal is already waiting.
         let _ = self.event.write(1);
     }
@@ -59,8 +69,10 @@ impl Notifier {
     pub fn forget(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(GuestEvent::is_news);
+        waiting.push(GuestEvent::Restarted);
+        drop(waiting);
         // Fails only when a signal is already waiting.
-        let _ = self.event.write(u64::from(!waiting.is_empty()));
+        let _ = self.event.write(1);
     }
 
     /// Takes the signal and leaves the events.
@@ -72,5 +84,25 @@ impl Notifier {
     /// Readable while events wait.
     pub fn event(&self) -> &EventFd {
         &self.event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_repeats_is_news_once_and_what_the_next_one_says_is_its_own() {
+        let notifier = Notifier::new().unwrap();
+        for _ in 0..1000 {
+            notifier.send(GuestEvent::Panicked);
+            notifier.send(GuestEvent::Ejected(1));
+        }
+        notifier.send(GuestEvent::Reset);
+        notifier.forget();
+        notifier.send(GuestEvent::Panicked);
+        notifier.send(GuestEvent::PowerOff);
+        use GuestEvent::{Ejected, Panicked, PowerOff, Restarted};
+        assert_eq!(notifier.take(), [Panicked, Ejected(1), Restarted, Panicked, PowerOff]);
     }
 }

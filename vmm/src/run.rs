@@ -32,6 +32,7 @@ use crate::{
         rng::Rng,
         scsi::Cdroms,
     },
+    watchdog,
 };
 use lq_api::{
     image::ImageFormat,
@@ -39,7 +40,7 @@ use lq_api::{
         paths,
         vmm::{
             BootConfig, BootDevice, CdromConfig, DiskImage, ExitReason, ExitRecord, IoStats, Restore, Start,
-            VmmConfig,
+            VmmConfig, WatchdogAction,
         },
     },
 };
@@ -74,6 +75,8 @@ enum Error {
     Disk(#[from] disk::Error),
     #[error("cannot make a {kind:?} device")]
     Virtio { kind: DeviceType, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("cannot make the watchdog")]
+    Watchdog(#[from] watchdog::Error),
     #[error(transparent)]
     Kvm(#[from] kvm::Error),
     #[error(transparent)]
@@ -171,10 +174,20 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
         output: console.output(),
         notifier: Arc::clone(&notifier),
         boot_order: made.boot_order,
+        panic: config.devices.panic,
         display: display.map(|socket| Display { socket, name: config.name.clone(), pointer: made.pointer }),
     })?;
-    let server =
-        Server::new(config.vm, machine, sources, console, notifier, made.counters, made.slots, leased);
+    let server = Server::new(
+        config.vm,
+        machine,
+        sources,
+        console,
+        notifier,
+        made.counters,
+        made.slots,
+        leased,
+        made.watchdog,
+    );
     let server = server.map_err(host("set up the control loop"))?;
     seccomp::install(&filters.control)?;
     Ok((server, begin))
@@ -236,6 +249,7 @@ struct Made {
     /// OpenFirmware paths.
     boot_order: Vec<String>,
     pointer: Option<Arc<Pointer>>,
+    watchdog: Option<(Arc<watchdog::Shared>, WatchdogAction)>,
 }
 
 /// What firmware tries to boot, as it names things.
@@ -318,6 +332,11 @@ fn add_devices(
         let (device, gauge) = Balloon::new(config.memory_bytes.get(), balloon.target_bytes);
         let (_, slot) = add(Box::new(device))?;
         made.slots.balloon = Some((slot, gauge));
+    }
+    if let Some(action) = config.devices.watchdog {
+        let (device, shared) = watchdog::Device::new()?;
+        builder.add(Box::new(device))?;
+        made.watchdog = Some((shared, action));
     }
     made.boot_order = boot_order(config, &made.slots);
     Ok(made)

@@ -130,6 +130,7 @@ impl Bench {
                 output,
                 notifier: Arc::clone(&notifier),
                 boot_order: Vec::new(),
+                panic: false,
                 display,
             };
             let machine = builder.build(parts).unwrap();
@@ -143,6 +144,7 @@ impl Bench {
                 DeviceCounters::default(),
                 Slots::default(),
                 Leased::new(None, Arc::default()).unwrap(),
+                None,
             );
             // Nobody listens any more where the test has failed.
             let _ = send_end.send(server.unwrap().run(Begin::Boot));

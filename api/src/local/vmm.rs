@@ -13,7 +13,7 @@ mod limits;
 
 pub use devices::{
     BalloonConfig, BalloonStatus, BalloonTarget, BootDevice, CdromConfig, CdromEject, CdromInsert,
-    GuestMemory, MoreDevices,
+    GuestMemory, MoreDevices, WatchdogAction,
 };
 pub use lease::{
     LeaseConfig, LeaseEnd, LeaseGrant, LeasePhase, LeaseRelease, LeaseStatus, default_grace, default_margin,
@@ -386,6 +386,9 @@ pub struct Status {
     pub state: RunState,
     /// Resets of the guest so far.
     pub resets: u64,
+    /// The guest's kernel has panicked since it was started.
+    #[serde(default)]
+    pub panicked: bool,
     /// Whether there is a medium in each CD drive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cdroms: Vec<bool>,
@@ -433,6 +436,13 @@ pub enum Event {
     },
     /// The guest restarted.
     Reset,
+    /// The guest's kernel has panicked; told once until it is reset.
+    Panicked,
+    /// The guest did not feed its watchdog.
+    Watchdog {
+        /// What becomes of it.
+        action: WatchdogAction,
+    },
     /// The guest has ejected the medium of a CD drive.
     Ejected {
         /// Which, by its place in the configuration, from 0.

@@ -280,6 +280,8 @@ impl Monitor {
                     vm: self.vm,
                     state: *self.state.borrow(),
                     resets: 0,
+                    panicked: false,
+                    cdroms: Vec::new(),
                     lease: None,
                 }),
                 Command::Stats => Outcome::Stats(Stats { exits: 42, ..Stats::default() }),

@@ -26,6 +26,7 @@ enum Token {
     Signal,
     Operator,
     Lease,
+    Watchdog,
     /// A client, by its number.
     Client(u64),
 }
@@ -40,6 +41,7 @@ impl Token {
             Self::Signal => 4,
             Self::Operator => 5,
             Self::Lease => 6,
+            Self::Watchdog => 7,
             Self::Client(number) => number + FIRST_CLIENT,
         }
     }
@@ -53,9 +55,10 @@ impl Token {
             4 => Self::Signal,
             5 => Self::Operator,
             6 => Self::Lease,
+            7 => Self::Watchdog,
             number => Self::Client(number - FIRST_CLIENT),
         }
     }
 }
 
-const FIRST_CLIENT: u64 = 7;
+const FIRST_CLIENT: u64 = 8;

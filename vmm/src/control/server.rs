@@ -13,11 +13,13 @@ use crate::{
     machine::{Levers, Machine},
     migrate::{PATIENCE, source::Outgoing},
     stats::DeviceCounters,
+    watchdog,
 };
 use lq_api::{
     VmId,
     local::vmm::{
         Command, Event, ExitReason, ExitRecord, Outcome, Request, Response, RunState, Stats, Status,
+        WatchdogAction,
     },
 };
 use std::{
@@ -76,6 +78,9 @@ pub struct Server {
     operator: Operator,
     pub(super) leased: Leased,
     slots: Slots,
+    watchdog: Option<(Arc<watchdog::Shared>, WatchdogAction)>,
+    /// The guest's kernel has panicked.
+    panicked: bool,
     levers: Levers,
     sources: Sources,
     console: Console,
@@ -110,6 +115,7 @@ impl Server {
         counters: DeviceCounters,
         slots: Slots,
         leased: Leased,
+        watchdog: Option<(Arc<watchdog::Shared>, WatchdogAction)>,
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         let levers = machine.levers();
@@ -127,11 +133,17 @@ impl Server {
             let event = EpollEvent::new(EventSet::IN, token.encode());
             epoll.ctl(ControlOperation::Add, fd, event)?;
         }
+        if let Some((shared, _)) = &watchdog {
+            let event = EpollEvent::new(EventSet::IN, Token::Watchdog.encode());
+            epoll.ctl(ControlOperation::Add, shared.timer().as_raw_fd(), event)?;
+        }
         Ok(Self {
             vm,
             operator,
             leased,
             slots,
+            watchdog,
+            panicked: false,
             levers,
             sources,
             console,
@@ -183,8 +195,11 @@ impl Server {
     }
 
     /// Begins to end the machine, for the first reason given. It has ended when the operator has stopped it.
-    fn begin_end(&mut self, why: ExitRecord) {
+    fn begin_end(&mut self, mut why: ExitRecord) {
         if self.end.is_none() {
+            if self.panicked {
+                why.detail.push_str("; the guest's kernel had panicked");
+            }
             self.end = Some(why);
             self.cut();
             self.set_state(RunState::Ending);
@@ -217,6 +232,7 @@ impl Server {
             Token::Guest => self.guest_events(),
             Token::Operator => return self.jobs_done(),
             Token::Lease => return self.lease_timer(),
+            Token::Watchdog => self.watchdog(),
             Token::Console => self.show_console(),
             Token::Signal => self.signal(),
             Token::Client(number) if self.clients.contains_key(&number) => {
@@ -236,7 +252,7 @@ impl Server {
         news.into_iter().for_each(|event| self.news(&event));
         let Some(event) = asked.into_iter().next() else { return };
         let (reason, detail) = match event {
-            GuestEvent::Ejected(_) => return,
+            GuestEvent::Restarted | GuestEvent::Ejected(_) | GuestEvent::Panicked => return,
             GuestEvent::Reset => {
                 self.resetting = true;
                 return self.submit(Job::Reset { by_guest: true }, None);
@@ -250,8 +266,37 @@ impl Server {
 
     /// Tells what the guest did.
     fn news(&mut self, event: &GuestEvent) {
-        if let GuestEvent::Ejected(number) = event {
-            self.tell(&Event::Ejected { cdrom: *number as u32 });
+        match event {
+            GuestEvent::Ejected(number) => self.tell(&Event::Ejected { cdrom: *number as u32 }),
+            GuestEvent::Restarted => self.panicked = false,
+            GuestEvent::Panicked if !self.panicked => {
+                self.panicked = true;
+                self.tell(&Event::Panicked);
+            }
+            _ => {}
+        }
+    }
+
+    /// The watchdog's timer has come.
+    fn watchdog(&mut self) {
+        let Some((shared, action)) = &self.watchdog else { return };
+        let action = *action;
+        if !shared.expired() || self.end.is_some() {
+            return;
+        }
+        self.tell(&Event::Watchdog { action });
+        match action {
+            WatchdogAction::Report => {}
+            WatchdogAction::Pause => self.submit(Job::Pause, None),
+            WatchdogAction::Reset if self.resetting => {}
+            WatchdogAction::Reset => {
+                self.resetting = true;
+                self.submit(Job::Reset { by_guest: true }, None);
+            }
+            WatchdogAction::PowerOff => {
+                let detail = "the guest did not feed its watchdog".to_owned();
+                self.begin_end(ExitRecord { reason: ExitReason::GuestFault, detail });
+            }
         }
     }
 
@@ -346,6 +391,7 @@ impl Server {
                     vm: self.vm,
                     state: self.state,
                     resets: self.resets,
+                    panicked: self.panicked,
                     cdroms: self.slots.loaded(),
                     lease: self.leased.status(),
                 }));

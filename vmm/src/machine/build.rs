@@ -45,6 +45,8 @@ pub struct Parts {
     pub notifier: Arc<Notifier>,
     /// What firmware tries to boot, in order, as OpenFirmware paths.
     pub boot_order: Vec<String>,
+    /// It has a port by which the guest says that it has panicked.
+    pub panic: bool,
     /// Its screen. Only with firmware.
     pub display: Option<Display>,
 }
@@ -103,7 +105,7 @@ impl Builder {
     /// Puts the rest together. Needs no privilege any more; starts the vCPU threads, parked.
     pub fn build(self, parts: Parts) -> Result<Machine, Error> {
         let Self { kvm, supported, vm, memory, ram, vcpus, pci } = self;
-        let Parts { identity, boot, output, notifier, boot_order, display } = parts;
+        let Parts { identity, boot, output, notifier, boot_order, panic, display } = parts;
         let screen = display.is_some().then(Screen::default);
         let (boot, firmware): (Option<BootSource>, _) = match boot {
             Boot::Direct(source) => (Some(source), None),
@@ -112,6 +114,7 @@ impl Builder {
                     vcpus,
                     ram,
                     address_bits: cpuid::address_bits(&leaves(&supported)),
+                    panic,
                     identity: identity.clone(),
                     boot_order,
                     screen: screen.clone(),
@@ -129,7 +132,7 @@ impl Builder {
         vm.routing().connect_line(COM1_IRQ, serial.interrupt()).map_err(host("connect COM1's interrupt"))?;
         let button = power.interrupt();
         vm.routing().connect_line(legacy::power::IRQ, button).map_err(host("connect the power button"))?;
-        let devices = Arc::new(Devices::new(pci, serial, power, firmware, ram, Arc::clone(&notifier)));
+        let devices = Arc::new(Devices::new(pci, serial, power, firmware, ram, panic, Arc::clone(&notifier)));
         if let (Some(screen), Some(display)) = (screen, display) {
             let server = Server::new(display, screen, memory.clone(), Arc::clone(&devices));
             server.and_then(Server::start).map_err(host("start the display"))?;
@@ -146,6 +149,7 @@ impl Builder {
             tsc_khz: None,
             devices: devices.pci.describe(),
             firmware: devices.firmware.as_ref().map(firmware::Platform::describe),
+            panic,
             leased: false,
         };
         let mut machine = Machine {

@@ -115,7 +115,10 @@ impl Machine {
     /// Loads the guest and starts it.
     pub fn power_on(&mut self) -> Result<(), Error> {
         let entry = match &mut self.boot {
-            Some(source) => boot::load(source, &self.identity, &self.memory, self.vcpus, self.ram)?,
+            Some(source) => {
+                let panic = self.description.panic;
+                boot::load(source, &self.identity, &self.memory, self.vcpus, self.ram, panic)?
+            }
             None => Entry::Reset,
         };
         self.gate.order(Order::Reset(entry));

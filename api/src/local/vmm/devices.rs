@@ -12,6 +12,26 @@ pub struct MoreDevices {
     /// A balloon by which the guest gives memory back.
     #[serde(default)]
     pub balloon: Option<BalloonConfig>,
+    /// A port by which the guest's kernel says that it has panicked (pvpanic).
+    #[serde(default)]
+    pub panic: bool,
+    /// A watchdog (6300ESB), and what becomes of a guest that does not feed it any more.
+    #[serde(default)]
+    pub watchdog: Option<WatchdogAction>,
+}
+
+/// What becomes of a guest whose watchdog has run out. It is told as an event in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WatchdogAction {
+    /// It is restarted.
+    Reset,
+    /// It is halted, to be looked at.
+    Pause,
+    /// It is ended ([`super::ExitReason::GuestFault`]).
+    PowerOff,
+    /// Nothing.
+    Report,
 }
 
 /// A CD drive.

@@ -285,8 +285,10 @@ impl Handler for Drives {
 /// A medium in `file`.
 fn open(file: File, lease: &Arc<Fence>) -> io::Result<Raw> {
     let length = file.metadata()?.len();
-    if length == 0 {
-        return Err(io::Error::other("the file is empty: no medium"));
+    if length == 0 || !length.is_multiple_of(512) {
+        let problem =
+            format!("the file of {length} bytes is no medium: its size must be a positive multiple of 512");
+        return Err(io::Error::other(problem));
     }
     file.try_lock_shared().map_err(|_| io::Error::other("the file is being written by another process"))?;
     Ok(Raw::leased(file, length, Arc::clone(lease)))
