@@ -16,7 +16,7 @@ use crate::{
     guest::Notifier,
     jail,
     lease::fence::Fence,
-    machine::{self, Builder, Display, Parts, kvm},
+    machine::{self, Builder, Display, Parts, cpuid, kvm},
     memory::SharedMemory,
     pci::root,
     seccomp::{self, Filters, Mode},
@@ -95,7 +95,11 @@ impl Error {
             Self::Config(_)
             | Self::Open { .. }
             | Self::Disk(_)
-            | Self::Machine(machine::Error::Boot(_) | machine::Error::Firmware(_)) => ExitReason::Config,
+            | Self::Machine(
+                machine::Error::Boot(_)
+                | machine::Error::Firmware(_)
+                | machine::Error::Cpuid(cpuid::Error::Model { .. }),
+            ) => ExitReason::Config,
             _ => ExitReason::Host,
         }
     }
@@ -174,6 +178,7 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
         output: console.output(),
         notifier: Arc::clone(&notifier),
         boot_order: made.boot_order,
+        cpu: config.cpu,
         panic: config.devices.panic,
         display: display.map(|socket| Display { socket, name: config.name.clone(), pointer: made.pointer }),
     })?;

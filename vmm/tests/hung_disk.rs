@@ -130,6 +130,7 @@ impl Bench {
                 output,
                 notifier: Arc::clone(&notifier),
                 boot_order: Vec::new(),
+                cpu: Default::default(),
                 panic: false,
                 display,
             };

@@ -7,10 +7,12 @@
 //!
 //! On SIGTERM the monitor presses the guest's power button.
 
+mod cpu;
 mod devices;
 mod lease;
 mod limits;
 
+pub use cpu::CpuModel;
 pub use devices::{
     BalloonConfig, BalloonStatus, BalloonTarget, BootDevice, CdromConfig, CdromEject, CdromInsert,
     GuestMemory, MoreDevices, WatchdogAction,
@@ -63,6 +65,9 @@ pub struct VmmConfig {
     /// How the machine begins.
     #[serde(default)]
     pub start: Start,
+    /// What the guest sees of the processor.
+    #[serde(default)]
+    pub cpu: CpuModel,
     /// More devices.
     #[serde(default)]
     pub devices: MoreDevices,
@@ -266,6 +271,14 @@ pub enum Command {
     LeaseRelease(LeaseRelease),
     /// Events follow on this connection.
     Subscribe,
+}
+
+impl Command {
+    /// A descriptor comes with it.
+    #[must_use]
+    pub const fn takes_descriptor(&self) -> bool {
+        matches!(self, Self::Snapshot | Self::MigrateOut(_) | Self::MigrateIn | Self::CdromInsert(_))
+    }
 }
 
 /// How to move.

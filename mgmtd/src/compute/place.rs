@@ -11,8 +11,8 @@ use lq_api::{
         init::End,
         paths,
         vmm::{
-            BootConfig, ExitReason, ExitRecord, FirmwareFiles, Jail, MoreDevices, NicConfig, NicLimits,
-            Start, VERSION, VmmConfig,
+            BootConfig, CpuModel, ExitReason, ExitRecord, FirmwareFiles, Jail, MoreDevices, NicConfig,
+            NicLimits, Start, VERSION, VmmConfig,
         },
     },
 };
@@ -81,6 +81,7 @@ impl Place {
             run_dir: self.run_dir.to_string_lossy().into_owned(),
             jail,
             start: Start::Boot,
+            cpu: CpuModel::default(),
             devices: MoreDevices::default(),
             boot_order: Vec::new(),
             lease: None,

@@ -9,6 +9,7 @@
 //! after the CPUs and resume before them, so that no request is made that nobody serves.
 
 mod build;
+pub mod cpu_model;
 pub mod cpu_state;
 pub mod cpuid;
 pub mod interrupts;
@@ -71,8 +72,8 @@ pub enum Error {
     #[error("cannot save or take up the machine's state")]
     State(#[from] crate::state::Error),
     /// The CPUs' leaves.
-    #[error("cannot describe the virtual CPUs: {0}")]
-    Cpuid(String),
+    #[error("cannot make the virtual CPUs")]
+    Cpuid(#[from] cpuid::Error),
     /// The host's kernel refused something simple.
     #[error("cannot {what}")]
     Host {
