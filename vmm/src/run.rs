@@ -10,7 +10,7 @@ use crate::{
     change::Slots,
     config,
     console::Console,
-    control::{Begin, Leased, Server, Sources},
+    control::{Attached, Begin, Leased, Server, Sources},
     disk::{self, Disk},
     exit, firmware,
     guest::Notifier,
@@ -182,17 +182,8 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
         panic: config.devices.panic,
         display: display.map(|socket| Display { socket, name: config.name.clone(), pointer: made.pointer }),
     })?;
-    let server = Server::new(
-        config.vm,
-        machine,
-        sources,
-        console,
-        notifier,
-        made.counters,
-        made.slots,
-        leased,
-        made.watchdog,
-    );
+    let attached = Attached { counters: made.counters, slots: made.slots, watchdog: made.watchdog };
+    let server = Server::new(config.vm, machine, sources, console, notifier, attached, leased);
     let server = server.map_err(host("set up the control loop"))?;
     seccomp::install(&filters.control)?;
     Ok((server, begin))

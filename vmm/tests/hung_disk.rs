@@ -9,15 +9,13 @@ use common::{GUEST, PATIENCE, VM, bzimage, connect, no_kvm, send};
 use lq_api::local::vmm::ExitRecord;
 use lq_vmm::{
     boot::{Boot, BootSource},
-    change::Slots,
     console::Console,
-    control::{Begin, Leased, Server, Sources},
+    control::{Attached, Begin, Leased, Server, Sources},
     guest::Notifier,
     machine::{Builder, Parts, kvm},
     pci::{BarRequest, ConfigEffect, PciDevice, root},
     smbios::Identity,
     state::{self, description::Device},
-    stats::DeviceCounters,
 };
 use std::{
     fs::File,
@@ -142,10 +140,8 @@ impl Bench {
                 sources,
                 line,
                 notifier,
-                DeviceCounters::default(),
-                Slots::default(),
+                Attached::default(),
                 Leased::new(None, Arc::default()).unwrap(),
-                None,
             );
             // Nobody listens any more where the test has failed.
             let _ = send_end.send(server.unwrap().run(Begin::Boot));

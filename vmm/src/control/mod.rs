@@ -14,7 +14,7 @@ mod server;
 pub use client::MAX_LINE;
 pub use leased::Leased;
 pub use operator::Begin;
-pub use server::{Server, Sources};
+pub use server::{Attached, Server, Sources};
 
 /// What the loop waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -72,6 +72,17 @@ impl Sources {
     }
 }
 
+/// What the control thread has to do with the machine's devices.
+#[derive(Default)]
+pub struct Attached {
+    /// Their counters.
+    pub counters: DeviceCounters,
+    /// Where those are that can be changed.
+    pub slots: Slots,
+    /// The watchdog, and what becomes of a guest that does not feed it.
+    pub watchdog: Option<(Arc<watchdog::Shared>, WatchdogAction)>,
+}
+
 /// The control thread's state.
 pub struct Server {
     vm: VmId,
@@ -112,11 +123,10 @@ impl Server {
         sources: Sources,
         console: Console,
         notifier: Arc<Notifier>,
-        counters: DeviceCounters,
-        slots: Slots,
+        attached: Attached,
         leased: Leased,
-        watchdog: Option<(Arc<watchdog::Shared>, WatchdogAction)>,
     ) -> io::Result<Self> {
+        let Attached { counters, slots, watchdog } = attached;
         let epoll = Epoll::new()?;
         let levers = machine.levers();
         let operator = Operator::start(machine, Arc::clone(leased.fence()))?;
