@@ -25,6 +25,9 @@
 //! gateway = "192.168.1.1"
 //! dns = ["192.168.1.1"]
 //!
+//! [cluster]
+//! join = "lqj_…"              # text of a join token; absent: the host is a cluster by itself
+//!
 //! [admin]
 //! password = "at least eight characters"   # absent: set at first login with the code on the console
 //! ```
@@ -35,6 +38,8 @@ use std::net::Ipv4Addr;
 
 /// The words that allow data to be overwritten.
 pub const ERASE_WORD: &str = "yes, erase everything on it";
+/// How the text of a join token begins.
+pub const JOIN_TOKEN: &str = "lqj_";
 /// Largest answer file.
 pub const MAX_BYTES: usize = 64 * 1024;
 
@@ -50,9 +55,26 @@ pub struct Answer {
     /// The host's settings.
     #[serde(default)]
     pub host: HostConfig,
+    /// The cluster it is to join.
+    #[serde(default)]
+    pub cluster: Option<ClusterConfig>,
     /// First administrator.
     #[serde(default)]
     pub admin: Option<Admin>,
+}
+
+/// The cluster a host is to join.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Text of a join token.
+    pub join: String,
+}
+
+impl std::fmt::Debug for ClusterConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClusterConfig(token hidden)")
+    }
 }
 
 /// Installation to a disk.
@@ -225,6 +247,10 @@ impl Answer {
                     .into_iter()
                     .map(|e| FieldError::new(e.field.replacen("spec.dhcp", "host.guest_dhcp", 1), e.reason)),
             );
+        }
+        if self.cluster.as_ref().is_some_and(|c| !c.join.trim().starts_with(JOIN_TOKEN)) {
+            let reason = format!("is not the text of a join token, which begins with {JOIN_TOKEN}");
+            errors.push(FieldError::new("cluster.join", reason));
         }
         if let Some(admin) = &self.admin
             && (admin.password.chars().count() < auth::MIN_PASSWORD

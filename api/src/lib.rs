@@ -20,6 +20,7 @@ pub mod list;
 pub mod local;
 pub mod meta;
 pub mod network;
+pub mod placement;
 pub mod pool;
 pub mod problem;
 pub mod quantity;

@@ -4,7 +4,7 @@
 
 use crate::{
     Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId, meta::check_name,
-    problem::FieldError,
+    placement::Placement, problem::FieldError,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr, str::FromStr};
@@ -56,6 +56,9 @@ pub struct VmSpec {
     /// Wanted power state.
     #[serde(default)]
     pub power: PowerState,
+    /// What it asks of the host it is placed on. Looked at when the machine is made.
+    #[serde(default, skip_serializing_if = "Placement::is_free")]
+    pub placement: Placement,
 }
 
 fn yes() -> bool {
@@ -362,6 +365,7 @@ impl VmSpec {
                 refuse(&format!("nics[{n}].mac"), "is used twice in this machine".into());
             }
         }
+        errors.extend(self.placement.validate());
         errors
     }
 }

@@ -26,6 +26,8 @@ use std::{
 
 /// Where the administrator's first password waits for `mgmtd`, readable by root alone.
 pub const ADMIN_PASSWORD: &str = "/state/admin-password";
+/// Where the daemon finds the join token of the answer file.
+pub const JOIN_TOKEN: &str = "/state/join-token";
 
 /// An answer file and where it was found.
 #[derive(Debug)]
@@ -147,6 +149,9 @@ pub fn write_state(state: &Path, answer: &Answer) -> Result<()> {
     if let Some(admin) = &answer.admin {
         write_durably(&name(ADMIN_PASSWORD), admin.password.as_bytes(), 0o600)?;
     }
+    if let Some(cluster) = &answer.cluster {
+        write_durably(&name(JOIN_TOKEN), cluster.join.trim().as_bytes(), 0o600)?;
+    }
     File::open(state).and_then(|d| d.sync_all()).doing(|| format!("write {}", state.display()))
 }
 
@@ -207,7 +212,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let text = "version = 1\n[host]\nname = \"n\"\n[host.network]\naddress = \"10.0.0.2/24\"\n\
-                    [admin]\npassword = \"long enough\"\n";
+                    [admin]\npassword = \"long enough\"\n\
+                    [cluster]\njoin = \"lqj_abc\"\n";
         let answer = Answer::parse(text).unwrap();
         write_state(dir.path(), &answer).unwrap();
         let host: HostConfig =

@@ -409,6 +409,24 @@ pub(crate) enum Host {
         #[command(flatten)]
         past: Past,
     },
+    /// Give a host another name.
+    Rename {
+        /// Name or id.
+        host: String,
+        /// The new name.
+        name: String,
+    },
+    /// Remove a host from the cluster for ever. What runs on it runs on, without the cluster.
+    Remove {
+        /// Name or id.
+        host: String,
+        /// Give up the machines, volumes and images that only this host holds.
+        #[arg(long)]
+        force: bool,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
     /// Stop the guests, then restart the host.
     Reboot {
         /// Name or id.
@@ -492,8 +510,47 @@ pub(crate) enum Token {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cluster {
-    /// State of the cluster as the host sees it.
+    /// State of the cluster as the host sees it, with every host's part in it.
+    #[command(visible_alias = "status")]
     Show,
+    /// Join tokens: what a host needs to join.
+    #[command(subcommand)]
+    Token(JoinToken),
+    /// Let the host this command is sent to join another cluster, with its machines. They run on.
+    Join {
+        /// The token, as the cluster showed it. Better by LQ_JOIN_TOKEN than on the command line.
+        #[arg(env = "LQ_JOIN_TOKEN", hide_env_values = true, value_name = "JOIN_TOKEN")]
+        join_token: String,
+        /// Objects of this host whose names are taken in the cluster may be given others.
+        #[arg(long)]
+        rename: bool,
+        /// Only say what it would do.
+        #[arg(long)]
+        preview: bool,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JoinToken {
+    /// Every join token, without its text.
+    List,
+    /// Make a join token. Its text is shown once.
+    Create {
+        /// Minutes it lasts.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+        minutes: u32,
+        /// How many hosts may join with it.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+        uses: u32,
+    },
+    /// Revoke a join token.
+    Delete {
+        /// Its id.
+        id: String,
+    },
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@ use clap::Parser;
 use lq_api::local::paths;
 use std::{net::SocketAddr, path::PathBuf};
 
+/// Port for the other hosts of the cluster.
+pub const PEER_PORT: u16 = 7443;
+
 /// The LimiQuantix management daemon.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mgmtd", version)]
@@ -12,6 +15,13 @@ pub struct Options {
     /// Addresses to serve HTTPS on; [::]:443 (both IPv4 and IPv6) where absent, 127.0.0.1:8443 with --simulated.
     #[arg(long, env = "LQ_LISTEN", value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,
+    /// Address to serve the other hosts of the cluster on; [::]:7443 where absent. With --simulated it is the first address
+    /// of --listen with the port 1000 higher. Port 0 is any, and the same as before where that is free.
+    #[arg(long, env = "LQ_PEER_LISTEN")]
+    pub peer_listen: Option<SocketAddr>,
+    /// Address the other hosts reach this one at, where it is not one of its own.
+    #[arg(long, env = "LQ_ADVERTISE")]
+    pub advertise: Option<String>,
     /// Directory of identity, keys, log and snapshots; /state/mgmtd where absent, ./mgmtd-simulated with --simulated.
     #[arg(long, env = "LQ_STATE")]
     pub state: Option<PathBuf>,
@@ -30,6 +40,9 @@ pub struct Options {
     /// File with the first password of `admin`, left by the installer; read once and removed.
     #[arg(long, env = "LQ_ADMIN_PASSWORD_FILE")]
     pub admin_password_file: Option<PathBuf>,
+    /// File with a join token, left by the installer; removed once the host has joined.
+    #[arg(long, env = "LQ_JOIN_TOKEN_FILE")]
+    pub join_token_file: Option<PathBuf>,
     /// Simulate the host: machines that only pretend to run, on any computer and without root.
     #[arg(long, env = "LQ_SIMULATED")]
     pub simulated: bool,
@@ -52,6 +65,10 @@ pub struct Options {
 pub struct Config {
     /// Addresses to serve HTTPS on.
     pub listen: Vec<SocketAddr>,
+    /// Address to serve the other hosts of the cluster on.
+    pub peer_listen: SocketAddr,
+    /// Address the other hosts reach this one at; made from its own where absent.
+    pub advertise: Option<String>,
     /// Directory of identity, keys, log and snapshots.
     pub state: PathBuf,
     /// The socket for root on this host.
@@ -64,6 +81,8 @@ pub struct Config {
     pub pool: PathBuf,
     /// File with the first password.
     pub admin_password: PathBuf,
+    /// File with a join token.
+    pub join_token: PathBuf,
     /// The host it runs on.
     pub host: HostKind,
 }
@@ -111,8 +130,18 @@ impl From<Options> for Config {
         } else {
             o.listen
         };
+        let peer_listen = o.peer_listen.unwrap_or_else(|| match listen.first() {
+            Some(first) if o.simulated => {
+                let port = first.port();
+                let beside = port.checked_add(1000).unwrap_or(port.saturating_sub(1000));
+                (first.ip(), if port == 0 { 0 } else { beside }).into()
+            }
+            _ => (std::net::Ipv6Addr::UNSPECIFIED, PEER_PORT).into(),
+        });
         Self {
             listen,
+            peer_listen,
+            advertise: o.advertise,
             api_socket: run.join("api.sock"),
             setup_code: run.join("setup-code"),
             fingerprint: run.join("fingerprint"),
@@ -120,6 +149,9 @@ impl From<Options> for Config {
             admin_password: o
                 .admin_password_file
                 .unwrap_or_else(|| beside(&format!("{}/admin-password", paths::STATE), "admin-password")),
+            join_token: o
+                .join_token_file
+                .unwrap_or_else(|| beside(&format!("{}/join-token", paths::STATE), "join-token")),
             host: if o.simulated {
                 HostKind::Simulated { crowd: Crowd { hosts: o.simulated_hosts, vms: o.simulated_vms } }
             } else {
@@ -143,6 +175,8 @@ mod tests {
         assert_eq!(config.pool, PathBuf::from(paths::DATA_POOL));
         assert_eq!(config.admin_password, PathBuf::from("/state/admin-password"));
         assert_eq!(config.listen, ["[::]:443".parse().unwrap()]);
+        assert_eq!(config.peer_listen, "[::]:7443".parse().unwrap());
+        assert_eq!(config.join_token, PathBuf::from("/state/join-token"));
     }
 
     #[test]
@@ -159,5 +193,6 @@ mod tests {
             assert!(path.starts_with("/x"), "{}", path.display());
         }
         assert_eq!(config.listen, ["127.0.0.1:8443".parse().unwrap()]);
+        assert_eq!(config.peer_listen, "127.0.0.1:9443".parse().unwrap());
     }
 }

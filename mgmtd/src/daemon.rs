@@ -2,7 +2,7 @@
 
 use crate::{
     auth::{Audit, AuditError, Auth, SetupCode},
-    cluster::{Alone, Cluster, Op, OpenError, WriteError},
+    cluster::{Cluster, Op, OpenError, WriteError},
     compute::lqvmm::LqVmm,
     config::{Config, HostKind},
     http::{
@@ -11,8 +11,9 @@ use crate::{
         tls::{self, TlsError},
     },
     network::bridge::BridgeFabric,
+    peers::{self, PeerPort},
     reconcile::{
-        Node, Parts, StartError as NodeError,
+        Node, Parts,
         host::{HostControl, RealHost},
         measure,
     },
@@ -58,9 +59,6 @@ pub enum StartError {
         #[source]
         source: storage::Error,
     },
-    /// The host.
-    #[error(transparent)]
-    Node(#[from] NodeError),
     /// The certificate.
     #[error("the certificate")]
     Tls(#[from] TlsError),
@@ -87,10 +85,22 @@ pub enum StartError {
     Password(#[from] crate::auth::AuthError),
 }
 
+/// Why a daemon is over.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The host itself asked it to end.
+    Asked,
+    /// The host has joined another cluster: the daemon is to start again.
+    Again,
+    /// It cannot go on.
+    Failed(String),
+}
+
 /// A running daemon.
 pub struct Daemon {
     api: Arc<Api>,
     server: Server,
+    peers: PeerPort,
     history: Arc<History>,
     series: Arc<Series>,
     measuring: JoinHandle<()>,
@@ -109,39 +119,57 @@ impl Daemon {
         make_dir(&config.state)?;
         let asked_to_end = CancellationToken::new();
         let parts = parts(&config, &asked_to_end)?;
-        let cluster = Cluster::open(&config.state, Alone).await?;
-        let first = cluster.read(|s| s.cluster.is_none());
+        let cluster = Cluster::open(&config.state).await?;
+        let me = cluster.identity();
+        // A host that joined others gets its state from them, in its time.
+        let first = !me.joined && cluster.read(|s| s.cluster.is_none());
         if first {
             initialise(&cluster, parts.host.as_ref()).await?;
+        }
+        let leads = cluster.standing().leader == Some(me.host);
+        if leads && let Err(e) = cluster.ensure_authority().await {
+            tracing::error!(error = %e, "the cluster has no certificate authority; other hosts cannot join");
         }
         let history = Arc::new(History::open(&config.state)?);
         let series = Arc::new(Series::open(&config.state)?);
         let events = Events::new(history.clone());
-        let target = format!("host/{}", cluster.identity().host);
+        let target = format!("host/{}", me.host);
         let text = if first { "the first start: the cluster was made" } else { "the daemon started" };
         events.system(EventLevel::Info, "host.started", target.clone(), text);
         let tasks = Tasks::open(history.clone(), events.clone())
             .map_err(|source| StartError::File { path: config.state.join("history.redb"), source })?;
         let audit = Audit::open(&config.state.join("audit"))?;
         let auth = Auth::new(cluster.clone(), SetupCode::new(config.setup_code.clone()));
-        if auth.take_over(&config.admin_password).await? {
-            events.system(
-                EventLevel::Info,
-                "auth.password",
-                target,
-                "the installer's password was taken over",
-            );
+        if cluster.read(|s| s.cluster.is_some()) {
+            match auth.take_over(&config.admin_password).await {
+                Ok(true) => {
+                    let text = "the installer's password was taken over";
+                    events.system(EventLevel::Info, "auth.password", target, text);
+                }
+                Ok(false) => {}
+                // Without the others it waits for the next start.
+                Err(e) if !leads => {
+                    tracing::error!(error = %e, "the installer's password was not taken over")
+                }
+                Err(e) => return Err(e.into()),
+            }
+            auth.offer_setup()
+                .map_err(|source| StartError::File { path: config.setup_code.clone(), source })?;
+        } else {
+            // The users are those of the cluster it joined.
+            auth.withdraw_setup();
         }
         // The next login tries again.
-        if let Err(e) = auth.prepare().await {
+        if leads && let Err(e) = auth.prepare().await {
             tracing::error!(error = %e, "there is no key for sessions yet");
         }
-        auth.offer_setup().map_err(|source| StartError::File { path: config.setup_code.clone(), source })?;
         let name = parts.host.name();
-        let node = Node::start(cluster, events, tasks, parts).await?;
+        let node = Node::new(cluster, events, tasks, parts);
+        let greeted = leads && node.greet().await.is_ok();
         let tls = tls::load(&config.state, &name, &tls::own_addresses())?;
         let api = Api::new(node.clone(), auth, audit, series.clone());
         let server = Server::new(http::router(api.clone()), api.ending.clone());
+        let peers = PeerPort::start(api.clone(), &config);
         let mut addresses = Vec::new();
         for address in &config.listen {
             let refused = |source| StartError::Listen { address: address.to_string(), source };
@@ -159,10 +187,11 @@ impl Daemon {
         let following = {
             let (node, api) = (node.clone(), api.clone());
             tokio::spawn(async move {
-                node.run(|| api.following.store(true, Ordering::Relaxed)).await;
+                node.run(greeted, || api.following.store(true, Ordering::Relaxed)).await;
             })
         };
         let measuring = tokio::spawn(measure::follow(node.clone(), series.clone(), api.ending.clone()));
+        peers::join_by_file(&api.node, &config.join_token);
         if let HostKind::Simulated { crowd } = config.host {
             // It has no console to show it on.
             if let Ok(code) = fs::read_to_string(&config.setup_code) {
@@ -171,7 +200,18 @@ impl Daemon {
             tokio::spawn(sim::crowd(node.cluster.clone(), crowd, api.ending.clone()));
         }
         let fingerprint = tls.fingerprint;
-        Ok(Self { api, server, history, series, measuring, following, addresses, fingerprint, asked_to_end })
+        Ok(Self {
+            api,
+            server,
+            peers,
+            history,
+            series,
+            measuring,
+            following,
+            addresses,
+            fingerprint,
+            asked_to_end,
+        })
     }
 
     /// Addresses it serves HTTPS on.
@@ -186,11 +226,12 @@ impl Daemon {
         &self.fingerprint
     }
 
-    /// Ends when the daemon cannot go on (with the reason), or when the host asks it to end.
-    pub async fn over(&self) -> Result<(), String> {
+    /// Ends when the daemon cannot go on, when the host itself asks it to end, or when it is to start again.
+    pub async fn over(&self) -> Over {
         tokio::select! {
-            reason = self.api.node.cluster.failed() => Err(reason),
-            () = self.asked_to_end.cancelled() => Ok(()),
+            reason = self.api.node.cluster.failed() => Over::Failed(reason),
+            () = self.asked_to_end.cancelled() => Over::Asked,
+            () = self.api.node.again.cancelled() => Over::Again,
         }
     }
 
@@ -199,6 +240,7 @@ impl Daemon {
         self.api.ending.cancel();
         self.api.node.stop();
         self.server.end().await;
+        self.peers.end().await;
         if let Err(e) = self.following.await {
             tracing::error!(error = %e, "following the state ended by a fault of ours");
         }
@@ -260,7 +302,7 @@ async fn initialise(cluster: &Cluster, host: &dyn HostControl) -> Result<(), Wri
     cluster.write(op).await.map(drop)
 }
 
-fn bind(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,

@@ -4,13 +4,17 @@
 //! the map; each room's `mod.rs` says what it owns.
 
 pub mod auth;
+pub mod causes;
 pub mod cluster;
 pub mod compute;
 pub mod config;
 pub mod daemon;
+pub mod durable;
 pub mod http;
 pub mod inventory;
 pub mod network;
+mod peers;
+pub mod placement;
 pub mod reconcile;
 pub mod sim;
 pub mod storage;

@@ -3,7 +3,7 @@
 use clap::Parser as _;
 use lq_mgmtd::{
     config::{Config, Options},
-    daemon::Daemon,
+    daemon::{Daemon, Over},
     telemetry::logs,
 };
 use std::{error::Error, process::ExitCode};
@@ -35,31 +35,43 @@ fn main() -> ExitCode {
         Err(e) => Err(e.into()),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::SUCCESS,
+        Ok(true) => {
+            let failed = start_again();
+            tracing::error!(error = %failed, "the daemon could not start itself again");
+            ExitCode::FAILURE
+        }
         Err(e) => {
-            // The whole chain, once.
-            let mut text = e.to_string();
-            let mut cause = e.source();
-            while let Some(inner) = cause {
-                text = format!("{text}: {inner}");
-                cause = inner.source();
-            }
-            tracing::error!("{text}");
+            tracing::error!("{}", lq_mgmtd::causes::chain(&*e));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+/// Runs the daemon. `Ok(true)`: it is to start again.
+async fn run(config: Config) -> Result<bool, Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let daemon = Daemon::start(config).await?;
-    let ended = tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-        ended = daemon.over() => ended,
+    let over = tokio::select! {
+        _ = terminate.recv() => Over::Asked,
+        _ = interrupt.recv() => Over::Asked,
+        over = daemon.over() => over,
     };
     tracing::info!("ending; machines run on");
     daemon.stop().await;
-    ended.map_err(|reason| format!("the replicated log failed: {reason}").into())
+    match over {
+        Over::Asked => Ok(false),
+        Over::Again => Ok(true),
+        Over::Failed(reason) => Err(format!("the replicated log failed: {reason}").into()),
+    }
+}
+
+/// Becomes a fresh process of the same program: nothing of the old one is left in it.
+fn start_again() -> std::io::Error {
+    use std::os::unix::process::CommandExt as _;
+    match std::env::current_exe() {
+        Ok(program) => std::process::Command::new(program).args(std::env::args_os().skip(1)).exec(),
+        Err(e) => e,
+    }
 }

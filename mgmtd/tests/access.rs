@@ -42,9 +42,15 @@ async fn objects(api: &Api) -> BTreeMap<&'static str, String> {
         ("groups", group),
         ("roles", role),
         ("tokens", token["id"].as_str().unwrap().to_owned()),
+        ("cluster", id_of_join_token(api).await),
         ("sessions", session),
         ("tasks", task["id"].as_str().unwrap().to_owned()),
     ])
+}
+
+async fn id_of_join_token(api: &Api) -> String {
+    let made = api.ok(Method::POST, "/cluster/join-tokens", None).await;
+    made["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
 }
 
 /// What one with this role gets: `yes`, `no` (401, 403), or `hidden`: as if it did not exist.

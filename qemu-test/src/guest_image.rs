@@ -168,6 +168,7 @@ pub(crate) async fn ensure_uefi_disk(paths: &Paths, images: &GuestImages) -> Res
         direct: Some((images.kernel(), images.initrd(), boot)),
         forward: vec![],
         forward_fixed: vec![],
+        segment: None,
         detached: false,
         restart_ends: true,
     };
@@ -206,6 +207,7 @@ pub(crate) async fn try_boot(paths: &Paths, images: &GuestImages) -> Result<()> 
         direct: None,
         forward: vec![],
         forward_fixed: vec![],
+        segment: None,
         detached: false,
         restart_ends: true,
     };

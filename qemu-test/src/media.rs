@@ -90,7 +90,12 @@ pub(crate) fn empty_disk(path: &Path, mib: u64, bus: Bus) -> Result<Disk> {
     }
     let file = fs::File::create(path).with_context(|| format!("making {}", path.display()))?;
     file.set_len(mib << 20).with_context(|| format!("sizing {}", path.display()))?;
-    Ok(Disk { path: path.to_owned(), format: Format::Raw, bus, serial: "LQTEST0001".into() })
+    Ok(disk_at(path, bus))
+}
+
+/// A disk whose file is there, or will be.
+pub(crate) fn disk_at(path: &Path, bus: Bus) -> Disk {
+    Disk { path: path.to_owned(), format: Format::Raw, bus, serial: "LQTEST0001".into() }
 }
 
 /// A small medium with an answer file, as people make them: FAT, with the label the installer looks for.
@@ -151,6 +156,7 @@ pub(crate) fn bare_metal(dir: &Path, accel: Accel) -> Machine {
         direct: None,
         forward: vec![443, crate::fault::PORT],
         forward_fixed: vec![],
+        segment: None,
         detached: false,
         restart_ends: true,
     }

@@ -77,6 +77,15 @@ pub(crate) enum Medium {
     Usb,
 }
 
+/// Where a machine is plugged into a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plug {
+    /// The port here.
+    pub(crate) port: u16,
+    /// Which machine of the segment it is.
+    pub(crate) number: u8,
+}
+
 /// A machine to be started.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
@@ -100,6 +109,8 @@ pub(crate) struct Machine {
     pub(crate) forward: Vec<u16>,
     /// Ports of the machine and the ports here that stand for them.
     pub(crate) forward_fixed: Vec<(u16, u16)>,
+    /// Its place on a segment; a network of its own where absent, which alone knows of forwarded ports.
+    pub(crate) segment: Option<Plug>,
     /// The machine goes on when the harness ends; its sockets are in its directory.
     pub(crate) detached: bool,
     /// A restart of the machine ends QEMU.
@@ -149,10 +160,19 @@ impl Machine {
         ]);
         add(&["-serial", "chardev:serial"]);
 
-        let rules: String =
-            forwarded.iter().map(|(there, here)| format!(",hostfwd=tcp:127.0.0.1:{here}-:{there}")).collect();
-        add(&["-netdev", &format!("user,id=net0{rules}")]);
-        add(&["-device", "virtio-net-pci,netdev=net0,mac=52:54:00:4c:51:01"]);
+        let number = match self.segment {
+            Some(plug) => {
+                add(&["-netdev", &format!("socket,id=net0,connect=127.0.0.1:{}", plug.port)]);
+                plug.number + 1
+            }
+            None => {
+                let rules = forwarded.iter();
+                let rules = rules.map(|(there, here)| format!(",hostfwd=tcp:127.0.0.1:{here}-:{there}"));
+                add(&["-netdev", &format!("user,id=net0{}", rules.collect::<String>())]);
+                1
+            }
+        };
+        add(&["-device", &format!("virtio-net-pci,netdev=net0,mac=52:54:00:4c:51:{number:02x}")]);
 
         if self.firmware == Firmware::Uefi {
             let vars = self.dir.join("uefi-vars.fd");

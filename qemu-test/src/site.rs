@@ -250,7 +250,14 @@ pub(crate) async fn create_debian(api: &Client, name: &str, image: ImageId, wish
     api.create_vm(&request).await.map_err(explain).with_context(|| format!("creating the VM {name}"))
 }
 
-fn spec(memory_mib: u64, boot: Option<Boot>, disks: Vec<vm::Disk>, nics: Vec<Nic>, wish: Wish) -> VmSpec {
+/// A guest with one processor.
+pub(crate) fn spec(
+    memory_mib: u64,
+    boot: Option<Boot>,
+    disks: Vec<vm::Disk>,
+    nics: Vec<Nic>,
+    wish: Wish,
+) -> VmSpec {
     VmSpec {
         vcpus: 1,
         memory_bytes: Bytes::mib(memory_mib),
@@ -262,5 +269,6 @@ fn spec(memory_mib: u64, boot: Option<Boot>, disks: Vec<vm::Disk>, nics: Vec<Nic
         restart: wish.restart,
         autostart: wish.autostart,
         power: PowerState::Stopped,
+        placement: lq_api::placement::Placement::default(),
     }
 }

@@ -39,7 +39,7 @@ beforeAll(async () => {
     vms.push(
       await daemon.vm(name, kernel, {
         vcpus: [2, 2, 8, 8, 2, 16, 4, 1][n],
-        memory_bytes: [2, 2, 16, 16, 4, 32, 8, 1][n]! * 2 ** 30,
+        memory_bytes: [1, 1, 4, 4, 2, 8, 4, 1][n]! * 2 ** 30,
       }),
     );
   for (const vm of vms.slice(0, 7)) await daemon.api("POST", `/vms/${vm}/start`);
@@ -115,6 +115,7 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
     () => `/hosts/${host}/events`,
     ({ page }) => main(page).getByText("the cluster was made").first().waitFor(),
   ],
+  ["cluster", () => "/cluster", ({ page }) => main(page).getByText("Nobody is invited.").waitFor()],
   ["pools", () => "/pools", ({ page }) => main(page).getByText("files in a directory").waitFor()],
   [
     "volumes",

@@ -96,6 +96,7 @@ const tree = root.addChildren([
     hostTab("/hardware", "HostHardware"),
     hostTab("/events", "HostEvents"),
   ]),
+  createRoute({ ...page("/cluster", () => import("./pages/Cluster"), "ClusterPage"), path: "/cluster" }),
   createRoute({ ...page("/pools", () => import("./pages/Pools"), "Pools"), path: "/pools" }),
   createRoute({ ...page("/volumes", () => import("./pages/volumes/List"), "Volumes"), path: "/volumes" }),
   createRoute({ ...page("/images", () => import("./pages/images/List"), "Images"), path: "/images" }),

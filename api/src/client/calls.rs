@@ -15,7 +15,7 @@ use crate::{
         ChangePassword, ConfirmTotp, CreateToken, CreatedToken, Identity, Login, RecoveryCodes, RemoveTotp,
         Session, SessionInfo, Setup, SetupRequest, Token, TotpEnrolment,
     },
-    cluster::{Cluster, Readiness},
+    cluster::{Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Readiness},
     event::Event,
     history::{HistoryQuery, MetricHistory},
     host::{Host, HostPower, HostPowerAction},
@@ -24,6 +24,7 @@ use crate::{
     local::vmm::Stats,
     meta::MetadataPatch,
     network::{CreateNetwork, Network, UpdateNetwork},
+    placement::{PlacementDecision, PlacementQuery},
     pool::Pool,
     task::Task,
     vm::{CreateVm, StopVm, UpdateVm, Vm},
@@ -91,6 +92,42 @@ impl Client {
     /// State of the cluster as this host sees it.
     pub async fn cluster(&self) -> Result<Cluster, Error> {
         self.call(Method::GET, &["cluster"]).await
+    }
+
+    /// Join tokens, without their texts.
+    pub async fn join_tokens(&self) -> Result<Vec<JoinToken>, Error> {
+        self.call(Method::GET, &["cluster", "join-tokens"]).await
+    }
+    /// Makes a join token.
+    pub async fn create_join_token(&self, new: &CreateJoinToken) -> Result<CreatedJoinToken, Error> {
+        self.call_with(Method::POST, &["cluster", "join-tokens"], new).await
+    }
+    /// Revokes a join token.
+    pub async fn delete_join_token(&self, id: TokenId) -> Result<(), Error> {
+        let url = self.endpoint(&["cluster", "join-tokens", &id.to_string()]);
+        self.call_empty(self.request(Method::DELETE, url)).await
+    }
+    /// What it would mean for the host that is asked to join.
+    pub async fn preview_join(&self, join: &JoinCluster) -> Result<JoinPreview, Error> {
+        self.call_with(Method::POST, &["cluster", "join", "preview"], join).await
+    }
+    /// Lets the host that is asked join. It answers before it starts again as a member.
+    pub async fn join(&self, join: &JoinCluster) -> Result<JoinPreview, Error> {
+        self.call_with(Method::POST, &["cluster", "join"], join).await
+    }
+    /// Changes a host's name and labels.
+    pub async fn update_host(&self, id: HostId, patch: &MetadataPatch) -> Result<Host, Error> {
+        self.call_with(Method::PATCH, &["hosts", &id.to_string()], patch).await
+    }
+    /// Removes a host from the cluster for ever; with `force` what only it holds is given up.
+    pub async fn remove_host(&self, id: HostId, force: bool) -> Result<(), Error> {
+        let mut url = self.endpoint(&["hosts", &id.to_string()]);
+        url.set_query(force.then_some("force=true"));
+        self.call_empty(self.request(Method::DELETE, url)).await
+    }
+    /// Where a machine would be placed.
+    pub async fn placement(&self, query: &PlacementQuery) -> Result<PlacementDecision, Error> {
+        self.call_with(Method::POST, &["placement"], query).await
     }
 
     // Logging in.

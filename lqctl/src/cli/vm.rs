@@ -122,6 +122,12 @@ pub(crate) struct CreateVm {
     /// Do not start it when its host starts.
     #[arg(long)]
     pub(crate) no_autostart: bool,
+    /// The host it is to be on; the best one where absent.
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+    /// Not on a host of a machine with this label; may be repeated.
+    #[arg(long = "apart-from", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) apart_from: Vec<(String, String)>,
     /// A label; may be repeated.
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,

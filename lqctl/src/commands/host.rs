@@ -1,4 +1,4 @@
-//! Hosts, their pools, and the cluster.
+//! Hosts and their pools.
 
 use super::Session;
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
 };
 use lq_api::{
     host::{Host, HostPowerAction},
+    meta::MetadataPatch,
     pool::PoolSpec,
 };
 use std::collections::BTreeMap;
@@ -26,6 +27,21 @@ pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result
         cli::Host::History { host, past } => {
             let host = client.find_host(&host).await?;
             super::history::history(session, &client.host_history(host.meta.id, &past.into()).await?)
+        }
+        cli::Host::Rename { host, name } => {
+            let host = client.find_host(&host).await?;
+            let patch = MetadataPatch { name: Some(name), labels: None };
+            let renamed = client.update_host(host.meta.id, &patch).await?;
+            line(&format!("Host {} is called {} from now on.\n", host.meta.name, renamed.meta.name))
+        }
+        cli::Host::Remove { host, force, yes } => {
+            let host = client.find_host(&host).await?;
+            let what = if force { " and give up what only it holds" } else { "" };
+            let question =
+                format!("Remove host {} for ever{what}? It can only come back anew.", host.meta.name);
+            confirm(&question, yes)?;
+            client.remove_host(host.meta.id, force).await?;
+            line(&format!("Host {} was removed.\n", host.meta.name))
         }
         cli::Host::Reboot { host, yes } => {
             power(session, &host, yes, HostPowerAction::Reboot, "Restart", "is restarting").await
@@ -125,19 +141,4 @@ pub(super) async fn pool(session: &Session, command: cli::Pool) -> anyhow::Resul
         }
         table
     })
-}
-
-pub(super) async fn cluster(session: &Session, command: cli::Cluster) -> anyhow::Result<()> {
-    let cli::Cluster::Show = command;
-    let cluster = session.client.cluster().await?;
-    let voters: Vec<_> = cluster.voters.iter().map(ToString::to_string).collect();
-    let fields = [
-        ("Id", cluster.id.to_string()),
-        ("This host", cluster.this_host.to_string()),
-        ("Leader", or_dash(cluster.leader)),
-        ("Term", cluster.term.to_string()),
-        ("Voters", voters.join(" ")),
-        ("Revision", cluster.revision.to_string()),
-    ];
-    describe(session.format, &cluster, &fields)
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod cluster;
 mod console;
 mod help;
 mod history;
@@ -60,7 +61,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Network(command) => network::run(&session().await?, command).await,
         Command::Host(command) => host::run(&session().await?, command).await,
         Command::Pool(command) => host::pool(&session().await?, command).await,
-        Command::Cluster(command) => host::cluster(&session().await?, command).await,
+        Command::Cluster(command) => cluster::run(&session().await?, command).await,
         Command::Task(command) => watch::task(&session().await?, command).await,
         Command::Event(command) => watch::event(&session().await?, command).await,
     }

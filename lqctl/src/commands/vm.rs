@@ -8,9 +8,11 @@ use crate::{
 };
 use anyhow::Context as _;
 use lq_api::{
-    HostId, VolumeId,
+    HostId, PoolId, VolumeId,
     client::{Client, Error},
     image::ImageFormat,
+    placement::{Affinity, Placement, PlacementQuery},
+    pool::{Pool, PoolSpec},
     problem::Kind,
     task::Task,
     vm::{Boot, CreateVm, Disk, Nic, PowerState, StopVm, Vm, VmSpec, VmState},
@@ -172,21 +174,14 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
         disks.push(Disk { volume: client.find_volume(volume).await?.meta.id, read_only: false });
     }
 
-    let made = if source.is_some() || wanted.disk_size.is_some() {
-        let spec =
-            VolumeSpec { size_bytes: wanted.disk_size, pool: None, format: ImageFormat::Qcow2, source };
-        let volume = new_disk(client, &wanted.name, spec).await.context("the disk was refused")?;
-        if let Err(error) = client.wait_volume(volume, session.patience()).await {
-            tidy(session, volume).await;
-            return Err(anyhow::Error::new(error).context("the disk was not made"));
-        }
-        disks.insert(0, Disk { volume, read_only: false });
-        Some(volume)
-    } else {
-        None
+    let host = match &wanted.host {
+        Some(host) => Some(client.find_host(host).await?.meta.id),
+        None => None,
     };
-
-    let spec = VmSpec {
+    let apart = wanted.apart_from.iter();
+    let apart =
+        apart.map(|(key, value)| Affinity { label: format!("{key}={value}"), strict: true }).collect();
+    let mut spec = VmSpec {
         vcpus: wanted.cpus,
         memory_bytes: wanted.memory,
         boot,
@@ -197,8 +192,27 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
         restart: wanted.restart.into(),
         autostart: !wanted.no_autostart,
         power: PowerState::Stopped,
+        placement: Placement { host, apart, ..Placement::default() },
     };
-    let vm = CreateVm { name: wanted.name, labels: labels(wanted.labels), spec };
+    let labels = labels(wanted.labels);
+
+    let made = if source.is_some() || wanted.disk_size.is_some() {
+        // The disk has to be on the host the machine will be on.
+        let pool = pool_for(client, &labels, &spec).await?;
+        let spec_of_disk =
+            VolumeSpec { size_bytes: wanted.disk_size, pool, format: ImageFormat::Qcow2, source };
+        let volume = new_disk(client, &wanted.name, spec_of_disk).await.context("the disk was refused")?;
+        if let Err(error) = client.wait_volume(volume, session.patience()).await {
+            tidy(session, volume).await;
+            return Err(anyhow::Error::new(error).context("the disk was not made"));
+        }
+        spec.disks.insert(0, Disk { volume, read_only: false });
+        Some(volume)
+    } else {
+        None
+    };
+
+    let vm = CreateVm { name: wanted.name, labels, spec };
     let vm = match (client.create_vm(&vm).await, made) {
         (Ok(vm), _) => vm,
         // Refused: nothing else can use the disk. After a broken connection, the machine may exist and have it.
@@ -224,6 +238,19 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
     }
     let state = if vm.status.state == VmState::Stopped { "created".into() } else { word(&vm.status.state) };
     line(&format!("VM {} {state}.\n", vm.meta.name))
+}
+
+/// The pool of the host a machine would be placed on; the cluster's choice where no host fits, which then says why.
+async fn pool_for(
+    client: &Client,
+    labels: &BTreeMap<String, String>,
+    spec: &VmSpec,
+) -> Result<Option<PoolId>, Error> {
+    let query = PlacementQuery { labels: labels.clone(), spec: spec.clone() };
+    let Some(host) = client.placement(&query).await?.host else { return Ok(None) };
+    let pools = client.pools().await?;
+    let here = |pool: &&Pool| matches!(pool.spec, PoolSpec::Dir { host: of } if of == host);
+    Ok(pools.iter().find(here).map(|pool| pool.meta.id))
 }
 
 /// Makes a machine's disk under the first free name: an earlier machine of this name may have left its own.

@@ -1,6 +1,6 @@
 //! The first password, logging in, going on, logging out.
 
-use super::{Auth, AuthError, By, Caller, in_future, jwt, secret, setup, totp};
+use super::{Auth, AuthError, By, Caller, in_future, jwt, local, secret, setup, totp};
 use crate::cluster::{
     Op, Refusal, Reply, WriteError,
     state::{SessionRecord, UserRecord, access::Factor},
@@ -21,6 +21,8 @@ pub const SESSION_IDLE: Duration = Duration::from_secs(12 * 3600);
 const SESSION_LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The signing key is replaced when it is older.
 const KEY_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
+/// Longest a login waits for the cluster, an election included, before its session is one of this host alone.
+const WRITE_PATIENCE: Duration = Duration::from_secs(6);
 /// Account the set-up code's limits are kept for: no user can have this name.
 const SETUP: &str = " set-up";
 
@@ -111,6 +113,11 @@ impl Auth {
         Ok(())
     }
 
+    /// Takes the set-up code from the console, where others decide whether it is needed.
+    pub fn withdraw_setup(&self) {
+        self.setup.forget();
+    }
+
     /// Logs in.
     pub async fn login(
         &self,
@@ -142,7 +149,9 @@ impl Auth {
             },
         };
         match self.begin_session(record.user.meta.id, from, factor).await {
-            Err(AuthError::Write(WriteError::Refused(Refusal::Conflict(_)))) => {
+            Err(
+                AuthError::WrongOneTimeCode | AuthError::Write(WriteError::Refused(Refusal::Conflict(_))),
+            ) => {
                 // The code was used a moment ago, or the user was disabled.
                 self.failed(source, name);
                 Err(AuthError::WrongOneTimeCode)
@@ -179,9 +188,8 @@ impl Auth {
         from: String,
         factor: Option<Factor>,
     ) -> Result<Session, AuthError> {
-        self.prepare().await?;
         let now = Timestamp::now();
-        let session = SessionRecord {
+        let mut session = SessionRecord {
             id: SessionId::new(),
             user,
             created_at: now,
@@ -190,13 +198,34 @@ impl Auth {
             from,
             generation: 0,
         };
-        self.cluster.write(Op::BeginSession { session: session.clone(), factor }).await?;
-        self.tokens_of(&session, Some(0))
+        let write = async {
+            self.prepare().await?;
+            let op = Op::BeginSession { session: session.clone(), factor: factor.clone() };
+            self.cluster.write(op).await.map_err(AuthError::from)
+        };
+        match tokio::time::timeout(WRITE_PATIENCE, write).await {
+            Ok(Ok(_)) => self.tokens_of(&session, Some(0), ACCESS_FOR),
+            Ok(Err(AuthError::Write(WriteError::Refused(refusal)))) => Err(refusal.into()),
+            Ok(Err(AuthError::Write(_))) | Err(_) => {
+                tracing::warn!("the cluster takes no changes: this session counts on this host alone");
+                session.expires_at = in_future(local::LASTS);
+                if !self.cluster.read(|s| self.local.begin(s, &session, factor.as_ref())) {
+                    return Err(AuthError::WrongOneTimeCode);
+                }
+                self.tokens_of(&session, None, local::LASTS)
+            }
+            Ok(Err(e)) => Err(e),
+        }
     }
 
     /// The tokens of a session; with the next refresh token where it is in this generation.
-    fn tokens_of(&self, session: &SessionRecord, refresh: Option<u64>) -> Result<Session, AuthError> {
-        let end = in_future(ACCESS_FOR).min(session.expires_at);
+    fn tokens_of(
+        &self,
+        session: &SessionRecord,
+        refresh: Option<u64>,
+        access: Duration,
+    ) -> Result<Session, AuthError> {
+        let end = in_future(access).min(session.expires_at);
         let claims = |purpose, generation, end: Timestamp| jwt::Claims {
             sub: session.user,
             sid: session.id,
@@ -238,9 +267,9 @@ impl Auth {
         let done = match self.cluster.write(op).await {
             Ok(Reply::Refreshed { generation: Some(generation) }) => {
                 let session = SessionRecord { expires_at, generation, ..(*session).clone() };
-                self.tokens_of(&session, Some(generation))
+                self.tokens_of(&session, Some(generation), ACCESS_FOR)
             }
-            Ok(Reply::Refreshed { generation: None }) => self.tokens_of(&session, None),
+            Ok(Reply::Refreshed { generation: None }) => self.tokens_of(&session, None, ACCESS_FOR),
             Ok(_) => Err(AuthError::Reused),
             Err(WriteError::Refused(_)) => Err(AuthError::Ended),
             Err(e) => Err(e.into()),
@@ -250,7 +279,9 @@ impl Auth {
 
     /// Ends the caller's session.
     pub async fn end_session(&self, caller: &Caller) -> Result<(), AuthError> {
-        if let By::Session(id) = caller.by {
+        if let By::Session(id) = caller.by
+            && !self.local.end(id)
+        {
             match self.cluster.write(Op::EndSession { id }).await {
                 // It has ended meanwhile.
                 Err(WriteError::Refused(_)) | Ok(_) => {}

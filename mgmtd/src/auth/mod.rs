@@ -10,13 +10,14 @@
 //!                            └ refresh token, one use ──────────┘
 //! ```
 //! Invariants: what can be presented again (passwords, recovery codes, API tokens) is stored only as a hash; a token of a session
-//! counts only as long as the session is in the state and its user is enabled; a caller's rights are read from the state at
+//! counts only as long as the session is in the state (or, while the state takes no changes, in [`local`]) and its user is enabled; a caller's rights are read from the state at
 //! each request; password hashing never runs on the async threads and never more than twice at a time.
 
 mod account;
 mod audit;
 mod jwt;
 mod limit;
+mod local;
 mod login;
 mod password;
 mod secret;
@@ -31,9 +32,10 @@ pub use setup::SetupCode;
 
 use crate::cluster::{
     Cluster, Refusal, State, WriteError,
-    state::{Object, Rights},
+    state::{Object, Rights, SessionRecord},
 };
 use limit::Limiter;
+use local::LocalSessions;
 use lq_api::{
     SessionId, Timestamp, TokenId, UserId, access::Permission, auth::Identity, problem::FieldError,
 };
@@ -100,6 +102,12 @@ impl Caller {
     #[must_use]
     pub fn may_all(&self, permission: Permission) -> bool {
         self.rights.may(permission, Object::Cluster)
+    }
+
+    /// Whether there is nothing the caller may not do.
+    #[must_use]
+    pub fn may_everything(&self) -> bool {
+        Permission::ALL.iter().all(|p| self.may_all(*p))
     }
 
     /// As the API shows it.
@@ -184,13 +192,20 @@ pub struct Auth {
     hasher: Hasher,
     limiter: Mutex<Limiter>,
     setup: SetupCode,
+    local: LocalSessions,
 }
 
 impl Auth {
     /// Checks against the state of `cluster`.
     #[must_use]
     pub fn new(cluster: Cluster, setup: SetupCode) -> Self {
-        Self { cluster, hasher: Hasher::default(), limiter: Mutex::default(), setup }
+        Self {
+            cluster,
+            hasher: Hasher::default(),
+            limiter: Mutex::default(),
+            setup,
+            local: LocalSessions::default(),
+        }
     }
 
     fn limiter(&self) -> MutexGuard<'_, Limiter> {
@@ -223,7 +238,7 @@ impl Auth {
         }
         self.cluster.read(|s| {
             let claims = jwt::verify(&s.signing, credential, jwt::Use::Access, now)?;
-            let caller = by_session(s, claims.sid, now).filter(|c| c.user == Some(claims.sub))?;
+            let caller = self.by_session(s, claims.sid, now).filter(|c| c.user == Some(claims.sub))?;
             Some(Caller { expires_at: Timestamp::from_second(claims.exp).ok(), ..caller })
         })
     }
@@ -234,25 +249,34 @@ impl Auth {
         let now = Timestamp::now();
         match caller.by {
             By::Local => Some(caller.clone()),
-            By::Session(id) => self.cluster.read(|s| by_session(s, id, now)),
+            By::Session(id) => self.cluster.read(|s| self.by_session(s, id, now)),
             By::Token(id) => self.cluster.read(|s| by_token(s, id, now)),
         }
     }
-}
 
-fn by_session(state: &State, id: SessionId, now: Timestamp) -> Option<Caller> {
-    let session = state.sessions.get(&id).filter(|s| s.expires_at > now)?;
-    let record = state.users.get(&session.user).filter(|r| !r.user.spec.disabled)?;
-    let username = record.user.meta.name.clone();
-    Some(Caller {
-        actor: username.clone(),
-        by: By::Session(id),
-        user: Some(session.user),
-        username,
-        rights: Arc::new(state.rights_of(session.user)),
-        expires_at: Some(session.expires_at),
-        must_change_password: record.user.status.must_change_password,
-    })
+    fn by_session(&self, state: &State, id: SessionId, now: Timestamp) -> Option<Caller> {
+        let here;
+        let session: &SessionRecord = if let Some(session) = state.sessions.get(&id) {
+            session
+        } else {
+            here = self.local.get(state, id)?;
+            &here
+        };
+        if session.expires_at <= now {
+            return None;
+        }
+        let record = state.users.get(&session.user).filter(|r| !r.user.spec.disabled)?;
+        let username = record.user.meta.name.clone();
+        Some(Caller {
+            actor: username.clone(),
+            by: By::Session(id),
+            user: Some(session.user),
+            username,
+            rights: Arc::new(state.rights_of(session.user)),
+            expires_at: Some(session.expires_at),
+            must_change_password: record.user.status.must_change_password,
+        })
+    }
 }
 
 fn by_token(state: &State, id: TokenId, now: Timestamp) -> Option<Caller> {

@@ -6,35 +6,70 @@
 //! ```
 //! Invariants: an acknowledged write survives a power cut; readers see only committed state, and their own writes; nothing
 //! outside this module names openraft. A cluster of one has no clock: no beats, no elections but the one at its start.
+//! Any member takes writes; one that does not lead passes them on ([`wire`]). What is read is the state as far as it has come
+//! to this host, unless [`Cluster::barrier`] was waited for: then it holds everything acknowledged before.
 
+mod autopilot;
+mod join;
+mod keeper;
 mod machine;
+#[cfg(test)]
+mod many_tests;
 mod snapshot;
 pub mod state;
 mod store;
 #[cfg(test)]
 mod tests;
-mod transport;
 mod types;
+mod wire;
 
+pub use join::JoinError;
+pub use keeper::Health;
 pub use snapshot::SnapshotError;
-pub use state::{Change, Command, Kind, Op, Power, Refusal, Reply, State};
+pub use state::{
+    Application, Authority, Capacity, Change, Command, Kind, Op, Outcome, Peer, Power, Refusal, Reply, State,
+    merge::Objects,
+};
 pub use store::{Identity, StoreError};
-pub use transport::{Alone, Transport};
+pub use wire::{CallError, PkiError, serve::From as PeerFrom};
 
-use lq_api::{HostId, Timestamp};
+use axum::{Router, body::Body};
+use hyper::{Request, Response, body::Incoming};
+use lq_api::{
+    HostId, Timestamp,
+    cluster::{CreateJoinToken, CreatedJoinToken, JoinPreview},
+};
 use machine::{Machine, Shared};
-use openraft::{Config, Raft, SnapshotPolicy, async_runtime::watch::WatchReceiver as _};
+use openraft::{
+    Config, Raft, ReadPolicy, SnapshotPolicy,
+    async_runtime::watch::WatchReceiver as _,
+    errors::{ClientWriteError, RaftError},
+};
 use state::UpgradeError;
 use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use store::LogStore;
-use tokio::sync::watch;
+use tokio::{
+    sync::{OwnedRwLockWriteGuard, RwLock, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
 use types::{Member, NodeId, Types};
+use wire::{
+    Wire,
+    book::{Book, Page},
+    link::Links,
+    pki::{self, HostKey},
+    serve::Written,
+};
 
 /// Entries between two snapshots.
 const SNAPSHOT_EVERY: u64 = 2000;
@@ -42,6 +77,14 @@ const SNAPSHOT_EVERY: u64 = 2000;
 const KEPT_ENTRIES: u64 = 500;
 /// Longest a write may take. A write that takes longer may still happen.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pause before a write is offered again where nobody led.
+const WRITE_PAUSE: Duration = Duration::from_millis(100);
+/// Longest a host that leaves may take to hand over its vote.
+const HAND_OVER: Duration = Duration::from_secs(30);
+/// Longest that the replicated log may take to end.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// Longest a question to the leader may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest the store may take to come up.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -75,6 +118,18 @@ pub enum OpenError {
     /// openraft.
     #[error("the replicated log did not start: {0}")]
     Raft(String),
+    /// Key or certificate.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The admission to another cluster that is to be carried out.
+    #[error("the admission in {path} cannot be carried out")]
+    Join {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Why a write did not happen, or may not have.
@@ -86,6 +141,9 @@ pub enum WriteError {
     /// It was not confirmed in time and may still happen.
     #[error("the change was not confirmed within {} seconds; it may still happen", WRITE_TIMEOUT.as_secs())]
     Timeout,
+    /// The connection to the leader broke, or the leader changed, after the change was sent.
+    #[error("it is not known whether the change happened ({0}): look before you repeat it")]
+    Unknown(String),
     /// The log takes no writes.
     #[error("the cluster takes no changes now: {0}")]
     Unavailable(String),
@@ -97,6 +155,25 @@ pub struct Cluster {
     raft: Raft<Types, Machine>,
     shared: Arc<Shared>,
     identity: Identity,
+    wire: Arc<Wire>,
+    dir: Arc<Path>,
+    /// Writes hold it for reading; whoever freezes the state, for writing.
+    gate: Arc<RwLock<()>>,
+    left: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
+
+/// While it lives the state takes no changes from this host.
+struct Frozen {
+    _gate: OwnedRwLockWriteGuard<()>,
+    left: Arc<AtomicBool>,
+}
+
+impl Frozen {
+    /// The state takes none ever again.
+    fn for_good(self) {
+        self.left.store(true, Ordering::Release);
+    }
 }
 
 /// Opens the log; a predecessor that is just ending is waited for.
@@ -123,18 +200,24 @@ pub struct Standing {
     pub term: u64,
     /// Members whose votes count.
     pub voters: Vec<HostId>,
+    /// All members.
+    pub members: Vec<HostId>,
 }
 
 impl Cluster {
-    /// Opens the state in `dir`, made at the first start as a cluster of one. Returns when every write ever acknowledged
-    /// is applied.
-    pub async fn open(dir: &Path, transport: impl Transport) -> Result<Self, OpenError> {
+    /// Opens the state in `dir`, made at the first start as a cluster of one. A host that is alone has every write ever
+    /// acknowledged applied when this returns; one of several catches up with the others meanwhile.
+    pub async fn open(dir: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
+        change_cluster(dir).await?;
         let (log, identity) = open_store(dir).await?;
         let shared = Shared::load(dir.join("snapshots"))?;
+        let book = Book::open(dir, identity.cluster, shared.clone())
+            .map_err(|source| StoreError::Io { path: dir.join("peers.json"), source })?;
+        let wire = Wire::new(identity.host, identity.cluster, Arc::new(book));
         let failed = |e: &dyn std::fmt::Display| OpenError::Raft(e.to_string());
         let config = Config {
-            cluster_name: "limiquantix".into(),
+            cluster_name: identity.cluster.to_string(),
             heartbeat_interval: 300,
             election_timeout_min: 1500,
             election_timeout_max: 3000,
@@ -142,7 +225,7 @@ impl Cluster {
             snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
             max_in_snapshot_log_to_keep: KEPT_ENTRIES,
             enable_pre_vote: Some(true),
-            // The only voter needs no timer; a host that is joined by others switches it on.
+            // The only voter needs no timer; the keeper switches it on as soon as there are more.
             enable_tick: false,
             api_channel_size: Some(1024),
             notification_channel_size: Some(1024),
@@ -150,25 +233,106 @@ impl Cluster {
         };
         let config = Arc::new(config.validate().map_err(|e| failed(&e))?);
         let id = NodeId::from(identity.host);
+        let links = Links(wire.clone());
         let raft =
-            Raft::new(id, config, transport, log, Machine(shared.clone())).await.map_err(|e| failed(&e))?;
-        if raft.is_initialized().await.map_err(|e| failed(&e))? {
-            // Without a timer nobody else begins the election.
-            raft.trigger().elect(false).await.map_err(|e| failed(&e))?;
-        } else {
+            Raft::new(id, config, links, log, Machine(shared.clone())).await.map_err(|e| failed(&e))?;
+        let begun = raft.is_initialized().await.map_err(|e| failed(&e))?;
+        if !begun && !identity.joined {
             raft.initialize(BTreeMap::from([(id, Member::default())])).await.map_err(|e| failed(&e))?;
         }
-        raft.wait(Some(START_TIMEOUT))
-            .metrics(
+        let (voter, alone) = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let membership = metrics.membership_config.membership();
+            (membership.voter_ids().eq([id]), membership.nodes().count() == 1)
+        };
+        let cluster = Self {
+            raft,
+            shared,
+            identity,
+            wire,
+            dir: dir.into(),
+            gate: Arc::default(),
+            left: Arc::default(),
+            stop: CancellationToken::new(),
+        };
+        if voter && begun {
+            // Nobody else begins the election.
+            cluster.raft.trigger().elect(false).await.map_err(|e| failed(&e))?;
+        }
+        if voter || (!begun && !identity.joined) {
+            let wait = cluster.raft.wait(Some(START_TIMEOUT));
+            let leads = wait.metrics(
                 |m| {
                     m.current_leader == Some(id)
                         && m.last_applied.as_ref().map(|l| l.index) >= m.last_log_index
                 },
                 "this host leads and has applied its log",
-            )
-            .await
-            .map_err(|e| failed(&e))?;
-        Ok(Self { raft, shared, identity })
+            );
+            leads.await.map_err(|e| failed(&e))?;
+        }
+        cluster.raft.runtime_config().tick(!alone);
+        cluster.certify()?;
+        tokio::spawn(keeper::run(cluster.clone()));
+        Ok(cluster)
+    }
+
+    /// Takes a certificate for the peers, where the cluster has an authority already.
+    fn certify(&self) -> Result<(), PkiError> {
+        let Some(page) = self.wire.book.page() else { return Ok(()) };
+        self.wire.certify(HostKey::load(&self.dir)?, page.authority)
+    }
+
+    /// Sees to it that the cluster has an authority: made at the first start, or at the first start of a release that knows
+    /// it. Only for a host that is alone or follows a leader.
+    pub async fn ensure_authority(&self) -> Result<(), WriteError> {
+        let unusable = |e: PkiError| WriteError::Unavailable(e.to_string());
+        if self.read(|s| s.cluster.as_ref().is_some_and(|c| c.authority.is_none())) {
+            let authority = pki::new_authority(self.identity.cluster).map_err(unusable)?;
+            self.write(Op::SetAuthority { authority }).await?;
+        }
+        if self.wire.server_config().is_none() {
+            self.certify().map_err(unusable)?;
+        }
+        Ok(())
+    }
+
+    /// SHA-256 of this host's public key: what its peers know it by.
+    pub fn pin(&self) -> Result<String, PkiError> {
+        Ok(HostKey::load(&self.dir)?.pin())
+    }
+
+    /// What the port for the peers serves with; `None` before there is a certificate.
+    #[must_use]
+    pub fn peer_tls(&self) -> Option<Arc<rustls::ServerConfig>> {
+        self.wire.server_config()
+    }
+
+    /// What the port for the peers serves; `more` is open to hosts of the cluster only.
+    pub fn peer_router(&self, more: Router) -> Router {
+        wire::serve::router(self.clone(), more)
+    }
+
+    /// Who a certificate shown at the peers' port is of.
+    #[must_use]
+    pub fn peer_of(&self, certificate: &rustls::pki_types::CertificateDer<'_>) -> Option<HostId> {
+        self.wire.book.identify(certificate).ok()
+    }
+
+    /// Sends a request to another host and hands over its answer as it comes.
+    pub async fn pass(&self, host: HostId, request: Request<Body>) -> Result<Response<Incoming>, CallError> {
+        self.wire.pass(host, request).await
+    }
+
+    /// Asks another host something it alone knows. One that could not be reached a moment ago is not tried again at once.
+    pub async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        host: HostId,
+        path: &str,
+        body: &impl serde::Serialize,
+        limit: Duration,
+    ) -> Result<T, CallError> {
+        self.wire.ask(host, path, body, limit).await
     }
 
     /// Who this host is.
@@ -179,12 +343,157 @@ impl Cluster {
 
     /// Changes the state. Returns when the change is durable and visible to this host's readers.
     pub async fn write(&self, op: Op) -> Result<Reply, WriteError> {
-        let command = Command { at: Timestamp::now(), op };
-        match tokio::time::timeout(WRITE_TIMEOUT, self.raft.client_write(command)).await {
-            Err(_) => Err(WriteError::Timeout),
-            Ok(Err(e)) => Err(WriteError::Unavailable(e.to_string())),
-            Ok(Ok(response)) => Ok(response.data?),
+        let _open = self.gate.clone().try_read_owned().map_err(|_| left())?;
+        if self.left.load(Ordering::Acquire) {
+            return Err(left());
         }
+        if self.is_removed() {
+            return Err(WriteError::Unavailable("this host was removed from it".into()));
+        }
+        let command = Command { at: Timestamp::now(), op };
+        let end = Instant::now() + WRITE_TIMEOUT;
+        let mut why = "no leader is known".to_owned();
+        loop {
+            let leader = match tokio::time::timeout_at(end, self.raft.client_write(command.clone())).await {
+                Err(_) => return Err(WriteError::Timeout),
+                Ok(Ok(response)) => return Ok(response.data?),
+                Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => to.leader_id,
+                Ok(Err(RaftError::APIError(e @ ClientWriteError::LogEntryDiscarded(_)))) => {
+                    return Err(WriteError::Unknown(e.to_string()));
+                }
+                Ok(Err(e)) => return Err(WriteError::Unavailable(e.to_string())),
+            };
+            if let Some(leader) = leader.filter(|l| HostId::from(*l) != self.identity.host) {
+                let rest = end.saturating_duration_since(Instant::now());
+                match self.wire.call(leader.into(), "/cluster/write", &command, rest).await {
+                    Ok(Written::Done { index, outcome }) => {
+                        let reply = outcome?;
+                        self.applied(index, end).await.map_err(|()| WriteError::Timeout)?;
+                        return Ok(reply);
+                    }
+                    Ok(Written::Unknown { reason }) => return Err(WriteError::Unknown(reason)),
+                    Err(CallError::Broken { reason, .. }) => return Err(WriteError::Unknown(reason)),
+                    Ok(Written::NotLeading) => {}
+                    Err(e) => why = e.to_string(),
+                }
+            }
+            if Instant::now() + WRITE_PAUSE >= end {
+                return Err(WriteError::Unavailable(format!("{why}; a majority of its voters is needed")));
+            }
+            tokio::time::sleep(WRITE_PAUSE).await;
+        }
+    }
+
+    /// Proposes a command of another host, where this one leads.
+    async fn propose(&self, command: Command) -> Written {
+        let unknown = |e: &dyn std::fmt::Display| Written::Unknown { reason: e.to_string() };
+        let (Ok(_open), false) = (self.gate.clone().try_read_owned(), self.left.load(Ordering::Acquire))
+        else {
+            return Written::NotLeading;
+        };
+        match tokio::time::timeout(WRITE_TIMEOUT, self.raft.client_write(command)).await {
+            Err(_) => unknown(&"it was not confirmed in time"),
+            Ok(Ok(response)) => Written::Done { index: response.log_id.index, outcome: response.data },
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Written::NotLeading,
+            Ok(Err(e)) => unknown(&e),
+        }
+    }
+
+    /// Waits until the state has come to this log position here.
+    async fn applied(&self, index: u64, end: Instant) -> Result<(), ()> {
+        let mut revision = self.shared.watch();
+        let reached = tokio::time::timeout_at(end, revision.wait_for(|r| *r >= index)).await;
+        reached.map_err(|_| ())?.map(drop).map_err(|_| ())
+    }
+
+    /// Returns when everything that was acknowledged anywhere before the call is visible to this host's readers.
+    pub async fn barrier(&self) -> Result<(), WriteError> {
+        let end = Instant::now() + ASK_TIMEOUT;
+        let none = |why: String| WriteError::Unavailable(why);
+        let index = if self.raft.is_leader() {
+            self.leader_read_index().await.map_err(none)?
+        } else {
+            let leader = self.standing().leader.ok_or_else(|| none("no leader is known".into()))?;
+            let asked = self.wire.call(leader, "/cluster/read-index", &(), ASK_TIMEOUT).await;
+            asked.map_err(|e| none(e.to_string()))?
+        };
+        self.applied(index, end).await.map_err(|()| none("this host lags behind the others".into()))
+    }
+
+    /// Where readers must have come to see all that is acknowledged now, as the leader knows it.
+    async fn leader_read_index(&self) -> Result<u64, String> {
+        let asked =
+            tokio::time::timeout(ASK_TIMEOUT, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+        let found = asked.map_err(|_| "a majority of the voters did not answer in time".to_owned())?;
+        found.map(|id| id.log_id().index).map_err(|e| e.to_string())
+    }
+
+    fn leader_health(&self) -> Option<Health> {
+        keeper::health(self)
+    }
+
+    /// Which hosts the leader hears; `None` where no leader can be asked.
+    pub async fn health(&self) -> Option<Health> {
+        if let Some(health) = self.leader_health() {
+            return Some(health);
+        }
+        let leader = self.standing().leader.filter(|l| *l != self.identity.host)?;
+        match self.wire.call(leader, "/cluster/health", &(), keeper::SILENT).await {
+            Ok(health) => Some(health),
+            Err(e) => {
+                tracing::debug!(error = %e, "the leader could not be asked");
+                None
+            }
+        }
+    }
+
+    /// Whether this host was removed from its cluster.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.wire.book.is_removed(self.identity.host) || self.wire.dismissed.load(Ordering::Relaxed)
+    }
+
+    /// Removes a host for ever. First it gives up its vote: once removed nobody listens to it any more, and if it was the
+    /// only one to vote nobody else could lead.
+    pub async fn remove_host(&self, id: HostId, expect: Option<u64>, force: bool) -> Result<(), WriteError> {
+        self.write(Op::LeaveHost { id, expect, force }).await?;
+        let end = Instant::now() + HAND_OVER;
+        loop {
+            let standing = self.standing();
+            if !standing.voters.contains(&id) && standing.leader.is_some_and(|l| l != id) {
+                break;
+            }
+            if Instant::now() >= end {
+                let why = "the host still votes; its vote is handed over as soon as another host is up to date: try again";
+                return Err(WriteError::Unavailable(why.into()));
+            }
+            tokio::time::sleep(WRITE_PAUSE).await;
+        }
+        match self.write(Op::RemoveHost { id, expect: None, force }).await {
+            // Nobody tells this host any more that it is out.
+            Err(WriteError::Timeout) if id == self.identity.host => Ok(()),
+            removed => removed.map(drop),
+        }
+    }
+
+    /// Makes a join token of this cluster.
+    pub async fn create_join_token(&self, new: &CreateJoinToken) -> Result<CreatedJoinToken, WriteError> {
+        join::create_token(self, new).await
+    }
+
+    /// What joining the token's cluster would do.
+    pub async fn preview_join(&self, token: &str) -> Result<JoinPreview, JoinError> {
+        join::ask_preview(self, token).await
+    }
+
+    /// Joins the token's cluster. After success the daemon has to start again; until then nothing can be changed.
+    pub async fn join(&self, token: &str, rename: bool) -> Result<(), JoinError> {
+        join::join(self, &self.dir, token, rename).await
+    }
+
+    /// Ends changes by this host once those under way are done.
+    async fn freeze(&self) -> Frozen {
+        Frozen { _gate: self.gate.clone().write_owned().await, left: self.left.clone() }
     }
 
     /// Looks at the committed state; `look` must be quick.
@@ -217,6 +526,12 @@ impl Cluster {
             leader: metrics.current_leader.map(HostId::from),
             term: metrics.current_term,
             voters: self.raft.voter_ids().map(HostId::from).collect(),
+            members: metrics
+                .membership_config
+                .membership()
+                .nodes()
+                .map(|(id, _)| HostId::from(*id))
+                .collect(),
         }
     }
 
@@ -235,8 +550,34 @@ impl Cluster {
 
     /// Stops taking part. What was acknowledged stays.
     pub async fn shutdown(&self) {
-        if let Err(e) = self.raft.shutdown().await {
-            tracing::warn!(error = %e, "the replicated log did not end cleanly");
+        self.stop.cancel();
+        // It may be at something that needs hosts which are gone. Nothing is lost by leaving it there: what was acknowledged
+        // is on the disk.
+        match tokio::time::timeout(FAREWELL, self.raft.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::warn!(error = %e, "the replicated log did not end cleanly"),
+            Err(_) => tracing::warn!("the replicated log did not end within {} s", FAREWELL.as_secs()),
         }
     }
+}
+
+fn left() -> WriteError {
+    WriteError::Unavailable("this host is joining another cluster; try again in a moment".into())
+}
+
+/// Carries out an admission to another cluster that the last run left.
+async fn change_cluster(dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(join::PENDING);
+    let failed = |source| OpenError::Join { path: path.clone(), source };
+    let page: Page = match fs::read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => serde_json::from_slice(&other.map_err(failed)?).map_err(|e| failed(e.into()))?,
+    };
+    // The predecessor may be just ending.
+    drop(open_store(dir).await);
+    wire::book::store(&dir.join("peers.json"), &page).map_err(failed)?;
+    store::change_cluster(dir, page.cluster)?;
+    crate::durable::remove(&path).map_err(failed)?;
+    tracing::info!(cluster = %page.cluster, "this host is a member of another cluster from now on");
+    Ok(())
 }

@@ -34,8 +34,11 @@ pub struct Identity {
     pub format: u32,
     /// The host.
     pub host: HostId,
-    /// The cluster it made at its first start.
+    /// The cluster it made at its first start, or was admitted to.
     pub cluster: Uuid,
+    /// It was admitted: its log comes from the others and does not begin here.
+    #[serde(default)]
+    pub joined: bool,
 }
 
 /// Why the file cannot be used. It is left as it is.
@@ -177,28 +180,65 @@ fn make(dir: &Path, path: &Path) -> Result<(), StoreError> {
     if !snapshots.is_empty() {
         return Err(StoreError::Missing { path: path.to_owned() });
     }
+    let identity = Identity { format: FORMAT, host: HostId::new(), cluster: Uuid::now_v7(), joined: false };
+    let all = || -> io::Result<()> {
+        fs::rename(build(dir, &identity)?, path)?;
+        fs::File::open(dir)?.sync_all()
+    };
+    all().map_err(failed)
+}
+
+/// An empty log of this identity, whole and durable, under another name.
+fn build(dir: &Path, identity: &Identity) -> io::Result<PathBuf> {
     let new = dir.join("raft.redb.new");
     match fs::remove_file(&new) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let identity = Identity { format: FORMAT, host: HostId::new(), cluster: Uuid::now_v7() };
-    let build = || -> io::Result<()> {
+    {
         let db = Builder::new().set_cache_size(CACHE_BYTES).create(&new).map_err(io::Error::other)?;
         let tx = db.begin_write().map_err(io::Error::other)?;
         tx.open_table(LOG).map_err(io::Error::other)?;
-        let bytes = serde_json::to_vec(&identity)?;
+        let bytes = serde_json::to_vec(identity)?;
         tx.open_table(META)
             .map_err(io::Error::other)?
             .insert("identity", bytes.as_slice())
             .map_err(io::Error::other)?;
         tx.commit().map_err(io::Error::other)?;
-        drop(db);
-        fs::File::open(&new)?.sync_all()?;
-        fs::rename(&new, path)?;
+    }
+    fs::File::open(&new)?.sync_all()?;
+    fs::File::open(dir)?.sync_all()?;
+    Ok(new)
+}
+
+/// Leaves the cluster this log is of for `cluster`: the log and its snapshots go to `left/<old cluster>`, an empty log takes
+/// their place, and the host keeps its id. Repeated after a crash it goes on where it was.
+pub(super) fn change_cluster(dir: &Path, cluster: Uuid) -> Result<(), StoreError> {
+    let path = dir.join("raft.redb");
+    let failed = |source| StoreError::Io { path: path.clone(), source };
+    let new = dir.join("raft.redb.new");
+    // Moved away already: what takes its place was whole before that.
+    if !path.exists() && new.exists() {
+        fs::rename(&new, &path).map_err(failed)?;
+        return fs::File::open(dir).and_then(|d| d.sync_all()).map_err(failed);
+    }
+    let identity = LogStore::open(dir)?.1;
+    if identity.cluster == cluster {
+        return Ok(());
+    }
+    let all = || -> io::Result<()> {
+        let new = build(dir, &Identity { cluster, joined: true, ..identity })?;
+        let left = dir.join("left").join(identity.cluster.to_string());
+        fs::create_dir_all(&left)?;
+        match fs::rename(dir.join("snapshots"), left.join("snapshots")) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        fs::rename(&path, left.join("raft.redb"))?;
+        fs::rename(new, &path)?;
         fs::File::open(dir)?.sync_all()
     };
-    build().map_err(failed)
+    all().map_err(failed)
 }
 
 fn read(path: &Path) -> Result<(LogStore, Identity), StoreError> {

@@ -51,7 +51,7 @@ fn role(n: usize) -> Op {
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_writes_are_there_after_a_restart_and_a_snapshot() {
     let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::open(dir.path(), Alone).await.unwrap();
+    let cluster = Cluster::open(dir.path()).await.unwrap();
     let identity = cluster.identity();
     cluster.write(initialise(&cluster)).await.unwrap();
     for n in 0..20 {
@@ -67,7 +67,7 @@ async fn acknowledged_writes_are_there_after_a_restart_and_a_snapshot() {
     cluster.shutdown().await;
     drop(cluster);
 
-    let cluster = Cluster::open(dir.path(), Alone).await.unwrap();
+    let cluster = Cluster::open(dir.path()).await.unwrap();
     assert_eq!(cluster.identity(), identity);
     assert_eq!(cluster.read(State::clone), before);
     assert_eq!(cluster.standing().leader, Some(identity.host));
@@ -82,7 +82,7 @@ async fn acknowledged_writes_are_there_after_a_restart_and_a_snapshot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn watchers_are_told_and_late_ones_sent_back() {
     let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::open(dir.path(), Alone).await.unwrap();
+    let cluster = Cluster::open(dir.path()).await.unwrap();
     let mut watch = cluster.watch();
     let before = *watch.borrow_and_update();
     cluster.write(initialise(&cluster)).await.unwrap();
@@ -97,7 +97,7 @@ async fn watchers_are_told_and_late_ones_sent_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_store_is_named_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let cluster = Cluster::open(dir.path(), Alone).await.unwrap();
+    let cluster = Cluster::open(dir.path()).await.unwrap();
     cluster.write(initialise(&cluster)).await.unwrap();
     cluster.shutdown().await;
     drop(cluster);
@@ -109,7 +109,7 @@ async fn a_damaged_store_is_named_and_left_alone() {
     file.seek(io::SeekFrom::Start(4096)).unwrap();
     file.write_all(&vec![0xa5; usize::try_from(length).unwrap() - 4096]).unwrap();
     drop(file);
-    let error = Cluster::open(dir.path(), Alone).await.err().unwrap().to_string();
+    let error = Cluster::open(dir.path()).await.err().unwrap().to_string();
     assert!(error.contains("raft.redb is damaged"), "{error}");
     assert!(path.exists());
 }
@@ -119,7 +119,7 @@ async fn a_missing_log_beside_snapshots_is_not_recreated() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("snapshots")).unwrap();
     fs::write(dir.path().join("snapshots/state-00000000000000000001.json"), "x").unwrap();
-    let error = Cluster::open(dir.path(), Alone).await.err().unwrap().to_string();
+    let error = Cluster::open(dir.path()).await.err().unwrap().to_string();
     assert!(error.contains("raft.redb is missing"), "{error}");
     assert!(!dir.path().join("raft.redb").exists());
 }

@@ -35,6 +35,7 @@ impl From<u64> for NodeId {
 
 /// What members know of each other besides the id. Addresses are attributes and may change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(unreachable_pub, reason = "part of the public type of the log")]
 pub struct Member {
     /// Where its peers reach it; empty for the only member of a cluster.
     #[serde(default)]

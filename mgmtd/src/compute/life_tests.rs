@@ -23,6 +23,7 @@ fn desired(power: PowerState) -> Desired {
             restart: RestartPolicy::OnFailure,
             autostart: true,
             power,
+            placement: lq_api::placement::Placement::default(),
         },
         stop: StopVm::default(),
         reset_count: 0,

@@ -6,11 +6,13 @@
 
 mod access;
 mod extract;
+mod forward;
 mod guard;
 mod linger;
 mod list;
 mod note;
 pub mod openapi;
+pub(crate) mod peer;
 mod problem;
 mod routes;
 mod rules;
@@ -71,6 +73,9 @@ impl Api {
     /// What is still missing before every request can be served.
     pub fn waiting_for(&self) -> Vec<String> {
         let mut missing = Vec::new();
+        if self.node.cluster.is_removed() {
+            missing.push("this host was removed from its cluster".into());
+        }
         if self.node.cluster.standing().leader.is_none() {
             missing.push("the cluster has no leader".into());
         }
@@ -88,6 +93,7 @@ impl Api {
 pub fn router(api: Arc<Api>) -> Router {
     let (v1, _) = openapi::parts();
     let v1 = v1
+        .layer(middleware::from_fn_with_state(api.clone(), forward::forward))
         .layer(middleware::from_fn_with_state(api.clone(), guard::guard))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method);

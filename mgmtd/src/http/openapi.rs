@@ -20,7 +20,9 @@ use utoipa_axum::router::OpenApiRouter;
         description = "Every host serves this API for the whole cluster. Objects have a wanted `spec` and an observed \
             `status`; what takes long is a task. Errors are problem documents (RFC 9457). `ETag` is the object's revision; \
             send it as `If-Match` to change only what you saw. A browser's session cookie changes things only together \
-            with the header `X-LQ-Request: 1` or our own `Origin`.",
+            with the header `X-LQ-Request: 1` or our own `Origin`. What is read is what the host asked knows: always its own \
+            writes, maybe not yet the last of other hosts; with the header `LQ-Consistency: strong` everything that was \
+            acknowledged anywhere before is seen, or the answer is 503.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     components(schemas(Problem, lq_api::history::Span))

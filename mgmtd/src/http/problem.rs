@@ -2,7 +2,8 @@
 
 use crate::{
     auth::AuthError,
-    cluster::{Refusal, WriteError},
+    causes::chain,
+    cluster::{JoinError, Refusal, WriteError},
     compute,
     reconcile::storage::UploadError,
     storage,
@@ -38,17 +39,6 @@ impl Failure {
     }
 }
 
-/// An error with its causes.
-pub(crate) fn chain(e: &dyn std::error::Error) -> String {
-    let mut text = e.to_string();
-    let mut cause = e.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
-
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         Self { problem: Box::new(problem), retry_after: None }
@@ -76,6 +66,7 @@ impl From<Refusal> for Failure {
         match refusal {
             Refusal::NotFound { kind, id } => Self::not_found(&kind, id),
             Refusal::Stale { .. } => Self::new(Kind::Stale, refusal.to_string()),
+            Refusal::NoRoom(_) => Self::new(Kind::Conflict, refusal.to_string()),
             Refusal::Conflict(reason) => Self::new(Kind::Conflict, reason),
             Refusal::Validation(errors) => Problem::validation(errors).into(),
         }
@@ -87,6 +78,21 @@ impl From<WriteError> for Failure {
         match error {
             WriteError::Refused(refusal) => refusal.into(),
             other => Self::new(Kind::Unavailable, other.to_string()),
+        }
+    }
+}
+
+impl From<JoinError> for Failure {
+    fn from(error: JoinError) -> Self {
+        let text = error.to_string();
+        match error {
+            JoinError::NotAToken => Problem::validation(vec![FieldError::new("token", text)]).into(),
+            JoinError::NotAlone(_) | JoinError::Member => Self::new(Kind::Conflict, text),
+            JoinError::Refused(problem) => (*problem).into(),
+            JoinError::Unreachable(_) | JoinError::Unknown(_) | JoinError::NotReady(_) => {
+                Self::new(Kind::Unavailable, text)
+            }
+            JoinError::Store(_) | JoinError::Pki(_) => Self::internal(&error),
         }
     }
 }

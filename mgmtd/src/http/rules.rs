@@ -28,6 +28,9 @@ pub(super) enum Rule {
     Some(P),
     /// The permission on the object in the path.
     On(O, P),
+    /// Every permission on the cluster: a host that is let in, or one that goes elsewhere, takes with it whatever the state
+    /// holds, hashes of passwords and keys of sessions included.
+    Everything,
 }
 
 /// Method, path below `/api/v1`, rule.
@@ -68,9 +71,17 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("DELETE", "/roles/{id}", Rule::Cluster(P::UserWrite)),
     ("GET", "/audit", Rule::Cluster(P::AuditRead)),
     ("GET", "/cluster", Rule::Cluster(P::ClusterRead)),
+    ("GET", "/cluster/join-tokens", Rule::Cluster(P::ClusterRead)),
+    ("POST", "/cluster/join-tokens", Rule::Everything),
+    ("DELETE", "/cluster/join-tokens/{id}", Rule::Cluster(P::ClusterWrite)),
+    ("POST", "/cluster/join/preview", Rule::Everything),
+    ("POST", "/cluster/join", Rule::Everything),
+    ("POST", "/placement", Rule::Some(P::VmWrite)),
     ("GET", "/hosts", Rule::Anyone),
     ("GET", "/hosts/{id}", Rule::On(O::Host, P::HostRead)),
     ("GET", "/hosts/{id}/history", Rule::On(O::Host, P::HostRead)),
+    ("PATCH", "/hosts/{id}", Rule::Cluster(P::ClusterWrite)),
+    ("DELETE", "/hosts/{id}", Rule::Cluster(P::ClusterWrite)),
     ("POST", "/hosts/{id}/power", Rule::On(O::Host, P::HostPower)),
     ("GET", "/vms", Rule::Anyone),
     ("POST", "/vms", Rule::Some(P::VmWrite)),
@@ -118,6 +129,7 @@ impl Rule {
     pub(super) fn reads(self) -> bool {
         match self {
             Self::Open | Self::Anyone => true,
+            Self::Everything => false,
             Self::Cluster(permission) | Self::Some(permission) | Self::On(_, permission) => {
                 permission.reads()
             }
@@ -142,6 +154,12 @@ pub(super) fn check(cluster: &Cluster, caller: &Caller, rule: Rule, id: Option<&
         Rule::Open | Rule::Anyone => Ok(()),
         Rule::Cluster(permission) if caller.may_all(permission) => Ok(()),
         Rule::Some(permission) if caller.rights.somewhere(permission) => Ok(()),
+        Rule::Everything if caller.may_everything() => Ok(()),
+        Rule::Everything => {
+            let why =
+                "this gives another host all that the cluster has: only who may do everything may do it";
+            Err(Failure::new(Kind::Forbidden, why))
+        }
         Rule::Cluster(permission) => Err(missing(permission, "the cluster")),
         Rule::Some(permission) => Err(missing(permission, "anything")),
         Rule::On(kind, permission) => {

@@ -1,6 +1,7 @@
 //! Listening: TLS on TCP, plain HTTP on the Unix socket. One place for every limit on connections.
 
 use super::linger::Lingering;
+use crate::cluster::{Cluster, PeerFrom};
 use axum::{Router, extract::Request};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -109,9 +110,38 @@ impl Server {
                     // Small answers are not held back for more.
                     let _ = stream.set_nodelay(true);
                     match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-                        Ok(Ok(stream)) => server.serve(stream, Peer::Remote(address)).await,
+                        Ok(Ok(stream)) => server.serve(stream, Peer::Remote(address), None).await,
                         Ok(Err(e)) => tracing::debug!(%address, error = %e, "no TLS"),
                         Err(_) => tracing::debug!(%address, "no TLS in time"),
+                    }
+                });
+            }
+        });
+    }
+
+    /// Serves the other hosts of the cluster on this listener, which take `tls` and show their certificates.
+    pub fn listen_peers(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>, cluster: Cluster) {
+        let this = self.clone();
+        let acceptor = TlsAcceptor::from(tls);
+        self.running.spawn(async move {
+            loop {
+                let Some((stream, address)) = this.next(|| listener.accept()).await else { return };
+                let Ok(place) = this.connections.clone().try_acquire_owned() else {
+                    tracing::warn!(%address, "too many connections of hosts; one was refused");
+                    continue;
+                };
+                let (server, acceptor, cluster) = (this.clone(), acceptor.clone(), cluster.clone());
+                this.running.spawn(async move {
+                    let _place = place;
+                    let _ = stream.set_nodelay(true);
+                    match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
+                        Ok(Ok(stream)) => {
+                            let shown = stream.get_ref().1.peer_certificates().and_then(|c| c.first());
+                            let from = PeerFrom(shown.and_then(|c| cluster.peer_of(c)));
+                            server.serve(stream, Peer::Remote(address), Some(from)).await;
+                        }
+                        Ok(Err(e)) => tracing::debug!(%address, error = %e, "no TLS of a host"),
+                        Err(_) => tracing::debug!(%address, "no TLS of a host in time"),
                     }
                 });
             }
@@ -138,7 +168,7 @@ impl Server {
                 let server = this.clone();
                 this.running.spawn(async move {
                     let _place = place;
-                    server.serve(stream, peer).await;
+                    server.serve(stream, peer, None).await;
                 });
             }
         });
@@ -162,10 +192,18 @@ impl Server {
         }
     }
 
-    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer) {
+    async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Peer,
+        from: Option<PeerFrom>,
+    ) {
         let service = self.router.clone().map_request(move |req: Request<hyper::body::Incoming>| {
             let mut req = req.map(|body| axum::body::Body::new(Lingering::from(body)));
             req.extensions_mut().insert(peer);
+            if let Some(from) = from {
+                req.extensions_mut().insert(from);
+            }
             req
         });
         let mut builder = Builder::new(TokioExecutor::new());

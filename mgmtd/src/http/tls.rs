@@ -7,10 +7,8 @@ use rustls::{
 };
 use sha2::{Digest as _, Sha256};
 use std::{
-    fs,
-    io::{self, Write as _},
+    io,
     net::IpAddr,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -96,16 +94,8 @@ fn make(crt: &Path, key: &Path, name: &str, addresses: &[IpAddr]) -> Result<(), 
 }
 
 fn write(path: &Path, mode: u32, text: &str) -> Result<(), TlsError> {
-    let new = path.with_extension("new");
-    let all = || -> io::Result<()> {
-        let _ = fs::remove_file(&new);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        path.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
-    };
-    all().map_err(|source| TlsError::File { path: path.to_owned(), source })
+    crate::durable::write(path, mode, text.as_bytes())
+        .map_err(|source| TlsError::File { path: path.to_owned(), source })
 }
 
 /// Addresses of this host.
@@ -130,7 +120,7 @@ pub fn own_addresses() -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     #[test]
     fn made_once_and_kept() {

@@ -81,13 +81,10 @@ type Last = HashMap<Subject, (Instant, Vec<Measured>)>;
 async fn look(node: &Arc<Node>, last: &mut Last) -> Looked {
     let host = node.host.clone();
     let load = tokio::task::spawn_blocking(move || host.load()).await.unwrap_or_default();
-    let mut pool_used = 0.0;
-    for pool in node.pools() {
-        match pool.status().await {
-            Ok(status) => pool_used += status.capacity_bytes.0.saturating_sub(status.free_bytes.0) as f64,
-            Err(_) => pool_used = f64::NAN,
-        }
-    }
+    let pool_used = match node.local_pool().status().await {
+        Ok(status) => status.capacity_bytes.0.saturating_sub(status.free_bytes.0) as f64,
+        Err(_) => f64::NAN,
+    };
     let mut all = vec![(Subject::Host(node.id()), Instant::now(), of_host(&load, pool_used))];
     let asked: Vec<_> = node.fleet.running().into_iter().map(ask).collect();
     let machines: Vec<Option<Look>> = stream::iter(asked).buffer_unordered(ABREAST).collect().await;

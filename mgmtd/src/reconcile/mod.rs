@@ -5,6 +5,7 @@
 //! repeated after a crash. The use cases of the API that take time ([`vms`], [`storage`]) change the state and then wait
 //! for the host to follow.
 
+mod copies;
 pub mod host;
 pub mod measure;
 mod observe;
@@ -24,9 +25,9 @@ use crate::{
     telemetry::Events,
 };
 use host::HostControl;
-use lq_api::{HostId, PoolId, event::EventLevel, pool::PoolSpec};
+use lq_api::{HostId, ImageId, PoolId, event::EventLevel};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -63,8 +64,12 @@ pub struct Node {
     pub fabric: Arc<dyn Fabric>,
     /// The host itself.
     pub host: Arc<dyn HostControl>,
-    pools: BTreeMap<PoolId, Arc<dyn Pool>>,
+    /// Begins when the daemon is to start again: the host has joined another cluster.
+    pub again: CancellationToken,
+    pool: Arc<dyn Pool>,
     uploads: Arc<Semaphore>,
+    /// Images of other hosts that are in this host's pool too.
+    copies: Mutex<HashSet<ImageId>>,
     /// Objects a keeper is at work on.
     busy: Mutex<HashSet<Uuid>>,
     /// A keeper has ended: what changed under its hands is looked at again.
@@ -72,54 +77,41 @@ pub struct Node {
     stop: CancellationToken,
 }
 
-/// Why the host could not begin its work.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The cluster took no change.
-    #[error("the host could not tell the cluster that it started")]
-    Cluster(#[source] WriteError),
-}
-
 impl Node {
-    /// Tells the cluster that the host started. [`Self::run`] does the rest.
-    pub async fn start(
-        cluster: Cluster,
-        events: Events,
-        tasks: Arc<Tasks>,
-        parts: Parts,
-    ) -> Result<Arc<Self>, StartError> {
-        let me = cluster.identity().host;
-        let started = Op::HostStarted { host: me, name: parts.host.name(), boot: parts.host.boot() };
-        match cluster.write(started).await.map_err(StartError::Cluster)? {
-            Reply::Started(told) => {
-                for (vm, what) in told {
-                    events.system(EventLevel::Info, "vm.autostart", format!("vm/{vm}"), what);
-                }
-            }
-            other => tracing::error!(?other, "an unexpected answer of the state"),
-        }
-        let pools = cluster.read(|s| {
-            s.pools
-                .values()
-                .filter(|p| matches!(p.spec, PoolSpec::Dir { host } if host == me))
-                .map(|p| (p.meta.id, parts.pool.clone()))
-                .collect()
-        });
+    /// The host with its parts. [`Self::run`] does the work.
+    #[must_use]
+    pub fn new(cluster: Cluster, events: Events, tasks: Arc<Tasks>, parts: Parts) -> Arc<Self> {
         let watcher = Watcher::new(cluster.clone(), events.clone(), parts.hypervisor.going_down());
         let fleet = Fleet::new(parts.hypervisor, Arc::new(watcher));
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             cluster,
             events,
             tasks,
             fleet,
             fabric: parts.fabric,
             host: parts.host,
-            pools,
+            again: CancellationToken::new(),
+            pool: parts.pool,
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            copies: Mutex::default(),
             busy: Mutex::default(),
             ended: Notify::new(),
             stop: CancellationToken::new(),
-        }))
+        })
+    }
+
+    /// Tells the cluster that the host started. Once it knows, the state here is no older than that.
+    pub async fn greet(&self) -> Result<(), WriteError> {
+        let started = Op::HostStarted { host: self.id(), name: self.host.name(), boot: self.host.boot() };
+        match self.cluster.write(started).await? {
+            Reply::Started(told) => {
+                for (vm, what) in told {
+                    self.events.system(EventLevel::Info, "vm.autostart", format!("vm/{vm}"), what);
+                }
+            }
+            other => tracing::error!(?other, "an unexpected answer of the state"),
+        }
+        Ok(())
     }
 
     /// This host's id.
@@ -131,18 +123,27 @@ impl Node {
     /// The driver of a pool, where it is on this host.
     #[must_use]
     pub fn pool(&self, id: PoolId) -> Option<Arc<dyn Pool>> {
-        self.pools.get(&id).cloned()
+        (self.cluster.read(|s| s.pool_host(id)) == Some(self.id())).then(|| self.pool.clone())
     }
 
-    /// The drivers of the pools on this host.
-    pub fn pools(&self) -> impl Iterator<Item = Arc<dyn Pool>> {
-        self.pools.values().cloned()
+    /// The pools of this host.
+    fn pools(&self) -> Vec<PoolId> {
+        let me = self.id();
+        self.cluster.read(|s| s.pools.keys().copied().filter(|id| s.pool_host(*id) == Some(me)).collect())
+    }
+
+    /// Driver of the pool on this host.
+    pub fn local_pool(&self) -> &dyn Pool {
+        self.pool.as_ref()
     }
 
     /// Takes over what runs and follows the state until [`Self::stop`]; `ready` is called when it does for the first time.
     /// Machines go on running after that.
-    pub async fn run(self: &Arc<Self>, ready: impl FnOnce()) {
-        self.recover().await;
+    ///
+    /// What runs is taken over whether or not the cluster can be reached. Nothing is started or removed before the cluster
+    /// knows that the host is there: until then the state here may be too old, and a machine of it may run elsewhere.
+    /// `greeted` says that it knows already.
+    pub async fn run(self: &Arc<Self>, greeted: bool, ready: impl FnOnce()) {
         // Before it is known what runs nothing may be started.
         let mut told = false;
         loop {
@@ -161,7 +162,47 @@ impl Node {
                 () = tokio::time::sleep(Duration::from_secs(2)) => {}
             }
         }
+        if !greeted && !self.greet_until_heard().await {
+            return;
+        }
+        self.recover().await;
         sync::run(self, ready).await;
+    }
+
+    fn tell_removed(&self) {
+        let text = "this host was removed from its cluster; what runs on it is left alone".to_owned();
+        self.events.system(EventLevel::Error, "host.removed", format!("host/{}", self.id()), text);
+    }
+
+    /// Tells the cluster again and again that the host started; false where it never will be heard.
+    async fn greet_until_heard(&self) -> bool {
+        let mut told = false;
+        loop {
+            let heard = tokio::select! {
+                () = self.stop.cancelled() => return false,
+                heard = self.greet() => heard,
+            };
+            let Err(e) = heard else { return true };
+            if self.cluster.is_removed() {
+                self.tell_removed();
+                return false;
+            }
+            tracing::warn!(error = %e, "the cluster could not be told that this host started; trying again");
+            if !std::mem::replace(&mut told, true) {
+                let text = format!("the cluster could not be told that this host started, trying again: {e}");
+                self.events.system(EventLevel::Warning, "host.alone", format!("host/{}", self.id()), text);
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return false,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
+    /// Begins when [`Self::run`] ends.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     /// Ends [`Self::run`].

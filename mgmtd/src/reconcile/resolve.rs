@@ -18,6 +18,8 @@ use std::sync::Arc;
 pub(super) struct Names<'a> {
     /// Driver of a pool of this host.
     pub(super) pool: &'a dyn Fn(PoolId) -> Option<Arc<dyn Pool>>,
+    /// Path of this host's copy of an image of another host.
+    pub(super) copy: &'a dyn Fn(ImageId) -> Option<String>,
     /// Bridge of a network.
     pub(super) bridge: &'a dyn Fn(NetworkId) -> String,
     /// Why the networks are not as they should be, where they are not.
@@ -125,8 +127,10 @@ fn image_path(state: &State, id: ImageId, names: &Names<'_>) -> Result<String, S
     if image.status.state != ImageState::Ready {
         return Err(format!("the image `{name}` has no content yet: upload it"));
     }
-    let pool = image.spec.pool.and_then(names.pool);
-    Ok(pool.ok_or_else(|| format!("the image `{name}` is in a pool this host does not have"))?.image_path(id))
+    match image.spec.pool.and_then(names.pool) {
+        Some(pool) => Ok(pool.image_path(id)),
+        None => (names.copy)(id).ok_or_else(|| format!("the image `{name}` is being brought from its host")),
+    }
 }
 
 fn disk_image(

@@ -1,6 +1,6 @@
 //! Keepers of images and volumes: they bring the pool to what the state says.
 
-use super::Node;
+use super::{Node, copies};
 use crate::{
     cluster::{Op, Reply, State, WriteError},
     storage::{self, Declared, NewVolume},
@@ -48,8 +48,10 @@ pub enum UploadError {
 impl Node {
     /// What a crash left half done is ended: uploads are failed, bytes nobody owns removed.
     pub(super) async fn recover(self: &Arc<Self>) {
+        let me = self.id();
         let broken: Vec<_> = self.cluster.read(|s| {
-            let uploads = s.images.values().filter(|r| self.has(r.image.spec.pool));
+            let here = |pool: Option<lq_api::PoolId>| pool.and_then(|p| s.pool_host(p)) == Some(me);
+            let uploads = s.images.values().filter(|r| here(r.image.spec.pool));
             uploads.filter_map(|r| Some((r.image.meta.id, r.upload?))).collect()
         });
         for (id, upload) in broken {
@@ -58,17 +60,17 @@ impl Node {
                 tracing::warn!(image = %id, error = %e, "an interrupted upload could not be ended");
             }
         }
-        for (id, pool) in &self.pools {
-            let (images, volumes, vms) = self.cluster.read(|s| owned(s, *id));
-            if let Err(e) = pool.collect_garbage(&images, &volumes, &vms).await {
+        for id in self.pools() {
+            let (images, volumes, vms) = self.cluster.read(|s| {
+                let (mut images, volumes, vms) = owned(s, id);
+                images.extend(copies::needed(s, me));
+                (images, volumes, vms)
+            });
+            if let Err(e) = self.pool.collect_garbage(&images, &volumes, &vms).await {
                 let text = format!("what nobody owns could not be removed: {e}");
                 self.events.system(EventLevel::Warning, "pool.failed", format!("pool/{id}"), text);
             }
         }
-    }
-
-    fn has(&self, pool: Option<lq_api::PoolId>) -> bool {
-        pool.is_some_and(|p| self.pools.contains_key(&p))
     }
 
     /// Receives the content of an image. Goes on to a clean end when the caller goes away.
@@ -207,6 +209,16 @@ impl Node {
             let (format, wanted) = (volume.spec.format, volume.spec.size_bytes.unwrap_or_default());
             let op = match volume.status.state {
                 VolumeState::Creating => {
+                    if let Some((image, _)) = source
+                        && self.cluster.read(|s| copies::needed(s, self.id()).contains(&image))
+                        && let Err(reason) = self.bring(image).await
+                    {
+                        let text = format!("its source could not be brought here, trying again: {reason}");
+                        let target = format!("volume/{id}");
+                        self.events.system(EventLevel::Warning, "volume.failed", target, text);
+                        tokio::time::sleep(RETRY).await;
+                        continue;
+                    }
                     match pool.create_volume(NewVolume { volume: id, format, size: wanted, source }).await {
                         Ok(()) => Op::VolumeReady { id, size: wanted },
                         Err(e) => Op::VolumeFailed { id, reason: e.to_string() },

@@ -1,7 +1,7 @@
 //! The loop that follows the state.
 
 use super::{
-    Node,
+    Node, copies,
     resolve::{self, Names},
 };
 use crate::{compute::Desired, network::WantedNetwork};
@@ -25,6 +25,10 @@ pub(super) async fn run(node: &Arc<Node>, ready: impl FnOnce()) {
     let mut ready = Some(ready);
     while !node.stop.is_cancelled() {
         changes.borrow_and_update();
+        if node.cluster.is_removed() {
+            node.tell_removed();
+            return;
+        }
         follow(node, &mut told).await;
         if let Some(ready) = ready.take() {
             ready();
@@ -41,7 +45,12 @@ pub(super) async fn run(node: &Arc<Node>, ready: impl FnOnce()) {
 
 async fn follow(node: &Arc<Node>, told: &mut Told) {
     let me = node.id();
+    // Together with the removal of this host its machines leave the state; what runs here must not end by that. So what was
+    // read counts only if the host was still a member when it was.
     let networks = node.cluster.read(|s| resolve::networks(s, me));
+    if node.cluster.is_removed() {
+        return;
+    }
     if told.networks.as_ref() != Some(&networks) || told.network_fault.is_some() {
         let fault = node.fabric.apply(&networks).await.err().map(|e| e.to_string());
         if fault != told.network_fault {
@@ -56,15 +65,24 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
     }
     let machines = node.cluster.read(|s| {
         let names = Names {
-            pool: &|id| node.pool(id),
+            pool: &|id| (s.pool_host(id) == Some(me)).then(|| node.pool.clone()),
+            copy: &|id| node.copy(id),
             bridge: &|id| node.fabric.bridge(id),
             network_fault: told.network_fault.as_deref(),
         };
         resolve::machines(s, me, &names)
     });
+    if node.cluster.is_removed() {
+        return;
+    }
     if told.machines.as_ref() != Some(&machines) {
         node.fleet.sync(machines.clone());
         told.machines = Some(machines);
+    }
+    for image in node.cluster.read(|s| copies::needed(s, me)) {
+        if node.copy(image).is_none() {
+            node.keep(image.0, move |node| async move { node.keep_copy(image).await });
+        }
     }
     for vm in node.cluster.read(|s| {
         let leaving = s.vms.values().filter(|r| r.deleting && r.vm.status.host == Some(me));
@@ -78,7 +96,7 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
                 v.status.state == VolumeState::Ready && v.spec.size_bytes != Some(v.status.size_bytes);
             growing || matches!(v.status.state, VolumeState::Creating | VolumeState::Deleting)
         });
-        let here = unsettled.filter(|v| v.spec.pool.is_some_and(|p| node.pools.contains_key(&p)));
+        let here = unsettled.filter(|v| v.spec.pool.and_then(|p| s.pool_host(p)) == Some(me));
         here.map(|v| v.meta.id).collect::<Vec<VolumeId>>()
     }) {
         node.keep(volume.0, move |node| async move { node.settle_volume(volume).await });

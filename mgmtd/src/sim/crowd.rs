@@ -9,6 +9,7 @@ use futures::{TryStreamExt as _, stream};
 use lq_api::{
     Bytes, HostId, ImageId, Timestamp, VmId,
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
+    placement::Placement,
     vm::{Boot, CreateVm, PowerState, RestartPolicy, VmSpec, VmState, VmStatus},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -122,6 +123,7 @@ async fn make_vm(cluster: &Cluster, host: HostId, kernel: ImageId, n: usize) -> 
         display: None,
         restart: RestartPolicy::Never,
         autostart: false,
+        placement: Placement::default(),
         power: if stopped { PowerState::Stopped } else { PowerState::Running },
     };
     let labels = BTreeMap::from([(LABEL.into(), String::new()), ("kind".into(), kind.into())]);
@@ -143,13 +145,12 @@ async fn make_vm(cluster: &Cluster, host: HostId, kernel: ImageId, n: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Alone;
     use lq_api::{NetworkId, PoolId};
 
     #[tokio::test]
     async fn a_crowd_is_made_once_and_spread_over_its_hosts() {
         let dir = tempfile::tempdir().unwrap();
-        let cluster = Cluster::open(dir.path(), Alone).await.unwrap();
+        let cluster = Cluster::open(dir.path()).await.unwrap();
         let first = Op::Initialise {
             cluster: cluster.identity().cluster,
             host: cluster.identity().host,

@@ -17,12 +17,15 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn config(dir: &Path) -> Config {
     Config {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
+        peer_listen: "127.0.0.1:0".parse().unwrap(),
+        advertise: None,
         state: dir.join("state"),
         api_socket: dir.join("run/api.sock"),
         setup_code: dir.join("run/setup-code"),
         fingerprint: dir.join("run/fingerprint"),
         pool: dir.join("pool"),
         admin_password: dir.join("admin-password"),
+        join_token: dir.join("join-token"),
         host: HostKind::Simulated { crowd: Crowd::default() },
     }
 }

@@ -394,6 +394,7 @@ pub(crate) fn desired(vm: VmId) -> Desired {
             restart: RestartPolicy::OnFailure,
             autostart: true,
             power: PowerState::Running,
+            placement: lq_api::placement::Placement::default(),
         },
         stop: StopVm::default(),
         reset_count: 0,

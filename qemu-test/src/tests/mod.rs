@@ -1,6 +1,7 @@
 //! The end-to-end tests. Each proves a promise of the product on its real ISO.
 
 mod boot;
+mod cluster;
 mod crash;
 mod guest;
 mod install;
@@ -15,7 +16,7 @@ use crate::runner::Test;
 pub(crate) const ON_A_SITE: &str = "site";
 
 /// Tests that `all` leaves out: they have not been seen to pass often enough to judge a change by.
-pub(crate) const BY_NAME_ONLY: &[&str] = &["guest-uefi", "vmm-migrate", "vmm-pvh"];
+pub(crate) const BY_NAME_ONLY: &[&str] = &["cluster-three", "guest-uefi", "vmm-migrate", "vmm-pvh"];
 
 /// Every test, in the order in which tests of a group run.
 pub(crate) fn all() -> Vec<Test> {
@@ -104,6 +105,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: "nested",
             limit: 700,
             run: |ctx| Box::pin(pvh::boot(ctx)),
+        },
+        Test {
+            name: "cluster-three",
+            about: "blank disks to a cluster by one token; a VM on another host; the leader's power is cut, the others go on",
+            group: "cluster",
+            limit: 2400,
+            run: |ctx| Box::pin(cluster::three(ctx)),
         },
         Test {
             name: "boot-bios-cd",

@@ -108,6 +108,225 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/cluster/join": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * This host joins the token's cluster with everything it has; machines that run go on running. Its users, passwords and
+         *     tokens end: from then on those of the cluster hold. Answered with what was done; the daemon then starts again.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["JoinCluster"];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["JoinPreview"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/join-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Join tokens, without their texts. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["JoinToken"][];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes a join token. Its text is shown this once. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["CreateJoinToken"] | null;
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["CreatedJoinToken"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/join-tokens/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revokes a join token at once. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["TokenId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/join/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What it would mean for this host to join the token's cluster. Nothing is changed. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["JoinCluster"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["JoinPreview"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/events": {
         parameters: {
             query?: never;
@@ -507,10 +726,78 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        delete?: never;
+        /** Removes a host from the cluster for ever: its id and its key never come back. What runs on it runs on. */
+        delete: {
+            parameters: {
+                query?: {
+                    /**
+                     * @description Give up what only this host holds: its machines, volumes and images. Without it a host that holds anything is not
+                     *     removed.
+                     */
+                    force?: boolean;
+                };
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         options?: never;
         head?: never;
-        patch?: never;
+        /** Changes a host's name and labels. The name holds from then on, whatever the host calls itself. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["MetadataPatch"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Host"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         trace?: never;
     };
     "/hosts/{id}/history": {
@@ -1087,6 +1374,57 @@ export interface paths {
         };
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/placement": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Where a machine would be placed if it were made now, and why not elsewhere. Of hosts the caller may not see nothing is
+         *     said. Nothing is changed.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["PlacementQuery"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["PlacementDecision"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -3371,6 +3709,13 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Machines another one is to be near to, or apart from. */
+        Affinity: {
+            /** @description Those with this label, `key=value`. */
+            label: string;
+            /** @description Rather not at all than otherwise. Where absent it is only preferred. */
+            strict?: boolean;
+        };
         /**
          * Format: uuid
          * @description A record of the audit log.
@@ -3454,6 +3799,10 @@ export interface components {
              */
             id: string;
             leader?: components["schemas"]["HostId"] | null;
+            /** @description Every host, with its part in the cluster. */
+            members?: components["schemas"]["Member"][];
+            /** @description Whether changes are possible: a majority of the voters is reached. */
+            quorum?: boolean;
             /**
              * Format: int64
              * @description Last change applied here.
@@ -3468,6 +3817,8 @@ export interface components {
             this_host: components["schemas"]["HostId"];
             /** @description Hosts whose votes count. */
             voters: components["schemas"]["HostId"][];
+            /** @description What is wrong, in words an administrator can act on. */
+            warnings?: string[];
         };
         /** @description `POST /session/totp/confirm`. */
         ConfirmTotp: {
@@ -3520,6 +3871,19 @@ export interface components {
             name: string;
             /** @description What it is. */
             spec: components["schemas"]["ImageSpec"];
+        };
+        /** @description `POST /cluster/join-tokens`. */
+        CreateJoinToken: {
+            /**
+             * Format: int32
+             * @description Minutes it lasts, 1 to 10080 (a week).
+             */
+            minutes?: number;
+            /**
+             * Format: int32
+             * @description How many hosts may join with it, 1 to 100.
+             */
+            uses?: number;
         };
         /** @description Creates a network. */
         CreateNetwork: {
@@ -3593,6 +3957,11 @@ export interface components {
             name: string;
             /** @description What is wanted. */
             spec: components["schemas"]["VolumeSpec"];
+        };
+        /** @description A new join token with its text, shown once. */
+        CreatedJoinToken: components["schemas"]["JoinToken"] & {
+            /** @description Its text: given to `POST /cluster/join` on the host that joins, or as `[cluster] join` in its answer file. */
+            text: string;
         };
         /** @description A new token with its secret, shown once. */
         CreatedToken: components["schemas"]["Token"] & {
@@ -3857,6 +4226,49 @@ export interface components {
              */
             written_bytes: number;
         };
+        /** @description `POST /cluster/join` and `POST /cluster/join/preview`, asked of the host that joins. */
+        JoinCluster: {
+            /** @description Objects of this host whose names are taken there may be given others, as the preview tells. */
+            rename?: boolean;
+            /** @description Text of a join token of the cluster. */
+            token: string;
+        };
+        /** @description What joining will do. */
+        JoinPreview: {
+            /**
+             * Format: uuid
+             * @description The cluster.
+             */
+            cluster: string;
+            /** @description Names of its hosts. */
+            hosts: string[];
+            /** @description Networks of the joining host that nothing uses; the cluster's own of the same name take their place. */
+            left_out: string[];
+            /** @description Machines that come along; those that run go on running. */
+            machines: string[];
+            /** @description Objects of the joining host that get another name because theirs is taken. */
+            renamings: components["schemas"]["Renaming"][];
+        };
+        /** @description A join token, without its secret. */
+        JoinToken: {
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it ends.
+             */
+            expires_at: string;
+            /** @description Identity. */
+            id: components["schemas"]["TokenId"];
+            /**
+             * Format: int32
+             * @description How many hosts may still join with it.
+             */
+            uses_left: number;
+        };
         /** @description `POST /session`. */
         Login: {
             /**
@@ -3871,6 +4283,29 @@ export interface components {
         };
         /** @description An Ethernet address, written `52:54:00:12:34:56`. */
         Mac: string;
+        /** @description A host's part in the cluster. */
+        Member: {
+            /** @description Where its peers reach it. */
+            address?: string | null;
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /**
+             * Format: int64
+             * @description How many changes it lacks of those the leader knows; absent where nobody could be asked.
+             */
+            lag?: number | null;
+            /** @description Its name. */
+            name: string;
+            /** @description Whether the leader hears it; absent where nobody could be asked. */
+            reachable?: boolean | null;
+            /** @description What it does for the cluster. */
+            role: components["schemas"]["MemberRole"];
+        };
+        /**
+         * @description What a host does for the cluster's agreement.
+         * @enum {string}
+         */
+        MemberRole: "leader" | "voter" | "follower" | "joining";
         /** @description Memory. */
         Memory: {
             /** @description Available for new guests. */
@@ -4580,6 +5015,29 @@ export interface components {
             /** @description The permission. */
             name: components["schemas"]["Permission"];
         };
+        /** @description What a machine asks of its place. */
+        Placement: {
+            /** @description Not on the hosts of machines with these labels. */
+            apart?: components["schemas"]["Affinity"][];
+            host?: components["schemas"]["HostId"] | null;
+            /** @description On the hosts of machines with these labels. */
+            near?: components["schemas"]["Affinity"][];
+        };
+        /** @description Where a machine would be placed, with the word on every host. */
+        PlacementDecision: {
+            host?: components["schemas"]["HostId"] | null;
+            /** @description Every host, the best first, those that do not fit last. */
+            hosts: components["schemas"]["Verdict"][];
+        };
+        /** @description `POST /placement`: what if this machine were made. */
+        PlacementQuery: {
+            /** @description Its labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description What would be wanted. */
+            spec: components["schemas"]["VmSpec"];
+        };
         /** @description A storage pool. */
         Pool: {
             /** @description Identity. */
@@ -4644,6 +5102,22 @@ export interface components {
         RemoveTotp: {
             /** @description The present password. */
             password: string;
+        };
+        /** @description An object that gets another name. */
+        Renaming: {
+            /** @description Its name so far. */
+            from: string;
+            /**
+             * Format: uuid
+             * @description The object; its id stays.
+             */
+            id: string;
+            /** @description Kind of the object. */
+            kind: string;
+            /** @description It was named by a person, so `rename` must allow it. */
+            needs_consent: boolean;
+            /** @description Its name in the cluster. */
+            to: string;
         };
         /**
          * @description What to do when a VM ends by itself.
@@ -4986,6 +5460,20 @@ export interface components {
             /** @description They log in with a one-time code too. */
             totp?: boolean;
         };
+        /** @description What was found of one host. */
+        Verdict: {
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /** @description Its name. */
+            name: string;
+            /** @description Why it does not fit; or what moved its score. */
+            reasons: string[];
+            /**
+             * Format: int64
+             * @description How well it fits; absent where it does not.
+             */
+            score?: number | null;
+        };
         /** @description Whether guests can run. */
         Virtualization: {
             /** @description They can. */
@@ -5023,6 +5511,8 @@ export interface components {
             memory_bytes: components["schemas"]["Bytes"];
             /** @description Network interfaces in the order the guest sees them, at most 8. */
             nics?: components["schemas"]["Nic"][];
+            /** @description What it asks of the host it is placed on. Looked at when the machine is made. */
+            placement?: components["schemas"]["Placement"];
             /** @description Wanted power state. */
             power?: components["schemas"]["PowerState"];
             /** @description What to do when the machine ends without being told to. */

@@ -1,11 +1,9 @@
 //! Applying a command: dispatch, and what all kinds share.
 
-use super::{
-    Change, ClusterRecord, Command, HostRecord, Kind, Op, Outcome, PoolRecord, Refusal, Reply, State,
-};
+use super::{Change, ClusterRecord, Command, Kind, Op, Outcome, PoolRecord, Refusal, Reply, State};
 use jiff::Timestamp;
 use lq_api::{
-    HostId, Metadata, PoolId,
+    Metadata, PoolId,
     meta::{MetadataPatch, check_labels, check_name},
     network::{CreateNetwork, NetworkKind, NetworkSpec},
     pool::PoolSpec,
@@ -50,7 +48,7 @@ impl State {
                 if self.cluster.is_some() {
                     return Err(Refusal::Conflict("the cluster is initialised already".into()));
                 }
-                self.cluster = Some(ClusterRecord { id: *cluster, created_at: ctx.at });
+                self.cluster = Some(ClusterRecord { id: *cluster, created_at: ctx.at, authority: None });
                 self.add_host(ctx, *host, host_name);
                 self.add_pool(ctx, *pool, "local", PoolSpec::Dir { host: *host });
                 let spec = NetworkSpec { kind: NetworkKind::Bridged, dhcp: dhcp.clone() };
@@ -58,6 +56,16 @@ impl State {
                 self.create_network(ctx, *network, &create)?;
                 Ok(Reply::Done)
             }
+            Op::SetAuthority { authority } => self.set_authority(authority),
+            Op::DescribeHost { host, peer, capacity } => {
+                self.describe_host(ctx, *host, peer, capacity.as_ref())
+            }
+            Op::UpdateHost { id, expect, patch } => self.update_host(ctx, *id, *expect, patch),
+            Op::CreateJoinToken { token, hash } => self.create_join_token(ctx, token, hash),
+            Op::DeleteJoinToken { id } => self.delete_join_token(*id),
+            Op::Admit { token, application } => self.admit(ctx, token, application),
+            Op::LeaveHost { id, expect, force } => self.leave_host(ctx, *id, *expect, *force),
+            Op::RemoveHost { id, expect, force } => self.remove_host(ctx, *id, *expect, *force),
             Op::HostStarted { host, name, boot } => self.host_started(ctx, *host, name, *boot),
             Op::SimulateHosts { hosts } => {
                 for (id, name) in hosts {
@@ -115,33 +123,10 @@ impl State {
         }
     }
 
-    fn add_host(&mut self, ctx: &mut Context<'_>, id: HostId, name: &str) {
-        let meta = ctx.meta(id, name, BTreeMap::new());
-        self.hosts.insert(id, Arc::new(HostRecord { meta, boot: None }));
-        ctx.changed(Kind::Host, id.0);
-    }
-
     fn add_pool(&mut self, ctx: &mut Context<'_>, id: PoolId, name: &str, spec: PoolSpec) {
         let meta = ctx.meta(id, name, BTreeMap::new());
         self.pools.insert(id, Arc::new(PoolRecord { meta, spec }));
         ctx.changed(Kind::Pool, id.0);
-    }
-
-    fn host_started(&mut self, ctx: &mut Context<'_>, id: HostId, name: &str, boot: Uuid) -> Outcome {
-        let record = self.hosts.get_mut(&id).ok_or_else(|| Refusal::not_found("host", id))?;
-        if record.meta.name == name && record.boot == Some(boot) {
-            return Ok(Reply::Started(vec![]));
-        }
-        let record = Arc::make_mut(record);
-        let fresh = record.boot != Some(boot);
-        if record.meta.name != name {
-            name.clone_into(&mut record.meta.name);
-            record.meta.generation += 1;
-        }
-        record.boot = Some(boot);
-        record.meta.revision = ctx.revision;
-        ctx.changed(Kind::Host, id.0);
-        Ok(Reply::Started(if fresh { self.host_booted(ctx, id) } else { vec![] }))
     }
 }
 

@@ -1,13 +1,18 @@
 //! What can be asked of the state, and its answers. Stored in the log: fields are only ever added, with a default.
 
-use super::access::{External, Factor, SessionRecord, TotpChange};
+use super::{
+    Application, Authority, Capacity, Peer,
+    access::{External, Factor, SessionRecord, TotpChange},
+};
 use jiff::Timestamp;
 use lq_api::{
-    Bytes, GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TokenId, UserId, VmId, VolumeId,
+    Bytes, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId, TokenId, UserId, VmId,
+    VolumeId,
     access::{
         CreateGroup, CreateRole, Group, Role, UpdateGroup, UpdateRole, UpdateUser, User, UserSource, UserSpec,
     },
     auth::{FIRST_USER, Token},
+    cluster::JoinToken,
     image::{CreateImage, Image},
     meta::MetadataPatch,
     network::{CreateNetwork, Dhcp, Network, UpdateNetwork},
@@ -50,8 +55,24 @@ pub enum Op {
         network: NetworkId,
         dhcp: Option<Dhcp>,
     },
+    /// Gives the cluster its certificate authority. One that has one keeps it.
+    SetAuthority { authority: Authority },
     /// A host tells its name and boot. A new boot means that none of its machines runs.
     HostStarted { host: HostId, name: String, boot: Uuid },
+    /// A host says how it is reached and what it can carry.
+    DescribeHost { host: HostId, peer: Peer, capacity: Option<Capacity> },
+    /// Changes a host's name and labels.
+    UpdateHost { id: HostId, expect: Option<u64>, patch: MetadataPatch },
+    /// Makes a join token.
+    CreateJoinToken { token: JoinToken, hash: String },
+    /// Removes a join token.
+    DeleteJoinToken { id: TokenId },
+    /// Takes a host in, with everything it brings. `token` is the hash of the join token.
+    Admit { token: String, application: Box<Application> },
+    /// The first step of a removal: the host gives up its vote. Checked like the removal itself.
+    LeaveHost { id: HostId, expect: Option<u64>, force: bool },
+    /// Removes a host for ever. What only it holds is given up where `force` says so.
+    RemoveHost { id: HostId, expect: Option<u64>, force: bool },
 
     /// Adds hosts that only a simulation has. What exists stays.
     SimulateHosts { hosts: Vec<(HostId, String)> },
@@ -217,6 +238,8 @@ pub enum Reply {
     Volume(Arc<Volume>),
     /// A network.
     Network(Arc<Network>),
+    /// A host.
+    Host(Arc<Metadata<HostId>>),
     /// A user.
     User(Arc<User>),
     /// A group.
@@ -253,6 +276,9 @@ pub enum Refusal {
         /// Revision it has.
         found: u64,
     },
+    /// The host cannot take the machine.
+    #[error("the host cannot take the machine: {0}")]
+    NoRoom(String),
     /// The object's state, or another object, forbids it.
     #[error("{0}")]
     Conflict(String),

@@ -7,12 +7,15 @@
 //! - names are unique per kind, hardware addresses unique in the cluster, ids never reused;
 //! - a volume belongs to at most one machine, and `Volume::status.attached_to` says exactly to which;
 //! - what an object names (image, volume, network, pool) exists as long as the object does;
+//! - a host that was removed never comes back under its id;
 //! - a refused command changes nothing;
 //! - `meta.revision` of an object is the log position of its last change, `meta.generation` grows with its `spec`.
 
 pub mod access;
 pub mod apply;
 pub mod command;
+mod hosts;
+pub mod merge;
 mod networks;
 mod storage;
 #[cfg(test)]
@@ -22,14 +25,16 @@ mod vms;
 
 pub use access::{Object, Rights, SessionRecord, SigningKeys, UserRecord};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
+pub use hosts::Application;
 pub use upgrade::{UpgradeError, read as read_state};
 
 use jiff::Timestamp;
 use lq_api::{
-    GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId, TokenId, UserId, VmId,
+    Bytes, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId, TokenId, UserId, VmId,
     VolumeId,
     access::{Group, Role},
     auth::Token,
+    cluster::JoinToken,
     image::Image,
     network::Network,
     pool::PoolSpec,
@@ -78,6 +83,24 @@ pub struct State {
     /// What their tokens are signed with.
     #[serde(default)]
     pub signing: SigningKeys,
+    /// Hosts that were removed. Their ids never come back.
+    #[serde(default)]
+    pub removed: BTreeMap<HostId, RemovedHost>,
+    /// Join tokens.
+    #[serde(default)]
+    pub join_tokens: BTreeMap<TokenId, Arc<JoinTokenRecord>>,
+    /// How each host was admitted, so that an admission can be repeated.
+    #[serde(default)]
+    pub admitted_with: BTreeMap<HostId, Admission>,
+}
+
+/// How a host was admitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admission {
+    /// Hash of the join token.
+    pub token: String,
+    /// [`Objects::digest`](merge::Objects::digest) of what it brought.
+    pub brought: String,
 }
 
 /// The cluster itself.
@@ -87,6 +110,60 @@ pub struct ClusterRecord {
     pub id: Uuid,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Its certificate authority; absent only until the first start of a release that knows it.
+    #[serde(default)]
+    pub authority: Option<Authority>,
+}
+
+/// The cluster's certificate authority. Every host issues its own certificates with it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// Its private key, PEM. Never leaves the hosts of the cluster.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authority(key hidden)")
+    }
+}
+
+/// How a host is known to its peers and reached by them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// SHA-256 of its public key, hexadecimal. Never changes.
+    pub pin: String,
+    /// Where its peers reach it, `address:port`.
+    pub address: String,
+}
+
+/// What a host can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Logical processors.
+    pub threads: u32,
+    /// Memory in all.
+    pub memory: Bytes,
+}
+
+/// A host that was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedHost {
+    /// Its last name.
+    pub name: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A join token with the hash of its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinTokenRecord {
+    /// As the API shows it.
+    pub token: JoinToken,
+    /// SHA-256 of the secret (256 random bits), hexadecimal.
+    pub hash: String,
 }
 
 /// A host.
@@ -97,6 +174,18 @@ pub struct HostRecord {
     /// Boot the host last reported; another one means that nothing from before still runs.
     #[serde(default)]
     pub boot: Option<Uuid>,
+    /// It is about to be removed and does not vote any more.
+    #[serde(default)]
+    pub leaving: bool,
+    /// Its name was given in the cluster and is not the one it calls itself by.
+    #[serde(default)]
+    pub named: bool,
+    /// How its peers know and reach it.
+    #[serde(default)]
+    pub peer: Option<Peer>,
+    /// What it can carry, as it last said.
+    #[serde(default)]
+    pub capacity: Option<Capacity>,
 }
 
 /// A storage pool.
@@ -209,5 +298,13 @@ impl State {
             .find(|p| p.meta.name == "local")
             .or_else(|| self.pools.values().next())
             .map(|p| p.meta.id)
+    }
+
+    /// The host whose pool this is; `None` where there is no such pool.
+    #[must_use]
+    pub fn pool_host(&self, pool: PoolId) -> Option<HostId> {
+        self.pools.get(&pool).map(|p| match p.spec {
+            PoolSpec::Dir { host } => host,
+        })
     }
 }

@@ -191,10 +191,6 @@ impl State {
                 let reason = format!("the image `{name}` has no content yet: upload it first");
                 return Err(Refusal::Conflict(reason));
             }
-            if image.spec.pool != Some(pool) {
-                let reason = format!("the image `{name}` is in another pool, and clones stay in its pool");
-                return Err(Refusal::field("spec.pool", reason));
-            }
             let least = image.status.virtual_size_bytes;
             match spec.size_bytes {
                 Some(size) if size < least => {

@@ -57,6 +57,7 @@ fn spec() -> impl Strategy<Value = VmSpec> {
             restart,
             autostart,
             power,
+            placement: lq_api::placement::Placement::default(),
         },
     )
 }
@@ -163,12 +164,113 @@ fn op() -> impl Strategy<Value = Op> {
             }
         }),
         Just(Op::DeleteNetwork { id: NETWORK, expect: None }),
+        application().prop_map(|a| Op::Admit { token: TOKEN.into(), application: Box::new(a) }),
+        (guest_host(), any::<bool>()).prop_map(|(id, force)| Op::RemoveHost { id, expect: None, force }),
+        (guest_host(), name()).prop_map(|(id, name)| Op::UpdateHost {
+            id,
+            expect: None,
+            patch: MetadataPatch { name: Some(name), labels: None }
+        }),
+        (guest_host(), name()).prop_map(|(host, name)| Op::HostStarted { host, name, boot: Uuid::nil() }),
         any::<bool>().prop_map(|b| Op::HostStarted {
             host: HOST,
             name: "h".into(),
             boot: Uuid::from_u128(u128::from(b))
         }),
     ]
+}
+
+const TOKEN: &str = "token";
+
+/// Hosts that come and go.
+fn guest_host() -> impl Strategy<Value = HostId> {
+    (0u128..3).prop_map(|n| HostId(Uuid::from_u128(0x200 + n)))
+}
+
+/// A host that brings a pool, an image, a volume cloned from it, and a machine that boots it.
+fn application() -> impl Strategy<Value = Application> {
+    (guest_host(), name(), name(), any::<bool>()).prop_map(|(host, own, theirs, rename)| {
+        let own = if own == "-" { "h".to_owned() } else { own };
+        let theirs = if theirs == "-" { "x".to_owned() } else { theirs };
+        let mut state = State::new();
+        let base = host.0.as_u128() << 8;
+        let id = |n: u128| Uuid::from_u128(base + n);
+        let pool = PoolId(id(1));
+        let spec = ImageSpec {
+            kind: ImageKind::Disk,
+            format: ImageFormat::Raw,
+            pool: None,
+            sha256: None,
+            boot: None,
+        };
+        let kernel = ImageSpec { kind: ImageKind::Kernel, ..spec.clone() };
+        let upload = Uuid::nil();
+        let ops = [
+            Op::Initialise {
+                cluster: id(0),
+                host,
+                host_name: own.clone(),
+                pool,
+                network: NetworkId(id(2)),
+                dhcp: None,
+            },
+            Op::CreateImage {
+                id: ImageId(id(3)),
+                create: CreateImage { name: theirs.clone(), labels: BTreeMap::new(), spec },
+            },
+            Op::BeginUpload { id: ImageId(id(3)), upload },
+            Op::FinishUpload {
+                id: ImageId(id(3)),
+                upload,
+                size: Bytes(4096),
+                virtual_size: Bytes(4096),
+                sha256: String::new(),
+            },
+            Op::CreateImage {
+                id: ImageId(id(4)),
+                create: CreateImage { name: format!("{theirs}k"), labels: BTreeMap::new(), spec: kernel },
+            },
+            Op::CreateVolume {
+                id: VolumeId(id(5)),
+                create: CreateVolume {
+                    name: theirs.clone(),
+                    labels: BTreeMap::new(),
+                    spec: VolumeSpec {
+                        size_bytes: None,
+                        pool: None,
+                        format: ImageFormat::Qcow2,
+                        source: Some(ImageId(id(3))),
+                    },
+                },
+            },
+            Op::CreateVm {
+                id: VmId(id(6)),
+                host,
+                create: CreateVm {
+                    name: theirs,
+                    labels: BTreeMap::new(),
+                    spec: serde_json::from_value(serde_json::json!({
+                        "vcpus": 1, "memory_bytes": 64 << 20, "boot": {"kernel": id(4)},
+                        "disks": [{"volume": id(5)}], "nics": [{"network": id(2)}],
+                    }))
+                    .unwrap(),
+                },
+            },
+        ];
+        for (revision, op) in (1u64..).zip(ops) {
+            state.apply(revision, &command(op), &mut Vec::new()).unwrap();
+        }
+        Application {
+            host,
+            name: own,
+            from: id(0),
+            peer: Peer { pin: host.to_string(), address: String::new() },
+            capacity: None,
+            boot: None,
+            objects: merge::Objects::of(&state),
+            rename,
+        }
+    })
 }
 
 fn start() -> (State, Vec<Change>) {
@@ -183,6 +285,13 @@ fn start() -> (State, Vec<Change>) {
         dhcp: None,
     };
     state.apply(1, &command(op), &mut changes).unwrap();
+    let token = JoinToken {
+        id: TokenId(Uuid::from_u128(7)),
+        created_at: Timestamp::UNIX_EPOCH,
+        expires_at: Timestamp::MAX,
+        uses_left: 1000,
+    };
+    state.apply(1, &command(Op::CreateJoinToken { token, hash: TOKEN.into() }), &mut changes).unwrap();
     (state, changes)
 }
 
@@ -201,6 +310,13 @@ fn check(state: &State, revision: u64) {
     assert!(unique(state.images.values().map(|r| &r.image.meta.name)));
     assert!(unique(state.volumes.values().map(|v| &v.meta.name)));
     assert!(unique(state.networks.values().map(|n| &n.meta.name)));
+    assert!(unique(state.pools.values().map(|p| &p.meta.name)));
+    assert!(unique(state.hosts.values().map(|h| &h.meta.name)));
+    assert!(state.removed.keys().all(|gone| !state.hosts.contains_key(gone)));
+    assert!(state.vms.values().all(|r| state.hosts.contains_key(&r.vm.status.host.unwrap())));
+    assert!(state.pools.keys().all(|p| state.hosts.contains_key(&state.pool_host(*p).unwrap())));
+    assert!(state.images.values().all(|r| state.pools.contains_key(&r.image.spec.pool.unwrap())));
+    assert!(state.volumes.values().all(|v| state.pools.contains_key(&v.spec.pool.unwrap())));
     assert!(unique(state.vms.values().flat_map(|r| &r.vm.spec.nics).map(|n| n.mac.unwrap())));
     for record in state.vms.values() {
         let vm = &record.vm;
@@ -288,6 +404,7 @@ fn with_vm(restart: RestartPolicy, autostart: bool) -> (State, VmId) {
                     restart,
                     autostart,
                     power: PowerState::Running,
+                    placement: lq_api::placement::Placement::default(),
                 },
             },
         },

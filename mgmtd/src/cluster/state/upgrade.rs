@@ -64,6 +64,8 @@ pub fn read(bytes: &[u8]) -> Result<State, UpgradeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lq_api::HostId;
+    use uuid::Uuid;
 
     #[test]
     fn a_state_is_read_back() {
@@ -91,6 +93,26 @@ mod tests {
         let parts = old.as_object_mut().unwrap();
         parts.insert("admin".into(), Value::Null);
         assert!(read(old.to_string().as_bytes()).unwrap().users.is_empty());
+    }
+
+    #[test]
+    fn a_state_from_before_hosts_could_join_is_read() {
+        let (host, cluster) = (HostId::new(), Uuid::now_v7());
+        let at = "2026-01-02T03:04:05Z";
+        let meta = json!({"id": host, "name": "one", "generation": 1, "revision": 1, "created_at": at});
+        let mut old = serde_json::to_value(State::new()).unwrap();
+        let parts = old.as_object_mut().unwrap();
+        assert_eq!(parts.insert("format".into(), 2.into()), Some(FORMAT.into()), "add a step");
+        for new in ["removed", "join_tokens", "admitted_with"] {
+            parts.remove(new).unwrap();
+        }
+        parts.insert("cluster".into(), json!({"id": cluster, "created_at": at}));
+        parts.insert("hosts".into(), json!({host.to_string(): {"meta": meta, "boot": null}}));
+        let state = read(old.to_string().as_bytes()).unwrap();
+        assert!(state.cluster.unwrap().authority.is_none());
+        let host = &state.hosts[&host];
+        assert_eq!((host.leaving, host.named, &host.peer, host.capacity), (false, false, &None, None));
+        assert!(state.removed.is_empty() && state.join_tokens.is_empty() && state.admitted_with.is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
     Kind, Outcome, Power, Refusal, Reply, State, VmRecord,
     apply::{Context, check_expected, check_new, patched},
 };
+use crate::placement::{self, Request};
 use lq_api::{
     HostId, ImageId, VmId, VolumeId,
     image::ImageKind,
@@ -42,10 +43,14 @@ impl State {
         if self.vms.contains_key(&id) {
             return Err(Refusal::Conflict(format!("the id {id} is taken")));
         }
-        if !self.hosts.contains_key(&host) {
-            return Err(Refusal::not_found("host", host));
-        }
+        let record = self.hosts.get(&host).ok_or_else(|| Refusal::not_found("host", host))?;
         let spec = self.completed(id, &create.spec, None)?;
+        // The claim: what the placement decided may not hold any more.
+        let request = Request { vm: None, labels: &create.labels, spec: &spec };
+        let reasons = placement::refusals(self, record, request);
+        if !reasons.is_empty() {
+            return Err(Refusal::NoRoom(reasons.join("; ")));
+        }
         let vm = Vm {
             meta: ctx.meta(id, &create.name, create.labels.clone()),
             spec,
@@ -69,6 +74,7 @@ impl State {
         new.vm.meta = patched(&old.vm.meta, &patch, self.vms.values().map(|r| r.vm.meta.name.as_str()))?;
         if let Some(spec) = &update.spec {
             new.vm.spec = self.completed(id, spec, Some(&old.vm.spec))?;
+            self.check_reach(&new.vm)?;
         }
         if new == *old {
             return Ok(Reply::Vm(Arc::new(new.vm)));
@@ -310,6 +316,23 @@ impl State {
         }
         self.give_macs(id, &mut new, old, &mut errors);
         if errors.is_empty() { Ok(new) } else { Err(Refusal::Validation(errors)) }
+    }
+
+    /// Whether the machine's host has what the machine is to have now.
+    fn check_reach(&self, vm: &Vm) -> Result<(), Refusal> {
+        let Some(host) = vm.status.host else { return Ok(()) };
+        if vm.spec.placement.host.is_some_and(|wanted| wanted != host) {
+            let why = "the machine is on another host: it has to be moved there";
+            return Err(Refusal::field("spec.placement.host", why));
+        }
+        for (n, disk) in vm.spec.disks.iter().enumerate() {
+            let pool = self.volumes.get(&disk.volume).and_then(|v| v.spec.pool);
+            if pool.is_some_and(|p| self.pool_host(p) != Some(host)) {
+                let why = "the volume is in a pool of another host";
+                return Err(Refusal::field(format!("spec.disks[{n}].volume"), why));
+            }
+        }
+        Ok(())
     }
 
     fn default_boot(&self, spec: &VmSpec) -> Option<Boot> {

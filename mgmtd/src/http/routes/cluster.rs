@@ -1,17 +1,37 @@
 //! The cluster, and the description of the API itself.
 
-use super::super::{Api, extract::Answer, openapi, problem::Failure};
+use super::super::{
+    Api,
+    extract::{Answer, Id, Json, OptionalJson},
+    openapi,
+    problem::Failure,
+};
+use crate::cluster::Op;
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use lq_api::cluster::Cluster;
-use std::sync::Arc;
+use lq_api::{
+    TokenId,
+    cluster::{
+        Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Member, MemberRole,
+    },
+};
+use std::{sync::Arc, time::Duration};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+/// Between the answer to a join and the new start of the daemon.
+const FAREWELL: Duration = Duration::from_millis(300);
+
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(cluster)).route("/openapi.json", axum::routing::get(document))
+    OpenApiRouter::new()
+        .routes(routes!(cluster))
+        .routes(routes!(tokens, create_token))
+        .routes(routes!(delete_token))
+        .routes(routes!(preview))
+        .routes(routes!(join))
+        .route("/openapi.json", axum::routing::get(document))
 }
 
 /// The cluster as this host sees it.
@@ -19,16 +39,126 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
 async fn cluster(State(api): State<Arc<Api>>) -> Answer<Cluster> {
     let cluster = &api.node.cluster;
     let standing = cluster.standing();
-    let (id, revision) = cluster.read_at(|s, revision| (s.cluster.as_ref().map(|c| c.id), revision));
-    let answer = Cluster {
-        id: id.unwrap_or_else(|| cluster.identity().cluster),
-        this_host: cluster.identity().host,
-        leader: standing.leader,
-        term: standing.term,
-        voters: standing.voters,
-        revision,
-    };
+    let health = cluster.health().await;
+    let mut warnings = Vec::new();
+    if cluster.is_removed() {
+        warnings.push("this host was removed from the cluster; it shows what it knew last".to_owned());
+    }
+    let answer = cluster.read_at(|s, revision| {
+        let members: Vec<Member> = s
+            .hosts
+            .values()
+            .map(|record| {
+                let host = record.meta.id;
+                let behind = health.as_ref().is_some_and(|h| h.behind.contains(&host));
+                Member {
+                    host,
+                    name: record.meta.name.clone(),
+                    address: record.peer.as_ref().map(|p| p.address.clone()),
+                    role: match () {
+                        () if standing.leader == Some(host) => MemberRole::Leader,
+                        () if standing.voters.contains(&host) => MemberRole::Voter,
+                        () if behind || !standing.members.contains(&host) => MemberRole::Joining,
+                        () => MemberRole::Follower,
+                    },
+                    // One that has never said where it is cannot be missed.
+                    reachable: health
+                        .as_ref()
+                        .filter(|_| record.peer.is_some())
+                        .map(|h| h.reachable.contains(&host)),
+                    lag: health.as_ref().and_then(|h| h.lag.get(&host).copied()),
+                }
+            })
+            .collect();
+        for member in members.iter().filter(|m| m.reachable == Some(false)) {
+            warnings.push(format!("the host `{}` does not answer the leader", member.name));
+        }
+        let quorum = health.as_ref().is_some_and(|h| h.quorum);
+        if !quorum {
+            warnings.push(
+                "no majority of the voters is reached: machines run on, but nothing can be changed until more of the \
+                 voting hosts are back"
+                    .to_owned(),
+            );
+        }
+        Cluster {
+            id: s.cluster.as_ref().map_or_else(|| cluster.identity().cluster, |c| c.id),
+            this_host: cluster.identity().host,
+            leader: standing.leader,
+            term: standing.term,
+            voters: standing.voters.clone(),
+            revision,
+            quorum,
+            warnings,
+            members,
+        }
+    });
     Answer(StatusCode::OK, answer)
+}
+
+/// Join tokens, without their texts.
+#[utoipa::path(
+    get, path = "/cluster/join-tokens", tag = "cluster", responses((status = 200, body = Vec<JoinToken>))
+)]
+async fn tokens(State(api): State<Arc<Api>>) -> Answer<Vec<JoinToken>> {
+    let tokens = api.node.cluster.read(|s| s.join_tokens.values().map(|t| t.token.clone()).collect());
+    Answer(StatusCode::OK, tokens)
+}
+
+/// Makes a join token. Its text is shown this once.
+#[utoipa::path(
+    post, path = "/cluster/join-tokens", tag = "cluster", request_body = Option<CreateJoinToken>,
+    responses((status = 201, body = CreatedJoinToken))
+)]
+async fn create_token(
+    State(api): State<Arc<Api>>,
+    OptionalJson(new): OptionalJson<CreateJoinToken>,
+) -> Result<Answer<CreatedJoinToken>, Failure> {
+    Failure::check(new.validate())?;
+    Ok(Answer(StatusCode::CREATED, api.node.cluster.create_join_token(&new).await?))
+}
+
+/// Revokes a join token at once.
+#[utoipa::path(
+    delete, path = "/cluster/join-tokens/{id}", tag = "cluster", params(("id" = TokenId, Path)),
+    responses((status = 204))
+)]
+async fn delete_token(State(api): State<Arc<Api>>, Id(id): Id<TokenId>) -> Result<StatusCode, Failure> {
+    api.node.cluster.write(Op::DeleteJoinToken { id }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What it would mean for this host to join the token's cluster. Nothing is changed.
+#[utoipa::path(
+    post, path = "/cluster/join/preview", tag = "cluster", request_body = JoinCluster,
+    responses((status = 200, body = JoinPreview))
+)]
+async fn preview(
+    State(api): State<Arc<Api>>,
+    Json(join): Json<JoinCluster>,
+) -> Result<Answer<JoinPreview>, Failure> {
+    Ok(Answer(StatusCode::OK, api.node.cluster.preview_join(&join.token).await?))
+}
+
+/// This host joins the token's cluster with everything it has; machines that run go on running. Its users, passwords and
+/// tokens end: from then on those of the cluster hold. Answered with what was done; the daemon then starts again.
+#[utoipa::path(
+    post, path = "/cluster/join", tag = "cluster", request_body = JoinCluster,
+    responses((status = 202, body = JoinPreview))
+)]
+async fn join(
+    State(api): State<Arc<Api>>,
+    Json(join): Json<JoinCluster>,
+) -> Result<Answer<JoinPreview>, Failure> {
+    let preview = api.node.cluster.preview_join(&join.token).await?;
+    api.node.cluster.join(&join.token, join.rename).await?;
+    let again = api.node.again.clone();
+    tokio::spawn(async move {
+        // The answer goes out first.
+        tokio::time::sleep(FAREWELL).await;
+        again.cancel();
+    });
+    Ok(Answer(StatusCode::ACCEPTED, preview))
 }
 
 async fn document() -> Result<Response, Failure> {

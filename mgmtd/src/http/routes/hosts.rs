@@ -2,36 +2,38 @@
 
 use super::super::{
     Api,
-    extract::{Answer, Id, Json, Query, tagged},
+    extract::{Answer, Id, IfMatch, Json, Query, tagged},
     list::{Wanted, sees},
+    peer,
     problem::Failure,
+    rules::missing,
 };
-use crate::{auth::Caller, cluster::state::HostRecord};
+use crate::{
+    auth::Caller,
+    cluster::{Op, Reply, state::HostRecord},
+};
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
     HostId,
-    access::ObjectKind,
+    access::{ObjectKind, Permission},
     event::EventLevel,
     host::{Host, HostPower, HostPowerAction, HostStatus},
     list::{ListQuery, Page},
+    meta::MetadataPatch,
     problem::Kind,
 };
+use serde::Deserialize;
 use std::sync::Arc;
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(power))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, update, remove)).routes(routes!(power))
 }
 
-/// Read off the async threads: it looks at many small files.
-async fn status(api: &Api) -> Option<HostStatus> {
-    let host = api.node.host.clone();
-    tokio::task::spawn_blocking(move || host.status()).await.ok()
-}
-
-fn show(record: &HostRecord, this: HostId, status: Option<&HostStatus>) -> Host {
-    let mine = record.meta.id == this;
-    Host { meta: record.meta.clone(), status: status.filter(|_| mine).cloned() }
+fn show(record: &HostRecord, statuses: &[(HostId, HostStatus)]) -> Host {
+    let status = statuses.iter().find(|(id, _)| *id == record.meta.id).map(|(_, s)| s.clone());
+    Host { meta: record.meta.clone(), status }
 }
 
 /// Hosts of the cluster.
@@ -42,12 +44,13 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<Host>>, Failure> {
     let wanted = Wanted::parse(&query)?;
-    let status = status(&api).await;
-    let this = api.node.id();
-    let page = api.node.cluster.read_at(|s, revision| {
-        let may_see = sees(&caller, ObjectKind::Host);
-        wanted.page(&s.hosts, revision, |r| &r.meta, may_see, |r| show(r, this, status.as_ref()))
-    });
+    let may_see = sees(&caller, ObjectKind::Host);
+    let hosts: Vec<HostId> = api.node.cluster.read(|s| s.hosts.keys().copied().collect());
+    let statuses = peer::statuses(&api, &hosts).await;
+    let page = api
+        .node
+        .cluster
+        .read_at(|s, revision| wanted.page(&s.hosts, revision, |r| &r.meta, may_see, |r| show(r, &statuses)));
     Ok(Answer(StatusCode::OK, page))
 }
 
@@ -56,11 +59,69 @@ async fn list(
     get, path = "/hosts/{id}", tag = "hosts", params(("id" = HostId, Path)), responses((status = 200, body = Host))
 )]
 async fn get(State(api): State<Arc<Api>>, Id(id): Id<HostId>) -> Result<Response, Failure> {
-    let status = status(&api).await;
-    let this = api.node.id();
-    let host = api.node.cluster.read(|s| s.hosts.get(&id).map(|r| show(r, this, status.as_ref())));
+    let own: Vec<_> = (id == api.node.id()).then_some(id).into_iter().collect();
+    let statuses = peer::statuses(&api, &own).await;
+    let host = api.node.cluster.read(|s| s.hosts.get(&id).map(|r| show(r, &statuses)));
     let host = host.ok_or_else(|| Failure::not_found("host", id))?;
     Ok(tagged(StatusCode::OK, &host.meta, &host))
+}
+
+/// Changes a host's name and labels. The name holds from then on, whatever the host calls itself.
+#[utoipa::path(
+    patch, path = "/hosts/{id}", tag = "hosts", params(("id" = HostId, Path)), request_body = MetadataPatch,
+    responses((status = 200, body = Host))
+)]
+async fn update(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<HostId>,
+    IfMatch(expect): IfMatch,
+    Json(patch): Json<MetadataPatch>,
+) -> Result<Response, Failure> {
+    match api.node.cluster.write(Op::UpdateHost { id, expect, patch }).await? {
+        Reply::Host(meta) => {
+            let host = Host { meta: (*meta).clone(), status: None };
+            Ok(tagged(StatusCode::OK, &host.meta, &host))
+        }
+        _ => Err(Failure::new(Kind::Internal, "an unexpected answer of the state")),
+    }
+}
+
+/// Parameters of the removal of a host.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct RemoveQuery {
+    /// Give up what only this host holds: its machines, volumes and images. Without it a host that holds anything is not
+    /// removed.
+    #[serde(default)]
+    force: bool,
+}
+
+/// Removes a host from the cluster for ever: its id and its key never come back. What runs on it runs on.
+#[utoipa::path(
+    delete, path = "/hosts/{id}", tag = "hosts", params(("id" = HostId, Path), RemoveQuery),
+    responses((status = 204))
+)]
+async fn remove(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<HostId>,
+    IfMatch(expect): IfMatch,
+    Query(query): Query<RemoveQuery>,
+) -> Result<StatusCode, Failure> {
+    let given_up = [Permission::VmWrite, Permission::StorageWrite];
+    if query.force
+        && let Some(lacking) = given_up.into_iter().find(|p| !caller.may_all(*p))
+    {
+        return Err(missing(lacking, "the cluster, because machines and volumes may be given up"));
+    }
+    api.node.cluster.remove_host(id, expect, query.force).await?;
+    api.node.events.system(
+        EventLevel::Warning,
+        "host.removed",
+        format!("host/{id}"),
+        format!("{} removed it from the cluster", caller.actor),
+    );
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Restarts a host or switches it off. Its guests are asked to power off first.
@@ -87,6 +148,6 @@ async fn power(
     let reason = format!("{} asked to {word}", caller.actor);
     api.node.events.system(EventLevel::Warning, "host.power", format!("host/{id}"), reason.clone());
     let done = api.node.host.power(reboot, reason).await;
-    done.map_err(|e| Failure::new(Kind::Unavailable, super::super::problem::chain(&e)))?;
+    done.map_err(|e| Failure::new(Kind::Unavailable, crate::causes::chain(&e)))?;
     Ok(StatusCode::ACCEPTED)
 }

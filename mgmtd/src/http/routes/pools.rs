@@ -4,10 +4,12 @@ use super::super::{
     Api,
     extract::{Answer, Id, Query, tagged},
     list::{Wanted, sees},
+    peer,
     problem::Failure,
 };
 use crate::{auth::Caller, cluster::state::PoolRecord};
 use axum::{extract::State, http::StatusCode, response::Response};
+use futures::future::join_all;
 use lq_api::{
     PoolId,
     access::ObjectKind,
@@ -22,12 +24,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
 }
 
 async fn with_room(api: &Api, mut pool: Pool) -> Pool {
-    if let Some(driver) = api.node.pool(pool.meta.id) {
-        match driver.status().await {
-            Ok(status) => pool.status = Some(status),
-            Err(e) => tracing::warn!(pool = pool.meta.name, error = %e, "its room is not known"),
-        }
-    }
+    pool.status = peer::pool_room(api, pool.meta.id).await;
     pool
 }
 
@@ -46,10 +43,7 @@ async fn list(
     let page = api.node.cluster.read_at(|s, revision| {
         wanted.page(&s.pools, revision, |r| &r.meta, sees(&caller, ObjectKind::Pool), |r| show(r))
     });
-    let mut items = Vec::with_capacity(page.items.len());
-    for pool in page.items {
-        items.push(with_room(&api, pool).await);
-    }
+    let items = join_all(page.items.into_iter().map(|pool| with_room(&api, pool))).await;
     Ok(Answer(StatusCode::OK, Page { items, next_cursor: page.next_cursor, revision: page.revision }))
 }
 

@@ -10,22 +10,31 @@ use super::super::{
 use crate::{
     auth::Caller,
     cluster::{
-        Op, Power, Reply,
+        self, Op, Power, Refusal, Reply, WriteError,
         state::{Object, VmRecord},
     },
+    placement::{self, Request},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
-    VmId,
+    HostId, VmId,
     access::{ObjectKind, Permission},
     list::{ListQuery, Page},
     local::vmm::Stats,
     network::Lease,
+    placement::{PlacementDecision, PlacementQuery},
+    problem::Kind,
     task::Task,
-    vm::{CreateVm, PowerState, StopVm, UpdateVm, Vm},
+    vm::{CreateVm, PowerState, StopVm, UpdateVm, Vm, VmSpec},
 };
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// How often a claim is tried again that others were faster with.
+const CLAIMS: usize = 5;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -37,6 +46,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(pause))
         .routes(routes!(resume))
         .routes(routes!(stats))
+        .routes(routes!(what_if))
 }
 
 /// The machine with the addresses its interfaces have now.
@@ -49,7 +59,7 @@ fn show(vm: &Vm, leases: &[Lease]) -> Vm {
 }
 
 async fn leases(api: &Api) -> Vec<Lease> {
-    api.node.fabric.leases().await
+    super::super::peer::all_leases(api).await
 }
 
 /// Machines.
@@ -81,14 +91,70 @@ async fn create(
     let object = Object::Of { kind: ObjectKind::Vm, id: id.0, labels: &create.labels };
     may_switch(&caller, object, create.spec.power, PowerState::Stopped)?;
     api.node.cluster.read(|s| may_have_parts(s, &caller, &create.spec, None))?;
-    let op = Op::CreateVm { id, host: api.node.id(), create };
-    answer(StatusCode::CREATED, api.node.cluster.write(op).await?)
+    let reachable = reachable(&api).await;
+    let mut last = None;
+    for _ in 0..CLAIMS {
+        let decision = decide(&api, &create.labels, &create.spec, reachable.as_ref());
+        let Some(host) = decision.host else {
+            let why = || placement::explain(&api.node.cluster.read(|s| visible(s, &caller, decision)));
+            return Err(last.unwrap_or_else(|| Failure::new(Kind::Conflict, why())));
+        };
+        let op = Op::CreateVm { id, host, create: create.clone() };
+        match api.node.cluster.write(op).await {
+            // Another machine was faster: decided anew.
+            Err(WriteError::Refused(refusal @ Refusal::NoRoom(_))) => last = Some(refusal.into()),
+            written => return answer(StatusCode::CREATED, written?),
+        }
+    }
+    Err(last.unwrap_or_else(|| Failure::new(Kind::Conflict, "no host took the machine: try again")))
+}
+
+/// The hosts the leader hears, where there is more than one host and it can be asked.
+async fn reachable(api: &Api) -> Option<BTreeSet<HostId>> {
+    if api.node.cluster.read(|s| s.hosts.len()) == 1 {
+        return None;
+    }
+    api.node.cluster.health().await.map(|h| h.reachable)
+}
+
+fn decide(
+    api: &Api,
+    labels: &BTreeMap<String, String>,
+    spec: &VmSpec,
+    reachable: Option<&BTreeSet<HostId>>,
+) -> PlacementDecision {
+    api.node.cluster.read(|s| placement::decide(s, Request { vm: None, labels, spec }, reachable))
+}
+
+/// The decision without the hosts the caller may not see.
+fn visible(state: &cluster::State, caller: &Caller, mut decision: PlacementDecision) -> PlacementDecision {
+    let sees = |host: HostId| caller.may(Permission::HostRead, state.object(ObjectKind::Host, host.0));
+    decision.hosts.retain(|verdict| sees(verdict.host));
+    decision
+}
+
+/// Where a machine would be placed if it were made now, and why not elsewhere. Of hosts the caller may not see nothing is
+/// said. Nothing is changed.
+#[utoipa::path(
+    post, path = "/placement", tag = "vms", request_body = PlacementQuery,
+    responses((status = 200, body = PlacementDecision))
+)]
+async fn what_if(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Json(query): Json<PlacementQuery>,
+) -> Result<Answer<PlacementDecision>, Failure> {
+    Failure::check(query.spec.validate())?;
+    api.node.cluster.read(|s| may_have_parts(s, &caller, &query.spec, None))?;
+    let reachable = reachable(&api).await;
+    let decision = decide(&api, &query.labels, &query.spec, reachable.as_ref());
+    Ok(Answer(StatusCode::OK, api.node.cluster.read(|s| visible(s, &caller, decision))))
 }
 
 fn answer(status: StatusCode, reply: Reply) -> Result<Response, Failure> {
     match reply {
         Reply::Vm(vm) => Ok(tagged(status, &vm.meta, &*vm)),
-        _ => Err(Failure::new(lq_api::problem::Kind::Internal, "an unexpected answer of the state")),
+        _ => Err(Failure::new(Kind::Internal, "an unexpected answer of the state")),
     }
 }
 

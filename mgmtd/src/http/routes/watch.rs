@@ -15,10 +15,13 @@ use lq_api::{
     volume::Volume,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
+
+/// Longest a host is waited for that is not yet where the watcher was.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(watch))
@@ -77,7 +80,10 @@ async fn watch(
     let cluster = api.node.cluster.clone();
     let now = cluster.read_at(|_, revision| revision);
     let since = query.since.unwrap_or(now);
-    if cluster.changes_since(since).is_none() {
+    // The watcher may come from a host that was ahead of this one.
+    let mut revision = cluster.watch();
+    let reached = tokio::time::timeout(CATCH_UP, revision.wait_for(|r| *r >= since)).await.is_ok();
+    if !reached || cluster.changes_since(since).is_none() {
         let why =
             format!("the changes since {since} are not known any more: read the lists and watch from {now}");
         return Err(Failure::new(problem::Kind::Conflict, why));

@@ -20,6 +20,7 @@ export interface Place {
     | "/vms"
     | "/vms/new"
     | "/hosts"
+    | "/cluster"
     | "/pools"
     | "/volumes"
     | "/images"
@@ -38,6 +39,7 @@ export const PLACES: { title?: string; places: Place[] }[] = [
     places: [
       { to: "/vms", label: "Virtual machines", icon: MonitorCog },
       { to: "/hosts", label: "Hosts", icon: Server },
+      { to: "/cluster", label: "Cluster", icon: Boxes },
     ],
   },
   {
@@ -58,5 +60,3 @@ export const PLACES: { title?: string; places: Place[] }[] = [
   },
   { title: "System", places: [{ to: "/settings", label: "Settings", icon: Settings }] },
 ];
-
-export const Inventory: LucideIcon = Boxes;

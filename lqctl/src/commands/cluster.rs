@@ -1,0 +1,120 @@
+//! The cluster: its state, and how hosts come in.
+
+use super::Session;
+use crate::{
+    cli,
+    output::{Table, describe, line, or_dash, show, word},
+    terminal::confirm,
+};
+use anyhow::Context as _;
+use lq_api::{
+    HostId, TokenId,
+    cluster::{Cluster, CreateJoinToken, JoinCluster, JoinPreview},
+};
+
+pub(super) async fn run(session: &Session, command: cli::Cluster) -> anyhow::Result<()> {
+    match command {
+        cli::Cluster::Show => state(session).await,
+        cli::Cluster::Token(command) => token(session, command).await,
+        cli::Cluster::Join { join_token, rename, preview, yes } => {
+            join(session, JoinCluster { token: join_token, rename }, preview, yes).await
+        }
+    }
+}
+
+async fn state(session: &Session) -> anyhow::Result<()> {
+    let cluster = session.client.cluster().await?;
+    let name = |id: HostId| {
+        cluster.members.iter().find(|m| m.host == id).map_or_else(|| id.to_string(), |m| m.name.clone())
+    };
+    let mut fields = vec![
+        ("Id", cluster.id.to_string()),
+        ("This host", name(cluster.this_host)),
+        ("Leader", or_dash(cluster.leader.map(name))),
+        ("Term", cluster.term.to_string()),
+        ("Changes", if cluster.quorum { "possible".into() } else { "NOT possible: no majority".into() }),
+        ("Revision", cluster.revision.to_string()),
+    ];
+    fields.extend(cluster.warnings.iter().map(|w| ("Warning", w.clone())));
+    describe(session.format, &cluster, &fields)?;
+    if session.format == crate::output::Format::Table {
+        line("\n")?;
+        show(session.format, &cluster, || members(&cluster))?;
+    }
+    Ok(())
+}
+
+fn members(cluster: &Cluster) -> Table {
+    let mut table = Table::new(&["HOST", "ROLE", "ANSWERS", "LACKS", "ADDRESS"]);
+    for member in &cluster.members {
+        let answers = member.reachable.map(|yes| if yes { "yes" } else { "no" });
+        table.row([
+            member.name.clone(),
+            word(&member.role),
+            or_dash(answers),
+            or_dash(member.lag),
+            or_dash(member.address.clone()),
+        ]);
+    }
+    table
+}
+
+async fn token(session: &Session, command: cli::JoinToken) -> anyhow::Result<()> {
+    let client = &session.client;
+    match command {
+        cli::JoinToken::List => {
+            let tokens = client.join_tokens().await?;
+            show(session.format, &tokens, || {
+                let mut table = Table::new(&["ID", "USES LEFT", "EXPIRES"]);
+                for token in &tokens {
+                    table.row([
+                        token.id.to_string(),
+                        token.uses_left.to_string(),
+                        token.expires_at.to_string(),
+                    ]);
+                }
+                table
+            })
+        }
+        cli::JoinToken::Create { minutes, uses } => {
+            let made = client.create_join_token(&CreateJoinToken { minutes, uses }).await?;
+            let fields = [
+                ("Token", made.text.clone()),
+                ("Expires", made.token.expires_at.to_string()),
+                ("Uses", made.token.uses_left.to_string()),
+            ];
+            describe(session.format, &made, &fields)
+        }
+        cli::JoinToken::Delete { id } => {
+            let id: TokenId =
+                id.parse().context("the id of a join token is a UUID; see `lqctl cluster token list`")?;
+            client.delete_join_token(id).await?;
+            line("The join token is revoked.\n")
+        }
+    }
+}
+
+async fn join(session: &Session, join: JoinCluster, only_preview: bool, yes: bool) -> anyhow::Result<()> {
+    let client = &session.client;
+    let preview = client.preview_join(&join).await?;
+    describe(session.format, &preview, &fields(&preview))?;
+    if only_preview {
+        return Ok(());
+    }
+    confirm("Join? The users, passwords and tokens of this host end; those of the cluster hold.", yes)?;
+    client.join(&join).await?;
+    line("The host has joined and is starting again as a member. Log in with an account of the cluster.\n")
+}
+
+fn fields(preview: &JoinPreview) -> Vec<(&'static str, String)> {
+    let mut fields = vec![
+        ("Cluster", preview.cluster.to_string()),
+        ("Hosts", preview.hosts.join(" ")),
+        ("Machines", preview.machines.join(" ")),
+    ];
+    for renaming in &preview.renamings {
+        fields.push(("New name", format!("{} {} becomes {}", renaming.kind, renaming.from, renaming.to)));
+    }
+    fields.extend(preview.left_out.iter().map(|n| ("Left out", format!("network {n}, which nothing uses"))));
+    fields
+}

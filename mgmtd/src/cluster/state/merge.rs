@@ -1,0 +1,267 @@
+//! Taking the objects of a joining host into the state.
+//!
+//! Ids stay, so that nothing that runs has to be told. Names that are taken are changed, after the host's name; which ones is
+//! said beforehand. A network nobody on the joining host uses, and of whose name the cluster has one, is left out: the
+//! cluster's own serves the host from then on. Users, passwords and tokens of the joining host end.
+
+use super::{Application, ImageRecord, Kind, PoolRecord, Refusal, State, VmRecord, apply::Context};
+use lq_api::{
+    NetworkId, PoolId, cluster::Renaming, image::ImageState, network::Network, pool::PoolSpec, vm::Mac,
+    volume::Volume,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use uuid::Uuid;
+
+/// Longest name of an object.
+const MAX_NAME: usize = 63;
+
+/// Everything a host brings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named after what they hold")]
+pub struct Objects {
+    pub pools: Vec<Arc<PoolRecord>>,
+    pub vms: Vec<Arc<VmRecord>>,
+    pub images: Vec<Arc<ImageRecord>>,
+    pub volumes: Vec<Arc<Volume>>,
+    pub networks: Vec<Arc<Network>>,
+}
+
+impl Objects {
+    /// What a cluster of one brings.
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        Self {
+            pools: state.pools.values().cloned().collect(),
+            vms: state.vms.values().cloned().collect(),
+            images: state.images.values().cloned().collect(),
+            volumes: state.volumes.values().cloned().collect(),
+            networks: state.networks.values().cloned().collect(),
+        }
+    }
+
+    /// SHA-256 over what there is and what is wanted of it, hexadecimal; what merely happens does not count.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        let mut add = |id: Uuid, generation: u64, name: &str| {
+            hasher.update(id.as_bytes());
+            hasher.update(generation.to_be_bytes());
+            hasher.update(name.as_bytes());
+            hasher.update([0]);
+        };
+        self.pools.iter().for_each(|p| add(p.meta.id.0, p.meta.generation, &p.meta.name));
+        self.vms.iter().map(|r| &r.vm.meta).for_each(|m| add(m.id.0, m.generation, &m.name));
+        self.images.iter().map(|r| &r.image.meta).for_each(|m| add(m.id.0, m.generation, &m.name));
+        self.volumes.iter().for_each(|v| add(v.meta.id.0, v.meta.generation, &v.meta.name));
+        self.networks.iter().for_each(|n| add(n.meta.id.0, n.meta.generation, &n.meta.name));
+        hex::encode(hasher.finalize())
+    }
+}
+
+/// What a merge will do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Objects whose names are taken. Those the user made come first.
+    pub renamings: Vec<Renaming>,
+    /// Networks that are left out.
+    pub left_out: BTreeSet<NetworkId>,
+}
+
+impl Plan {
+    /// Refuses where a name the user gave would change without consent. Pools, and networks called `default`, are named by
+    /// us and may always change.
+    pub fn allowed(&self, consent: bool) -> Result<(), Refusal> {
+        let asked: Vec<_> = self.renamings.iter().filter(|r| r.needs_consent).collect();
+        if consent || asked.is_empty() {
+            return Ok(());
+        }
+        let list = asked.iter().map(|r| format!("{} `{}` (would become `{}`)", r.kind, r.from, r.to));
+        Err(Refusal::Conflict(format!(
+            "the cluster has objects of the same names: {}. Rename them first, or accept the new names",
+            list.collect::<Vec<_>>().join(", ")
+        )))
+    }
+
+    fn name(&self, id: Uuid, old: &str) -> String {
+        self.renamings.iter().find(|r| r.id == id).map_or_else(|| old.to_owned(), |r| r.to.clone())
+    }
+}
+
+/// `name` where it is free, else `name-2`, `name-3` …
+pub(super) fn free_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
+    if !taken(name) {
+        return name.to_owned();
+    }
+    numbered(name, 2, taken)
+}
+
+fn numbered(name: &str, from: u64, taken: impl Fn(&str) -> bool) -> String {
+    let candidate = |n: u64| {
+        let end = format!("-{n}");
+        // Names are ASCII.
+        let head = name.get(..MAX_NAME - end.len()).unwrap_or(name);
+        format!("{head}{end}")
+    };
+    (from..).map(candidate).find(|c| !taken(c)).unwrap_or_else(|| candidate(from))
+}
+
+/// New names for those of one kind that are taken.
+fn renamings<'a>(
+    kind: &str,
+    host: &str,
+    taken: impl Iterator<Item = &'a str>,
+    brought: &[(Uuid, &str)],
+    ours: impl Fn(&str) -> bool,
+    out: &mut Vec<Renaming>,
+) {
+    let here: BTreeSet<&str> = taken.collect();
+    let mut all: BTreeSet<String> = here.iter().map(|n| (*n).to_owned()).collect();
+    all.extend(brought.iter().map(|(_, n)| (*n).to_owned()));
+    for (id, name) in brought.iter().filter(|(_, n)| here.contains(n)) {
+        let end = format!("-{host}");
+        let head = name.get(..MAX_NAME.saturating_sub(end.len())).unwrap_or(name);
+        let first: String = format!("{head}{end}").chars().take(MAX_NAME).collect();
+        let to = free_name(&first, |n| all.contains(n));
+        all.insert(to.clone());
+        out.push(Renaming {
+            kind: kind.into(),
+            id: *id,
+            from: (*name).to_owned(),
+            to,
+            needs_consent: !ours(name),
+        });
+    }
+}
+
+/// What taking in these objects would do, or why it cannot be done.
+pub(super) fn plan(state: &State, application: &Application) -> Result<Plan, Refusal> {
+    let brought = &application.objects;
+    let conflict = |why: String| Err(Refusal::Conflict(why));
+    let known = |id: Uuid| {
+        state.vms.contains_key(&id.into())
+            || state.images.contains_key(&id.into())
+            || state.volumes.contains_key(&id.into())
+            || state.networks.contains_key(&id.into())
+            || state.pools.contains_key(&id.into())
+    };
+    let mut ids: Vec<Uuid> = brought.vms.iter().map(|r| r.vm.meta.id.0).collect();
+    ids.extend(brought.images.iter().map(|r| r.image.meta.id.0));
+    ids.extend(brought.volumes.iter().map(|v| v.meta.id.0));
+    ids.extend(brought.networks.iter().map(|n| n.meta.id.0));
+    ids.extend(brought.pools.iter().map(|p| p.meta.id.0));
+    if ids.iter().any(|id| known(*id)) {
+        return conflict(
+            "the cluster has objects of this host already: it is a copy of one of its hosts".into(),
+        );
+    }
+    if brought.pools.iter().any(|p| !matches!(p.spec, PoolSpec::Dir { host } if host == application.host)) {
+        return conflict("a storage pool of the joining host is not its own".into());
+    }
+    if brought.images.iter().any(|r| r.image.status.state == ImageState::Uploading) {
+        return conflict("an image is being uploaded to the joining host: end the upload first".into());
+    }
+    let taken: BTreeMap<Mac, &str> = state
+        .vms
+        .values()
+        .flat_map(|r| r.vm.spec.nics.iter().filter_map(|n| Some((n.mac?, r.vm.meta.name.as_str()))))
+        .collect();
+    for record in &brought.vms {
+        if record.vm.status.host != Some(application.host) {
+            return conflict(format!("the machine `{}` is not on the joining host", record.vm.meta.name));
+        }
+        let macs = record.vm.spec.nics.iter().filter_map(|n| n.mac);
+        if let Some((mac, other)) = macs.filter_map(|mac| Some((mac, taken.get(&mac)?))).next() {
+            return conflict(format!(
+                "the machine `{}` has the hardware address {mac}, which `{other}` of the cluster has too: change one",
+                record.vm.meta.name
+            ));
+        }
+    }
+    let used: BTreeSet<NetworkId> =
+        brought.vms.iter().flat_map(|r| r.vm.spec.nics.iter().map(|n| n.network)).collect();
+    let names: BTreeSet<&str> = state.networks.values().map(|n| n.meta.name.as_str()).collect();
+    let left_out: BTreeSet<NetworkId> = brought
+        .networks
+        .iter()
+        .filter(|n| !used.contains(&n.meta.id) && names.contains(n.meta.name.as_str()))
+        .map(|n| n.meta.id)
+        .collect();
+    let mut out = Vec::new();
+    let host = &application.name;
+    let vms: Vec<_> = brought.vms.iter().map(|r| (r.vm.meta.id.0, r.vm.meta.name.as_str())).collect();
+    renamings("vm", host, state.vms.values().map(|r| r.vm.meta.name.as_str()), &vms, |_| false, &mut out);
+    let images: Vec<_> =
+        brought.images.iter().map(|r| (r.image.meta.id.0, r.image.meta.name.as_str())).collect();
+    let here = state.images.values().map(|r| r.image.meta.name.as_str());
+    renamings("image", host, here, &images, |_| false, &mut out);
+    let volumes: Vec<_> = brought.volumes.iter().map(|v| (v.meta.id.0, v.meta.name.as_str())).collect();
+    renamings(
+        "volume",
+        host,
+        state.volumes.values().map(|v| v.meta.name.as_str()),
+        &volumes,
+        |_| false,
+        &mut out,
+    );
+    let networks: Vec<_> = brought
+        .networks
+        .iter()
+        .filter(|n| !left_out.contains(&n.meta.id))
+        .map(|n| (n.meta.id.0, n.meta.name.as_str()))
+        .collect();
+    let here = state.networks.values().map(|n| n.meta.name.as_str());
+    renamings("network", host, here, &networks, |name| name == "default", &mut out);
+    let pools: Vec<_> = brought.pools.iter().map(|p| (p.meta.id.0, p.meta.name.as_str())).collect();
+    renamings("pool", host, state.pools.values().map(|p| p.meta.name.as_str()), &pools, |_| true, &mut out);
+    Ok(Plan { renamings: out, left_out })
+}
+
+/// Does what [`plan`] said.
+pub(super) fn carry_out(state: &mut State, ctx: &mut Context<'_>, application: &Application, plan: &Plan) {
+    let brought = &application.objects;
+    for record in &brought.pools {
+        let mut record = (**record).clone();
+        record.meta.name = plan.name(record.meta.id.0, &record.meta.name);
+        record.meta.revision = ctx.revision;
+        let id: PoolId = record.meta.id;
+        state.pools.insert(id, Arc::new(record));
+        ctx.changed(Kind::Pool, id.0);
+    }
+    for network in brought.networks.iter().filter(|n| !plan.left_out.contains(&n.meta.id)) {
+        let mut network = (**network).clone();
+        network.meta.name = plan.name(network.meta.id.0, &network.meta.name);
+        network.meta.revision = ctx.revision;
+        let id = network.meta.id;
+        state.networks.insert(id, Arc::new(network));
+        ctx.changed(Kind::Network, id.0);
+    }
+    for record in &brought.images {
+        let mut record = (**record).clone();
+        record.image.meta.name = plan.name(record.image.meta.id.0, &record.image.meta.name);
+        record.image.meta.revision = ctx.revision;
+        let id = record.image.meta.id;
+        state.images.insert(id, Arc::new(record));
+        ctx.changed(Kind::Image, id.0);
+    }
+    for volume in &brought.volumes {
+        let mut volume = (**volume).clone();
+        volume.meta.name = plan.name(volume.meta.id.0, &volume.meta.name);
+        volume.meta.revision = ctx.revision;
+        let id = volume.meta.id;
+        state.volumes.insert(id, Arc::new(volume));
+        ctx.changed(Kind::Volume, id.0);
+    }
+    for record in &brought.vms {
+        let mut record = (**record).clone();
+        record.vm.meta.name = plan.name(record.vm.meta.id.0, &record.vm.meta.name);
+        record.vm.meta.revision = ctx.revision;
+        let id = record.vm.meta.id;
+        state.vms.insert(id, Arc::new(record));
+        ctx.changed(Kind::Vm, id.0);
+    }
+}

@@ -1,0 +1,172 @@
+//! The peers' port: what other hosts may ask of this one.
+
+use super::{
+    book::{Page, Stranger},
+    link::SnapshotHead,
+};
+use crate::cluster::{
+    Cluster, Command, Outcome, join,
+    types::{Snapshot, Types},
+};
+use axum::{
+    Extension, Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Request, State},
+    http::StatusCode,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use lq_api::{
+    HostId,
+    problem::{Kind, MEDIA_TYPE, Problem},
+};
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use serde::{Deserialize, Serialize};
+
+/// Largest application of a host that joins.
+const MAX_APPLICATION: usize = 64 << 20;
+
+/// Who is at the other end: a host of the cluster, or someone without a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct From(pub Option<HostId>);
+
+/// Answer to a forwarded write.
+#[derive(Serialize, Deserialize)]
+pub(in crate::cluster) enum Written {
+    /// Applied at this log position.
+    Done { index: u64, outcome: Outcome },
+    /// Not proposed: this host does not lead.
+    NotLeading,
+    /// It was proposed, and what became of it is not known.
+    Unknown { reason: String },
+}
+
+/// A refusal in the words of the API.
+pub(in crate::cluster) struct No(Box<Problem>);
+
+impl No {
+    pub(in crate::cluster) fn new(kind: Kind, why: impl Into<String>) -> Self {
+        Self(Box::new(Problem::new(kind, why)))
+    }
+}
+
+impl IntoResponse for No {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.0).unwrap_or_default();
+        (status, [(axum::http::header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
+    }
+}
+
+type Answer<T> = Result<Json<T>, No>;
+
+fn unavailable(e: &impl std::fmt::Display) -> No {
+    No::new(Kind::Unavailable, e.to_string())
+}
+
+/// What members and those who join may ask; `more` is what else members may ask.
+pub(in crate::cluster) fn router(cluster: Cluster, more: Router) -> Router {
+    let members = Router::new()
+        .route("/raft/append", post(append))
+        .route("/raft/vote", post(vote))
+        .route("/raft/pre-vote", post(pre_vote))
+        .route("/raft/transfer", post(transfer))
+        .route("/raft/snapshot", post(snapshot))
+        .route("/cluster/write", post(write))
+        .route("/cluster/read-index", post(read_index))
+        .route("/cluster/health", post(health))
+        .route("/cluster/book", post(book))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(cluster.clone())
+        .merge(more)
+        .layer(middleware::from_fn_with_state(cluster.clone(), members_only));
+    let strangers = Router::new()
+        .route("/join/preview", post(preview))
+        .route("/join/admit", post(admit))
+        .layer(DefaultBodyLimit::max(MAX_APPLICATION))
+        .with_state(cluster);
+    members.merge(strangers)
+}
+
+/// Also closes the door to a host that was removed while its connection was open.
+async fn members_only(
+    State(cluster): State<Cluster>,
+    Extension(From(from)): Extension<From>,
+    req: Request,
+    next: Next,
+) -> Response {
+    match from {
+        Some(host) if !cluster.wire.book.is_removed(host) => next.run(req).await,
+        Some(host) => No::new(Kind::Forbidden, Stranger::Removed(host).to_string()).into_response(),
+        None => No::new(Kind::Unauthenticated, "this is for hosts of the cluster").into_response(),
+    }
+}
+
+async fn append(State(c): State<Cluster>, Json(rpc): Json<AppendEntriesRequest<Types>>) -> Response {
+    answer(c.raft.append_entries(rpc).await)
+}
+
+async fn vote(State(c): State<Cluster>, Json(rpc): Json<VoteRequest<Types>>) -> Response {
+    answer(c.raft.vote(rpc).await)
+}
+
+async fn pre_vote(State(c): State<Cluster>, Json(rpc): Json<VoteRequest<Types>>) -> Response {
+    answer(c.raft.pre_vote(rpc).await)
+}
+
+async fn transfer(State(c): State<Cluster>, Json(rpc): Json<TransferLeaderRequest<Types>>) -> Response {
+    answer(c.raft.handle_transfer_leader(rpc).await)
+}
+
+fn answer<T: Serialize, E: std::fmt::Display>(done: Result<T, E>) -> Response {
+    match done {
+        Ok(answer) => Json(answer).into_response(),
+        Err(e) => unavailable(&e).into_response(),
+    }
+}
+
+async fn snapshot(State(c): State<Cluster>, body: Bytes) -> Response {
+    let malformed = |why: &str| No::new(Kind::Malformed, why).into_response();
+    let Some(end) = body.iter().position(|b| *b == b'\n') else { return malformed("it has no head") };
+    let Ok(head) = serde_json::from_slice::<SnapshotHead>(body.get(..end).unwrap_or_default()) else {
+        return malformed("its head cannot be parsed");
+    };
+    let state = body.get(end + 1..).unwrap_or_default();
+    if state.len() as u64 != head.length {
+        return malformed("it is not whole");
+    }
+    // openraft stops for good when a snapshot cannot be installed; what cannot be read is refused before it.
+    if let Err(e) = crate::cluster::state::read_state(state) {
+        return unavailable(&format!("this host cannot read the state: {e}")).into_response();
+    }
+    let snapshot = Snapshot { meta: head.meta, snapshot: state.to_vec() };
+    answer(c.raft.install_full_snapshot(head.vote, snapshot).await)
+}
+
+async fn write(State(c): State<Cluster>, Json(command): Json<Command>) -> Json<Written> {
+    Json(c.propose(command).await)
+}
+
+async fn read_index(State(c): State<Cluster>) -> Answer<u64> {
+    c.leader_read_index().await.map(Json).map_err(|e| unavailable(&e))
+}
+
+async fn health(State(c): State<Cluster>) -> Answer<crate::cluster::Health> {
+    c.leader_health().map(Json).ok_or_else(|| unavailable(&"this host does not lead"))
+}
+
+async fn book(State(c): State<Cluster>) -> Answer<Page> {
+    c.wire.book.page().map(Json).ok_or_else(|| unavailable(&"this host knows nothing yet"))
+}
+
+async fn preview(
+    State(c): State<Cluster>,
+    Json(ask): Json<join::Ask>,
+) -> Answer<lq_api::cluster::JoinPreview> {
+    join::preview(&c, &ask).await.map(Json)
+}
+
+async fn admit(State(c): State<Cluster>, Json(ask): Json<join::Ask>) -> Answer<Page> {
+    join::admit(&c, ask).await.map(Json)
+}

@@ -1,0 +1,135 @@
+//! What a host serves to the other hosts of its cluster, beside what the agreement needs: its API for requests passed on by
+//! one that was asked, and what it alone knows.
+
+use super::{
+    Api,
+    extract::Id,
+    forward::CALLER,
+    openapi,
+    problem::{self, Failure},
+};
+use crate::{auth::Caller, cluster::Cluster};
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures::future::join_all;
+use lq_api::{HostId, ImageId, PoolId, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{sync::Arc, time::Duration};
+use tokio_util::io::ReaderStream;
+
+/// Longest another host may take to say what it knows.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Reached only by hosts of the cluster.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    let (v1, _) = openapi::parts();
+    let v1 = v1
+        .layer(middleware::from_fn(known))
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method);
+    Router::new()
+        .nest("/api/v1", v1)
+        .route("/host/status", post(status))
+        .route("/host/leases", post(leases))
+        .route("/host/pool", post(pool))
+        .route("/store/images/{id}", post(image))
+        .layer(DefaultBodyLimit::max(super::MAX_BODY))
+        .with_state(api)
+}
+
+/// The caller, as the host that was asked knows them.
+async fn known(mut req: Request, next: Next) -> Response {
+    let told = req.headers_mut().remove(CALLER);
+    let caller = told.and_then(|value| URL_SAFE_NO_PAD.decode(value.as_bytes()).ok());
+    match caller.and_then(|json| serde_json::from_slice::<Caller>(&json).ok()) {
+        Some(caller) => {
+            req.extensions_mut().insert(caller);
+            next.run(req).await
+        }
+        None => Failure::new(Kind::Unauthenticated, "the other host did not say who asks").into_response(),
+    }
+}
+
+async fn status(State(api): State<Arc<Api>>) -> Json<Option<HostStatus>> {
+    Json(own_status(&api).await)
+}
+
+async fn leases(State(api): State<Arc<Api>>) -> Json<Vec<Lease>> {
+    Json(api.node.fabric.leases().await)
+}
+
+async fn pool(State(api): State<Arc<Api>>, Json(id): Json<PoolId>) -> Json<Option<PoolStatus>> {
+    Json(own_pool(&api, id).await)
+}
+
+/// The bytes of an image in a pool of this host.
+async fn image(State(api): State<Arc<Api>>, Id(id): Id<ImageId>) -> Result<Response, Failure> {
+    let missing = || Failure::not_found("image", id);
+    let pool = api.node.cluster.read(|s| s.images.get(&id).and_then(|r| r.image.spec.pool));
+    let pool = pool.and_then(|p| api.node.pool(p)).ok_or_else(missing)?;
+    let file = tokio::fs::File::open(pool.image_path(id)).await.map_err(|_| missing())?;
+    Ok(Body::from_stream(ReaderStream::with_capacity(file, 1 << 18)).into_response())
+}
+
+/// What this host is. Read off the async threads: it looks at many small files.
+pub(super) async fn own_status(api: &Api) -> Option<HostStatus> {
+    let host = api.node.host.clone();
+    tokio::task::spawn_blocking(move || host.status()).await.ok()
+}
+
+/// Room in a pool of this host.
+pub(super) async fn own_pool(api: &Api, id: PoolId) -> Option<PoolStatus> {
+    let room = api.node.pool(id)?.status().await;
+    room.inspect_err(|e| tracing::warn!(pool = %id, error = %e, "its room is not known")).ok()
+}
+
+/// Asks another host; `None` where it cannot be asked.
+async fn ask<T: DeserializeOwned>(
+    cluster: &Cluster,
+    host: HostId,
+    path: &str,
+    body: &impl Serialize,
+) -> Option<T> {
+    let asked = cluster.ask(host, path, body, PATIENCE).await;
+    asked.inspect_err(|e| tracing::debug!(error = %e, path, "a host could not be asked")).ok()
+}
+
+/// What each host says of itself.
+pub(super) async fn statuses(api: &Api, hosts: &[HostId]) -> Vec<(HostId, HostStatus)> {
+    let one = |host: HostId| async move {
+        let status = if host == api.node.id() {
+            own_status(api).await
+        } else {
+            ask::<Option<HostStatus>>(&api.node.cluster, host, "/host/status", &()).await.flatten()
+        };
+        Some((host, status?))
+    };
+    join_all(hosts.iter().map(|h| one(*h))).await.into_iter().flatten().collect()
+}
+
+/// Leases of every host's DHCP.
+pub(super) async fn all_leases(api: &Api) -> Vec<Lease> {
+    let others: Vec<HostId> =
+        api.node.cluster.read(|s| s.hosts.keys().copied().filter(|h| *h != api.node.id()).collect());
+    let asked = others.iter().map(|h| ask::<Vec<Lease>>(&api.node.cluster, *h, "/host/leases", &()));
+    let mut leases = api.node.fabric.leases().await;
+    leases.extend(join_all(asked).await.into_iter().flatten().flatten());
+    leases
+}
+
+/// Room in a pool, wherever it is.
+pub(super) async fn pool_room(api: &Api, id: PoolId) -> Option<PoolStatus> {
+    match api.node.cluster.read(|s| s.pool_host(id)) {
+        Some(host) if host != api.node.id() => {
+            ask::<Option<PoolStatus>>(&api.node.cluster, host, "/host/pool", &id).await.flatten()
+        }
+        _ => own_pool(api, id).await,
+    }
+}

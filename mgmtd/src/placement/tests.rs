@@ -1,0 +1,172 @@
+//! Properties of decisions, and a few of them by example.
+
+use super::*;
+use crate::cluster::state::{Capacity, Change, Command, Op, Peer, Refusal};
+use lq_api::{
+    ImageId, NetworkId, PoolId,
+    image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
+    placement::Placement,
+    vm::CreateVm,
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+const KERNEL: ImageId = ImageId(Uuid::from_u128(9));
+
+fn host(n: u128) -> HostId {
+    HostId(Uuid::from_u128(0x100 + n))
+}
+
+fn apply(state: &mut State, revision: u64, op: Op) -> Result<(), Refusal> {
+    let command = Command { at: lq_api::Timestamp::UNIX_EPOCH, op };
+    state.apply(revision, &command, &mut Vec::<Change>::new()).map(drop)
+}
+
+/// Hosts with so much memory, in GiB.
+fn site(memory: &[u64]) -> State {
+    let mut state = State::new();
+    let first = Op::Initialise {
+        cluster: Uuid::nil(),
+        host: host(0),
+        host_name: "h0".into(),
+        pool: PoolId::new(),
+        network: NetworkId::new(),
+        dhcp: None,
+    };
+    apply(&mut state, 1, first).unwrap();
+    for (n, gib) in (0u128..).zip(memory) {
+        if n > 0 {
+            let template = state.hosts[&host(0)].clone();
+            let mut record = (*template).clone();
+            record.meta.id = host(n);
+            record.meta.name = format!("h{n}");
+            record.peer = None;
+            state.hosts.insert(host(n), record.into());
+        }
+        let peer = Peer { pin: n.to_string(), address: String::new() };
+        let capacity = Some(Capacity { threads: 8, memory: Bytes::gib(*gib) });
+        apply(&mut state, 2, Op::DescribeHost { host: host(n), peer, capacity }).unwrap();
+    }
+    let spec =
+        ImageSpec { kind: ImageKind::Kernel, format: ImageFormat::Raw, pool: None, sha256: None, boot: None };
+    let create = CreateImage { name: "k".into(), labels: BTreeMap::new(), spec };
+    apply(&mut state, 3, Op::CreateImage { id: KERNEL, create }).unwrap();
+    state
+}
+
+fn spec(mib: u64, placement: Placement) -> VmSpec {
+    let text = serde_json::json!({
+        "vcpus": 1, "memory_bytes": mib << 20, "boot": {"kernel": KERNEL}, "power": "running", "placement": placement,
+    });
+    serde_json::from_value(text).unwrap()
+}
+
+fn create(
+    state: &mut State,
+    n: usize,
+    at: HostId,
+    labels: &BTreeMap<String, String>,
+    spec: VmSpec,
+) -> Result<(), Refusal> {
+    let create = CreateVm { name: format!("v{n}"), labels: labels.clone(), spec };
+    apply(state, 10 + n as u64, Op::CreateVm { id: VmId::new(), host: at, create })
+}
+
+fn labels(text: &str) -> BTreeMap<String, String> {
+    text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter().collect()
+}
+
+fn rule(label: &str, strict: bool) -> Affinity {
+    Affinity { label: label.into(), strict }
+}
+
+fn wish() -> impl Strategy<Value = (u64, Placement, &'static str)> {
+    let label = prop_oneof![Just("app=a"), Just("app=b"), Just("")];
+    let rules = || prop::collection::vec((prop_oneof![Just("app=a"), Just("app=b")], any::<bool>()), 0..2);
+    let host = prop::option::weighted(0.2, (0u128..4).prop_map(host));
+    (1u64..4000, host, rules(), rules(), label).prop_map(|(mib, host, near, apart, label)| {
+        let rules = |all: Vec<(&str, bool)>| all.into_iter().map(|(l, s)| rule(l, s)).collect();
+        (mib.max(64), Placement { host, near: rules(near), apart: rules(apart) }, label)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_decided_can_be_claimed_and_nothing_is_overfilled(
+        memory in prop::collection::vec(1u64..12, 1..4),
+        wishes in prop::collection::vec(wish(), 1..20),
+        dead in prop::option::of(0u128..4),
+    ) {
+        let mut state = site(&memory);
+        let reachable: BTreeSet<HostId> =
+            state.hosts.keys().copied().filter(|h| Some(*h) != dead.map(host)).collect();
+        for (n, (mib, placement, label)) in wishes.into_iter().enumerate() {
+            let (spec, labels) = (spec(mib, placement.clone()), labels(label));
+            let request = Request { vm: None, labels: &labels, spec: &spec };
+            let decision = decide(&state, request, Some(&reachable));
+            prop_assert_eq!(decide(&state, request, Some(&reachable)), decision.clone());
+            prop_assert_eq!(decision.hosts.len(), state.hosts.len());
+            for verdict in &decision.hosts {
+                prop_assert!(verdict.score.is_some() || !verdict.reasons.is_empty());
+                // What the filter refuses cannot be claimed either.
+                let silent = !reachable.contains(&verdict.host);
+                if verdict.score.is_none() && !silent {
+                    let refused = create(&mut state.clone(), n, verdict.host, &labels, spec.clone());
+                    prop_assert!(matches!(refused, Err(Refusal::NoRoom(_))), "{:?}", refused);
+                }
+            }
+            if let Some(chosen) = decision.host {
+                prop_assert!(reachable.contains(&chosen));
+                prop_assert!(placement.host.is_none_or(|h| h == chosen));
+                prop_assert_eq!(create(&mut state, n, chosen, &labels, spec), Ok(()));
+            }
+            for record in state.hosts.values() {
+                prop_assert!(memory_in_use(&state, record.meta.id, None) <= room(record).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_emptier_host_is_taken_and_groups_are_kept_apart() {
+    let mut state = site(&[8, 8, 8]);
+    let a = labels("app=a");
+    let apart = Placement { apart: vec![rule("app=a", true)], ..Placement::default() };
+    for n in 0..3 {
+        let spec = spec(512, apart.clone());
+        let decision = decide(&state, Request { vm: None, labels: &a, spec: &spec }, None);
+        create(&mut state, n, decision.host.unwrap(), &a, spec).unwrap();
+    }
+    let hosts: BTreeSet<_> = state.vms.values().map(|r| r.vm.status.host).collect();
+    assert_eq!(hosts.len(), 3);
+    let spec = spec(512, apart);
+    let decision = decide(&state, Request { vm: None, labels: &a, spec: &spec }, None);
+    assert_eq!(decision.host, None);
+    let text = explain(&decision);
+    assert!(text.contains("`h2`: `v") && text.contains("with the label app=a runs there"), "{text}");
+}
+
+#[test]
+fn near_the_others_of_its_group_but_the_first_goes_anywhere() {
+    let mut state = site(&[4, 8]);
+    let a = labels("app=a");
+    let near = Placement { near: vec![rule("app=a", true)], ..Placement::default() };
+    let spec = spec(256, near);
+    let first = decide(&state, Request { vm: None, labels: &a, spec: &spec }, None).host.unwrap();
+    assert_eq!(first, host(1));
+    create(&mut state, 0, host(0), &a, spec.clone()).unwrap();
+    assert_eq!(decide(&state, Request { vm: None, labels: &a, spec: &spec }, None).host, Some(host(0)));
+}
+
+#[test]
+fn two_decisions_at_a_time_do_not_both_take_the_last_room() {
+    let mut state = site(&[2]);
+    let none = BTreeMap::new();
+    let spec = spec(1000, Placement::default());
+    let one = decide(&state, Request { vm: None, labels: &none, spec: &spec }, None).host.unwrap();
+    let two = decide(&state, Request { vm: None, labels: &none, spec: &spec }, None).host.unwrap();
+    create(&mut state, 0, one, &none, spec.clone()).unwrap();
+    assert!(matches!(create(&mut state, 1, two, &none, spec), Err(Refusal::NoRoom(_))));
+}

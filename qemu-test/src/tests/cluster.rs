@@ -1,0 +1,181 @@
+//! Three hosts on one segment.
+
+use crate::{
+    guest_console::GuestConsole,
+    guest_image,
+    host::{Host, explain},
+    media::{self, PASSWORD, install_part},
+    qemu::{Bus, Machine, Medium},
+    runner::Ctx,
+    scale,
+    segment::{self, Segment},
+    site::{self, Wish, patience, upload},
+};
+use anyhow::{Context as _, Result, bail, ensure};
+use lq_api::{
+    HostId,
+    auth::CreateToken,
+    client::Client,
+    cluster::{Cluster, CreateJoinToken},
+    image::ImageKind,
+    local::layout::DISK_MIN_MIB,
+    placement::Placement,
+    vm::{Boot, CreateVm, VmState},
+};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// Room for guests' images beside the least a host needs, MiB.
+const ROOM_MIB: u64 = 512;
+/// Writes after the leader is gone.
+const WRITES: usize = 10;
+
+/// From blank disks to a quorate cluster by one token; a machine made, started and watched through a host that has nothing to
+/// do with it; the leader's power is cut, the others go on, and it comes back to what it missed.
+pub(super) async fn three(ctx: &mut Ctx) -> Result<()> {
+    let segment = Segment::open(&ctx.dir, 3).await?;
+    let began = Instant::now();
+    let first = installed(ctx, &segment, 0, None).await.context("the first host")?;
+    let first = media::boot_installed(first).await.context("the first host")?;
+    let wish = CreateJoinToken { uses: 2, ..CreateJoinToken::default() };
+    let token = first.api.create_join_token(&wish).await.map_err(explain)?.text;
+    let joining = async |n: usize| -> Result<Host> {
+        let machine = installed(ctx, &segment, n, Some(&token)).await?;
+        let host = Host::boot(machine).await?;
+        until(&host.api, "it to be a member", 300, |c| c.members.len() == 3).await?;
+        Ok(host)
+    };
+    let (second, third) = tokio::try_join!(joining(1), joining(2)).context("a host that joins")?;
+    let mut hosts = vec![first, second, third];
+    for host in &hosts {
+        until(&host.api, "three votes", 300, |c| c.quorum && c.voters.len() == 3).await?;
+    }
+    println!("        blank disks to a quorate cluster of three: {} s", began.elapsed().as_secs());
+
+    let cluster = hosts[0].api.cluster().await.map_err(explain)?;
+    let leader = cluster.leader.context("there is no leader")?;
+    let mut ids = Vec::new();
+    for host in &hosts {
+        ids.push(host.api.cluster().await.map_err(explain)?.this_host);
+    }
+    let leading = ids.iter().position(|id| *id == leader).context("the leader is none of the hosts")?;
+    let others: Vec<usize> = (0..3).filter(|n| *n != leading).collect();
+    let [asked, holder] = others[..] else { bail!("two hosts follow") };
+    let console = counting_guest(ctx, &hosts[asked].api, ids[holder]).await?;
+
+    let cut = hosts.remove(leading);
+    let machine = ctx_machine(ctx, &segment, leading)?;
+    cut.machine.cut_power().await;
+    let began = Instant::now();
+    // Those behind the one taken out moved up.
+    let left: Vec<&Host> = hosts.iter().collect();
+    let new = |c: &Cluster| c.quorum && c.leader.is_some_and(|l| l != leader);
+    until(&left[0].api, "another leader", 120, new).await?;
+    println!("        another leader after {:.1} s", began.elapsed().as_secs_f64());
+    let mut written = Vec::new();
+    for n in 0..WRITES {
+        let name = format!("after-{n}");
+        let request =
+            CreateToken { name: name.clone(), days: Some(1), read_only: true, limit: None, owner: None };
+        let made = left[n % 2].api.create_token(&request).await;
+        made.map_err(explain).context("writing without the old leader")?;
+        written.push(name);
+    }
+    let seen = left[0].api.cluster().await.map_err(explain)?;
+    let silent = seen.members.iter().find(|m| m.host == leader).context("the lost host is not listed")?;
+    ensure!(silent.reachable == Some(false), "the lost host is said to answer");
+    console.said.expect("tick", 60).await.context("the guest after the leader's end")?;
+
+    let back = media::boot_installed(machine).await.context("the host whose power was cut")?;
+    for host in left.iter().copied().chain([&back]) {
+        let whole = |c: &Cluster| c.quorum && c.members.iter().all(|m| m.reachable == Some(true));
+        until(&host.api, "all three to answer", 300, whole).await?;
+    }
+    let tokens = back.api.tokens().await.map_err(explain)?;
+    let lost: Vec<_> = written.iter().filter(|name| !tokens.iter().any(|t| t.name == **name)).collect();
+    ensure!(lost.is_empty(), "acknowledged writes are missing on the host that is back: {lost:?}");
+    drop(back);
+    drop(hosts);
+    segment.close().await;
+    Ok(())
+}
+
+/// The machine of a host, from its disk alone.
+fn ctx_machine(ctx: &Ctx, segment: &Segment, n: usize) -> Result<Machine> {
+    let dir = ctx.dir.join(format!("host{n}"));
+    let (plug, api) = segment.plug(n)?;
+    let disk = media::disk_at(&dir.join("disk.raw"), Bus::Virtio);
+    Ok(Machine {
+        disks: vec![disk],
+        segment: Some(plug),
+        forward: vec![],
+        forward_fixed: vec![(443, api)],
+        memory_mib: 2048,
+        ..media::bare_metal(&dir, ctx.accel)
+    })
+}
+
+/// Installs a host to a blank disk; it is not started yet.
+async fn installed(ctx: &Ctx, segment: &Segment, n: usize, token: Option<&str>) -> Result<Machine> {
+    let machine = ctx_machine(ctx, segment, n)?;
+    let disk = machine.disks.first().context("a host without a disk")?;
+    media::empty_disk(&disk.path, DISK_MIN_MIB + ROOM_MIB, Bus::Virtio)?;
+    let mut answer =
+        media::answer_with(&install_part("auto", "power-off"), &format!("node{}", n + 1), PASSWORD);
+    answer += &format!(
+        "\n[host.network]\naddress = \"{}/24\"\ngateway = \"10.0.2.2\"\ndns = [\"10.0.2.3\"]\n",
+        segment::address(n)
+    );
+    if let Some(token) = token {
+        answer += &format!("\n[cluster]\njoin = \"{token}\"\n");
+    }
+    let iso = machine.dir.join("install.iso");
+    media::prepare_iso(&ctx.paths, ctx.accel, &ctx.paths.iso(), &iso, Some(&answer)).await?;
+    let medium = Some((Medium::Cd, iso.clone()));
+    media::install(Machine { medium, ..machine.clone() }).await?;
+    let _ = std::fs::remove_file(iso);
+    Ok(machine)
+}
+
+/// Waits until a host sees the cluster so. It may start its daemon again meanwhile, and its accounts may become the cluster's.
+async fn until(api: &Client, what: &str, seconds: u64, wanted: impl Fn(&Cluster) -> bool) -> Result<()> {
+    let end = Instant::now() + scale::seconds(seconds);
+    loop {
+        let seen = match api.cluster().await {
+            Ok(cluster) if wanted(&cluster) => return Ok(()),
+            Ok(cluster) => format!("{cluster:?}"),
+            Err(e) => {
+                let _ = api.login("admin", PASSWORD, None).await;
+                e.chain()
+            }
+        };
+        ensure!(Instant::now() < end, "waited in vain for {what}; last seen: {seen}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Makes and starts a tiny guest on `holder` through the host of `api`, and waits until it counts.
+async fn counting_guest(ctx: &Ctx, api: &Client, holder: HostId) -> Result<GuestConsole> {
+    let files = guest_image::ensure(&ctx.paths).await?;
+    let kernel = upload(api, "kernel", ImageKind::Kernel, &files.kernel(), None, |_, _| {}).await?;
+    let initrd = upload(api, "initrd", ImageKind::Initrd, &files.tiny_initrd(), None, |_, _| {}).await?;
+    let cmdline = format!("console=ttyS0 quiet panic=-1 tiny=tick {}", ctx.accel.kernel_words());
+    let mut spec = site::spec(
+        128,
+        Some(Boot { kernel, initrd: Some(initrd), cmdline }),
+        vec![],
+        vec![],
+        Wish::default(),
+    );
+    spec.placement = Placement { host: Some(holder), ..Placement::default() };
+    let request = CreateVm { name: "counts".into(), labels: BTreeMap::new(), spec };
+    let vm = api.create_vm(&request).await.map_err(explain).context("creating a VM through a follower")?;
+    ensure!(vm.status.host == Some(holder), "the VM was placed on {:?}", vm.status.host);
+    api.start_vm(vm.meta.id).await.map_err(explain).context("starting a VM through a follower")?;
+    api.wait_vm_state(vm.meta.id, VmState::Running, patience(300)).await.map_err(explain)?;
+    let console = GuestConsole::open(api, vm.meta.id, &ctx.dir.join("console.log")).await?;
+    console.said.expect("tick 3\n", 180).await.context("the guest on another host's console")?;
+    Ok(console)
+}
