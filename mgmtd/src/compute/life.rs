@@ -313,7 +313,7 @@ impl Life {
                 ExitReason::Migrated => (true, false, "the machine moved to another host".to_owned()),
                 ExitReason::Told => (true, false, format!("the monitor was told to end: {detail}")),
                 ExitReason::Config => (false, true, detail.clone()),
-                ExitReason::Host | ExitReason::GuestFault | ExitReason::Internal => {
+                ExitReason::Host | ExitReason::GuestFault | ExitReason::LeaseLost | ExitReason::Internal => {
                     (false, false, detail.clone())
                 }
             },
