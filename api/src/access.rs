@@ -58,7 +58,7 @@ permissions! {
     VmPower = "vm.power",
     /// Use the consoles of machines.
     VmConsole = "vm.console",
-    /// See pools, volumes and images; clone and boot from images.
+    /// See pools, volumes and images; clone and boot from images; put volumes and images into pools.
     StorageRead = "storage.read",
     /// Create, change and delete volumes and images; give volumes to machines.
     StorageWrite = "storage.write",
@@ -163,6 +163,13 @@ impl ObjectKind {
             Self::Pool => "pool",
             Self::Host => "host",
         }
+    }
+
+    /// What one may do to an object of this kind.
+    pub fn permissions(self) -> impl Iterator<Item = Permission> {
+        let domain = |p: Permission| p.text().split_once('.').map(|(domain, _)| domain);
+        let own = domain(self.read_permission());
+        Permission::ALL.iter().copied().filter(move |p| domain(*p) == own)
     }
 
     /// What it takes to see an object of this kind.

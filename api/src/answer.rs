@@ -201,15 +201,96 @@ impl HostNetwork {
     }
 }
 
+/// Takes out of the file what could not be read. Answers with the fault, and whether anything was taken out.
+fn taken_out(
+    file: &mut toml::Value,
+    error: &serde_path_to_error::Error<toml::de::Error>,
+) -> (FieldError, bool) {
+    use serde_path_to_error::Segment;
+    let reason = error.inner().message().to_owned();
+    let mut steps: Vec<String> = Vec::new();
+    for segment in error.path() {
+        match segment {
+            Segment::Map { key } => steps.push(key.clone()),
+            Segment::Seq { index } => steps.push(index.to_string()),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    // The path of a word that is not known is that of what it stands in.
+    let named = |what: &str| reason.strip_prefix(what)?.split('`').nth(1).map(str::to_owned);
+    let missing = named("missing field");
+    if let Some(unknown) = named("unknown field")
+        && steps.last() != Some(&unknown)
+    {
+        steps.push(unknown);
+    }
+    let field = steps.iter().chain(&missing).map(String::as_str).collect::<Vec<_>>().join(".");
+    let field = if field.is_empty() { "answer file".to_owned() } else { field };
+    let taken = match (steps.split_last(), missing) {
+        (Some((last, parents)), _) => {
+            let place = parents.iter().try_fold(&mut *file, |value, step| within(value, step));
+            place.is_some_and(|value| match value {
+                toml::Value::Table(table) => table.remove(last).is_some(),
+                toml::Value::Array(items) => {
+                    let index = last.parse().ok().filter(|n| *n < items.len());
+                    index.map(|n: usize| items.remove(n)).is_some()
+                }
+                _ => false,
+            })
+        }
+        // Without its version the rest can still be looked at.
+        (None, Some(name)) if name == "version" => {
+            let version = toml::Value::Integer(1);
+            file.as_table_mut().is_some_and(|table| table.insert(name, version).is_none())
+        }
+        _ => false,
+    };
+    (FieldError::new(field, reason), taken)
+}
+
+fn within<'a>(value: &'a mut toml::Value, step: &str) -> Option<&'a mut toml::Value> {
+    match value {
+        toml::Value::Table(table) => table.get_mut(step),
+        toml::Value::Array(items) => items.get_mut(step.parse::<usize>().ok()?),
+        _ => None,
+    }
+}
+
 impl Answer {
     /// Reads and checks an answer file; every fault is named.
     pub fn parse(text: &str) -> Result<Self, Vec<FieldError>> {
         if text.len() > MAX_BYTES {
             return Err(vec![FieldError::new("answer file", format!("larger than {MAX_BYTES} bytes"))]);
         }
-        let answer: Self = toml::from_str(text)
+        let table: toml::Table = toml::from_str(text)
             .map_err(|e| vec![FieldError::new("answer file", e.to_string().trim_end().to_owned())])?;
-        let errors = answer.validate();
+        let mut rest = toml::Value::Table(table);
+        let mut errors: Vec<FieldError> = Vec::new();
+        // What is at fault is taken out and the rest read again, so that every fault is named at once. Each turn takes
+        // something out; the file is short.
+        let answer = loop {
+            match serde_path_to_error::deserialize::<_, Self>(rest.clone()) {
+                Ok(answer) => break Some(answer),
+                Err(e) => {
+                    let (fault, left) = taken_out(&mut rest, &e);
+                    // What was taken out is not missing.
+                    if errors.iter().all(|e| e.field != fault.field) {
+                        errors.push(fault);
+                    }
+                    if !left {
+                        break None;
+                    }
+                }
+            }
+        };
+        let Some(answer) = answer else { return Err(errors) };
+        // Beside what was taken out others may look wrong that are not.
+        let beside = |field: &str| {
+            let parent = |field: &str| field.rsplit_once('.').map(|(parent, _)| parent.to_owned());
+            errors.iter().any(|e| parent(&e.field) == parent(field) && parent(field).is_some())
+        };
+        let wrong: Vec<_> = answer.validate().into_iter().filter(|e| !beside(&e.field)).collect();
+        errors.extend(wrong);
         if errors.is_empty() { Ok(answer) } else { Err(errors) }
     }
 
@@ -292,5 +373,48 @@ mod tests {
     fn a_misspelt_word_is_refused() {
         let errors = Answer::parse("version = 1\n[host]\nnaem = \"x\"").unwrap_err();
         assert!(errors[0].reason.contains("naem"), "{}", errors[0].reason);
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let text = r#"
+            verion = 1
+            [install]
+            dsik = "auto"
+            thne = "reboot"
+            [host]
+            naem = "x"
+            name = "-x"
+            [host.network]
+            adress = "192.168.1.10/24"
+            gateway = "192.168.1.1"
+            dns = ["192.168.1.1", "one"]
+            [admin]
+            password = "short"
+            [clutser]
+            join = "x"
+        "#;
+        let errors = Answer::parse(text).unwrap_err();
+        let mut fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
+        fields.sort_unstable();
+        assert_eq!(
+            fields,
+            [
+                "admin.password",
+                "clutser",
+                "host.naem",
+                "host.network.adress",
+                "host.network.dns.1",
+                "install.disk",
+                "install.dsik",
+                "install.thne",
+                "verion",
+                "version",
+            ],
+            "{errors:?}"
+        );
+        assert_eq!(Answer::parse("version = ").unwrap_err().len(), 1, "what is no TOML is told as such");
+        let errors = Answer::parse("version = \"1\"\nhost = 3").unwrap_err();
+        assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), ["host", "version"]);
     }
 }

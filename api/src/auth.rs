@@ -160,7 +160,16 @@ pub struct ChangePassword {
     pub new: String,
 }
 
-/// `POST /session/totp`: a secret for an authenticator. It counts once a code made with it was confirmed.
+/// `POST /session/totp`.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct EnrolTotp {
+    /// The present password.
+    pub password: String,
+}
+
+/// Answer to `POST /session/totp`: a secret for an authenticator. It counts once a code made with it was confirmed.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TotpEnrolment {
@@ -217,6 +226,10 @@ pub struct Token {
     /// It may do no more than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Grant>,
+    /// What its owner might do when someone else made it for them: it may do no more than this either, whatever its owner is
+    /// granted later. Absent where its owner made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Vec<Right>>,
 }
 
 /// The user `admin` that set-up makes.
@@ -242,7 +255,8 @@ pub struct CreateToken {
     /// It may do no more than this role on this scope, of what its owner may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Grant>,
-    /// User it acts for; the caller where absent. For someone else it takes `user.write` and all they may do.
+    /// User it acts for; the caller where absent. For someone else it takes `user.write` and all they may do; it then never
+    /// does more than they may at this moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<UserId>,
 }

@@ -44,7 +44,7 @@ pub struct Member {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// What it does for the cluster.
-    pub role: Role,
+    pub role: MemberRole,
     /// Whether the leader hears it; absent where nobody could be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reachable: Option<bool>,
@@ -57,7 +57,7 @@ pub struct Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum Role {
+pub enum MemberRole {
     /// It leads.
     Leader,
     /// It votes.

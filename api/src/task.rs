@@ -1,6 +1,6 @@
 //! Tasks: long operations as resources, with progress and cancel.
 
-use crate::{Bytes, TaskId, Timestamp};
+use crate::{Bytes, TaskId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
 /// A long operation.
@@ -15,6 +15,9 @@ pub struct Task {
     pub target: String,
     /// Who asked.
     pub actor: String,
+    /// The user, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
     /// Where it is.
     pub state: TaskState,
     /// Share done, 0 to 1, where it can be told.

@@ -109,6 +109,14 @@ pub struct Nic {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct Mac(pub [u8; 6]);
 
+impl Mac {
+    /// Whether it can be the address of one interface: neither of a group nor all zeros.
+    #[must_use]
+    pub fn is_unicast(self) -> bool {
+        self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
+}
+
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
@@ -393,6 +401,12 @@ impl VmSpec {
             refuse("nics", format!("{} interfaces, at most 8", self.nics.len()));
         }
         for (n, nic) in self.nics.iter().enumerate() {
+            if nic.mac.is_some_and(|mac| !mac.is_unicast()) {
+                refuse(
+                    &format!("nics[{n}].mac"),
+                    "is not the address of one interface: choose another, or leave it out".into(),
+                );
+            }
             if nic.mac.is_some() && self.nics[..n].iter().any(|other| other.mac == nic.mac) {
                 refuse(&format!("nics[{n}].mac"), "is used twice in this machine".into());
             }

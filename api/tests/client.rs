@@ -59,6 +59,7 @@ fn task(id: TaskId, state: TaskState) -> Task {
         kind: "vm.start".into(),
         target: "vms/1".into(),
         actor: "admin".into(),
+        user: None,
         state,
         progress: None,
         message: (state == TaskState::Failed).then(|| "no kernel".into()),

@@ -34,6 +34,7 @@ pub(crate) struct Field {
 pub(crate) enum Form {
     LogIn,
     Password,
+    Totp,
 }
 
 /// What an entry of a menu does.
@@ -154,14 +155,18 @@ impl App {
                 return Some(Request::Logout);
             }
             Choice::Power => power_menu(),
-            Choice::Password => Page::Form {
-                form: Form::Password,
-                fields: vec![field("New password", true), field("Once more", true)],
-                at: 0,
-            },
+            Choice::Password => {
+                let mut fields = self.own_password();
+                fields.extend([field("New password", true), field("Once more", true)]);
+                Page::Form { form: Form::Password, fields, at: 0 }
+            }
+            // One's own takes one's password.
+            Choice::Totp if self.is_admin() => {
+                Page::Form { form: Form::Totp, fields: self.own_password(), at: 0 }
+            }
             Choice::Totp => question(
                 "Remove the one-time code of admin? The password alone will do then.",
-                Request::ResetTotp { user: ADMIN.into() },
+                Request::ResetTotp { user: ADMIN.into(), password: None },
             ),
             Choice::Reboot => question("Stop all guests and restart this host?", Request::Reboot),
             Choice::PowerOff => question("Stop all guests and switch this host off?", Request::PowerOff),
@@ -180,23 +185,39 @@ impl App {
         None
     }
 
+    fn is_admin(&self) -> bool {
+        self.user.as_deref() == Some(ADMIN)
+    }
+
+    /// Asks for the present password where the account of `admin` is one's own.
+    fn own_password(&self) -> Vec<Field> {
+        self.is_admin().then(|| field("Present password", true)).into_iter().collect()
+    }
+
     fn submit(&mut self, form: Form) -> Option<Request> {
         let Some(Page::Form { fields, .. }) = self.pages.last() else { return None };
         let text = |n: usize| fields.get(n).map(|f| f.text.clone()).unwrap_or_default();
+        // The new password and its repetition come last.
+        let first = fields.len().saturating_sub(2);
         match form {
             Form::LogIn => {
                 let code = fields.get(2).map(|f| f.text.trim().to_owned());
                 Some(Request::Login { user: text(0), password: text(1), code })
             }
-            Form::Password if text(0) != text(1) => {
+            Form::Totp => Some(Request::ResetTotp { user: ADMIN.into(), password: Some(text(0)) }),
+            Form::Password if text(first) != text(first + 1) => {
                 self.note = Some((true, "The two are not the same.".into()));
                 None
             }
-            Form::Password if text(0).chars().count() < auth::MIN_PASSWORD => {
+            Form::Password if text(first).chars().count() < auth::MIN_PASSWORD => {
                 self.note = Some((true, format!("At least {} characters are needed.", auth::MIN_PASSWORD)));
                 None
             }
-            Form::Password => Some(Request::SetPassword { user: ADMIN.into(), password: text(0) }),
+            Form::Password => Some(Request::SetPassword {
+                user: ADMIN.into(),
+                old: (first > 0).then(|| text(0)),
+                password: text(first),
+            }),
         }
     }
 

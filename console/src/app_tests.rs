@@ -77,13 +77,34 @@ fn what_hurts_is_confirmed_first() {
 #[test]
 fn passwords_have_to_agree_and_be_long_enough() {
     let mut app = logged_in();
-    assert!(keys(&mut app, "along-one\nalong-two\n").is_none());
+    assert!(keys(&mut app, "apresent\nlong-one\nlong-two\n").is_none());
     assert!(app.note.as_ref().is_some_and(|(bad, _)| *bad));
     let mut app = logged_in();
-    assert!(keys(&mut app, "ashort\nshort\n").is_none());
+    assert!(keys(&mut app, "apresent\nshort\nshort\n").is_none());
     let mut app = logged_in();
-    let wanted = Request::SetPassword { user: ADMIN.into(), password: "long-enough".into() };
-    assert!(keys(&mut app, "along-enough\nlong-enough\n") == Some(wanted));
+    let wanted = |old: Option<&str>| Request::SetPassword {
+        user: ADMIN.into(),
+        old: old.map(str::to_owned),
+        password: "long-enough".into(),
+    };
+    assert!(keys(&mut app, "apresent\nlong-enough\nlong-enough\n") == Some(wanted(Some("present"))));
+    // Another administrator does not know it.
+    let mut app = logged_in();
+    app.user = Some("eve".into());
+    assert!(keys(&mut app, "along-enough\nlong-enough\n") == Some(wanted(None)));
+}
+
+#[test]
+fn ones_own_one_time_code_takes_the_password() {
+    let mut app = logged_in();
+    let reset = |password: Option<&str>| Request::ResetTotp {
+        user: ADMIN.into(),
+        password: password.map(str::to_owned),
+    };
+    assert!(keys(&mut app, "opresent\n") == Some(reset(Some("present"))));
+    let mut app = logged_in();
+    app.user = Some("eve".into());
+    assert!(keys(&mut app, "oy") == Some(reset(None)));
 }
 
 #[test]

@@ -17,14 +17,30 @@ const RENEW: Duration = Duration::from_secs(300);
 /// What can be asked for.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Request {
-    Login { user: String, password: String, code: Option<String> },
+    Login {
+        user: String,
+        password: String,
+        code: Option<String>,
+    },
     Logout,
     Vms,
-    Vm { id: VmId, action: VmAction },
+    Vm {
+        id: VmId,
+        action: VmAction,
+    },
     Tasks,
     Events,
-    SetPassword { user: String, password: String },
-    ResetTotp { user: String },
+    /// With the present password where it is one's own.
+    SetPassword {
+        user: String,
+        old: Option<String>,
+        password: String,
+    },
+    /// The same.
+    ResetTotp {
+        user: String,
+        password: Option<String>,
+    },
     Reboot,
     PowerOff,
 }
@@ -109,15 +125,29 @@ impl Remote {
                 let items = self.items("/events?limit=500")?;
                 Ok(Outcome::Lines("Events", newest(&items, "at", event_line)))
             }
-            Request::SetPassword { user, password } => {
-                let id = self.user(&user)?;
-                let body = json!({"password": password, "must_change_password": false});
-                self.call("POST", &format!("/users/{id}/password"), Some(body))?;
+            Request::SetPassword { user, old, password } => {
+                match old {
+                    Some(old) => {
+                        self.call("POST", "/session/password", Some(json!({"old": old, "new": password})))?
+                    }
+                    None => {
+                        let id = self.user(&user)?;
+                        let body = json!({"password": password, "must_change_password": false});
+                        self.call("POST", &format!("/users/{id}/password"), Some(body))?
+                    }
+                };
                 Ok(Outcome::Done(format!("{user} has the new password.")))
             }
-            Request::ResetTotp { user } => {
-                let id = self.user(&user)?;
-                self.call("DELETE", &format!("/users/{id}/totp"), None)?;
+            Request::ResetTotp { user, password } => {
+                match password {
+                    Some(password) => {
+                        self.call("POST", "/session/totp/remove", Some(json!({"password": password})))?
+                    }
+                    None => {
+                        let id = self.user(&user)?;
+                        self.call("DELETE", &format!("/users/{id}/totp"), None)?
+                    }
+                };
                 Ok(Outcome::Done(format!("{user} logs in without a one-time code now.")))
             }
             Request::Reboot => self.power("reboot"),

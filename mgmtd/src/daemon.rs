@@ -116,6 +116,7 @@ impl Daemon {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         // Whoever started us may have done this; one provider for the whole process is what matters.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        http::server::raise_descriptors();
         make_dir(&config.state)?;
         let asked_to_end = CancellationToken::new();
         let parts = parts(&config, &asked_to_end)?;

@@ -151,7 +151,7 @@ async fn a_scope_is_all_one_sees_and_reaches() {
     let prod = json!({"folder": "prod"});
     let grant =
         json!([{"role": admin.role("administrator").await, "scope": {"kind": "labels", "labels": prod}}]);
-    admin.user("eve", grant).await;
+    let eve_id = admin.user("eve", grant).await;
     let eve = admin.logged_in("eve").await;
     let (other, volume) = admin.vm("other").await;
     let kernel = id(&admin.get("/images?name=other-kernel").await["items"][0]);
@@ -169,11 +169,22 @@ async fn a_scope_is_all_one_sees_and_reaches() {
     eve.refused(404, Method::DELETE, &format!("/vms/{other}"), None).await;
     eve.refused(404, Method::GET, &format!("/vms/{other}/stats"), None).await;
 
-    // What is made is made inside, and stays there.
+    // What is made is made inside, and stays there. Whether a pool may be filled is the pool's to say.
+    let image = json!({"name": "k", "labels": prod, "spec": {"kind": "kernel", "format": "raw"}});
+    eve.refused(403, Method::POST, "/images", Some(image.clone())).await;
+    let pool = id(&admin.get("/pools").await["items"][0]);
+    let named = json!({"name": "v", "labels": prod, "spec": {"size_bytes": 1 << 20, "pool": pool}});
+    let problem = eve.refused(422, Method::POST, "/volumes", Some(named.clone())).await;
+    assert_eq!(problem["errors"][0]["reason"], format!("there is no pool {pool}"));
+    let body = json!({"name": "filler", "spec": {"permissions": ["storage.read"]}});
+    let filler = id(&admin.ok(Method::POST, "/roles", Some(body)).await);
+    let of_pool = json!({"role": filler, "scope": {"kind": "object", "object": "pool", "id": pool}});
+    let group = json!({"name": "fillers", "spec": {"members": [eve_id], "grants": [of_pool]}});
+    admin.ok(Method::POST, "/groups", Some(group)).await;
+    eve.ok(Method::POST, "/volumes", Some(named)).await;
     let spec = json!({"vcpus": 1, "memory_bytes": 128 << 20});
     let vm = |spec: &Value, labels: &Value| Some(json!({"name": "mine", "labels": labels, "spec": spec}));
     eve.refused(403, Method::POST, "/vms", vm(&spec, &json!({}))).await;
-    let image = json!({"name": "k", "labels": prod, "spec": {"kind": "kernel", "format": "raw"}});
     let image = id(&eve.ok(Method::POST, "/images", Some(image)).await);
     let upload = eve.request(Method::PUT, &format!("/images/{image}/content")).body(common::kernel());
     assert!(upload.send().await.unwrap().status().is_success());
@@ -338,5 +349,168 @@ async fn an_id_written_otherwise_opens_nothing() {
         let change = json!({"name": "owned"});
         eve.refused(404, Method::PATCH, &format!("/vms/{written}"), Some(change)).await;
     }
+    bench.daemon.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_give_nobody_more_than_they_have() {
+    let bench = Bench::new().await;
+    let admin = &bench.api;
+    let (vm, volume) = admin.vm("one").await;
+    let mover = json!({"name": "mover", "spec": {"permissions": ["vm.read", "vm.write", "storage.read", "storage.write"]}});
+    let mover = id(&admin.ok(Method::POST, "/roles", Some(mover)).await);
+    let play = json!({"folder": "play"});
+    let user_of_play =
+        json!({"role": admin.role("vm-user").await, "scope": {"kind": "labels", "labels": play}});
+    admin.user("mo", json!([{"role": mover, "scope": {"kind": "cluster"}}, user_of_play])).await;
+    let mo = admin.logged_in("mo").await;
+    let place = format!("/vms/{vm}");
+    let into = |labels: &Value| Some(json!({"labels": labels}));
+    // There mo might use its console.
+    let problem = mo.refused(403, Method::PATCH, &place, into(&play)).await;
+    assert!(problem["detail"].as_str().unwrap().contains("vm.power"), "{problem}");
+    // Elsewhere nothing is gained, and of volumes nothing there either.
+    mo.ok(Method::PATCH, &place, into(&json!({"folder": "work"}))).await;
+    mo.ok(Method::PATCH, &format!("/volumes/{volume}"), into(&play)).await;
+    // What somebody else put there mo may take away, and then not put back.
+    admin.ok(Method::PATCH, &place, into(&play)).await;
+    mo.ok(Method::PATCH, &place, into(&json!({}))).await;
+    mo.refused(403, Method::PATCH, &place, into(&play)).await;
+    // Nor is an address that is nobody's one of an interface.
+    let network = id(&admin.get("/networks").await["items"][0]);
+    let spec = json!({"vcpus": 1, "memory_bytes": 128 << 20, "nics": [{"network": network, "mac": "00:00:00:00:00:00"}]});
+    let problem = admin.refused(422, Method::POST, "/vms", Some(json!({"name": "x", "spec": spec}))).await;
+    assert!(problem["errors"].to_string().contains("nics[0].mac"), "{problem}");
+    // What could be mistaken is no label, and the field is named.
+    for (key, value) in [("a,b", "x"), ("folder", "a=b"), ("folder", "pr\u{202e}od"), ("folder", "a\nb")] {
+        let problem = admin.refused(422, Method::PATCH, &place, into(&json!({key: value}))).await;
+        assert!(problem["errors"][0]["field"].as_str().unwrap().starts_with("labels."), "{problem}");
+    }
+    bench.daemon.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_ones_own_by_its_password_alone() {
+    let bench = Bench::new().await;
+    let admin = &bench.api;
+    let root = id(&admin.get("/users?name=admin").await["items"][0]);
+    let secret = admin.ok(Method::POST, "/tokens", Some(json!({"name": "t"}))).await;
+    let mut token = admin.clone();
+    token.token = secret["secret"].as_str().map(str::to_owned);
+    let set = || Some(json!({"password": "taken over by it", "must_change_password": false}));
+    for api in [admin, &token] {
+        api.refused(403, Method::POST, &format!("/users/{root}/password"), set()).await;
+        api.refused(403, Method::DELETE, &format!("/users/{root}/totp"), None).await;
+    }
+    // Setting up a second factor takes the password too: whoever finds a screen unlocked must not lock its owner out.
+    admin.refused(422, Method::POST, "/session/totp", Some(json!({"password": "not the password"}))).await;
+    admin.ok(Method::POST, "/session/totp", Some(json!({"password": PASSWORD}))).await;
+    admin.login("admin", PASSWORD).await;
+    bench.daemon.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_someone_else_does_not_grow_with_them() {
+    let bench = Bench::new().await;
+    let admin = &bench.api;
+    let permissions = json!({"permissions": ["user.read", "user.write", "vm.read"]});
+    let helpdesk =
+        id(&admin.ok(Method::POST, "/roles", Some(json!({"name": "h", "spec": permissions}))).await);
+    let reader = json!({"name": "r", "spec": {"permissions": ["vm.read"]}});
+    let reader = id(&admin.ok(Method::POST, "/roles", Some(reader)).await);
+    let cluster = json!({"kind": "cluster"});
+    admin.user("helen", json!([{"role": helpdesk, "scope": cluster}])).await;
+    let fellow = admin.user("fellow", json!([{"role": reader, "scope": cluster}])).await;
+    let helen = admin.logged_in("helen").await;
+    let made = helen.ok(Method::POST, "/tokens", Some(json!({"name": "t", "owner": fellow}))).await;
+    assert_eq!(made["pinned"][0]["permissions"], json!(["vm.read"]));
+    let own = admin.logged_in("fellow").await.ok(Method::POST, "/tokens", Some(json!({"name": "own"}))).await;
+    let with = |made: &Value| Api { token: made["secret"].as_str().map(str::to_owned), ..admin.clone() };
+    let place = format!("/users/{fellow}");
+    let admin_role = admin.role("administrator").await;
+    let grants = |disabled: bool| {
+        let more = json!([{"role": admin_role, "scope": cluster}]);
+        Some(json!({"spec": {"grants": more, "disabled": disabled}}))
+    };
+    admin.ok(Method::PATCH, &place, grants(false)).await;
+    with(&own).get("/audit").await;
+    with(&made).get("/vms").await;
+    with(&made).refused(403, Method::GET, "/audit", None).await;
+    // Who is disabled and enabled again has no session and no token from before.
+    admin.ok(Method::PATCH, &place, grants(true)).await;
+    admin.refused(409, Method::POST, "/tokens", Some(json!({"name": "u", "owner": fellow}))).await;
+    admin.ok(Method::PATCH, &place, grants(false)).await;
+    with(&own).refused(401, Method::GET, "/session", None).await;
+    with(&made).refused(401, Method::GET, "/session", None).await;
+    bench.daemon.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_one_may_not_see_nothing_is_told() {
+    let bench = Bench::new().await;
+    let admin = &bench.api;
+    let (vm, volume) = admin.vm("secret").await;
+    let kernel = id(&admin.get("/images?name=secret-kernel").await["items"][0]);
+    let storage = json!({"name": "storage", "spec": {"permissions": ["storage.read", "storage.write"]}});
+    let storage = id(&admin.ok(Method::POST, "/roles", Some(storage)).await);
+    let prod = json!({"kind": "labels", "labels": {"folder": "prod"}});
+    let operator = admin.role("operator").await;
+    let grants = json!([{"role": storage, "scope": {"kind": "cluster"}}, {"role": operator, "scope": prod}]);
+    let user = admin.user("eve", grants).await;
+    let eve = admin.logged_in("eve").await;
+    // Names of what uses something are not in refusals.
+    for (method, path, body) in [
+        (Method::DELETE, format!("/images/{kernel}"), None),
+        (Method::DELETE, format!("/volumes/{volume}"), None),
+    ] {
+        let problem = eve.refused(409, method.clone(), &path, body).await;
+        assert!(!problem.to_string().contains("`secret`"), "{problem}");
+        assert!(admin.refused(409, method, &path, None).await.to_string().contains("`secret`"));
+    }
+    // Nor does a watcher hear of it, when it changes and when it goes.
+    let since = admin.get("/vms").await["revision"].clone();
+    let mut watch = eve.request(Method::GET, &format!("/watch?since={since}")).send().await.unwrap();
+    admin.ok(Method::PATCH, &format!("/vms/{vm}"), Some(json!({"labels": {"folder": "test"}}))).await;
+    let spec = json!({"vcpus": 1, "memory_bytes": 128 << 20, "boot": {"kernel": kernel}});
+    let body = |name: &str, labels: Value| Some(json!({"name": name, "labels": labels, "spec": spec}));
+    let gone = id(&admin.ok(Method::POST, "/vms", body("gone", json!({}))).await);
+    admin.done(Method::DELETE, &format!("/vms/{gone}"), None).await;
+    let seen = id(&admin.ok(Method::POST, "/vms", body("seen", json!({"folder": "prod"}))).await);
+    let left = id(&admin.ok(Method::POST, "/vms", body("left", json!({"folder": "prod"}))).await);
+    let mut text = String::new();
+    let next = async |watch: &mut reqwest::Response, text: &mut String, wanted: &str| {
+        while !text.contains(wanted) {
+            let chunk = tokio::time::timeout(common::PATIENCE, watch.chunk()).await;
+            text.push_str(&String::from_utf8_lossy(&chunk.unwrap().unwrap().unwrap()));
+        }
+    };
+    next(&mut watch, &mut text, &left).await;
+    assert!(text.contains(&seen), "{text}");
+    text.clear();
+    // What was seen and goes is told as gone: moved away, and deleted.
+    admin.ok(Method::PATCH, &format!("/vms/{left}"), Some(json!({"labels": {}}))).await;
+    next(&mut watch, &mut text, &left).await;
+    admin.done(Method::DELETE, &format!("/vms/{seen}"), None).await;
+    next(&mut watch, &mut text, &seen).await;
+    let all = eve.request(Method::GET, &format!("/watch?since={since}")).send().await.unwrap();
+    let mut all = all;
+    let mut again = String::new();
+    next(&mut all, &mut again, &seen).await;
+    for text in [&text, &again] {
+        assert!(!text.contains(&vm) && !text.contains(&gone), "{text}");
+    }
+    // A task is its user's by id: who has the name now does not get it.
+    let tasks = eve.get("/tasks").await;
+    assert_eq!(tasks["items"], json!([]), "{tasks}");
+    let body = json!({"name": "mine", "spec": {"size_bytes": 1 << 20}});
+    let mine = id(&eve.ok(Method::POST, "/volumes", Some(body)).await);
+    eve.until(&format!("/volumes/{mine}"), |v| v["status"]["state"] == "ready").await;
+    eve.done(Method::DELETE, &format!("/volumes/{mine}"), None).await;
+    let tasks = eve.get("/tasks").await;
+    assert_eq!(tasks["items"][0]["user"], json!(user), "{tasks}");
+    admin.ok(Method::PATCH, &format!("/users/{user}"), Some(json!({"name": "former"}))).await;
+    admin.user("eve", json!([])).await;
+    assert_eq!(admin.logged_in("eve").await.get("/tasks").await["items"], json!([]));
+    assert_eq!(eve.get("/tasks").await["items"].as_array().unwrap().len(), 1);
     bench.daemon.unwrap().stop().await;
 }

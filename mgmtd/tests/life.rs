@@ -169,6 +169,33 @@ async fn after_a_boot_of_the_host_autostart_decides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_disabled_types_no_more() {
+    let bench = Bench::new().await;
+    let api = &bench.api;
+    let grants = serde_json::json!([{"role": api.role("vm-user").await, "scope": {"kind": "cluster"}}]);
+    let user = api.user("eve", grants.clone()).await;
+    let eve = api.logged_in("eve").await;
+    let (vm, _) = api.vm("one").await;
+    let (off, _) = api.vm("off").await;
+    api.done(Method::POST, &format!("/vms/{vm}/start"), None).await;
+    let mut console = open_console(&eve, &vm).await;
+    read_until(&mut console, "Welcome to one!").await;
+    let mut waiting = open_console(&eve, &off).await;
+    let mut watch = eve.request(Method::GET, "/watch").send().await.unwrap();
+    let began = std::time::Instant::now();
+    let spec = json!({"spec": {"disabled": true, "grants": grants}});
+    api.ok(Method::PATCH, &format!("/users/{user}"), Some(spec)).await;
+    for line in [&mut console, &mut waiting] {
+        let reason = reason_of_end(line).await;
+        assert!(reason.is_some_and(|r| r.starts_with("your session has ended")));
+    }
+    while watch.chunk().await.unwrap().is_some() {}
+    // Well before the next beat.
+    assert!(began.elapsed() < std::time::Duration::from_secs(15), "{:?}", began.elapsed());
+    bench.daemon.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_content_leaves_nothing_behind() {
     let bench = Bench::new().await;
     let api = &bench.api;
@@ -226,6 +253,10 @@ async fn read_until(line: &mut tokio_tungstenite::WebSocketStream<TlsLine>, want
 }
 
 async fn read_end(line: &mut tokio_tungstenite::WebSocketStream<TlsLine>) {
+    assert_eq!(reason_of_end(line).await.as_deref(), Some("the machine was deleted"));
+}
+
+async fn reason_of_end(line: &mut tokio_tungstenite::WebSocketStream<TlsLine>) -> Option<String> {
     let read = async {
         while let Some(Ok(message)) = line.next().await {
             if let Message::Close(frame) = message {
@@ -234,6 +265,5 @@ async fn read_end(line: &mut tokio_tungstenite::WebSocketStream<TlsLine>) {
         }
         None
     };
-    let reason = tokio::time::timeout(PATIENCE, read).await.unwrap();
-    assert_eq!(reason.as_deref(), Some("the machine was deleted"));
+    tokio::time::timeout(PATIENCE, read).await.unwrap()
 }

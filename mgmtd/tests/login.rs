@@ -8,6 +8,7 @@ use common::{Api, Bench, PASSWORD, answer, id};
 use reqwest::{Method, header};
 use ring::hmac;
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt as _;
 
 fn token(session: &Value, name: &str) -> Option<String> {
     session[name].as_str().map(str::to_owned)
@@ -26,7 +27,13 @@ async fn sessions_outlive_the_daemon_and_a_stolen_token_ends_them() {
     let mut bench = Bench::new().await;
     let first = bench.api.login("admin", PASSWORD).await;
     bench.api.token = token(&first, "token");
+    // What holds hashes and keys is the daemon's alone, also where an older release left it otherwise.
+    let log = bench.dir.path().join("state/raft.redb");
+    let mode = || std::fs::metadata(&log).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o644)).unwrap();
     bench.restart().await;
+    assert_eq!(mode(), 0o600);
     let api = bench.api.clone();
     assert_eq!(api.get("/session").await["username"], "admin");
 
@@ -128,7 +135,7 @@ async fn a_second_factor_is_asked_for_and_counts_once() {
     nobody.token = None;
     let login = |code: Option<&str>| Some(json!({"username": "eve", "password": PASSWORD, "code": code}));
     eve.refused(403, Method::POST, "/session/totp/confirm", Some(json!({"code": "123456"}))).await;
-    let offer = eve.ok(Method::POST, "/session/totp", None).await;
+    let offer = eve.ok(Method::POST, "/session/totp", Some(json!({"password": PASSWORD}))).await;
     let url = offer["url"].as_str().unwrap();
     nobody.ok(Method::POST, "/session", login(None)).await;
     eve.refused(422, Method::POST, "/session/totp/confirm", Some(json!({"code": "000"}))).await;
@@ -287,5 +294,57 @@ async fn every_change_is_in_the_audit_log_and_stays() {
     api.refused(400, Method::GET, "/audit?since=yesterday", None).await;
     bench.restart().await;
     check(&bench.api).await;
+    bench.daemon.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_noted_too_and_who_logs_in_is_who_they_say() {
+    let bench = Bench::new().await;
+    let api = &bench.api;
+    // A page of another site that uses the session of the browser.
+    let forged = api.http.delete(format!("{}/api/v1/session", api.base));
+    let cookie = format!("lq_session={}", api.token.as_ref().unwrap());
+    let forged = forged.header(header::COOKIE, cookie).header(header::ORIGIN, "https://evil.example");
+    assert_eq!(answer(forged).await.0, 403);
+    let record = &api.get("/audit?action=session.delete").await["items"][0];
+    assert_eq!((&record["actor"], &record["outcome"]), (&json!("admin"), &json!("refused")));
+    assert!(record["detail"].as_str().unwrap().contains("another site"), "{record}");
+    // By root's socket: the one who logs in, not root.
+    let eve = api.user("eve", json!([])).await;
+    let local =
+        reqwest::Client::builder().unix_socket(bench.dir.path().join("run/api.sock")).build().unwrap();
+    let login = |password: &str| {
+        local.post("http://localhost/api/v1/session").json(&json!({"username": "eve", "password": password}))
+    };
+    assert_eq!(answer(login("not the password")).await.0, 401);
+    assert_eq!(answer(login(PASSWORD)).await.0, 201);
+    let records = api.get("/audit?actor=eve&action=session.create").await;
+    let seen = |n: usize| {
+        let record = &records["items"][n];
+        (
+            record["outcome"].clone(),
+            record["user"].clone(),
+            record["from"].as_str().unwrap().starts_with("this host"),
+        )
+    };
+    assert_eq!(seen(0), (json!("done"), json!(eve), true));
+    assert_eq!(seen(1), (json!("refused"), Value::Null, true));
+    bench.daemon.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_guesses_at_once_gain_nothing() {
+    let bench = Bench::new().await;
+    let mut nobody = bench.api.clone();
+    nobody.token = None;
+    let guess = |n: usize| {
+        let body = json!({"username": "admin", "password": format!("guess number {n}")});
+        let nobody = nobody.clone();
+        async move { nobody.call(Method::POST, "/session", Some(body)).await.0.as_u16() }
+    };
+    let answers = futures::future::join_all((0..40).map(guess)).await;
+    let looked_at = answers.iter().filter(|status| **status == 401).count();
+    assert!((5..=7).contains(&looked_at), "{answers:?}");
+    assert_eq!(answers.len() - looked_at, answers.iter().filter(|status| **status == 429).count());
     bench.daemon.unwrap().stop().await;
 }

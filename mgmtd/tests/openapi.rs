@@ -30,3 +30,29 @@ fn every_operation_has_a_name_of_its_own() {
         }
     }
 }
+
+/// Two types of one name in different modules would be one in the document, and clients would be told the wrong one.
+#[test]
+fn every_schema_has_a_name_of_its_own() {
+    let mut names = BTreeSet::new();
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../api/src")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for (at, _) in text.match_indices("utoipa::ToSchema") {
+                let rest = text[at..].lines().take(8).map(str::trim_start);
+                let mut rest = rest
+                    .filter_map(|l| l.strip_prefix("pub struct ").or_else(|| l.strip_prefix("pub enum ")));
+                let Some(line) = rest.next() else { continue };
+                let name: String = line.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                assert!(names.insert(name.clone()), "{name} in {}", path.display());
+            }
+        }
+    }
+    assert!(names.len() > 50, "{names:?}");
+}

@@ -24,6 +24,7 @@ mod runner;
 mod scale;
 mod segment;
 mod site;
+mod switch;
 mod tests;
 mod transcript;
 mod vmlinux;

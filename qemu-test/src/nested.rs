@@ -11,7 +11,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use lq_api::{
     Bytes, VmId,
-    local::vmm::{BootConfig, BootFiles, Start, VERSION, VmmConfig},
+    local::vmm::{BootConfig, BootFiles, CpuModel, MoreDevices, Start, VERSION, VmmConfig},
 };
 use std::{
     fs,
@@ -108,5 +108,9 @@ pub(crate) fn config(name: &str, mib: u64, files: BootFiles) -> VmmConfig {
         run_dir: "/run/lq".into(),
         jail: None,
         start: Start::Boot,
+        cpu: CpuModel::default(),
+        devices: MoreDevices::default(),
+        boot_order: vec![],
+        lease: None,
     }
 }

@@ -1,9 +1,9 @@
-//! One network segment for several machines, with a way out: a QEMU process without a machine, whose hub joins a plug for each
-//! machine with QEMU's user network.
+//! One network segment for several machines, with a way out: a switch of ours joins a plug for each machine with a QEMU process
+//! without a machine, which has QEMU's user network.
 //!
 //! ```text
 //!  machine 0 ──plug──┐
-//!  machine 1 ──plug──┼── hub ── 10.0.2.2 (gateway; ports here that stand for 10.0.2.11:443, 10.0.2.12:443 …)
+//!  machine 1 ──plug──┼── switch ── 10.0.2.2 (gateway; ports here that stand for 10.0.2.11:443, 10.0.2.12:443 …)
 //!  machine 2 ──plug──┘
 //! ```
 //! It outlives the machines: one whose power is cut takes nobody's network away, and finds its plug again when it is back.
@@ -11,6 +11,7 @@
 use crate::{
     process::{command, kill, log_file},
     qemu::{Plug, free_port},
+    switch::Switch,
 };
 use anyhow::{Context as _, Result, bail};
 use std::{path::Path, time::Duration};
@@ -19,7 +20,8 @@ use tokio::{net::TcpStream, process::Child};
 /// A segment, for as long as it is kept.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    hub: Child,
+    way_out: Child,
+    _switch: Switch,
     sockets: Vec<Socket>,
 }
 
@@ -39,34 +41,31 @@ pub(crate) fn address(machine: usize) -> String {
 impl Segment {
     /// A segment for this many machines; what its process says is in `dir`.
     pub(crate) async fn open(dir: &Path, machines: usize) -> Result<Self> {
-        let mut sockets = Vec::new();
-        for _ in 0..machines {
-            sockets.push(Socket { plug: free_port()?, api: free_port()? });
-        }
+        let switch = Switch::open(machines + 1).await?;
+        let (uplink, plugs) = switch.ports.split_last().context("a switch without ports")?;
+        let sockets = plugs.iter().map(|plug| Ok(Socket { plug: *plug, api: free_port()? }));
+        let sockets = sockets.collect::<Result<Vec<_>>>()?;
         let mut qemu = command("qemu-system-x86_64");
         qemu.args(["-M", "none", "-nodefaults", "-no-user-config", "-display", "none"]);
-        for (n, socket) in sockets.iter().enumerate() {
-            qemu.args(["-netdev", &format!("socket,id=plug{n},listen=127.0.0.1:{}", socket.plug)]);
-            qemu.args(["-netdev", &format!("hubport,id=hub{n},hubid=0,netdev=plug{n}")]);
-        }
         let rules = sockets.iter().enumerate();
         let rules = rules.map(|(n, s)| format!(",hostfwd=tcp:127.0.0.1:{}-{}:443", s.api, address(n)));
-        // Last, because it listens last: whoever is plugged in before the plugs listen fails at once.
+        qemu.args(["-netdev", &format!("socket,id=uplink,connect=127.0.0.1:{uplink}")]);
+        qemu.args(["-netdev", "hubport,id=hub-in,hubid=0,netdev=uplink"]);
         qemu.args(["-netdev", &format!("user,id=out{}", rules.collect::<String>())]);
         qemu.args(["-netdev", "hubport,id=hub-out,hubid=0,netdev=out"]);
         let log = dir.join("segment.log");
-        let mut hub =
+        let mut way_out =
             qemu.stdout(log_file(&log)?).stderr(log_file(&log)?).spawn().context("starting the segment")?;
         for socket in &sockets {
             while TcpStream::connect(("127.0.0.1", socket.api)).await.is_err() {
-                if let Some(status) = hub.try_wait()? {
+                if let Some(status) = way_out.try_wait()? {
                     let said = std::fs::read_to_string(&log).unwrap_or_default();
                     bail!("the segment ended at once ({status}): {}", said.trim_end());
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        Ok(Self { hub, sockets })
+        Ok(Self { way_out, _switch: switch, sockets })
     }
 
     /// The plug of a machine, and the port here that stands for its API.
@@ -78,6 +77,6 @@ impl Segment {
 
     /// Ends it.
     pub(crate) async fn close(mut self) {
-        kill(&mut self.hub).await;
+        kill(&mut self.way_out).await;
     }
 }

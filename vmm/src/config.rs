@@ -1,9 +1,12 @@
 //! The monitor's configuration: read, and checked as a whole so that every fault is told at once.
 
-use crate::pci::root::MAX_DEVICES;
+use crate::{pci::root::MAX_DEVICES, virtio::scsi::MAX_DRIVES};
 use lq_api::{
     image::ImageFormat,
-    local::vmm::{BootConfig, DiskImage, Start, VERSION, VmmConfig},
+    local::vmm::{
+        BootConfig, BootDevice, DiskImage, IoLimits, LeaseConfig, LeaseEnd, NicLimits, Start, VERSION,
+        VmmConfig,
+    },
 };
 use std::{collections::BTreeSet, fs, io, path::Path};
 
@@ -116,8 +119,39 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
     }
     check(absolute(&config.run_dir), format!("run_dir {:?} is not an absolute path", config.run_dir));
 
-    let devices =
-        config.disks.len() + config.nics.len() + usize::from(config.rng) + usize::from(config.display);
+    let cdroms = &config.devices.cdroms;
+    let devices = config.disks.len()
+        + config.nics.len()
+        + usize::from(config.rng)
+        + usize::from(config.display)
+        + usize::from(!cdroms.is_empty())
+        + usize::from(config.devices.balloon.is_some())
+        + usize::from(config.devices.watchdog.is_some());
+    if let Some(balloon) = config.devices.balloon {
+        let target = balloon.target_bytes;
+        check(
+            target <= memory,
+            format!("devices.balloon.target_bytes is {target}, the machine has {memory}"),
+        );
+    }
+    check(
+        cdroms.len() <= MAX_DRIVES,
+        format!("devices.cdroms has {} drives, at most {MAX_DRIVES} are possible", cdroms.len()),
+    );
+    for (i, cdrom) in cdroms.iter().enumerate() {
+        let path = cdrom.image.as_deref().unwrap_or("/");
+        check(absolute(path), format!("devices.cdroms[{i}].image {path:?} is not an absolute path"));
+    }
+    for (i, device) in config.boot_order.iter().enumerate() {
+        let (what, number, count) = match *device {
+            BootDevice::Disk(number) => ("disk", number, config.disks.len()),
+            BootDevice::Cdrom(number) => ("cdrom", number, cdroms.len()),
+            BootDevice::Nic(number) => ("nic", number, config.nics.len()),
+        };
+        check((number as usize) < count, format!("boot_order[{i}] is {what} {number}, but there is none"));
+        let first = config.boot_order.iter().position(|other| other == device) == Some(i);
+        check(first, format!("boot_order[{i}]: {what} {number} is named twice"));
+    }
     check(firmware || !config.display, "display is true, but there is no firmware".to_owned());
     // Firmware's LPC bridge takes a slot.
     let room = MAX_DEVICES - usize::from(firmware);
@@ -130,6 +164,9 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
             format!("disks[{i}].serial {serial:?} is not 1 to {SERIAL} printable ASCII characters"),
         );
         check(serials.insert(serial), format!("disks[{i}].serial {serial:?} is used twice"));
+        for fault in limit_faults("limits", &disk.limits) {
+            check(false, format!("disks[{i}].{fault}"));
+        }
         for fault in image_faults(&disk.image) {
             check(false, format!("disks[{i}].image{fault}"));
         }
@@ -144,12 +181,37 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         check(taps.insert(tap), format!("nics[{i}].tap {tap:?} is used twice"));
         let mac = nic.mac;
         check(mac.0[0] & 1 == 0 && mac.0 != [0; 6], format!("nics[{i}].mac {mac} is not a unicast address"));
+        for fault in nic_limit_faults(&nic.limits) {
+            check(false, format!("nics[{i}].{fault}"));
+        }
         check(macs.insert(mac.0), format!("nics[{i}].mac {mac} is used twice"));
+    }
+    if let Some(LeaseConfig { grant, .. }) = config.lease {
+        let until = match grant.until {
+            LeaseEnd::BootMs(millis) | LeaseEnd::RemainingMs(millis) => millis,
+        };
+        check(until > 0, "lease.grant.until is 0: it has run out before it began".to_owned());
     }
     if let Some(jail) = config.jail {
         check(jail.uid != 0, "jail.uid is 0: a jail must not be root".to_owned());
         check(jail.gid != 0, "jail.gid is 0: a jail must not be root".to_owned());
     }
+    faults
+}
+
+/// Faults of the limits called `name`.
+#[must_use]
+pub fn limit_faults(name: &str, limits: &IoLimits) -> Vec<String> {
+    let rates = [("bandwidth", limits.bandwidth), ("operations", limits.operations)];
+    let zero = rates.into_iter().filter(|(_, rate)| rate.is_some_and(|rate| rate.per_second == 0));
+    zero.map(|(of, _)| format!("{name}.{of}.per_second is 0: nothing would ever pass")).collect()
+}
+
+/// Faults of an interface's limits.
+#[must_use]
+pub fn nic_limit_faults(limits: &NicLimits) -> Vec<String> {
+    let mut faults = limit_faults("limits.receive", &limits.receive);
+    faults.extend(limit_faults("limits.transmit", &limits.transmit));
     faults
 }
 

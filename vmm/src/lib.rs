@@ -5,13 +5,15 @@
 //!
 //! Rooms: `run` (from configuration to end), `control` (the control thread and its sockets), `machine` (KVM, virtual CPUs,
 //! interrupts), `vcpu` and `gate` (their threads), `boot`, `acpi` and `smbios` (what the guest finds at its start),
-//! `firmware` (what machines that boot by UEFI have besides), `legacy` (ports), `pci` (bus, configuration space, MSI-X),
+//! `firmware` (what machines that boot by UEFI have besides), `change` (of a device while its machine runs), `limit` (how
+//! much it may do), `legacy` (ports), `pci` (bus, configuration space, MSI-X),
 //! `virtio` (queues, transport, devices), `disk` (image files behind block devices), `display` (the screen by RFB),
-//! `memory` (guest memory and address map), `state` (a machine that stands still, in a file or on its way), `migrate` (to
-//! another host), `jail`, `seccomp` and `thread` (isolation), `exit` (the end).
+//! `lease` (until when disks may be touched), `memory` (guest memory and address map), `state` (a machine that stands still, in a file or on its way), `migrate` (to
+//! another host), `jail`, `seccomp` and `thread` (isolation), `timer`, `watchdog`, `exit` (the end).
 
 pub mod acpi;
 pub mod boot;
+pub mod change;
 pub mod config;
 pub mod console;
 pub mod control;
@@ -22,7 +24,9 @@ pub mod firmware;
 pub mod gate;
 pub mod guest;
 pub mod jail;
+pub mod lease;
 pub mod legacy;
+pub mod limit;
 pub mod machine;
 pub mod memory;
 pub mod migrate;
@@ -33,5 +37,7 @@ pub mod smbios;
 pub mod state;
 pub mod stats;
 pub mod thread;
+pub mod timer;
 pub mod vcpu;
 pub mod virtio;
+pub mod watchdog;

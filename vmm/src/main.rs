@@ -1,12 +1,14 @@
 //! `lq-vmm run --config FILE`: runs one virtual machine to its end.
 
-use lq_api::local::vmm::{MigrateOptions, MigrationPhase};
+use lq_api::local::vmm::{Command, MigrateOptions, MigrationPhase};
 use lq_vmm::{
     control::ask::{self, Asker},
     run::{self, Options},
     seccomp::Mode,
 };
 use std::{
+    io,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -15,6 +17,7 @@ const USAGE: &str = "\
 usage: lq-vmm run --config FILE [--seccomp kill|log|off]
        lq-vmm snapshot --control SOCKET --to FILE
        lq-vmm migrate --from SOCKET --to SOCKET [--bandwidth BYTES] [--max-pause-ms N]
+       lq-vmm ask --control SOCKET COMMAND
        lq-vmm version
 
 Runs the virtual machine described by FILE until it ends. Exit status: 0 the guest switched itself off or was told to
@@ -25,6 +28,9 @@ end, 2 fault in the configuration or a file it names, 3 fault of the host, 4 fau
 
 `migrate` moves a machine between two monitors of this host; the second one was started with \"start\": \"incoming\".
 Prints how it went.
+
+`ask` has the monitor behind SOCKET carry out a COMMAND in JSON, such as '\"status\"' or '{\"nic-link\":{\"nic\":0,\"up\":true}}',
+and prints its answer. A command that comes with a descriptor takes standard input.
 
   --seccomp  what becomes of a system call that is on no list: kill the process (the default), log it, or nothing
 ";
@@ -45,6 +51,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["snapshot", "--control", socket, "--to", file] => done(snapshot(Path::new(socket), Path::new(file))),
+        ["ask", "--control", socket, command] => done(ask(Path::new(socket), command)),
         ["migrate", "--from", from, "--to", to, rest @ ..] => match migrate_options(rest) {
             Ok(options) => done(migrate(Path::new(from), Path::new(to), options)),
             Err(fault) => misused(&fault),
@@ -55,6 +62,18 @@ fn main() -> ExitCode {
         },
         _ => misused("no such command"),
     }
+}
+
+fn ask(socket: &Path, command: &str) -> Result<(), String> {
+    let command: Command =
+        serde_json::from_str(command).map_err(|e| format!("{command:?} is no command: {e}"))?;
+    let mut asker = Asker::connect(socket)
+        .map_err(|e| format!("cannot reach the monitor at {}: {e}", socket.display()))?;
+    let input = io::stdin();
+    let outcome = asker.ask(command, command.takes_descriptor().then(|| input.as_fd()));
+    let outcome = outcome.map_err(|e| e.to_string())?;
+    println!("{}", serde_json::to_string(&outcome).map_err(|e| e.to_string())?);
+    Ok(())
 }
 
 fn snapshot(socket: &Path, file: &Path) -> Result<(), String> {

@@ -7,13 +7,16 @@
 
 use crate::{
     boot::{Boot, BootSource},
+    change::Slots,
     config,
     console::Console,
-    control::{Begin, Server, Sources},
-    disk, exit, firmware,
+    control::{Attached, Begin, Leased, Server, Sources},
+    disk::{self, Disk},
+    exit, firmware,
     guest::Notifier,
     jail,
-    machine::{self, Builder, Display, Parts, kvm},
+    lease::fence::Fence,
+    machine::{self, Builder, Display, Parts, cpuid, kvm},
     memory::SharedMemory,
     pci::root,
     seccomp::{self, Filters, Mode},
@@ -22,15 +25,24 @@ use crate::{
     thread,
     virtio::{
         DeviceType, VirtioDevice, VirtioPci,
+        balloon::Balloon,
         blk::Block,
         input::{Pointer, Tablet},
         net,
         rng::Rng,
+        scsi::Cdroms,
     },
+    watchdog,
 };
-use lq_api::local::{
-    paths,
-    vmm::{BootConfig, ExitReason, ExitRecord, IoStats, Restore, Start, VmmConfig},
+use lq_api::{
+    image::ImageFormat,
+    local::{
+        paths,
+        vmm::{
+            BootConfig, BootDevice, CdromConfig, DiskImage, ExitReason, ExitRecord, IoStats, Restore, Start,
+            VmmConfig, WatchdogAction,
+        },
+    },
 };
 use std::{
     fs::File,
@@ -63,6 +75,8 @@ enum Error {
     Disk(#[from] disk::Error),
     #[error("cannot make a {kind:?} device")]
     Virtio { kind: DeviceType, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("cannot make the watchdog")]
+    Watchdog(#[from] watchdog::Error),
     #[error(transparent)]
     Kvm(#[from] kvm::Error),
     #[error(transparent)]
@@ -81,7 +95,11 @@ impl Error {
             Self::Config(_)
             | Self::Open { .. }
             | Self::Disk(_)
-            | Self::Machine(machine::Error::Boot(_) | machine::Error::Firmware(_)) => ExitReason::Config,
+            | Self::Machine(
+                machine::Error::Boot(_)
+                | machine::Error::Firmware(_)
+                | machine::Error::Cpuid(cpuid::Error::Model { .. }),
+            ) => ExitReason::Config,
             _ => ExitReason::Host,
         }
     }
@@ -143,9 +161,11 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
     };
     let kvm = kvm::open(config.vcpus)?;
     let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get(), bus)?;
-    let made = add_devices(&mut builder, &config)?;
-    let console = Console::new().map_err(host("make the console"))?;
+    let fence = Arc::<Fence>::default();
+    let leased = Leased::new(config.lease.as_ref(), Arc::clone(&fence)).map_err(host("begin the lease"))?;
     let notifier = Arc::new(Notifier::new().map_err(host("make an event"))?);
+    let made = add_devices(&mut builder, &config, &fence, &notifier)?;
+    let console = Console::new().map_err(host("make the console"))?;
 
     if let Some(jail) = config.jail {
         jail::enter(jail, directory)?;
@@ -158,9 +178,12 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
         output: console.output(),
         notifier: Arc::clone(&notifier),
         boot_order: made.boot_order,
+        cpu: config.cpu,
+        panic: config.devices.panic,
         display: display.map(|socket| Display { socket, name: config.name.clone(), pointer: made.pointer }),
     })?;
-    let server = Server::new(config.vm, machine, sources, console, notifier, made.counters);
+    let attached = Attached { counters: made.counters, slots: made.slots, watchdog: made.watchdog };
+    let server = Server::new(config.vm, machine, sources, console, notifier, attached, leased);
     let server = server.map_err(host("set up the control loop"))?;
     seccomp::install(&filters.control)?;
     Ok((server, begin))
@@ -218,14 +241,39 @@ fn listen(path: &Path) -> Result<UnixListener, Error> {
 #[derive(Default)]
 struct Made {
     counters: DeviceCounters,
+    slots: Slots,
     /// OpenFirmware paths.
     boot_order: Vec<String>,
     pointer: Option<Arc<Pointer>>,
+    watchdog: Option<(Arc<watchdog::Shared>, WatchdogAction)>,
 }
 
-/// Disks, then interfaces, then the random number source and the pointer: their order on the bus is their order in the guest, and in
-/// which firmware tries to boot them.
-fn add_devices(builder: &mut Builder, config: &VmmConfig) -> Result<Made, Error> {
+/// What firmware tries to boot, as it names things.
+fn boot_order(config: &VmmConfig, slots: &Slots) -> Vec<String> {
+    let count = |slots: &[usize]| 0..slots.len() as u32;
+    let all = count(&slots.disks).map(BootDevice::Disk);
+    let all = all.chain(count(&slots.cdroms).map(BootDevice::Cdrom));
+    let all = all.chain(count(&slots.nics).map(BootDevice::Nic));
+    let wanted = if config.boot_order.is_empty() { all.collect() } else { config.boot_order.clone() };
+    let slot = |slots: &[usize], number: u32| slots.get(number as usize).copied();
+    let path = |device: &BootDevice| match *device {
+        BootDevice::Disk(number) => slot(&slots.disks, number).map(firmware::files::disk_path),
+        BootDevice::Nic(number) => slot(&slots.nics, number).map(firmware::files::nic_path),
+        BootDevice::Cdrom(number) => {
+            slot(&slots.cdroms, number).map(|slot| firmware::files::cdrom_path(slot, number as usize))
+        }
+    };
+    wanted.iter().filter_map(path).collect()
+}
+
+/// Disks, then interfaces, then the random number source, the pointer, CD drives: their order on the bus is their order in
+/// the guest. What is new comes last, so that old machines keep their slots.
+fn add_devices(
+    builder: &mut Builder,
+    config: &VmmConfig,
+    lease: &Arc<Fence>,
+    notifier: &Arc<Notifier>,
+) -> Result<Made, Error> {
     let memory = SharedMemory::new(builder.memory().clone());
     let mut made = Made::default();
     let mut add = |device: Box<dyn VirtioDevice>| -> Result<(crate::stats::Counter, usize), Error> {
@@ -239,17 +287,20 @@ fn add_devices(builder: &mut Builder, config: &VmmConfig) -> Result<Made, Error>
     for disk in &config.disks {
         // A machine that is still another monitor's has its disks there.
         let hold = config.start != Start::Incoming;
-        let opened = disk::movable::open(&disk.image, disk.read_only, hold)?;
-        let (counter, slot) = add(Box::new(Block::new(Box::new(opened), &disk.serial, disk.read_only)))?;
+        let opened = disk::movable::open(&disk.image, disk.read_only, hold, Arc::clone(lease))?;
+        let (limits, lease) = (disk.limits, Arc::clone(lease));
+        let device = Block::limited(Box::new(opened), &disk.serial, disk.read_only, limits, lease);
+        let (counter, slot) = add(Box::new(device))?;
+        made.slots.disks.push(slot);
         made.counters.disks.push(counter);
-        made.boot_order.push(firmware::files::disk_path(slot));
     }
     for nic in &config.nics {
-        let opened = net::open_tap(&nic.tap).and_then(|tap| net::Net::new(tap, nic.mac));
+        let opened = net::open_tap(&nic.tap)
+            .and_then(|tap| net::Net::limited(tap, nic.mac, nic.limits, !nic.link_down));
         let device = opened.map_err(|source| open_error("tap", Path::new(&nic.tap), source))?;
         let (counter, slot) = add(Box::new(device))?;
         made.counters.nics.push(counter);
-        made.boot_order.push(firmware::files::nic_path(slot));
+        made.slots.nics.push(slot);
     }
     if config.rng {
         drop(add(Box::new(Rng::new()))?);
@@ -259,5 +310,30 @@ fn add_devices(builder: &mut Builder, config: &VmmConfig) -> Result<Made, Error>
         made.pointer = Some(pointer);
         drop(add(Box::new(tablet))?);
     }
+    let cdroms = &config.devices.cdroms;
+    if !cdroms.is_empty() {
+        let medium = |cdrom: &CdromConfig| -> Result<Option<Box<dyn Disk>>, Error> {
+            let Some(path) = &cdrom.image else { return Ok(None) };
+            let image = DiskImage { path: path.clone(), format: ImageFormat::Raw, backing: None };
+            let hold = config.start != Start::Incoming;
+            Ok(Some(Box::new(disk::movable::open(&image, true, hold, Arc::clone(lease))?)))
+        };
+        let media = cdroms.iter().map(medium).collect::<Result<_, _>>()?;
+        let mut device = Cdroms::new(media, Arc::clone(lease), Arc::clone(notifier));
+        made.slots.loaded = device.loaded().map_err(host("set up CD drives"))?;
+        let (_, slot) = add(Box::new(device))?;
+        made.slots.cdroms = vec![slot; cdroms.len()];
+    }
+    if let Some(balloon) = &config.devices.balloon {
+        let (device, gauge) = Balloon::new(config.memory_bytes.get(), balloon.target_bytes);
+        let (_, slot) = add(Box::new(device))?;
+        made.slots.balloon = Some((slot, gauge));
+    }
+    if let Some(action) = config.devices.watchdog {
+        let (device, shared) = watchdog::Device::new()?;
+        builder.add(Box::new(device))?;
+        made.watchdog = Some((shared, action));
+    }
+    made.boot_order = boot_order(config, &made.slots);
     Ok(made)
 }

@@ -92,6 +92,8 @@ const EVENTS: List = &[
     libc::SYS_epoll_pwait,
     libc::SYS_poll,
     libc::SYS_ppoll,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
 ];
 
 /// Disks and taps.

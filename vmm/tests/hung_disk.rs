@@ -10,13 +10,12 @@ use lq_api::local::vmm::ExitRecord;
 use lq_vmm::{
     boot::{Boot, BootSource},
     console::Console,
-    control::{Begin, Server, Sources},
+    control::{Attached, Begin, Leased, Server, Sources},
     guest::Notifier,
     machine::{Builder, Parts, kvm},
     pci::{BarRequest, ConfigEffect, PciDevice, root},
     smbios::Identity,
     state::{self, description::Device},
-    stats::DeviceCounters,
 };
 use std::{
     fs::File,
@@ -129,11 +128,21 @@ impl Bench {
                 output,
                 notifier: Arc::clone(&notifier),
                 boot_order: Vec::new(),
+                cpu: Default::default(),
+                panic: false,
                 display,
             };
             let machine = builder.build(parts).unwrap();
             let sources = Sources::new(control, console).unwrap();
-            let server = Server::new(vm, machine, sources, line, notifier, DeviceCounters::default());
+            let server = Server::new(
+                vm,
+                machine,
+                sources,
+                line,
+                notifier,
+                Attached::default(),
+                Leased::new(None, Arc::default()).unwrap(),
+            );
             // Nobody listens any more where the test has failed.
             let _ = send_end.send(server.unwrap().run(Begin::Boot));
         });

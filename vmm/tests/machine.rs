@@ -14,7 +14,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// 32-bit code that writes the first byte of its command line if the machine is as the PVH protocol says, else `!`.
+/// 32-bit code that writes the first byte of its command line if the machine is as the PVH protocol says, else `!`,
+/// and powers off when it is answered.
 mod pvh_guest {
     std::arch::global_asm!(
         ".pushsection .rodata.pvh_guest, \"a\"",
@@ -41,6 +42,11 @@ mod pvh_guest {
         "2: mov al, 0x21",
         "3: mov dx, 0x3f8",
         "out dx, al",
+        // It waits for a byte, else it could be gone before the test has its console.
+        "mov dx, 0x3fd",
+        "4: in al, dx",
+        "test al, 1",
+        "jz 4b",
         "mov dx, 0x600",
         "mov al, 0x34",
         "out dx, al",
@@ -74,6 +80,7 @@ fn an_elf_kernel_begins_as_the_pvh_protocol_says() {
     setup.cmdline = "pvh".to_owned();
     let mut vm = setup.start();
     vm.see(b'p');
+    vm.type_in(b"q");
     let (status, record) = vm.end();
     assert_eq!(status, Some(0));
     assert!(record.contains("guest-power-off"), "{record}");

@@ -354,6 +354,7 @@ it("second factor: set up by the page, asked for at the next log-in", async () =
   await go("/settings");
   await page.getByRole("button", { name: "Set up one-time codes" }).click();
   const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Your password").fill(PASSWORD);
   await dialog.getByRole("button", { name: "Show the code" }).click();
   await dialog.getByRole("img", { name: "Code for your authenticator" }).waitFor();
   const secret = (await dialog.locator("code.select-all").innerText()).trim();

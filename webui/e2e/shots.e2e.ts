@@ -39,7 +39,7 @@ beforeAll(async () => {
     vms.push(
       await daemon.vm(name, kernel, {
         vcpus: [2, 2, 8, 8, 2, 16, 4, 1][n],
-        memory_bytes: [2, 2, 16, 16, 4, 32, 8, 1][n]! * 2 ** 30,
+        memory_bytes: [1, 1, 4, 4, 2, 8, 4, 1][n]! * 2 ** 30,
       }),
     );
   for (const vm of vms.slice(0, 7)) await daemon.api("POST", `/vms/${vm}/start`);

@@ -12,8 +12,8 @@ use crate::{
     },
     audit::{AuditQuery, AuditRecord},
     auth::{
-        ChangePassword, ConfirmTotp, CreateToken, CreatedToken, Identity, Login, RecoveryCodes, RemoveTotp,
-        Session, SessionInfo, Setup, SetupRequest, Token, TotpEnrolment,
+        ChangePassword, ConfirmTotp, CreateToken, CreatedToken, EnrolTotp, Identity, Login, RecoveryCodes,
+        RemoveTotp, Session, SessionInfo, Setup, SetupRequest, Token, TotpEnrolment,
     },
     cluster::{Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Readiness},
     event::Event,
@@ -256,8 +256,9 @@ impl Client {
     // One's own second factor, sessions, the audit log.
 
     /// A secret for one's authenticator.
-    pub async fn offer_totp(&self) -> Result<TotpEnrolment, Error> {
-        self.call(Method::POST, &["session", "totp"]).await
+    pub async fn offer_totp(&self, password: &str) -> Result<TotpEnrolment, Error> {
+        let body = EnrolTotp { password: password.into() };
+        self.call_with(Method::POST, &["session", "totp"], &body).await
     }
     /// Confirms that the authenticator has it; one-time codes are asked for from now on.
     pub async fn confirm_totp(&self, code: &str) -> Result<RecoveryCodes, Error> {

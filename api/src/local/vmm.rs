@@ -7,6 +7,22 @@
 //!
 //! On SIGTERM the monitor presses the guest's power button.
 
+mod cpu;
+mod devices;
+mod lease;
+mod limits;
+
+pub use cpu::CpuModel;
+pub use devices::{
+    BalloonConfig, BalloonStatus, BalloonTarget, BootDevice, CdromConfig, CdromEject, CdromInsert,
+    GuestMemory, MoreDevices, WatchdogAction,
+};
+pub use lease::{
+    LeaseConfig, LeaseEnd, LeaseGrant, LeasePhase, LeaseRelease, LeaseStatus, default_grace, default_margin,
+};
+
+pub use limits::{DiskLimitsChange, DiskResize, IoLimits, NicLimits, NicLimitsChange, NicLink, Rate};
+
 use crate::{Bytes, VmId, image::ImageFormat, vm::Mac};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +65,18 @@ pub struct VmmConfig {
     /// How the machine begins.
     #[serde(default)]
     pub start: Start,
+    /// What the guest sees of the processor.
+    #[serde(default)]
+    pub cpu: CpuModel,
+    /// More devices.
+    #[serde(default)]
+    pub devices: MoreDevices,
+    /// What firmware tries to boot, in this order; empty: disks, then CD drives, then interfaces.
+    #[serde(default)]
+    pub boot_order: Vec<BootDevice>,
+    /// Until when it may write to its disks; absent: for ever.
+    #[serde(default)]
+    pub lease: Option<LeaseConfig>,
 }
 
 /// How a machine begins.
@@ -124,6 +152,9 @@ pub struct DiskConfig {
     /// The guest may not write.
     #[serde(default)]
     pub read_only: bool,
+    /// How much it may do.
+    #[serde(default)]
+    pub limits: IoLimits,
 }
 
 /// An image file and what lies under it. A qcow2 file's own word about its backing file is never followed: only what is
@@ -148,6 +179,12 @@ pub struct NicConfig {
     pub tap: String,
     /// Hardware address the guest sees.
     pub mac: Mac,
+    /// How much it may do.
+    #[serde(default)]
+    pub limits: NicLimits,
+    /// Its cable is out at the start.
+    #[serde(default)]
+    pub link_down: bool,
 }
 
 /// How the monitor locks itself in.
@@ -212,8 +249,36 @@ pub enum Command {
     /// Gives a machine whose migration is `InDoubt` back to this host. Only for someone who knows that the other host's
     /// monitor has ended without running it: otherwise the machine runs twice.
     MigrateReclaim,
+    /// Sets a disk's limits.
+    DiskLimits(DiskLimitsChange),
+    /// Sets an interface's limits.
+    NicLimits(NicLimitsChange),
+    /// Makes a disk larger, its image with it (a block device was made larger before); its driver is told.
+    DiskResize(DiskResize),
+    /// Puts an interface's cable in or pulls it out; its driver is told.
+    NicLink(NicLink),
+    /// Puts a medium into a CD drive, in place of one the guest has not locked.
+    CdromInsert(CdromInsert),
+    /// Takes a medium out of a CD drive.
+    CdromEject(CdromEject),
+    /// Has the guest give up memory, or take it back; it does so in its own time.
+    BalloonTarget(BalloonTarget),
+    /// Answer: `Balloon`.
+    BalloonStatus,
+    /// Grants or extends the lease. A machine without one is bound to it from now on, with the default margin and grace.
+    LeaseSet(LeaseGrant),
+    /// Gives the lease back.
+    LeaseRelease(LeaseRelease),
     /// Events follow on this connection.
     Subscribe,
+}
+
+impl Command {
+    /// A descriptor comes with it.
+    #[must_use]
+    pub const fn takes_descriptor(&self) -> bool {
+        matches!(self, Self::Snapshot | Self::MigrateOut(_) | Self::MigrateIn | Self::CdromInsert(_))
+    }
 }
 
 /// How to move.
@@ -299,6 +364,8 @@ pub enum Outcome {
     Stats(Stats),
     /// Answer to `MigrateStatus`.
     Migration(MigrationStatus),
+    /// Answer to `BalloonStatus`.
+    Balloon(BalloonStatus),
     /// Refused.
     Error(String),
 }
@@ -332,6 +399,15 @@ pub struct Status {
     pub state: RunState,
     /// Resets of the guest so far.
     pub resets: u64,
+    /// The guest's kernel has panicked since it was started.
+    #[serde(default)]
+    pub panicked: bool,
+    /// Whether there is a medium in each CD drive.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cdroms: Vec<bool>,
+    /// Its lease, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
 }
 
 /// Answer to `Stats`: counters since the start.
@@ -373,6 +449,20 @@ pub enum Event {
     },
     /// The guest restarted.
     Reset,
+    /// The guest's kernel has panicked; told once until it is reset.
+    Panicked,
+    /// The guest did not feed its watchdog.
+    Watchdog {
+        /// What becomes of it.
+        action: WatchdogAction,
+    },
+    /// The guest has ejected the medium of a CD drive.
+    Ejected {
+        /// Which, by its place in the configuration, from 0.
+        cdrom: u32,
+    },
+    /// The lease ran out, was given back, or was granted again after that.
+    Lease(LeaseStatus),
     /// The last message: why the monitor ends.
     Exit(ExitRecord),
 }
@@ -402,6 +492,8 @@ pub enum ExitReason {
     Host,
     /// The guest did what no machine can go on from, e.g. a triple fault on a machine without reset (status 4).
     GuestFault,
+    /// The lease ran out and was not granted again: the machine may run elsewhere (status 5).
+    LeaseLost,
     /// A fault of ours (status 70).
     Internal,
 }
@@ -415,6 +507,7 @@ impl ExitReason {
             Self::Config => 2,
             Self::Host => 3,
             Self::GuestFault => 4,
+            Self::LeaseLost => 5,
             Self::Internal => 70,
         }
     }

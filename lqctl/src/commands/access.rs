@@ -14,7 +14,7 @@ use crate::{
 use lq_api::{
     Timestamp,
     auth::{CreateToken, Session as LoggedIn},
-    client::{Client, Fingerprint},
+    client::{Client, Error, Fingerprint},
     problem::Kind,
 };
 
@@ -62,6 +62,31 @@ fn remember(common: &Common, client: &Client, session: LoggedIn) -> anyhow::Resu
     Ok(())
 }
 
+/// Whether the host still waits for its first password. It is the first thing asked: whatever else answers at that address is told
+/// from a host before a password is sent.
+async fn needs_setup(client: &Client, address: &str) -> anyhow::Result<bool> {
+    match client.setup().await {
+        Ok(setup) => Ok(setup.needed),
+        Err(e) => Err(explained(e, address)),
+    }
+}
+
+/// Says of an answer that no host of this release gives what it means.
+fn explained(e: Error, address: &str) -> anyhow::Error {
+    let foreign = match &e {
+        Error::Unexpected { .. } => true,
+        Error::Problem(problem) => matches!(problem.status, 401 | 404 | 405),
+        _ => false,
+    };
+    if !foreign {
+        return e.into();
+    }
+    anyhow::Error::new(e).context(format!(
+        "what answers at {address} is not a LimiQuantix host, or one of another release: check the address, or use the \
+         lqctl that came with the host"
+    ))
+}
+
 pub(super) async fn login(
     common: &Common,
     address: &str,
@@ -69,7 +94,7 @@ pub(super) async fn login(
     code: Option<String>,
 ) -> anyhow::Result<()> {
     let client = Client::new(address, trusted(common, address).await?)?;
-    if client.setup().await?.needed {
+    if needs_setup(&client, address).await? {
         return Err(usage(format!(
             "{address} has no admin password yet; run `lqctl setup {address}` with the code its console shows"
         )));
@@ -87,7 +112,7 @@ pub(super) async fn login(
 
 pub(super) async fn setup(common: &Common, address: &str, code: Option<String>) -> anyhow::Result<()> {
     let client = Client::new(address, trusted(common, address).await?)?;
-    if !client.setup().await?.needed {
+    if !needs_setup(&client, address).await? {
         return Err(usage(format!("{address} is set up already; run `lqctl login {address}`")));
     }
     let code = match code {
@@ -185,5 +210,29 @@ pub(super) async fn token(session: &Session, command: Token) -> anyhow::Result<(
             session.client.delete_token(found.id).await?;
             line(&format!("Token {} revoked.\n", found.name))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lq_api::problem::Problem;
+
+    #[test]
+    fn another_server_is_told_from_a_host() {
+        let unexpected = |status| Error::Unexpected {
+            host: "h:443".into(),
+            request: "GET /api/v1/setup".into(),
+            status,
+            detail: "it is no JSON".into(),
+        };
+        let missing = Error::Problem(Box::new(Problem::new(Kind::NotFound, "there is no `/api/v1/setup`")));
+        for error in [unexpected(200), unexpected(404), missing] {
+            let text = format!("{:#}", explained(error, "https://h/"));
+            assert!(text.starts_with("what answers at https://h/ is not a LimiQuantix host"), "{text}");
+            assert!(text.contains("/api/v1/setup"), "{text}");
+        }
+        let busy = Error::Problem(Box::new(Problem::new(Kind::Unavailable, "no leader")));
+        assert!(!format!("{:#}", explained(busy, "https://h/")).contains("release"));
     }
 }

@@ -352,7 +352,8 @@ pub(super) async fn session(session: &Session, command: SessionCommand) -> anyho
 pub(super) async fn totp(session: &Session, command: Totp) -> anyhow::Result<()> {
     match command {
         Totp::Enable => {
-            let enrolment = session.client.offer_totp().await?;
+            let password = ask_secret("Password")?;
+            let enrolment = session.client.offer_totp(&password).await?;
             eprintln!(
                 "Enter this secret in the authenticator:\n  {}\nor open\n  {}",
                 enrolment.secret, enrolment.url

@@ -5,7 +5,10 @@
 use crate::{output::line, terminal::Mode};
 use anyhow::Context as _;
 use futures::{SinkExt, StreamExt};
-use lq_api::{client::Client, vm::Vm};
+use lq_api::{
+    client::Client,
+    vm::{Vm, VmState, VmStatus},
+};
 use std::io::{IsTerminal, stdin};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -19,6 +22,9 @@ const LEAVE: u8 = 0x1d;
 pub(super) async fn run(client: &Client, vm: &Vm) -> anyhow::Result<()> {
     let console = client.console(vm.meta.id).await?;
     let interactive = stdin().is_terminal();
+    if let Some(why) = silent(&vm.meta.name, &vm.status) {
+        eprintln!("{why}");
+    }
     let raw = if interactive {
         eprintln!("Console of {}. Ctrl-] leaves it.", vm.meta.name);
         Some(Mode::raw().context("cannot switch the terminal to raw mode")?)
@@ -31,6 +37,19 @@ pub(super) async fn run(client: &Client, vm: &Vm) -> anyhow::Result<()> {
         line("\n")?;
     }
     result
+}
+
+/// Why nothing will come for now, if so.
+fn silent(name: &str, status: &VmStatus) -> Option<String> {
+    match status.state {
+        VmState::Stopped => Some(format!("{name} is stopped: its console is silent until it is started.")),
+        VmState::Failed => Some(format!(
+            "{name} has failed ({}): its console is silent until it is started.",
+            status.reason.as_deref().unwrap_or("it is not known why")
+        )),
+        VmState::Paused => Some(format!("{name} is paused: its console is silent until it is resumed.")),
+        _ => None,
+    }
 }
 
 async fn carry(console: lq_api::client::Console, interactive: bool) -> anyhow::Result<()> {
@@ -91,4 +110,20 @@ fn keys() -> mpsc::Receiver<Vec<u8>> {
         }
     });
     receive
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_says_nothing_is_told_to_do_so() {
+        let told = |state, reason: Option<&str>| {
+            silent("web", &VmStatus { state, reason: reason.map(str::to_owned), ..VmStatus::default() })
+        };
+        let stopped = "web is stopped: its console is silent until it is started.";
+        assert_eq!(told(VmState::Stopped, None).as_deref(), Some(stopped));
+        assert!(told(VmState::Failed, Some("no memory")).unwrap().contains("(no memory)"));
+        assert_eq!(told(VmState::Running, None), None);
+    }
 }

@@ -47,15 +47,14 @@ impl Auth {
         field: &str,
         password: &str,
     ) -> Result<(), AuthError> {
-        let name = &record.user.meta.name;
-        self.admit(source, name)?;
         if record.password.is_none() {
             return Err(AuthError::NotHere("your password is kept elsewhere: change it there"));
         }
+        let attempt = self.attempt(source, &record.user.meta.name).await?;
         if !self.password_fits(Some(record), password).await? {
-            self.failed(source, name);
             return Err(AuthError::Invalid(vec![FieldError::new(field, "is not the present password")]));
         }
+        attempt.succeeded();
         Ok(())
     }
 
@@ -110,12 +109,19 @@ impl Auth {
         Ok(Op::CreateUser { id, new })
     }
 
-    /// A fresh secret for the caller's authenticator.
-    pub async fn offer_totp(&self, caller: &Caller) -> Result<TotpEnrolment, AuthError> {
+    /// A fresh secret for the caller's authenticator. Takes the password: whoever finds a screen unlocked must not lock its
+    /// owner out.
+    pub async fn offer_totp(
+        &self,
+        source: Option<IpAddr>,
+        caller: &Caller,
+        password: &str,
+    ) -> Result<TotpEnrolment, AuthError> {
         let record = self.own(caller)?;
         if record.password.is_none() {
             return Err(AuthError::NotHere("your logins are checked elsewhere: set up one-time codes there"));
         }
+        self.confirm(source, &record, "password", password).await?;
         let mut bytes = [0u8; totp::SECRET];
         secret::fill(&mut bytes);
         let change = TotpChange::Offer { secret: hex::encode(bytes) };
@@ -132,16 +138,15 @@ impl Auth {
         code: &str,
     ) -> Result<RecoveryCodes, AuthError> {
         let record = self.own(caller)?;
-        let name = &record.user.meta.name;
-        self.admit(source, name)?;
         let pending = record.totp.pending.clone();
         let secret = pending.ok_or(AuthError::NotHere("no secret waits for a code: ask for one first"))?;
         let bytes = hex::decode(&secret).unwrap_or_default();
+        let attempt = self.attempt(source, &record.user.meta.name).await?;
         let Some(step) = totp::step_of(&bytes, code, Timestamp::now()) else {
-            self.failed(source, name);
             let reason = "is not what the authenticator shows now: check the clock of both";
             return Err(AuthError::Invalid(vec![FieldError::new("code", reason)]));
         };
+        attempt.excused();
         let codes: Vec<String> = (0..RECOVERY_CODES).map(|_| secret::code(4)).collect();
         let recovery = codes.iter().map(|c| secret::hash(&secret::plain(c))).collect();
         let change = TotpChange::Confirm { secret, step, recovery };

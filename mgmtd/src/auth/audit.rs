@@ -1,12 +1,18 @@
 //! The audit log: one line of JSON per change asked for, appended and synced before the answer goes out.
 //!
-//! `<state>/audit/<n>.jsonl`, `n` growing; a file that has reached [`FILE`] is closed and the next begun; [`FILES`] are kept, so
-//! the log never takes more than their product. A line torn by a power cut is cut off at the next start, and nothing else is ever
-//! changed. Each host keeps what it answered.
+//! ```text
+//!  <state>/audit/<n>.jsonl          what was done, or may have been: [`DONE_FILES`] files are kept
+//!  <state>/audit/refused/<n>.jsonl  what was refused: [`REFUSED_FILES`] files, and only as many records of one source as
+//!                                   [`super::budget`] allows
+//! ```
+//! `n` grows; a file that has reached [`FILE`] is closed and the next begun, so the log never takes more than the product.
+//! Invariant: refusals, which anybody can cause at will, never displace what was done. A line torn by a power cut is cut off
+//! at the next start, and nothing else is ever changed. Each host keeps what it answered.
 
+use super::budget::{Budget, Spend};
 use lq_api::{
-    AuditId,
-    audit::{AuditQuery, AuditRecord},
+    AuditId, Timestamp,
+    audit::{AuditOutcome, AuditQuery, AuditRecord},
 };
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,12 +20,15 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 /// Bytes after which a file is closed.
 const FILE: u64 = 4 << 20;
-/// Files kept.
-const FILES: usize = 16;
+/// Files kept of what was done.
+const DONE_FILES: usize = 12;
+/// Files kept of what was refused.
+const REFUSED_FILES: usize = 4;
 
 /// The audit log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +42,17 @@ pub struct AuditError {
 /// The audit log. Cheap to clone.
 #[derive(Clone)]
 pub struct Audit {
-    inner: Arc<Mutex<Inner>>,
-    dir: Arc<Path>,
+    done: Arc<Log>,
+    refused: Arc<Log>,
+    budget: Arc<Mutex<Budget>>,
+}
+
+/// Files that are written one after the other.
+struct Log {
+    inner: Mutex<Inner>,
+    dir: PathBuf,
     limit: u64,
+    files: usize,
 }
 
 struct Inner {
@@ -44,27 +61,91 @@ struct Inner {
     length: u64,
 }
 
+/// Whether nothing was changed for certain.
+fn is_refusal(record: &AuditRecord) -> bool {
+    // 500: a fault of ours may have come after something was done.
+    record.outcome != AuditOutcome::Done && record.status != 500
+}
+
 impl Audit {
     /// Opens the log in `dir`, made where it is missing.
     pub fn open(dir: &Path) -> Result<Self, AuditError> {
-        Self::with_limit(dir, FILE)
+        Self::with(dir, FILE, Budget::default())
     }
 
-    fn with_limit(dir: &Path, limit: u64) -> Result<Self, AuditError> {
-        let failed = |source| AuditError { path: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(failed)?;
-        let number = numbers(dir).map_err(failed)?.last().copied().unwrap_or(1);
-        let inner = Inner::open(dir, number).map_err(failed)?;
-        Ok(Self { inner: Arc::new(Mutex::new(inner)), dir: dir.into(), limit })
+    fn with(dir: &Path, limit: u64, budget: Budget) -> Result<Self, AuditError> {
+        let log = |dir: PathBuf, files| {
+            let opened = Log::open(&dir, limit, files);
+            opened.map(Arc::new).map_err(|source| AuditError { path: dir, source })
+        };
+        Ok(Self {
+            done: log(dir.to_owned(), DONE_FILES)?,
+            refused: log(dir.join("refused"), REFUSED_FILES)?,
+            budget: Arc::new(Mutex::new(budget)),
+        })
     }
 
-    /// Appends; returns when it is on the disk.
+    /// Appends; returns when it is on the disk. Of many refusals of one source the first are noted, the others counted, and
+    /// told in one record after a while.
     pub async fn note(&self, record: AuditRecord) {
-        let this = self.clone();
-        let noted = tokio::task::spawn_blocking(move || this.append(&record)).await;
-        if let Ok(Err(e)) = noted {
-            tracing::error!(error = %e, "a record of the audit log was lost");
+        if !is_refusal(&record) {
+            return append(&self.done, record).await;
         }
+        let source = Budget::source(&record.from);
+        let spent = self.budget().spend(&source, &record, Instant::now());
+        match spent {
+            Spend::Note => append(&self.refused, record).await,
+            Spend::Counted => {}
+            Spend::First(rest) => {
+                let this = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(rest).await;
+                    this.sum_up(&source).await;
+                });
+            }
+        }
+    }
+
+    fn budget(&self) -> std::sync::MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how many more there were.
+    async fn sum_up(&self, source: &str) {
+        let Some((more, last)) = self.budget().take(source) else { return };
+        let why = last.detail.as_deref().unwrap_or("-");
+        let detail =
+            format!("and {more} more from there were refused and not noted one by one; the last: {why}");
+        let record = AuditRecord { id: AuditId::new(), at: Timestamp::now(), detail: Some(detail), ..last };
+        append(&self.refused, record).await;
+    }
+
+    /// At most `limit` wanted records, newest first, and whether there are more.
+    pub fn list(&self, query: &AuditQuery, limit: usize) -> io::Result<(Vec<AuditRecord>, bool)> {
+        let mut found = Vec::new();
+        self.done.find(query, limit, &mut found)?;
+        self.refused.find(query, limit, &mut found)?;
+        found.sort_by_key(|r| std::cmp::Reverse(r.id));
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, more))
+    }
+}
+
+async fn append(log: &Arc<Log>, record: AuditRecord) {
+    let log = log.clone();
+    let noted = tokio::task::spawn_blocking(move || log.append(&record)).await;
+    if let Ok(Err(e)) = noted {
+        tracing::error!(error = %e, "a record of the audit log was lost");
+    }
+}
+
+impl Log {
+    fn open(dir: &Path, limit: u64, files: usize) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        let number = numbers(dir)?.last().copied().unwrap_or(1);
+        let inner = Mutex::new(Inner::open(dir, number)?);
+        Ok(Self { inner, dir: dir.to_owned(), limit, files })
     }
 
     fn append(&self, record: &AuditRecord) -> io::Result<()> {
@@ -75,7 +156,7 @@ impl Audit {
             *inner = Inner::open(&self.dir, inner.number + 1)?;
             File::open(&self.dir)?.sync_all()?;
             let numbers = numbers(&self.dir)?;
-            for old in numbers.iter().rev().skip(FILES) {
+            for old in numbers.iter().rev().skip(self.files) {
                 fs::remove_file(path(&self.dir, *old))?;
             }
         }
@@ -88,9 +169,9 @@ impl Audit {
         written
     }
 
-    /// At most `limit` wanted records, newest first, and whether there are more.
-    pub fn list(&self, query: &AuditQuery, limit: usize) -> io::Result<(Vec<AuditRecord>, bool)> {
-        let mut found = Vec::new();
+    /// Adds more than `limit` wanted records, the newest of them, or all there are.
+    fn find(&self, query: &AuditQuery, limit: usize, found: &mut Vec<AuditRecord>) -> io::Result<()> {
+        let before = found.len();
         for number in numbers(&self.dir)?.into_iter().rev() {
             let file = match File::open(path(&self.dir, number)) {
                 Ok(file) => file,
@@ -98,22 +179,18 @@ impl Audit {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(e),
             };
-            let mut here = Vec::new();
             for line in io::BufReader::new(file).lines() {
                 // A record another release wrote differently, or one just being written, is passed over.
                 let Ok(record) = serde_json::from_str::<AuditRecord>(&line?) else { continue };
                 if wants(query, &record) {
-                    here.push(record);
+                    found.push(record);
                 }
             }
-            found.extend(here.into_iter().rev());
-            if found.len() > limit {
+            if found.len() - before > limit {
                 break;
             }
         }
-        let more = found.len() > limit;
-        found.truncate(limit);
-        Ok((found, more))
+        Ok(())
     }
 }
 
@@ -167,7 +244,8 @@ fn wants(query: &AuditQuery, record: &AuditRecord) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lq_api::{HostId, Timestamp, audit::AuditOutcome};
+    use lq_api::HostId;
+    use std::time::Duration;
 
     fn record(n: usize) -> AuditRecord {
         AuditRecord {
@@ -187,6 +265,48 @@ mod tests {
         }
     }
 
+    impl Audit {
+        /// As [`Audit::note`], without a budget.
+        fn write(&self, n: usize) {
+            let record = record(n);
+            let log = if is_refusal(&record) { &self.refused } else { &self.done };
+            log.append(&record).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn refusals_displace_no_changes_and_are_summed_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let window = Duration::from_millis(300);
+        let audit = Audit::with(dir.path(), 2000, Budget::new(10, window)).unwrap();
+        audit.note(record(1)).await;
+        for n in 0..400 {
+            audit.note(AuditRecord { from: format!("2001:db8::{n:x}"), ..record(5) }).await;
+        }
+        audit.note(AuditRecord { from: "192.0.2.9".into(), ..record(10) }).await;
+        let refused = AuditQuery { outcome: Some(AuditOutcome::Refused), ..AuditQuery::default() };
+        let end = Instant::now() + Duration::from_secs(30);
+        let told = loop {
+            let found = audit.list(&refused, 1000).unwrap().0;
+            let told: Vec<_> = found.into_iter().filter(|r| r.detail.is_some()).collect();
+            if !told.is_empty() {
+                break told;
+            }
+            assert!(Instant::now() < end, "the others were never told");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let detail = told[0].detail.as_deref().unwrap();
+        assert!(detail.starts_with("and ") && detail.contains(" more from there"), "{detail}");
+        // Far more refusals than there is room for: the change is still there.
+        for n in 0..500 {
+            audit.write(5 * n + 5);
+        }
+        let done = AuditQuery { outcome: Some(AuditOutcome::Done), ..AuditQuery::default() };
+        assert_eq!(seconds(&audit.list(&done, 10).unwrap().0).last(), Some(&1));
+        assert!(numbers(&dir.path().join("refused")).unwrap().len() <= REFUSED_FILES);
+        assert!(numbers(dir.path()).unwrap().len() <= DONE_FILES);
+    }
+
     fn seconds(found: &[AuditRecord]) -> Vec<i64> {
         found.iter().map(|r| r.at.as_second()).collect()
     }
@@ -194,11 +314,11 @@ mod tests {
     #[test]
     fn pages_filters_and_rotation() {
         let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::with_limit(dir.path(), 2000).unwrap();
+        let audit = Audit::with(dir.path(), 2000, Budget::default()).unwrap();
         for n in 0..30 {
-            audit.append(&record(n)).unwrap();
+            audit.write(n);
         }
-        assert!(numbers(dir.path()).unwrap().len() > 3);
+        assert!(numbers(dir.path()).unwrap().len() > 2);
         let all = AuditQuery::default();
         let (first, more) = audit.list(&all, 8).unwrap();
         assert_eq!((seconds(&first), more), ((22..30).rev().collect(), true));
@@ -220,18 +340,19 @@ mod tests {
     #[test]
     fn it_is_bounded_and_a_torn_line_is_cut_off() {
         let dir = tempfile::tempdir().unwrap();
-        let audit = Audit::with_limit(dir.path(), 300).unwrap();
-        for n in 0..50 {
-            audit.append(&record(n)).unwrap();
+        let audit = Audit::with(dir.path(), 300, Budget::default()).unwrap();
+        for n in 0..51 {
+            audit.write(n);
         }
         let files = numbers(dir.path()).unwrap();
-        assert_eq!(files.len(), FILES);
+        assert_eq!(files.len(), DONE_FILES);
+        assert_eq!(numbers(&dir.path().join("refused")).unwrap().len(), REFUSED_FILES);
         drop(audit);
         let last = path(dir.path(), *files.last().unwrap());
         OpenOptions::new().append(true).open(&last).unwrap().write_all(b"{\"id\":\"01").unwrap();
-        let audit = Audit::with_limit(dir.path(), 300).unwrap();
-        audit.append(&record(50)).unwrap();
+        let audit = Audit::with(dir.path(), 300, Budget::default()).unwrap();
+        audit.write(51);
         let (found, _) = audit.list(&AuditQuery::default(), 3).unwrap();
-        assert_eq!(seconds(&found), [50, 49, 48]);
+        assert_eq!(seconds(&found), [51, 50, 49]);
     }
 }

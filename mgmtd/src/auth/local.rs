@@ -2,7 +2,7 @@
 //! majority has to be able to log in.
 //!
 //! Owns these sessions, in memory. Invariants: one counts at most [`LASTS`], on this host, and no longer than the password it was
-//! begun with; a one-time code begins one session; recovery codes begin none, because nobody would know afterwards that
+//! begun with and the user is as they were; a one-time code begins one session; recovery codes begin none, because nobody would know afterwards that
 //! they are used up.
 
 use crate::cluster::{
@@ -25,6 +25,8 @@ struct Begun {
     record: SessionRecord,
     /// Hash of the password it was begun with.
     password: Option<String>,
+    /// Generation of the user it was begun in: it grows with each change, being disabled and enabled again included.
+    generation: u64,
 }
 
 #[derive(Default)]
@@ -64,7 +66,8 @@ impl LocalSessions {
             inner.begun.remove(0);
         }
         let password = user.password.as_ref().map(|p| p.hash.clone());
-        inner.begun.push(Begun { record: record.clone(), password });
+        let generation = user.user.meta.generation;
+        inner.begun.push(Begun { record: record.clone(), password, generation });
         true
     }
 
@@ -73,7 +76,8 @@ impl LocalSessions {
         let inner = self.inner();
         let begun = inner.begun.iter().find(|b| b.record.id == id)?;
         let user = state.users.get(&begun.record.user)?;
-        let same = user.password.as_ref().map(|p| &p.hash) == begun.password.as_ref();
+        let same = user.password.as_ref().map(|p| &p.hash) == begun.password.as_ref()
+            && user.user.meta.generation == begun.generation;
         same.then(|| begun.record.clone())
     }
 

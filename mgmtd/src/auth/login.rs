@@ -66,17 +66,16 @@ impl Auth {
         code: &str,
         password: &str,
     ) -> Result<Session, AuthError> {
-        self.admit(source, SETUP)?;
         if !self.setup_needed() {
             return Err(AuthError::SetupDone);
         }
+        let attempt = self.attempt(source, SETUP).await?;
         if !self.setup.matches(code) {
-            self.failed(source, SETUP);
             return Err(AuthError::WrongCode);
         }
+        attempt.succeeded();
         self.first_password(password).await?;
         self.setup.forget();
-        self.succeeded(source, SETUP);
         self.begin_session(FIRST_USER, from, None).await
     }
 
@@ -126,41 +125,40 @@ impl Auth {
         login: &Login,
     ) -> Result<Session, AuthError> {
         let name = login.username.as_str();
-        self.admit(source, name)?;
         if self.setup_needed() {
             return Err(AuthError::SetupNeeded);
         }
+        let attempt = self.attempt(source, name).await?;
         let record = self.cluster.read(|s| s.user_named(name).cloned());
         let record = record.filter(|r| !r.user.spec.disabled);
         if !self.password_fits(record.as_deref(), &login.password).await? {
-            self.failed(source, name);
             return Err(AuthError::Wrong);
         }
         let Some(record) = record else { return Err(AuthError::Wrong) };
         let factor = match (&record.totp.secret, &login.code) {
             (None, _) => None,
-            (Some(_), None) => return Err(AuthError::CodeNeeded),
+            (Some(_), None) => {
+                attempt.excused();
+                return Err(AuthError::CodeNeeded);
+            }
             (Some(secret), Some(code)) => match factor(&record, secret, code) {
                 Some(factor) => Some(factor),
-                None => {
-                    self.failed(source, name);
-                    return Err(AuthError::WrongOneTimeCode);
-                }
+                None => return Err(AuthError::WrongOneTimeCode),
             },
         };
         match self.begin_session(record.user.meta.id, from, factor).await {
+            // The code was used a moment ago, or the user was disabled.
             Err(
                 AuthError::WrongOneTimeCode | AuthError::Write(WriteError::Refused(Refusal::Conflict(_))),
-            ) => {
-                // The code was used a moment ago, or the user was disabled.
-                self.failed(source, name);
-                Err(AuthError::WrongOneTimeCode)
-            }
+            ) => Err(AuthError::WrongOneTimeCode),
             Ok(session) => {
-                self.succeeded(source, name);
+                attempt.logged_in();
                 Ok(session)
             }
-            other => other,
+            other => {
+                attempt.excused();
+                other
+            }
         }
     }
 

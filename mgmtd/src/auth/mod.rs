@@ -15,6 +15,7 @@
 
 mod account;
 mod audit;
+mod budget;
 mod jwt;
 mod limit;
 mod local;
@@ -26,6 +27,7 @@ mod tokens;
 mod totp;
 
 pub use audit::{Audit, AuditError};
+pub(crate) use limit::network;
 pub use login::{ACCESS_FOR, SESSION_IDLE};
 pub use password::PasswordError;
 pub use setup::SetupCode;
@@ -34,7 +36,7 @@ use crate::cluster::{
     Cluster, Refusal, State, WriteError,
     state::{Object, Rights, SessionRecord},
 };
-use limit::Limiter;
+use limit::{Limiter, Outcome, Wait};
 use local::LocalSessions;
 use lq_api::{
     SessionId, Timestamp, TokenId, UserId, access::Permission, auth::Identity, problem::FieldError,
@@ -186,6 +188,39 @@ impl From<Refusal> for AuthError {
     }
 }
 
+/// A booked attempt. What is not said to be anything else has failed.
+struct Attempt<'a> {
+    auth: &'a Auth,
+    source: Option<IpAddr>,
+    account: &'a str,
+    outcome: Outcome,
+}
+
+impl Attempt<'_> {
+    /// It was right.
+    fn succeeded(mut self) {
+        self.outcome = Outcome::Succeeded;
+    }
+    /// It was no guess.
+    fn excused(mut self) {
+        self.outcome = Outcome::Excused;
+    }
+    /// It was a login.
+    fn logged_in(self) {
+        self.auth.limiter().know(self.source, self.account, Instant::now());
+        self.succeeded();
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.auth.limiter().end(self.source, self.account, self.outcome, Instant::now());
+    }
+}
+
+/// Longest an attempt waits for others of its source.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Checks credentials.
 pub struct Auth {
     cluster: Cluster,
@@ -212,16 +247,24 @@ impl Auth {
         self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(&self, source: Option<IpAddr>, account: &str) -> Result<(), AuthError> {
-        self.limiter().admit(source, account, Instant::now()).map_err(AuthError::Limited)
-    }
-
-    fn failed(&self, source: Option<IpAddr>, account: &str) {
-        self.limiter().failed(source, account, Instant::now());
-    }
-
-    fn succeeded(&self, source: Option<IpAddr>, account: &str) {
-        self.limiter().succeeded(source, account, Instant::now());
+    /// Books an attempt, as soon as no more than may fail are under way.
+    async fn attempt<'a>(
+        &'a self,
+        source: Option<IpAddr>,
+        account: &'a str,
+    ) -> Result<Attempt<'a>, AuthError> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let now = Instant::now();
+            // Not in the match: the lock must not be held while this waits.
+            let begun = self.limiter().begin(source, account, now);
+            match begun {
+                Ok(()) => return Ok(Attempt { auth: self, source, account, outcome: Outcome::Failed }),
+                Err(Wait::For(time)) => return Err(AuthError::Limited(time)),
+                Err(Wait::ForOthers) if now >= end => return Err(AuthError::Limited(PATIENCE)),
+                Err(Wait::ForOthers) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
     }
 
     /// Who holds this credential.
@@ -298,7 +341,7 @@ fn by_token(state: &State, id: TokenId, now: Timestamp) -> Option<Caller> {
         by: By::Token(id),
         user: Some(token.owner),
         username,
-        rights: Arc::new(rights),
+        rights: Arc::new(rights.pinned(token.pinned.clone())),
         expires_at: token.expires_at,
         must_change_password: false,
     })

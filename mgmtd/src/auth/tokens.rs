@@ -11,8 +11,14 @@ use lq_api::{
 use std::time::Duration;
 
 impl Auth {
-    /// Makes an API token for `owner`, which the caller may do.
-    pub async fn create_token(&self, owner: UserId, new: CreateToken) -> Result<CreatedToken, AuthError> {
+    /// Makes an API token for `owner`, which the caller may do. One for someone else is pinned to what they may now: whoever makes
+    /// it must not gain by what its owner is granted later.
+    pub async fn create_token(
+        &self,
+        caller: &Caller,
+        owner: UserId,
+        new: CreateToken,
+    ) -> Result<CreatedToken, AuthError> {
         let mut errors = Vec::new();
         if new.days.is_some_and(|d| !(1..=3650).contains(&d)) {
             errors.push(FieldError::new("days", "is not between 1 and 3650"));
@@ -30,6 +36,7 @@ impl Auth {
             read_only: new.read_only,
             owner,
             limit: new.limit,
+            pinned: (caller.user != Some(owner)).then(|| self.cluster.read(|s| s.rights_of(owner).shown())),
         };
         let hash = secret::hash(&secret);
         self.cluster.write(Op::CreateToken { token: token.clone(), hash }).await?;

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use std::{
     fs,
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -97,7 +98,8 @@ pub(super) fn save(dir: &Path, meta: &SnapshotMeta, body: &[u8]) -> io::Result<(
     let index = meta.last_log_id.as_ref().map_or(0, |id| id.index);
     let path = dir.join(format!("state-{index:020}.json"));
     let new = dir.join("new");
-    let mut file = fs::File::create(&new)?;
+    // It holds hashes of passwords and keys of sessions.
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     serde_json::to_writer(&mut file, &header)?;
     file.write_all(b"\n")?;
     file.write_all(body)?;

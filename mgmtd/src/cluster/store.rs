@@ -15,6 +15,7 @@ use std::{
     fmt::Debug,
     fs, io,
     ops::RangeBounds,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -88,6 +89,9 @@ pub enum StoreError {
     },
 }
 
+/// It holds hashes of passwords and keys of sessions: only the daemon reads it.
+const MODE: u32 = 0o600;
+
 /// The log.
 #[derive(Clone)]
 pub(super) struct LogStore {
@@ -100,7 +104,7 @@ impl LogStore {
         let path = dir.join("raft.redb");
         let failed = |source| StoreError::Io { path: path.clone(), source };
         match fs::metadata(&path) {
-            Ok(_) => {}
+            Ok(_) => fs::set_permissions(&path, fs::Permissions::from_mode(MODE)).map_err(failed)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => make(dir, &path)?,
             Err(e) => return Err(failed(e)),
         }
@@ -196,7 +200,11 @@ fn build(dir: &Path, identity: &Identity) -> io::Result<PathBuf> {
         _ => {}
     }
     {
-        let db = Builder::new().set_cache_size(CACHE_BYTES).create(&new).map_err(io::Error::other)?;
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(&new)?;
+        let db = Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(redb::backends::FileBackend::new(file).map_err(io::Error::other)?)
+            .map_err(io::Error::other)?;
         let tx = db.begin_write().map_err(io::Error::other)?;
         tx.open_table(LOG).map_err(io::Error::other)?;
         let bytes = serde_json::to_vec(identity)?;

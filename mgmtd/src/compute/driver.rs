@@ -8,6 +8,7 @@ use super::{
     fleet::{Inner, now},
     life::{Effect, Life, Seen, Want},
 };
+use crate::causes::chain;
 use lq_api::{VmId, event::EventLevel, vm::VmStatus};
 use std::{
     future::pending,
@@ -288,16 +289,4 @@ async fn at(time: Option<Instant>) {
         Some(time) => sleep_until(time).await,
         None => pending().await,
     }
-}
-
-/// An error with all its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
 }

@@ -388,7 +388,7 @@ impl Life {
                 ExitReason::Migrated => (true, false, detail.clone()),
                 ExitReason::Told => (true, false, format!("the monitor was told to end: {detail}")),
                 ExitReason::Config => (false, true, detail.clone()),
-                ExitReason::Host | ExitReason::GuestFault | ExitReason::Internal => {
+                ExitReason::Host | ExitReason::GuestFault | ExitReason::LeaseLost | ExitReason::Internal => {
                     (false, false, detail.clone())
                 }
             },

@@ -329,7 +329,7 @@ impl Hypervisor for LqVmm {
                 source,
             });
             // Without it the machine still runs and can be stopped; only its user id and taps are not known.
-            let config = config.inspect_err(|error| tracing::warn!("{}", super::driver::chain(error))).ok();
+            let config = config.inspect_err(|error| tracing::warn!("{}", crate::causes::chain(error))).ok();
             let uid = config.and_then(|c| c.jail).and_then(|j| j.uid.checked_sub(paths::VM_UID_BASE));
             shared.uids().extend(uid);
             taps_in_use.extend(taps.iter().cloned());

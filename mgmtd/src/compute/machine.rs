@@ -104,7 +104,13 @@ impl Watcher {
             };
             match event {
                 Ok(Event::State { state }) => self.tell(state),
-                Ok(Event::Reset) => {}
+                Ok(
+                    Event::Reset
+                    | Event::Panicked
+                    | Event::Watchdog { .. }
+                    | Event::Ejected { .. }
+                    | Event::Lease(_),
+                ) => {}
                 Ok(Event::Exit(record)) => told = Some(record),
                 // Ended, or it dropped us: PID 1 knows the first, connecting again mends the second.
                 Err(_) => {

@@ -11,7 +11,8 @@ use lq_api::{
         init::End,
         paths,
         vmm::{
-            BootConfig, ExitReason, ExitRecord, FirmwareFiles, Jail, NicConfig, Start, VERSION, VmmConfig,
+            BootConfig, CpuModel, ExitReason, ExitRecord, FirmwareFiles, Jail, MoreDevices, NicConfig,
+            NicLimits, Start, VERSION, VmmConfig,
         },
     },
 };
@@ -81,6 +82,10 @@ impl Place {
             run_dir: self.run_dir.to_string_lossy().into_owned(),
             jail,
             start,
+            cpu: CpuModel::default(),
+            devices: MoreDevices::default(),
+            boot_order: Vec::new(),
+            lease: None,
         };
         let path = self.config_path();
         let text =
@@ -153,7 +158,7 @@ impl Place {
             // The host itself does not speak on a guest's port. Without IPv6 in the kernel there is nothing to switch off.
             let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6"), "1");
             links.attach(&tap, &nic.bridge).await.map_err(failed)?;
-            made.push(NicConfig { tap, mac: nic.mac });
+            made.push(NicConfig { tap, mac: nic.mac, limits: NicLimits::default(), link_down: false });
         }
         Ok(made)
     }

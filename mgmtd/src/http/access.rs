@@ -6,10 +6,10 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    cluster::{State, state::Object},
+    cluster::{Refusal, State, WriteError, state::Object},
 };
 use lq_api::{
-    ImageId,
+    ImageId, PoolId,
     access::{Grant, ObjectKind, Permission},
     problem::{FieldError, Kind, Problem},
     vm::{Boot, PowerState, VmSpec},
@@ -20,19 +20,52 @@ use uuid::Uuid;
 type Labels = BTreeMap<String, String>;
 
 /// Refuses a new object, or new labels of one, outside what the caller may write to: else one could put things where one has no
-/// say, or take them away from where others have theirs.
+/// say, or take them away from where others have theirs. Refuses too to give an object labels under which the caller may do
+/// more to it than now. (Of what is made by them there was nothing before that they could gain.)
 pub(super) fn with_labels(
+    state: &State,
     caller: &Caller,
-    kind: ObjectKind,
-    id: Uuid,
+    (kind, id): (ObjectKind, Uuid),
     labels: Option<&Labels>,
     permission: Permission,
 ) -> Result<(), Failure> {
-    match labels {
-        Some(labels) if !caller.may(permission, Object::Of { kind, id, labels }) => {
-            Err(missing(permission, "what has these labels"))
+    let Some(labels) = labels else { return Ok(()) };
+    let new = Object::Of { kind, id, labels };
+    if !caller.may(permission, new) {
+        return Err(missing(permission, "what has these labels"));
+    }
+    if state.labels(kind, id).is_none() {
+        return Ok(());
+    }
+    let old = state.object(kind, id);
+    match kind.permissions().find(|p| caller.may(*p, new) && !caller.may(*p, old)) {
+        Some(gained) => {
+            let why = format!(
+                "with these labels you would have the permission `{gained}` on it, which you do not have now: ask someone \
+                 who has it"
+            );
+            Err(Failure::new(Kind::Forbidden, why))
         }
-        _ => Ok(()),
+        None => Ok(()),
+    }
+}
+
+/// The pool something new goes to, which takes the permission to see it: the one that is named; else the default one, or where
+/// the caller may not use that, the first they may.
+pub(super) fn may_fill(state: &State, caller: &Caller, named: Option<PoolId>) -> Result<PoolId, Failure> {
+    let sees = |pool: &PoolId| caller.may(Permission::StorageRead, state.object(ObjectKind::Pool, pool.0));
+    match named {
+        Some(pool) => {
+            let object = (ObjectKind::Pool, pool.0);
+            may_use(state, caller, object, Permission::StorageRead, || "spec.pool".to_owned())?;
+            Ok(pool)
+        }
+        None => {
+            let all = state.default_pool().into_iter().chain(state.pools.keys().copied());
+            all.into_iter()
+                .find(sees)
+                .ok_or_else(|| missing(Permission::StorageRead, "a storage pool to put it into"))
+        }
     }
 }
 
@@ -113,6 +146,43 @@ pub(super) fn may_switch(
     Err(missing(Permission::VmPower, "it, because `spec.power` is to change"))
 }
 
+/// What uses an object.
+fn users_of(state: &State, kind: ObjectKind, id: Uuid) -> Vec<(ObjectKind, Uuid)> {
+    let boots =
+        |boot: Option<&Boot>| boot.is_some_and(|b| b.kernel.0 == id || b.initrd.is_some_and(|i| i.0 == id));
+    let vms = state.vms.values().filter(|r| match kind {
+        ObjectKind::Image => boots(r.vm.spec.boot.as_ref()),
+        ObjectKind::Volume => r.vm.spec.disks.iter().any(|d| d.volume.0 == id),
+        ObjectKind::Network => r.vm.spec.nics.iter().any(|n| n.network.0 == id),
+        _ => false,
+    });
+    let mut users: Vec<_> = vms.map(|r| (ObjectKind::Vm, r.vm.meta.id.0)).collect();
+    if kind == ObjectKind::Image {
+        let clones = state.volumes.values().filter(|v| v.spec.source.is_some_and(|s| s.0 == id));
+        users.extend(clones.map(|v| (ObjectKind::Volume, v.meta.id.0)));
+        let disks = state.images.values().filter(|r| boots(r.image.spec.boot.as_ref()));
+        users.extend(disks.map(|r| (ObjectKind::Image, r.image.meta.id.0)));
+    }
+    users
+}
+
+/// The refusal of a change of an object, without the names of what uses it where the caller may not see all of that.
+pub(super) fn without_hidden(
+    state: &State,
+    caller: &Caller,
+    (kind, id): (ObjectKind, Uuid),
+    error: WriteError,
+) -> Failure {
+    let hidden = |(kind, id): (ObjectKind, Uuid)| !caller.may(kind.read_permission(), state.object(kind, id));
+    match error {
+        WriteError::Refused(Refusal::Conflict(_)) if users_of(state, kind, id).into_iter().any(hidden) => {
+            let why = "something uses it that you may not see: ask an administrator";
+            Failure::new(Kind::Conflict, why)
+        }
+        other => other.into(),
+    }
+}
+
 /// Refuses to give, or to rule over, what the caller does not have.
 pub(super) fn covers<'a>(
     state: &State,
@@ -123,11 +193,14 @@ pub(super) fn covers<'a>(
         // A role that does not exist is the state's to refuse.
         let Some(right) = state.right(grant) else { continue };
         if !caller.rights.covers(&right) {
-            let role = state.role(grant.role).map_or("?", |r| r.meta.name.as_str());
-            let why = format!(
-                "this concerns the role `{role}` on {}: only who may do all of that may give, take or change it",
-                grant.scope
+            // Who may not see users and roles is told no names of them.
+            let seen = state.role(grant.role).filter(|_| caller.may_all(Permission::UserRead));
+            let what = seen.map_or_else(
+                || "a role".to_owned(),
+                |role| format!("the role `{}` on {}", role.meta.name, grant.scope),
             );
+            let why =
+                format!("this concerns {what}: only who may do all of that may give, take or change it");
             return Err(Failure::new(Kind::Forbidden, why));
         }
     }

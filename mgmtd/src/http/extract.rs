@@ -1,6 +1,6 @@
 //! Taking requests apart. Every refusal is a [`Failure`] that names what is wrong.
 
-use super::problem::Failure;
+use super::{linger::BodyError, problem::Failure};
 use axum::{
     Extension,
     body::Bytes,
@@ -54,10 +54,21 @@ async fn body<S: Send + Sync>(req: Request, state: &S) -> Result<Bytes, Failure>
     Bytes::from_request(req, state).await.map_err(|e| {
         if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
             Failure::new(Kind::TooLarge, format!("the body is larger than {} bytes", super::MAX_BODY))
+        } else if let Some(slow) = too_slow(&e) {
+            Failure::new(Kind::Malformed, slow)
         } else {
             Failure::new(Kind::Malformed, e.body_text())
         }
     })
+}
+
+/// That a body came too slowly, if that is why it could not be read.
+fn too_slow(e: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut causes = std::iter::successors(Some(e), |e| e.source());
+    causes
+        .find_map(|e| e.downcast_ref::<BodyError>())
+        .filter(|e| matches!(e, BodyError::Slow))
+        .map(ToString::to_string)
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {

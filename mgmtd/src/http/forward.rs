@@ -3,7 +3,7 @@
 //! The host that was asked checks who asks and what they may do, and tells the other one with the request
 //! ([`CALLER`]); the other one trusts it because it is a host of the cluster ([`super::peer`]).
 
-use super::{Api, problem::Failure};
+use super::{Api, problem::Failure, server::Seat};
 use crate::{
     auth::Caller,
     cluster::{CallError, State as Agreed},
@@ -19,6 +19,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hyper_util::rt::TokioIo;
 use lq_api::{
     HostId, ImageId, PoolId, TaskId, VmId,
+    access::{ObjectKind, Permission},
     problem::{Kind, MEDIA_TYPE, Problem},
 };
 use std::sync::Arc;
@@ -87,10 +88,13 @@ pub(super) async fn forward(State(api): State<Arc<Api>>, req: Request, next: Nex
     let me = api.node.id();
     let place = api.node.cluster.read(|s| place(s, req.method(), req.uri().path()));
     match place {
-        Place::Only(host) if host != me => match pass(&api, host, req).await {
-            Ok(response) => response,
-            Err(e) => away(&api, host, &e).into_response(),
-        },
+        Place::Only(host) if host != me => {
+            let caller = req.extensions().get::<Caller>().cloned();
+            match pass(&api, host, req).await {
+                Ok(response) => response,
+                Err(e) => away(&api, caller.as_ref(), host, &e).into_response(),
+            }
+        }
         Place::Better(host) if host != me => {
             // These carry no body, so the request can be made twice.
             let (parts, body) = req.into_parts();
@@ -119,13 +123,17 @@ pub(super) async fn forward(State(api): State<Arc<Api>>, req: Request, next: Nex
     }
 }
 
-fn away(api: &Api, host: HostId, e: &CallError) -> Failure {
-    let name = api.node.cluster.read(|s| s.hosts.get(&host).map(|r| r.meta.name.clone()));
-    let name = name.unwrap_or_else(|| host.to_string());
-    Failure::new(
-        Kind::Unavailable,
-        format!("the host `{name}`, which has to answer this, cannot be asked: {e}"),
-    )
+fn away(api: &Api, caller: Option<&Caller>, host: HostId, e: &CallError) -> Failure {
+    let name = api.node.cluster.read(|s| {
+        let seen = caller.is_some_and(|c| c.may(Permission::HostRead, s.object(ObjectKind::Host, host.0)));
+        s.hosts.get(&host).filter(|_| seen).map(|r| r.meta.name.clone())
+    });
+    let why = match name {
+        Some(name) => format!("the host `{name}`, which has to answer this, cannot be asked: {e}"),
+        // Nor is said where it is.
+        None => "the host that has to answer this cannot be asked".to_owned(),
+    };
+    Failure::new(Kind::Unavailable, why)
 }
 
 async fn pass(api: &Arc<Api>, host: HostId, mut req: Request) -> Result<Response, CallError> {
@@ -136,6 +144,7 @@ async fn pass(api: &Arc<Api>, host: HostId, mut req: Request) -> Result<Response
     let caller = req.extensions().get::<Caller>().ok_or_else(|| fail(&"it is not known who asks"))?;
     let caller = URL_SAFE_NO_PAD.encode(serde_json::to_vec(caller).map_err(|e| fail(&e))?);
     let upgrading = req.headers().contains_key(header::UPGRADE);
+    let seat = req.extensions().get::<Seat>().cloned();
     let ours = upgrading.then(|| hyper::upgrade::on(&mut req));
     let (parts, body) = req.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
@@ -154,6 +163,8 @@ async fn pass(api: &Arc<Api>, host: HostId, mut req: Request) -> Result<Response
         let theirs = hyper::upgrade::on(&mut answer);
         let ending = api.ending.clone();
         tokio::spawn(async move {
+            // Kept as long as the two are connected.
+            let _seat = seat;
             let (Ok(ours), Ok(theirs)) = (ours.await, theirs.await) else { return };
             let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
             tokio::select! {

@@ -6,8 +6,9 @@ use super::{
     note::Note,
     problem::{self, Failure},
     rules::{self, Rule},
+    server::Seat,
 };
-use crate::auth::Caller;
+use crate::{auth::Caller, tasks::asked_by};
 use axum::{
     body::Body,
     extract::{FromRequestParts, MatchedPath, Request, State},
@@ -27,6 +28,8 @@ pub(super) const COOKIE: &str = "lq_session";
 pub(super) const REFRESH_COOKIE: &str = "lq_refresh";
 /// Header that says a browser's request comes from our own page.
 const OURS: &str = "x-lq-request";
+/// What another site's request is told.
+pub(super) const FORGED: &str = "this came from another site; our own page sends `X-LQ-Request: 1`";
 
 /// Outermost: numbers, counts and logs every request, and puts the number into problems.
 pub(super) async fn envelope(State(api): State<Arc<Api>>, mut req: Request, next: Next) -> Response {
@@ -97,13 +100,11 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: N
     let safe = matches!(method, Method::GET | Method::HEAD);
     let changes = !safe || req.headers().contains_key(header::UPGRADE);
     // Root's socket is no browser's; a bearer token is never sent by a browser on its own.
-    if changes && cookie && !from_our_page(req.headers(), req.uri()) {
-        let why = "this came from another site; our own page sends `X-LQ-Request: 1`";
-        return Failure::new(Kind::Forbidden, why).into_response();
-    }
+    let forged = changes && cookie && !from_our_page(req.headers(), req.uri());
     let id = path_id(&path, req.uri().path());
     let note = changes.then(|| Note::of(&api, &req, caller.as_ref(), &path, id.as_deref()));
     let allowed = match &caller {
+        _ if forged => Err(Failure::new(Kind::Forbidden, FORGED)),
         Some(caller) if caller.must_change_password && !open => {
             if rules::BEFORE_PASSWORD_CHANGE.contains(&(method.as_str(), path.as_str())) {
                 Ok(())
@@ -119,6 +120,7 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: N
         Some(caller) => rules::check(&api.node.cluster, caller, rule, id.as_deref()),
         None => Ok(()),
     };
+    let user = caller.as_ref().and_then(|c| c.user);
     if let Some(caller) = caller {
         req.extensions_mut().insert(caller);
     }
@@ -132,11 +134,11 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: N
         }
         // In a task of its own: a client that hangs up must not take the record of its change with it.
         (Ok(()), Some(note)) => {
-            let noted = tokio::spawn(async move {
+            let noted = tokio::spawn(asked_by(user, async move {
                 let mut response = next.run(req).await;
                 note.write(&api, &mut response).await;
                 response
-            });
+            }));
             noted.await.unwrap_or_else(|e| Failure::internal(&e).into_response())
         }
     }
@@ -149,8 +151,19 @@ fn path_id(pattern: &str, path: &str) -> Option<String> {
     pairs.find(|(wanted, _)| *wanted == "{id}").map(|(_, found)| found.to_owned())
 }
 
-/// Who asks, and whether by cookie. A credential that is sent but wrong is an error, even where none is needed.
+/// Who asks, and whether by cookie. A credential that is sent but wrong is an error, even where none is needed. The connection
+/// is no stranger's any more.
 fn identify(api: &Api, req: &Request) -> Result<Option<(Caller, bool)>, Failure> {
+    let found = credential(api, req)?;
+    if found.is_some()
+        && let Some(seat) = req.extensions().get::<Seat>()
+    {
+        seat.0.know();
+    }
+    Ok(found)
+}
+
+fn credential(api: &Api, req: &Request) -> Result<Option<(Caller, bool)>, Failure> {
     let wrong =
         || Failure::new(Kind::Unauthenticated, "the session or token is not valid (any more): log in again");
     if let Some(value) = req.headers().get(header::AUTHORIZATION) {

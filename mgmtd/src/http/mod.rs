@@ -6,6 +6,7 @@
 
 mod access;
 mod extract;
+mod former;
 mod forward;
 mod guard;
 mod linger;
@@ -13,11 +14,13 @@ mod list;
 mod note;
 pub mod openapi;
 pub(crate) mod peer;
+mod places;
 mod problem;
 mod routes;
 mod rules;
 pub mod server;
 pub mod tls;
+mod turns;
 mod ui;
 
 use crate::{
@@ -32,10 +35,15 @@ use std::sync::{
 };
 use tokio_util::sync::CancellationToken;
 
+use former::Former;
 pub use server::Peer;
+use turns::Turns;
 
 /// Largest body, but for the content of images.
 pub const MAX_BODY: usize = 1 << 20;
+
+/// Uploads of one user at a time: fewer than there are in all, so that others have their turn.
+const UPLOADS_OF_A_USER: usize = 2;
 
 /// What handlers work with.
 pub struct Api {
@@ -53,20 +61,26 @@ pub struct Api {
     pub ending: CancellationToken,
     /// The host follows the state.
     pub following: AtomicBool,
+    former: Arc<Former>,
+    uploads: Turns,
 }
 
 impl Api {
-    /// An API of this host.
+    /// An API of this host. Called where a runtime is: it follows the state from now on.
     #[must_use]
     pub fn new(node: Arc<Node>, auth: Auth, audit: Audit, series: Arc<Series>) -> Arc<Self> {
+        let (former, ending) = (Arc::new(Former::default()), CancellationToken::new());
+        tokio::spawn(former.clone().keep_up(node.cluster.clone(), ending.clone()));
         Arc::new(Self {
             node,
             auth,
             audit,
             metrics: Metrics::default(),
             series,
-            ending: CancellationToken::new(),
+            ending,
             following: AtomicBool::new(false),
+            former,
+            uploads: Turns::new(UPLOADS_OF_A_USER),
         })
     }
 

@@ -67,8 +67,7 @@ impl Note {
         let parts = response.extensions_mut();
         let claimed = parts.remove::<Claimed>().map(|c| c.0);
         let touched = parts.remove::<Touched>();
-        // Whoever is not known must not be able to fill the log: what was not even looked at is not noted. A session that
-        // goes on changes nothing.
+        // What was not even looked at, of someone who is not known, says nothing. A session that goes on changes nothing.
         let unread = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::UNPROCESSABLE_ENTITY)
             || status == StatusCode::BAD_REQUEST
             || status == StatusCode::PAYLOAD_TOO_LARGE;
@@ -92,12 +91,21 @@ impl Note {
             Some(touched) => (Some(touched.id), self.name.or(Some(touched.name))),
             None => (self.id, self.name),
         };
+        // Who logs in is who they say they are, whoever passed the request on: root's socket, a session still open.
+        let user = match &claimed {
+            Some(name) if outcome == AuditOutcome::Done => {
+                api.node.cluster.read(|s| s.user_named(name).map(|r| r.user.meta.id))
+            }
+            Some(_) => None,
+            None => self.user,
+        };
+        let actor = cut(&claimed.or(self.actor).unwrap_or_else(|| "nobody".into()));
         let record = AuditRecord {
             id: AuditId::new(),
             at: Timestamp::now(),
             host: api.node.id(),
-            actor: cut(&self.actor.or(claimed).unwrap_or_else(|| "nobody".into())),
-            user: self.user,
+            actor,
+            user,
             from: self.from,
             action: self.action,
             target: id.map_or_else(|| self.kind.clone(), |id| format!("{}/{id}", self.kind)),

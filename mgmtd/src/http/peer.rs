@@ -12,6 +12,7 @@ use crate::{
     auth::Caller,
     cluster::{Cluster, PeerFrom},
     reconcile::moves::PROTOCOL,
+    tasks::asked_by,
 };
 use axum::{
     Extension, Json, Router,
@@ -59,8 +60,9 @@ async fn known(mut req: Request, next: Next) -> Response {
     let caller = told.and_then(|value| URL_SAFE_NO_PAD.decode(value.as_bytes()).ok());
     match caller.and_then(|json| serde_json::from_slice::<Caller>(&json).ok()) {
         Some(caller) => {
+            let user = caller.user;
             req.extensions_mut().insert(caller);
-            next.run(req).await
+            asked_by(user, next.run(req)).await
         }
         None => Failure::new(Kind::Unauthenticated, "the other host did not say who asks").into_response(),
     }

@@ -33,6 +33,10 @@ impl Failure {
         tracing::error!(error = %chain(e), "a request failed by a fault of ours");
         Self::new(Kind::Internal, chain(e))
     }
+    /// Something is in use; it is to be tried again soon.
+    pub(super) fn busy(detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(10), ..Self::new(Kind::RateLimited, detail) }
+    }
     /// Refuses where there are faults.
     pub(super) fn check(errors: Vec<FieldError>) -> Result<(), Self> {
         if errors.is_empty() { Ok(()) } else { Err(Problem::validation(errors).into()) }
@@ -140,7 +144,7 @@ impl From<UploadError> for Failure {
             UploadError::Write(e) => e.into(),
             UploadError::Storage(e) => e.into(),
             UploadError::Broken(_) => Self::new(Kind::Malformed, text),
-            UploadError::Busy => Self { retry_after: Some(10), ..Self::new(Kind::RateLimited, text) },
+            UploadError::Busy => Self::busy(text),
             UploadError::Elsewhere => Self::new(Kind::Unavailable, text),
         }
     }

@@ -1,6 +1,13 @@
-//! Listening: TLS on TCP, plain HTTP on the Unix socket. One place for every limit on connections.
+//! Listening: TLS on TCP, plain HTTP on the Unix socket. One place for every limit on connections ([`Limits`]); who gets a place
+//! is decided in [`super::places`].
+//!
+//! Before someone has logged in, every wait for them has an end: the handshake, the head of a request, its body, the
+//! connection as a whole. The socket of the host itself, the other hosts and those who are known have shares of their own.
 
-use super::linger::Lingering;
+use super::{
+    linger::{Lingering, Pace},
+    places::{Place, Places, Share},
+};
 use crate::cluster::{Cluster, PeerFrom};
 use axum::{Router, extract::Request};
 use hyper_util::{
@@ -19,18 +26,63 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-/// Connections at a time, of all clients.
-const CONNECTIONS: usize = 1024;
-/// Longest a client may take for the TLS handshake, and for the head of a request.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// Longest an answer may take to end when the daemon ends.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Every limit on connections.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Of browsers and other clients.
+    clients: Share,
+    /// Of the other hosts; a stranger among them is one that joins.
+    peers: Share,
+    /// Of the host itself.
+    local: usize,
+    /// Longest a client may take for the TLS handshake.
+    handshake: Duration,
+    /// Longest a client may take for the head of a request, and be silent between two.
+    head: Duration,
+    /// Longest a client's body is waited for.
+    body: Pace,
+    /// How long a stranger is served: after it, it is asked to end, and after it again it is cut off.
+    stranger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            clients: Share { strangers: 512, of_a_source: 64, known: 1024 },
+            peers: Share { strangers: 64, of_a_source: 16, known: 512 },
+            local: 64,
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(15),
+            body: Pace { stranger: Duration::from_secs(15), known: Duration::from_secs(60) },
+            stranger: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Lets the process have as many descriptors as all the places together may need.
+pub fn raise_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    const WANTED: u64 = 16_384;
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft >= WANTED {
+            return Ok(());
+        }
+        // Root may go beyond the hard limit; others up to it.
+        setrlimit(Resource::RLIMIT_NOFILE, WANTED, hard.max(WANTED))
+            .or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, hard.min(WANTED), hard))
+    });
+    if let Err(e) = raised {
+        tracing::warn!(error = %e, "the number of open files cannot be raised");
+    }
+}
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +124,18 @@ impl fmt::Display for Peer {
     }
 }
 
+/// The place of the connection a request came by: whatever goes on after the answer, as an upgraded connection does, keeps it.
+#[derive(Clone)]
+pub(super) struct Seat(pub(super) Arc<Place>);
+
 /// Serves connections until told to end.
 #[derive(Clone)]
 pub struct Server {
     router: Router,
-    connections: Arc<Semaphore>,
+    limits: Limits,
+    clients: Places,
+    peers: Places,
+    local: Places,
     running: TaskTracker,
     ending: CancellationToken,
 }
@@ -85,9 +144,17 @@ impl Server {
     /// A server of `router`; it ends when `ending` begins.
     #[must_use]
     pub fn new(router: Router, ending: CancellationToken) -> Self {
+        Self::with_limits(router, ending, Limits::default())
+    }
+
+    fn with_limits(router: Router, ending: CancellationToken, limits: Limits) -> Self {
+        let local = Share { strangers: limits.local, of_a_source: limits.local, known: limits.local };
         Self {
             router,
-            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            limits,
+            clients: Places::new(limits.clients),
+            peers: Places::new(limits.peers),
+            local: Places::new(local),
             running: TaskTracker::new(),
             ending,
         }
@@ -100,17 +167,13 @@ impl Server {
         self.running.spawn(async move {
             loop {
                 let Some((stream, address)) = this.next(|| listener.accept()).await else { return };
-                let Ok(place) = this.connections.clone().try_acquire_owned() else {
-                    tracing::warn!(%address, "too many connections; one was refused");
-                    continue;
-                };
+                let Some(place) = this.clients.take(address.ip()) else { continue };
                 let (server, acceptor) = (this.clone(), acceptor.clone());
                 this.running.spawn(async move {
-                    let _place = place;
                     // Small answers are not held back for more.
                     let _ = stream.set_nodelay(true);
-                    match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-                        Ok(Ok(stream)) => server.serve(stream, Peer::Remote(address), None).await,
+                    match tokio::time::timeout(server.limits.handshake, acceptor.accept(stream)).await {
+                        Ok(Ok(stream)) => server.serve(stream, Peer::Remote(address), None, place).await,
                         Ok(Err(e)) => tracing::debug!(%address, error = %e, "no TLS"),
                         Err(_) => tracing::debug!(%address, "no TLS in time"),
                     }
@@ -126,19 +189,18 @@ impl Server {
         self.running.spawn(async move {
             loop {
                 let Some((stream, address)) = this.next(|| listener.accept()).await else { return };
-                let Ok(place) = this.connections.clone().try_acquire_owned() else {
-                    tracing::warn!(%address, "too many connections of hosts; one was refused");
-                    continue;
-                };
+                let Some(place) = this.peers.take(address.ip()) else { continue };
                 let (server, acceptor, cluster) = (this.clone(), acceptor.clone(), cluster.clone());
                 this.running.spawn(async move {
-                    let _place = place;
                     let _ = stream.set_nodelay(true);
-                    match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
+                    match tokio::time::timeout(server.limits.handshake, acceptor.accept(stream)).await {
                         Ok(Ok(stream)) => {
                             let shown = stream.get_ref().1.peer_certificates().and_then(|c| c.first());
                             let from = PeerFrom(shown.and_then(|c| cluster.peer_of(c)));
-                            server.serve(stream, Peer::Remote(address), Some(from)).await;
+                            if from.0.is_some() {
+                                place.know();
+                            }
+                            server.serve(stream, Peer::Remote(address), Some(from), place).await;
                         }
                         Ok(Err(e)) => tracing::debug!(%address, error = %e, "no TLS of a host"),
                         Err(_) => tracing::debug!(%address, "no TLS of a host in time"),
@@ -163,13 +225,14 @@ impl Server {
         self.running.spawn(async move {
             loop {
                 let Some((stream, _)) = this.next(|| listener.accept()).await else { return };
-                let Ok(place) = this.connections.clone().try_acquire_owned() else { continue };
+                let Some(place) = this.local.take_local() else {
+                    tracing::warn!("too many connections of this host itself; one was refused");
+                    continue;
+                };
+                place.know();
                 let peer = stream.peer_cred().map_or(Peer::Unknown, |c| Peer::Local { uid: c.uid() });
                 let server = this.clone();
-                this.running.spawn(async move {
-                    let _place = place;
-                    server.serve(stream, peer, None).await;
-                });
+                this.running.spawn(async move { server.serve(stream, peer, None, place).await });
             }
         });
         Ok(())
@@ -197,17 +260,20 @@ impl Server {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: Peer,
         from: Option<PeerFrom>,
+        place: Arc<Place>,
     ) {
+        let (seat, pace) = (Seat(place.clone()), self.limits.body);
         let service = self.router.clone().map_request(move |req: Request<hyper::body::Incoming>| {
-            let mut req = req.map(|body| axum::body::Body::new(Lingering::from(body)));
+            let mut req = req.map(|body| axum::body::Body::new(Lingering::new(body, pace, seat.0.clone())));
             req.extensions_mut().insert(peer);
+            req.extensions_mut().insert(seat.clone());
             if let Some(from) = from {
                 req.extensions_mut().insert(from);
             }
             req
         });
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.limits.head);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -223,9 +289,28 @@ impl Server {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            () = self.stranger_is_over(&place) => {
+                // What was asked for is still answered; a browser that shows the log-in page comes again by itself.
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = &mut connection => ended,
+                    () = self.stranger_is_over(&place) => {
+                        tracing::debug!(%peer, "a stranger's connection was cut off");
+                        return;
+                    }
+                }
+            }
         };
         if let Err(e) = ended {
             tracing::debug!(%peer, error = %e, "a connection broke");
+        }
+    }
+
+    /// Returns after a stranger's time, if it is still one then.
+    async fn stranger_is_over(&self, place: &Place) {
+        tokio::time::sleep(self.limits.stranger).await;
+        if place.is_known() {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -236,3 +321,7 @@ impl Server {
         let _ = tokio::time::timeout(FAREWELL, self.running.wait()).await;
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

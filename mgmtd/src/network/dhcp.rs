@@ -11,6 +11,7 @@ use super::{
     link::Links,
     packet::PacketSocket,
 };
+use crate::durable;
 use dhcproto::{Decodable, Decoder, Encodable, v4::Message};
 use lq_api::{
     NetworkId,
@@ -19,8 +20,8 @@ use lq_api::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    io::{self, ErrorKind, Write},
+    fs,
+    io::{self, ErrorKind},
     net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -185,12 +186,7 @@ fn load(path: &Path) -> Leases {
 
 /// Replaces the file as a whole, durably.
 fn store(path: &Path, leases: &Leases) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(&serde_json::to_vec(leases)?)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    durable::write(path, 0o644, &serde_json::to_vec(leases)?)
 }
 
 #[cfg(test)]

@@ -22,15 +22,18 @@ pub(super) fn needed(state: &State, me: HostId) -> BTreeSet<ImageId> {
     let mine = state.machines_of(me).filter(|(r, _)| !r.deleting);
     let boots = mine.filter_map(|(r, _)| r.vm.spec.boot.as_ref());
     let mut ids: BTreeSet<ImageId> = boots.flat_map(|b| std::iter::once(b.kernel).chain(b.initrd)).collect();
-    let here = state.volumes.values().filter(|v| v.spec.pool.and_then(|p| state.pool_host(p)) == Some(me));
+    let here = state.volumes.values().filter(|v| state.is_on(v.spec.pool, me));
     ids.extend(here.filter_map(|v| v.spec.source));
-    ids.retain(|id| {
-        state.images.get(id).is_some_and(|r| {
-            r.image.status.state == ImageState::Ready
-                && r.image.spec.pool.and_then(|p| state.pool_host(p)).is_some_and(|host| host != me)
-        })
-    });
+    ids.retain(|id| elsewhere(state, me, *id));
     ids
+}
+
+/// Whether the image is whole, and in a pool of another host.
+pub(super) fn elsewhere(state: &State, me: HostId, image: ImageId) -> bool {
+    state.images.get(&image).is_some_and(|r| {
+        r.image.status.state == ImageState::Ready
+            && r.image.spec.pool.and_then(|p| state.pool_host(p)).is_some_and(|host| host != me)
+    })
 }
 
 impl Node {

@@ -127,13 +127,13 @@ impl Node {
     /// The driver of a pool, where it is on this host.
     #[must_use]
     pub fn pool(&self, id: PoolId) -> Option<Arc<dyn Pool>> {
-        (self.cluster.read(|s| s.pool_host(id)) == Some(self.id())).then(|| self.pool.clone())
+        self.cluster.read(|s| s.is_on(Some(id), self.id())).then(|| self.pool.clone())
     }
 
     /// The pools of this host.
     fn pools(&self) -> Vec<PoolId> {
         let me = self.id();
-        self.cluster.read(|s| s.pools.keys().copied().filter(|id| s.pool_host(*id) == Some(me)).collect())
+        self.cluster.read(|s| s.pools.keys().copied().filter(|id| s.is_on(Some(*id), me)).collect())
     }
 
     /// Driver of the pool on this host.

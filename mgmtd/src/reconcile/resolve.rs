@@ -12,7 +12,7 @@ use crate::{
 use lq_api::{
     HostId, ImageId, NetworkId, PoolId, VmId,
     image::ImageState,
-    local::vmm::{BootFiles, DiskConfig},
+    local::vmm::{BootFiles, DiskConfig, IoLimits},
     volume::{Volume, VolumeState},
 };
 use std::sync::Arc;
@@ -96,6 +96,7 @@ fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch,
                 serial: serial(volume),
                 image: disk_image(state, volume, record.vm.meta.id, names)?,
                 read_only: disk.read_only,
+                limits: IoLimits::default(),
             })
         })
         .collect::<Result<_, String>>()?;

@@ -65,7 +65,7 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
     }
     let machines = node.cluster.read(|s| {
         let names = Names {
-            pool: &|id| (s.pool_host(id) == Some(me)).then(|| node.pool.clone()),
+            pool: &|id| s.is_on(Some(id), me).then(|| node.pool.clone()),
             copy: &|id| node.copy(id),
             bridge: &|id| node.fabric.bridge(id),
             network_fault: told.network_fault.as_deref(),
@@ -97,7 +97,7 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
                 v.status.state == VolumeState::Ready && v.spec.size_bytes != Some(v.status.size_bytes);
             growing || matches!(v.status.state, VolumeState::Creating | VolumeState::Deleting)
         });
-        let here = unsettled.filter(|v| v.spec.pool.and_then(|p| s.pool_host(p)) == Some(me));
+        let here = unsettled.filter(|v| s.is_on(v.spec.pool, me));
         here.map(|v| v.meta.id).collect::<Vec<VolumeId>>()
     }) {
         node.keep(volume.0, move |node| async move { node.settle_volume(volume).await });

@@ -15,12 +15,14 @@
 
 use super::machine::Guest;
 use crate::compute::{
-    Console, Error, Incoming, MachineState,
-    frames::{self, Frame},
+    Console, Error, Incoming, MachineState, frames::Frame,
 };
 use lq_api::{
     Bytes, VmId,
-    local::vmm::{ExitReason, MigrateOptions, MigrationPhase, MigrationStatus},
+    local::{
+        frame::Kind,
+        vmm::{ExitReason, MigrateOptions, MigrationPhase, MigrationStatus},
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -141,8 +143,8 @@ struct Away<'a> {
 impl Away<'_> {
     async fn send(&mut self, options: MigrateOptions) -> io::Result<()> {
         let guest = self.guest;
-        say(&mut self.stream, frames::HELLO, &serde_json::to_vec(&guest.shape)?).await?;
-        self.expect(frames::ACCEPT).await?;
+        say(&mut self.stream, Kind::Hello, &serde_json::to_vec(&guest.shape)?).await?;
+        self.expect(Kind::Accept).await?;
         let all = guest.shape.memory.get();
         self.copy(all, options).await?;
         self.copy(all / 32, options).await?;
@@ -155,14 +157,14 @@ impl Away<'_> {
             deaf: guest.deaf.load(Ordering::SeqCst),
             running,
         };
-        say(&mut self.stream, frames::STATE, &serde_json::to_vec(&luggage)?).await?;
-        self.expect(frames::READY).await?;
+        say(&mut self.stream, Kind::State, &serde_json::to_vec(&luggage)?).await?;
+        self.expect(Kind::Ready).await?;
         self.journey.hand_over()?;
         // From here on the word counts as said: whether it arrives nobody here can know.
         self.committed = true;
         guest.set(MachineState::Away);
-        say(&mut self.stream, frames::COMMIT, b"{}").await?;
-        self.expect(frames::RUNNING).await?;
+        say(&mut self.stream, Kind::Commit, b"{}").await?;
+        self.expect(Kind::Running).await?;
         let mut status = lock(&self.journey.status);
         status.pause_micros = u64::try_from(began.elapsed().as_micros()).ok();
         status.phase = MigrationPhase::Moved;
@@ -174,7 +176,7 @@ impl Away<'_> {
         let began = Instant::now();
         let chunks = bytes.div_ceil(CHUNK);
         for n in 1..=chunks {
-            say(&mut self.stream, frames::MEMORY, &[0; SENT]).await?;
+            say(&mut self.stream, Kind::Memory, &[0; SENT]).await?;
             lock(&self.journey.status).sent_bytes += CHUNK;
             if let Some(rate) = options.bandwidth {
                 let due = Duration::from_secs_f64((n * CHUNK) as f64 / rate as f64);
@@ -187,16 +189,16 @@ impl Away<'_> {
         Ok(())
     }
 
-    async fn expect(&mut self, kind: u32) -> io::Result<()> {
+    async fn expect(&mut self, kind: Kind) -> io::Result<()> {
         let frame = hear(&mut self.stream).await?;
-        match frame.kind {
-            found if found == kind => Ok(()),
-            frames::REFUSE => {
+        match frame.kind() {
+            Some(found) if found == kind => Ok(()),
+            Some(Kind::Refuse) => {
                 // The other side never runs it, whatever it was told.
                 self.committed = false;
-                Err(io::Error::other(format!("the other host refused: {}", frame.text())))
+                Err(io::Error::other(format!("the other host refused: {}", text(&frame))))
             }
-            other => Err(io::Error::other(format!("a message of the kind {other} where it has no place"))),
+            other => Err(io::Error::other(format!("a message of the kind {other:?} where it has no place"))),
         }
     }
 
@@ -230,7 +232,7 @@ pub(super) fn arrive(guest: &Arc<Guest>) -> Result<Incoming, Error> {
     tokio::spawn(async move {
         let taken = take_in(&guest, &mut ours).await;
         if let Err(e) = &taken {
-            let _ = say(&mut ours, frames::REFUSE, e.to_string().as_bytes()).await;
+            let _ = say(&mut ours, Kind::Refuse, e.to_string().as_bytes()).await;
             guest.end(ExitReason::Host, &format!("the machine did not move here: {e}"));
         }
         let _ = tell.send(taken.map_err(|e| Error::Refused(e.to_string())));
@@ -247,19 +249,19 @@ async fn take_in(guest: &Guest, stream: &mut DuplexStream) -> io::Result<()> {
     if guest.cmdline.contains("offer=refused") {
         return Err(io::Error::other("this host's processor lacks what the guest was told to have"));
     }
-    say(stream, frames::ACCEPT, &[]).await?;
+    say(stream, Kind::Accept, &[]).await?;
     let luggage: Luggage = loop {
         let frame = hear(stream).await?;
-        match frame.kind {
-            frames::MEMORY => {}
-            frames::STATE => break serde_json::from_slice(frame.payload())?,
-            other => return Err(io::Error::other(format!("a message of the kind {other} too early"))),
+        match frame.kind() {
+            Some(Kind::Memory) => {}
+            Some(Kind::State) => break serde_json::from_slice(frame.payload())?,
+            other => return Err(io::Error::other(format!("a message of the kind {other:?} too early"))),
         }
     };
-    say(stream, frames::READY, &[]).await?;
+    say(stream, Kind::Ready, &[]).await?;
     let commit = hear(stream).await?;
-    if commit.kind != frames::COMMIT {
-        return Err(io::Error::other(format!("a message of the kind {} too early", commit.kind)));
+    if commit.kind() != Some(Kind::Commit) {
+        return Err(io::Error::other(format!("a message of the kind {:?} too early", commit.kind())));
     }
     if guest.cmdline.contains("arrival=refused") {
         return Err(io::Error::other("a disk could not be taken"));
@@ -269,12 +271,12 @@ async fn take_in(guest: &Guest, stream: &mut DuplexStream) -> io::Result<()> {
     lock(&guest.typed).clone_from(&luggage.typed);
     guest.set(if luggage.running { MachineState::Running } else { MachineState::Paused });
     // The machine is ours: a source that does not hear it stays in doubt.
-    let _ = say(stream, frames::RUNNING, &[]).await;
+    let _ = say(stream, Kind::Running, &[]).await;
     Ok(())
 }
 
-async fn say(stream: &mut DuplexStream, kind: u32, payload: &[u8]) -> io::Result<()> {
-    let frame = Frame::new(kind, payload);
+async fn say(stream: &mut DuplexStream, kind: Kind, payload: &[u8]) -> io::Result<()> {
+    let frame = Frame::new(kind, payload).map_err(io::Error::other)?;
     timeout(PATIENCE, stream.write_all(frame.bytes())).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
@@ -282,4 +284,8 @@ async fn hear(stream: &mut DuplexStream) -> io::Result<Frame> {
     let mut frame = Frame::default();
     let whole = timeout(PATIENCE, frame.read(stream)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     if whole { Ok(frame) } else { Err(io::Error::other("the connection to the other host broke")) }
+}
+
+fn text(frame: &Frame) -> String {
+    String::from_utf8_lossy(frame.payload()).into_owned()
 }

@@ -8,7 +8,7 @@
 
 use crate::telemetry::{Events, History, NewEvent, Ring};
 use lq_api::{
-    TaskId, Timestamp,
+    TaskId, Timestamp, UserId,
     event::EventLevel,
     task::{MigrationProgress, Task, TaskResult, TaskState},
 };
@@ -19,6 +19,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio_util::sync::CancellationToken;
+
+tokio::task_local! {
+    /// For whom the present request is answered.
+    static ASKED_BY: Option<UserId>;
+}
+
+/// Answers a request for a user: tasks it starts are theirs, whatever they are called later.
+pub fn asked_by<F: Future>(user: Option<UserId>, request: F) -> impl Future<Output = F::Output> {
+    ASKED_BY.scope(user, request)
+}
 
 /// Tasks remembered.
 const KEPT: usize = 1_000;
@@ -153,6 +163,7 @@ impl Tasks {
             kind: new.kind.into(),
             target: new.target,
             actor: new.actor,
+            user: ASKED_BY.try_with(|user| *user).unwrap_or_default(),
             state: TaskState::Running,
             progress: None,
             message: None,

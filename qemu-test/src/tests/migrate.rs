@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use lq_api::{
     image::ImageFormat,
-    local::vmm::{BootFiles, DiskConfig, DiskImage, VmmConfig},
+    local::vmm::{BootFiles, DiskConfig, DiskImage, IoLimits, VmmConfig},
 };
 
 /// Moves of each guest.
@@ -34,6 +34,7 @@ pub(super) async fn moves(ctx: &mut Ctx) -> Result<()> {
         serial: "root".into(),
         image: DiskImage { path: "/guest/debian.qcow2".into(), format: ImageFormat::Qcow2, backing: None },
         read_only: false,
+        limits: IoLimits::default(),
     };
     let line =
         format!("console=ttyS0 quiet panic=-1 root=/dev/vda rw {words} init=/bin/sh -- -c \"{COUNTING}\"");

@@ -2,7 +2,7 @@
 
 use super::{Board, OEM, OEM_TABLE, REVISION};
 use crate::{
-    legacy::{COM1, COM1_IRQ, i8042, power},
+    legacy::{COM1, COM1_IRQ, i8042, power, pvpanic},
     memory::PciMap,
 };
 use acpi_tables::{
@@ -23,6 +23,9 @@ pub(super) fn dsdt(board: &Board) -> Vec<u8> {
     processors(board.vcpus).iter().for_each(|p| body.extend(p));
     if board.keyboard {
         body.extend(keyboard());
+    }
+    if board.panic {
+        body.extend(panic_port());
     }
     let parts = [
         host_bridge(&board.pci),
@@ -133,6 +136,19 @@ fn keyboard() -> Vec<u8> {
             &Name::new(path("_HID"), &EISAName::new("PNP0303")),
             &Name::new(path("_UID"), &ZERO),
             &Name::new(path("_CRS"), &ResourceTemplate::new(vec![&data, &status, &interrupt])),
+        ],
+    )
+}
+
+fn panic_port() -> Vec<u8> {
+    let port = IO::new(pvpanic::PORT, pvpanic::PORT, 1, 1);
+    device(
+        "PEVT",
+        vec![
+            &Name::new(path("_HID"), &"QEMU0001"),
+            &Name::new(path("_UID"), &ZERO),
+            &Name::new(path("_STA"), &0x0f_u8),
+            &Name::new(path("_CRS"), &ResourceTemplate::new(vec![&port])),
         ],
     )
 }

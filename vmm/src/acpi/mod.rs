@@ -56,6 +56,8 @@ pub struct Board {
     pub pci: PciMap,
     /// There is a keyboard controller.
     pub keyboard: bool,
+    /// There is the port for panics.
+    pub panic: bool,
     /// Where the generation id is; in tables to be relocated: where in its page.
     pub generation: u64,
 }
@@ -174,7 +176,13 @@ mod tests {
     }
 
     fn board(vcpus: u8) -> Board {
-        Board { vcpus, pci: PciMap::fixed(8 << 30), keyboard: false, generation: generation::ADDRESS }
+        Board {
+            vcpus,
+            pci: PciMap::fixed(8 << 30),
+            keyboard: false,
+            panic: false,
+            generation: generation::ADDRESS,
+        }
     }
 
     #[test]
@@ -205,6 +213,7 @@ mod tests {
             vcpus: 3,
             pci: PciMap::by_firmware(8 << 30, ecam..ecam + (256 << 20), 46),
             keyboard: true,
+            panic: true,
             generation: generation::OFFSET,
         };
         let [one, other] = [0xb000_0000, 0xe000_0000].map(|ecam| relocatable(&board(ecam)));

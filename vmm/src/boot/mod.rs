@@ -118,17 +118,19 @@ struct Range {
     size: u64,
 }
 
-/// Loads everything into `memory` of the machine `identity` with `vcpus` processors and `ram` bytes.
+/// Loads everything into `memory` of the machine `identity` with `vcpus` processors, `ram` bytes and perhaps a port for
+/// panics.
 pub fn load(
     source: &mut BootSource,
     identity: &smbios::Identity,
     memory: &Memory,
     vcpus: u8,
     ram: u64,
+    panic: bool,
 ) -> Result<Entry, Error> {
     let pci = memory::PciMap::fixed(ram);
-    let tables =
-        acpi::tables(&acpi::Board { vcpus, pci, keyboard: false, generation: acpi::generation::ADDRESS });
+    let generation = acpi::generation::ADDRESS;
+    let tables = acpi::tables(&acpi::Board { vcpus, pci, keyboard: false, panic, generation });
     memory.write_slice(&tables, GuestAddress(acpi::RSDP))?;
     acpi::generation::renew(memory, acpi::generation::ADDRESS)
         .map_err(|source| Error::Read { what: "host's random numbers", source })?;

@@ -6,13 +6,15 @@
 
 pub mod ask;
 mod client;
+mod leased;
 mod operator;
 pub mod passing;
 mod server;
 
 pub use client::MAX_LINE;
+pub use leased::Leased;
 pub use operator::Begin;
-pub use server::{Server, Sources};
+pub use server::{Attached, Server, Sources};
 
 /// What the loop waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ enum Token {
     Console,
     Signal,
     Operator,
+    Lease,
+    Watchdog,
     /// A client, by its number.
     Client(u64),
 }
@@ -36,6 +40,8 @@ impl Token {
             Self::Console => 3,
             Self::Signal => 4,
             Self::Operator => 5,
+            Self::Lease => 6,
+            Self::Watchdog => 7,
             Self::Client(number) => number + FIRST_CLIENT,
         }
     }
@@ -48,9 +54,11 @@ impl Token {
             3 => Self::Console,
             4 => Self::Signal,
             5 => Self::Operator,
+            6 => Self::Lease,
+            7 => Self::Watchdog,
             number => Self::Client(number - FIRST_CLIENT),
         }
     }
 }
 
-const FIRST_CLIENT: u64 = 6;
+const FIRST_CLIENT: u64 = 8;

@@ -9,12 +9,20 @@
 //!          └── Halt (from Paused too) ─▶ Moving ── Keep ─▶ as before
 //!                                          └── HandedOver ─▶ MovedAway ── Leave ─▶ the end      (Keep: given back)
 //! ```
+//! The lease (see [`crate::lease`]) has its own two: Fence halts a guest that runs and makes disks durable, Unfence lets it go
+//! on where Fence had halted it. Between them nothing else does.
+//!
 //! Halting a device waits for its requests under way, and a request may hang in the host for as long as a server on the
 //! network is away. So the control thread never touches the machine itself: it hands a [`Job`] over and goes on answering.
 //! Invariant: the operator alone owns the machine, and does jobs in the order they were given.
 
 use crate::{
+    change::Change,
     exit,
+    lease::{
+        Moment,
+        fence::{self, Fence},
+    },
     machine::{self, Machine},
     migrate::{
         self,
@@ -73,7 +81,16 @@ pub(super) enum Job {
     /// Goes on; nothing on one that runs.
     Resume,
     /// Presses reset.
-    Reset,
+    Reset {
+        /// The guest itself did.
+        by_guest: bool,
+    },
+    /// The lease has run out: halts it; what it wrote is to be durable before the moment.
+    Fence(Moment),
+    /// The lease was granted again.
+    Unfence,
+    /// Changes the device in a slot.
+    Change(usize, Option<Change>),
     /// Writes it to a file.
     Snapshot(File),
     /// Takes it in.
@@ -101,6 +118,9 @@ pub(super) enum Failure {
     /// The machine cannot go on.
     #[error(transparent)]
     Broken(#[from] machine::Error),
+    /// It stayed, but its lease ran out while it was on its way, and its disks may be another's.
+    #[error("the lease of the machine ran out while it moved")]
+    LeaseLost,
     /// The machine did not get here.
     #[error("the machine did not move here")]
     Move(#[from] migrate::Error),
@@ -139,13 +159,15 @@ pub(super) struct Operator {
 
 impl Operator {
     /// Gives `machine` to a thread of its own.
-    pub(super) fn start(machine: Machine) -> io::Result<Self> {
+    pub(super) fn start(machine: Machine, fence: Arc<Fence>) -> io::Result<Self> {
         let event = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
         let (jobs, inbox) = mpsc::channel();
         let (outbox, finished) = mpsc::channel();
         let (signal, internal) = (Arc::clone(&event), jobs.clone());
         let work = move || {
-            Hands { machine, state: RunState::Incoming, ran: false, internal }.work(&inbox, &outbox, &signal)
+            let held = Held::default();
+            Hands { machine, state: RunState::Incoming, ran: false, fence, held, internal }
+                .work(&inbox, &outbox, &signal)
         };
         // Never joined: where a disk hangs for good, the process ends without it.
         drop(thread::spawn(Kind::Operator, "operator", work)?);
@@ -197,7 +219,24 @@ struct Hands {
     state: RunState,
     /// While it moves: its guest ran before.
     ran: bool,
+    fence: Arc<Fence>,
+    held: Held,
     internal: Sender<Order>,
+}
+
+/// What the end of the lease has taken from the guest, to be given back.
+#[derive(Debug, Default)]
+struct Held {
+    /// It ran.
+    ran: bool,
+    /// It was about to be reset.
+    reset: bool,
+}
+
+fn no_lease() -> Failure {
+    Failure::Refused(
+        "the lease of the machine has run out: it stands still until it is granted again".to_owned(),
+    )
 }
 
 impl Hands {
@@ -218,68 +257,123 @@ impl Hands {
 
     fn carry_out(&mut self, job: &mut Job) -> Result<(), Failure> {
         use RunState::{Incoming, MovedAway, Moving, Paused, Running};
-        self.state = match (job, self.state) {
-            (Job::Begin(Begin::Boot), _) => {
-                self.machine.power_on()?;
-                Running
-            }
-            (Job::Begin(Begin::Restore { file, path, copy }), _) => {
-                self.machine.restore(file, path, *copy)?;
-                Paused
-            }
-            (Job::Begin(Begin::Incoming), _) => Incoming,
-            (Job::Pause, Running) => {
-                self.machine.pause();
-                Paused
-            }
-            (Job::Resume, Paused) => {
-                self.machine.resume();
-                Running
-            }
-            (Job::Reset, Running | Paused) => {
-                self.machine.reset()?;
-                Running
-            }
-            (Job::Snapshot(file), Running | Paused) => {
-                self.snapshot(file)?;
-                self.state
-            }
-            (Job::Receive(stream), Incoming) => {
-                if target::receive(&mut self.machine, stream)? {
+        self.state =
+            match (job, self.state) {
+                (Job::Begin(Begin::Boot), _) => {
+                    self.machine.power_on()?;
                     Running
-                } else {
+                }
+                (Job::Begin(Begin::Restore { file, path, copy }), _) => {
+                    self.machine.restore(file, path, *copy)?;
                     Paused
                 }
-            }
-            (Job::Move(stream, options, begun), Running | Paused) => {
-                let stream = stream.try_clone();
-                let remote = Remote(self.internal.clone());
-                let started =
-                    stream.and_then(|s| Outgoing::start(self.machine.copier(), s, *options, remote));
-                *begun = Some(started.map_err(|e| Failure::Refused(format!("cannot begin to move: {e}")))?);
-                self.state
-            }
-            (Job::Halt(answer), Running | Paused) => {
-                let halted = self.halt();
-                let next = if halted.is_ok() { Moving } else { self.state };
-                // Whoever asked waits; it is only gone when the process ends.
-                let _ = answer.send(halted);
-                next
-            }
-            (Job::HandedOver, Moving) => MovedAway,
-            (Job::Keep, Moving | MovedAway) => {
-                self.machine.acquire()?;
-                self.go_on()
-            }
-            (Job::Stop, _) => {
-                self.state = RunState::Ending;
-                self.machine.stop()?;
-                RunState::Ending
-            }
-            (Job::Pause, Paused) | (Job::Resume, Running) | (Job::Keep | Job::Leave, _) => self.state,
-            (_, state) => return Err(not_now(state)),
-        };
+                (Job::Begin(Begin::Incoming), _) => Incoming,
+                (Job::Fence(deadline), state) => self.fence(*deadline, state),
+                (Job::Unfence, state) => self.unfence(state)?,
+                // The reset is the guest's last word; it is carried out when the guest may run.
+                (Job::Reset { by_guest: true }, Paused) if !self.fence.is_open() => {
+                    self.held.reset = true;
+                    Paused
+                }
+                (Job::Resume | Job::Reset { .. }, Running | Paused) if !self.fence.is_open() => {
+                    return Err(no_lease());
+                }
+                (Job::Pause, Paused) => {
+                    self.held.ran = false;
+                    Paused
+                }
+                (Job::Change(slot, change), Running | Paused) => {
+                    self.change(*slot, change.take())?;
+                    self.state
+                }
+                (Job::Pause, Running) => {
+                    self.machine.pause();
+                    Paused
+                }
+                (Job::Resume, Paused) => {
+                    self.machine.resume();
+                    Running
+                }
+                (Job::Reset { .. }, Running | Paused) => {
+                    self.machine.reset()?;
+                    Running
+                }
+                (Job::Snapshot(file), Running | Paused) => {
+                    self.snapshot(file)?;
+                    self.state
+                }
+                (Job::Receive(stream), Incoming) => {
+                    if target::receive(&mut self.machine, stream, &self.fence)? { Running } else { Paused }
+                }
+                (Job::Move(stream, options, begun), Running | Paused) => {
+                    let stream = stream.try_clone();
+                    let remote = Remote(self.internal.clone());
+                    let mut copier = self.machine.copier();
+                    copier.description.leased = !self.fence.is_free();
+                    let started = stream.and_then(|s| Outgoing::start(copier, s, *options, remote));
+                    *begun =
+                        Some(started.map_err(|e| Failure::Refused(format!("cannot begin to move: {e}")))?);
+                    self.state
+                }
+                (Job::Halt(answer), Running | Paused) => {
+                    let halted = self.halt();
+                    let next = if halted.is_ok() { Moving } else { self.state };
+                    // Whoever asked waits; it is only gone when the process ends.
+                    let _ = answer.send(halted);
+                    next
+                }
+                (Job::HandedOver, Moving) => MovedAway,
+                (Job::Keep, Moving | MovedAway) if !self.fence.is_open() => return Err(Failure::LeaseLost),
+                (Job::Keep, Moving | MovedAway) => {
+                    self.machine.acquire()?;
+                    self.go_on()
+                }
+                (Job::Stop, _) => {
+                    self.state = RunState::Ending;
+                    self.machine.stop()?;
+                    RunState::Ending
+                }
+                (Job::Resume, Running) | (Job::Keep | Job::Leave, _) => self.state,
+                (_, state) => return Err(not_now(state)),
+            };
         Ok(())
+    }
+
+    /// Halts the machine because of its lease.
+    fn fence(&mut self, deadline: Moment, state: RunState) -> RunState {
+        if !matches!(state, RunState::Running | RunState::Paused) {
+            // It is not here, or has given up its disks.
+            return state;
+        }
+        if state == RunState::Running {
+            self.machine.pause();
+            self.held.ran = true;
+        }
+        // Later nothing may be written, and so nothing is asked to be.
+        if fence::now() < deadline
+            && let Err(error) = self.machine.sync()
+        {
+            eprintln!("lq-vmm: {}", exit::chain(&error));
+        }
+        RunState::Paused
+    }
+
+    fn unfence(&mut self, state: RunState) -> Result<RunState, Failure> {
+        let Held { ran, reset } = std::mem::take(&mut self.held);
+        if state != RunState::Paused || !ran {
+            return Ok(state);
+        }
+        if reset {
+            self.machine.reset()?;
+        } else {
+            self.machine.resume();
+        }
+        Ok(RunState::Running)
+    }
+
+    fn change(&mut self, slot: usize, change: Option<Change>) -> Result<(), Failure> {
+        let Some(change) = change else { return Ok(()) };
+        self.machine.change(slot, change).map_err(|error| Failure::Refused(exit::chain(&error)))
     }
 
     fn snapshot(&mut self, file: &mut File) -> Result<(), Failure> {
@@ -296,6 +390,9 @@ impl Hands {
 
     /// Halts the machine and gives up its disks; on failure it goes on as before.
     fn halt(&mut self) -> Result<Halted, String> {
+        if !self.fence.is_open() {
+            return Err(exit::chain(&no_lease()));
+        }
         self.ran = self.state == RunState::Running;
         if self.ran {
             self.machine.pause();
@@ -315,7 +412,11 @@ impl Hands {
         saved
     }
 
-    fn go_on(&self) -> RunState {
+    fn go_on(&mut self) -> RunState {
+        if self.ran && !self.fence.is_open() {
+            self.held.ran = true;
+            return RunState::Paused;
+        }
         if self.ran {
             self.machine.resume();
             RunState::Running

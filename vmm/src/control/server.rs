@@ -3,19 +3,23 @@
 use super::{
     Token,
     client::Client,
+    leased::Leased,
     operator::{Begin, Failure, Finished, Job, Operator, Ticket},
 };
 use crate::{
+    change::Slots,
     console::{self, Console, PACE, Wants},
     guest::{GuestEvent, Notifier},
     machine::{Levers, Machine},
     migrate::{PATIENCE, source::Outgoing},
     stats::DeviceCounters,
+    watchdog,
 };
 use lq_api::{
     VmId,
     local::vmm::{
         Command, Event, ExitReason, ExitRecord, Outcome, Request, Response, RunState, Stats, Status,
+        WatchdogAction,
     },
 };
 use std::{
@@ -68,10 +72,26 @@ impl Sources {
     }
 }
 
+/// What the control thread has to do with the machine's devices.
+#[derive(Default)]
+pub struct Attached {
+    /// Their counters.
+    pub counters: DeviceCounters,
+    /// Where those are that can be changed.
+    pub slots: Slots,
+    /// The watchdog, and what becomes of a guest that does not feed it.
+    pub watchdog: Option<(Arc<watchdog::Shared>, WatchdogAction)>,
+}
+
 /// The control thread's state.
 pub struct Server {
     vm: VmId,
     operator: Operator,
+    pub(super) leased: Leased,
+    slots: Slots,
+    watchdog: Option<(Arc<watchdog::Shared>, WatchdogAction)>,
+    /// The guest's kernel has panicked.
+    panicked: bool,
     levers: Levers,
     sources: Sources,
     console: Console,
@@ -103,11 +123,13 @@ impl Server {
         sources: Sources,
         console: Console,
         notifier: Arc<Notifier>,
-        counters: DeviceCounters,
+        attached: Attached,
+        leased: Leased,
     ) -> io::Result<Self> {
+        let Attached { counters, slots, watchdog } = attached;
         let epoll = Epoll::new()?;
         let levers = machine.levers();
-        let operator = Operator::start(machine)?;
+        let operator = Operator::start(machine, Arc::clone(leased.fence()))?;
         let watched = [
             (sources.control.as_raw_fd(), Token::ControlSocket),
             (sources.console.as_raw_fd(), Token::ConsoleSocket),
@@ -115,14 +137,23 @@ impl Server {
             (console.event().as_raw_fd(), Token::Console),
             (sources.signals.as_raw_fd(), Token::Signal),
             (operator.event().as_raw_fd(), Token::Operator),
+            (leased.timer().as_raw_fd(), Token::Lease),
         ];
         for (fd, token) in watched {
             let event = EpollEvent::new(EventSet::IN, token.encode());
             epoll.ctl(ControlOperation::Add, fd, event)?;
         }
+        if let Some((shared, _)) = &watchdog {
+            let event = EpollEvent::new(EventSet::IN, Token::Watchdog.encode());
+            epoll.ctl(ControlOperation::Add, shared.timer().as_raw_fd(), event)?;
+        }
         Ok(Self {
             vm,
             operator,
+            leased,
+            slots,
+            watchdog,
+            panicked: false,
             levers,
             sources,
             console,
@@ -167,15 +198,18 @@ impl Server {
         end
     }
 
-    fn submit(&mut self, job: Job, ticket: Option<Ticket>) {
+    pub(super) fn submit(&mut self, job: Job, ticket: Option<Ticket>) {
         if !self.operator.submit(job, ticket) && self.end.is_none() {
             self.end = Some(internal("the operator's thread is gone"));
         }
     }
 
     /// Begins to end the machine, for the first reason given. It has ended when the operator has stopped it.
-    fn begin_end(&mut self, why: ExitRecord) {
+    fn begin_end(&mut self, mut why: ExitRecord) {
         if self.end.is_none() {
+            if self.panicked {
+                why.detail.push_str("; the guest's kernel had panicked");
+            }
             self.end = Some(why);
             self.cut();
             self.set_state(RunState::Ending);
@@ -207,6 +241,8 @@ impl Server {
             Token::ConsoleSocket => self.accept_viewer(),
             Token::Guest => self.guest_events(),
             Token::Operator => return self.jobs_done(),
+            Token::Lease => return self.lease_timer(),
+            Token::Watchdog => self.watchdog(),
             Token::Console => self.show_console(),
             Token::Signal => self.signal(),
             Token::Client(number) if self.clients.contains_key(&number) => {
@@ -222,17 +258,56 @@ impl Server {
             // Looked at when the reset is done.
             return self.notifier.acknowledge();
         }
-        let Some(event) = self.notifier.take().into_iter().next() else { return };
+        let (news, asked): (Vec<_>, Vec<_>) = self.notifier.take().into_iter().partition(GuestEvent::is_news);
+        news.into_iter().for_each(|event| self.news(&event));
+        let Some(event) = asked.into_iter().next() else { return };
         let (reason, detail) = match event {
+            GuestEvent::Restarted | GuestEvent::Ejected(_) | GuestEvent::Panicked => return,
             GuestEvent::Reset => {
                 self.resetting = true;
-                return self.submit(Job::Reset, None);
+                return self.submit(Job::Reset { by_guest: true }, None);
             }
             GuestEvent::PowerOff => (ExitReason::GuestPowerOff, "the guest switched itself off".to_owned()),
             GuestEvent::Fault(detail) => (ExitReason::GuestFault, detail),
             GuestEvent::Host(detail) => (ExitReason::Host, detail),
         };
         self.begin_end(ExitRecord { reason, detail });
+    }
+
+    /// Tells what the guest did.
+    fn news(&mut self, event: &GuestEvent) {
+        match event {
+            GuestEvent::Ejected(number) => self.tell(&Event::Ejected { cdrom: *number as u32 }),
+            GuestEvent::Restarted => self.panicked = false,
+            GuestEvent::Panicked if !self.panicked => {
+                self.panicked = true;
+                self.tell(&Event::Panicked);
+            }
+            _ => {}
+        }
+    }
+
+    /// The watchdog's timer has come.
+    fn watchdog(&mut self) {
+        let Some((shared, action)) = &self.watchdog else { return };
+        let action = *action;
+        if !shared.expired() || self.end.is_some() {
+            return;
+        }
+        self.tell(&Event::Watchdog { action });
+        match action {
+            WatchdogAction::Report => {}
+            WatchdogAction::Pause => self.submit(Job::Pause, None),
+            WatchdogAction::Reset if self.resetting => {}
+            WatchdogAction::Reset => {
+                self.resetting = true;
+                self.submit(Job::Reset { by_guest: true }, None);
+            }
+            WatchdogAction::PowerOff => {
+                let detail = "the guest did not feed its watchdog".to_owned();
+                self.begin_end(ExitRecord { reason: ExitReason::GuestFault, detail });
+            }
+        }
     }
 
     /// Takes what the operator has done. A record: the machine has ended.
@@ -249,10 +324,12 @@ impl Server {
                     }
                     return Some(end);
                 }
-                (Job::Reset, Ok(())) => {
+                (Job::Reset { .. }, Ok(())) => {
                     self.resets += 1;
                     self.tell(&Event::Reset);
                 }
+                (Job::HandedOver, Ok(())) => self.lease_away(true),
+                (Job::Keep, Ok(())) => self.lease_away(false),
                 (Job::Move(_, _, begun), Ok(())) => self.outgoing.clone_from(begun),
                 (Job::Leave, Ok(())) => {
                     self.begin_end(ExitRecord { reason: ExitReason::Migrated, detail: self.moved() })
@@ -262,13 +339,17 @@ impl Server {
                     let detail = format!("the machine did not move here: {}", crate::exit::chain(error));
                     self.begin_end(ExitRecord { reason: ExitReason::Host, detail });
                 }
+                (_, Err(error @ Failure::LeaseLost)) => {
+                    let detail = crate::exit::chain(error);
+                    self.begin_end(ExitRecord { reason: ExitReason::LeaseLost, detail });
+                }
                 (_, Err(Failure::Broken(error))) => self.begin_end(failed(error)),
                 _ => {}
             }
             if self.end.is_none() {
                 self.set_state(state);
             }
-            if matches!(job, Job::Reset) {
+            if matches!(job, Job::Reset { .. }) {
                 self.resetting = false;
                 self.guest_events();
             }
@@ -315,12 +396,22 @@ impl Server {
         let job = match command {
             Command::Status => {
                 let version = env!("CARGO_PKG_VERSION").to_owned();
-                let status = Status { version, vm: self.vm, state: self.state, resets: self.resets };
-                return Some(Outcome::Status(status));
+                return Some(Outcome::Status(Status {
+                    version,
+                    vm: self.vm,
+                    state: self.state,
+                    resets: self.resets,
+                    panicked: self.panicked,
+                    cdroms: self.slots.loaded(),
+                    lease: self.leased.status(),
+                }));
             }
             Command::Stats => {
                 let (disks, nics) = self.counters.read();
                 return Some(Outcome::Stats(Stats { exits: self.levers.exits(), disks, nics }));
+            }
+            Command::BalloonStatus => {
+                return Some(self.slots.balloon().map_or_else(Outcome::Error, Outcome::Balloon));
             }
             Command::Subscribe => {
                 if let Some(client) = self.clients.get_mut(&ticket.client) {
@@ -337,10 +428,21 @@ impl Server {
             Command::PowerButton => {
                 return Some(Outcome::Error(format!("the guest is {:?} and cannot react", self.state)));
             }
+            Command::LeaseSet(grant) => return self.lease_set(grant, ticket),
+            Command::LeaseRelease(release) => return self.lease_release(release, ticket),
+            Command::DiskLimits(_)
+            | Command::NicLimits(_)
+            | Command::DiskResize(_)
+            | Command::NicLink(_)
+            | Command::CdromEject(_)
+            | Command::BalloonTarget(_) => match self.slots.change(command) {
+                Ok((slot, change)) => Job::Change(slot, Some(change)),
+                Err(why) => return Some(Outcome::Error(why)),
+            },
             Command::Pause => Job::Pause,
             Command::Resume => Job::Resume,
-            Command::Reset => Job::Reset,
-            Command::Snapshot | Command::MigrateOut(_) | Command::MigrateIn => {
+            Command::Reset => Job::Reset { by_guest: false },
+            Command::Snapshot | Command::MigrateOut(_) | Command::MigrateIn | Command::CdromInsert(_) => {
                 match self.with_descriptor(command, ticket) {
                     Ok(job) => job,
                     Err(why) => return Some(Outcome::Error(why)),
@@ -357,6 +459,9 @@ impl Server {
                     (None, None) => Err("nothing moves".to_owned()),
                 };
                 return Some(done.map_or_else(Outcome::Error, |()| Outcome::Done));
+            }
+            Command::MigrateReclaim if !self.leased.fence().is_open() => {
+                return Some(Outcome::Error("the lease has run out: grant it first".to_owned()));
             }
             Command::MigrateReclaim => {
                 let outgoing = self.outgoing.as_ref().ok_or_else(|| "nothing moved".to_owned());
@@ -376,6 +481,10 @@ impl Server {
         let descriptor = descriptor.ok_or("no descriptor came with the request")?;
         if command == Command::Snapshot {
             return Ok(Job::Snapshot(descriptor.into()));
+        }
+        if let Command::CdromInsert(insert) = command {
+            let (slot, change) = self.slots.insert(insert, descriptor.into())?;
+            return Ok(Job::Change(slot, Some(change)));
         }
         let stream = UnixStream::from(descriptor);
         // A peer that stands still counts as lost.
@@ -452,7 +561,7 @@ impl Server {
         self.epoll.ctl(ControlOperation::Modify, fd, event)
     }
 
-    fn tell(&mut self, event: &Event) {
+    pub(super) fn tell(&mut self, event: &Event) {
         let numbers: Vec<u64> = self.clients.keys().copied().collect();
         for number in numbers {
             if let Some(client) = self.clients.get_mut(&number).filter(|c| c.subscribed) {

@@ -1,10 +1,10 @@
 //! Image files: opening, locking, and vectored I/O straight from and to guest memory.
 //!
-//! Everything an open image does to its file goes through [`ImageFile`]. Once making something durable has failed, the
+//! Everything an open image does to its file goes through [`ImageFile`], which does nothing once the machine's lease is over. Once making something durable has failed, the
 //! kernel may have dropped what was written; so from then on no flush succeeds any more.
 
 use super::Error;
-use crate::memory::Slice;
+use crate::{lease::fence::Fence, memory::Slice};
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Seek, SeekFrom},
@@ -12,7 +12,10 @@ use std::{
         fd::AsRawFd,
         unix::fs::{FileExt, OpenOptionsExt},
     },
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 use vm_memory::bitmap::Bitmap;
 
@@ -62,6 +65,8 @@ pub(super) fn total(buffers: &[Slice<'_>]) -> u64 {
 /// The file of an open image.
 pub(super) struct ImageFile {
     file: File,
+    /// Looked at before each call.
+    lease: Arc<Fence>,
     sync_failed: AtomicBool,
     /// What was done to the file, for tests that imagine a power cut.
     #[cfg(test)]
@@ -69,9 +74,10 @@ pub(super) struct ImageFile {
 }
 
 impl ImageFile {
-    pub(super) fn new(file: File) -> Self {
+    pub(super) fn new(file: File, lease: Arc<Fence>) -> Self {
         Self {
             file,
+            lease,
             sync_failed: AtomicBool::new(false),
             #[cfg(test)]
             log: None,
@@ -84,11 +90,13 @@ impl ImageFile {
 
     /// Fills `buffers` from `offset`; what lies past the end of the file reads as zeros.
     pub(super) fn read(&self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
+        self.lease.check()?;
         read(&self.file, buffers, offset)
     }
 
     /// Writes `buffers` at `offset`.
     pub(super) fn write(&self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
+        self.lease.check()?;
         #[cfg(test)]
         self.note(|| super::tests::Change::Write(offset, super::tests::bytes(buffers)));
         write(&self.file, buffers, offset)
@@ -96,11 +104,13 @@ impl ImageFile {
 
     /// Fills `buffer` from `offset`.
     pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.lease.check()?;
         self.file.read_exact_at(buffer, offset)
     }
 
     /// Reads until `buffer` is full or the file ends; returns how many bytes.
     pub(super) fn read_up_to(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.lease.check()?;
         let mut done = 0;
         while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
             match self.file.read_at(rest, offset.saturating_add(done as u64)) {
@@ -115,6 +125,7 @@ impl ImageFile {
 
     /// Writes all of `buffer` at `offset`.
     pub(super) fn write_all_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
+        self.lease.check()?;
         #[cfg(test)]
         self.note(|| super::tests::Change::Write(offset, buffer.to_vec()));
         self.file.write_all_at(buffer, offset)
@@ -134,6 +145,7 @@ impl ImageFile {
 
     /// Makes everything written so far durable.
     pub(super) fn sync(&self) -> io::Result<()> {
+        self.lease.check()?;
         if self.sync_failed.load(Relaxed) {
             return Err(io::Error::other("an earlier write could not be made durable"));
         }
@@ -144,6 +156,7 @@ impl ImageFile {
 
     /// Changes what is allocated. `false`: the file system cannot do this.
     pub(super) fn fallocate(&self, how: Fallocate, offset: u64, length: u64) -> io::Result<bool> {
+        self.lease.check()?;
         #[cfg(test)]
         self.note(|| super::tests::Change::Punch(offset, length));
         fallocate(&self.file, how, offset, length)

@@ -14,10 +14,10 @@ mod raw;
 mod tests;
 
 use self::{file::ImageFile, qcow2::Qcow2};
-use crate::memory::Slice;
+use crate::{lease::fence::Fence, memory::Slice};
 use lq_api::{image::ImageFormat, local::vmm::DiskImage};
 use lq_qcow2::{Info, Limits};
-use std::{fs::File, io};
+use std::{fs::File, io, sync::Arc};
 
 pub use raw::Raw;
 
@@ -62,6 +62,14 @@ pub trait Disk: Send {
     /// The host failed.
     fn release(&mut self) -> io::Result<()> {
         self.flush()
+    }
+    /// Makes it larger; what is added reads as zeros. Durable afterwards.
+    ///
+    /// # Errors
+    /// It cannot be made so large, or would be smaller; it is as it was unless the host failed.
+    fn resize(&mut self, size: u64) -> io::Result<()> {
+        let _ = size;
+        Err(io::ErrorKind::Unsupported.into())
     }
     /// The file that is written, so that others can make durable what is in the host's cache while the disk is in use.
     fn written(&self) -> Option<File> {
@@ -122,7 +130,7 @@ pub enum Error {
 /// # Errors
 /// See [`Error`].
 pub fn open(image: &DiskImage, read_only: bool) -> Result<Box<dyn Disk>, Error> {
-    Ok(Box::new(movable::open(image, read_only, true)?))
+    Ok(Box::new(movable::open(image, read_only, true, Arc::default())?))
 }
 
 /// Builds the disk on files that are opened and locked; `next` gives them, the top of the chain first.
@@ -130,6 +138,7 @@ fn open_chain(
     image: &DiskImage,
     read_only: bool,
     depth: usize,
+    lease: &Arc<Fence>,
     next: &mut dyn FnMut(&DiskImage) -> Result<File, Error>,
 ) -> Result<Box<dyn Disk>, Error> {
     let config = |problem: String| Error::Config { path: image.path.clone(), problem };
@@ -147,15 +156,17 @@ fn open_chain(
             if depth == 0 && (size == 0 || !size.is_multiple_of(512)) {
                 return Err(config(format!("its size of {size} bytes is not a positive multiple of 512")));
             }
-            Ok(Box::new(Raw::new(file, size)))
+            Ok(Box::new(Raw::leased(file, size, Arc::clone(lease))))
         }
         (ImageFormat::Qcow2, backing) => {
             let format = |source| Error::Format { path: image.path.clone(), source };
             let limits = Limits { allow_backing: true, ..Limits::default() };
             // Before anything is written: does the file agree with the configuration?
             check_backing(&lq_qcow2::check_header(&file, &limits).map_err(format)?, image)?;
-            let backing =
-                backing.as_ref().map(|backing| open_chain(backing, true, depth + 1, next)).transpose()?;
+            let backing = backing
+                .as_ref()
+                .map(|backing| open_chain(backing, true, depth + 1, lease, next))
+                .transpose()?;
             let opened = if read_only {
                 lq_qcow2::layout(&file, &limits)
             } else {
@@ -163,7 +174,8 @@ fn open_chain(
             };
             let (info, layout) = opened.map_err(format)?;
             let failed = |source| Error::Io { what: "read the tables of", path: image.path.clone(), source };
-            Ok(Box::new(Qcow2::new(ImageFile::new(file), info, &layout, backing, read_only).map_err(failed)?))
+            let file = ImageFile::new(file, Arc::clone(lease));
+            Ok(Box::new(Qcow2::new(file, info, &layout, backing, read_only).map_err(failed)?))
         }
     }
 }

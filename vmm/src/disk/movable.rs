@@ -8,10 +8,10 @@
 //! Invariant: without the locks nothing of the files is read that their writer may change, and nothing is written.
 
 use super::{Disk, Error, check_backing, file, open_chain};
-use crate::memory::Slice;
+use crate::{lease::fence::Fence, memory::Slice};
 use lq_api::{image::ImageFormat, local::vmm::DiskImage};
 use lq_qcow2::Limits;
-use std::{fs::File, io};
+use std::{fs::File, io, sync::Arc};
 
 /// The disk.
 pub struct Movable {
@@ -21,21 +21,23 @@ pub struct Movable {
     files: Vec<File>,
     size: u64,
     granularity: u32,
+    lease: Arc<Fence>,
     held: Option<Box<dyn Disk>>,
 }
 
-/// Opens an image and what is under it, and holds it, unless it is another monitor's until the machine has moved here.
+/// Opens an image and what is under it, to be touched only while `lease` allows, and holds it, unless it is another monitor's until the machine has moved here.
 ///
 /// # Errors
 /// See [`Error`].
-pub fn open(image: &DiskImage, read_only: bool, hold: bool) -> Result<Movable, Error> {
+pub fn open(image: &DiskImage, read_only: bool, hold: bool, lease: Arc<Fence>) -> Result<Movable, Error> {
     let mut files = Vec::new();
     let mut next = Some(image);
     while let Some(image) = next {
         files.push(file::open(&image.path, read_only || !files.is_empty())?);
         next = image.backing.as_deref();
     }
-    let mut disk = Movable { image: image.clone(), read_only, files, size: 0, granularity: 0, held: None };
+    let mut disk =
+        Movable { image: image.clone(), read_only, files, size: 0, granularity: 0, lease, held: None };
     if hold {
         disk.hold()?;
     } else {
@@ -58,7 +60,7 @@ impl Movable {
             let failed = |source| Error::Io { what: "open", path: image.path.clone(), source };
             files.next().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?.try_clone().map_err(failed)
         };
-        let disk = open_chain(&self.image, self.read_only, 0, &mut next)?;
+        let disk = open_chain(&self.image, self.read_only, 0, &self.lease, &mut next)?;
         (self.size, self.granularity) = (disk.size(), disk.granularity());
         self.held = Some(disk);
         Ok(())
@@ -93,6 +95,20 @@ impl Movable {
     }
 }
 
+/// Makes a file longer; a block device must be long enough already.
+fn grow_raw(file: &File, path: &str, size: u64) -> io::Result<()> {
+    let length = file::size(file, path).map_err(|error| io::Error::other(crate::exit::chain(&error)))?;
+    if file.metadata()?.is_file() && length < size {
+        file.set_len(size)?;
+        return file.sync_data();
+    }
+    if length < size {
+        let problem = format!("the block device {path} has {length} bytes: make it larger first");
+        return Err(io::Error::other(problem));
+    }
+    Ok(())
+}
+
 impl Disk for Movable {
     fn size(&self) -> u64 {
         self.size
@@ -115,6 +131,26 @@ impl Disk for Movable {
     }
     fn write_zeroes(&mut self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
         self.held()?.write_zeroes(offset, length, unmap)
+    }
+    fn resize(&mut self, size: u64) -> io::Result<()> {
+        if self.read_only || size < self.size || !size.is_multiple_of(512) {
+            return Err(io::Error::other(format!(
+                "disk image {} of {} bytes cannot have {size}: it must be writable, and the size a multiple of 512 bytes, not smaller",
+                self.image.path, self.size
+            )));
+        }
+        self.held()?.flush()?;
+        self.lease.check()?;
+        let file = self.files.first().ok_or(io::ErrorKind::NotFound)?;
+        // Its tables are read anew when it is large enough.
+        self.held = None;
+        let grown = match self.image.format {
+            ImageFormat::Raw => grow_raw(file, &self.image.path, size),
+            ImageFormat::Qcow2 => lq_qcow2::grow(file, size)
+                .map_err(|error| io::Error::other(format!("disk image {}: {error}", self.image.path))),
+        };
+        self.hold().map_err(|error| io::Error::other(crate::exit::chain(&error)))?;
+        grown
     }
     fn written(&self) -> Option<File> {
         self.files.first().filter(|_| !self.read_only)?.try_clone().ok()

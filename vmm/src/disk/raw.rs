@@ -4,8 +4,8 @@ use super::{
     Disk,
     file::{self, Fallocate, ImageFile},
 };
-use crate::memory::Slice;
-use std::{fs::File, io};
+use crate::{lease::fence::Fence, memory::Slice};
+use std::{fs::File, io, sync::Arc};
 
 /// Bytes that are best written together.
 pub(super) const GRANULARITY: u32 = 4096;
@@ -21,7 +21,13 @@ impl Raw {
     /// The disk in `file`, which has `length` bytes.
     #[must_use]
     pub fn new(file: File, length: u64) -> Self {
-        Self { file: ImageFile::new(file), size: length.next_multiple_of(512) }
+        Self::leased(file, length, Arc::default())
+    }
+
+    /// As [`Raw::new`], for as long as the lease allows.
+    #[must_use]
+    pub fn leased(file: File, length: u64, lease: Arc<Fence>) -> Self {
+        Self { file: ImageFile::new(file, lease), size: length.next_multiple_of(512) }
     }
 }
 

@@ -218,7 +218,7 @@ proptest! {
         let before = std::fs::read(&path).unwrap();
 
         let log = Arc::new(Mutex::new(Vec::new()));
-        let mut file = ImageFile::new(file);
+        let mut file = ImageFile::new(file, Arc::default());
         file.log = Some(Arc::clone(&log));
         let below = under.as_ref().map(|under| open(under, true).unwrap());
         let mut disk = Qcow2::new(file, info, &layout, below, false).unwrap();

@@ -73,6 +73,12 @@ pub fn disk_path(slot: usize) -> String {
     format!("/pci@i0cf8/scsi@{slot:x}/disk@0,0")
 }
 
+/// The OpenFirmware path of a CD drive on a virtio SCSI host in `slot` of bus 0.
+#[must_use]
+pub fn cdrom_path(slot: usize, target: usize) -> String {
+    format!("/pci@i0cf8/scsi@{slot:x}/channel@0/disk@{target:x},0")
+}
+
 /// The OpenFirmware path of a virtio interface in `slot` of bus 0.
 #[must_use]
 pub fn nic_path(slot: usize) -> String {

@@ -164,8 +164,13 @@ mod tests {
     #[test]
     fn firmware_that_carries_the_script_out_gets_tables_that_hang_together() {
         let pci = PciMap::by_firmware(1 << 30, 0xb000_0000..0xc000_0000, 40);
-        let tables =
-            acpi::relocatable(&Board { vcpus: 4, pci, keyboard: true, generation: generation::OFFSET });
+        let tables = acpi::relocatable(&Board {
+            vcpus: 4,
+            pci,
+            keyboard: true,
+            panic: true,
+            generation: generation::OFFSET,
+        });
         let (places, memory) = carry_out(&files(&tables));
         let sum = |bytes: &[u8]| bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
         let pointer = |at: usize| u64::from_le_bytes(memory[at..at + 8].try_into().unwrap()) as usize;

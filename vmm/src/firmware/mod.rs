@@ -112,6 +112,8 @@ pub struct Machine {
     pub ram: u64,
     /// Address bits of the processors.
     pub address_bits: u32,
+    /// It has a port for panics.
+    pub panic: bool,
     /// Which one it is.
     pub identity: Identity,
     /// Boot order: OpenFirmware paths, first to last.
@@ -169,7 +171,7 @@ impl Platform {
         let code = mapping::Mapping::of_file(&sources.code, code_size).map_err(failed(CODE))?;
         code_window.map(code_base, &code).map_err(failed(CODE))?;
         let vars = Flash::new(sources.vars, vars_size, vars_base, vars_window).map_err(failed(VARS))?;
-        let (vcpus, ram, bits) = (machine.vcpus, machine.ram, machine.address_bits);
+        let (vcpus, ram, bits, panic) = (machine.vcpus, machine.ram, machine.address_bits, machine.panic);
         // The tables tell where the ECAM is, so they are made when the firmware asks for them: it has moved it by then.
         let tables = move || {
             let pci = PciMap::by_firmware(ram, ecam.range(), bits);
@@ -177,6 +179,7 @@ impl Platform {
                 vcpus,
                 pci,
                 keyboard: true,
+                panic,
                 generation: acpi::generation::OFFSET,
             }))
         };

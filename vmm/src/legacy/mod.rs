@@ -5,6 +5,7 @@
 //! | 0x60, 0x64 | keyboard controller; without firmware: status and reset only |
 //! | 0x70, 0x71 | real-time clock and its memory |
 //! | 0x3f8–0x3ff | COM1 |
+//! | 0x505 | panics of the guest's kernel, where the machine has that |
 //! | 0x600–0x60f | ACPI registers: sleep, reset, events |
 //! | 0xcf8–0xcff | PCI configuration; 0xcf9 resets |
 //!
@@ -15,6 +16,7 @@ pub mod clock;
 pub mod i8042;
 pub mod keyboard;
 pub mod power;
+pub mod pvpanic;
 pub mod serial;
 
 use crate::{
@@ -56,6 +58,8 @@ pub struct Devices {
     pub firmware: Option<Platform>,
     /// Keyboard controller of a machine with firmware.
     pub i8042: Option<Mutex<I8042>>,
+    /// There is the port for panics.
+    panic: bool,
     clock: Mutex<Clock>,
     notifier: Arc<Notifier>,
 }
@@ -77,12 +81,13 @@ impl Devices {
         power: Power,
         firmware: Option<(Platform, I8042)>,
         ram: u64,
+        panic: bool,
         notifier: Arc<Notifier>,
     ) -> Self {
         let (firmware, i8042) = firmware.unzip();
         let (serial, power) = (Arc::new(Mutex::new(serial)), Arc::new(power));
         let clock = Mutex::new(Clock::new(ram));
-        Self { pci, serial, power, firmware, i8042: i8042.map(Mutex::new), clock, notifier }
+        Self { pci, serial, power, firmware, i8042: i8042.map(Mutex::new), panic, clock, notifier }
     }
 
     /// Memory that is not RAM is read: ones where nothing is.
@@ -115,6 +120,7 @@ impl Devices {
                 let mut serial = lock(&self.serial);
                 data.iter_mut().for_each(|byte| *byte = serial.read((port - COM1) as u8));
             }
+            pvpanic::PORT if self.panic => data.fill(pvpanic::read()),
             power::BASE..=power::END => self.power.read(port - power::BASE, data),
             CLOCK_DATA => {
                 let clock = lock(&self.clock);
@@ -149,6 +155,9 @@ impl Devices {
             COM1..=0x3ff => {
                 let mut serial = lock(&self.serial);
                 data.iter().for_each(|byte| serial.write((port - COM1) as u8, *byte));
+            }
+            pvpanic::PORT if self.panic => {
+                data.iter().filter_map(|value| pvpanic::written(*value)).for_each(|e| self.notifier.send(e));
             }
             power::BASE..=power::END => {
                 if let Some(event) = self.power.write(port - power::BASE, data) {
@@ -211,7 +220,7 @@ impl Devices {
     /// Returns the old devices to power-on (PCI has its own way) and forgets what the guest asked of the machine: it is
     /// gone. No vCPU may run.
     pub fn reset_legacy(&self) {
-        drop(self.notifier.take());
+        self.notifier.forget();
         lock(&self.serial).reset();
         lock(&self.clock).reset();
         self.power.reset();

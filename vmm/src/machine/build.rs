@@ -25,6 +25,7 @@ use crate::{
 };
 use kvm_bindings::CpuId;
 use kvm_ioctls::Kvm;
+use lq_api::local::vmm::CpuModel;
 use std::{
     os::unix::net::UnixListener,
     sync::{Arc, Mutex, atomic::AtomicU64},
@@ -45,6 +46,10 @@ pub struct Parts {
     pub notifier: Arc<Notifier>,
     /// What firmware tries to boot, in order, as OpenFirmware paths.
     pub boot_order: Vec<String>,
+    /// What the guest sees of the processor.
+    pub cpu: CpuModel,
+    /// It has a port by which the guest says that it has panicked.
+    pub panic: bool,
     /// Its screen. Only with firmware.
     pub display: Option<Display>,
 }
@@ -103,7 +108,7 @@ impl Builder {
     /// Puts the rest together. Needs no privilege any more; starts the vCPU threads, parked.
     pub fn build(self, parts: Parts) -> Result<Machine, Error> {
         let Self { kvm, supported, vm, memory, ram, vcpus, pci } = self;
-        let Parts { identity, boot, output, notifier, boot_order, display } = parts;
+        let Parts { identity, boot, output, notifier, boot_order, cpu, panic, display } = parts;
         let screen = display.is_some().then(Screen::default);
         let (boot, firmware): (Option<BootSource>, _) = match boot {
             Boot::Direct(source) => (Some(source), None),
@@ -112,6 +117,7 @@ impl Builder {
                     vcpus,
                     ram,
                     address_bits: cpuid::address_bits(&leaves(&supported)),
+                    panic,
                     identity: identity.clone(),
                     boot_order,
                     screen: screen.clone(),
@@ -129,7 +135,7 @@ impl Builder {
         vm.routing().connect_line(COM1_IRQ, serial.interrupt()).map_err(host("connect COM1's interrupt"))?;
         let button = power.interrupt();
         vm.routing().connect_line(legacy::power::IRQ, button).map_err(host("connect the power button"))?;
-        let devices = Arc::new(Devices::new(pci, serial, power, firmware, ram, Arc::clone(&notifier)));
+        let devices = Arc::new(Devices::new(pci, serial, power, firmware, ram, panic, Arc::clone(&notifier)));
         if let (Some(screen), Some(display)) = (screen, display) {
             let server = Server::new(display, screen, memory.clone(), Arc::clone(&devices));
             server.and_then(Server::start).map_err(host("start the display"))?;
@@ -146,6 +152,8 @@ impl Builder {
             tsc_khz: None,
             devices: devices.pci.describe(),
             firmware: devices.firmware.as_ref().map(firmware::Platform::describe),
+            panic,
+            leased: false,
         };
         let mut machine = Machine {
             vm,
@@ -162,7 +170,7 @@ impl Builder {
             offers,
             description,
         };
-        (0..vcpus).try_for_each(|id| machine.add_vcpu(&kvm, &supported, id, &notifier))?;
+        (0..vcpus).try_for_each(|id| machine.add_vcpu(&kvm, &supported, cpu, id, &notifier))?;
         machine.gate.wait_for_threads(usize::from(vcpus));
         machine.devices.pci.assign()?;
         Ok(machine)
@@ -179,12 +187,12 @@ impl Machine {
         &mut self,
         kvm: &Kvm,
         supported: &CpuId,
+        model: CpuModel,
         id: u8,
         notifier: &Arc<Notifier>,
     ) -> Result<(), Error> {
         let fd = self.vm.fd().create_vcpu(u64::from(id)).map_err(kvm::refused("create a vCPU"))?;
-        let entries =
-            cpuid::leaves(kvm, supported, id, self.vcpus).map_err(|e| Error::Cpuid(e.to_string()))?;
+        let entries = cpuid::leaves(kvm, supported, id, self.vcpus, model)?;
         // Before anything else: what registers exist follows from it.
         fd.set_cpuid2(&entries).map_err(kvm::refused("set CPU features"))?;
         let power_on = PowerOn::read(kvm, &fd, &entries)?;

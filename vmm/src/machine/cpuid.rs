@@ -3,9 +3,11 @@
 //! One socket, one thread per core. Nested virtualization and the performance counters are taken away: neither can move
 //! to another host. Intel SDM volume 2A and AMD APM volume 3 (CPUID), KVM `cpuid.rst`.
 
+use super::cpu_model;
 use crate::state::description::Leaf;
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 use kvm_ioctls::{Cap, Kvm};
+use lq_api::local::vmm::CpuModel;
 
 /// Leaf 1, ECX.
 const VMX: u32 = 1 << 5;
@@ -44,7 +46,7 @@ const FEATURES: [(u32, u32, usize, u32); 14] = [
 ];
 
 /// Names people know, of some features: leaf, register, bit, name.
-const NAMES: [(u32, usize, u32, &str); 26] = [
+const NAMES: [(u32, usize, u32, &str); 28] = [
     (1, 2, 0, "sse3"),
     (1, 2, 1, "pclmulqdq"),
     (1, 2, 9, "ssse3"),
@@ -71,6 +73,8 @@ const NAMES: [(u32, usize, u32, &str); 26] = [
     (7, 1, 18, "rdseed"),
     (7, 1, 20, "smap"),
     (7, 1, 29, "sha"),
+    (0x8000_0001, 2, 0, "lahf"),
+    (0x8000_0001, 2, 5, "lzcnt"),
 ];
 
 /// The features of `theirs` that `ours` lacks, by name.
@@ -97,12 +101,33 @@ pub fn missing(ours: &[Leaf], theirs: &[Leaf]) -> Vec<String> {
     names
 }
 
-/// The leaves of virtual CPU `id` of `vcpus`, from what KVM supports.
-pub fn leaves(kvm: &Kvm, supported: &CpuId, id: u8, vcpus: u8) -> Result<CpuId, vmm_sys_util::fam::Error> {
+/// Why a virtual CPU cannot be described.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The host cannot be the model.
+    #[error("this host's processor lacks {} for the model `{model}`; choose a lower one, or another host", missing.join(", "))]
+    Model {
+        /// The model.
+        model: String,
+        /// Names of features.
+        missing: Vec<String>,
+    },
+    /// Too many leaves.
+    #[error("too many leaves: {0}")]
+    Leaves(String),
+}
+
+/// The leaves of virtual CPU `id` of `vcpus`, of what KVM supports what the model has.
+pub fn leaves(kvm: &Kvm, supported: &CpuId, id: u8, vcpus: u8, model: CpuModel) -> Result<CpuId, Error> {
     let deadline = kvm.check_extension(Cap::TscDeadlineTimer);
     let mut entries = supported.as_slice().to_vec();
     shape(&mut entries, id, vcpus, deadline);
-    CpuId::from_entries(&entries)
+    cpu_model::restrict(&mut entries, model).map_err(|missing| {
+        let model = serde_json::to_value(model).ok();
+        let model = model.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        Error::Model { model, missing }
+    })?;
+    CpuId::from_entries(&entries).map_err(|error| Error::Leaves(error.to_string()))
 }
 
 /// Address bits of a processor with these leaves.

@@ -9,6 +9,7 @@
 //! after the CPUs and resume before them, so that no request is made that nobody serves.
 
 mod build;
+pub mod cpu_model;
 pub mod cpu_state;
 pub mod cpuid;
 pub mod interrupts;
@@ -20,6 +21,7 @@ pub use build::{Builder, Display, Parts};
 
 use crate::{
     boot::{self, BootSource, Entry},
+    change::Change,
     firmware,
     gate::{Gate, Order},
     legacy::{Devices, power::Power, serial::Serial},
@@ -70,8 +72,8 @@ pub enum Error {
     #[error("cannot save or take up the machine's state")]
     State(#[from] crate::state::Error),
     /// The CPUs' leaves.
-    #[error("cannot describe the virtual CPUs: {0}")]
-    Cpuid(String),
+    #[error("cannot make the virtual CPUs")]
+    Cpuid(#[from] cpuid::Error),
     /// The host's kernel refused something simple.
     #[error("cannot {what}")]
     Host {
@@ -114,7 +116,10 @@ impl Machine {
     /// Loads the guest and starts it.
     pub fn power_on(&mut self) -> Result<(), Error> {
         let entry = match &mut self.boot {
-            Some(source) => boot::load(source, &self.identity, &self.memory, self.vcpus, self.ram)?,
+            Some(source) => {
+                let panic = self.description.panic;
+                boot::load(source, &self.identity, &self.memory, self.vcpus, self.ram, panic)?
+            }
             None => Entry::Reset,
         };
         self.gate.order(Order::Reset(entry));
@@ -153,6 +158,18 @@ impl Machine {
         // A copy made meanwhile knows nothing of that otherwise.
         memory::mark_all(&self.memory);
         self.power_on()
+    }
+
+    /// Changes the device in `slot`, running or paused.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be changed so.
+    pub fn change(&mut self, slot: usize, change: Change) -> Result<(), Error> {
+        const WHAT: &str = "change the device";
+        let changed = self.devices.pci.with(slot, |device| device.change(change));
+        changed.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into())).map_err(host(WHAT))?;
+        self.description.devices = self.devices.pci.describe();
+        Ok(())
     }
 
     /// What a migration needs of the machine while the guest runs.

@@ -178,6 +178,27 @@ pub fn clear(memory: &Memory) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the whole pages inside `length` bytes at `address` back to the host; whoever reads them next finds zeros.
+///
+/// # Errors
+/// Part of it is not the guest's: what came before is given back. Or the host refused.
+pub fn discard(memory: &Memory, address: u64, length: u64) -> io::Result<()> {
+    let first = address.checked_next_multiple_of(dirty::PAGE).ok_or(io::ErrorKind::InvalidInput)?;
+    let end = address.checked_add(length).ok_or(io::ErrorKind::InvalidInput)? & !(dirty::PAGE - 1);
+    let Some(bytes) = end.checked_sub(first).filter(|bytes| *bytes > 0) else { return Ok(()) };
+    let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+    for slice in memory.get_slices(GuestAddress(first), bytes) {
+        let slice = slice.map_err(io::Error::other)?;
+        let guard = slice.ptr_guard_mut();
+        // SAFETY: the range is inside a private anonymous mapping of ours, in whole pages: regions begin and end with one.
+        // Memory stays mapped and reads as zeros; nobody holds references into guest memory.
+        if unsafe { libc::madvise(guard.as_ptr().cast(), guard.len(), libc::MADV_DONTNEED) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Marks everything as written, where writes are logged.
 pub fn mark_all(memory: &Memory) {
     memory.iter().for_each(|region| region.bitmap().mark_dirty(0, region.len() as usize));

@@ -6,8 +6,10 @@ use super::{
 };
 use crate::{
     exit,
+    lease::fence::Fence,
     machine::{Machine, save::Clock},
     state::{
+        description::Description,
         file::{self, decode},
         frame::{self, Kind},
         pages,
@@ -19,13 +21,13 @@ use std::{
 };
 
 /// Takes a machine in over `stream`, into one that never ran. Returns whether its guest runs now, or was paused before it
-/// moved.
+/// moved. A machine that has a lease needs one here too.
 ///
 /// # Errors
 /// The machine stays with the source; this one never ran and must not.
-pub fn receive(machine: &mut Machine, stream: &UnixStream) -> Result<bool, Error> {
-    let mut target =
-        Receiver { stream, source: BufReader::with_capacity(256 << 10, stream), life: Target::Waiting };
+pub fn receive(machine: &mut Machine, stream: &UnixStream, lease: &Fence) -> Result<bool, Error> {
+    let source = BufReader::with_capacity(256 << 10, stream);
+    let mut target = Receiver { stream, source, lease, life: Target::Waiting };
     let received = target.work(machine);
     if let Err(error) = &received {
         target.life = target.life.after(TargetEvent::Refused);
@@ -40,13 +42,18 @@ pub fn receive(machine: &mut Machine, stream: &UnixStream) -> Result<bool, Error
 struct Receiver<'a> {
     stream: &'a UnixStream,
     source: BufReader<&'a UnixStream>,
+    lease: &'a Fence,
     life: Target,
 }
 
 impl Receiver<'_> {
     fn work(&mut self, machine: &mut Machine) -> Result<bool, Error> {
         let hello = self.expect(Kind::Hello)?;
-        let obstacles = machine.obstacles(&decode("description", &hello)?);
+        let description: Description = decode("description", &hello)?;
+        let mut obstacles = machine.obstacles(&description);
+        if description.leased && self.lease.is_free() {
+            obstacles.push("the machine has a lease there, and none here".to_owned());
+        }
         if !obstacles.is_empty() {
             return Err(Error::Machine(obstacles.join("; ")));
         }
@@ -61,6 +68,9 @@ impl Receiver<'_> {
         let commit = self.expect(Kind::Commit)?;
         let Commit { running } = decode("last word", &commit)?;
         self.happened(TargetEvent::Committed)?;
+        if !self.lease.is_open() {
+            return Err(Error::Machine("the lease of the machine has run out here".to_owned()));
+        }
         machine.acquire().map_err(|error| Error::Machine(exit::chain(&error)))?;
         self.happened(TargetEvent::TookOver)?;
         machine.announce();

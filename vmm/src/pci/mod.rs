@@ -6,7 +6,10 @@ pub mod msix;
 pub mod q35;
 pub mod root;
 
-use crate::state::{self, State, description::Device};
+use crate::{
+    change::{Change, unknown},
+    state::{self, State, description::Device},
+};
 use std::{fs::File, io, sync::Arc};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -43,6 +46,14 @@ pub trait PciDevice: Send {
     fn load(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error>;
     /// Tells the world outside that it is here now, after a move. It is paused.
     fn announce(&mut self) {}
+    /// Makes a change, running or not.
+    ///
+    /// # Errors
+    /// It cannot be made; nothing has changed.
+    fn change(&mut self, change: Change) -> io::Result<()> {
+        let _ = change;
+        Err(unknown())
+    }
     /// The file it writes to, running or not.
     fn written(&self) -> Option<&File> {
         None

@@ -211,6 +211,11 @@ impl PciRoot {
         self.slots.iter().for_each(|slot| action(lock(&slot.device).as_mut()));
     }
 
+    /// Runs `action` on the device in `slot`, from 1; none: there is none.
+    pub fn with<T>(&self, slot: usize, action: impl FnOnce(&mut dyn PciDevice) -> T) -> Option<T> {
+        self.slots.get(slot.checked_sub(1)?).map(|slot| action(lock(&slot.device).as_mut()))
+    }
+
     /// Returns the bus and all devices to power-on, BARs assigned.
     pub fn reset(&self) -> Result<(), Error> {
         for (index, slot) in self.slots.iter().enumerate() {

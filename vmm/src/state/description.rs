@@ -32,6 +32,12 @@ pub struct Description {
     /// Its firmware; none: it boots a kernel directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<Firmware>,
+    /// It has a port for panics.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub panic: bool,
+    /// It moves with a lease, and needs one where it goes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leased: bool,
 }
 
 /// What of a machine's firmware decides where things are.
@@ -107,6 +113,7 @@ impl Description {
             })
         };
         differ("the firmware", firmware(&self.firmware), firmware(&other.firmware));
+        differ("devices.panic", self.panic.to_string(), other.panic.to_string());
         differ("the number of devices", self.devices.len().to_string(), other.devices.len().to_string());
         for (slot, (ours, theirs)) in (1..).zip(self.devices.iter().zip(&other.devices)) {
             if ours.kind != theirs.kind {

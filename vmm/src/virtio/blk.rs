@@ -1,19 +1,35 @@
 //! virtio-blk (virtio 1.2, 5.2): one queue, one thread, data straight between guest memory and the image.
 //!
 //! A request is a chain: header (16 bytes to read), data, one status byte (the last to write). Its parts may be split over
-//! segments at any place. Invariants: a request is checked whole before its data is touched; its bytes are capped; success of
+//! segments at any place. A request that has to wait (for its limits, for the machine's lease) stays in the ring, and so do
+//! those behind it. Invariants: a request is checked whole before its data is touched; its bytes are capped; success of
 //! a flush means durable; a driver that did not accept FLUSH gets every write durable before it is answered.
 
 use super::{
     Counters, DeviceType, F_COMMON, Queues,
     chain::{Chain, Malformed},
     queue::Broken,
+    read_config,
     report::Report,
-    served::{Facts, Served, serve_chains},
+    served::{Answer, Config, Facts, Served, serve_chains},
     worker::{Handler, Progress},
 };
-use crate::{disk::Disk, memory::Memory};
-use std::{io, sync::Arc};
+use crate::{
+    change::{Change, Seen, unknown},
+    disk::Disk,
+    lease::fence::{Fence, is_over},
+    limit::Limiter,
+    memory::Memory,
+};
+use lq_api::local::vmm::IoLimits;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
 
 const QUEUE_SIZE: u16 = 256;
 /// Data segments of a request: a queue's worth without header and status.
@@ -25,6 +41,8 @@ const MAX_RANGE_SECTORS: u32 = 4 << 20;
 /// Most ranges of one discard or write-zeroes request.
 const MAX_RANGES: u32 = 16;
 const SECTOR: u64 = 512;
+/// How often a request held by the lease looks at it again; the machine is halted soon after.
+const LEASE_LOOK: Duration = Duration::from_millis(10);
 
 /// Feature: `seg_max` is valid.
 const F_SEG_MAX: u64 = 1 << 2;
@@ -65,9 +83,22 @@ impl Served<Requests> {
     /// A stopped device on `disk`. `serial` (20 bytes are kept) is what the guest sees as its serial number.
     #[must_use]
     pub fn new(disk: Box<dyn Disk>, serial: &str, read_only: bool) -> Self {
+        Self::limited(disk, serial, read_only, IoLimits::default(), Arc::default())
+    }
+
+    /// As [`Block::new`], within `limits`, for as long as `lease` allows.
+    #[must_use]
+    pub fn limited(
+        disk: Box<dyn Disk>,
+        serial: &str,
+        read_only: bool,
+        limits: IoLimits,
+        lease: Arc<Fence>,
+    ) -> Self {
         let mut features = F_COMMON | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY | F_FLUSH;
         features |= if read_only { F_RO } else { F_DISCARD | F_WRITE_ZEROES };
-        let config = config(&*disk);
+        let config =
+            Arc::new(Geometry { sectors: AtomicU64::new(disk.size() / SECTOR), rest: geometry(&*disk) });
         let mut id = [0; ID];
         for (to, from) in id.iter_mut().zip(serial.bytes()) {
             *to = from;
@@ -77,13 +108,17 @@ impl Served<Requests> {
             kind: DeviceType::Block,
             features,
             queue_sizes: &[QUEUE_SIZE],
-            config: Arc::new(config),
+            config: Arc::clone(&config) as Arc<dyn Config>,
             written,
         };
         Self::build(facts, |counters| Requests {
             chain: Chain::default(),
+            config,
             backend: Backend {
                 disk,
+                limiter: Limiter::new(limits, Instant::now()),
+                lease,
+                held_until: None,
                 id,
                 read_only,
                 write_through: false,
@@ -94,11 +129,23 @@ impl Served<Requests> {
     }
 }
 
-/// The configuration structure (virtio 1.2, 5.2.4).
-fn config(disk: &dyn Disk) -> Vec<u8> {
+/// The configuration structure (virtio 1.2, 5.2.4), of which only the capacity changes.
+struct Geometry {
+    sectors: AtomicU64,
+    /// What follows it.
+    rest: Vec<u8>,
+}
+
+impl Config for Geometry {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        let capacity = self.sectors.load(SeqCst).to_le_bytes();
+        read_config(&[&capacity[..], &self.rest].concat(), offset, data);
+    }
+}
+
+fn geometry(disk: &dyn Disk) -> Vec<u8> {
     let sectors = (disk.granularity() / SECTOR as u32).max(1);
-    let mut bytes = Vec::with_capacity(60);
-    bytes.extend((disk.size() / SECTOR).to_le_bytes());
+    let mut bytes = Vec::with_capacity(52);
     bytes.extend(0_u32.to_le_bytes()); // size_max: not offered
     bytes.extend(MAX_SEGMENTS.to_le_bytes());
     bytes.extend([0; 4]); // geometry: not offered
@@ -121,6 +168,7 @@ fn config(disk: &dyn Disk) -> Vec<u8> {
 /// The work of the device.
 pub struct Requests {
     chain: Chain,
+    config: Arc<Geometry>,
     backend: Backend,
 }
 
@@ -130,6 +178,10 @@ struct Backend {
     id: [u8; ID],
     read_only: bool,
     write_through: bool,
+    limiter: Limiter,
+    lease: Arc<Fence>,
+    /// When the request that waits may be tried again.
+    held_until: Option<Instant>,
     counters: Arc<Counters>,
     report: Report,
 }
@@ -143,7 +195,31 @@ impl Handler for Requests {
     fn serve(&mut self, queues: &mut Queues, index: usize) -> Result<Progress, Broken> {
         let Some(Some(queue)) = queues.get_mut(index) else { return Ok(Progress::Idle) };
         let counters = Arc::clone(&self.backend.counters);
+        self.backend.held_until = None;
         serve_chains(queue, &mut self.chain, &counters, |memory, chain| self.backend.request(memory, chain))
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.backend.held_until
+    }
+
+    fn woken(&mut self, _: &Queues) {
+        self.backend.held_until = None;
+    }
+
+    fn change(&mut self, change: Change) -> io::Result<Seen> {
+        match change {
+            Change::DiskLimits(limits) => {
+                self.backend.limiter = Limiter::new(limits, Instant::now());
+                Ok(false)
+            }
+            Change::Size(size) => {
+                self.backend.disk.resize(size)?;
+                self.config.sectors.store(self.backend.disk.size() / SECTOR, SeqCst);
+                Ok(true)
+            }
+            _ => Err(unknown()),
+        }
     }
 
     fn release(&mut self) -> io::Result<()> {
@@ -178,17 +254,26 @@ impl From<io::Error> for Failure {
 }
 
 impl Backend {
-    /// Carries out the request in `chain`; returns the bytes written to the guest. An error: it is no request at all.
-    fn request(&mut self, memory: &Memory, chain: &Chain) -> Result<u32, Malformed> {
+    /// Carries out the request in `chain`, unless it has to wait. An error: it is no request at all.
+    fn request(&mut self, memory: &Memory, chain: &Chain) -> Result<Answer, Malformed> {
         let mut header = [0; HEADER as usize];
         chain.readable.copy_out(memory, 0, &mut header)?;
         let room = chain.writable.bytes().checked_sub(1).ok_or(Malformed::TooShort)?;
         let [t0, t1, t2, t3, _, _, _, _, sector @ ..] = header;
         let kind = u32::from_le_bytes([t0, t1, t2, t3]);
+        if let Err(until) = self.admit(kind, chain, room) {
+            self.held_until = Some(until);
+            return Ok(Answer::Hold);
+        }
         let (status, written) = match self.carry_out(memory, chain, kind, u64::from_le_bytes(sector), room) {
             Ok(written) => (S_OK, written),
             Err(Failure::Malformed(why)) => return Err(why),
             Err(Failure::Unsupported) => (S_UNSUPPORTED, 0),
+            // Its parts were cut off by the deadline: whole, another time.
+            Err(Failure::Io(error)) if is_over(&error) => {
+                self.held_until = Some(Instant::now() + LEASE_LOOK);
+                return Ok(Answer::Hold);
+            }
             Err(Failure::Io(error)) => {
                 self.counters.error();
                 self.report.say(format_args!("request of type {kind}: {error}"));
@@ -197,7 +282,25 @@ impl Backend {
         };
         chain.writable.copy_in(memory, room, &[status])?;
         // Only what lies before the status may be unwritten; a length that includes the status must cover all.
-        Ok(if written == room { u32::try_from(room + 1).unwrap_or(u32::MAX) } else { written as u32 })
+        let written =
+            if written == room { u32::try_from(room + 1).unwrap_or(u32::MAX) } else { written as u32 };
+        Ok(Answer::Written(written))
+    }
+
+    /// Whether a request may be begun now; the error is when to ask again.
+    fn admit(&mut self, kind: u32, chain: &Chain, room: u64) -> Result<(), Instant> {
+        if !self.lease.is_open() {
+            return Err(Instant::now() + LEASE_LOOK);
+        }
+        if !self.limiter.is_limited() {
+            return Ok(());
+        }
+        let bytes = match kind {
+            T_IN => room,
+            T_OUT => chain.readable.bytes().saturating_sub(HEADER),
+            _ => 0,
+        };
+        self.limiter.admit(Instant::now(), bytes)
     }
 
     /// Does what `kind` asks for; `room` are the writable bytes before the status. Returns the data bytes written.

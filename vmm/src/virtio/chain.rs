@@ -100,6 +100,11 @@ impl Segments {
         self.bytes
     }
 
+    /// Calls `action` with address and bytes of each segment.
+    pub fn each(&self, mut action: impl FnMut(u64, u32)) {
+        self.list.iter().for_each(|(address, length)| action(*address, *length));
+    }
+
     /// The memory of the bytes in `range`.
     ///
     /// # Errors

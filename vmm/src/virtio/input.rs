@@ -10,7 +10,7 @@ use super::{
     chain::Chain,
     queue::{Broken, Pop},
     read_config,
-    served::{Config, Facts, Served, serve_chains},
+    served::{Answer, Config, Facts, Served, serve_chains},
     worker::{BUDGET, Handler, Progress},
 };
 use serde::{Deserialize, Serialize};
@@ -266,7 +266,7 @@ impl Handler for Events {
         }
         // What the driver says of its LEDs: there are none.
         let Some(Some(queue)) = queues.get_mut(index) else { return Ok(Progress::Idle) };
-        serve_chains(queue, &mut self.chain, &self.counters, |_, _| Ok(0))
+        serve_chains(queue, &mut self.chain, &self.counters, |_, _| Ok(Answer::Written(0)))
     }
 
     fn save(&mut self) -> serde_json::Value {

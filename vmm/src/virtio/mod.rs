@@ -13,8 +13,11 @@
 //! - Whatever a guest writes into its rings ends in an answer of length 0 or in DEVICE_NEEDS_RESET, never in a panic.
 //! - Guest memory is read once where its value decides something (headers, descriptors).
 
+pub mod balloon;
 pub mod blk;
 pub mod chain;
+#[cfg(test)]
+mod change_tests;
 pub mod counters;
 pub mod input;
 #[cfg(test)]
@@ -26,6 +29,7 @@ mod pci;
 pub mod queue;
 mod report;
 pub mod rng;
+pub mod scsi;
 mod served;
 pub mod signals;
 mod tap;
@@ -39,6 +43,7 @@ pub use counters::Counters;
 pub use pci::VirtioPci;
 pub use virtio_queue::QueueState;
 
+use crate::change::{Change, Seen};
 use queue::DeviceQueue;
 use std::{fs::File, io, sync::Arc};
 
@@ -65,6 +70,10 @@ pub enum DeviceType {
     Block = 2,
     /// Entropy source.
     Rng = 4,
+    /// Memory balloon.
+    Balloon = 5,
+    /// SCSI host.
+    Scsi = 8,
     /// Keyboard, pointer.
     Input = 18,
 }
@@ -77,6 +86,8 @@ impl DeviceType {
             Self::Net => "virtio-net",
             Self::Block => "virtio-blk",
             Self::Rng => "virtio-rng",
+            Self::Balloon => "virtio-balloon",
+            Self::Scsi => "virtio-scsi",
             Self::Input => "virtio-input",
         }
     }
@@ -130,6 +141,15 @@ pub trait VirtioDevice: Send {
     /// # Errors
     /// It makes no sense, or the device is not stopped.
     fn load(&mut self, saved: serde_json::Value) -> io::Result<()>;
+    /// Makes a change to the stopped device; says whether its configuration is another one now.
+    ///
+    /// # Errors
+    /// It cannot be made, or the device is not stopped; nothing has changed.
+    fn change(&mut self, change: Change) -> io::Result<Seen>;
+    /// What of its configuration says which device it is: another one cannot take up its state.
+    fn identity(&self, data: &mut [u8]) {
+        self.config_read(0, data);
+    }
     /// Tells the world outside that the stopped device is here now.
     fn announce(&mut self);
 }

@@ -2,26 +2,36 @@
 //!
 //! Sending goes straight from guest memory to the tap. Receiving reads one packet into a buffer of ours and spreads it over
 //! as many of the driver's buffers as it needs (mergeable buffers). While the driver has given no buffers, the tap is not
-//! watched, and the kernel's queue fills and drops. Offloads towards the guest follow what the driver accepted.
+//! watched, and the kernel's queue fills and drops. The same while a packet has to wait for its limits. A cable that is out
+//! lets nothing through in either direction. Offloads towards the guest follow what the driver accepted.
 
 pub use super::tap::open_tap;
 use super::{
     Counters, DeviceType, F_COMMON, F_VERSION_1, Queues,
     chain::{Chain, Malformed},
     queue::{Broken, DeviceQueue, Pop},
+    read_config,
     report::Report,
-    served::{Facts, Served, serve_chains},
+    served::{Answer, Config, Facts, Served, serve_chains},
     tap,
     worker::{BUDGET, Handler, Progress},
 };
-use crate::memory::Memory;
-use lq_api::vm::Mac;
+use crate::{
+    change::{Change, Seen, unknown},
+    limit::Limiter,
+    memory::Memory,
+};
+use lq_api::{local::vmm::NicLimits, vm::Mac};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::{AsRawFd, RawFd},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Instant,
 };
 
 const QUEUE_SIZE: u16 = 256;
@@ -55,6 +65,11 @@ const F_HOST_ECN: u64 = 1 << 13;
 /// Feature: a packet may be spread over several buffers.
 const F_MRG_RXBUF: u64 = 1 << 15;
 
+/// Feature: the device tells whether its cable is in.
+const F_STATUS: u64 = 1 << 16;
+/// Status in the configuration: the cable is in.
+const LINK_UP: u16 = 1;
+
 /// The device.
 pub type Net = Served<Packets>;
 
@@ -64,24 +79,38 @@ impl Served<Packets> {
     /// # Errors
     /// The tap does not take virtio-net headers.
     pub fn new(tap: File, mac: Mac) -> io::Result<Self> {
+        Self::limited(tap, mac, NicLimits::default(), true)
+    }
+
+    /// As [`Net::new`], within `limits`, with the cable in or out.
+    ///
+    /// # Errors
+    /// As of [`Net::new`].
+    pub fn limited(tap: File, mac: Mac, limits: NicLimits, up: bool) -> io::Result<Self> {
         tap::set_header_size(&tap, HEADER as i32)?;
-        let mut features = F_COMMON | F_MAC | F_MRG_RXBUF | F_CSUM | F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN;
+        let mut features =
+            F_COMMON | F_MAC | F_STATUS | F_MRG_RXBUF | F_CSUM | F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN;
         let guest = F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN;
         if tap::set_offload(&tap, offload(guest)).is_ok() {
             features |= guest;
         }
         tap::set_offload(&tap, 0)?;
+        let config = Arc::new(Card { mac, up: AtomicBool::new(up) });
         let facts = Facts {
             kind: DeviceType::Net,
             features,
             queue_sizes: &[QUEUE_SIZE, QUEUE_SIZE],
-            config: Arc::new(mac.0.to_vec()),
+            config: Arc::clone(&config) as Arc<dyn Config>,
             written: None,
         };
         Ok(Self::build(facts, |counters| Packets {
             tap,
             packet: vec![0; MAX_PACKET].into_boxed_slice(),
             waiting: 0,
+            admitted: false,
+            limiters: limiters(limits),
+            held_until: None,
+            config,
             features: 0,
             receiving: false,
             chain: Chain::default(),
@@ -89,6 +118,27 @@ impl Served<Packets> {
             report: Report::new(format!("interface {mac}")),
             mac,
         }))
+    }
+}
+
+fn limiters(limits: NicLimits) -> [Limiter; 2] {
+    let now = Instant::now();
+    [Limiter::new(limits.receive, now), Limiter::new(limits.transmit, now)]
+}
+
+/// The configuration structure (virtio 1.2, 5.1.4): the address, and whether the cable is in.
+struct Card {
+    mac: Mac,
+    up: AtomicBool,
+}
+
+impl Config for Card {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        let status = if self.up.load(SeqCst) { LINK_UP } else { 0 };
+        read_config(&[&self.mac.0[..], &status.to_le_bytes()].concat(), offset, data);
+    }
+    fn identity(&self, data: &mut [u8]) {
+        read_config(&self.mac.0, 0, data);
     }
 }
 
@@ -112,6 +162,13 @@ pub struct Packets {
     packet: Box<[u8]>,
     /// Its length while the driver has not given enough buffers for it; 0: none.
     waiting: usize,
+    /// It is within the limits.
+    admitted: bool,
+    /// Of what is received and what is sent.
+    limiters: [Limiter; 2],
+    /// When a direction goes on that waits for its limits, the earlier one of both.
+    held_until: Option<Instant>,
+    config: Arc<Card>,
     features: u64,
     /// The driver has given buffers: the tap is worth watching.
     receiving: bool,
@@ -127,6 +184,9 @@ pub struct Packets {
 struct SavedPackets {
     /// The packet received that the driver had no buffers for, with its header; empty: none.
     waiting: Vec<u8>,
+    /// The cable is out.
+    #[serde(default)]
+    link_down: bool,
 }
 
 impl Handler for Packets {
@@ -134,27 +194,50 @@ impl Handler for Packets {
         debug_assert!(features & F_VERSION_1 != 0);
         self.features = features;
         self.receiving = false;
+        self.held_until = None;
         tap::set_offload(&self.tap, offload(features))
     }
 
     fn save(&mut self) -> serde_json::Value {
         let waiting = self.packet.get(..self.waiting).unwrap_or_default().to_vec();
-        serde_json::to_value(SavedPackets { waiting }).unwrap_or_default()
+        let link_down = !self.config.up.load(SeqCst);
+        serde_json::to_value(SavedPackets { waiting, link_down }).unwrap_or_default()
     }
 
     fn load(&mut self, saved: serde_json::Value) -> io::Result<()> {
-        let SavedPackets { waiting } = serde_json::from_value(saved)?;
+        let SavedPackets { waiting, link_down } = serde_json::from_value(saved)?;
         let room = self.packet.get_mut(..waiting.len());
         let room = room.filter(|room| room.is_empty() || room.len() > HEADER);
         room.ok_or_else(|| io::Error::other("its waiting packet has an impossible length"))?
             .copy_from_slice(&waiting);
         self.waiting = waiting.len();
+        self.config.up.store(!link_down, SeqCst);
         Ok(())
     }
 
     fn announce(&mut self) {
         if let Err(error) = (&self.tap).write(&announcement(self.mac)) {
             self.report.say(format_args!("cannot announce where it is now: {error}"));
+        }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.held_until
+    }
+
+    fn woken(&mut self, queues: &Queues) {
+        self.held_until = None;
+        self.receiving = matches!(queues.get(RX), Some(Some(_)));
+    }
+
+    fn change(&mut self, change: Change) -> io::Result<Seen> {
+        match change {
+            Change::NicLimits(limits) => {
+                self.limiters = limiters(limits);
+                Ok(false)
+            }
+            Change::Link(up) => Ok(self.config.up.swap(up, SeqCst) != up),
+            _ => Err(unknown()),
         }
     }
 
@@ -197,6 +280,10 @@ pub(super) fn announcement(mac: Mac) -> Vec<u8> {
     packet
 }
 
+fn earliest(held: Option<Instant>, until: Instant) -> Instant {
+    held.map_or(until, |held| held.min(until))
+}
+
 /// How one packet fared.
 #[derive(PartialEq)]
 enum Delivery {
@@ -208,8 +295,21 @@ enum Delivery {
 impl Packets {
     fn transmit(&mut self, queue: &mut DeviceQueue) -> Result<Progress, Broken> {
         let (tap, counters, report) = (&self.tap, &self.counters, &mut self.report);
+        let [_, limiter] = &mut self.limiters;
+        let (held_until, up) = (&mut self.held_until, self.config.up.load(SeqCst));
         serve_chains(queue, &mut self.chain, counters, |memory, chain| {
-            send(tap, memory, chain, counters, report).map(|()| 0)
+            if !up {
+                counters.error();
+                return Ok(Answer::Written(0));
+            }
+            if limiter.is_limited()
+                && let Err(until) =
+                    limiter.admit(Instant::now(), chain.readable.bytes().saturating_sub(HEADER as u64))
+            {
+                *held_until = Some(earliest(*held_until, until));
+                return Ok(Answer::Hold);
+            }
+            send(tap, memory, chain, counters, report).map(|()| Answer::Written(0))
         })
     }
 
@@ -220,12 +320,30 @@ impl Packets {
                 queue.announce(&memory)?;
                 return Ok(Progress::Idle);
             }
+            if !self.config.up.load(SeqCst) {
+                self.counters.error();
+                self.waiting = 0;
+                continue;
+            }
+            let [limiter, _] = &mut self.limiters;
+            if !self.admitted
+                && limiter.is_limited()
+                && let Err(until) = limiter.admit(Instant::now(), (self.waiting - HEADER) as u64)
+            {
+                // Until then the tap is left alone.
+                self.held_until = Some(earliest(self.held_until, until));
+                self.receiving = false;
+                queue.announce(&memory)?;
+                return Ok(Progress::Idle);
+            }
+            self.admitted = true;
             if self.deliver(queue, &memory)? == Delivery::NoBuffers {
                 queue.announce(&memory)?;
                 // The doorbell tells of new buffers; until then the tap is left alone.
                 self.receiving = queue.listen(&memory)?;
                 return Ok(if self.receiving { Progress::More } else { Progress::Idle });
             }
+            self.admitted = false;
         }
         queue.announce(&memory)?;
         Ok(Progress::More)

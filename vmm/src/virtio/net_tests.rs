@@ -5,7 +5,11 @@ use super::{
     net::{Net, announcement, open_tap},
     testing::{BUFFERS, Driver},
 };
-use lq_api::{local::vmm::IoStats, vm::Mac};
+use crate::{change::Change, pci::PciDevice};
+use lq_api::{
+    local::vmm::{IoLimits, IoStats, NicLimits, Rate},
+    vm::Mac,
+};
 use std::{
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
@@ -30,6 +34,10 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 
 /// A device on a tap that is up, in a namespace of this thread; `None` (and a word): not possible here.
 fn setup() -> Option<(Driver, Host, Arc<super::Counters>)> {
+    limited(NicLimits::default())
+}
+
+fn limited(limits: NicLimits) -> Option<(Driver, Host, Arc<super::Counters>)> {
     // SAFETY: affects this thread only, which ends with the test.
     if let Err(error) = check(unsafe { libc::unshare(libc::CLONE_NEWNET) }) {
         println!("skipped: no network namespace: {error}");
@@ -61,7 +69,7 @@ fn setup() -> Option<(Driver, Host, Arc<super::Counters>)> {
         check(libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length)).unwrap();
         Host(socket)
     };
-    let device = Net::new(tap, MAC).unwrap();
+    let device = Net::limited(tap, MAC, limits, true).unwrap();
     let counters = super::VirtioDevice::counters(&device);
     Some((Driver::new(device), host, counters))
 }
@@ -221,4 +229,68 @@ fn an_announcement_tells_everyone_where_the_guests_address_is_now() {
     // RFC 903: who asks is the one asked about.
     assert_eq!(frame[14..22], [0, 1, 8, 0, 6, 4, 0, 3]);
     assert_eq!((&frame[22..28], &frame[32..38]), (&MAC.0[..], &MAC.0[..]));
+}
+
+#[test]
+fn a_cable_that_is_out_lets_nothing_through_and_the_driver_sees_it() {
+    let Some((mut driver, host, _counters)) = setup() else { return };
+    driver.start(0, 64);
+    for _ in 0..32 {
+        offer(&mut driver, 2048);
+    }
+    assert_eq!(driver.config(6, 2), 1);
+    let generation = driver.common_read(0x15, 1);
+    driver.pci.change(Change::Link(false)).unwrap();
+    assert!(driver.interrupted(0, Duration::from_secs(10)), "the driver is told");
+    assert_eq!(driver.config(6, 2), 0);
+    assert_ne!(driver.common_read(0x15, 1), generation);
+    host.send(&frame(100, 1));
+    let out = BUFFERS + 0x8_0000;
+    driver.write(out, &[&[0; 12][..], &frame(60, 2)].concat());
+    assert_eq!(driver.request(TX, &[(out, 72, false)]), 0, "it is taken, and goes nowhere");
+    assert_eq!(driver.try_wait_used(RX, Duration::from_millis(50)), None);
+    // It stays so over a pause, and comes back.
+    driver.pci.pause();
+    driver.pci.change(Change::Link(true)).unwrap();
+    driver.pci.resume();
+    assert!(driver.interrupted(0, Duration::from_secs(10)));
+    assert_eq!(driver.config(6, 2), 1);
+    host.send(&frame(100, 3));
+    assert_eq!(receive(&mut driver, 2048).1, frame(100, 3));
+    driver.write(out, &[&[0; 12][..], &frame(60, 4)].concat());
+    assert_eq!(driver.request(TX, &[(out, 72, false)]), 0);
+    assert_eq!(host.receive(), frame(60, 4), "the one before did not leave");
+}
+
+#[test]
+fn both_directions_keep_their_limits_and_lose_nothing() {
+    let operations = Some(Rate { per_second: 100, burst: 5 });
+    let limits = IoLimits { bandwidth: None, operations };
+    let Some((mut driver, host, _counters)) = limited(NicLimits { receive: limits, transmit: limits }) else {
+        return;
+    };
+    driver.start(0, 64);
+    for _ in 0..60 {
+        offer(&mut driver, 2048);
+    }
+    let frames: Vec<_> = (0..25).map(|n| frame(100, n)).collect();
+    let begin = Instant::now();
+    frames.iter().for_each(|frame| host.send(frame));
+    for frame in &frames {
+        assert_eq!(receive(&mut driver, 2048).1, *frame);
+    }
+    // 20 beyond the burst (other frames may have taken part of that).
+    assert!(begin.elapsed() >= Duration::from_millis(200), "{:?}", begin.elapsed());
+    let begin = Instant::now();
+    let out = BUFFERS + 0x8_0000;
+    for n in 0..25 {
+        let at = out + n * 0x1000;
+        driver.write(at, &[&[0; 12][..], &frames[n as usize]].concat());
+        driver.offer(TX, &[(at, 112, false)]);
+    }
+    driver.ring(TX);
+    for frame in &frames {
+        assert_eq!(host.receive(), *frame);
+    }
+    assert!(begin.elapsed() >= Duration::from_millis(190), "{:?}", begin.elapsed());
 }

@@ -4,7 +4,7 @@ use super::{
     Counters, DeviceType, F_COMMON, Queues,
     chain::{Chain, Malformed},
     queue::Broken,
-    served::{Facts, Served, serve_chains},
+    served::{Answer, Facts, Served, serve_chains},
     worker::{Handler, Progress},
 };
 use crate::memory::Memory;
@@ -41,7 +41,7 @@ impl Handler for Source {
     fn serve(&mut self, queues: &mut Queues, index: usize) -> Result<Progress, Broken> {
         let Some(Some(queue)) = queues.get_mut(index) else { return Ok(Progress::Idle) };
         serve_chains(queue, &mut self.chain, &self.counters, |memory, chain| {
-            give(memory, chain, &self.counters)
+            give(memory, chain, &self.counters).map(Answer::Written)
         })
     }
 }

@@ -9,7 +9,10 @@ use super::{
     read_config,
     worker::{BUDGET, Handler, Progress, Worker},
 };
-use crate::memory::Memory;
+use crate::{
+    change::{Change, Seen},
+    memory::Memory,
+};
 use std::{fs::File, io, sync::Arc};
 
 /// What the driver is told of a device.
@@ -29,6 +32,10 @@ pub(super) struct Facts {
 pub(super) trait Config: Send + Sync {
     /// Reads it; bytes past the end are zero.
     fn read(&self, offset: u64, data: &mut [u8]);
+    /// What of it does not change for as long as there is the device.
+    fn identity(&self, data: &mut [u8]) {
+        self.read(0, data);
+    }
     /// Writes it; where there is nothing to write: nothing.
     fn write(&self, offset: u64, data: &[u8]) {
         let _ = (offset, data);
@@ -54,6 +61,13 @@ impl<H: Handler> Served<H> {
         let counters = Arc::<Counters>::default();
         let worker = Worker::new(facts.kind.name(), handler(Arc::clone(&counters)));
         Self { facts, counters, worker }
+    }
+}
+
+impl<H: Handler> Served<H> {
+    /// Lets `action` have the handler of the stopped device.
+    pub(super) fn idle<T>(&mut self, action: impl FnOnce(&mut H) -> T) -> io::Result<T> {
+        self.worker.idle(action)
     }
 }
 
@@ -100,19 +114,33 @@ impl<H: Handler> VirtioDevice for Served<H> {
     fn load(&mut self, saved: serde_json::Value) -> io::Result<()> {
         self.worker.idle(|handler| handler.load(saved))?
     }
+    fn change(&mut self, change: Change) -> io::Result<Seen> {
+        self.worker.idle(|handler| handler.change(change))?
+    }
+    fn identity(&self, data: &mut [u8]) {
+        self.facts.config.identity(data);
+    }
     fn announce(&mut self) {
         // A device that runs or died has nobody to announce.
         let _ = self.worker.idle(Handler::announce);
     }
 }
 
-/// Answers the chains of a queue, at most [`BUDGET`] of them: `answer` says how many bytes it wrote, or why a chain is no
-/// request at all.
+/// What becomes of a chain.
+pub(super) enum Answer {
+    /// It is served: so many bytes were written.
+    Written(u32),
+    /// Not now: it stays in the ring, and so do those behind it, until the handler is woken.
+    Hold,
+}
+
+/// Answers the chains of a queue, at most [`BUDGET`] of them: `answer` says what became of one, or why it is no request at
+/// all.
 pub(super) fn serve_chains(
     queue: &mut DeviceQueue,
     chain: &mut Chain,
     counters: &Counters,
-    mut answer: impl FnMut(&Memory, &Chain) -> Result<u32, Malformed>,
+    mut answer: impl FnMut(&Memory, &Chain) -> Result<Answer, Malformed>,
 ) -> Result<Progress, Broken> {
     let memory = queue.memory();
     for _ in 0..BUDGET {
@@ -123,7 +151,12 @@ pub(super) fn serve_chains(
             }
             Pop::Malformed => counters.error(),
             Pop::Chain => match answer(&memory, chain) {
-                Ok(written) => queue.complete(&memory, chain.head, written)?,
+                Ok(Answer::Written(written)) => queue.complete(&memory, chain.head, written)?,
+                Ok(Answer::Hold) => {
+                    queue.unpop();
+                    queue.announce(&memory)?;
+                    return Ok(Progress::Idle);
+                }
                 Err(why) => {
                     counters.error();
                     queue.refuse(&memory, chain.head, why)?;

@@ -32,6 +32,7 @@ pub struct Signals {
     isr: AtomicU8,
     status: AtomicU8,
     config_vector: AtomicU16,
+    config_generation: AtomicU8,
     queue_vectors: Vec<AtomicU16>,
     /// Lives as long as the device, so that resets do not renew a guest's right to messages.
     report: Mutex<Report>,
@@ -44,6 +45,8 @@ pub(crate) struct SavedSignals {
     isr: u8,
     status: u8,
     config_vector: u16,
+    #[serde(default)]
+    config_generation: u8,
     queue_vectors: Vec<u16>,
 }
 
@@ -55,6 +58,7 @@ impl Signals {
             isr: AtomicU8::new(0),
             status: AtomicU8::new(0),
             config_vector: AtomicU16::new(NO_VECTOR),
+            config_generation: AtomicU8::new(0),
             queue_vectors: (0..queues).map(|_| AtomicU16::new(NO_VECTOR)).collect(),
             report: Mutex::new(Report::new(name)),
         }
@@ -70,6 +74,7 @@ impl Signals {
 
     /// The device's configuration changed.
     pub fn config_changed(&self) {
+        self.config_generation.fetch_add(1, AcqRel);
         self.isr.fetch_or(ISR_CONFIG, AcqRel);
         self.interrupt(self.config_vector());
     }
@@ -105,6 +110,10 @@ impl Signals {
     pub(crate) fn take_isr(&self) -> u8 {
         self.isr.swap(0, AcqRel)
     }
+    /// Counts changes, so that a driver that reads the configuration in parts sees whether they belong together.
+    pub(crate) fn config_generation(&self) -> u8 {
+        self.config_generation.load(Acquire)
+    }
     pub(crate) fn config_vector(&self) -> u16 {
         self.config_vector.load(Acquire)
     }
@@ -125,6 +134,7 @@ impl Signals {
             isr: self.isr.load(Acquire),
             status: self.status(),
             config_vector: self.config_vector(),
+            config_generation: self.config_generation(),
             queue_vectors: self.queue_vectors.iter().map(|vector| vector.load(Acquire)).collect(),
         }
     }
@@ -132,6 +142,7 @@ impl Signals {
         self.isr.store(saved.isr, Release);
         self.status.store(saved.status, SeqCst);
         self.set_config_vector(saved.config_vector);
+        self.config_generation.store(saved.config_generation, Release);
         for (vector, saved) in self.queue_vectors.iter().zip(&saved.queue_vectors) {
             vector.store(*saved, Release);
         }

@@ -7,16 +7,22 @@
 //!                            ▼
 //!                         waiting for stop (DEVICE_NEEDS_RESET is set)
 //! ```
-//! The thread waits (epoll, level-triggered) for doorbells, the handler's own descriptor and the stop event. A handler works
+//! The thread waits (epoll, level-triggered) for doorbells, the handler's own descriptor, the moment the handler wants to be
+//! woken at, and the stop event. A handler works
 //! in bounded steps and says whether it has more to do, so that stopping never waits long.
 
 use super::{Queues, queue::Broken};
-use crate::thread::{self, Kind};
+use crate::{
+    change::{Change, Seen, unknown},
+    thread::{self, Kind},
+    timer::Timer,
+};
 use std::{
     io,
     os::fd::{AsRawFd, RawFd},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
+    time::Instant,
 };
 use vmm_sys_util::{
     epoll::{ControlOperation, Epoll, EpollEvent, EventSet},
@@ -28,6 +34,7 @@ pub const BUDGET: usize = 128;
 
 const STOP: u64 = u64::MAX;
 const SOURCE: u64 = u64::MAX - 1;
+const TIMER: u64 = u64::MAX - 2;
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +71,22 @@ pub trait Handler: Send + 'static {
     fn source_ready(&mut self, queues: &mut Queues) -> Result<Progress, Broken> {
         let _ = queues;
         Ok(Progress::Idle)
+    }
+    /// When all queues and the descriptor are to be looked at again, whatever happens until then.
+    fn wake_at(&self) -> Option<Instant> {
+        None
+    }
+    /// That moment has come.
+    fn woken(&mut self, queues: &Queues) {
+        let _ = queues;
+    }
+    /// Called while the device is stopped: makes the change.
+    ///
+    /// # Errors
+    /// It cannot be made; nothing has changed.
+    fn change(&mut self, change: Change) -> io::Result<Seen> {
+        let _ = change;
+        Err(unknown())
     }
     /// Called while the device is stopped: makes what was written durable.
     ///
@@ -127,7 +150,9 @@ impl<H: Handler> Worker<H> {
         }
         let stop = EventFd::new(EFD_NONBLOCK)?;
         let stopped = stop.try_clone()?;
-        let epoll = epoll(&stopped, &queues)?;
+        let (epoll, timer) = (epoll(&stopped, &queues)?, Timer::monotonic()?);
+        let event = EpollEvent::new(EventSet::IN, TIMER);
+        epoll.ctl(ControlOperation::Add, timer.as_raw_fd(), event)?;
         match &mut *lock(&self.parts) {
             Some(parts) => parts.1 = queues,
             None => return Err(io::Error::other("the device's thread died")),
@@ -135,7 +160,7 @@ impl<H: Handler> Worker<H> {
         let parts = Arc::clone(&self.parts);
         let handle = thread::spawn(Kind::Io, self.name, move || {
             let Some((mut handler, mut queues)) = lock(&parts).take() else { return };
-            run(&mut handler, &mut queues, &epoll, &stopped, features);
+            run(&mut handler, &mut queues, &Waits { epoll, timer }, &stopped, features);
             *lock(&parts) = Some((handler, queues));
         })?;
         self.running = Some((handle, stop));
@@ -194,10 +219,16 @@ fn epoll(stop: &EventFd, queues: &Queues) -> io::Result<Epoll> {
     Ok(epoll)
 }
 
+/// What a thread waits by.
+struct Waits {
+    epoll: Epoll,
+    timer: Timer,
+}
+
 /// Serves until told to stop.
-fn run<H: Handler>(handler: &mut H, queues: &mut Queues, epoll: &Epoll, stop: &EventFd, features: u64) {
+fn run<H: Handler>(handler: &mut H, queues: &mut Queues, waits: &Waits, stop: &EventFd, features: u64) {
     let served = match handler.begin(features) {
-        Ok(()) => serve(handler, queues, epoll),
+        Ok(()) => serve(handler, queues, waits),
         Err(error) => Err(Failure::Io(error)),
     };
     if let Err(failure) = served {
@@ -217,14 +248,24 @@ enum Failure {
     Io(#[from] io::Error),
 }
 
-fn serve<H: Handler>(handler: &mut H, queues: &mut Queues, epoll: &Epoll) -> Result<(), Failure> {
+fn serve<H: Handler>(
+    handler: &mut H,
+    queues: &mut Queues,
+    Waits { epoll, timer }: &Waits,
+) -> Result<(), Failure> {
     // Chains given before the start were not rung for.
     let mut pending: Vec<bool> = queues.iter().map(Option::is_some).collect();
     let mut source_pending = false;
     let mut watched: Option<RawFd> = None;
+    let mut armed: Option<Instant> = None;
     let mut events = [EpollEvent::default(); 8];
     loop {
         watch(epoll, &mut watched, handler.source())?;
+        let wake_at = handler.wake_at();
+        if wake_at != armed {
+            timer.after(wake_at.map(|at| at.saturating_duration_since(Instant::now())))?;
+            armed = wake_at;
+        }
         let busy = source_pending || pending.contains(&true);
         let count = match epoll.wait(if busy { 0 } else { -1 }, &mut events) {
             Ok(count) => count,
@@ -235,6 +276,17 @@ fn serve<H: Handler>(handler: &mut H, queues: &mut Queues, epoll: &Epoll) -> Res
             match event.data() {
                 STOP => return Ok(()),
                 SOURCE => source_pending = true,
+                TIMER => {
+                    if timer.take() {
+                        armed = None;
+                        handler.woken(queues);
+                        pending
+                            .iter_mut()
+                            .zip(queues.iter())
+                            .for_each(|(flag, queue)| *flag = queue.is_some());
+                        source_pending = handler.source().is_some();
+                    }
+                }
                 index => {
                     let index = usize::try_from(index).unwrap_or(usize::MAX);
                     if let (Some(flag), Some(Some(queue))) = (pending.get_mut(index), queues.get(index)) {

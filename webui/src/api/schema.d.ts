@@ -1932,7 +1932,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** A secret for one's authenticator. Logging in asks for one-time codes once a first one was confirmed. */
+        /** A secret for one's authenticator, for the password. Logging in asks for one-time codes once a first one was confirmed. */
         post: {
             parameters: {
                 query?: never;
@@ -1940,7 +1940,11 @@ export interface paths {
                 path?: never;
                 cookie?: never;
             };
-            requestBody?: never;
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["EnrolTotp"];
+                };
+            };
             responses: {
                 201: {
                     headers: {
@@ -2710,7 +2714,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Sets the password of a user. Their sessions end. */
+        /** Sets the password of another user. Their sessions end. */
         post: {
             parameters: {
                 query?: never;
@@ -2759,7 +2763,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Takes the second factor of a user away, who has lost it. */
+        /** Takes the second factor of another user away, who has lost it. */
         delete: {
             parameters: {
                 query?: never;
@@ -3993,6 +3997,11 @@ export interface components {
             /** @description The volume; attached to at most one VM. */
             volume: components["schemas"]["VolumeId"];
         };
+        /** @description `POST /session/totp`. */
+        EnrolTotp: {
+            /** @description The present password. */
+            password: string;
+        };
         /** @description One thing that happened. */
         Event: {
             /** @description Who caused it, where someone did. */
@@ -4299,8 +4308,13 @@ export interface components {
             /** @description Whether the leader hears it; absent where nobody could be asked. */
             reachable?: boolean | null;
             /** @description What it does for the cluster. */
-            role: components["schemas"]["Role"];
+            role: components["schemas"]["MemberRole"];
         };
+        /**
+         * @description What a host does for the cluster's agreement.
+         * @enum {string}
+         */
+        MemberRole: "leader" | "voter" | "follower" | "joining";
         /** @description Memory. */
         Memory: {
             /** @description Available for new guests. */
@@ -4900,6 +4914,7 @@ export interface components {
                 state: components["schemas"]["TaskState"];
                 /** @description The object it is done to: `kind/id`. */
                 target: string;
+                user?: components["schemas"]["UserId"] | null;
             }[];
             /** @description Give as `cursor` to get the next page; absent on the last. */
             next_cursor?: string | null;
@@ -4930,6 +4945,11 @@ export interface components {
                 name: string;
                 /** @description User it acts for: it may never do more than they may. */
                 owner?: components["schemas"]["UserId"];
+                /**
+                 * @description What its owner might do when someone else made it for them: it may do no more than this either, whatever its owner is
+                 *     granted later. Absent where its owner made it.
+                 */
+                pinned?: components["schemas"]["Right"][] | null;
                 /** @description It may only read. */
                 read_only: boolean;
             }[];
@@ -5301,6 +5321,7 @@ export interface components {
             state: components["schemas"]["TaskState"];
             /** @description The object it is done to: `kind/id`. */
             target: string;
+            user?: components["schemas"]["UserId"] | null;
         };
         /**
          * Format: uuid
@@ -5331,6 +5352,11 @@ export interface components {
             name: string;
             /** @description User it acts for: it may never do more than they may. */
             owner?: components["schemas"]["UserId"];
+            /**
+             * @description What its owner might do when someone else made it for them: it may do no more than this either, whatever its owner is
+             *     granted later. Absent where its owner made it.
+             */
+            pinned?: components["schemas"]["Right"][] | null;
             /** @description It may only read. */
             read_only: boolean;
         };
@@ -5339,7 +5365,7 @@ export interface components {
          * @description An API token.
          */
         TokenId: string;
-        /** @description `POST /session/totp`: a secret for an authenticator. It counts once a code made with it was confirmed. */
+        /** @description Answer to `POST /session/totp`: a secret for an authenticator. It counts once a code made with it was confirmed. */
         TotpEnrolment: {
             /** @description The secret, base 32, to be typed. */
             secret: string;

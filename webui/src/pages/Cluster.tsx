@@ -1,11 +1,12 @@
 // The cluster: its hosts and who votes, what is wrong with it, and how hosts come in and go.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { Boxes, Copy, LogIn, Plus, Trash2 } from "lucide-react";
+import { Boxes, LogIn, Plus, Trash2 } from "lucide-react";
 import { useState } from "react";
 import { ApiError, api, call, type JoinPreview, type JoinToken, type Member } from "../api/client";
 import { useCluster } from "../api/queries";
 import { useClusterRefusal } from "../api/rights";
+import { CopyOnce } from "../components/CopyOnce";
 import { Confirm, Dialog, FormDialog } from "../components/Dialog";
 import { Head } from "../components/Page";
 import { useFollow } from "../components/shell/Orders";
@@ -223,7 +224,6 @@ function AddHosts({ onClose }: { onClose: () => void }) {
   const client = useQueryClient();
   const [minutes, setMinutes] = useState("60");
   const [uses, setUses] = useState("1");
-  const [copied, setCopied] = useState(false);
   const make = useMutation({
     mutationFn: () =>
       call(api.POST("/cluster/join-tokens", { body: { minutes: Number(minutes), uses: Number(uses) } })),
@@ -246,17 +246,7 @@ function AddHosts({ onClose }: { onClose: () => void }) {
           </li>
           <li>a running host: open its web page, and there Cluster, Join a cluster.</li>
         </ul>
-        <div className="flex justify-end gap-2">
-          <Button
-            icon={Copy}
-            onClick={() => void navigator.clipboard.writeText(text).then(() => setCopied(true))}
-          >
-            {copied ? "Copied" : "Copy"}
-          </Button>
-          <Button kind="primary" onClick={onClose}>
-            Close
-          </Button>
-        </div>
+        <CopyOnce text={text} onClose={onClose} />
       </Dialog>
     );
   }

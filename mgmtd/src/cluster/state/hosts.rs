@@ -314,7 +314,7 @@ impl State {
         if self.hosts.values().filter(|r| r.meta.id == id || !r.leaving).count() == 1 {
             return Err(Refusal::Conflict("it is the only host of the cluster".into()));
         }
-        let here = |pool: Option<PoolId>| pool.and_then(|p| self.pool_host(p)) == Some(id);
+        let here = |pool: Option<PoolId>| self.is_on(pool, id);
         let held = Held {
             vms: self.vms.values().filter(|r| r.vm.status.host == Some(id)).cloned().collect(),
             volumes: self.volumes.values().filter(|v| here(v.spec.pool)).map(|v| v.meta.id).collect(),

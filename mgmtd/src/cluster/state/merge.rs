@@ -6,8 +6,8 @@
 
 use super::{Application, ImageRecord, Kind, PoolRecord, Refusal, State, VmRecord, apply::Context};
 use lq_api::{
-    NetworkId, PoolId, cluster::Renaming, image::ImageState, network::Network, pool::PoolSpec, vm::Mac,
-    volume::Volume,
+    NetworkId, cluster::Renaming, image::ImageState, meta::Metadata, network::Network, pool::PoolSpec,
+    vm::Mac, volume::Volume,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -224,44 +224,37 @@ pub(super) fn plan(state: &State, application: &Application) -> Result<Plan, Ref
 /// Does what [`plan`] said.
 pub(super) fn carry_out(state: &mut State, ctx: &mut Context<'_>, application: &Application, plan: &Plan) {
     let brought = &application.objects;
-    for record in &brought.pools {
-        let mut record = (**record).clone();
-        record.meta.name = plan.name(record.meta.id.0, &record.meta.name);
-        record.meta.revision = ctx.revision;
-        let id: PoolId = record.meta.id;
-        state.pools.insert(id, Arc::new(record));
-        ctx.changed(Kind::Pool, id.0);
-    }
-    for network in brought.networks.iter().filter(|n| !plan.left_out.contains(&n.meta.id)) {
-        let mut network = (**network).clone();
-        network.meta.name = plan.name(network.meta.id.0, &network.meta.name);
-        network.meta.revision = ctx.revision;
-        let id = network.meta.id;
-        state.networks.insert(id, Arc::new(network));
-        ctx.changed(Kind::Network, id.0);
-    }
-    for record in &brought.images {
-        let mut record = (**record).clone();
-        record.image.meta.name = plan.name(record.image.meta.id.0, &record.image.meta.name);
-        record.image.meta.revision = ctx.revision;
-        let id = record.image.meta.id;
-        state.images.insert(id, Arc::new(record));
-        ctx.changed(Kind::Image, id.0);
-    }
-    for volume in &brought.volumes {
-        let mut volume = (**volume).clone();
-        volume.meta.name = plan.name(volume.meta.id.0, &volume.meta.name);
-        volume.meta.revision = ctx.revision;
-        let id = volume.meta.id;
-        state.volumes.insert(id, Arc::new(volume));
-        ctx.changed(Kind::Volume, id.0);
-    }
-    for record in &brought.vms {
-        let mut record = (**record).clone();
-        record.vm.meta.name = plan.name(record.vm.meta.id.0, &record.vm.meta.name);
-        record.vm.meta.revision = ctx.revision;
-        let id = record.vm.meta.id;
-        state.vms.insert(id, Arc::new(record));
-        ctx.changed(Kind::Vm, id.0);
+    let kept = brought.networks.iter().filter(|n| !plan.left_out.contains(&n.meta.id));
+    let mut taking = Taking { ctx, plan };
+    taking.take(Kind::Pool, &mut state.pools, &brought.pools, |p| &mut p.meta);
+    taking.take(Kind::Network, &mut state.networks, kept, |n| &mut n.meta);
+    taking.take(Kind::Image, &mut state.images, &brought.images, |r| &mut r.image.meta);
+    taking.take(Kind::Volume, &mut state.volumes, &brought.volumes, |v| &mut v.meta);
+    taking.take(Kind::Vm, &mut state.vms, &brought.vms, |r| &mut r.vm.meta);
+}
+
+struct Taking<'a, 'c> {
+    ctx: &'a mut Context<'c>,
+    plan: &'a Plan,
+}
+
+impl Taking<'_, '_> {
+    /// Objects of one kind, under the names they are to have.
+    fn take<'o, I: Copy + Ord + Into<Uuid>, T: Clone + 'o>(
+        &mut self,
+        kind: Kind,
+        map: &mut BTreeMap<I, Arc<T>>,
+        brought: impl IntoIterator<Item = &'o Arc<T>>,
+        meta: impl Fn(&mut T) -> &mut Metadata<I>,
+    ) {
+        for object in brought {
+            let mut object = (**object).clone();
+            let of = meta(&mut object);
+            let id = of.id;
+            of.name = self.plan.name(id.into(), &of.name);
+            of.revision = self.ctx.revision;
+            map.insert(id, Arc::new(object));
+            self.ctx.changed(kind, id.into());
+        }
     }
 }

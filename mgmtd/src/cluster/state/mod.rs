@@ -325,4 +325,10 @@ impl State {
             PoolSpec::Dir { host } => host,
         })
     }
+
+    /// Whether what is in this pool is on this host.
+    #[must_use]
+    pub fn is_on(&self, pool: Option<PoolId>, host: HostId) -> bool {
+        pool.and_then(|p| self.pool_host(p)) == Some(host)
+    }
 }

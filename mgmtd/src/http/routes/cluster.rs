@@ -15,7 +15,7 @@ use axum::{
 use lq_api::{
     TokenId,
     cluster::{
-        Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Member, Role,
+        Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Member, MemberRole,
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -56,10 +56,10 @@ async fn cluster(State(api): State<Arc<Api>>) -> Answer<Cluster> {
                     name: record.meta.name.clone(),
                     address: record.peer.as_ref().map(|p| p.address.clone()),
                     role: match () {
-                        () if standing.leader == Some(host) => Role::Leader,
-                        () if standing.voters.contains(&host) => Role::Voter,
-                        () if behind || !standing.members.contains(&host) => Role::Joining,
-                        () => Role::Follower,
+                        () if standing.leader == Some(host) => MemberRole::Leader,
+                        () if standing.voters.contains(&host) => MemberRole::Voter,
+                        () if behind || !standing.members.contains(&host) => MemberRole::Joining,
+                        () => MemberRole::Follower,
                     },
                     // One that has never said where it is cannot be missed.
                     reachable: health

@@ -1,22 +1,18 @@
 //! The screen of a machine, by WebSocket: binary frames are the bytes of one RFB (VNC) connection, as noVNC speaks it. It
-//! ends with the machine's run, when the daemon ends, and at the next beat after its user lost the session or the right to it.
+//! ends with the machine's run, when the daemon ends, and as soon as its user has lost the session or the right to it.
 
 use super::{
-    super::{Api, extract::Id, problem::Failure},
-    console::{BEAT, CHUNK, MAX_FRAME, NO_MORE, end, may_use, said, send, upgraded},
+    super::{Api, extract::Id, problem::Failure, server::Seat},
+    viewer::{Over, Viewer, upgraded},
 };
 use crate::{auth::Caller, compute};
 use axum::{
-    extract::{
-        State, WebSocketUpgrade,
-        ws::{Message, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
-    },
+    Extension,
+    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
     response::{IntoResponse as _, Response},
 };
-use futures::StreamExt as _;
 use lq_api::{VmId, problem::Kind};
-use std::{ops::ControlFlow, sync::Arc};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The subprotocol viewers in browsers ask for.
@@ -35,6 +31,7 @@ async fn display(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Id(id): Id<VmId>,
+    seat: Option<Extension<Seat>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let Some(shown) = api.node.cluster.read(|s| s.vms.get(&id).map(|r| r.vm.spec.display == Some(true)))
@@ -53,43 +50,13 @@ async fn display(
         }
         other => Failure::new(Kind::Unavailable, format!("the machine's display cannot be reached: {other}")),
     })?;
-    let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
-    Ok(upgrade.on_upgrade(move |socket| serve(api, caller, id, line, socket)).into_response())
-}
-
-async fn serve(api: Arc<Api>, caller: Caller, id: VmId, line: Box<dyn compute::Console>, socket: WebSocket) {
-    let (mut to_client, mut from_client) = socket.split();
-    let (mut from_guest, mut to_guest) = tokio::io::split(line);
-    let mut beat = tokio::time::interval(BEAT);
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let step = tokio::select! {
-            () = api.ending.cancelled() => {
-                return end(&mut to_client, close_code::AWAY, "the daemon is ending").await;
-            }
-            _ = beat.tick() => {
-                if !may_use(&api, &caller, id) {
-                    return end(&mut to_client, close_code::POLICY, NO_MORE).await;
-                }
-                send(&mut to_client, Message::Ping(Vec::new().into())).await
-            }
-            read = from_guest.read(&mut buffer) => match read {
-                Ok(0) | Err(_) => return end(&mut to_client, close_code::NORMAL, "the machine ended").await,
-                Ok(n) => {
-                    let bytes = buffer.get(..n).unwrap_or_default().to_vec();
-                    send(&mut to_client, Message::Binary(bytes.into())).await
-                }
-            },
-            typed = from_client.next() => match said(typed) {
-                ControlFlow::Continue(bytes) => match to_guest.write_all(&bytes).await {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => return end(&mut to_client, close_code::NORMAL, "the machine ended").await,
-                },
-                ControlFlow::Break(()) => return,
-            },
+    let serve = move |socket| async move {
+        let mut viewer = Viewer::new(api, caller, id, socket, seat);
+        let carried = match viewer.check() {
+            Ok(()) => viewer.carry(line).await,
+            Err(over) => Err(over),
         };
-        if step.is_break() {
-            return;
-        }
-    }
+        viewer.end(carried.err().unwrap_or(Over::Stopped)).await;
+    };
+    Ok(upgrade.on_upgrade(serve).into_response())
 }

@@ -83,7 +83,8 @@ async fn get(State(api): State<Arc<Api>>, caller: Caller, Id(id): Id<GroupId>) -
 
 /// Refuses a change of a group that may do more than the caller; answers with the revision that was looked at.
 fn rules_over(state: &Agreed, caller: &Caller, id: GroupId) -> Result<u64, Failure> {
-    let group = state.groups.get(&id).ok_or_else(|| Failure::not_found("group", id))?;
+    let group = state.groups.get(&id).filter(|_| sees(state, caller, id));
+    let group = group.ok_or_else(|| Failure::not_found("group", id))?;
     covers(state, caller, &group.spec.grants)?;
     Ok(group.meta.revision)
 }
@@ -182,7 +183,8 @@ async fn get_role(
 
 /// Refuses a change of a role that may do more than the caller; answers with the revision that was looked at.
 fn rules_over_role(state: &Agreed, caller: &Caller, id: RoleId) -> Result<u64, Failure> {
-    let role = state.role(id).ok_or_else(|| Failure::not_found("role", id))?;
+    let role = state.role(id).filter(|_| sees_role(state, caller, id));
+    let role = role.ok_or_else(|| Failure::not_found("role", id))?;
     has_all_of(caller, &role.spec)?;
     Ok(role.meta.revision)
 }

@@ -2,6 +2,7 @@
 
 use super::super::{
     Api,
+    access::with_labels,
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
     list::{Wanted, sees},
     peer,
@@ -75,10 +76,14 @@ async fn get(State(api): State<Arc<Api>>, Id(id): Id<HostId>) -> Result<Response
 )]
 async fn update(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<HostId>,
     IfMatch(expect): IfMatch,
     Json(patch): Json<MetadataPatch>,
 ) -> Result<Response, Failure> {
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Host, id.0), patch.labels.as_ref(), Permission::ClusterWrite)
+    })?;
     match api.node.cluster.write(Op::UpdateHost { id, expect, patch }).await? {
         Reply::Host(meta) => {
             let maintenance = api.node.cluster.read(|s| s.in_maintenance(id));

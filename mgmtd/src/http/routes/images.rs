@@ -2,7 +2,7 @@
 
 use super::super::{
     Api,
-    access::{may_boot, with_labels},
+    access::{may_boot, may_fill, with_labels, without_hidden},
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
     list::{Wanted, sees},
     problem::Failure,
@@ -57,12 +57,15 @@ async fn list(
 async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Json(create): Json<CreateImage>,
+    Json(mut create): Json<CreateImage>,
 ) -> Result<Response, Failure> {
     Failure::check(create.validate())?;
     let id = ImageId::new();
-    with_labels(&caller, ObjectKind::Image, id.0, Some(&create.labels), Permission::StorageWrite)?;
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Image, id.0), Some(&create.labels), Permission::StorageWrite)
+    })?;
     api.node.cluster.read(|s| may_boot(s, &caller, create.spec.boot.as_ref(), None))?;
+    create.spec.pool = Some(api.node.cluster.read(|s| may_fill(s, &caller, create.spec.pool))?);
     let op = Op::CreateImage { id, create };
     answer(StatusCode::CREATED, api.node.cluster.write(op).await?)
 }
@@ -96,7 +99,9 @@ async fn update(
     IfMatch(expect): IfMatch,
     Json(patch): Json<MetadataPatch>,
 ) -> Result<Response, Failure> {
-    with_labels(&caller, ObjectKind::Image, id.0, patch.labels.as_ref(), Permission::StorageWrite)?;
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Image, id.0), patch.labels.as_ref(), Permission::StorageWrite)
+    })?;
     answer(StatusCode::OK, api.node.cluster.write(Op::UpdateImage { id, expect, patch }).await?)
 }
 
@@ -106,10 +111,13 @@ async fn update(
 )]
 async fn delete(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<ImageId>,
     IfMatch(expect): IfMatch,
 ) -> Result<StatusCode, Failure> {
-    api.node.delete_image(id, expect).await?;
+    let deleted = api.node.delete_image(id, expect).await;
+    deleted
+        .map_err(|e| api.node.cluster.read(|s| without_hidden(s, &caller, (ObjectKind::Image, id.0), e)))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -121,6 +129,7 @@ async fn delete(
 )]
 async fn upload(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<ImageId>,
     headers: HeaderMap,
     body: Body,
@@ -130,6 +139,10 @@ async fn upload(
         .map(|v| v.to_str().ok().and_then(|v| v.parse().ok()))
         .map(|v| v.ok_or_else(|| Failure::new(Kind::Malformed, "`Content-Length` is not a number")))
         .transpose()?;
+    let _turn = api.uploads.take(caller.user).ok_or_else(|| {
+        let why = "you upload as many images already as one user may: try again when one has ended";
+        Failure::busy(why)
+    })?;
     let image = api.node.upload(id, length, body.into_data_stream()).await?;
     Ok(tagged(StatusCode::OK, &image.meta, &image))
 }

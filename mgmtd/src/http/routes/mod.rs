@@ -16,6 +16,7 @@ mod session;
 mod tasks;
 mod tokens;
 mod users;
+mod viewer;
 mod vms;
 mod volumes;
 mod watch;

@@ -2,7 +2,7 @@
 
 use super::super::{
     Api,
-    access::with_labels,
+    access::{with_labels, without_hidden},
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
     list::{Wanted, sees},
     problem::Failure,
@@ -54,7 +54,9 @@ async fn create(
 ) -> Result<Response, Failure> {
     Failure::check(create.validate())?;
     let id = NetworkId::new();
-    with_labels(&caller, ObjectKind::Network, id.0, Some(&create.labels), Permission::NetworkWrite)?;
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Network, id.0), Some(&create.labels), Permission::NetworkWrite)
+    })?;
     let op = Op::CreateNetwork { id, create };
     answer(StatusCode::CREATED, api.node.cluster.write(op).await?)
 }
@@ -89,7 +91,9 @@ async fn update(
     IfMatch(expect): IfMatch,
     Json(update): Json<UpdateNetwork>,
 ) -> Result<Response, Failure> {
-    with_labels(&caller, ObjectKind::Network, id.0, update.labels.as_ref(), Permission::NetworkWrite)?;
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Network, id.0), update.labels.as_ref(), Permission::NetworkWrite)
+    })?;
     answer(StatusCode::OK, api.node.cluster.write(Op::UpdateNetwork { id, expect, update }).await?)
 }
 
@@ -99,9 +103,12 @@ async fn update(
 )]
 async fn delete(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Id(id): Id<NetworkId>,
     IfMatch(expect): IfMatch,
 ) -> Result<StatusCode, Failure> {
-    api.node.cluster.write(Op::DeleteNetwork { id, expect }).await?;
+    let deleted = api.node.cluster.write(Op::DeleteNetwork { id, expect }).await;
+    deleted
+        .map_err(|e| api.node.cluster.read(|s| without_hidden(s, &caller, (ObjectKind::Network, id.0), e)))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -16,8 +16,8 @@ use axum::{
 };
 use lq_api::{
     auth::{
-        ChangePassword, ConfirmTotp, Identity, Login, RecoveryCodes, Refresh, RemoveTotp, Session, Setup,
-        SetupRequest, TotpEnrolment,
+        ChangePassword, ConfirmTotp, EnrolTotp, Identity, Login, RecoveryCodes, Refresh, RemoveTotp, Session,
+        Setup, SetupRequest, TotpEnrolment,
     },
     problem::Kind,
 };
@@ -77,8 +77,8 @@ async fn refresh(
     let token = match body.refresh_token {
         Some(token) => Ok(token),
         None if !guard::from_our_page(&headers, &uri) => {
-            let why = "this came from another site; our own page sends `X-LQ-Request: 1`";
-            Err(Failure::new(Kind::Forbidden, why))
+            let forged = Failure::new(Kind::Forbidden, guard::FORGED);
+            return (Extension(Claimed("nobody".into())), forged).into_response();
         }
         None => guard::cookie(&headers, guard::REFRESH_COOKIE)
             .map(str::to_owned)
@@ -134,10 +134,19 @@ async fn change_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A secret for one's authenticator. Logging in asks for one-time codes once a first one was confirmed.
-#[utoipa::path(post, path = "/session/totp", tag = "session", responses((status = 201, body = TotpEnrolment)))]
-async fn offer_totp(State(api): State<Arc<Api>>, caller: Caller) -> Result<Answer<TotpEnrolment>, Failure> {
-    Ok(Answer(StatusCode::CREATED, api.auth.offer_totp(&caller).await?))
+/// A secret for one's authenticator, for the password. Logging in asks for one-time codes once a first one was confirmed.
+#[utoipa::path(
+    post, path = "/session/totp", tag = "session", request_body = EnrolTotp,
+    responses((status = 201, body = TotpEnrolment))
+)]
+async fn offer_totp(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    caller: Caller,
+    Json(enrol): Json<EnrolTotp>,
+) -> Result<Answer<TotpEnrolment>, Failure> {
+    let offer = api.auth.offer_totp(peer.address(), &caller, &enrol.password).await?;
+    Ok(Answer(StatusCode::CREATED, offer))
 }
 
 /// Confirms that the authenticator has the secret. Answers with recovery codes, shown this once.

@@ -85,7 +85,8 @@ fn seen(api: &Api, caller: &Caller, id: TaskId) -> Result<Task, Failure> {
 }
 
 fn sees_task(state: &Agreed, caller: &Caller, task: &Task) -> bool {
-    task.actor == caller.actor || sees_target(state, caller, &task.target)
+    // By id: a name may be someone else's by now.
+    (task.user.is_some() && task.user == caller.user) || sees_target(state, caller, &task.target)
 }
 
 /// Ends a task early. What it waited for may still happen.

@@ -83,7 +83,7 @@ async fn create(
     } else {
         return Err(missing(Permission::UserWrite, "the cluster, because it is for someone else"));
     }
-    Ok(Answer(StatusCode::CREATED, api.auth.create_token(owner, new).await?))
+    Ok(Answer(StatusCode::CREATED, api.auth.create_token(&caller, owner, new).await?))
 }
 
 /// Revokes a token at once.

@@ -91,9 +91,20 @@ async fn get(State(api): State<Arc<Api>>, caller: Caller, Id(id): Id<UserId>) ->
 /// Refuses a change of a user who may do more than the caller. Answers with the revision that was looked at, so that nothing
 /// else is changed.
 fn rules_over(state: &Agreed, caller: &Caller, id: UserId) -> Result<u64, Failure> {
-    let record = state.users.get(&id).ok_or_else(|| Failure::not_found("user", id))?;
+    let record = state.users.get(&id).filter(|_| sees(caller, id));
+    let record = record.ok_or_else(|| Failure::not_found("user", id))?;
     covers(state, caller, state.grants_of(id))?;
     Ok(record.user.meta.revision)
+}
+
+/// Refuses to let someone do to themselves what their password is asked for elsewhere: a token that leaked, or a screen left
+/// unlocked, must not take the account over.
+fn not_oneself(caller: &Caller, id: UserId, instead: &str) -> Result<(), Failure> {
+    if caller.user == Some(id) {
+        let why = format!("this is your own account: use `{instead}`, with your present password");
+        return Err(Failure::new(Kind::Forbidden, why));
+    }
+    Ok(())
 }
 
 /// Changes a user.
@@ -132,7 +143,7 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Sets the password of a user. Their sessions end.
+/// Sets the password of another user. Their sessions end.
 #[utoipa::path(
     post, path = "/users/{id}/password", tag = "users", params(("id" = UserId, Path)), request_body = SetPassword,
     responses((status = 204))
@@ -143,12 +154,13 @@ async fn set_password(
     Id(id): Id<UserId>,
     Json(set): Json<SetPassword>,
 ) -> Result<StatusCode, Failure> {
+    not_oneself(&caller, id, "POST /session/password")?;
     api.node.cluster.read(|s| rules_over(s, &caller, id))?;
     api.auth.set_password(id, &set).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes the second factor of a user away, who has lost it.
+/// Takes the second factor of another user away, who has lost it.
 #[utoipa::path(
     delete, path = "/users/{id}/totp", tag = "users", params(("id" = UserId, Path)), responses((status = 204))
 )]
@@ -157,6 +169,7 @@ async fn remove_totp(
     caller: Caller,
     Id(id): Id<UserId>,
 ) -> Result<StatusCode, Failure> {
+    not_oneself(&caller, id, "POST /session/totp/remove")?;
     api.node.cluster.read(|s| rules_over(s, &caller, id))?;
     api.node.cluster.write(Op::ChangeTotp { id, change: TotpChange::Remove }).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -89,7 +89,9 @@ async fn create(
 ) -> Result<Response, Failure> {
     Failure::check(create.validate())?;
     let id = VmId::new();
-    with_labels(&caller, ObjectKind::Vm, id.0, Some(&create.labels), Permission::VmWrite)?;
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Vm, id.0), Some(&create.labels), Permission::VmWrite)
+    })?;
     let object = Object::Of { kind: ObjectKind::Vm, id: id.0, labels: &create.labels };
     may_switch(&caller, object, create.spec.power, PowerState::Stopped)?;
     api.node.cluster.read(|s| may_have_parts(s, &caller, &create.spec, None))?;
@@ -175,7 +177,9 @@ async fn update(
     IfMatch(expect): IfMatch,
     Json(update): Json<UpdateVm>,
 ) -> Result<Response, Failure> {
-    with_labels(&caller, ObjectKind::Vm, id.0, update.labels.as_ref(), Permission::VmWrite)?;
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Vm, id.0), update.labels.as_ref(), Permission::VmWrite)
+    })?;
     api.node.cluster.read(|s| match (&update.spec, s.vms.get(&id)) {
         (Some(spec), Some(record)) => {
             may_switch(&caller, s.object(ObjectKind::Vm, id.0), spec.power, record.vm.spec.power)?;

@@ -2,14 +2,14 @@
 
 use super::super::{
     Api,
-    access::{may_use_image, with_labels},
+    access::{may_fill, may_use_image, with_labels, without_hidden},
     extract::{Answer, Id, IfMatch, Json, Query, tagged},
     list::{Wanted, sees},
     problem::Failure,
 };
 use crate::{
     auth::Caller,
-    cluster::{Op, Reply},
+    cluster::{Op, Reply, WriteError},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
@@ -55,14 +55,17 @@ async fn list(
 async fn create(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Json(create): Json<CreateVolume>,
+    Json(mut create): Json<CreateVolume>,
 ) -> Result<Response, Failure> {
     Failure::check(create.validate())?;
     let id = VolumeId::new();
-    with_labels(&caller, ObjectKind::Volume, id.0, Some(&create.labels), Permission::StorageWrite)?;
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Volume, id.0), Some(&create.labels), Permission::StorageWrite)
+    })?;
     if let Some(source) = create.spec.source {
         api.node.cluster.read(|s| may_use_image(s, &caller, source, "spec.source"))?;
     }
+    create.spec.pool = Some(api.node.cluster.read(|s| may_fill(s, &caller, create.spec.pool))?);
     let op = Op::CreateVolume { id, create };
     answer(StatusCode::CREATED, api.node.cluster.write(op).await?)
 }
@@ -97,8 +100,14 @@ async fn update(
     IfMatch(expect): IfMatch,
     Json(patch): Json<MetadataPatch>,
 ) -> Result<Response, Failure> {
-    with_labels(&caller, ObjectKind::Volume, id.0, patch.labels.as_ref(), Permission::StorageWrite)?;
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Volume, id.0), patch.labels.as_ref(), Permission::StorageWrite)
+    })?;
     answer(StatusCode::OK, api.node.cluster.write(Op::UpdateVolume { id, expect, patch }).await?)
+}
+
+fn veiled(api: &Api, caller: &Caller, id: VolumeId, e: WriteError) -> Failure {
+    api.node.cluster.read(|s| without_hidden(s, caller, (ObjectKind::Volume, id.0), e))
 }
 
 /// Deletes a volume no machine has, and what is on it.
@@ -112,7 +121,9 @@ async fn delete(
     Id(id): Id<VolumeId>,
     IfMatch(expect): IfMatch,
 ) -> Result<Answer<Task>, Failure> {
-    Ok(Answer(StatusCode::ACCEPTED, api.node.delete_volume(id, expect, &caller.actor).await?))
+    let deleted = api.node.delete_volume(id, expect, &caller.actor).await;
+    let task = deleted.map_err(|e| veiled(&api, &caller, id, e))?;
+    Ok(Answer(StatusCode::ACCEPTED, task))
 }
 
 /// Grows a volume no running machine uses.
@@ -127,6 +138,7 @@ async fn grow(
     IfMatch(expect): IfMatch,
     Json(grow): Json<GrowVolume>,
 ) -> Result<Answer<Task>, Failure> {
-    let task = api.node.grow_volume(id, expect, grow.size_bytes, &caller.actor).await?;
+    let grown = api.node.grow_volume(id, expect, grow.size_bytes, &caller.actor).await;
+    let task = grown.map_err(|e| veiled(&api, &caller, id, e))?;
     Ok(Answer(StatusCode::ACCEPTED, task))
 }

@@ -1,6 +1,6 @@
 //! Following the objects: every change from a revision on, as server-sent events.
 
-use super::super::{Api, extract::Query, problem::Failure};
+use super::super::{Api, extract::Query, former::watched, problem::Failure};
 use crate::{
     auth::Caller,
     cluster::{Change, Cluster, Kind},
@@ -10,10 +10,7 @@ use axum::{
     response::sse::{Event as Message, KeepAlive, Sse},
 };
 use futures::{Stream, StreamExt as _, stream};
-use lq_api::{
-    access::ObjectKind, host::Host, image::Image, network::Network, pool::Pool, problem, vm::Vm,
-    volume::Volume,
-};
+use lq_api::{host::Host, image::Image, network::Network, pool::Pool, problem, vm::Vm, volume::Volume};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 use utoipa::{IntoParams, ToSchema};
@@ -103,13 +100,15 @@ async fn watch(
         // A watcher so slow that changes were forgotten is cut off; it comes back and is told to read anew.
         let new = cluster.changes_since(since)?;
         let reached = new.last().map_or(since, |c| c.revision);
-        let messages = notices(cluster, &caller, &new);
+        api.former.follow(cluster);
+        let messages = notices(&api, &caller, since, &new);
         Some((stream::iter(messages.into_iter().map(Ok)), (changes, api, caller, reached, false)))
     });
     Ok(Sse::new(batches.flatten()).keep_alive(KeepAlive::default()))
 }
 
-fn notices(cluster: &Cluster, caller: &Caller, changes: &[Change]) -> Vec<Message> {
+fn notices(api: &Api, caller: &Caller, since: u64, changes: &[Change]) -> Vec<Message> {
+    let cluster = &api.node.cluster;
     // The last change of each object, in the order of the log.
     let mut latest = BTreeMap::new();
     for change in changes {
@@ -121,11 +120,11 @@ fn notices(cluster: &Cluster, caller: &Caller, changes: &[Change]) -> Vec<Messag
         .into_iter()
         .filter_map(|change| {
             let kind = watched(change.kind)?;
-            // Someone who sees some of a kind is told that an object is gone also when it was moved out of their sight.
-            if !caller.rights.somewhere(kind.read_permission()) {
+            let seen = cluster.read(|s| caller.may(kind.read_permission(), s.object(kind, change.id)));
+            // That an object is gone is told also when it was moved out of sight, but only to those who could see it.
+            if !seen && !api.former.was_seen(caller, (kind, change.id), since) {
                 return None;
             }
-            let seen = cluster.read(|s| caller.may(kind.read_permission(), s.object(kind, change.id)));
             let object = object(cluster, change).filter(|_| seen);
             let notice = Notice { revision: change.revision, id: change.id, object };
             let name = serde_json::to_value(change.kind).ok()?;
@@ -149,18 +148,5 @@ fn object(cluster: &Cluster, Change { kind, id, .. }: Change) -> Option<Object> 
         Kind::Volume => s.volumes.get(&id.into()).map(|v| Object::Volume((**v).clone())),
         Kind::Network => s.networks.get(&id.into()).map(|n| Object::Network((**n).clone())),
         Kind::Token | Kind::User | Kind::Group | Kind::Role | Kind::Session => None,
-    })
-}
-
-/// The kind as grants know it, of what is watched.
-fn watched(kind: Kind) -> Option<ObjectKind> {
-    Some(match kind {
-        Kind::Host => ObjectKind::Host,
-        Kind::Pool => ObjectKind::Pool,
-        Kind::Vm => ObjectKind::Vm,
-        Kind::Image => ObjectKind::Image,
-        Kind::Volume => ObjectKind::Volume,
-        Kind::Network => ObjectKind::Network,
-        Kind::Token | Kind::User | Kind::Group | Kind::Role | Kind::Session => return None,
     })
 }

@@ -7,10 +7,10 @@ use super::{
 };
 use crate::{
     cluster::{Op, WriteError, state::HostRole},
-    compute::{Action, Incoming, Machine, MachineState, frames, frames::Frame},
+    compute::{Action, Incoming, Machine, MachineState, frames::Frame},
 };
 use async_trait::async_trait;
-use lq_api::{HostId, VmId, event::EventLevel};
+use lq_api::{HostId, VmId, event::EventLevel, local::frame::Kind};
 use std::{
     sync::{
         Arc,
@@ -79,7 +79,7 @@ impl Gate for Taken {
         true
     }
     async fn inward(&self, frame: &Frame) -> bool {
-        if frame.kind == frames::COMMIT {
+        if frame.kind() == Some(Kind::Commit) {
             self.committed.store(true, Ordering::SeqCst);
         }
         true

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cluster::{CallError, Op, Refusal, Reply, State, WriteError, state::VmRecord},
-    compute::{Action, Machine, frames, frames::Frame},
+    compute::{Action, Machine, frames::Frame},
     placement::{self, Request},
     tasks::{Handle, NewTask},
 };
@@ -18,7 +18,10 @@ use hyper::{Request as HttpRequest, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use lq_api::{
     Bytes, HostId, VmId,
-    local::vmm::{MigrateOptions, MigrationPhase},
+    local::{
+        frame::Kind,
+        vmm::{MigrateOptions, MigrationPhase},
+    },
     placement::PlacementDecision,
     problem::Problem,
     task::{MigrationProgress, MovePhase, Task},
@@ -439,25 +442,25 @@ fn is_over(state: &State, vm: VmId, moving: Uuid) -> bool {
 #[async_trait]
 impl Gate for Passage<'_> {
     async fn outward(&self, frame: &Frame) -> bool {
-        match frame.kind {
-            frames::STATE => {
+        match frame.kind() {
+            Some(Kind::State) => {
                 lock(&self.stood).still = Some(Instant::now());
                 true
             }
-            frames::COMMIT => self.switch().await,
+            Some(Kind::Commit) => self.switch().await,
             _ => true,
         }
     }
 
     async fn inward(&self, frame: &Frame) -> bool {
-        match frame.kind {
-            frames::RUNNING => {
+        match frame.kind() {
+            Some(Kind::Running) => {
                 let mut stood = lock(&self.stood);
                 stood.pause = stood.still.map(|at| at.elapsed());
                 true
             }
             // The monitor here goes on when it reads this.
-            frames::REFUSE if self.switched.load(Ordering::SeqCst) => self.take_back().await,
+            Some(Kind::Refuse) if self.switched.load(Ordering::SeqCst) => self.take_back().await,
             _ => true,
         }
     }

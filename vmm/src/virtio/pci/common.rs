@@ -162,7 +162,7 @@ impl Common {
             &self.signals.config_vector().to_le_bytes(),
             &(self.queues.len() as u16).to_le_bytes(),
             &[self.signals.status()],
-            &[0], // config_generation: configurations do not change yet
+            &[self.signals.config_generation()],
             &self.queue_select.to_le_bytes(),
             &queue.size.to_le_bytes(),
             &self.signals.queue_vector(self.queue_select).to_le_bytes(),

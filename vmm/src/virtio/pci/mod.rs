@@ -27,6 +27,7 @@ use super::{
     signals::{SavedSignals, Signals},
 };
 use crate::{
+    change::Change,
     memory::SharedMemory,
     pci::{
         BarRequest, ConfigEffect, PciDevice, Platform,
@@ -298,6 +299,8 @@ fn layout(device: &dyn VirtioDevice, msix: &Msix) -> Result<(ConfigSpace, u16, u
             DeviceType::Net => [2, 0, 0],
             DeviceType::Block => [1, 0x80, 0],
             DeviceType::Rng => [0xff, 0, 0],
+            DeviceType::Balloon => [0, 0xff, 0],
+            DeviceType::Scsi => [1, 0, 0],
             DeviceType::Input => [9, 0x80, 0],
         },
         subsystem_vendor: VENDOR,
@@ -445,7 +448,7 @@ impl PciDevice for VirtioPci {
 
     fn describe(&self) -> Device {
         let mut config = vec![0; DESCRIBED_CONFIG];
-        self.device.config_read(0, &mut config);
+        self.device.identity(&mut config);
         Device {
             kind: self.device.device_type().name().to_owned(),
             features: self.device.features(),
@@ -485,6 +488,19 @@ impl PciDevice for VirtioPci {
             let kind = format!("{} ({})", SavedVirtio::KIND, self.device.device_type().name());
             state::Error::Invalid { kind, id: slot, problem }
         })
+    }
+
+    fn change(&mut self, change: Change) -> io::Result<()> {
+        let states = self.running.then(|| self.device.stop_queues());
+        let changed = self.device.change(change);
+        if let Some(states) = states {
+            self.running = false;
+            self.start(states);
+        }
+        if changed? {
+            self.signals.config_changed();
+        }
+        Ok(())
     }
 
     fn announce(&mut self) {

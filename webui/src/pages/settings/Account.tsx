@@ -1,9 +1,10 @@
 // One's own account: password, second factor, sessions, tokens, and how the page looks here.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { Copy, KeyRound, LogOut, Plus, Trash2 } from "lucide-react";
+import { KeyRound, LogOut, Plus, Trash2 } from "lucide-react";
 import { useState } from "react";
 import { ApiError, api, call, type Token } from "../../api/client";
 import { useAccess, useSessions, useTokens } from "../../api/queries";
+import { CopyOnce } from "../../components/CopyOnce";
 import { Confirm, Dialog, FormDialog } from "../../components/Dialog";
 import { PasswordForm } from "../../components/PasswordForm";
 import { useFollow } from "../../components/shell/Orders";
@@ -136,7 +137,6 @@ function AddToken({ onClose }: { onClose: () => void }) {
   const [name, setName] = useState("");
   const [days, setDays] = useState("90");
   const [readOnly, setReadOnly] = useState(true);
-  const [copied, setCopied] = useState(false);
   const make = useMutation({
     mutationFn: () =>
       call(
@@ -155,17 +155,7 @@ function AddToken({ onClose }: { onClose: () => void }) {
           <code>Authorization: Bearer …</code>
         </p>
         <code className="rounded-md bg-sunken p-3 select-all">{make.data.secret}</code>
-        <div className="flex justify-end gap-2">
-          <Button
-            icon={Copy}
-            onClick={() => void navigator.clipboard.writeText(make.data.secret).then(() => setCopied(true))}
-          >
-            {copied ? "Copied" : "Copy"}
-          </Button>
-          <Button kind="primary" onClick={onClose}>
-            Close
-          </Button>
-        </div>
+        <CopyOnce text={make.data.secret} onClose={onClose} />
       </Dialog>
     );
   return (

@@ -46,7 +46,8 @@ export function SecondFactor() {
 function Enrol({ onClose }: { onClose: () => void }) {
   const client = useQueryClient();
   const [code, setCode] = useState("");
-  const offer = useMutation({ mutationFn: () => call(api.POST("/session/totp")) });
+  const [password, setPassword] = useState("");
+  const offer = useMutation({ mutationFn: () => call(api.POST("/session/totp", { body: { password } })) });
   const confirm = useMutation({
     mutationKey: ["session"],
     mutationFn: () => call(api.POST("/session/totp/confirm", { body: { code: code.trim() } })),
@@ -81,6 +82,7 @@ function Enrol({ onClose }: { onClose: () => void }) {
         verb="Show the code"
         busy={offer.isPending}
         error={offer.error}
+        refusal={password ? undefined : "Type your password first."}
         onSubmit={() => offer.mutate()}
         onClose={onClose}
       >
@@ -88,6 +90,14 @@ function Enrol({ onClose }: { onClose: () => void }) {
           You need an authenticator on your phone or in your password manager. It is shown a picture now, and
           gives a new code every 30 seconds from then on.
         </p>
+        <Text
+          label="Your password"
+          type="password"
+          autoComplete="current-password"
+          value={password}
+          fault={offer.error instanceof ApiError ? offer.error.field("password") : undefined}
+          onChange={(event) => setPassword(event.target.value)}
+        />
       </FormDialog>
     );
   return (

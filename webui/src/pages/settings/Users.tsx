@@ -3,7 +3,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { KeyRound, Pencil, Plus, ShieldOff, Trash2, Users as People } from "lucide-react";
 import { useMemo, useState } from "react";
 import { ApiError, api, call, type User } from "../../api/client";
-import { useGroups, useUsers } from "../../api/queries";
+import { useAccess, useGroups, useUsers } from "../../api/queries";
 import { useClusterRefusal } from "../../api/rights";
 import { Confirm, FormDialog } from "../../components/Dialog";
 import { Remove } from "../../components/Remove";
@@ -18,6 +18,7 @@ import { GrantsEditor, useGrantWords } from "./Grants";
 
 const id = (user: User) => user.meta.id;
 const name = (user: User) => user.meta.name;
+const OWN = "It is your own account: see Settings, Account.";
 
 type Doing = { what: "edit" | "password" | "totp" | "delete"; user: User } | { what: "create" };
 
@@ -26,6 +27,8 @@ export function Users() {
   const groups = useGroups().data;
   const words = useGrantWords();
   const refusal = useClusterRefusal()("user.write");
+  const access = useAccess().data;
+  const me = access && "identity" in access ? access.identity.user : undefined;
   const [doing, setDoing] = useState<Doing>();
   const close = () => setDoing(undefined);
   const columns = useMemo((): Column<User>[] => {
@@ -96,13 +99,14 @@ export function Users() {
               {
                 label: "Set the password",
                 icon: KeyRound,
-                refusal,
+                refusal: refusal ?? (user.meta.id === me ? OWN : undefined),
                 run: () => setDoing({ what: "password", user }),
               },
               {
                 label: "Take the second factor away",
                 icon: ShieldOff,
-                refusal: refusal ?? (user.status.totp ? undefined : "There is none."),
+                refusal:
+                  refusal ?? (user.meta.id === me ? OWN : user.status.totp ? undefined : "There is none."),
                 run: () => setDoing({ what: "totp", user }),
               },
               {

@@ -31,6 +31,9 @@ pub struct Rights {
     granted: Vec<Right>,
     /// …and this too, where it is there.
     limit: Option<Right>,
+    /// …and what one of these allows, where they are there.
+    #[serde(default)]
+    pinned: Option<Vec<Right>>,
     /// Only permissions that read.
     read_only: bool,
 }
@@ -52,13 +55,19 @@ impl Rights {
     /// What any of these allows.
     #[must_use]
     pub fn of(granted: Vec<Right>) -> Self {
-        Self { granted, limit: None, read_only: false }
+        Self { granted, limit: None, pinned: None, read_only: false }
     }
 
     /// No more than `limit`, and with `read_only` only what reads.
     #[must_use]
     pub fn limited(self, limit: Option<Right>, read_only: bool) -> Self {
         Self { limit, read_only, ..self }
+    }
+
+    /// No more than any of these allows, where there are such.
+    #[must_use]
+    pub fn pinned(self, pinned: Option<Vec<Right>>) -> Self {
+        Self { pinned, ..self }
     }
 
     /// Whether nothing that changes anything is allowed, whatever was granted.
@@ -71,6 +80,7 @@ impl Rights {
         let holds = |right: &Right| right.permissions.contains(&permission) && inside(&right.scope);
         (permission.reads() || !self.read_only)
             && self.limit.as_ref().is_none_or(holds)
+            && self.pinned.as_ref().is_none_or(|pinned| pinned.iter().any(holds))
             && self.granted.iter().any(holds)
     }
 
@@ -108,12 +118,19 @@ impl Rights {
         let readable = |set: BTreeSet<Permission>| -> BTreeSet<Permission> {
             set.into_iter().filter(|p| p.reads() || !self.read_only).collect()
         };
-        let rights = self.granted.iter().filter_map(|right| match &self.limit {
+        let both = |a: &Right, b: &Right| {
+            Some(Right {
+                scope: common(&a.scope, &b.scope)?,
+                permissions: a.permissions.intersection(&b.permissions).copied().collect(),
+            })
+        };
+        let limited = self.granted.iter().filter_map(|right| match &self.limit {
             None => Some(right.clone()),
-            Some(limit) => Some(Right {
-                scope: common(&right.scope, &limit.scope)?,
-                permissions: right.permissions.intersection(&limit.permissions).copied().collect(),
-            }),
+            Some(limit) => both(right, limit),
+        });
+        let rights = limited.flat_map(|right| match &self.pinned {
+            None => vec![right],
+            Some(pinned) => pinned.iter().filter_map(|pin| both(&right, pin)).collect(),
         });
         let rights = rights.map(|r| Right { permissions: readable(r.permissions), ..r });
         rights.filter(|r| !r.permissions.is_empty()).collect()

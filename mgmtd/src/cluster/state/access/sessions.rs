@@ -173,8 +173,9 @@ impl State {
     ) -> Outcome {
         let own = || self.tokens.values().filter(|t| t.token.owner == token.owner);
         check_new(&token.name, &BTreeMap::new(), own().map(|t| t.token.name.as_str()))?;
-        if !self.users.contains_key(&token.owner) {
-            return Err(Refusal::not_found("user", token.owner));
+        let owner = self.users.get(&token.owner).ok_or_else(|| Refusal::not_found("user", token.owner))?;
+        if owner.user.spec.disabled {
+            return Err(Refusal::Conflict("the user is disabled: enable them first".into()));
         }
         if let Some(limit) = &token.limit
             && self.role(limit.role).is_none()
@@ -192,6 +193,16 @@ impl State {
         self.tokens.insert(token.id, Arc::new(TokenRecord { token: token.clone(), hash: hash.to_owned() }));
         ctx.changed(Kind::Token, token.id.0);
         Ok(Reply::Done)
+    }
+
+    /// Revokes all tokens of a user.
+    pub(super) fn revoke_tokens_of(&mut self, ctx: &mut Context<'_>, user: UserId) {
+        let tokens: Vec<_> =
+            self.tokens.values().filter(|t| t.token.owner == user).map(|t| t.token.id).collect();
+        for token in tokens {
+            self.tokens.remove(&token);
+            ctx.changed(Kind::Token, token.0);
+        }
     }
 
     pub(in super::super) fn delete_token(&mut self, ctx: &mut Context<'_>, id: TokenId) -> Outcome {

@@ -284,7 +284,23 @@ fn what_a_user_had_goes_with_them() {
         read_only: false,
         owner: user(2),
         limit: None,
+        pinned: None,
     };
+    log.ok(Op::CreateToken { token: token.clone(), hash: "00".into() });
+    // What is taken by disabling does not come back.
+    let enabled = |disabled| Op::UpdateUser {
+        id: user(2),
+        expect: None,
+        update: UpdateUser {
+            spec: Some(UserSpec { disabled, ..UserSpec::default() }),
+            ..UpdateUser::default()
+        },
+    };
+    log.ok(enabled(true));
+    assert!(log.apply(Op::CreateToken { token: token.clone(), hash: "00".into() }).is_err());
+    log.ok(enabled(false));
+    assert!(log.state.sessions.is_empty() && log.state.tokens.is_empty());
+    log.ok(session(7, user(2), 2000, None));
     log.ok(Op::CreateToken { token, hash: "00".into() });
     log.ok(Op::DeleteUser { id: user(2), expect: None });
     assert!(log.state.sessions.is_empty() && log.state.tokens.is_empty());

@@ -199,7 +199,9 @@ impl State {
         let disabled = new.user.spec.disabled;
         self.keeping_an_administrator(|s| Ok(s.users.insert(id, Arc::new(new))))?;
         if disabled {
+            // For good: enabling the user again must not bring back what nobody thinks of any more.
             self.end_sessions_of(ctx, id, None);
+            self.revoke_tokens_of(ctx, id);
         }
         ctx.changed(Kind::User, id.0);
         Ok(self.user_reply(id))
@@ -234,12 +236,7 @@ impl State {
             ctx.changed(Kind::Group, group.0);
         }
         self.end_sessions_of(ctx, id, None);
-        let tokens: Vec<_> =
-            self.tokens.values().filter(|t| t.token.owner == id).map(|t| t.token.id).collect();
-        for token in tokens {
-            self.tokens.remove(&token);
-            ctx.changed(Kind::Token, token.0);
-        }
+        self.revoke_tokens_of(ctx, id);
         ctx.changed(Kind::User, id.0);
         Ok(Reply::Done)
     }

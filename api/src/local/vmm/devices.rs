@@ -1,0 +1,126 @@
+//! Devices beside disks and interfaces.
+
+use serde::{Deserialize, Serialize};
+
+/// Devices a machine may have besides. Adding one changes what the guest finds; machines keep those they began with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoreDevices {
+    /// CD drives, at most 4.
+    #[serde(default)]
+    pub cdroms: Vec<CdromConfig>,
+    /// A balloon by which the guest gives memory back.
+    #[serde(default)]
+    pub balloon: Option<BalloonConfig>,
+    /// A port by which the guest's kernel says that it has panicked (pvpanic).
+    #[serde(default)]
+    pub panic: bool,
+    /// A watchdog (6300ESB), and what becomes of a guest that does not feed it any more.
+    #[serde(default)]
+    pub watchdog: Option<WatchdogAction>,
+}
+
+/// What becomes of a guest whose watchdog has run out. It is told as an event in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WatchdogAction {
+    /// It is restarted.
+    Reset,
+    /// It is halted, to be looked at.
+    Pause,
+    /// It is ended ([`super::ExitReason::GuestFault`]).
+    PowerOff,
+    /// Nothing.
+    Report,
+}
+
+/// A CD drive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CdromConfig {
+    /// The image in it, a raw ISO 9660 or UDF file; absent: it is empty.
+    #[serde(default)]
+    pub image: Option<String>,
+}
+
+/// Something firmware can boot from, by its place in the configuration, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootDevice {
+    /// A disk.
+    Disk(u32),
+    /// A CD drive.
+    Cdrom(u32),
+    /// An interface.
+    Nic(u32),
+}
+
+/// Takes a medium out of a CD drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CdromEject {
+    /// Which, by its place in the configuration, from 0.
+    pub cdrom: u32,
+    /// Even if the guest has locked it. Otherwise such a guest is asked to eject it, and the request refused.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Puts a medium into a CD drive: the file whose descriptor comes with the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CdromInsert {
+    /// Which, by its place in the configuration, from 0.
+    pub cdrom: u32,
+}
+
+/// A memory balloon. Free pages of a guest that knows how are given back to the host by themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BalloonConfig {
+    /// Bytes the guest is to give up from the start, not more than it has.
+    #[serde(default)]
+    pub target_bytes: u64,
+}
+
+/// How much memory the guest is to give up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BalloonTarget {
+    /// Bytes, rounded down to 4 KiB, not more than it has. 0: it has all.
+    pub bytes: u64,
+}
+
+/// How the balloon stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalloonStatus {
+    /// Bytes that are to be given up.
+    pub target_bytes: u64,
+    /// Bytes that are, as the guest says.
+    pub actual_bytes: u64,
+    /// Bytes of free memory the guest has told of since the start, counted each time.
+    pub reported_bytes: u64,
+    /// What the guest says of its memory, at most some seconds old; absent: it says nothing.
+    pub guest: Option<GuestMemory>,
+}
+
+/// What a guest says of its memory. 0 where it does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestMemory {
+    /// All it can use.
+    pub total_bytes: u64,
+    /// Not used at all.
+    pub free_bytes: u64,
+    /// Could be used without swapping.
+    pub available_bytes: u64,
+    /// Used for what could be read again.
+    pub cache_bytes: u64,
+    /// Read from swap since it started.
+    pub swapped_in_bytes: u64,
+    /// Written to swap since it started.
+    pub swapped_out_bytes: u64,
+    /// Page faults that waited for a disk.
+    pub major_faults: u64,
+    /// Page faults that did not.
+    pub minor_faults: u64,
+}

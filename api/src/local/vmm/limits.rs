@@ -1,0 +1,79 @@
+//! How much the devices of a machine may do.
+
+use serde::{Deserialize, Serialize};
+
+/// A rate with a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// So many in a second, at least 1.
+    pub per_second: u64,
+    /// So many at once after a time without any; 0: as many as in a second. A single request that is larger passes, and
+    /// what follows waits the longer.
+    #[serde(default)]
+    pub burst: u64,
+}
+
+/// Limits of a disk, or of one direction of an interface. Absent: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IoLimits {
+    /// Bytes.
+    #[serde(default)]
+    pub bandwidth: Option<Rate>,
+    /// Requests or packets.
+    #[serde(default)]
+    pub operations: Option<Rate>,
+}
+
+/// Limits of an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NicLimits {
+    /// Of what the guest receives.
+    #[serde(default)]
+    pub receive: IoLimits,
+    /// Of what the guest sends.
+    #[serde(default)]
+    pub transmit: IoLimits,
+}
+
+/// New limits of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskLimitsChange {
+    /// Which, by its place in the configuration, from 0.
+    pub disk: u32,
+    /// All limits it has from now on.
+    pub limits: IoLimits,
+}
+
+/// New limits of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NicLimitsChange {
+    /// Which, by its place in the configuration, from 0.
+    pub nic: u32,
+    /// All limits it has from now on.
+    pub limits: NicLimits,
+}
+
+/// A new size of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskResize {
+    /// Which, by its place in the configuration, from 0.
+    pub disk: u32,
+    /// Bytes, a multiple of 512, not less than it has.
+    pub size_bytes: u64,
+}
+
+/// An interface's cable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NicLink {
+    /// Which, by its place in the configuration, from 0.
+    pub nic: u32,
+    /// It is in.
+    pub up: bool,
+}
