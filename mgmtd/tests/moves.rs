@@ -10,11 +10,11 @@ use futures::StreamExt as _;
 use hosts::Host;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 async fn cluster(count: usize) -> Vec<Host> {
     let mut hosts = vec![Host::new().await];
-    let made = hosts[0].api().ok(Method::POST, "/cluster/join-tokens", Some(json!({"uses": count - 1}))).await;
+    let made =
+        hosts[0].api().ok(Method::POST, "/cluster/join-tokens", Some(json!({"uses": count - 1}))).await;
     let token = made["text"].as_str().unwrap().to_owned();
     for members in 2..=count {
         let mut host = Host::new().await;
@@ -44,13 +44,7 @@ async fn machine(api: &Api, host: &str, name: &str, cmdline: &str) -> String {
 
 /// The ticks a console shows.
 async fn ticks(api: &Api, vm: &str, enough: usize) -> Vec<u64> {
-    let url = api.base.replace("https://", "wss://");
-    let mut request = format!("{url}/api/v1/vms/{vm}/console").into_client_request().unwrap();
-    let token = format!("Bearer {}", api.token.clone().unwrap());
-    request.headers_mut().insert("authorization", token.parse().unwrap());
-    let connector = tokio_tungstenite::Connector::Rustls(common::insecure_tls());
-    let (mut console, _) =
-        tokio_tungstenite::connect_async_tls_with_config(request, None, false, Some(connector)).await.unwrap();
+    let mut console = api.socket(&format!("/vms/{vm}/console")).await;
     let mut text = String::new();
     let found = |text: &str| -> Vec<u64> {
         let whole = text.rsplit_once("\r\n").map_or("", |(whole, _)| whole);
@@ -176,11 +170,13 @@ async fn a_host_in_maintenance_is_left_and_stays_empty() {
         moving.push(machine(&first, &h2, name, "console=ttyS0").await);
     }
     let pools = first.get("/pools").await;
-    let pool = id(pools["items"].as_array().unwrap().iter().find(|p| p["spec"]["host"] == h2.as_str()).unwrap());
+    let pool =
+        id(pools["items"].as_array().unwrap().iter().find(|p| p["spec"]["host"] == h2.as_str()).unwrap());
     let disk = json!({"name": "disk", "spec": {"size_bytes": 4 << 20, "pool": pool}});
     let disk = id(&first.ok(Method::POST, "/volumes", Some(disk)).await);
     first.until(&format!("/volumes/{disk}"), |v| v["status"]["state"] == "ready").await;
-    let spec = json!({"vcpus": 1, "memory_bytes": 256 << 20, "disks": [{"volume": disk}], "power": "running"});
+    let spec =
+        json!({"vcpus": 1, "memory_bytes": 256 << 20, "disks": [{"volume": disk}], "power": "running"});
     let bound = id(&first.ok(Method::POST, "/vms", Some(json!({"name": "bound", "spec": spec}))).await);
     running_on(&first, &bound, &h2).await;
     let maintenance = format!("/hosts/{h2}/maintenance");
@@ -196,8 +192,9 @@ async fn a_host_in_maintenance_is_left_and_stays_empty() {
     for vm in &moving {
         running_on(&first, vm, &h1).await;
     }
-    let refused =
-        first.refused(409, Method::POST, &format!("/vms/{}/migrate", moving[0]), Some(json!({"host": h2}))).await;
+    let refused = first
+        .refused(409, Method::POST, &format!("/vms/{}/migrate", moving[0]), Some(json!({"host": h2})))
+        .await;
     assert!(refused.to_string().contains("it is in maintenance"), "{refused}");
     // The daemon starts again (for a simulated host: a boot): the maintenance goes on.
     hosts[1].kill();

@@ -43,11 +43,14 @@ pub(super) struct Order {
 }
 
 /// How far a driver is.
+#[derive(Clone)]
 pub(super) struct Progress {
     /// Version of the order it acts on.
     pub(super) seen: u64,
     /// There is a process, or there may be one soon.
     pub(super) process: bool,
+    /// The process waited for a machine that did not come: it never ran.
+    pub(super) never_ran: bool,
     /// The place of a machine that moves here, by move.
     pub(super) arrival: Option<(Uuid, Arrival)>,
 }
@@ -56,7 +59,7 @@ impl Slot {
     pub(super) fn new(want: Want, process: bool, machine: Option<Arc<dyn Machine>>) -> Self {
         Self {
             order: watch::Sender::new(Order { want, version: 1 }),
-            progress: watch::Sender::new(Progress { seen: 0, process, arrival: None }),
+            progress: watch::Sender::new(Progress { seen: 0, process, never_ran: false, arrival: None }),
             machine: Mutex::new(machine),
         }
     }
@@ -122,8 +125,8 @@ impl Driver {
             self.life = life;
             // Told before anything is carried out: whoever waits for the process to be gone must see it coming.
             let process = self.life.has_process();
-            let arrival = self.life.arrival(&want);
-            self.slot.progress.send_replace(Progress { seen: version, process, arrival });
+            let (never_ran, arrival) = (self.life.never_ran(), self.life.arrival(&want));
+            self.slot.progress.send_replace(Progress { seen: version, process, never_ran, arrival });
             let unreported = !self.report_status(&want);
             for effect in effects {
                 self.carry_out(effect, &want).await;
@@ -241,7 +244,8 @@ impl Driver {
         if unwanted {
             slots.remove(&self.vm);
             // The order may have come and gone unseen; whoever waits for it must not wait for ever.
-            self.slot.progress.send_replace(Progress { seen: u64::MAX, process: false, arrival: None });
+            let over = Progress { seen: u64::MAX, process: false, never_ran: false, arrival: None };
+            self.slot.progress.send_replace(over);
         }
         unwanted
     }

@@ -4,8 +4,8 @@
 //! unwanted and has no process.
 
 use super::{
-    Arrival, Console, Desired, Error, Found, Hypervisor, Machine, Observer, Part,
-    driver::{Driver, Order, Slot},
+    Arrival, Console, Desired, Error, Found, Hypervisor, Machine, MachineState, Observer, Part,
+    driver::{Driver, Order, Progress, Slot},
     life::{Life, Now, Want},
 };
 use lq_api::{Timestamp, VmId, local::vmm::Stats};
@@ -36,6 +36,19 @@ impl Inner {
         // A panic elsewhere leaves the map itself whole: every change of it is a single call.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What there is of a machine on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remains {
+    /// A process, in this state.
+    Process(MachineState),
+    /// A process comes or goes at this moment.
+    Changing,
+    /// The process that waited for it has ended without it.
+    NeverRan,
+    /// No process, and nothing is known of one.
+    Nothing,
 }
 
 /// The time.
@@ -110,20 +123,43 @@ impl Fleet {
     }
 
     /// From this epoch on the machine is another host's: its driver leaves what there is of it as it is, and so knows when this
-    /// returns. An older wish has no effect any more. False where the machine is not as it was: it may be just starting anew.
-    pub async fn let_go(&self, vm: VmId, epoch: u64) -> bool {
-        let slot = self.inner.slots().get(&vm).cloned();
+    /// returns. Older wishes have no effect any more. False where `machine` is not, or not any more, what there is of it: another
+    /// may be about to start in its place.
+    pub async fn let_go(&self, machine: &Arc<dyn Machine>, epoch: u64) -> bool {
+        let slot = self.inner.slots().get(&machine.vm()).cloned();
         let Some(slot) = slot else { return false };
         slot.order.send_if_modified(|order| {
             let Want::This(desired) = &mut order.want else { return false };
-            (desired.part, desired.epoch) = (Part::Still, desired.epoch.max(epoch));
-            order.version += 1;
-            true
+            // What was told of this epoch, or a later one, says what is to be done.
+            let news = desired.epoch < epoch;
+            if news {
+                (desired.part, desired.epoch) = (Part::Still, epoch);
+                order.version += 1;
+            }
+            news
         });
         let version = slot.version();
         let mut progress = slot.progress.subscribe();
         let seen = progress.wait_for(|p| p.seen >= version).await.is_ok();
-        seen && slot.machine().is_some()
+        let still =
+            matches!(&slot.order.borrow().want, Want::This(d) if d.part == Part::Still && d.epoch == epoch);
+        seen && still && slot.machine().is_some_and(|now| Arc::ptr_eq(&now, machine))
+    }
+
+    /// What there is of the machine.
+    #[must_use]
+    pub fn remains(&self, vm: VmId) -> Remains {
+        let slot = self.inner.slots().get(&vm).cloned();
+        let Some(slot) = slot else { return Remains::Nothing };
+        // In this order: a process that ends is told after its machine is gone.
+        let progress = slot.progress.borrow().clone();
+        match (progress, slot.machine()) {
+            (_, Some(machine)) => Remains::Process(machine.state().borrow().clone()),
+            (Progress { process: true, .. }, None) => Remains::Changing,
+            (Progress { seen, .. }, None) if seen < slot.version() => Remains::Changing,
+            (Progress { never_ran: true, .. }, None) => Remains::NeverRan,
+            _ => Remains::Nothing,
+        }
     }
 
     /// Waits until the place of a machine that moves here is made: the machine that waits.

@@ -15,7 +15,8 @@
 //! ```
 //!
 //! The picture is of a machine that is this host's. One that moves here is launched to wait, once per move, and nothing else is
-//! done to it; one that may run on another host is left as it is ([`Part`]).
+//! done to it; one that may run on another host is left as it is ([`Part`]). One that moves away is not started anew where it ends:
+//! its end is reported, which ends the move, and only then decided on.
 //!
 //! Invariants: a launch is asked for only while there is no process and none is being launched; nothing is launched while
 //! the host goes down; what is not known to be wanted or unwanted (before the first sync) is left alone.
@@ -31,9 +32,9 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// Longest pause before a restart by policy; the first is one second, each further one twice as long.
-pub(super) const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 /// A run of this length makes the next failure the first again.
-pub(super) const SETTLED: Duration = Duration::from_secs(600);
+pub(crate) const SETTLED: Duration = Duration::from_secs(600);
 /// An action that shows no effect is repeated after this time.
 const NUDGE: Duration = Duration::from_secs(5);
 /// The power button is pressed again after this time: a guest that is still booting misses the first.
@@ -41,7 +42,7 @@ const BUTTON: Duration = Duration::from_secs(10);
 
 /// What is wanted of the VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Want {
+pub(crate) enum Want {
     /// Nobody said yet.
     Unknown,
     /// This.
@@ -52,23 +53,23 @@ pub(super) enum Want {
 
 impl Want {
     /// Whether it is of a later epoch: the other one was read before it.
-    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
         matches!((self, other), (Self::This(a), Self::This(b)) if a.epoch > b.epoch)
     }
 }
 
 /// The time, on both clocks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
+pub(crate) struct Now {
     /// For intervals.
-    pub(super) clock: Instant,
+    pub(crate) clock: Instant,
     /// For people.
-    pub(super) wall: Timestamp,
+    pub(crate) wall: Timestamp,
 }
 
 /// What was seen since the last decision.
 #[derive(Clone, Debug)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     /// Nothing: time passed, or what is wanted changed.
     Nothing,
     /// The launch succeeded.
@@ -81,7 +82,7 @@ pub(super) enum Seen {
 
 /// What is to be done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     /// Start it.
     Launch,
     /// Ask the machine for this.
@@ -94,7 +95,7 @@ pub(super) enum Effect {
 
 /// The definition a machine came to rest under: it is not started again until this changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Held {
+pub(crate) struct Held {
     generation: u64,
     epoch: u64,
     launch: Launch,
@@ -108,7 +109,7 @@ impl Held {
 
 /// How far a stop is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// None under way.
     No,
     /// The power button was pressed first and last at these times.
@@ -119,7 +120,7 @@ pub(super) enum Stop {
 
 /// Where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// No process, none wanted or none allowed.
     Resting { failed: bool, reason: Option<String>, held: Option<Held>, remembered: bool },
     /// Being launched.
@@ -134,7 +135,7 @@ pub(super) enum State {
 
 /// A process that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Up {
+pub(crate) struct Up {
     paused: bool,
     /// It was let go of.
     away: bool,
@@ -149,7 +150,7 @@ pub(super) struct Up {
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// With this record.
     Record(ExitRecord),
     /// It never began.
@@ -158,7 +159,7 @@ pub(super) enum End {
 
 /// A VM's life.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Life {
+pub(crate) struct Life {
     state: State,
     /// Resets asked for that are done or were asked for before the run began.
     resets: Option<u64>,
@@ -181,14 +182,33 @@ pub enum Arrival {
     Failed(String),
 }
 
+impl End {
+    /// It waited for a machine that did not come.
+    fn never_ran(&self) -> bool {
+        matches!(self, Self::Record(ExitRecord { reason: ExitReason::NotArrived, .. }))
+    }
+
+    /// Another host has it.
+    fn migrated(&self) -> bool {
+        matches!(self, Self::Record(ExitRecord { reason: ExitReason::Migrated, .. }))
+    }
+
+    fn why(&self) -> &str {
+        match self {
+            Self::Record(record) => &record.detail,
+            Self::NotLaunched { reason, .. } => reason,
+        }
+    }
+}
+
 impl Life {
     /// Of a VM without a process.
-    pub(super) fn resting() -> Self {
+    pub(crate) fn resting() -> Self {
         Self::in_state(State::Resting { failed: false, reason: None, held: None, remembered: false })
     }
 
     /// Of a VM whose process runs already.
-    pub(super) fn adopted(
+    pub(crate) fn adopted(
         pid: Option<u32>,
         started_at: Option<Timestamp>,
         state: &MachineState,
@@ -198,7 +218,7 @@ impl Life {
     }
 
     /// Of a VM whose process ended while nobody looked.
-    pub(super) fn ended(record: ExitRecord) -> Self {
+    pub(crate) fn ended(record: ExitRecord) -> Self {
         Self::in_state(State::Ended { end: End::Record(record), ran: Duration::ZERO, stopped: false })
     }
 
@@ -207,12 +227,12 @@ impl Life {
     }
 
     /// Whether a process runs or may be about to.
-    pub(super) fn has_process(&self) -> bool {
+    pub(crate) fn has_process(&self) -> bool {
         matches!(self.state, State::Launching | State::Up(_))
     }
 
     /// Takes in what was seen and decides what to do.
-    pub(super) fn next(mut self, want: &Want, seen: Seen, going_down: bool, now: Now) -> (Self, Vec<Effect>) {
+    pub(crate) fn next(mut self, want: &Want, seen: Seen, going_down: bool, now: Now) -> (Self, Vec<Effect>) {
         let mut effects = Vec::new();
         self.absorb(seen, now, &mut effects);
         // One decision may open the next (ended → resting → launching); each step moves on along the diagram.
@@ -256,6 +276,10 @@ impl Life {
             (State::Up(up), Want::Gone) => up.kill(now, effects),
             (State::Up(up), Want::This(desired)) => match desired.part {
                 Part::Still => false,
+                // Of an earlier move, or of a time when it was this host's: it is another's.
+                Part::Arriving(moving) if self.tried.is_some_and(|tried| tried != moving) => {
+                    up.kill(now, effects)
+                }
                 Part::Arriving(moving) => {
                     self.tried = Some(moving);
                     false
@@ -276,7 +300,12 @@ impl Life {
             }
             (_, Want::This(desired)) if desired.part == Part::Still => false,
             (_, Want::This(desired)) if let Part::Arriving(moving) = desired.part => {
-                self.make_place(desired, moving, effects)
+                self.make_place(desired, moving, going_down, effects)
+            }
+            (State::Ended { .. } | State::Waiting { .. } | State::Resting { .. }, Want::This(desired))
+                if desired.part == Part::Leaving =>
+            {
+                false
             }
             (State::Ended { .. }, Want::This(desired)) => {
                 self.conclude(desired, going_down, now, effects);
@@ -303,13 +332,24 @@ impl Life {
     }
 
     /// Has a machine wait for the one that moves here, unless that was tried for this move.
-    fn make_place(&mut self, desired: &Desired, moving: Uuid, effects: &mut Vec<Effect>) -> bool {
+    fn make_place(
+        &mut self,
+        desired: &Desired,
+        moving: Uuid,
+        going_down: bool,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         if self.tried == Some(moving) {
             return false;
         }
         match &mut self.state {
-            State::Resting { reason, .. } if desired.fault.is_some() => {
-                reason.clone_from(&desired.fault);
+            // Nobody here knows for which move it waited; for this one, maybe, and then its end says how it went.
+            State::Ended { end, .. } if self.tried.is_none() && end.never_ran() => {
+                self.tried = Some(moving);
+                false
+            }
+            State::Resting { reason, .. } if going_down || desired.fault.is_some() => {
+                *reason = desired.fault.clone().or_else(|| Some(HOST_GOES_DOWN.to_owned()));
                 false
             }
             State::Resting { .. } => {
@@ -376,7 +416,7 @@ impl Life {
     fn conclude(&mut self, desired: &Desired, going_down: bool, now: Now, effects: &mut Vec<Effect>) {
         let State::Ended { end, ran, stopped } = &self.state else { return };
         let (ran, stopped) = (*ran, *stopped);
-        if let End::Record(ExitRecord { reason: ExitReason::Migrated, .. }) = end {
+        if end.migrated() {
             // Another host has it: whatever else is wanted is not for this one to do, before it is told so in a later epoch.
             let reason = "the machine moved to another host".to_owned();
             return self.rest(false, Some(reason), Some(Held::of(desired)));
@@ -388,9 +428,11 @@ impl Life {
                 ExitReason::Migrated => (true, false, detail.clone()),
                 ExitReason::Told => (true, false, format!("the monitor was told to end: {detail}")),
                 ExitReason::Config => (false, true, detail.clone()),
-                ExitReason::Host | ExitReason::GuestFault | ExitReason::LeaseLost | ExitReason::Internal => {
-                    (false, false, detail.clone())
-                }
+                ExitReason::Host
+                | ExitReason::GuestFault
+                | ExitReason::LeaseLost
+                | ExitReason::NotArrived
+                | ExitReason::Internal => (false, false, detail.clone()),
             },
         };
         let ended = |message: String| event(EventLevel::Info, "vm.stopped", message);
@@ -489,14 +531,20 @@ impl Life {
         false
     }
 
+    /// The process waited for a machine that moves here, and has ended without it: it never ran and never will.
+    pub(crate) fn never_ran(&self) -> bool {
+        matches!(&self.state, State::Ended { end, .. } if end.never_ran())
+    }
+
     /// How far the place is for a machine that moves here.
-    pub(super) fn arrival(&self, want: &Want) -> Option<(Uuid, Arrival)> {
+    pub(crate) fn arrival(&self, want: &Want) -> Option<(Uuid, Arrival)> {
         let Want::This(desired) = want else { return None };
         let Part::Arriving(moving) = desired.part else { return None };
         let arrival = match &self.state {
-            State::Up(_) => Arrival::Waits,
-            State::Ended { end: End::NotLaunched { reason, .. }, .. } => Arrival::Failed(reason.clone()),
-            State::Ended { end: End::Record(record), .. } => Arrival::Failed(record.detail.clone()),
+            State::Up(_) if self.tried == Some(moving) => Arrival::Waits,
+            // One that is in its place ends first.
+            State::Up(_) => Arrival::Making(None),
+            State::Ended { end, .. } => Arrival::Failed(end.why().to_owned()),
             State::Resting { reason, .. } => Arrival::Making(reason.clone()),
             State::Launching | State::Waiting { .. } => Arrival::Making(None),
         };
@@ -504,11 +552,19 @@ impl Life {
     }
 
     /// When to decide again though nothing was seen.
-    pub(super) fn wake_at(&self, want: &Want) -> Option<Instant> {
+    pub(crate) fn wake_at(&self, want: &Want) -> Option<Instant> {
         let moves = |desired: &Desired| matches!(desired.part, Part::Still | Part::Arriving(_));
         match (&self.state, want) {
+            (State::Up(Up { stop: Stop::Killing { again }, .. }), Want::This(desired))
+                if matches!(desired.part, Part::Arriving(_)) =>
+            {
+                Some(*again)
+            }
             (_, Want::This(desired)) if moves(desired) => None,
-            (State::Up(up), Want::This(desired)) if up.away => up.nudge.filter(|_| desired.part == Part::Owner),
+            (State::Waiting { .. }, Want::This(desired)) if desired.part == Part::Leaving => None,
+            (State::Up(up), Want::This(desired)) if up.away => {
+                up.nudge.filter(|_| desired.part == Part::Owner)
+            }
             (State::Waiting { until, .. }, Want::This(_)) => Some(*until),
             (State::Up(up), Want::This(desired)) => match up.stop {
                 Stop::Killing { again } => Some(again),

@@ -13,14 +13,14 @@ mod driver;
 mod fleet;
 pub mod frames;
 mod init_client;
-mod life;
+pub(crate) mod life;
 mod lines;
 pub mod lqvmm;
 mod machine;
 mod monitor_client;
 mod place;
 
-pub use fleet::Fleet;
+pub use fleet::{Fleet, Remains};
 pub use life::Arrival;
 pub use place::Firmware;
 

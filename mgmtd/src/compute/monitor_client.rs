@@ -111,8 +111,7 @@ impl Monitor {
             let descriptors = [theirs.as_raw_fd()];
             let beside = [ControlMessage::ScmRights(&descriptors)];
             let flags = MsgFlags::MSG_NOSIGNAL;
-            let sent =
-                sendmsg::<()>(connection.as_raw_fd(), &[IoSlice::new(&line)], &beside, flags, None);
+            let sent = sendmsg::<()>(connection.as_raw_fd(), &[IoSlice::new(&line)], &beside, flags, None);
             sent.map_err(io::Error::from)
         });
         let sent = timeout(ANSWER, sent).await.map_err(|_| io::ErrorKind::TimedOut)??;
@@ -130,7 +129,11 @@ impl Monitor {
             let response: Response = lines.receive().await?;
             io::Result::Ok((stream, response.outcome))
         };
-        match timeout(ANSWER, asked).await.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)? {
+        match timeout(ANSWER, asked)
+            .await
+            .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
+            .map_err(failed)?
+        {
             (stream, Outcome::Done) => Ok(stream),
             (_, Outcome::Error(reason)) => Err(failed(io::Error::other(reason))),
             (_, other) => Err(unexpected(&other)),

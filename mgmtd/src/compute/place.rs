@@ -173,7 +173,14 @@ impl Place {
                 (ExitReason::Internal, format!("lq-vmm was killed by signal {}", signal_name(signal)))
             }
             End::Exited(status) => {
-                let known = [ExitReason::Told, ExitReason::Config, ExitReason::Host, ExitReason::GuestFault];
+                let known = [
+                    ExitReason::Told,
+                    ExitReason::Config,
+                    ExitReason::Host,
+                    ExitReason::GuestFault,
+                    ExitReason::LeaseLost,
+                    ExitReason::NotArrived,
+                ];
                 let reason = known.into_iter().find(|r| i32::from(r.status()) == status);
                 (
                     reason.unwrap_or(ExitReason::Internal),

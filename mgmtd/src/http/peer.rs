@@ -26,7 +26,9 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::future::join_all;
 use hyper_util::rt::TokioIo;
-use lq_api::{HostId, ImageId, PoolId, VmId, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind};
+use lq_api::{
+    HostId, ImageId, PoolId, VmId, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::io::ReaderStream;
@@ -128,7 +130,9 @@ async fn arrive(
     tokio::spawn(async move {
         let stream = match upgrade.await {
             Ok(stream) => TokioIo::new(stream),
-            Err(e) => return tracing::warn!(%vm, error = %e, "the stream of a machine that moves here did not open"),
+            Err(e) => {
+                return tracing::warn!(%vm, error = %e, "the stream of a machine that moves here did not open");
+            }
         };
         tokio::select! {
             () = ending.cancelled() => {}

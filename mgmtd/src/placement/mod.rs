@@ -82,9 +82,9 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     }
     for disk in &spec.disks {
         let Some(volume) = state.volumes.get(&disk.volume) else { continue };
-        let Some(pool) = volume.spec.pool else { continue };
-        if state.pool_host(pool) != Some(id) {
-            let name = state.pools.get(&pool).map_or("?", |p| p.meta.name.as_str());
+        if volume.spec.pool.is_some() && !state.is_on(volume.spec.pool, id) {
+            let pool = volume.spec.pool.and_then(|pool| state.pools.get(&pool));
+            let name = pool.map_or("?", |p| p.meta.name.as_str());
             reasons
                 .push(format!("the volume `{}` is in the pool `{name}` of another host", volume.meta.name));
         }

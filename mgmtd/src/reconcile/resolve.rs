@@ -57,6 +57,16 @@ fn mine(state: &State, host: HostId) -> impl Iterator<Item = (&VmRecord, HostRol
     state.machines_of(host).filter(|(r, _)| !r.deleting)
 }
 
+/// What a driver has to do with a machine its host is this to.
+pub(super) fn part(role: HostRole) -> Part {
+    match role {
+        HostRole::Owner => Part::Owner,
+        HostRole::Leaving(_) => Part::Leaving,
+        HostRole::Arriving(moving) => Part::Arriving(moving),
+        HostRole::Settling(_) | HostRole::Left(_) => Part::Still,
+    }
+}
+
 fn desired(state: &State, record: &VmRecord, role: HostRole, names: &Names<'_>) -> Desired {
     let vm = &record.vm;
     let (launch, fault) = match launch(state, record, names) {
@@ -68,12 +78,7 @@ fn desired(state: &State, record: &VmRecord, role: HostRole, names: &Names<'_>) 
         name: vm.meta.name.clone(),
         generation: vm.meta.generation,
         epoch: record.epoch,
-        part: match role {
-            HostRole::Owner => Part::Owner,
-            HostRole::Leaving(_) => Part::Leaving,
-            HostRole::Arriving(moving) => Part::Arriving(moving),
-            HostRole::Settling(_) | HostRole::Left(_) => Part::Still,
-        },
+        part: part(role),
         spec: vm.spec.clone(),
         stop: record.stop.clone(),
         reset_count: record.reset_count,

@@ -67,11 +67,7 @@ impl SimMachine {
                 LaunchBoot::Direct(files) => files.cmdline.clone(),
                 LaunchBoot::Firmware { .. } => "by firmware".to_owned(),
             },
-            shape: Shape {
-                vm: desired.vm,
-                vcpus: desired.spec.vcpus,
-                memory: desired.spec.memory_bytes,
-            },
+            shape: Shape { vm: desired.vm, vcpus: desired.spec.vcpus, memory: desired.spec.memory_bytes },
             state: watch::Sender::new(if waits { MachineState::Incoming } else { MachineState::Running }),
             halted: AtomicBool::new(false),
             line: Mutex::default(),
@@ -98,10 +94,7 @@ async fn tick(guest: Arc<Guest>) {
                 let n = guest.ticks.fetch_add(1, Ordering::Relaxed) + 1;
                 guest.print(&format!("tick {n}\r\n"));
             }
-            MachineState::Running
-            | MachineState::Paused
-            | MachineState::Incoming
-            | MachineState::Away => {}
+            MachineState::Running | MachineState::Paused | MachineState::Incoming | MachineState::Away => {}
             MachineState::Ended(_) => return,
         }
     }

@@ -14,9 +14,7 @@
 //! the last moment, one with `offer=refused` at the first: so both ways back can be tried.
 
 use super::machine::Guest;
-use crate::compute::{
-    Console, Error, Incoming, MachineState, frames::Frame,
-};
+use crate::compute::{Console, Error, Incoming, MachineState, frames::Frame};
 use lq_api::{
     Bytes, VmId,
     local::{
@@ -233,7 +231,7 @@ pub(super) fn arrive(guest: &Arc<Guest>) -> Result<Incoming, Error> {
         let taken = take_in(&guest, &mut ours).await;
         if let Err(e) = &taken {
             let _ = say(&mut ours, Kind::Refuse, e.to_string().as_bytes()).await;
-            guest.end(ExitReason::Host, &format!("the machine did not move here: {e}"));
+            guest.end(ExitReason::NotArrived, &format!("the machine did not move here: {e}"));
         }
         let _ = tell.send(taken.map_err(|e| Error::Refused(e.to_string())));
     });

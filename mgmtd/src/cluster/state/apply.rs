@@ -80,9 +80,7 @@ impl State {
             Op::PowerVm { id, expect, power } => self.power_vm(ctx, *id, *expect, power),
             Op::DeleteVm { id, expect } => self.delete_vm(ctx, *id, *expect),
             Op::ForgetVm { id } => self.forget_vm(ctx, *id),
-            Op::ObserveVm { id, status, host_ends, by } => {
-                self.observe_vm(ctx, *id, status, *host_ends, *by)
-            }
+            Op::ObserveVm { id, status, host_ends, by } => self.observe_vm(ctx, *id, status, *host_ends, *by),
             Op::BeginMove { id, expect, moving, to } => self.begin_move(ctx, *id, *expect, *moving, *to),
             Op::SwitchMove { id, moving } => self.switch_move(ctx, *id, *moving),
             Op::EndMove { id, moving } => self.end_move(ctx, *id, *moving),

@@ -5,14 +5,18 @@
 //! ```
 
 use super::{
-    Admission, Authority, Capacity, HostRecord, JoinTokenRecord, Kind, Maintenance, Outcome, Peer, Refusal, RemovedHost,
-    Reply, State, VmRecord,
+    Admission, Authority, Capacity, HostRecord, JoinTokenRecord, Kind, Maintenance, Outcome, Peer, Refusal,
+    RemovedHost, Reply, State, VmRecord,
     apply::{Context, check_expected, patched},
     merge::{self, Objects},
 };
 use lq_api::{
-    HostId, ImageId, PoolId, TokenId, VolumeId, cluster::JoinToken, host::{Host, HostStatus},
-    image::ImageState, meta::MetadataPatch, vm::VmState,
+    HostId, ImageId, PoolId, TokenId, VolumeId,
+    cluster::JoinToken,
+    host::{Host, HostStatus},
+    image::ImageState,
+    meta::MetadataPatch,
+    vm::VmState,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};

@@ -73,6 +73,12 @@ impl VmRecord {
         }
     }
 
+    /// Whether what was seen is of what is wanted now.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.vm.status.observed_generation == self.vm.meta.generation
+    }
+
     /// What was seen of the machine, with what only the state says of its place.
     #[must_use]
     pub fn with_place(&self, seen: VmStatus) -> VmStatus {
@@ -109,7 +115,8 @@ impl State {
         let runs = matches!(old.vm.status.state, VmState::Running | VmState::Paused);
         if !runs || old.vm.spec.power == PowerState::Stopped {
             return Err(Refusal::Conflict(
-                "the machine neither runs nor is it at rest: it is moved once it has started or stopped".into(),
+                "the machine neither runs nor is it at rest: it is moved once it has started or stopped"
+                    .into(),
             ));
         }
         let mut new = (*old).clone();
@@ -198,6 +205,12 @@ impl State {
         check_expected(&old.vm.meta, expect)?;
         if !old.at_rest() {
             return Err(Refusal::Conflict("the machine is not at rest".into()));
+        }
+        // Until then its driver may be starting what was told to stop again.
+        if !old.is_settled() {
+            return Err(Refusal::Conflict(
+                "the machine's host has not said yet that it is at rest: try again in a moment".into(),
+            ));
         }
         self.may_move(&old, to)?;
         let mut new = (*old).clone();

@@ -30,7 +30,10 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, update, remove)).routes(routes!(power))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get, update, remove))
+        .routes(routes!(power))
         .routes(routes!(maintenance))
 }
 

@@ -297,7 +297,8 @@ async fn migrate(
 ) -> Result<Answer<Task>, Failure> {
     Failure::check(wish.validate())?;
     if let Some(host) = wish.host {
-        let seen = api.node.cluster.read(|s| caller.may(Permission::HostRead, s.object(ObjectKind::Host, host.0)));
+        let seen =
+            api.node.cluster.read(|s| caller.may(Permission::HostRead, s.object(ObjectKind::Host, host.0)));
         if !seen {
             return Err(Failure::not_found("host", host));
         }

@@ -136,9 +136,7 @@ fn notices(api: &Api, caller: &Caller, since: u64, changes: &[Change]) -> Vec<Me
 
 fn object(cluster: &Cluster, Change { kind, id, .. }: Change) -> Option<Object> {
     cluster.read(|s| match kind {
-        Kind::Host => {
-            s.hosts.get(&id.into()).map(|r| Object::Host(r.shown(None)))
-        }
+        Kind::Host => s.hosts.get(&id.into()).map(|r| Object::Host(r.shown(None))),
         Kind::Pool => s
             .pools
             .get(&id.into())

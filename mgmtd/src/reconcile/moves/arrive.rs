@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     cluster::{Op, WriteError, state::HostRole},
-    compute::{Action, Incoming, Machine, MachineState, frames::Frame},
+    compute::{Action, Incoming, Machine, MachineState, Remains, frames::Frame},
 };
 use async_trait::async_trait;
 use lq_api::{HostId, VmId, event::EventLevel, local::frame::Kind};
@@ -47,7 +47,7 @@ pub(super) enum Word {
 
 /// What is to be said of a machine that is this host's since a move that is not over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Wait,
     Confirm,
     Return,
@@ -56,14 +56,17 @@ enum Verdict {
 }
 
 /// Pure. `waited`: for how long nothing changed.
-fn verdict(word: Option<Word>, machine: Option<&MachineState>, waited: Duration) -> Verdict {
-    match (word, machine) {
-        (Some(Word::UnderWay), _) => Verdict::Wait,
-        (Some(Word::NeverRan), _) => Verdict::Return,
-        (_, Some(MachineState::Incoming)) if waited >= IN_VAIN => Verdict::End,
-        (_, Some(MachineState::Incoming)) => Verdict::Wait,
+pub(super) fn verdict(word: Option<Word>, remains: &Remains, waited: Duration) -> Verdict {
+    match (word, remains) {
+        (Some(Word::UnderWay), _) | (_, Remains::Changing) => Verdict::Wait,
+        (Some(Word::NeverRan), _) | (_, Remains::NeverRan) => Verdict::Return,
+        (_, Remains::Process(MachineState::Incoming)) if waited >= IN_VAIN => Verdict::End,
+        (_, Remains::Process(MachineState::Incoming)) => Verdict::Wait,
+        // Its end is not told yet: it may say that it never ran.
+        (_, Remains::Process(MachineState::Ended(_))) => Verdict::Wait,
         // It runs here; or it may have run, and runs no more: to give it back would be to run it twice.
-        _ => Verdict::Confirm,
+        (_, Remains::Process(MachineState::Running | MachineState::Paused | MachineState::Away))
+        | (_, Remains::Nothing) => Verdict::Confirm,
     }
 }
 
@@ -167,9 +170,8 @@ impl Node {
                 return;
             }
             let word = lock(&self.moves.arriving).get(&moving).copied();
-            let machine = self.fleet.machine(vm).ok();
-            let state = machine.as_ref().map(|m| m.state().borrow().clone());
-            let op = match verdict(word, state.as_ref(), began.elapsed()) {
+            let remains = self.fleet.remains(vm);
+            let op = match verdict(word, &remains, began.elapsed()) {
                 Verdict::Return if given_back => Op::ReturnMove { id: vm, moving },
                 Verdict::Confirm | Verdict::Return => Op::ConfirmMove { id: vm, moving },
                 Verdict::Wait => {
@@ -177,7 +179,7 @@ impl Node {
                     continue;
                 }
                 Verdict::End => {
-                    if let Some(machine) = machine
+                    if let Ok(machine) = self.fleet.machine(vm)
                         && let Err(e) = machine.act(Action::Kill).await
                     {
                         tracing::warn!(%vm, error = %e, "a machine that waits in vain could not be ended");
@@ -189,8 +191,8 @@ impl Node {
             let confirmed = matches!(op, Op::ConfirmMove { .. });
             match self.cluster.write(op).await {
                 Ok(_) => {
-                    let (level, text) = match (confirmed, &state) {
-                        (true, Some(MachineState::Running | MachineState::Paused)) => {
+                    let (level, text) = match (confirmed, &remains) {
+                        (true, Remains::Process(MachineState::Running | MachineState::Paused)) => {
                             (EventLevel::Info, "The machine moved here.")
                         }
                         (true, _) => (EventLevel::Error, "The machine was lost while it moved here."),
@@ -218,21 +220,24 @@ mod tests {
 
     #[test]
     fn a_machine_is_given_back_only_where_it_never_ran() {
-        let ended = MachineState::Ended(lq_api::local::vmm::ExitRecord {
-            reason: lq_api::local::vmm::ExitReason::Host,
-            detail: String::new(),
-        });
+        let all = [
+            Remains::Process(MachineState::Incoming),
+            Remains::Process(MachineState::Running),
+            Remains::Process(MachineState::Paused),
+            Remains::Changing,
+            Remains::NeverRan,
+            Remains::Nothing,
+        ];
         for word in [None, Some(Word::Over)] {
-            let at = |machine| verdict(word, machine, Duration::ZERO);
-            assert_eq!(at(Some(&MachineState::Incoming)), Verdict::Wait);
-            assert_eq!(verdict(word, Some(&MachineState::Incoming), IN_VAIN), Verdict::End);
-            for machine in [None, Some(&ended), Some(&MachineState::Running), Some(&MachineState::Paused)] {
-                assert_eq!(at(machine), Verdict::Confirm, "{machine:?}");
-            }
+            let verdicts = all.clone().map(|remains| verdict(word, &remains, Duration::ZERO));
+            use Verdict::{Confirm, Return, Wait};
+            assert_eq!(verdicts, [Wait, Confirm, Confirm, Wait, Return, Confirm]);
+            assert_eq!(verdict(word, &all[0], IN_VAIN), Verdict::End);
         }
-        for machine in [None, Some(&ended), Some(&MachineState::Incoming)] {
-            assert_eq!(verdict(Some(Word::NeverRan), machine, IN_VAIN), Verdict::Return);
-            assert_eq!(verdict(Some(Word::UnderWay), machine, IN_VAIN), Verdict::Wait);
+        for remains in all {
+            assert_eq!(verdict(Some(Word::UnderWay), &remains, IN_VAIN), Verdict::Wait);
+            let expected = if remains == Remains::Changing { Verdict::Wait } else { Verdict::Return };
+            assert_eq!(verdict(Some(Word::NeverRan), &remains, IN_VAIN), expected);
         }
     }
 }

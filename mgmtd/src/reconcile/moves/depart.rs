@@ -29,8 +29,8 @@ use lq_api::{
 };
 use std::{
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -43,6 +43,8 @@ const CLAIMS: usize = 5;
 const LOOK: Duration = Duration::from_millis(200);
 /// Pause before a write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Longest a driver may take to say that a machine is at rest.
+const SETTLES: Duration = Duration::from_secs(10);
 /// Longest the other host may take to say what became of the machine.
 const SETTLED: Duration = Duration::from_secs(180);
 /// Largest refusal of another host, and largest file of firmware variables.
@@ -83,6 +85,8 @@ impl Follower for Handle {
 pub(super) struct Claimed {
     moving: Uuid,
     to: HostId,
+    /// The epoch it is the other host's in.
+    epoch: u64,
     /// Claimed before the state was told, so that nobody takes the move for one that was left.
     leaving: Leaving,
 }
@@ -106,16 +110,13 @@ impl Node {
         };
         let node = self.clone();
         if record.at_rest() {
-            let expect = expect.or(Some(record.vm.meta.revision));
             let to = self.choose(&record, wish.host).await?;
             self.cluster.read(|s| s.may_move(&record, to)).map_err(WriteError::from)?;
             return Ok(self.tasks.start(new, |_| async move { node.reassign(id, expect, to).await }));
         }
         let claimed = self.claim(id, expect, wish.host).await?;
-        let options = MigrateOptions {
-            bandwidth: wish.bandwidth_bytes.map(Bytes::get),
-            ..MigrateOptions::default()
-        };
+        let options =
+            MigrateOptions { bandwidth: wish.bandwidth_bytes.map(Bytes::get), ..MigrateOptions::default() };
         Ok(self.tasks.start_asked(new, |handle| async move {
             node.depart(id, claimed, options, &handle).await.map(Some)
         }))
@@ -159,7 +160,11 @@ impl Node {
             let moving = Uuid::new_v4();
             let leaving = Leaving::new(self, moving);
             match self.cluster.write(Op::BeginMove { id, expect, moving, to }).await {
-                Ok(_) => return Ok(Claimed { moving, to, leaving }),
+                Ok(_) => {
+                    let epoch = self.cluster.read(|s| s.vms.get(&id).map(|r| r.epoch + 1));
+                    let epoch = epoch.ok_or_else(|| WriteError::Refused(Refusal::not_found("vm", id)))?;
+                    return Ok(Claimed { moving, to, epoch, leaving });
+                }
                 // Another machine was faster: decided anew.
                 Err(WriteError::Refused(Refusal::NoRoom(_))) if wished.is_none() && claims < CLAIMS => {
                     claims += 1;
@@ -181,16 +186,17 @@ impl Node {
         options: MigrateOptions,
         follower: &dyn Follower,
     ) -> Result<String, String> {
-        let Claimed { moving, to, leaving } = claimed;
+        let Claimed { moving, to, epoch, leaving } = claimed;
         let name = self.host_name(to);
-        let mut passage = Passage {
+        let passage = Passage {
             node: self.clone(),
             vm,
             moving,
             to,
             follower,
+            epoch,
             switched: AtomicBool::new(false),
-            epoch: AtomicU64::new(0),
+            machine: OnceLock::new(),
             stood: Mutex::default(),
         };
         passage.tell(MovePhase::Preparing, None, &format!("`{name}` makes a place"));
@@ -199,7 +205,8 @@ impl Node {
         drop(leaving);
         if there == Some(to) {
             let pause = passage.pause();
-            let progress = MigrationProgress { phase: MovePhase::Moved, pause_micros: pause, ..passage.seen() };
+            let progress =
+                MigrationProgress { phase: MovePhase::Moved, pause_micros: pause, ..passage.seen() };
             follower.progress(Some(1.0), progress, "moved");
             let stood = pause.map(|p| format!("; it stood still for {} ms", p.div_ceil(1000)));
             return Ok(format!("it is on `{name}` now{}", stood.unwrap_or_default()));
@@ -256,13 +263,12 @@ impl Node {
     }
 
     /// Makes a machine at rest another host's, with the variables of its firmware.
-    async fn reassign(
-        &self,
-        id: VmId,
-        expect: Option<u64>,
-        to: HostId,
-    ) -> Result<Option<String>, String> {
+    async fn reassign(&self, id: VmId, expect: Option<u64>, to: HostId) -> Result<Option<String>, String> {
         let name = self.host_name(to);
+        // It may have been told to stop a moment ago.
+        self.wait_for(SETTLES, |s| s.vms.get(&id).is_none_or(|r| r.is_settled()).then_some(())).await;
+        // Started and stopped meanwhile, it has other variables.
+        let expect = expect.or_else(|| self.cluster.read(|s| s.vms.get(&id).map(|r| r.vm.meta.revision)));
         match tokio::fs::read(self.pool.vars_path(id)).await {
             Ok(vars) => {
                 let request = HttpRequest::post(format!("/store/vars/{id}"))
@@ -271,7 +277,10 @@ impl Node {
                     .map_err(|e| e.to_string())?;
                 let answer = self.cluster.pass(to, request).await.map_err(|e| e.to_string())?;
                 if !answer.status().is_success() {
-                    return Err(format!("`{name}` did not take its firmware variables: {}", said(answer).await));
+                    return Err(format!(
+                        "`{name}` did not take its firmware variables: {}",
+                        said(answer).await
+                    ));
                 }
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
@@ -299,9 +308,11 @@ struct Passage<'a> {
     moving: Uuid,
     to: HostId,
     follower: &'a dyn Follower,
-    switched: AtomicBool,
     /// The epoch it is the other host's in.
-    epoch: AtomicU64,
+    epoch: u64,
+    switched: AtomicBool,
+    /// What is sent.
+    machine: OnceLock<Arc<dyn Machine>>,
     stood: Mutex<Stood>,
 }
 
@@ -334,10 +345,11 @@ impl Passage<'_> {
     }
 
     /// Does everything up to the end of the stream. Where the machine is after that, the state knows.
-    async fn go(&mut self, options: MigrateOptions, name: &str) -> Result<(), String> {
+    async fn go(&self, options: MigrateOptions, name: &str) -> Result<(), String> {
         let cancelled = self.follower.cancelled();
         let (vm, moving, node) = (self.vm, self.moving, self.node.clone());
         let machine = node.fleet.machine(vm).map_err(|e| e.to_string())?;
+        let machine = self.machine.get_or_init(|| machine);
         let over = node.wait_for(Duration::MAX, |s| is_over(s, vm, moving).then_some(()));
         let opened = tokio::select! {
             () = cancelled.cancelled() => Err("it was called off".into()),
@@ -352,27 +364,27 @@ impl Passage<'_> {
         let mut called_off = false;
         let mut beat = tokio::time::interval(LOOK);
         let broke = {
-            let passed = relay(local, stream, &*self);
+            let passed = relay(local, stream, self);
             tokio::pin!(passed);
             loop {
                 tokio::select! {
                     passed = &mut passed => break passed.err(),
                     () = cancelled.cancelled(), if !called_off => {
                         called_off = true;
-                        self.call_off(&machine).await;
+                        self.call_off(machine).await;
                     }
                     _ = &mut over, if !called_off => {
                         called_off = true;
                         why = Some("it was stopped, or told otherwise, meanwhile".to_owned());
-                        self.call_off(&machine).await;
+                        self.call_off(machine).await;
                     }
-                    _ = beat.tick() => if let Some(said) = self.look(&machine).await { why = Some(said) },
+                    _ = beat.tick() => if let Some(said) = self.look(machine).await { why = Some(said) },
                 }
             }
         };
         // The monitor knows best why it did not go; it says so a moment after the stream's end.
         tokio::time::sleep(LOOK / 2).await;
-        let known = self.look(&machine).await.or(why);
+        let known = self.look(machine).await.or(why);
         match known.or_else(|| broke.map(|e| format!("the connection to `{name}` broke: {e}"))) {
             Some(why) => Err(why),
             None => Ok(()),
@@ -480,10 +492,10 @@ impl Passage<'_> {
                 return false;
             }
         }
-        let epoch = self.node.cluster.read(|s| s.vms.get(&self.vm).map(|r| r.epoch));
-        let Some(epoch) = epoch else { return false };
-        self.epoch.store(epoch, Ordering::SeqCst);
-        self.node.fleet.let_go(self.vm, epoch).await
+        match self.machine.get() {
+            Some(machine) => self.node.fleet.let_go(machine, self.epoch).await,
+            None => false,
+        }
     }
 
     /// The other host will not run it: it is taken back, if the state agrees.
@@ -494,10 +506,9 @@ impl Passage<'_> {
                 Ok(_) => return true,
                 // Either the other host said so first, or it keeps the machine.
                 Err(WriteError::Refused(_)) => {
-                    let epoch = self.epoch.load(Ordering::SeqCst);
                     return self.node.cluster.read(|s| {
                         let record = s.vms.get(&id);
-                        record.is_some_and(|r| r.vm.status.host == Some(me) && r.epoch == epoch + 1)
+                        record.is_some_and(|r| r.vm.status.host == Some(me) && r.epoch == self.epoch + 1)
                     });
                 }
                 Err(_) if self.node.stop.is_cancelled() => return false,

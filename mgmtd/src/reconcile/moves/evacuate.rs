@@ -124,7 +124,8 @@ impl Node {
         cancelled: CancellationToken,
         actor: &str,
     ) -> TaskResult {
-        let result = |done, message| TaskResult { target: format!("vm/{vm}"), name: name.clone(), done, message };
+        let result =
+            |done, message| TaskResult { target: format!("vm/{vm}"), name: name.clone(), done, message };
         let me = self.id();
         if cancelled.is_cancelled() {
             return result(false, "not tried: the task was cancelled".into());

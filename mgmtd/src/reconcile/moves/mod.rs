@@ -28,6 +28,8 @@
 mod arrive;
 mod depart;
 mod evacuate;
+#[cfg(test)]
+mod model;
 mod relay;
 
 use super::Node;
