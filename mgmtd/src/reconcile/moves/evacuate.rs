@@ -63,7 +63,7 @@ impl Node {
 
     fn maintenance_task(&self, actor: &str) -> NewTask {
         NewTask {
-            kind: "host.maintenance",
+            kind,
             target: format!("host/{}", self.id()),
             actor: actor.into(),
             cancellable: true,
