@@ -1,6 +1,6 @@
 //! Hosts.
 
-use crate::{Bytes, HostId, Metadata, Timestamp};
+use crate::{Bytes, HostId, Metadata, Timestamp, local::vmm::CpuModel};
 use serde::{Deserialize, Serialize};
 
 /// A host.
@@ -58,6 +58,9 @@ pub struct Cpu {
     pub cores: u32,
     /// Sockets.
     pub sockets: u32,
+    /// The highest level of the x86-64 psABI it has, where that is one machines can be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<CpuModel>,
     /// Share of all threads in use over the last seconds, 0 to 1.
     pub usage: f64,
 }

@@ -3,8 +3,8 @@
 //! `spec` is what is wanted, `status` what is; one driver task per VM on its host brings the second to the first.
 
 use crate::{
-    Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId, meta::check_name,
-    placement::Placement, problem::FieldError,
+    Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId, local::vmm::CpuModel,
+    meta::check_name, placement::Placement, problem::FieldError,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr, str::FromStr};
@@ -30,6 +30,10 @@ pub struct VmSpec {
     pub vcpus: u8,
     /// Memory, 64 MiB to 1 TiB, a multiple of 1 MiB.
     pub memory_bytes: Bytes,
+    /// What the guest sees of the processor: all of it, or a level that many hosts have. A machine moves while it runs only
+    /// to hosts that have what it sees.
+    #[serde(default)]
+    pub cpu: CpuModel,
     /// Kernel to boot directly. Where absent at creation, the boot defaults of the first disk's source image are taken;
     /// where there are none, the machine boots by UEFI firmware from its disks in their order, then from its interfaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]

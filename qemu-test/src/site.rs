@@ -261,6 +261,7 @@ pub(crate) fn spec(
     VmSpec {
         vcpus: 1,
         memory_bytes: Bytes::mib(memory_mib),
+        cpu: lq_api::local::vmm::CpuModel::default(),
         boot,
         disks,
         nics,

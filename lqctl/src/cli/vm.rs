@@ -3,7 +3,7 @@
 use super::{Filter, Past, label};
 use crate::size;
 use clap::{Args, Subcommand, ValueEnum};
-use lq_api::{Bytes, vm::RestartPolicy};
+use lq_api::{Bytes, local::vmm::CpuModel, vm::RestartPolicy};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Vm {
@@ -106,6 +106,9 @@ pub(crate) struct CreateVm {
     /// Memory, e.g. 512M or 2G.
     #[arg(long, default_value = "512M", value_parser = size::parse)]
     pub(crate) memory: Bytes,
+    /// What the guest sees of the processor.
+    #[arg(long, value_enum, default_value = "host")]
+    pub(crate) cpu: Cpu,
     /// Make a volume from this image and let it be the first disk.
     #[arg(long, value_name = "IMAGE")]
     pub(crate) disk_from_image: Option<String>,
@@ -145,6 +148,29 @@ pub(crate) struct CreateVm {
     /// Start it at once.
     #[arg(long)]
     pub(crate) start: bool,
+}
+
+/// [`CpuModel`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Cpu {
+    /// All of it: moves while it runs to hosts that have as much.
+    Host,
+    /// Level 2 of the x86-64 psABI.
+    #[value(name = "x86-64-v2")]
+    V2,
+    /// Level 3 of the x86-64 psABI (AVX2).
+    #[value(name = "x86-64-v3")]
+    V3,
+}
+
+impl From<Cpu> for CpuModel {
+    fn from(cpu: Cpu) -> Self {
+        match cpu {
+            Cpu::Host => Self::Host,
+            Cpu::V2 => Self::V2,
+            Cpu::V3 => Self::V3,
+        }
+    }
 }
 
 /// [`RestartPolicy`] on the command line.

@@ -199,6 +199,7 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
     let mut spec = VmSpec {
         vcpus: wanted.cpus,
         memory_bytes: wanted.memory,
+        cpu: wanted.cpu.into(),
         boot,
         disks,
         nics,
@@ -261,7 +262,7 @@ async fn pool_for(
     labels: &BTreeMap<String, String>,
     spec: &VmSpec,
 ) -> Result<Option<PoolId>, Error> {
-    let query = PlacementQuery { labels: labels.clone(), spec: spec.clone() };
+    let query = PlacementQuery { vm: None, labels: labels.clone(), spec: spec.clone() };
     let Some(host) = client.placement(&query).await?.host else { return Ok(None) };
     let pools = client.pools().await?;
     let here = |pool: &&Pool| matches!(pool.spec, PoolSpec::Dir { host: of } if of == host);

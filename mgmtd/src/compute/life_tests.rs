@@ -17,6 +17,7 @@ fn desired(power: PowerState) -> Desired {
         spec: lq_api::vm::VmSpec {
             vcpus: 1,
             memory_bytes: Bytes::mib(64),
+            cpu: lq_api::local::vmm::CpuModel::default(),
             boot: None,
             disks: vec![],
             nics: vec![],

@@ -11,8 +11,8 @@ use lq_api::{
         init::End,
         paths,
         vmm::{
-            BootConfig, CpuModel, ExitReason, ExitRecord, FirmwareFiles, Jail, MoreDevices, NicConfig,
-            NicLimits, Start, VERSION, VmmConfig,
+            BootConfig, ExitReason, ExitRecord, FirmwareFiles, Jail, MoreDevices, NicConfig, NicLimits,
+            Start, VERSION, VmmConfig,
         },
     },
 };
@@ -82,7 +82,7 @@ impl Place {
             run_dir: self.run_dir.to_string_lossy().into_owned(),
             jail,
             start,
-            cpu: CpuModel::default(),
+            cpu: desired.spec.cpu,
             devices: MoreDevices::default(),
             boot_order: Vec::new(),
             lease: None,

@@ -17,6 +17,7 @@ use crate::cluster::{
 };
 use lq_api::{
     Bytes, HostId, VmId,
+    local::vmm::CpuModel,
     placement::{Affinity, PlacementDecision, Verdict},
     vm::{PowerState, VmSpec},
 };
@@ -32,7 +33,7 @@ const PREFERENCE: i64 = 400;
 /// A machine to be placed.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// The machine, where it exists already: it does not count against itself.
+    /// The machine, where it exists already: it does not count against itself, nor does it stay where it is.
     pub vm: Option<VmId>,
     /// Its labels.
     pub labels: &'a BTreeMap<String, String>,
@@ -74,6 +75,19 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     if host.leaving {
         reasons.push("it is leaving the cluster".into());
     }
+    let there = request.vm.and_then(|vm| state.vms.get(&vm));
+    if there.is_some_and(|r| r.vm.status.host == Some(id)) {
+        reasons.push("the machine is there already".into());
+    }
+    if let Some(reason) = there.and_then(|record| outdated(state, host, record)) {
+        reasons.push(reason);
+    }
+    if let Some(level) = host.capacity.map(|c| c.level)
+        && spec.cpu != CpuModel::Host
+        && level < Some(spec.cpu)
+    {
+        reasons.push(format!("its processor has not all of {}", spec.cpu.name()));
+    }
     if host.maintenance.is_some() {
         reasons.push("it is in maintenance".into());
     }
@@ -109,6 +123,14 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
         }
     }
     reasons
+}
+
+/// Why a machine that runs cannot go on there: a monitor does not know what a later one brings.
+fn outdated(state: &State, host: &HostRecord, record: &VmRecord) -> Option<String> {
+    let from = state.hosts.get(&record.vm.status.host?)?;
+    let (theirs, ours) = (from.capacity?.release?, host.capacity?.release?);
+    (!record.at_rest() && ours < theirs)
+        .then(|| format!("it runs version {ours}, the machine's host {theirs}: it has to be updated first"))
 }
 
 /// Memory for machines; `None` where the host has not said what it has.

@@ -5,6 +5,7 @@ use crate::cluster::state::{Capacity, Change, Command, Op, Peer, Refusal};
 use lq_api::{
     ImageId, NetworkId, PoolId,
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
+    local::vmm::CpuModel,
     placement::Placement,
     vm::CreateVm,
 };
@@ -44,7 +45,8 @@ fn site(memory: &[u64]) -> State {
             state.hosts.insert(host(n), record.into());
         }
         let peer = Peer { pin: n.to_string(), address: String::new() };
-        let capacity = Some(Capacity { threads: 8, memory: Bytes::gib(*gib) });
+        let capacity =
+            Some(Capacity { threads: 8, memory: Bytes::gib(*gib), level: Some(CpuModel::V2), release: None });
         apply(&mut state, 2, Op::DescribeHost { host: host(n), peer, capacity }).unwrap();
     }
     let spec =

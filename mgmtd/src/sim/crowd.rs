@@ -116,6 +116,7 @@ async fn make_vm(cluster: &Cluster, host: HostId, kernel: ImageId, n: usize) -> 
     let spec = VmSpec {
         vcpus: 1 << (n % 5),
         memory_bytes: Bytes::gib(1 << (n % 6)),
+        cpu: lq_api::local::vmm::CpuModel::default(),
         boot: Some(Boot { kernel, initrd: None, cmdline: "console=ttyS0".into() }),
         disks: vec![],
         nics: vec![],

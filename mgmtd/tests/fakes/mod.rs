@@ -388,6 +388,7 @@ pub(crate) fn desired(vm: VmId) -> Desired {
         spec: VmSpec {
             vcpus: 1,
             memory_bytes: Bytes::mib(64),
+            cpu: lq_api::local::vmm::CpuModel::default(),
             boot: None,
             disks: vec![],
             nics: vec![],

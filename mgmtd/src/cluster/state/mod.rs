@@ -38,6 +38,7 @@ use lq_api::{
     auth::Token,
     cluster::JoinToken,
     image::Image,
+    local::vmm::CpuModel,
     network::Network,
     pool::PoolSpec,
     vm::{StopVm, Vm},
@@ -148,6 +149,33 @@ pub struct Capacity {
     pub threads: u32,
     /// Memory in all.
     pub memory: Bytes,
+    /// The highest level of processor features it has.
+    #[serde(default)]
+    pub level: Option<CpuModel>,
+    /// The version it runs.
+    #[serde(default)]
+    pub release: Option<Release>,
+}
+
+/// A version of the product: machines move while they run to the same or a later one only, whose monitor knows all that they
+/// bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Release(pub [u16; 3]);
+
+impl Release {
+    /// From `1.2.3`; what follows after that says nothing here.
+    #[must_use]
+    pub fn parse(version: &str) -> Option<Self> {
+        let mut parts = version.split(['.', '-', '+']).map(|part| part.parse().ok());
+        Some(Self([parts.next()??, parts.next()??, parts.next()??]))
+    }
+}
+
+impl std::fmt::Display for Release {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self([major, minor, patch]) = self;
+        write!(f, "{major}.{minor}.{patch}")
+    }
 }
 
 /// A host that was removed.

@@ -39,6 +39,7 @@ fn spec() -> impl Strategy<Value = VmSpec> {
         |(disks, macs, power, restart, autostart, kernel)| VmSpec {
             vcpus: 1,
             memory_bytes: Bytes::mib(64),
+            cpu: lq_api::local::vmm::CpuModel::default(),
             boot: Some(Boot {
                 kernel: ImageId(Uuid::from_u128(kernel)),
                 initrd: None,
@@ -397,6 +398,7 @@ fn with_vm(restart: RestartPolicy, autostart: bool) -> (State, VmId) {
                 spec: VmSpec {
                     vcpus: 1,
                     memory_bytes: Bytes::mib(64),
+                    cpu: lq_api::local::vmm::CpuModel::default(),
                     boot: Some(Boot { kernel, initrd: None, cmdline: String::new() }),
                     disks: vec![],
                     nics: vec![Nic { network: NETWORK, mac: None }],

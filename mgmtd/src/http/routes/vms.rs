@@ -98,7 +98,7 @@ async fn create(
     let reachable = api.node.reachable().await;
     let mut last = None;
     for _ in 0..CLAIMS {
-        let decision = decide(&api, &create.labels, &create.spec, reachable.as_ref());
+        let decision = decide(&api, None, &create.labels, &create.spec, reachable.as_ref());
         let Some(host) = decision.host else {
             let why = || placement::explain(&api.node.cluster.read(|s| visible(s, &caller, decision)));
             return Err(last.unwrap_or_else(|| Failure::new(Kind::Conflict, why())));
@@ -115,11 +115,12 @@ async fn create(
 
 fn decide(
     api: &Api,
+    vm: Option<VmId>,
     labels: &BTreeMap<String, String>,
     spec: &VmSpec,
     reachable: Option<&BTreeSet<HostId>>,
 ) -> PlacementDecision {
-    api.node.cluster.read(|s| placement::decide(s, Request { vm: None, labels, spec }, reachable))
+    api.node.cluster.read(|s| placement::decide(s, Request { vm, labels, spec }, reachable))
 }
 
 /// The decision without the hosts the caller may not see.
@@ -129,7 +130,7 @@ fn visible(state: &cluster::State, caller: &Caller, mut decision: PlacementDecis
     decision
 }
 
-/// Where a machine would be placed if it were made now, and why not elsewhere. Of hosts the caller may not see nothing is
+/// Where a machine would be placed if it were made or moved now, and why not elsewhere. Of hosts the caller may not see nothing is
 /// said. Nothing is changed.
 #[utoipa::path(
     post, path = "/placement", tag = "vms", request_body = PlacementQuery,
@@ -141,9 +142,18 @@ async fn what_if(
     Json(query): Json<PlacementQuery>,
 ) -> Result<Answer<PlacementDecision>, Failure> {
     Failure::check(query.spec.validate())?;
-    api.node.cluster.read(|s| may_have_parts(s, &caller, &query.spec, None))?;
+    api.node.cluster.read(|s| {
+        let sees = |vm: &VmId| caller.may(Permission::VmRead, s.object(ObjectKind::Vm, vm.0));
+        let record = match query.vm {
+            Some(vm) => {
+                Some(s.vms.get(&vm).filter(|_| sees(&vm)).ok_or_else(|| Failure::not_found("vm", vm))?)
+            }
+            None => None,
+        };
+        may_have_parts(s, &caller, &query.spec, record.map(|r| &r.vm.spec))
+    })?;
     let reachable = api.node.reachable().await;
-    let decision = decide(&api, &query.labels, &query.spec, reachable.as_ref());
+    let decision = decide(&api, query.vm, &query.labels, &query.spec, reachable.as_ref());
     Ok(Answer(StatusCode::OK, api.node.cluster.read(|s| visible(s, &caller, decision))))
 }
 

@@ -135,13 +135,7 @@ impl Node {
         }
         let vm = &record.vm;
         let request = Request { vm: Some(vm.meta.id), labels: &vm.meta.labels, spec: &vm.spec };
-        let mut decision = self.cluster.read(|s| placement::decide(s, request, reachable.as_ref()));
-        for verdict in decision.hosts.iter_mut().filter(|v| Some(v.host) == vm.status.host) {
-            verdict.score = None;
-            verdict.reasons = vec!["the machine is there already".into()];
-        }
-        decision.hosts.sort_by_key(|v| (std::cmp::Reverse(v.score), v.host));
-        decision.host = decision.hosts.first().filter(|v| v.score.is_some()).map(|v| v.host);
+        let decision = self.cluster.read(|s| placement::decide(s, request, reachable.as_ref()));
         decision.host.ok_or(MoveError::Nowhere(decision))
     }
 

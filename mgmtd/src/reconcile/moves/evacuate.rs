@@ -57,17 +57,12 @@ impl Node {
         if wish.on {
             return Ok(self.evacuate(shut_down, actor));
         }
-        let new = self.maintenance_task(actor);
+        let new = self.maintenance_task("host.reopen", actor);
         Ok(self.tasks.start(new, |_| async { Ok(Some("the host takes machines again".into())) }))
     }
 
-    fn maintenance_task(&self, actor: &str) -> NewTask {
-        NewTask {
-            kind,
-            target: format!("host/{}", self.id()),
-            actor: actor.into(),
-            cancellable: true,
-        }
+    fn maintenance_task(&self, kind: &'static str, actor: &str) -> NewTask {
+        NewTask { kind, target: format!("host/{}", self.id()), actor: actor.into(), cancellable: true }
     }
 
     /// Goes on with what a daemon before this one left.
@@ -93,7 +88,7 @@ impl Node {
     fn evacuate(self: &Arc<Self>, shut_down: bool, actor: &str) -> Task {
         let node = self.clone();
         let by = actor.to_owned();
-        self.tasks.start_asked(self.maintenance_task(actor), |handle| async move {
+        self.tasks.start_asked(self.maintenance_task("host.evacuate", actor), |handle| async move {
             let machines = node.to_evacuate();
             let count = machines.len();
             let cancelled = handle.cancelled();
