@@ -16,7 +16,7 @@ const CHROMIUM = process.env["LQ_CHROMIUM"] ?? "/usr/bin/chromium";
 export const PASSWORD = "correct horse battery";
 
 /** A port nobody listens on. */
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.on("error", reject);
