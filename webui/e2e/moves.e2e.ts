@@ -84,7 +84,9 @@ it("hosts that cannot take it are shown with the reason", async () => {
   await go(`/vms/${vm}`);
   await main().getByRole("button", { name: "Actions for bound" }).click();
   await page.getByRole("menuitem", { name: "Migrate" }).click();
-  await dialog().getByText(/the volume `disk` is in the pool .* of another host/).waitFor();
+  await dialog()
+    .getByText(/the volume `disk` is in the pool .* of another host/)
+    .waitFor();
   expect(await dialog().getByLabel(/^beta/).isDisabled()).toBe(true);
   const verb = dialog().getByRole("button", { name: "Migrate" });
   expect(await verb.getAttribute("aria-disabled")).toBe("true");
@@ -99,7 +101,9 @@ it("a move shows how far it is and is called off", async () => {
   await main()
     .getByText(/copying memory: .* sent/)
     .waitFor();
-  await main().getByRole("button", { name: /^Cancel: Migrate/ }).click();
+  await main()
+    .getByRole("button", { name: /^Cancel: Migrate/ })
+    .click();
   await main().getByText("It is moving to alpha.").waitFor({ state: "detached" });
   expect(await where(vm)).toBe(ids["beta"]);
   expect(await first.state_of(vm)).toBe("running");

@@ -123,8 +123,8 @@ impl Fleet {
     }
 
     /// From this epoch on the machine is another host's: its driver leaves what there is of it as it is, and so knows when this
-    /// returns. Older wishes have no effect any more. False where `machine` is not, or not any more, what there is of it: another
-    /// may be about to start in its place.
+    /// returns. Older wishes have no effect any more. False where there may be another process in the place of `machine`; one
+    /// that has died since leaves its place to the other host.
     pub async fn let_go(&self, machine: &Arc<dyn Machine>, epoch: u64) -> bool {
         let slot = self.inner.slots().get(&machine.vm()).cloned();
         let Some(slot) = slot else { return false };
@@ -140,10 +140,12 @@ impl Fleet {
         });
         let version = slot.version();
         let mut progress = slot.progress.subscribe();
-        let seen = progress.wait_for(|p| p.seen >= version).await.is_ok();
+        let Ok(process) = progress.wait_for(|p| p.seen >= version).await.map(|p| p.process) else {
+            return false;
+        };
         let still =
             matches!(&slot.order.borrow().want, Want::This(d) if d.part == Part::Still && d.epoch == epoch);
-        seen && still && slot.machine().is_some_and(|now| Arc::ptr_eq(&now, machine))
+        still && slot.machine().map_or(!process, |now| Arc::ptr_eq(&now, machine))
     }
 
     /// What there is of the machine.

@@ -45,6 +45,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_secs(1);
 /// Longest a driver may take to say that a machine is at rest.
 const SETTLES: Duration = Duration::from_secs(10);
+/// Longest the other host may take to answer: it may have to bring images first.
+const OPENS: Duration = Duration::from_secs(960);
 /// Longest the other host may take to say what became of the machine.
 const SETTLED: Duration = Duration::from_secs(180);
 /// Largest refusal of another host, and largest file of firmware variables.
@@ -348,6 +350,7 @@ impl Passage<'_> {
         let opened = tokio::select! {
             () = cancelled.cancelled() => Err("it was called off".into()),
             _ = over => Err("it was stopped, or told otherwise, meanwhile".into()),
+            () = tokio::time::sleep(OPENS) => Err(format!("`{name}` did not answer for {} minutes", OPENS.as_secs() / 60)),
             opened = self.open() => opened.map_err(|e| format!("`{name}` cannot take it: {e}")),
         };
         let stream = opened?;

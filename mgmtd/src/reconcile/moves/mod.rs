@@ -17,11 +17,14 @@
 //! |---|---|---|---|---|---|
 //! | 1–3 | starts again, sees a move it does not know: `EndMove`, the guest ran on | stream ends: `EndMove`, stays | crash of a machine: `EndMove`, restart policy | stream ends: stays | stays |
 //! | 4, before the switch applies | `EndMove` decides against a switch still on its way; then the monitor, in doubt, is told to go on | as at 3; the monitor in doubt is told to go on | restart policy after `EndMove` | stays | stays |
-//! | 4, switched, Commit not passed on | new daemon sees the stream end without Commit: `ReturnMove`, the old host goes on | its monitor fails by itself; unknown to the new daemon: `ConfirmMove`, starts anew | Commit is passed on if it was read; else as the first | never ran, if it said so or had no Commit: `ReturnMove`; else `ConfirmMove`, starts anew | as the first |
+//! | 4, switched, Commit not passed on | new daemon sees the stream end without Commit: `ReturnMove`, the old host goes on | its monitor fails by itself and says that it never ran: `ReturnMove` | Commit is passed on if it was read; else as the first | `ReturnMove`, if it or its daemon says that it never ran; else `ConfirmMove`, starts anew | as the first |
 //! | 4, Commit passed on | nothing: it runs there; what stands still here is ended after `ConfirmMove` | starts again, finds it running: `ConfirmMove` | nothing | `ConfirmMove`, restart policy there | the monitor runs there: `ConfirmMove` |
 //! | new monitor refuses after Commit | | | | the old daemon passes `Refuse` on only after `ReturnMove` was applied | |
 //! | whole old host | its machine is gone with it before the switch; after it nothing is lost | | | | |
 //! | whole new host | before the switch: stays. After it: its boot ends the move, the machine is started there as after any power cut | | | | |
+//!
+//! So daemons and connections may die as they like, and the guest never starts anew; [`model`](self) plays that through. Where a
+//! monitor dies, or a whole host, the guest dies with it, as it does without a move.
 //!
 //! Without a majority nothing switches: a guest that stands still at that very moment stands still until there is one again.
 

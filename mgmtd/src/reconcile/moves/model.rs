@@ -783,7 +783,10 @@ impl World {
                 }
                 let still =
                     matches!(&daemon.want, Want::This(d) if d.part == Part::Still && d.epoch == epoch);
-                let same = daemon.machine.as_ref().is_some_and(|(number, _)| *number == monitor);
+                let same = match daemon.machine {
+                    Some((number, _)) => number == monitor,
+                    None => !daemon.life.has_process(),
+                };
                 self.passages[number].held = None;
                 return still && same && self.passages[number].links[1].forth.send(Message::Commit);
             }

@@ -27,8 +27,7 @@ export function EnterMaintenance({ host, onClose }: { host: Host; onClose: () =>
   const maintenance = useMaintenance(host);
   const active =
     useVms().data?.filter(
-      ({ status }) =>
-        status.host === host.meta.id && status.state !== "stopped" && status.state !== "failed",
+      ({ status }) => status.host === host.meta.id && status.state !== "stopped" && status.state !== "failed",
     ).length ?? 0;
   return (
     <FormDialog
@@ -84,7 +83,10 @@ export function Evacuation({ host }: { host: Host }) {
                     <Target names={names} target={result.target} />
                   </th>
                   <td>
-                    <State state={result.done ? "succeeded" : "failed"} word={result.done ? "done" : "stays"} />
+                    <State
+                      state={result.done ? "succeeded" : "failed"}
+                      word={result.done ? "done" : "stays"}
+                    />
                   </td>
                   <td className="wrap-anywhere">{result.message}</td>
                 </tr>

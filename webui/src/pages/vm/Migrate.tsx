@@ -100,9 +100,7 @@ function Choice({
 }) {
   const about = useId();
   return (
-    <label
-      className={cx("flex items-start gap-3 rounded-md p-2", refused ? "text-dim" : "hover:bg-sunken")}
-    >
+    <label className={cx("flex items-start gap-3 rounded-md p-2", refused ? "text-dim" : "hover:bg-sunken")}>
       <input
         type="radio"
         className="mt-1 flex-none"

@@ -1,6 +1,16 @@
 // What can be done to a machine: the likely thing as a button, the rest in a menu, the dangerous after a question.
 import { useNavigate } from "@tanstack/react-router";
-import { MoveRight, Pause, Play, Power, RotateCcw, SquareTerminal, Trash2, Unplug, type LucideIcon } from "lucide-react";
+import {
+  MoveRight,
+  Pause,
+  Play,
+  Power,
+  RotateCcw,
+  SquareTerminal,
+  Trash2,
+  Unplug,
+  type LucideIcon,
+} from "lucide-react";
 import { createContext, useCallback, useContext, useMemo, useState, type ReactNode } from "react";
 import { ApiError, api, call, type Vm } from "../../api/client";
 import { useAction, useHosts } from "../../api/queries";
