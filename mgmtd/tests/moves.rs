@@ -88,6 +88,9 @@ async fn a_machine_moves_while_it_runs_and_back_and_all_say_so() {
     assert!(ended["migration"]["pause_micros"].is_u64(), "{ended}");
     for api in [first, second] {
         running_on(api, &vm, &h2).await;
+        // The task is one of the first host's; all list it.
+        let tasks = api.get(&format!("/tasks?target=vm/{vm}&limit=1")).await;
+        assert_eq!(tasks["items"][0]["id"], task["id"], "{tasks}");
     }
     // It counts on where it was: nothing twice, nothing left out; and never boots.
     let after = ticks(second, &vm, 3).await;

@@ -7,6 +7,7 @@ use super::{
     forward::CALLER,
     openapi,
     problem::{self, Failure},
+    routes::tasks::{Asked, own as own_tasks},
 };
 use crate::{
     auth::Caller,
@@ -28,6 +29,7 @@ use futures::future::join_all;
 use hyper_util::rt::TokioIo;
 use lq_api::{
     HostId, ImageId, PoolId, VmId, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind,
+    task::Task,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -48,6 +50,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .nest("/api/v1", v1)
         .route("/host/status", post(status))
         .route("/host/leases", post(leases))
+        .route("/host/tasks", post(tasks))
         .route("/host/pool", post(pool))
         .route("/store/images/{id}", post(image))
         .route("/store/vars/{id}", post(vars))
@@ -76,6 +79,10 @@ async fn status(State(api): State<Arc<Api>>) -> Json<Option<HostStatus>> {
 
 async fn leases(State(api): State<Arc<Api>>) -> Json<Vec<Lease>> {
     Json(api.node.fabric.leases().await)
+}
+
+async fn tasks(State(api): State<Arc<Api>>, Json(asked): Json<Asked>) -> Json<Vec<Task>> {
+    Json(own_tasks(&api, &asked))
 }
 
 async fn pool(State(api): State<Arc<Api>>, Json(id): Json<PoolId>) -> Json<Option<PoolStatus>> {
@@ -179,14 +186,26 @@ pub(super) async fn statuses(api: &Api, hosts: &[HostId]) -> Vec<(HostId, HostSt
     join_all(hosts.iter().map(|h| one(*h))).await.into_iter().flatten().collect()
 }
 
-/// Leases of every host's DHCP.
-pub(super) async fn all_leases(api: &Api) -> Vec<Lease> {
+/// What every other host answers.
+async fn of_others<T: DeserializeOwned>(api: &Api, path: &str, body: &impl Serialize) -> Vec<T> {
     let others: Vec<HostId> =
         api.node.cluster.read(|s| s.hosts.keys().copied().filter(|h| *h != api.node.id()).collect());
-    let asked = others.iter().map(|h| ask::<Vec<Lease>>(&api.node.cluster, *h, "/host/leases", &()));
+    let asked = others.iter().map(|h| ask::<Vec<T>>(&api.node.cluster, *h, path, body));
+    join_all(asked).await.into_iter().flatten().flatten().collect()
+}
+
+/// Leases of every host's DHCP.
+pub(super) async fn all_leases(api: &Api) -> Vec<Lease> {
     let mut leases = api.node.fabric.leases().await;
-    leases.extend(join_all(asked).await.into_iter().flatten().flatten());
+    leases.extend(of_others(api, "/host/leases", &()).await);
     leases
+}
+
+/// Tasks of every host, in no order.
+pub(super) async fn all_tasks(api: &Api, asked: &Asked) -> Vec<Task> {
+    let mut tasks = own_tasks(api, asked);
+    tasks.extend(of_others(api, "/host/tasks", asked).await);
+    tasks
 }
 
 /// Room in a pool, wherever it is.

@@ -132,7 +132,8 @@ pub(super) async fn migrate(ctx: &mut Ctx) -> Result<()> {
     let wish = MigrateVm { host: Some(away), ..MigrateVm::default() };
     let task = there.migrate_vm(id, &wish).await.map_err(explain).context("asking for the move")?;
     let task = there.wait_task(task.id, patience(600), |_| {}).await.map_err(explain).context("the move")?;
-    let stood = task.migration.and_then(|m| m.pause_micros).context("nobody knows how long it stood still")?;
+    let stood =
+        task.migration.and_then(|m| m.pause_micros).context("nobody knows how long it stood still")?;
     println!("        moved; the guest stood still for {} ms", stood.div_ceil(1000));
     let console = counts_on(ctx, here, id, away, &console, "there").await?;
 

@@ -13,7 +13,7 @@ mod networks;
 mod pools;
 pub(super) mod probes;
 mod session;
-mod tasks;
+pub(super) mod tasks;
 mod tokens;
 mod users;
 mod viewer;
