@@ -81,7 +81,7 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
     }
     node.look_at_moves();
     for image in node.cluster.read(|s| copies::needed(s, me)) {
-        if node.copy(image).is_none() {
+        if node.copy(image).is_err() {
             node.keep(image.0, move |node| async move { node.keep_copy(image).await });
         }
     }
