@@ -55,6 +55,9 @@ pub struct Cpu {
     pub cores: u32,
     /// Sockets.
     pub sockets: u32,
+    /// Features of the highest CPU model that it has not, as `/proc/cpuinfo` names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
     /// Share of all threads in use over the last seconds, 0 to 1.
     pub usage: f64,
 }

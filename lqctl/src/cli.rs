@@ -218,6 +218,8 @@ pub(crate) enum Kind {
     Disk,
     Kernel,
     Initrd,
+    /// What goes into a CD drive.
+    Iso,
 }
 
 impl From<Kind> for ImageKind {
@@ -226,6 +228,7 @@ impl From<Kind> for ImageKind {
             Kind::Disk => Self::Disk,
             Kind::Kernel => Self::Kernel,
             Kind::Initrd => Self::Initrd,
+            Kind::Iso => Self::Iso,
         }
     }
 }

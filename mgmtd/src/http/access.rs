@@ -130,6 +130,11 @@ pub(super) fn may_have_parts(
         let network = (ObjectKind::Network, nic.network.0);
         may_use(state, caller, network, Permission::NetworkRead, || format!("spec.nics[{n}].network"))?;
     }
+    for (n, image) in spec.cdroms.iter().enumerate().filter_map(|(n, c)| Some((n, c.image?))) {
+        if !old.is_some_and(|o| o.cdroms.iter().any(|c| c.image == Some(image))) {
+            may_use_image(state, caller, image, &format!("spec.cdroms[{n}].image"))?;
+        }
+    }
     may_boot(state, caller, spec.boot.as_ref(), old.and_then(|o| o.boot.as_ref()))
 }
 
@@ -151,7 +156,7 @@ fn users_of(state: &State, kind: ObjectKind, id: Uuid) -> Vec<(ObjectKind, Uuid)
     let boots =
         |boot: Option<&Boot>| boot.is_some_and(|b| b.kernel.0 == id || b.initrd.is_some_and(|i| i.0 == id));
     let vms = state.vms.values().filter(|r| match kind {
-        ObjectKind::Image => boots(r.vm.spec.boot.as_ref()),
+        ObjectKind::Image => r.vm.spec.images().any(|i| i.0 == id),
         ObjectKind::Volume => r.vm.spec.disks.iter().any(|d| d.volume.0 == id),
         ObjectKind::Network => r.vm.spec.nics.iter().any(|n| n.network.0 == id),
         _ => false,

@@ -86,6 +86,17 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
                 .push(format!("the volume `{}` is in the pool `{name}` of another host", volume.meta.name));
         }
     }
+    if let Some(capacity) = &host.capacity {
+        let wanted = spec.cpu.features().iter();
+        let missing: Vec<_> = wanted.copied().filter(|f| capacity.lacks.iter().any(|l| l == f)).collect();
+        if !missing.is_empty() {
+            let model = spec.cpu.name();
+            reasons.push(format!(
+                "its processors lack what the CPU model {model} needs: {}",
+                missing.join(", ")
+            ));
+        }
+    }
     if let Some(room) = room(host) {
         let used = memory_in_use(state, id, request.vm);
         let free = room.saturating_sub(used);
@@ -110,7 +121,7 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
 
 /// Memory for machines; `None` where the host has not said what it has.
 fn room(host: &HostRecord) -> Option<u64> {
-    let all = host.capacity?.memory.get();
+    let all = host.capacity.as_ref()?.memory.get();
     Some(all.saturating_sub(RESERVE.max(all / RESERVE_PART)))
 }
 
@@ -155,7 +166,7 @@ fn score(state: &State, host: &HostRecord, request: Request<'_>, reasons: &mut V
         score += i64::try_from(free).unwrap_or(i64::MAX);
         reasons.push(format!("{} % of its memory for machines stays free", free / 10));
     }
-    if let Some(capacity) = host.capacity {
+    if let Some(capacity) = &host.capacity {
         let active = on_host(state, id, request.vm).filter(|r| r.vm.spec.power != PowerState::Stopped);
         let vcpus = active.map(|r| u64::from(r.vm.spec.vcpus)).sum::<u64>() + u64::from(spec.vcpus);
         let threads = u64::from(capacity.threads.max(1));

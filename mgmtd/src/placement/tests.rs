@@ -44,7 +44,7 @@ fn site(memory: &[u64]) -> State {
             state.hosts.insert(host(n), record.into());
         }
         let peer = Peer { pin: n.to_string(), address: String::new() };
-        let capacity = Some(Capacity { threads: 8, memory: Bytes::gib(*gib) });
+        let capacity = Some(Capacity { threads: 8, memory: Bytes::gib(*gib), lacks: vec![] });
         apply(&mut state, 2, Op::DescribeHost { host: host(n), peer, capacity }).unwrap();
     }
     let spec =

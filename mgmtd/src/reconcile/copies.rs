@@ -17,11 +17,10 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Longest pause of a transfer.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Images this host needs that are in pools of others: what its machines boot, what its volumes are clones of.
+/// Images this host needs that are in pools of others: what its machines boot or have in their drives, what its volumes are clones of.
 pub(super) fn needed(state: &State, me: HostId) -> BTreeSet<ImageId> {
     let mine = state.vms.values().filter(|r| r.vm.status.host == Some(me) && !r.deleting);
-    let boots = mine.filter_map(|r| r.vm.spec.boot.as_ref());
-    let mut ids: BTreeSet<ImageId> = boots.flat_map(|b| std::iter::once(b.kernel).chain(b.initrd)).collect();
+    let mut ids: BTreeSet<ImageId> = mine.flat_map(|r| r.vm.spec.images()).collect();
     let here = state.volumes.values().filter(|v| state.is_on(v.spec.pool, me));
     ids.extend(here.filter_map(|v| v.spec.source));
     ids.retain(|id| elsewhere(state, me, *id));

@@ -9,7 +9,7 @@ use crate::{
 use lq_api::{
     HostId, ImageId, NetworkId, PoolId, VmId,
     image::ImageState,
-    local::vmm::{BootFiles, DiskConfig, IoLimits},
+    local::vmm::{BootFiles, DiskConfig},
     volume::{Volume, VolumeState},
 };
 use std::sync::Arc;
@@ -87,7 +87,7 @@ fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch,
                 serial: serial(volume),
                 image: disk_image(state, volume, record.vm.meta.id, names)?,
                 read_only: disk.read_only,
-                limits: IoLimits::default(),
+                limits: disk.limits,
             })
         })
         .collect::<Result<_, Fault>>()?;
@@ -102,7 +102,12 @@ fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch,
                 return Err(Fault::Broken(format!("the network {} does not exist", nic.network)));
             }
             let mac = nic.mac.ok_or("an interface has no hardware address")?;
-            Ok(LaunchNic { bridge: (names.bridge)(nic.network), mac })
+            Ok(LaunchNic {
+                bridge: (names.bridge)(nic.network),
+                mac,
+                connected: nic.connected,
+                limits: nic.limits,
+            })
         })
         .collect::<Result<_, Fault>>()?;
     let boot = match &spec.boot {
@@ -118,7 +123,9 @@ fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch,
             LaunchBoot::Firmware { vars: pool.vars_path(record.vm.meta.id) }
         }
     };
-    Ok(Launch { boot, disks, nics })
+    let cdroms = spec.cdroms.iter().map(|c| c.image.map(|image| image_path(state, image, names)).transpose());
+    let cdroms = cdroms.collect::<Result<_, Fault>>()?;
+    Ok(Launch { boot, disks, nics, cdroms })
 }
 
 fn image_path(state: &State, id: ImageId, names: &Names<'_>) -> Result<String, Fault> {

@@ -88,7 +88,14 @@ impl HostControl for SimHost {
             kernel: "simulated".into(),
             booted_at: self.booted_at,
             boot: "simulated".into(),
-            cpu: Cpu { model: "Simulated processor".into(), threads: 8, cores: 4, sockets: 1, usage: 0.1 },
+            cpu: Cpu {
+                model: "Simulated processor".into(),
+                threads: 8,
+                cores: 4,
+                sockets: 1,
+                lacks: vec![],
+                usage: 0.1,
+            },
             memory: Memory { total_bytes: Bytes::gib(32), available_bytes: Bytes::gib(24) },
             virtualization: Virtualization { available: true, reason: None },
             interfaces: vec![Interface {

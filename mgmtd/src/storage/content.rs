@@ -36,6 +36,7 @@ pub(super) fn check(file: &File, kind: ImageKind, format: ImageFormat, length: u
         (ImageKind::Disk, ImageFormat::Raw) => raw(start, length),
         (ImageKind::Kernel, _) => kernel(start, length),
         (ImageKind::Initrd, _) => boot_file(length, "an initial RAM disk").map(|()| length),
+        (ImageKind::Iso, _) => iso(file, length),
     }
 }
 
@@ -81,6 +82,28 @@ fn raw(start: &[u8], length: u64) -> Result<u64, Error> {
             "a disk has at most {}, the upload has {length}",
             Bytes(MAX_DISK)
         )));
+    }
+    Ok(length)
+}
+
+/// Volume descriptors begin at sector 16, of 2048 bytes each (ECMA-119 section 6.2.1, ECMA-167 section 2/8.3.1).
+const DESCRIPTORS: u64 = 16 * 2048;
+
+fn iso(file: &File, length: u64) -> Result<u64, Error> {
+    let mut id = [0u8; 5];
+    let read = file.read_exact_at(&mut id, DESCRIPTORS + 1);
+    if let Err(source) = read
+        && source.kind() != io::ErrorKind::UnexpectedEof
+    {
+        return Err(Error::Io { context: "reading the uploaded image".into(), source });
+    }
+    if !matches!(&id, b"CD001" | b"BEA01") {
+        let reason = "the upload is no CD image: neither ISO 9660 nor UDF is found in it (a disk image goes as `disk`)";
+        return Err(Error::BadContent(reason.into()));
+    }
+    if length > MAX_DISK {
+        let reason = format!("a CD image has at most {}, the upload has {}", Bytes(MAX_DISK), Bytes(length));
+        return Err(Error::BadContent(reason));
     }
     Ok(length)
 }

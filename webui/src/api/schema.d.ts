@@ -3788,6 +3788,10 @@ export interface components {
          * @description A number of bytes.
          */
         Bytes: number;
+        /** @description A CD drive of a VM. */
+        Cdrom: {
+            image?: components["schemas"]["ImageId"] | null;
+        };
         /** @description `POST /session/password`: one's own. All other sessions end. */
         ChangePassword: {
             /** @description 8 characters to 256 bytes; not the present one. */
@@ -3836,6 +3840,8 @@ export interface components {
              * @description Cores.
              */
             cores: number;
+            /** @description Features of the highest CPU model that it has not, as `/proc/cpuinfo` names them. */
+            lacks?: string[];
             /** @description As it calls itself. */
             model: string;
             /**
@@ -3854,6 +3860,11 @@ export interface components {
              */
             usage: number;
         };
+        /**
+         * @description What a guest sees of the host's processor.
+         * @enum {string}
+         */
+        CpuModel: "host" | "x86-64-v2" | "x86-64-v3";
         /** @description `POST /groups`. */
         CreateGroup: {
             /** @description Labels. */
@@ -3992,6 +4003,8 @@ export interface components {
         };
         /** @description A disk of a VM. */
         Disk: {
+            /** @description How much it may do. Takes effect at once. */
+            limits?: components["schemas"]["IoLimits"];
             /** @description The guest may not write. */
             read_only?: boolean;
             /** @description The volume; attached to at most one VM. */
@@ -4166,7 +4179,7 @@ export interface components {
          * @description What an image is for.
          * @enum {string}
          */
-        ImageKind: "disk" | "kernel" | "initrd";
+        ImageKind: "disk" | "kernel" | "initrd" | "iso";
         /** @description The declared image. */
         ImageSpec: {
             boot?: components["schemas"]["Boot"] | null;
@@ -4206,6 +4219,11 @@ export interface components {
             name: string;
             /** @description Link is up. */
             up: boolean;
+        };
+        /** @description Limits of a disk, or of one direction of an interface. Absent: none. */
+        IoLimits: {
+            bandwidth?: components["schemas"]["Rate"] | null;
+            operations?: components["schemas"]["Rate"] | null;
         };
         /** @description Counters of one device, from the guest's view (read = received for interfaces). */
         IoStats: {
@@ -4641,9 +4659,20 @@ export interface components {
         };
         /** @description A network interface of a VM. */
         Nic: {
+            /** @description Its cable is in. Takes effect at once. */
+            connected?: boolean;
+            /** @description How much it may do. Takes effect at once. */
+            limits?: components["schemas"]["NicLimits"];
             mac?: components["schemas"]["Mac"] | null;
             /** @description The network it is connected to. */
             network: components["schemas"]["NetworkId"];
+        };
+        /** @description Limits of an interface. */
+        NicLimits: {
+            /** @description Of what the guest receives. */
+            receive?: components["schemas"]["IoLimits"];
+            /** @description Of what the guest sends. */
+            transmit?: components["schemas"]["IoLimits"];
         };
         /** @description An object as it is now, or the news that it is gone. */
         Notice: {
@@ -5103,6 +5132,20 @@ export interface components {
             /** @description Stable name of the kind of problem, e.g. `/problems/validation`; clients may rely on it. */
             type: string;
         };
+        /** @description A rate with a burst. */
+        Rate: {
+            /**
+             * Format: int64
+             * @description So many at once after a time without any; 0: as many as in a second. A single request that is larger passes, and
+             *     what follows waits the longer.
+             */
+            burst?: number;
+            /**
+             * Format: int64
+             * @description So many in a second, at least 1.
+             */
+            per_second: number;
+        };
         /** @description Codes for the day the authenticator is lost; each works once. Shown this once. */
         RecoveryCodes: {
             /** @description The codes. */
@@ -5417,7 +5460,10 @@ export interface components {
             name?: string | null;
             spec?: components["schemas"]["UserSpec"] | null;
         };
-        /** @description Changes a VM; what is absent stays. Changes to hardware take effect at the next start. */
+        /**
+         * @description Changes a VM; what is absent stays. Changes to hardware take effect at the next start, but
+         *     for those whose field says otherwise.
+         */
         UpdateVm: {
             /** @description New set of labels. */
             labels?: {
@@ -5521,6 +5567,13 @@ export interface components {
             /** @description Start the machine when its host starts, if it was running (or never started by hand) before. */
             autostart?: boolean;
             boot?: components["schemas"]["Boot"] | null;
+            /** @description CD drives in the order the guest sees them, at most 4. Firmware boots from them where no disk can be booted. */
+            cdroms?: components["schemas"]["Cdrom"][];
+            /**
+             * @description What the guest sees of the host's processor. With a level the machine can move to every host that has it; a host that
+             *     lacks a feature of it is refused.
+             */
+            cpu?: components["schemas"]["CpuModel"];
             /** @description Disks in the order the guest sees them, at most 16. */
             disks?: components["schemas"]["Disk"][];
             /**
@@ -5545,6 +5598,7 @@ export interface components {
              * @description Virtual CPUs, 1 to 64.
              */
             vcpus: number;
+            watchdog?: components["schemas"]["WatchdogAction"] | null;
         };
         /**
          * @description Where a VM is in its life.
@@ -5628,6 +5682,11 @@ export interface components {
             /** @description Where it is in its life. */
             state: components["schemas"]["VolumeState"];
         };
+        /**
+         * @description What becomes of a guest whose watchdog has run out. It is told as an event in any case.
+         * @enum {string}
+         */
+        WatchdogAction: "reset" | "pause" | "power-off" | "report";
     };
     responses: never;
     parameters: never;

@@ -11,6 +11,7 @@ vi.hoisted(() => {
 const form: Form = {
   name: "web1",
   labels: "env=test",
+  iso: "",
   image: "i",
   cpus: "2",
   memory: "1G",

@@ -8,6 +8,8 @@ export interface Form {
   labels: string;
   /** Id of a disk image; empty for an empty disk. */
   image: string;
+  /** Id of a CD image; empty for no drive. */
+  iso: string;
   cpus: string;
   memory: string;
   /** Empty: the image's own size. */
@@ -74,6 +76,7 @@ export function machine(form: Form, volume: string): CreateVm {
       memory_bytes: parseSize(form.memory) ?? 0,
       disks: [{ volume, read_only: false }],
       nics: form.network ? [{ network: form.network }] : [],
+      ...(form.iso ? { cdroms: [{ image: form.iso }] } : {}),
       ...(form.kernel
         ? {
             boot: {
@@ -100,6 +103,7 @@ const FIELDS: [prefix: string, field: keyof Form][] = [
   ["spec.source", "image"],
   ["spec.disks", "disk"],
   ["spec.nics", "network"],
+  ["spec.cdroms", "iso"],
   ["spec.boot.kernel", "kernel"],
   ["spec.boot.initrd", "initrd"],
   ["spec.boot.cmdline", "cmdline"],

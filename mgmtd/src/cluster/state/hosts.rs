@@ -131,7 +131,7 @@ impl State {
         }
         let mut new = (**old).clone();
         new.peer = Some(peer.clone());
-        new.capacity = capacity.copied().or(new.capacity);
+        new.capacity = capacity.cloned().or(new.capacity);
         if new == **old {
             return Ok(Reply::Done);
         }
@@ -241,7 +241,7 @@ impl State {
             leaving: false,
             named: false,
             peer: Some(application.peer.clone()),
-            capacity: application.capacity,
+            capacity: application.capacity.clone(),
         };
         self.hosts.insert(host, Arc::new(record));
         ctx.changed(Kind::Host, host.0);

@@ -140,12 +140,15 @@ pub struct Peer {
 }
 
 /// What a host can carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
     /// Logical processors.
     pub threads: u32,
     /// Memory in all.
     pub memory: Bytes,
+    /// Features of the highest CPU model that its processors have not.
+    #[serde(default)]
+    pub lacks: Vec<String>,
 }
 
 /// A host that was removed.
@@ -278,13 +281,13 @@ impl State {
         Self { format: FORMAT, ..Self::default() }
     }
 
-    /// Machines that boot from an image, volumes cloned from it, images that name it as a boot default.
+    /// Machines that boot from an image or have it in a drive, volumes cloned from it, images that name it as a boot default.
     pub fn image_users(&self, id: ImageId) -> (Vec<VmId>, Vec<VolumeId>, Vec<ImageId>) {
         let boots = |boot: &Option<lq_api::vm::Boot>| {
             boot.as_ref().is_some_and(|b| b.kernel == id || b.initrd == Some(id))
         };
         (
-            self.vms.values().filter(|r| boots(&r.vm.spec.boot)).map(|r| r.vm.meta.id).collect(),
+            self.vms.values().filter(|r| r.vm.spec.images().any(|i| i == id)).map(|r| r.vm.meta.id).collect(),
             self.volumes.values().filter(|v| v.spec.source == Some(id)).map(|v| v.meta.id).collect(),
             self.images.values().filter(|r| boots(&r.image.spec.boot)).map(|r| r.image.meta.id).collect(),
         )

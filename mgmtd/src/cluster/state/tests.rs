@@ -37,27 +37,21 @@ fn spec() -> impl Strategy<Value = VmSpec> {
         prop_oneof![Just(RestartPolicy::Never), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Always)];
     (disks, macs, power, restart, any::<bool>(), small()).prop_map(
         |(disks, macs, power, restart, autostart, kernel)| VmSpec {
-            vcpus: 1,
             memory_bytes: Bytes::mib(64),
             boot: Some(Boot {
                 kernel: ImageId(Uuid::from_u128(kernel)),
                 initrd: None,
                 cmdline: String::new(),
             }),
-            disks: disks
-                .into_iter()
-                .map(|d| Disk { volume: VolumeId(Uuid::from_u128(d)), read_only: false })
-                .collect(),
+            disks: disks.into_iter().map(|d| Disk::of(VolumeId(Uuid::from_u128(d)))).collect(),
             nics: macs
                 .into_iter()
-                .map(|m| Nic { network: NETWORK, mac: m.map(|m| lq_api::vm::Mac([0x52, 0, 0, 0, 0, m])) })
+                .map(|m| Nic { mac: m.map(|m| lq_api::vm::Mac([0x52, 0, 0, 0, 0, m])), ..Nic::on(NETWORK) })
                 .collect(),
-            rng: true,
-            display: None,
             restart,
             autostart,
             power,
-            placement: lq_api::placement::Placement::default(),
+            ..VmSpec::default()
         },
     )
 }
@@ -394,17 +388,13 @@ fn with_vm(restart: RestartPolicy, autostart: bool) -> (State, VmId) {
                 name: "v".into(),
                 labels: BTreeMap::new(),
                 spec: VmSpec {
-                    vcpus: 1,
                     memory_bytes: Bytes::mib(64),
                     boot: Some(Boot { kernel, initrd: None, cmdline: String::new() }),
-                    disks: vec![],
-                    nics: vec![Nic { network: NETWORK, mac: None }],
-                    rng: true,
-                    display: None,
+                    nics: vec![Nic::on(NETWORK)],
                     restart,
                     autostart,
                     power: PowerState::Running,
-                    placement: lq_api::placement::Placement::default(),
+                    ..VmSpec::default()
                 },
             },
         },

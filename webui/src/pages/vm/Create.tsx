@@ -29,6 +29,7 @@ const EMPTY: Form = {
   name: "",
   labels: "",
   image: "",
+  iso: "",
   cpus: "2",
   memory: "2G",
   disk: "",
@@ -43,7 +44,7 @@ const EMPTY: Form = {
 
 /** Which fields each step asks. */
 const STEPS: { title: string; fields: (keyof Form)[] }[] = [
-  { title: "Name and source", fields: ["name", "labels", "image"] },
+  { title: "Name and source", fields: ["name", "labels", "image", "iso"] },
   { title: "Hardware", fields: ["cpus", "memory", "disk", "network"] },
   { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline"] },
   { title: "Review", fields: [] },
@@ -108,7 +109,7 @@ export function CreateVm() {
     fault: at(field),
     onChange: (event: { target: { value: string } }) => set({ [field]: event.target.value }),
   });
-  const select = (field: "image" | "network" | "kernel" | "initrd") => ({
+  const select = (field: "image" | "iso" | "network" | "kernel" | "initrd") => ({
     value: whole[field],
     fault: at(field),
     onValue: (value: string) => set({ [field]: value }),
@@ -193,6 +194,15 @@ export function CreateVm() {
                 }
                 {...select("image")}
               />
+              {options("iso").length > 0 && (
+                <Select
+                  label="CD"
+                  none="No drive"
+                  options={options("iso")}
+                  hint="It boots from it while its disk cannot be booted: to install a system."
+                  {...select("iso")}
+                />
+              )}
               <Text
                 label="Labels"
                 hint="Free words for searching, like: env=test, team=web"
@@ -268,6 +278,7 @@ export function CreateVm() {
                   {bytes(parseSize(whole.disk) ?? image?.status.virtual_size_bytes ?? 0)}
                   {image ? `, a copy of ${image.meta.name}` : ", empty"}
                 </Fact>
+                {whole.iso && <Fact name="CD">{nameOf(usable, whole.iso)}</Fact>}
                 <Fact name="CPUs">{whole.cpus}</Fact>
                 <Fact name="Memory">{bytes(parseSize(whole.memory) ?? 0)}</Fact>
                 <Fact name="Network">{nameOf(networks.data, whole.network) ?? "none"}</Fact>
