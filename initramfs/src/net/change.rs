@@ -6,9 +6,15 @@ use crate::error::{Error, Result};
 use lq_api::answer::HostNetwork;
 use std::{net::Ipv4Addr, path::Path};
 
-/// Puts settings into force. `old` is the uplink in use; the answer is the one in use from now on. Where the address comes by
-/// DHCP, the bridge is left without one: the client is started by the caller.
-pub fn change(sys: &Path, resolv_conf: &Path, old: Option<&str>, wanted: &HostNetwork) -> Result<Option<String>> {
+/// Puts settings into force. Of the uplinks the first is the one in use, the second the one to be used where the settings name
+/// none; the answer is the one in use from now on. Where the address comes by DHCP, the bridge is left without one: the client
+/// is started by the caller.
+pub fn change(
+    sys: &Path,
+    resolv_conf: &Path,
+    (old, preferred): (Option<&str>, Option<&str>),
+    wanted: &HostNetwork,
+) -> Result<Option<String>> {
     let found = nics(sys);
     let nic = match wanted.interface {
         Some(mac) => Some(
@@ -17,8 +23,7 @@ pub fn change(sys: &Path, resolv_conf: &Path, old: Option<&str>, wanted: &HostNe
                 .find(|n| n.mac == mac.0)
                 .ok_or_else(|| Error::wrong(format!("the interface {mac} is not in this machine")))?,
         ),
-        // No wish: what is in use stays.
-        None => found.iter().find(|n| Some(n.name.as_str()) == old).or_else(|| choose(&found, None, true)),
+        None => found.iter().find(|n| Some(n.name.as_str()) == preferred).or_else(|| choose(&found, None, true)),
     };
     let name = nic.map(|n| n.name.clone());
     if name.as_deref() != old || name.as_deref().is_some_and(|n| !link::is_port(sys, BRIDGE, n)) {

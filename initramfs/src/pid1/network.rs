@@ -44,6 +44,16 @@ pub struct Places {
 struct Trial {
     network: HostNetwork,
     until: Instant,
+    /// The uplink before it.
+    uplink: Option<String>,
+}
+
+/// Settings to be put into force.
+#[derive(Clone, Debug)]
+struct Wanted {
+    network: HostNetwork,
+    /// The uplink where they name none.
+    uplink: Option<String>,
 }
 
 /// The management network.
@@ -54,7 +64,7 @@ pub struct Management {
     facts: BootFacts,
     trial: Option<Trial>,
     /// What is to be put into force as soon as the DHCP client has ended.
-    waiting: Option<HostNetwork>,
+    waiting: Option<Wanted>,
     keeping: bool,
     note: Option<String>,
 }
@@ -102,18 +112,24 @@ impl Management {
         }
         self.note = None;
         say::info(&format!("trying another management network for {} s", wanted.seconds));
-        self.waiting = Some(wanted.network.clone());
         let until = now + std::time::Duration::from_secs(u64::from(wanted.seconds));
-        self.trial = Some(Trial { network: wanted.network, until });
+        // Where none was named before either, the one in use stays; else it is chosen as at boot.
+        let uplink = self.facts.uplink.clone();
+        let stays = uplink.clone().filter(|_| self.facts.host.network.interface.is_none());
+        self.waiting = Some(Wanted { network: wanted.network.clone(), uplink: stays });
+        self.trial = Some(Trial { network: wanted.network, until, uplink });
         Ok(())
     }
 
     /// Takes back what is on trial.
     pub fn revert(&mut self, why: &str) {
-        if !self.keeping && self.trial.take().is_some() {
+        if self.keeping {
+            return;
+        }
+        if let Some(trial) = self.trial.take() {
             say::info(&format!("the management network is as it was: {why}"));
             self.note = Some(format!("the change was taken back: {why}"));
-            self.waiting = Some(self.facts.host.network.clone());
+            self.waiting = Some(Wanted { network: self.facts.host.network.clone(), uplink: trial.uplink });
         }
     }
 
@@ -154,9 +170,10 @@ impl Management {
         let wanted = wanted.clone();
         self.waiting = None;
         let old = self.facts.uplink.as_deref();
-        match change(&self.places.sys, &self.places.resolv_conf, old, &wanted) {
+        let preferred = wanted.uplink.as_deref();
+        match change(&self.places.sys, &self.places.resolv_conf, (old, preferred), &wanted.network) {
             Ok(uplink) => {
-                if wanted.address.is_none() && uplink.is_some() {
+                if wanted.network.address.is_none() && uplink.is_some() {
                     dhcp.begin(now);
                 }
                 self.facts.uplink = uplink;

@@ -64,7 +64,10 @@ fn place(state: &Agreed, method: &Method, path: &str) -> Place {
         }
         ("images", Some("content")) => only(of_image(id)),
         ("images", None) if *method == Method::DELETE => better(of_image(id)),
-        ("hosts", Some("history" | "power")) => {
+        (
+            "hosts",
+            Some("certificate" | "factory-reset" | "history" | "network" | "power" | "support-bundle"),
+        ) => {
             only(id.parse().ok().filter(|id| state.hosts.contains_key(id)))
         }
         ("hosts", None) if *method == Method::GET => {

@@ -6,7 +6,9 @@
 mod cpu;
 mod devices;
 mod load;
+mod network;
 
+pub use network::test_network;
 pub use load::{HostLoad, Measured, load, process, resident_bytes};
 
 use lq_api::{
