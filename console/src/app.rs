@@ -63,6 +63,8 @@ pub(crate) struct App {
     pub(crate) note: Option<(bool, String)>,
     /// The host runs from its installation medium.
     pub(crate) live: bool,
+    /// Lines of a page that scrolls.
+    pub(crate) room: usize,
     power_wanted: bool,
     last_key: Option<Instant>,
     /// When what is followed was last asked for; absent while an answer is waited for.
@@ -79,7 +81,7 @@ impl App {
             return self.open_key(key);
         }
         if let Some(Page::Log(log)) = self.pages.last_mut()
-            && log.key(key)
+            && log.key(key, self.room)
         {
             return None;
         }
@@ -325,9 +327,13 @@ impl App {
     /// What is followed was read again. It may be of a page that is not there any more.
     fn polled(&mut self, polled: Polled) {
         match (self.pages.last_mut(), polled) {
-            (Some(Page::Network { state, .. }), Polled::Network(now)) => {
+            (Some(Page::Network { state, test }), Polled::Network(now)) => {
                 let ended = state.trial.is_some() && now.trial.is_none();
                 *state = *now;
+                if ended {
+                    // It was of other settings.
+                    *test = None;
+                }
                 if let Some(note) = state.note.clone().filter(|_| ended) {
                     self.note = Some((true, note));
                 }

@@ -16,7 +16,7 @@ fn keys(app: &mut App, text: &str) -> Option<Request> {
 }
 
 fn logged_in() -> App {
-    let mut app = App::default();
+    let mut app = App { room: 18, ..App::default() };
     app.key(Key::F2, Instant::now());
     app.outcome(Outcome::LoggedIn(ADMIN.into()));
     app

@@ -4,8 +4,6 @@ use crate::{keys::Key, remote::LogSource};
 
 /// Columns that are moved sideways at once.
 const SIDEWAYS: usize = 40;
-/// Lines that are moved at once; less than a page of the smallest screen.
-const LEAP: usize = 18;
 /// Longest text that is looked for.
 const MAX_SEARCH: usize = 60;
 
@@ -57,8 +55,8 @@ impl LogView {
         self.top.min(self.lines.len().saturating_sub(room))
     }
 
-    /// A key was pressed; false where it is none of its own.
-    pub(crate) fn key(&mut self, key: Key) -> bool {
+    /// A key was pressed while `room` lines are shown; false where it is none of its own.
+    pub(crate) fn key(&mut self, key: Key, room: usize) -> bool {
         self.found = None;
         if self.typing {
             match key {
@@ -75,16 +73,16 @@ impl LogView {
             }
             return true;
         }
-        // Moving up from the end begins at the last page, not beyond it.
-        let last = self.lines.len().saturating_sub(LEAP);
+        // Moving from the end begins at the last page, not beyond it.
+        let last = self.lines.len().saturating_sub(room);
         let from = self.top.min(last);
         let moved = match key {
             Key::Up => from.saturating_sub(1),
-            Key::PageUp => from.saturating_sub(LEAP),
+            Key::PageUp => from.saturating_sub(room),
             Key::Home => 0,
-            Key::Down => (self.top + 1).min(self.lines.len()),
-            Key::PageDown => (self.top + LEAP).min(self.lines.len()),
-            Key::End => self.lines.len(),
+            Key::Down => (from + 1).min(last),
+            Key::PageDown => (from + room).min(last),
+            Key::End => last,
             Key::Left => {
                 self.left = self.left.saturating_sub(SIDEWAYS);
                 return true;
@@ -147,38 +145,38 @@ mod tests {
         assert_eq!(log.first(20), 80);
         log.again((0..200).map(|n| format!("line {n}")).collect());
         assert_eq!(log.first(20), 180);
-        log.key(Key::Up);
+        log.key(Key::Up, 20);
         assert!(!log.follow);
         let at = log.first(20);
         log.again((0..300).map(|n| format!("line {n}")).collect());
         assert_eq!(log.first(20), at, "what is read stays where it is");
-        log.key(Key::Char('f'));
+        log.key(Key::Char('f'), 20);
         assert_eq!(log.first(20), 280);
-        log.key(Key::Home);
+        log.key(Key::Home, 20);
         assert_eq!(log.first(20), 0);
-        log.key(Key::PageDown);
-        assert_eq!(log.first(20), LEAP);
+        log.key(Key::PageDown, 20);
+        assert_eq!(log.first(20), 20);
     }
 
     #[test]
     fn what_is_looked_for_is_found_again_and_again() {
         let mut log = view(100);
         for key in [Key::Char('/'), Key::Char('L'), Key::Char('i'), Key::Char('n'), Key::Char('e')] {
-            assert!(log.key(key));
+            assert!(log.key(key, 20));
         }
-        log.key(Key::Char(' '));
-        log.key(Key::Char('9'));
-        log.key(Key::Enter);
+        log.key(Key::Char(' '), 20);
+        log.key(Key::Char('9'), 20);
+        log.key(Key::Enter, 20);
         assert_eq!((log.top, log.found), (9, Some(true)));
-        log.key(Key::Char('n'));
+        log.key(Key::Char('n'), 20);
         assert_eq!(log.top, 90);
         log.search = "nothing".into();
-        log.key(Key::Char('n'));
+        log.key(Key::Char('n'), 20);
         assert_eq!((log.top, log.found), (90, Some(false)));
-        assert!(!log.key(Key::Char('x')) && !log.key(Key::Esc), "others are the page's");
+        assert!(!log.key(Key::Char('x'), 20) && !log.key(Key::Esc, 20), "others are the page's");
         let mut empty = view(0);
         empty.search = "x".into();
-        empty.key(Key::Char('n'));
+        empty.key(Key::Char('n'), 20);
         assert_eq!(empty.found, Some(false));
     }
 }

@@ -122,6 +122,7 @@ fn run(serial: bool) {
             write(&format!("\x1b[0m\x1b[2J\x1b[HLimiQuantix ready: {url}\r\n"));
         }
         let (rows, columns) = terminal_size();
+        app.room = pages::room(rows);
         let lines = screen::lines(&pages::paint(&status, &app, glyphs, columns, rows));
         let all = REDRAW.swap(false, Ordering::Relaxed) || painted.elapsed() >= REPAINT;
         if all {

@@ -8,6 +8,12 @@ use crate::{
 use lq_api::management::{ManagementNetwork, NetworkTest};
 use ratatui::{buffer::Buffer, layout::Rect};
 
+/// Lines of a page that scrolls, on a screen of so many rows.
+pub(crate) fn room(rows: u16) -> usize {
+    // Two bars, the line of what happened last, a blank one, the title and a blank one below it.
+    usize::from(rows.clamp(4, 200)).saturating_sub(6)
+}
+
 /// The whole screen.
 pub(crate) fn paint(status: &Status, app: &App, glyphs: Glyphs, columns: u16, rows: u16) -> Buffer {
     let all = Rect::new(0, 0, columns.clamp(20, 300), rows.clamp(4, 200));

@@ -163,7 +163,8 @@ fn pages_look_as_checked_in() {
         app.outcome(Outcome::Failed("it failed".into()));
         shot("events", &status(), &app, Glyphs::Ascii);
         let live = Status { live: true, mode: "live: nothing is kept".into(), cluster: None, ..status() };
-        let mut app = App { live: true, ..App::default() };
+        let mut app = App::default();
+        app.live = true;
         shot("open-live", &live, &app, Glyphs::Ascii);
         app.key(Key::F3, Instant::now());
         shot("lost-password", &live, &app, Glyphs::Ascii);
