@@ -80,9 +80,9 @@ async fn a_support_bundle_has_what_helps_and_no_secret() {
     let api = &bench.api;
     let (vm, _) = api.vm("seen").await;
     let made = api.ok(Method::POST, "/tokens", Some(json!({"name": "program"}))).await;
-    let token = made["secret"].as_str().or_else(|| made["token"].as_str()).unwrap().to_owned();
+    let token = made["secret"].as_str().unwrap().to_owned();
     let join = api.ok(Method::POST, "/cluster/join-tokens", None).await;
-    let join = join["token"].as_str().or_else(|| join["secret"].as_str()).unwrap().to_owned();
+    let join = join["text"].as_str().unwrap().to_owned();
     assert!(token.starts_with("lqt_") && join.starts_with("lqj_"));
     // A log that holds what it should not.
     let run = bench.dir.path().join("run");
