@@ -43,10 +43,36 @@ pub(crate) fn run(vm: VmId, name: &str, token: &str, ending: impl Fn() -> bool) 
         Err(why) => return Over::Ended(why),
     };
     show(format!("{RESET}\x1b[2J\x1b[HConsole of {name}. Ctrl-] leaves it.\r\n\n").as_bytes());
+    let mode = Raw::begin();
     let over = carry(&mut socket, &ending);
+    drop(mode);
     let _ = socket.write_all(&frame(8, &1000u16.to_be_bytes()));
     show(RESET.as_bytes());
     over
+}
+
+/// The terminal without any meaning of its own for keys, until dropped.
+struct Raw(Option<nix::sys::termios::Termios>);
+
+impl Raw {
+    fn begin() -> Self {
+        use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+        let input = io::stdin();
+        let before = tcgetattr(&input).ok();
+        if let Some(mut raw) = before.clone() {
+            cfmakeraw(&mut raw);
+            let _ = tcsetattr(&input, SetArg::TCSANOW, &raw);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = nix::sys::termios::tcsetattr(io::stdin(), nix::sys::termios::SetArg::TCSANOW, before);
+        }
+    }
 }
 
 fn show(bytes: &[u8]) {
