@@ -126,7 +126,8 @@ impl HostNetwork {
             Some(Ok((address, prefix))) => {
                 let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
                 let of = |a: Ipv4Addr| u32::from(a) & mask;
-                let edge = |a: Ipv4Addr| prefix < 31 && (u32::from(a) == of(a) || u32::from(a) == of(a) | !mask);
+                let edge =
+                    |a: Ipv4Addr| prefix < 31 && (u32::from(a) == of(a) || u32::from(a) == of(a) | !mask);
                 if unfit(address) || edge(address) {
                     errors.push(field("address", "is not the address of a host"));
                 }
@@ -181,7 +182,9 @@ mod tests {
         assert!(fields("10.0.0.1/31", Some("10.0.0.0")).is_empty());
         assert_eq!(fields("192.168.1.10/24", Some("192.168.2.1")), ["network.gateway"]);
         assert_eq!(fields("192.168.1.10/24", Some("192.168.1.10")), ["network.gateway"]);
-        for bad in ["192.168.1.0/24", "192.168.1.255/24", "127.0.0.1/8", "224.0.0.1/24", "1.2.3.4", "1.2.3.4/0"] {
+        for bad in
+            ["192.168.1.0/24", "192.168.1.255/24", "127.0.0.1/8", "224.0.0.1/24", "1.2.3.4", "1.2.3.4/0"]
+        {
             assert_eq!(fields(bad, None), ["network.address"], "{bad}");
         }
         let dhcp = HostNetwork { gateway: Some([10, 0, 0, 1].into()), ..HostNetwork::default() };

@@ -140,9 +140,9 @@ impl App {
                 Key::Char('u' | 'U') if state.trial.is_some() => Some(Request::RevertNetwork),
                 _ => None,
             },
-            Page::Installing(progress) => {
-                (progress.ended == Some(true) && matches!(key, Key::Char('r' | 'R'))).then_some(Request::Restart)
-            }
+            Page::Installing(progress) => (progress.ended == Some(true)
+                && matches!(key, Key::Char('r' | 'R')))
+            .then_some(Request::Restart),
             Page::Confirm { request, .. } => {
                 let request = request.clone();
                 if matches!(key, Key::Char('y' | 'Y')) {

@@ -220,7 +220,10 @@ fn only_a_live_host_is_installed_and_only_with_the_disks_name() {
         app.key(Key::Backspace, Instant::now());
     }
     let sent = keys(&mut app, "vda\n");
-    assert!(matches!(&sent, Some(Request::Install(w)) if w.node == "/dev/vda" && w.erase), "what was shown may go");
+    assert!(
+        matches!(&sent, Some(Request::Install(w)) if w.node == "/dev/vda" && w.erase),
+        "what was shown may go"
+    );
     app.outcome(Outcome::Installing);
     assert!(app.tick(Instant::now()) == Some(Request::Poll(Poll::Install)));
     assert!(keys(&mut app, "r").is_none(), "not before it has ended");

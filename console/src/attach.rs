@@ -115,10 +115,8 @@ fn carry(socket: &mut UnixStream, ending: &impl Fn() -> bool) -> Over {
             return if ending() { Over::Left } else { Over::Idle };
         }
         let input = io::stdin();
-        let mut fds = [
-            PollFd::new(input.as_fd(), PollFlags::POLLIN),
-            PollFd::new(socket.as_fd(), PollFlags::POLLIN),
-        ];
+        let mut fds =
+            [PollFd::new(input.as_fd(), PollFlags::POLLIN), PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, PollTimeout::from(WAIT_MS)).is_err() {
             continue;
         }
@@ -158,7 +156,8 @@ fn carry(socket: &mut UnixStream, ending: &impl Fn() -> bool) -> Over {
                     }
                     Err(TooLong) => return ended("an answer that does not fit"),
                 },
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => {
+                }
                 Err(e) => return ended(&e.to_string()),
             }
         }

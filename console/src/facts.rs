@@ -89,7 +89,11 @@ pub(crate) fn gather() -> Status {
         vms: if ready { vms() } else { None },
         loads: loads(),
         events: if ready { events() } else { Vec::new() },
-        cluster: if matches!(management, Management::Ready | Management::NotReady(_)) { cluster() } else { None },
+        cluster: if matches!(management, Management::Ready | Management::NotReady(_)) {
+            cluster()
+        } else {
+            None
+        },
         live: boot.mode == "live",
         management,
         ready,

@@ -67,7 +67,10 @@ pub(crate) fn disks() -> Result<Vec<InstallDisk>, String> {
     let found = Command::new(paths::LQ_INIT).arg("disks").stdin(Stdio::null()).output();
     let found = found.map_err(|e| format!("the disks cannot be looked at: {e}"))?;
     if !found.status.success() {
-        return Err(format!("the disks cannot be looked at: {}", String::from_utf8_lossy(&found.stderr).trim()));
+        return Err(format!(
+            "the disks cannot be looked at: {}",
+            String::from_utf8_lossy(&found.stderr).trim()
+        ));
     }
     serde_json::from_slice(&found.stdout).map_err(|e| format!("the disks cannot be looked at: {e}"))
 }

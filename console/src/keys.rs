@@ -129,7 +129,10 @@ mod tests {
             assert_eq!(typed(f2), [Key::F2], "{f2:?}");
         }
         assert_eq!(typed(b"\x1b[A\x1bOB\x1b[24~"), [Key::Up, Key::Down, Key::F12]);
-        assert_eq!(typed(b"\x1b[[C\x1b[14~\x1b[5~\x1b[4~\x15"), [Key::F3, Key::F4, Key::PageUp, Key::End, Key::Erase]);
+        assert_eq!(
+            typed(b"\x1b[[C\x1b[14~\x1b[5~\x1b[4~\x15"),
+            [Key::F3, Key::F4, Key::PageUp, Key::End, Key::Erase]
+        );
         assert_eq!(
             typed(b"a\r\x7f\t\x0c"),
             [Key::Char('a'), Key::Enter, Key::Backspace, Key::Tab, Key::Redraw]

@@ -37,17 +37,14 @@ pub(crate) fn init(request: &InitRequest) -> Result<InitAnswer, String> {
 pub(crate) fn log(source: &LogSource) -> Vec<String> {
     let text = match source {
         LogSource::Kernel => kernel_log(),
-        LogSource::Init => kernel_log().lines().filter(|l| l.contains("lq-init:")).fold(
-            String::new(),
-            |mut all, line| {
+        LogSource::Init => {
+            kernel_log().lines().filter(|l| l.contains("lq-init:")).fold(String::new(), |mut all, line| {
                 all.push_str(line);
                 all.push('\n');
                 all
-            },
-        ),
-        LogSource::Service(name) => {
-            end_of(&Path::new(paths::RUN).join("log").join(format!("{name}.log")))
+            })
         }
+        LogSource::Service(name) => end_of(&Path::new(paths::RUN).join("log").join(format!("{name}.log"))),
         LogSource::Monitor(vm) => {
             let dir: PathBuf = Path::new(paths::RUN_VMS).join(vm.to_string());
             end_of(&dir.join(paths::VM_LOG))

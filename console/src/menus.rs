@@ -72,7 +72,12 @@ fn filled(label: &'static str, text: impl Into<String>) -> Field {
 /// The form one logs in with.
 pub(crate) fn log_in() -> Page {
     let title = "Log in".into();
-    Page::Form { form: Form::LogIn, title, fields: vec![filled("User", ADMIN), field("Password", true)], at: 1 }
+    Page::Form {
+        form: Form::LogIn,
+        title,
+        fields: vec![filled("User", ADMIN), field("Password", true)],
+        at: 1,
+    }
 }
 
 /// The form for whoever stands at the machine and has lost the password.
@@ -152,7 +157,9 @@ pub(crate) fn rename() -> Page {
 pub(crate) fn by_name(form: Form) -> Page {
     let title = match &form {
         Form::Certificate => "A new certificate: browsers and lqctl will ask about it once more",
-        Form::FactoryReset { data: false } => "The host forgets everything but its images and volumes, and restarts",
+        Form::FactoryReset { data: false } => {
+            "The host forgets everything but its images and volumes, and restarts"
+        }
         _ => "The host forgets EVERYTHING, images and volumes too, and restarts",
     };
     let fields = vec![field("Host's name", false)];

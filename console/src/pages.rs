@@ -100,7 +100,8 @@ fn draw(buffer: &mut Buffer, area: Rect, page: &Page) {
         }
         Page::Network { state, test } => {
             put(buffer, area, 0, 2, "Management network", STRONG);
-            for (n, (style, line)) in network_lines(state, test.as_ref(), width).iter().take(room).enumerate() {
+            for (n, (style, line)) in network_lines(state, test.as_ref(), width).iter().take(room).enumerate()
+            {
                 put(buffer, area, 2 + n, 2, line, *style);
             }
         }
@@ -204,7 +205,8 @@ fn network_lines(state: &ManagementNetwork, test: Option<&NetworkTest>, width: u
             (None, _) => (true, "none".into()),
         };
         put(style(good), "Gateway", answer);
-        let api = if test.api_answers { "answers at this address" } else { "does NOT answer at this address" };
+        let api =
+            if test.api_answers { "answers at this address" } else { "does NOT answer at this address" };
         put(style(test.api_answers), "API", api.into());
     }
     if let Some(trial) = &state.trial {

@@ -283,7 +283,9 @@ impl Remote {
             Request::NewCertificate { confirm } => {
                 let path = self.here("certificate")?;
                 self.call("POST", &path, Some(json!({"confirm": confirm})))?;
-                Ok(Outcome::Done("It is being made; its fingerprint is on the open screen in a moment.".into()))
+                Ok(Outcome::Done(
+                    "It is being made; its fingerprint is on the open screen in a moment.".into(),
+                ))
             }
             Request::FactoryReset { confirm, data } => {
                 let path = self.here("factory-reset")?;
@@ -309,7 +311,9 @@ impl Remote {
                 let reason = "LimiQuantix was installed from the console".to_owned();
                 match local::init(&InitRequest::Shutdown { reboot: true, reason }) {
                     Ok(InitAnswer::Done) => Ok(Outcome::Done("The host restarts.".into())),
-                    Ok(other) => Err(Outcome::Failed(format!("PID 1 gave an answer that does not fit: {other:?}"))),
+                    Ok(other) => {
+                        Err(Outcome::Failed(format!("PID 1 gave an answer that does not fit: {other:?}")))
+                    }
                     Err(e) => Err(Outcome::Failed(e)),
                 }
             }
@@ -431,7 +435,9 @@ fn lost_password(password: &str) -> Fallible<Outcome> {
     let grants = json!([{"role": role, "scope": {"kind": "cluster"}}]);
     let setup: lq_api::auth::Setup = decode(&root("GET", "/setup", None)?)?;
     if setup.needed {
-        return Err(Outcome::Failed("no password is set yet: log in with the set-up code on the open screen".into()));
+        return Err(Outcome::Failed(
+            "no password is set yet: log in with the set-up code on the open screen".into(),
+        ));
     }
     let Some(user) = find("/users?limit=500", ADMIN)? else {
         let spec = json!({"grants": grants});
@@ -448,7 +454,9 @@ fn lost_password(password: &str) -> Fallible<Outcome> {
     if let Some(fields) = spec.as_object_mut() {
         fields.insert("disabled".into(), json!(false));
         let has = fields.get("grants").is_some_and(|g| {
-            g.as_array().is_some_and(|g| g.iter().any(|g| text(g, "/role") == role && text(g, "/scope/kind") == "cluster"))
+            g.as_array().is_some_and(|g| {
+                g.iter().any(|g| text(g, "/role") == role && text(g, "/scope/kind") == "cluster")
+            })
         });
         if !has {
             fields.insert("grants".into(), grants);

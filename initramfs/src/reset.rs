@@ -68,9 +68,7 @@ pub fn begin(state: &Path, data: bool) -> Result<()> {
     let mut bytes = MARK.to_vec();
     bytes.push(u8::from(data));
     let file = writable(state)?;
-    file.write_all_at(&bytes, 0)
-        .and_then(|()| file.sync_all())
-        .doing(|| format!("mark {}", state.display()))
+    file.write_all_at(&bytes, 0).and_then(|()| file.sync_all()).doing(|| format!("mark {}", state.display()))
 }
 
 /// Carries it out. Both must not be mounted.

@@ -165,8 +165,7 @@ pub fn keep_network(path: &Path, known: &HostConfig, network: &HostNetwork) -> R
         Err(e) => return Err(e).doing(|| format!("read {}", path.display())),
     };
     host.network = network.clone();
-    let text =
-        toml::to_string(&host).map_err(|e| Error::wrong(format!("write the host's settings: {e}")))?;
+    let text = toml::to_string(&host).map_err(|e| Error::wrong(format!("write the host's settings: {e}")))?;
     let new = path.with_extension("new");
     write_durably(&new, text.as_bytes(), 0o644)?;
     let dir = path.parent().unwrap_or(Path::new("/"));

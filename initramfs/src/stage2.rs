@@ -17,8 +17,7 @@ use crate::{
     mounts, net,
     partition::{self, Look},
     pid1::{self, Outcome, network, service::Spec},
-    reset,
-    say, settings, sys,
+    reset, say, settings, sys,
 };
 use lq_api::{
     answer::{AfterInstall, Answer, HostConfig},

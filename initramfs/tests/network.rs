@@ -116,11 +116,23 @@ impl Host {
             let ports = self.inside(&["ip", "-o", "link", "show", "master", "lqbr0"]);
             let routes = self.inside(&["ip", "route", "show", "default"]);
             let routed = gateway.map_or(routes.is_empty(), |g| routes.contains(&format!("via {g} ")));
-            let here = if address.is_empty() { addresses.is_empty() } else { addresses.contains(&format!(" {address} ")) };
-            if here && addresses.lines().count() <= 1 && ports.lines().count() == 1 && ports.contains(port) && routed {
+            let here = if address.is_empty() {
+                addresses.is_empty()
+            } else {
+                addresses.contains(&format!(" {address} "))
+            };
+            if here
+                && addresses.lines().count() <= 1
+                && ports.lines().count() == 1
+                && ports.contains(port)
+                && routed
+            {
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "waited in vain for {address} on {port}: {addresses}{ports}{routes}");
+            assert!(
+                start.elapsed() < PATIENCE,
+                "waited in vain for {address} on {port}: {addresses}{ports}{routes}"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }

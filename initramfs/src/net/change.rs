@@ -23,7 +23,9 @@ pub fn change(
                 .find(|n| n.mac == mac.0)
                 .ok_or_else(|| Error::wrong(format!("the interface {mac} is not in this machine")))?,
         ),
-        None => found.iter().find(|n| Some(n.name.as_str()) == preferred).or_else(|| choose(&found, None, true)),
+        None => {
+            found.iter().find(|n| Some(n.name.as_str()) == preferred).or_else(|| choose(&found, None, true))
+        }
     };
     let name = nic.map(|n| n.name.clone());
     if name.as_deref() != old || name.as_deref().is_some_and(|n| !link::is_port(sys, BRIDGE, n)) {

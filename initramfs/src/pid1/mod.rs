@@ -13,8 +13,8 @@
 
 pub mod backoff;
 pub mod hardware;
-pub mod lines;
 pub mod jobs;
+pub mod lines;
 pub mod network;
 mod requests;
 pub mod ring;
@@ -27,11 +27,11 @@ use crate::{
     say,
     sys::spawn::{Process, spawn},
 };
-use jobs::{Job, Purpose};
-use network::Management;
 use hardware::{PET_EVERY, PowerButtons, Uevents, Watchdog};
+use jobs::{Job, Purpose};
 use lines::Lines;
 use lq_api::local::init::{End, InitEvent};
+use network::Management;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -326,7 +326,14 @@ impl Loop {
             if allowed && self.clients.len() < MAX_CLIENTS && stream.set_nonblocking(true).is_ok() {
                 self.clients_seen += 1;
                 let id = self.clients_seen;
-                self.clients.push(Client { id, busy: false, stream, lines: Lines::default(), subscribed: false, gone: false });
+                self.clients.push(Client {
+                    id,
+                    busy: false,
+                    stream,
+                    lines: Lines::default(),
+                    subscribed: false,
+                    gone: false,
+                });
             }
         }
     }

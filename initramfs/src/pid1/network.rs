@@ -185,7 +185,8 @@ impl Management {
                 if self.trial.is_some() {
                     self.revert(&why);
                 } else {
-                    self.note = Some(format!("the network could not be set up again: {why}; restart the host"));
+                    self.note =
+                        Some(format!("the network could not be set up again: {why}; restart the host"));
                 }
             }
         }

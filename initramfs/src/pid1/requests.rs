@@ -64,9 +64,7 @@ impl Loop {
                 self.begin_shutdown(reboot, &reason);
                 Ok(InitAnswer::Done)
             }
-            InitRequest::Network => {
-                Ok(InitAnswer::Network(Box::new(self.network()?.state(Instant::now()))))
-            }
+            InitRequest::Network => Ok(InitAnswer::Network(Box::new(self.network()?.state(Instant::now())))),
             InitRequest::TryNetwork(wanted) => {
                 self.network()?.try_out(Instant::now(), wanted)?;
                 Ok(InitAnswer::Done)

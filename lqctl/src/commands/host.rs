@@ -112,7 +112,8 @@ fn network_fields(state: &ManagementNetwork) -> Vec<(&'static str, String)> {
     let mut fields = vec![("Kept", settings(&state.kept))];
     if let Some(trial) = &state.trial {
         let left = trial.seconds_left;
-        fields.push(("On trial", format!("{}; taken back in {left} s unless kept", settings(&trial.network))));
+        fields
+            .push(("On trial", format!("{}; taken back in {left} s unless kept", settings(&trial.network))));
     }
     fields.extend(state.nics.iter().map(|nic| {
         let link = if nic.link { "link" } else { "no link" };

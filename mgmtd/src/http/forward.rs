@@ -67,9 +67,7 @@ fn place(state: &Agreed, method: &Method, path: &str) -> Place {
         (
             "hosts",
             Some("certificate" | "factory-reset" | "history" | "network" | "power" | "support-bundle"),
-        ) => {
-            only(id.parse().ok().filter(|id| state.hosts.contains_key(id)))
-        }
+        ) => only(id.parse().ok().filter(|id| state.hosts.contains_key(id))),
         ("hosts", None) if *method == Method::GET => {
             better(id.parse().ok().filter(|id| state.hosts.contains_key(id)))
         }

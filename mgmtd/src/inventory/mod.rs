@@ -8,8 +8,8 @@ mod devices;
 mod load;
 mod network;
 
-pub use network::test_network;
 pub use load::{HostLoad, Measured, load, process, resident_bytes};
+pub use network::test_network;
 
 use lq_api::{
     Bytes, Timestamp,

@@ -69,9 +69,10 @@ impl SimManagement {
 
     pub(super) fn keep(&self) -> Result<(), HostError> {
         let mut settings = self.now();
-        let (network, _) = settings.trial.take().ok_or_else(|| {
-            HostError::Refused("no change is being tried: its time may be over".into())
-        })?;
+        let (network, _) = settings
+            .trial
+            .take()
+            .ok_or_else(|| HostError::Refused("no change is being tried: its time may be over".into()))?;
         settings.kept = network;
         Ok(())
     }

@@ -60,7 +60,13 @@ pub(super) async fn session(ctx: &mut Ctx) -> Result<()> {
     let form = format!("\t{ERASE}10.0.2.77/24\t{ERASE}10.0.2.2\t{ERASE}10.0.2.3\r");
     keys.type_for(&form, "10.0.2.2 answers", 60).await.context("the gateway at the new address")?;
     keys.press_for("t", "10.0.2.77/24").await?;
-    keys.0.host.machine.serial.expect("nobody confirmed", 150).await.context("the change was not taken back")?;
+    keys.0
+        .host
+        .machine
+        .serial
+        .expect("nobody confirmed", 150)
+        .await
+        .context("the change was not taken back")?;
     // Now one that is undone at once.
     keys.press_for("c", "Address/prefix").await?;
     keys.type_for(&form, "ON TRIAL", 60).await?;

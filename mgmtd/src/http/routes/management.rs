@@ -240,7 +240,8 @@ async fn support_bundle(State(api): State<Arc<Api>>, Id(id): Id<HostId>) -> Resu
     });
     let packed = packed.await.map_err(|e| Failure::internal(&e))?;
     let file = format!("attachment; filename=\"limiquantix-{name}-support.tar.gz\"");
-    let headers = [(header::CONTENT_TYPE, "application/gzip".to_owned()), (header::CONTENT_DISPOSITION, file)];
+    let headers =
+        [(header::CONTENT_TYPE, "application/gzip".to_owned()), (header::CONTENT_DISPOSITION, file)];
     Ok((headers, packed).into_response())
 }
 
@@ -258,7 +259,10 @@ fn objects(state: &Agreed) -> Vec<(&'static str, Value)> {
         ("hosts", state.hosts.values().map(|r| json!({"meta": r.meta, "boot": r.boot})).collect()),
         ("vms", vms.collect()),
         ("volumes", state.volumes.values().map(|v| json!(**v)).collect()),
-        ("images", state.images.values().map(|r| json!({"meta": r.image.meta, "status": r.image.status})).collect()),
+        (
+            "images",
+            state.images.values().map(|r| json!({"meta": r.image.meta, "status": r.image.status})).collect(),
+        ),
         ("networks", state.networks.values().map(|n| json!(**n)).collect()),
         ("pools", state.pools.values().map(|p| json!({"meta": p.meta})).collect()),
     ]

@@ -150,7 +150,10 @@ mod tests {
             ("{\"password\":\"hunter2\",\"name\":\"x\"}", "{\"password\":\"[left out]\",\"name\":\"x\"}"),
             ("joined by the join token of the installer", "joined by the join token of the installer"),
             ("BOOT lq.answer=dmVyc2lvbg quiet", "BOOT lq.answer=[left out] quiet"),
-            ("{\"password\": \"hunter2\", \"name\": \"x\"}", "{\"password\": \"[left out]\", \"name\": \"x\"}"),
+            (
+                "{\"password\": \"hunter2\", \"name\": \"x\"}",
+                "{\"password\": \"[left out]\", \"name\": \"x\"}",
+            ),
             ("Authorization: Bearer abc.def.ghi\n", "Authorization: Bearer [left out]\n"),
             ("hash 0123456789abcdef0123456789abcdef.", "hash [left out]."),
             ("a short word stays", "a short word stays"),
