@@ -139,7 +139,7 @@ fn network(trial: bool) -> ManagementNetwork {
     };
     let settings = lq_api::answer::HostNetwork { address: Some("10.0.0.2/24".into()), ..Default::default() };
     ManagementNetwork {
-        trial: trial.then(|| NetworkTrial { network: settings, seconds_left: 42 }),
+        trial: trial.then_some(NetworkTrial { network: settings, seconds_left: 42 }),
         uplink: Some("eth0".into()),
         nics: vec![nic(0), nic(1)],
         ..ManagementNetwork::default()
