@@ -428,7 +428,7 @@ pub(crate) enum Host {
         /// Name or id.
         host: String,
         /// File to write; support-NAME.tar.gz where absent.
-        #[arg(short, long)]
+        #[arg(long)]
         out: Option<std::path::PathBuf>,
     },
     /// Remove a host from the cluster for ever. What runs on it runs on, without the cluster.
