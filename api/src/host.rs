@@ -122,6 +122,26 @@ pub struct HostPower {
     pub action: HostPowerAction,
 }
 
+/// `POST /hosts/{id}/certificate`: a new certificate for the API and the page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NewCertificate {
+    /// The name of the host, as a word that this is meant: whoever trusts the old certificate has to look at the new one.
+    pub confirm: String,
+}
+
+/// `POST /hosts/{id}/factory-reset`: the host forgets what it has kept and starts as if it were installed anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FactoryReset {
+    /// The name of the host, as a word that this is meant.
+    pub confirm: String,
+    /// The images and volumes on its data partition go too. What stays there is not known to the host any more.
+    pub data: bool,
+}
+
 /// Power action of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

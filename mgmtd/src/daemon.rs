@@ -6,7 +6,7 @@ use crate::{
     compute::lqvmm::LqVmm,
     config::{Config, HostKind},
     http::{
-        self, Api,
+        self, Api, Places,
         server::Server,
         tls::{self, TlsError},
     },
@@ -168,7 +168,9 @@ impl Daemon {
         let node = Node::new(cluster, events, tasks, parts);
         let greeted = leads && node.greet().await.is_ok();
         let tls = tls::load(&config.state, &name, &tls::own_addresses())?;
-        let api = Api::new(node.clone(), auth, audit, series.clone());
+        let run = config.api_socket.parent().unwrap_or(&config.state).to_owned();
+        let places = Places { state: config.state.clone(), run };
+        let api = Api::new(node.clone(), auth, audit, series.clone(), places);
         let server = Server::new(http::router(api.clone()), api.ending.clone());
         let peers = PeerPort::start(api.clone(), &config);
         let mut addresses = Vec::new();

@@ -64,9 +64,10 @@ fn place(state: &Agreed, method: &Method, path: &str) -> Place {
         }
         ("images", Some("content")) => only(of_image(id)),
         ("images", None) if *method == Method::DELETE => better(of_image(id)),
-        ("hosts", Some("history" | "power")) => {
-            only(id.parse().ok().filter(|id| state.hosts.contains_key(id)))
-        }
+        (
+            "hosts",
+            Some("certificate" | "factory-reset" | "history" | "network" | "power" | "support-bundle"),
+        ) => only(id.parse().ok().filter(|id| state.hosts.contains_key(id))),
         ("hosts", None) if *method == Method::GET => {
             better(id.parse().ok().filter(|id| state.hosts.contains_key(id)))
         }

@@ -5,6 +5,7 @@
 mod crowd;
 mod hypervisor;
 mod machine;
+mod network;
 mod place;
 
 pub use crowd::crowd;

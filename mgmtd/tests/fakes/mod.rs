@@ -172,6 +172,7 @@ impl FakeInit {
                 }
                 InitRequest::Subscribe => return self.tell(writer).await,
                 InitRequest::Shutdown { .. } => InitAnswer::Done,
+                other => InitAnswer::Error { reason: format!("this PID 1 does not know {other:?}") },
             };
             if !say(&mut writer, &answer).await {
                 return;

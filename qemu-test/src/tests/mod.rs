@@ -2,6 +2,7 @@
 
 mod boot;
 mod cluster;
+mod console;
 mod crash;
 mod guest;
 mod install;
@@ -16,7 +17,7 @@ use crate::runner::Test;
 pub(crate) const ON_A_SITE: &str = "site";
 
 /// Tests that `all` leaves out: they have not been seen to pass often enough to judge a change by.
-pub(crate) const BY_NAME_ONLY: &[&str] = &[];
+pub(crate) const BY_NAME_ONLY: &[&str] = &["console-session"];
 
 /// Every test, in the order in which tests of a group run.
 pub(crate) fn all() -> Vec<Test> {
@@ -35,6 +36,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: site,
             limit: 2400,
             run: |ctx| Box::pin(guest::uefi(ctx)),
+        },
+        Test {
+            name: "console-session",
+            about: "at the serial line: log in, change the network and let it revert, rename, restart a VM, read logs, log out",
+            group: site,
+            limit: 1200,
+            run: |ctx| Box::pin(console::session(ctx)),
         },
         Test {
             name: "mgmtd-crash",

@@ -800,6 +800,107 @@ export interface paths {
         };
         trace?: never;
     };
+    "/hosts/{id}/certificate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a new certificate for the API and the page. The daemon starts again with it; machines and sessions go on. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewCertificate"];
+                };
+            };
+            responses: {
+                /** @description The daemon starts again; the console shows the new fingerprint */
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/factory-reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erases what a host has kept, and its images and volumes too if wanted, and restarts it. Its guests are stopped first. Where
+         *     it is one of several it should be removed from the cluster before; the others keep its name and id else.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["FactoryReset"];
+                };
+            };
+            responses: {
+                /** @description It restarts and begins anew */
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/hosts/{id}/history": {
         parameters: {
             query?: never;
@@ -851,6 +952,228 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/hosts/{id}/network": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The management network of a host. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ManagementNetwork"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /**
+         * Tries other settings of the management network. The host takes them back by itself unless they are kept in time; nothing
+         *     is written down before that.
+         */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["TryNetwork"];
+                };
+            };
+            responses: {
+                /** @description They come into force */
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ManagementNetwork"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/network/keep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keeps the settings on trial. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ManagementNetwork"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/network/revert": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes back the settings on trial. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ManagementNetwork"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/network/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Whether the management network works, seen from the host. Takes some seconds where something does not answer. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["NetworkTest"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/hosts/{id}/power": {
         parameters: {
             query?: never;
@@ -894,6 +1217,53 @@ export interface paths {
                 };
             };
         };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/support-bundle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What somebody needs to understand a host they cannot look at: logs, inventory, the objects of the cluster; without secrets. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description A tar archive */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/gzip": number[];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -4045,6 +4415,13 @@ export interface components {
          * @enum {string}
          */
         EventLevel: "info" | "warning" | "error";
+        /** @description `POST /hosts/{id}/factory-reset`: the host forgets what it has kept and starts as if it were installed anew. */
+        FactoryReset: {
+            /** @description The name of the host, as a word that this is meant. */
+            confirm: string;
+            /** @description The images and volumes on its data partition go too. What stays there is not known to the host any more. */
+            data: boolean;
+        };
         /** @description One field of the request that was refused. */
         FieldError: {
             /** @description Path of the field, e.g. `spec.disks[1].volume`. */
@@ -4096,6 +4473,16 @@ export interface components {
          * @description A host (one machine running LimiQuantix).
          */
         HostId: string;
+        /** @description Management network of a host. */
+        HostNetwork: {
+            /** @description Address with prefix; DHCP where absent. */
+            address?: string | null;
+            /** @description Name servers, at most three. */
+            dns?: string[];
+            /** @description Default gateway. */
+            gateway?: string | null;
+            interface?: components["schemas"]["Mac"] | null;
+        };
         /** @description `POST /hosts/{id}/power`. */
         HostPower: {
             /** @description What to do; guests are stopped first. */
@@ -4310,6 +4697,27 @@ export interface components {
         };
         /** @description An Ethernet address, written `52:54:00:12:34:56`. */
         Mac: string;
+        /** @description `GET /hosts/{id}/network`: the management network of a host. */
+        ManagementNetwork: {
+            /** @description The settings that hold at the next start. */
+            kept: components["schemas"]["HostNetwork"];
+            /** @description The interfaces there are to choose from. */
+            nics?: components["schemas"]["ManagementNic"][];
+            /** @description What became of the last change, where it was taken back. */
+            note?: string | null;
+            trial?: components["schemas"]["NetworkTrial"] | null;
+            /** @description Kernel name of the interface in use. */
+            uplink?: string | null;
+        };
+        /** @description An interface the management network could use. */
+        ManagementNic: {
+            /** @description A cable is in and the other side answers. */
+            link: boolean;
+            /** @description Hardware address, by which it is chosen. */
+            mac: components["schemas"]["Mac"];
+            /** @description Kernel name. */
+            name: string;
+        };
         /** @description A host's part in the cluster. */
         Member: {
             /** @description Where its peers reach it. */
@@ -4656,6 +5064,32 @@ export interface components {
             dhcp?: components["schemas"]["Dhcp"] | null;
             /** @description How it reaches the outside. */
             kind: components["schemas"]["NetworkKind"];
+        };
+        /** @description `POST /hosts/{id}/network/test`: whether the network in use works, seen from the host. */
+        NetworkTest: {
+            /** @description The host's address with its prefix; absent where it has none. */
+            address?: string | null;
+            /** @description Whether the API answers at the host's address. */
+            api_answers: boolean;
+            /** @description The gateway of the default route; absent where there is none. */
+            gateway?: string | null;
+            /** @description Whether the gateway answers on the link (ARP); absent where there is none. */
+            gateway_answers?: boolean | null;
+        };
+        /** @description A change on trial. */
+        NetworkTrial: {
+            /** @description The settings that are tried. */
+            network: components["schemas"]["HostNetwork"];
+            /**
+             * Format: int32
+             * @description Seconds until they are taken back.
+             */
+            seconds_left: number;
+        };
+        /** @description `POST /hosts/{id}/certificate`: a new certificate for the API and the page. */
+        NewCertificate: {
+            /** @description The name of the host, as a word that this is meant: whoever trusts the old certificate has to look at the new one. */
+            confirm: string;
         };
         /** @description A network interface of a VM. */
         Nic: {
@@ -5414,6 +5848,16 @@ export interface components {
             secret: string;
             /** @description The same as `otpauth://totp/…`, to be shown as a QR code. */
             url: string;
+        };
+        /** @description `PUT /hosts/{id}/network`: try these settings. */
+        TryNetwork: {
+            /** @description The settings. */
+            network: components["schemas"]["HostNetwork"];
+            /**
+             * Format: int32
+             * @description Seconds until they are taken back unless confirmed, 10 to 600.
+             */
+            seconds?: number;
         };
         /**
          * @description In what something is measured.
