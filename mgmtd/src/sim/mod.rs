@@ -5,8 +5,10 @@
 mod crowd;
 mod hypervisor;
 mod machine;
+mod mounter;
 mod place;
 
 pub use crowd::crowd;
 pub use hypervisor::SimHypervisor;
+pub use mounter::SimMounter;
 pub use place::{SimFabric, SimHost};
