@@ -12,6 +12,8 @@ export interface Form {
   memory: string;
   /** Empty: the image's own size. */
   disk: string;
+  /** Id of the disk's pool; empty for the default one. */
+  pool: string;
   /** Id; empty for none. */
   network: string;
   kernel: string;
@@ -53,6 +55,7 @@ export function disk(form: Form): CreateVolume["spec"] {
     format: "qcow2",
     ...(size === undefined ? {} : { size_bytes: size }),
     ...(form.image ? { source: form.image } : {}),
+    ...(form.pool ? { pool: form.pool } : {}),
   };
 }
 
@@ -98,6 +101,7 @@ const FIELDS: [prefix: string, field: keyof Form][] = [
   ["spec.memory_bytes", "memory"],
   ["spec.size_bytes", "disk"],
   ["spec.source", "image"],
+  ["spec.pool", "pool"],
   ["spec.disks", "disk"],
   ["spec.nics", "network"],
   ["spec.boot.kernel", "kernel"],
