@@ -1,9 +1,11 @@
 //! The words of the command line.
 
 mod access;
+mod pool;
 mod vm;
 
 pub(crate) use access::{Audit, Group, Role, Session, Totp, User};
+pub(crate) use pool::{CreatePool, Pool};
 pub(crate) use vm::{CreateVm, Vm};
 
 use crate::{output::Format, size};
@@ -207,6 +209,9 @@ pub(crate) struct UploadImage {
     /// Their kernel command line.
     #[arg(long, requires = "boot_kernel", default_value = "", allow_hyphen_values = true)]
     pub(crate) boot_cmdline: String,
+    /// Pool to put it into; the cluster's choice where absent.
+    #[arg(long)]
+    pub(crate) pool: Option<String>,
     /// A label; may be repeated.
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
@@ -271,6 +276,9 @@ pub(crate) enum Volume {
         /// Format on the pool.
         #[arg(long, value_enum, default_value = "qcow2")]
         format: DiskFormat,
+        /// Pool to put it into; the cluster's choice where absent.
+        #[arg(long)]
+        pool: Option<String>,
         /// A label; may be repeated.
         #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
         labels: Vec<(String, String)>,
@@ -494,12 +502,6 @@ pub(crate) struct HostNetworkChange {
     /// Whether it works, seen from the host.
     #[arg(long)]
     pub(crate) test: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Pool {
-    /// Every pool.
-    List,
 }
 
 #[derive(Debug, Subcommand)]

@@ -18,7 +18,7 @@ use crate::{
         measure,
     },
     sim,
-    storage::{self, dir::DirPool},
+    storage::{self, dir::DirPool, shared::nfs::NfsMounter},
     tasks::Tasks,
     telemetry::{Events, History, HistoryError, Series, SeriesError},
 };
@@ -277,6 +277,7 @@ fn parts(config: &Config, asked_to_end: &CancellationToken) -> Result<Parts, Sta
         HostKind::Simulated { .. } => Parts {
             hypervisor: Arc::new(sim::SimHypervisor::default()),
             pool,
+            mounter: Arc::new(sim::SimMounter::new(config.shared.clone())),
             fabric: Arc::new(sim::SimFabric::default()),
             host: Arc::new(sim::SimHost::new(asked_to_end.clone())),
         },
@@ -285,6 +286,7 @@ fn parts(config: &Config, asked_to_end: &CancellationToken) -> Result<Parts, Sta
             Parts {
                 hypervisor: Arc::new(LqVmm::new(init_socket.clone())),
                 pool,
+                mounter: Arc::new(NfsMounter::new(config.shared.clone())),
                 fabric: Arc::new(BridgeFabric::new(host.uplink())),
                 host: Arc::new(host),
             }

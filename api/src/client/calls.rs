@@ -26,7 +26,7 @@ use crate::{
     meta::MetadataPatch,
     network::{CreateNetwork, Network, UpdateNetwork},
     placement::{PlacementDecision, PlacementQuery},
-    pool::Pool,
+    pool::{CreatePool, Pool},
     task::Task,
     vm::{CreateVm, StopVm, UpdateVm, Vm},
     volume::{CreateVolume, GrowVolume, Volume},
@@ -420,6 +420,26 @@ impl Client {
     /// Deletes a volume and what is on it.
     pub async fn delete_volume(&self, id: VolumeId) -> Result<Task, Error> {
         self.call(Method::DELETE, &["volumes", &id.to_string()]).await
+    }
+
+    // Pools.
+
+    /// Creates a shared pool.
+    pub async fn create_pool(&self, pool: &CreatePool) -> Result<Pool, Error> {
+        self.call_with(Method::POST, &["pools"], pool).await
+    }
+    /// Changes a pool's name and labels; with `revision`, only if nobody else has changed it since.
+    pub async fn update_pool(
+        &self,
+        id: PoolId,
+        patch: &MetadataPatch,
+        revision: Option<u64>,
+    ) -> Result<Pool, Error> {
+        self.call_if(Method::PATCH, &["pools", &id.to_string()], patch, revision).await
+    }
+    /// Deletes a shared pool; refused while something is in it.
+    pub async fn delete_pool(&self, id: PoolId) -> Result<Task, Error> {
+        self.call(Method::DELETE, &["pools", &id.to_string()]).await
     }
 
     // Networks.

@@ -101,6 +101,9 @@ pub(crate) struct CreateVm {
     /// Size of the new volume; the image's own where absent. Without an image, the volume is empty.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub(crate) disk_size: Option<Bytes>,
+    /// Pool of the new volume; that of the machine's host where absent.
+    #[arg(long, value_name = "POOL")]
+    pub(crate) disk_pool: Option<String>,
     /// Attach an existing volume; may be repeated.
     #[arg(long = "volume", value_name = "VOLUME")]
     pub(crate) volumes: Vec<String>,

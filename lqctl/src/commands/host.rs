@@ -1,4 +1,4 @@
-//! Hosts and their pools.
+//! Hosts.
 
 use super::Session;
 use crate::{
@@ -12,9 +12,8 @@ use lq_api::{
     host::{Host, HostPowerAction},
     management::{ManagementNetwork, TryNetwork},
     meta::MetadataPatch,
-    pool::PoolSpec,
 };
-use std::{collections::BTreeMap, io::Write as _, os::unix::fs::OpenOptionsExt as _};
+use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
 
 pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result<()> {
     let client = &session.client;
@@ -192,25 +191,4 @@ fn fields(host: &Host) -> Vec<(&'static str, String)> {
     }
     fields.extend(status.warnings.iter().map(|w| ("Warning", w.clone())));
     fields
-}
-
-pub(super) async fn pool(session: &Session, command: cli::Pool) -> anyhow::Result<()> {
-    let cli::Pool::List = command;
-    let pools = session.client.pools().await?;
-    let hosts = session.client.hosts().await.unwrap_or_default();
-    let hosts: BTreeMap<_, _> = hosts.into_iter().map(|h| (h.meta.id, h.meta.name)).collect();
-    show(session.format, &pools, || {
-        let mut table = Table::new(&["NAME", "DRIVER", "HOST", "CAPACITY", "FREE"]);
-        for pool in &pools {
-            let PoolSpec::Dir { host } = &pool.spec;
-            table.row([
-                pool.meta.name.clone(),
-                "dir".into(),
-                hosts.get(host).cloned().unwrap_or_else(|| host.to_string()),
-                or_dash(pool.status.map(|s| s.capacity_bytes)),
-                or_dash(pool.status.map(|s| s.free_bytes)),
-            ]);
-        }
-        table
-    })
 }

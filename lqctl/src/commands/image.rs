@@ -101,7 +101,7 @@ async fn upload(session: &Session, wanted: UploadImage) -> anyhow::Result<()> {
     let spec = ImageSpec {
         kind: wanted.kind.into(),
         format: format(&wanted)?.into(),
-        pool: None,
+        pool: session.pool(wanted.pool.as_deref()).await?,
         sha256: wanted.sha256.clone(),
         boot,
     };

@@ -208,7 +208,10 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
 
     let made = if source.is_some() || wanted.disk_size.is_some() {
         // The disk has to be on the host the machine will be on.
-        let pool = pool_for(client, &labels, &spec).await?;
+        let pool = match session.pool(wanted.disk_pool.as_deref()).await? {
+            Some(pool) => Some(pool),
+            None => pool_for(client, &labels, &spec).await?,
+        };
         let spec_of_disk =
             VolumeSpec { size_bytes: wanted.disk_size, pool, format: ImageFormat::Qcow2, source };
         let volume = new_disk(client, &wanted.name, spec_of_disk).await.context("the disk was refused")?;

@@ -28,6 +28,8 @@ use std::{
 const OVERHEAD: u64 = 128 * Bytes::MIB;
 /// Threads of a monitor beyond one per virtual CPU.
 const THREADS: u32 = 64;
+/// Longest the making of the firmware's variables may take.
+const VARS: Duration = Duration::from_secs(30);
 /// Lines of the monitor's log that are shown as a reason.
 const LOG_LINES: usize = 5;
 
@@ -243,10 +245,9 @@ async fn boot(boot: &LaunchBoot, firmware: &Firmware) -> Result<BootConfig, Erro
         LaunchBoot::Firmware { vars } => vars.clone(),
     };
     let (template, target) = (firmware.vars.clone(), PathBuf::from(&vars));
-    let made = tokio::task::spawn_blocking(move || storage::vars::provide(&template, &target)).await;
-    let context = "making the firmware's variables";
-    made.map_err(|e| io(context)(std::io::Error::other(e)))?
-        .map_err(|e| io(context)(std::io::Error::other(e)))?;
+    // They may be on a server that does not answer.
+    let made = storage::patient::within(VARS, move || storage::vars::provide(&template, &target)).await;
+    made.map_err(|e| io("making the firmware's variables")(std::io::Error::other(e)))?;
     let code = firmware.code.to_string_lossy().into_owned();
     Ok(BootConfig::Firmware(FirmwareFiles { code, vars, debug_log: None }))
 }

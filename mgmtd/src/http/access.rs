@@ -158,10 +158,18 @@ fn users_of(state: &State, kind: ObjectKind, id: Uuid) -> Vec<(ObjectKind, Uuid)
     let vms = state.vms.values().filter(|r| match kind {
         ObjectKind::Image => r.vm.spec.images().any(|i| i.0 == id),
         ObjectKind::Volume => r.vm.spec.disks.iter().any(|d| d.volume.0 == id),
+        ObjectKind::Pool => r.vars.is_some_and(|p| p.0 == id),
         ObjectKind::Network => r.vm.spec.nics.iter().any(|n| n.network.0 == id),
         _ => false,
     });
     let mut users: Vec<_> = vms.map(|r| (ObjectKind::Vm, r.vm.meta.id.0)).collect();
+    if kind == ObjectKind::Pool {
+        let of = |pool: Option<PoolId>| pool.is_some_and(|p| p.0 == id);
+        let volumes = state.volumes.values().filter(|v| of(v.spec.pool));
+        users.extend(volumes.map(|v| (ObjectKind::Volume, v.meta.id.0)));
+        let images = state.images.values().filter(|r| of(r.image.spec.pool));
+        users.extend(images.map(|r| (ObjectKind::Image, r.image.meta.id.0)));
+    }
     if kind == ObjectKind::Image {
         let clones = state.volumes.values().filter(|v| v.spec.source.is_some_and(|s| s.0 == id));
         users.extend(clones.map(|v| (ObjectKind::Volume, v.meta.id.0)));

@@ -80,10 +80,16 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     for disk in &spec.disks {
         let Some(volume) = state.volumes.get(&disk.volume) else { continue };
         let Some(pool) = volume.spec.pool else { continue };
-        if state.pool_host(pool) != Some(id) {
-            let name = state.pools.get(&pool).map_or("?", |p| p.meta.name.as_str());
-            reasons
-                .push(format!("the volume `{}` is in the pool `{name}` of another host", volume.meta.name));
+        if let Some(why) = state.unreached(pool, id) {
+            reasons.push(format!("the volume `{}` {why}", volume.meta.name));
+        }
+    }
+    for image in spec.boot.iter().flat_map(|b| std::iter::once(b.kernel).chain(b.initrd)) {
+        let Some(image) = state.images.get(&image).map(|r| &r.image) else { continue };
+        // One in a pool of another host is brought from there.
+        let shared = image.spec.pool.filter(|p| state.pools.get(p).is_some_and(|p| p.spec.is_shared()));
+        if let Some(why) = shared.and_then(|pool| state.unreached(pool, id)) {
+            reasons.push(format!("the image `{}` {why}", image.meta.name));
         }
     }
     if let Some(capacity) = &host.capacity {

@@ -7,6 +7,7 @@ mod crash;
 mod guest;
 mod install;
 mod migrate;
+mod pool;
 mod power;
 mod pvh;
 mod storage;
@@ -17,7 +18,7 @@ use crate::runner::Test;
 pub(crate) const ON_A_SITE: &str = "site";
 
 /// Tests that `all` leaves out: they have not been seen to pass often enough to judge a change by.
-pub(crate) const BY_NAME_ONLY: &[&str] = &["console-session"];
+pub(crate) const BY_NAME_ONLY: &[&str] = &["console-session", "pool-nfs"];
 
 /// Every test, in the order in which tests of a group run.
 pub(crate) fn all() -> Vec<Test> {
@@ -120,6 +121,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: "cluster",
             limit: 2400,
             run: |ctx| Box::pin(cluster::three(ctx)),
+        },
+        Test {
+            name: "pool-nfs",
+            about: "two hosts share a pool on a real NFS server, which falls silent and heals; guests of both go on",
+            group: "pool",
+            limit: 2400,
+            run: |ctx| Box::pin(pool::nfs(ctx)),
         },
         Test {
             name: "boot-bios-cd",

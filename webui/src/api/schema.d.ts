@@ -1847,7 +1847,39 @@ export interface paths {
             };
         };
         put?: never;
-        post?: never;
+        /** Makes a shared pool. Every host mounts it; how each stands to it is in its `hosts`. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreatePool"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Pool"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -1894,10 +1926,74 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        delete?: never;
+        /** Deletes a shared pool nothing is in. The directory is free for another pool afterwards. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["PoolId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         options?: never;
         head?: never;
-        patch?: never;
+        /** Changes name and labels. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["PoolId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["MetadataPatch"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Pool"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         trace?: never;
     };
     "/roles": {
@@ -4037,7 +4133,7 @@ export interface paths {
         };
         /**
          * Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
-         *     revision to go on from. Several changes of one object may come as one. Status of hosts and pools and leased addresses are
+         *     revision to go on from. Several changes of one object may come as one. Status of hosts, room in pools and leased addresses are
          *     not watched. An object that leaves what the caller may see comes as one that is gone. Where `since` is too long ago the answer is 409: read the lists anew.
          */
         get: {
@@ -4280,6 +4376,17 @@ export interface components {
             name: string;
             /** @description What is wanted. */
             spec: components["schemas"]["NetworkSpec"];
+        };
+        /** @description Creates a shared pool. */
+        CreatePool: {
+            /** @description Its labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Its name, unique among pools. */
+            name: string;
+            /** @description What it is. */
+            spec: components["schemas"]["PoolSpec"];
         };
         /** @description `POST /roles`. */
         CreateRole: {
@@ -5091,6 +5198,58 @@ export interface components {
             /** @description The name of the host, as a word that this is meant: whoever trusts the old certificate has to look at the new one. */
             confirm: string;
         };
+        /**
+         * @description Mount options that may be chosen, named as in nfs(5). All others are set so that data is safe: `hard`, `nosuid`, `nodev`,
+         *     `noexec`, locks at the server.
+         */
+        NfsOptions: {
+            /**
+             * Format: int32
+             * @description Connections to the server, 1 to 16.
+             */
+            nconnect?: number | null;
+            /**
+             * Format: int32
+             * @description Repetitions until the server counts as silent (it is asked on without end), 1 to 10; 3 where absent.
+             */
+            retrans?: number | null;
+            /**
+             * Format: int32
+             * @description Most bytes of one read: a power of two from 4096 to 1048576.
+             */
+            rsize?: number | null;
+            /**
+             * Format: int32
+             * @description Tenths of a second until a request is repeated, 10 to 6000; 150 where absent.
+             */
+            timeo?: number | null;
+            /**
+             * Format: int32
+             * @description Most bytes of one write: a power of two from 4096 to 1048576.
+             */
+            wsize?: number | null;
+        };
+        /** @description An export of an NFS server. Never changes: another export is another pool. */
+        NfsSpec: {
+            /** @description Path of the export (or of a directory in it) as NFS version 4 shows it, e.g. `/srv/limiquantix`. */
+            export: string;
+            /** @description How it is mounted beyond that. */
+            options?: components["schemas"]["NfsOptions"];
+            /**
+             * Format: int32
+             * @description TCP port of the server.
+             */
+            port?: number;
+            /** @description Name or address of the server. A name is resolved by each host whenever it mounts. */
+            server: string;
+            /** @description Version of the protocol. */
+            version?: components["schemas"]["NfsVersion"];
+        };
+        /**
+         * @description Version of the NFS protocol. Older ones have no locks that outlive a restart of the server in order.
+         * @enum {string}
+         */
+        NfsVersion: "4.1" | "4.2";
         /** @description A network interface of a VM. */
         Nic: {
             /** @description Its cable is in. Takes effect at once. */
@@ -5275,6 +5434,10 @@ export interface components {
         Page_Pool: {
             /** @description The objects, ordered by id (that is, by time of creation). */
             items: {
+                /** @description It is being deleted: nothing new goes into it. */
+                deleting?: boolean;
+                /** @description Of a shared pool: how each host stands to it. A host that has not said anything yet is not here. */
+                hosts?: components["schemas"]["PoolHost"][];
                 /** @description Identity. */
                 meta: components["schemas"]["Metadata_PoolId"];
                 /** @description What it is. */
@@ -5518,11 +5681,29 @@ export interface components {
         };
         /** @description A storage pool. */
         Pool: {
+            /** @description It is being deleted: nothing new goes into it. */
+            deleting?: boolean;
+            /** @description Of a shared pool: how each host stands to it. A host that has not said anything yet is not here. */
+            hosts?: components["schemas"]["PoolHost"][];
             /** @description Identity. */
             meta: components["schemas"]["Metadata_PoolId"];
             /** @description What it is. */
             spec: components["schemas"]["PoolSpec"];
             status?: components["schemas"]["PoolStatus"] | null;
+        };
+        /** @description How a host stands to a shared pool. */
+        PoolHost: {
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /** @description Why it does not. */
+            reason?: string | null;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since: string;
+            /** @description Whether it reaches it. */
+            state: components["schemas"]["PoolState"];
         };
         /**
          * Format: uuid
@@ -5535,7 +5716,15 @@ export interface components {
             driver: "dir";
             /** @description The host whose directory it is. */
             host: components["schemas"]["HostId"];
-        };
+        } | (components["schemas"]["NfsSpec"] & {
+            /** @enum {string} */
+            driver: "nfs";
+        });
+        /**
+         * @description Whether a host reaches a shared pool.
+         * @enum {string}
+         */
+        PoolState: "mounting" | "ready" | "unreachable" | "unmounting";
         /** @description Room in a pool. */
         PoolStatus: {
             /** @description Bytes in all. */

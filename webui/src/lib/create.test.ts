@@ -16,6 +16,7 @@ const form: Form = {
   cpus: "2",
   memory: "1G",
   disk: "",
+  pool: "",
   network: "n",
   kernel: "",
   initrd: "",

@@ -14,6 +14,8 @@ export interface Form {
   memory: string;
   /** Empty: the image's own size. */
   disk: string;
+  /** Id of the disk's pool; empty for the default one. */
+  pool: string;
   /** Id; empty for none. */
   network: string;
   kernel: string;
@@ -55,6 +57,7 @@ export function disk(form: Form): CreateVolume["spec"] {
     format: "qcow2",
     ...(size === undefined ? {} : { size_bytes: size }),
     ...(form.image ? { source: form.image } : {}),
+    ...(form.pool ? { pool: form.pool } : {}),
   };
 }
 
@@ -101,6 +104,7 @@ const FIELDS: [prefix: string, field: keyof Form][] = [
   ["spec.memory_bytes", "memory"],
   ["spec.size_bytes", "disk"],
   ["spec.source", "image"],
+  ["spec.pool", "pool"],
   ["spec.disks", "disk"],
   ["spec.nics", "network"],
   ["spec.cdroms", "iso"],

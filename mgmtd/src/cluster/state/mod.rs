@@ -17,6 +17,7 @@ pub mod command;
 mod hosts;
 pub mod merge;
 mod networks;
+mod pools;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,7 @@ use lq_api::{
     cluster::JoinToken,
     image::Image,
     network::Network,
-    pool::PoolSpec,
+    pool::{PoolHost, PoolSpec},
     vm::{StopVm, Vm},
     volume::Volume,
 };
@@ -198,6 +199,23 @@ pub struct PoolRecord {
     pub meta: Metadata<PoolId>,
     /// Driver and place.
     pub spec: PoolSpec,
+    /// Of a shared pool: how each host stands to it, as it last said.
+    #[serde(default)]
+    pub hosts: BTreeMap<HostId, PoolHost>,
+    /// A host has put the pool's mark into it: one that is empty now is not it.
+    #[serde(default)]
+    pub claimed: bool,
+    /// It is to disappear as soon as its mark is gone.
+    #[serde(default)]
+    pub deleting: bool,
+}
+
+impl PoolRecord {
+    /// A new pool.
+    #[must_use]
+    pub fn new(meta: Metadata<PoolId>, spec: PoolSpec) -> Self {
+        Self { meta, spec, hosts: BTreeMap::new(), claimed: false, deleting: false }
+    }
 }
 
 /// A machine with what only the daemon needs to know of it.
@@ -214,6 +232,9 @@ pub struct VmRecord {
     /// It is to disappear as soon as its process is gone.
     #[serde(default)]
     pub deleting: bool,
+    /// The shared pool its firmware's variables are in; its host's own where absent. Never changes.
+    #[serde(default)]
+    pub vars: Option<PoolId>,
 }
 
 /// An image with what only the daemon needs to know of it.
@@ -224,6 +245,9 @@ pub struct ImageRecord {
     /// The upload under way; only its end counts.
     #[serde(default)]
     pub upload: Option<Uuid>,
+    /// The host that receives it.
+    #[serde(default)]
+    pub receiver: Option<HostId>,
 }
 
 /// An API token with the hash of its secret.
@@ -291,29 +315,5 @@ impl State {
             self.volumes.values().filter(|v| v.spec.source == Some(id)).map(|v| v.meta.id).collect(),
             self.images.values().filter(|r| boots(&r.image.spec.boot)).map(|r| r.image.meta.id).collect(),
         )
-    }
-
-    /// The pool used where none is named: the one called `local`, else the oldest.
-    #[must_use]
-    pub fn default_pool(&self) -> Option<PoolId> {
-        self.pools
-            .values()
-            .find(|p| p.meta.name == "local")
-            .or_else(|| self.pools.values().next())
-            .map(|p| p.meta.id)
-    }
-
-    /// The host whose pool this is; `None` where there is no such pool.
-    #[must_use]
-    pub fn pool_host(&self, pool: PoolId) -> Option<HostId> {
-        self.pools.get(&pool).map(|p| match p.spec {
-            PoolSpec::Dir { host } => host,
-        })
-    }
-
-    /// Whether what is in this pool is on this host.
-    #[must_use]
-    pub fn is_on(&self, pool: Option<PoolId>, host: HostId) -> bool {
-        pool.and_then(|p| self.pool_host(p)) == Some(host)
     }
 }

@@ -7,6 +7,7 @@ use lq_api::{
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
     meta::MetadataPatch,
     network::{CreateNetwork, NetworkKind, NetworkSpec},
+    pool::{CreatePool, PoolState},
     vm::{Boot, CreateVm, Disk, Nic, PowerState, RestartPolicy, UpdateVm, VmSpec, VmState, VmStatus},
     volume::{CreateVolume, VolumeSpec},
 };
@@ -14,6 +15,8 @@ use proptest::prelude::*;
 
 const HOST: HostId = HostId(Uuid::from_u128(1));
 const POOL: PoolId = PoolId(Uuid::from_u128(2));
+/// Shared pools that come and go.
+const SHARED: PoolId = PoolId(Uuid::from_u128(4));
 const NETWORK: NetworkId = NetworkId(Uuid::from_u128(3));
 
 /// Few ids and names, so that commands meet.
@@ -84,13 +87,15 @@ fn op() -> impl Strategy<Value = Op> {
         Just(Power::Resume),
     ];
     let kind = prop_oneof![3 => Just(ImageKind::Kernel), 1 => Just(ImageKind::Disk)];
-    let image_spec = kind.prop_map(|kind| ImageSpec {
+    let any_pool = || prop::option::of(Just(SHARED));
+    let image_spec = (kind, any_pool()).prop_map(|(kind, pool)| ImageSpec {
         kind,
         format: ImageFormat::Raw,
-        pool: None,
+        pool,
         sha256: None,
         boot: None,
     });
+    let any_host = || prop_oneof![Just(HOST), guest_host()];
     let source = prop::option::of(image());
     prop_oneof![
         (vm(), name(), spec()).prop_map(|(id, name, spec)| Op::CreateVm {
@@ -117,7 +122,11 @@ fn op() -> impl Strategy<Value = Op> {
             id,
             create: CreateImage { name, labels: BTreeMap::new(), spec }
         }),
-        (image(), 0u128..2).prop_map(|(id, u)| Op::BeginUpload { id, upload: Uuid::from_u128(u) }),
+        (image(), 0u128..2, prop::option::of(any_host())).prop_map(|(id, u, receiver)| Op::BeginUpload {
+            id,
+            upload: Uuid::from_u128(u),
+            receiver
+        }),
         (image(), 0u128..2).prop_map(|(id, u)| Op::FinishUpload {
             id,
             upload: Uuid::from_u128(u),
@@ -126,14 +135,14 @@ fn op() -> impl Strategy<Value = Op> {
             sha256: String::new()
         }),
         (image(), expect()).prop_map(|(id, expect)| Op::DeleteImage { id, expect }),
-        (volume(), name(), source).prop_map(|(id, name, source)| Op::CreateVolume {
+        (volume(), name(), source, any_pool()).prop_map(|(id, name, source, pool)| Op::CreateVolume {
             id,
             create: CreateVolume {
                 name,
                 labels: BTreeMap::new(),
                 spec: VolumeSpec {
                     size_bytes: Some(Bytes::mib(1)),
-                    pool: None,
+                    pool,
                     format: ImageFormat::Qcow2,
                     source
                 }
@@ -144,8 +153,25 @@ fn op() -> impl Strategy<Value = Op> {
             expect: None,
             patch: MetadataPatch { name: Some(name), labels: None }
         }),
-        volume().prop_map(|id| Op::VolumeReady { id, size: Bytes::mib(1) }),
-        volume().prop_map(|id| Op::VolumeFailed { id, reason: "full".into() }),
+        (volume(), prop::option::of(any_host())).prop_map(|(id, by)| Op::VolumeReady {
+            id,
+            size: Bytes::mib(1),
+            by
+        }),
+        (volume(), prop::option::of(any_host())).prop_map(|(id, by)| Op::VolumeFailed {
+            id,
+            reason: "full".into(),
+            by
+        }),
+        name().prop_map(|name| Op::CreatePool { id: SHARED, create: shared_pool(&name) }),
+        (name(), expect()).prop_map(|(name, expect)| Op::UpdatePool {
+            id: SHARED,
+            expect,
+            patch: MetadataPatch { name: Some(name), labels: None }
+        }),
+        prop_oneof![Just(SHARED), Just(POOL)].prop_map(|id| Op::DeletePool { id, expect: None }),
+        prop_oneof![Just(SHARED), Just(POOL)].prop_map(|id| Op::ForgetPool { id }),
+        (any_host(), any::<bool>()).prop_map(|(host, ready)| stands(host, ready)),
         (volume(), 1u64..4).prop_map(|(id, n)| Op::GrowVolume { id, expect: None, size: Bytes::mib(n) }),
         volume().prop_map(|id| Op::DeleteVolume { id, expect: None }),
         volume().prop_map(|id| Op::ForgetVolume { id }),
@@ -172,6 +198,17 @@ fn op() -> impl Strategy<Value = Op> {
             boot: Uuid::from_u128(u128::from(b))
         }),
     ]
+}
+
+fn shared_pool(name: &str) -> CreatePool {
+    let spec = serde_json::from_str(r#"{"driver":"nfs","server":"nas","export":"/vm"}"#).unwrap();
+    CreatePool { name: name.into(), labels: BTreeMap::new(), spec }
+}
+
+fn stands(host: HostId, ready: bool) -> Op {
+    let (state, reason) =
+        if ready { (PoolState::Ready, None) } else { (PoolState::Unreachable, Some("silent".into())) };
+    Op::ObservePool { id: SHARED, host, state, reason }
 }
 
 const TOKEN: &str = "token";
@@ -212,7 +249,7 @@ fn application() -> impl Strategy<Value = Application> {
                 id: ImageId(id(3)),
                 create: CreateImage { name: theirs.clone(), labels: BTreeMap::new(), spec },
             },
-            Op::BeginUpload { id: ImageId(id(3)), upload },
+            Op::BeginUpload { id: ImageId(id(3)), upload, receiver: None },
             Op::FinishUpload {
                 id: ImageId(id(3)),
                 upload,
@@ -308,7 +345,19 @@ fn check(state: &State, revision: u64) {
     assert!(unique(state.hosts.values().map(|h| &h.meta.name)));
     assert!(state.removed.keys().all(|gone| !state.hosts.contains_key(gone)));
     assert!(state.vms.values().all(|r| state.hosts.contains_key(&r.vm.status.host.unwrap())));
-    assert!(state.pools.keys().all(|p| state.hosts.contains_key(&state.pool_host(*p).unwrap())));
+    for pool in state.pools.values() {
+        let id = pool.meta.id;
+        assert!(state.pool_host(id).is_none_or(|h| state.hosts.contains_key(&h)));
+        assert!(pool.hosts.keys().all(|h| state.hosts.contains_key(h)));
+        let inside = state.volumes.values().any(|v| v.spec.pool == Some(id))
+            || state.images.values().any(|r| r.image.spec.pool == Some(id));
+        assert!(!(pool.deleting && inside));
+    }
+    assert!(state.vms.values().all(|r| r.vars.is_none_or(|p| state.pools.contains_key(&p))));
+    assert!(state.images.values().all(|r| r.receiver.is_none_or(|h| state.hosts.contains_key(&h))));
+    for volume in state.volumes.values() {
+        assert!(state.maker(volume).is_none_or(|h| state.is_on(volume.spec.pool, h)));
+    }
     assert!(state.images.values().all(|r| state.pools.contains_key(&r.image.spec.pool.unwrap())));
     assert!(state.volumes.values().all(|v| state.pools.contains_key(&v.spec.pool.unwrap())));
     assert!(unique(state.vms.values().flat_map(|r| &r.vm.spec.nics).map(|n| n.mac.unwrap())));
@@ -462,4 +511,50 @@ fn addresses_are_stable_and_do_not_repeat() {
     let create = CreateVm { name: "w".into(), labels: BTreeMap::new(), spec };
     let op = Op::CreateVm { id: VmId(Uuid::from_u128(60)), host: HOST, create };
     assert!(matches!(state.apply(91, &command(op), &mut Vec::new()), Err(Refusal::Validation(_))));
+}
+
+#[test]
+fn the_task_of_a_lost_host_is_anothers_and_the_lost_ones_word_does_not_count() {
+    let (mut state, _) = start();
+    let other = HostId(Uuid::from_u128(8));
+    let mut revision = 10;
+    let mut apply = |state: &mut State, op: Op| {
+        revision += 1;
+        state.apply(revision, &command(op), &mut Vec::new())
+    };
+    apply(&mut state, Op::SimulateHosts { hosts: vec![(other, "o".into())] }).unwrap();
+    apply(&mut state, Op::CreatePool { id: SHARED, create: shared_pool("s") }).unwrap();
+    let volume = VolumeId(Uuid::from_u128(100));
+    let spec = VolumeSpec {
+        size_bytes: Some(Bytes::mib(1)),
+        pool: Some(SHARED),
+        format: ImageFormat::Raw,
+        source: None,
+    };
+    let create = CreateVolume { name: "v".into(), labels: BTreeMap::new(), spec };
+    apply(&mut state, Op::CreateVolume { id: volume, create }).unwrap();
+    let maker = |state: &State| state.maker(&state.volumes[&volume]);
+    assert_eq!(maker(&state), None, "nobody reaches it yet");
+    assert!(state.unreached(SHARED, HOST).unwrap().contains("not mounted there yet"));
+    apply(&mut state, stands(other, true)).unwrap();
+    assert_eq!(maker(&state), Some(other));
+    assert!(state.is_on(Some(SHARED), other) && !state.is_on(Some(SHARED), HOST));
+    apply(&mut state, stands(HOST, true)).unwrap();
+    assert_eq!(maker(&state), Some(HOST));
+    apply(&mut state, stands(HOST, false)).unwrap();
+    assert_eq!(maker(&state), Some(other));
+    let why = state.unreached(SHARED, HOST).unwrap();
+    assert!(why.contains("unreachable there: silent"), "{why}");
+    let failed = |by| Op::VolumeFailed { id: volume, reason: "late".into(), by: Some(by) };
+    assert!(matches!(apply(&mut state, failed(HOST)), Err(Refusal::Conflict(_))));
+    let ready = Op::VolumeReady { id: volume, size: Bytes::mib(1), by: Some(other) };
+    apply(&mut state, ready).unwrap();
+    // Nobody reaches it: what is in it keeps the pool, and afterwards it goes at once.
+    let delete = || Op::DeletePool { id: SHARED, expect: None };
+    assert!(apply(&mut state, delete()).unwrap_err().to_string().contains("the volume `v`"));
+    apply(&mut state, Op::DeleteVolume { id: volume, expect: None }).unwrap();
+    apply(&mut state, Op::ForgetVolume { id: volume }).unwrap();
+    apply(&mut state, stands(other, false)).unwrap();
+    apply(&mut state, delete()).unwrap();
+    assert!(!state.pools.contains_key(&SHARED));
 }

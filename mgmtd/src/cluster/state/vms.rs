@@ -11,7 +11,7 @@ use super::{
 };
 use crate::placement::{self, Request};
 use lq_api::{
-    HostId, ImageId, VmId, VolumeId,
+    HostId, ImageId, PoolId, VmId, VolumeId,
     image::ImageKind,
     meta::MetadataPatch,
     problem::FieldError,
@@ -57,7 +57,12 @@ impl State {
             status: VmStatus { host: Some(host), ..VmStatus::default() },
         };
         self.attach(ctx, id, &[], &vm.spec);
-        Ok(self.put(ctx, VmRecord { vm, stop: StopVm::default(), reset_count: 0, deleting: false }))
+        // With its first disk in a shared pool all of the machine is to be reached by every host.
+        let first = vm.spec.disks.first().and_then(|d| self.volumes.get(&d.volume)?.spec.pool);
+        let shared = |pool: &PoolId| self.pools.get(pool).is_some_and(|p| p.spec.is_shared());
+        let vars = first.filter(|pool| vm.spec.boot.is_none() && shared(pool));
+        let stop = StopVm::default();
+        Ok(self.put(ctx, VmRecord { vm, stop, reset_count: 0, deleting: false, vars }))
     }
 
     pub(super) fn update_vm(
@@ -330,7 +335,8 @@ impl State {
         }
         for (n, disk) in vm.spec.disks.iter().enumerate() {
             let pool = self.volumes.get(&disk.volume).and_then(|v| v.spec.pool);
-            if pool.is_some_and(|p| self.pool_host(p) != Some(host)) {
+            // A shared pool that is not ready there now will be again.
+            if pool.and_then(|p| self.pool_host(p)).is_some_and(|of| of != host) {
                 let why = "the volume is in a pool of another host";
                 return Err(Refusal::field(format!("spec.disks[{n}].volume"), why));
             }
