@@ -108,7 +108,7 @@ pub struct Disk {
     /// The guest may not write.
     #[serde(default)]
     pub read_only: bool,
-    /// How much it may do. Takes effect at once.
+    /// How much it may do.
     #[serde(default, skip_serializing_if = "IoLimits::is_none")]
     pub limits: IoLimits,
 }
@@ -126,7 +126,7 @@ impl Disk {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Cdrom {
-    /// Image of kind `iso` in it; absent: it is empty. A change takes effect at once.
+    /// Image of kind `iso` in it; absent: it is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageId>,
 }
@@ -141,10 +141,10 @@ pub struct Nic {
     /// Hardware address. Given by the cluster where absent; stable from then on, unique in the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
-    /// Its cable is in. Takes effect at once.
+    /// Its cable is in.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub connected: bool,
-    /// How much it may do. Takes effect at once.
+    /// How much it may do.
     #[serde(default, skip_serializing_if = "NicLimits::is_none")]
     pub limits: NicLimits,
 }
@@ -330,8 +330,7 @@ pub struct CreateVm {
     pub spec: VmSpec,
 }
 
-/// Changes a VM; what is absent stays. Changes to hardware take effect at the next start, but
-/// for those whose field says otherwise.
+/// Changes a VM; what is absent stays. Changes to hardware take effect at the next start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]

@@ -196,6 +196,18 @@ mod tests {
     }
 
     #[test]
+    fn cd_images() {
+        let iso = |content: &[u8]| checked(content, ImageKind::Iso, ImageFormat::Raw);
+        for id in [b"CD001", b"BEA01"] {
+            let mut image = vec![0u8; 17 * 2048];
+            image[16 * 2048 + 1..][..5].copy_from_slice(id);
+            assert_eq!(iso(&image), Ok(17 * 2048));
+        }
+        assert!(iso(&[0; 17 * 2048]).unwrap_err().contains("neither ISO 9660 nor UDF"));
+        assert!(iso(b"CD001").unwrap_err().contains("no CD image"), "too short to be one");
+    }
+
+    #[test]
     fn a_backing_file_is_refused_by_name() {
         let image = tempfile::tempfile().unwrap();
         let backing = Some(("/etc/shadow".to_owned(), lq_qcow2::BackingFormat::Raw));

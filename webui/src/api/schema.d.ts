@@ -4480,7 +4480,7 @@ export interface components {
         };
         /** @description A disk of a VM. */
         Disk: {
-            /** @description How much it may do. Takes effect at once. */
+            /** @description How much it may do. */
             limits?: components["schemas"]["IoLimits"];
             /** @description The guest may not write. */
             read_only?: boolean;
@@ -5252,9 +5252,9 @@ export interface components {
         NfsVersion: "4.1" | "4.2";
         /** @description A network interface of a VM. */
         Nic: {
-            /** @description Its cable is in. Takes effect at once. */
+            /** @description Its cable is in. */
             connected?: boolean;
-            /** @description How much it may do. Takes effect at once. */
+            /** @description How much it may do. */
             limits?: components["schemas"]["NicLimits"];
             mac?: components["schemas"]["Mac"] | null;
             /** @description The network it is connected to. */
@@ -6093,10 +6093,7 @@ export interface components {
             name?: string | null;
             spec?: components["schemas"]["UserSpec"] | null;
         };
-        /**
-         * @description Changes a VM; what is absent stays. Changes to hardware take effect at the next start, but
-         *     for those whose field says otherwise.
-         */
+        /** @description Changes a VM; what is absent stays. Changes to hardware take effect at the next start. */
         UpdateVm: {
             /** @description New set of labels. */
             labels?: {

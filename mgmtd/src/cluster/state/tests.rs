@@ -8,7 +8,10 @@ use lq_api::{
     meta::MetadataPatch,
     network::{CreateNetwork, NetworkKind, NetworkSpec},
     pool::{CreatePool, PoolState},
-    vm::{Boot, CreateVm, Disk, Nic, PowerState, RestartPolicy, UpdateVm, VmSpec, VmState, VmStatus},
+    vm::{
+        Boot, Cdrom, CreateVm, Disk, Nic, PowerState, RestartPolicy, StopVm, UpdateVm, VmSpec, VmState,
+        VmStatus,
+    },
     volume::{CreateVolume, VolumeSpec},
 };
 use proptest::prelude::*;
@@ -495,6 +498,40 @@ fn a_boot_of_the_host_starts_what_is_to_start() {
     let mut status = state.clone();
     status.apply(91, &command(boot), &mut Vec::new()).unwrap();
     assert_eq!(status, state);
+}
+
+#[test]
+fn media_cables_and_limits_of_a_running_machine_can_be_changed_and_drives_not() {
+    let (mut state, vm) = with_vm(RestartPolicy::OnFailure, true);
+    let iso = ImageId(Uuid::from_u128(70));
+    let spec =
+        ImageSpec { kind: ImageKind::Iso, format: ImageFormat::Raw, pool: None, sha256: None, boot: None };
+    let create = CreateImage { name: "cd".into(), labels: BTreeMap::new(), spec };
+    state.apply(80, &command(Op::CreateImage { id: iso, create }), &mut Vec::new()).unwrap();
+    let update = |spec: &VmSpec| {
+        let update = UpdateVm { spec: Some(spec.clone()), ..UpdateVm::default() };
+        command(Op::UpdateVm { id: vm, expect: None, update })
+    };
+    let mut spec = state.vms[&vm].vm.spec.clone();
+    spec.nics[0].connected = false;
+    state.apply(90, &update(&spec), &mut Vec::new()).unwrap();
+    spec.cdroms = vec![Cdrom::default()];
+    assert!(matches!(state.apply(91, &update(&spec), &mut Vec::new()), Err(Refusal::Conflict(_))));
+    for (revision, step) in [
+        (92, Op::PowerVm { id: vm, expect: None, power: Power::Stop(StopVm::default()) }),
+        (93, Op::ObserveVm { id: vm, status: seen(VmState::Stopped, 3), host_ends: false }),
+    ] {
+        state.apply(revision, &command(step), &mut Vec::new()).unwrap();
+    }
+    spec.power = PowerState::Stopped;
+    spec.cdroms = vec![Cdrom { image: Some(state.images.keys().copied().find(|i| *i != iso).unwrap()) }];
+    let refused = state.apply(94, &update(&spec), &mut Vec::new()).unwrap_err();
+    assert!(format!("{refused:?}").contains("spec.cdroms[0].image"), "{refused:?}");
+    spec.cdroms = vec![Cdrom { image: Some(iso) }];
+    state.apply(95, &update(&spec), &mut Vec::new()).unwrap();
+    assert_eq!(state.image_users(iso).0, [vm]);
+    let delete = command(Op::DeleteImage { id: iso, expect: None });
+    assert!(matches!(state.apply(96, &delete, &mut Vec::new()), Err(Refusal::Conflict(_))));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 import { Disc, Plus, Trash2 } from "lucide-react";
 import type { Vm } from "../../api/client";
 import { useImages } from "../../api/queries";
-import { Button, Card, Failure, Select } from "../../components/ui";
+import { Button, Card, Failure, Select, Warning } from "../../components/ui";
 import { resting, useSaveSpec, useWriteRefusal } from "./save";
 
 const MOST = 4;
@@ -33,6 +33,9 @@ export function Drives({ vm }: { vm: Vm }) {
       }
     >
       <Failure error={save.error} />
+      {drives.length > 0 && resting(vm) && (
+        <Warning>The machine runs: another medium is put in at its next start.</Warning>
+      )}
       {drives.length === 0 && <p className="text-dim">It has none.</p>}
       <ul className="flex flex-col gap-2">
         {drives.map((drive, n) => (
