@@ -3,11 +3,10 @@
 use crate::remote::LogSource;
 use lq_api::local::{
     init::{InitAnswer, InitRequest},
-    paths,
+    logs, paths,
 };
 use std::{
-    fs::File,
-    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -54,30 +53,12 @@ pub(crate) fn log(source: &LogSource) -> Vec<String> {
 }
 
 fn end_of(path: &Path) -> String {
-    let read = || -> std::io::Result<String> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        let from = length.saturating_sub(MAX_LOG);
-        file.seek(SeekFrom::Start(from))?;
-        let mut bytes = Vec::new();
-        file.take(MAX_LOG).read_to_end(&mut bytes)?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        // What it begins with is half a line.
-        Ok(if from == 0 { text } else { text.split_once('\n').map_or(String::new(), |(_, r)| r.to_owned()) })
-    };
-    read().unwrap_or_else(|e| format!("{}: {e}\n", path.display()))
+    logs::end_of(path, MAX_LOG).unwrap_or_else(|e| format!("{}: {e}\n", path.display()))
 }
 
-/// The kernel's log without its levels, as much as it keeps.
+/// The kernel's log without its levels.
 fn kernel_log() -> String {
-    const SYSLOG_ACTION_READ_ALL: libc::c_int = 3;
-    let mut bytes = vec![0u8; 1 << 20];
-    let room = libc::c_int::try_from(bytes.len()).unwrap_or(0);
-    // SAFETY: klogctl writes at most `room` bytes to the buffer, which has as many.
-    let got = unsafe { libc::klogctl(SYSLOG_ACTION_READ_ALL, bytes.as_mut_ptr().cast(), room) };
-    bytes.truncate(usize::try_from(got).unwrap_or(0));
-    let text = String::from_utf8_lossy(&bytes);
-    text.lines().map(|l| without_level(l).to_owned() + "\n").collect()
+    logs::kernel().lines().map(|l| without_level(l).to_owned() + "\n").collect()
 }
 
 /// A line of the kernel's log without `<6>`.

@@ -5,5 +5,6 @@
 pub mod init;
 pub mod install;
 pub mod layout;
+pub mod logs;
 pub mod paths;
 pub mod vmm;

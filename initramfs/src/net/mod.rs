@@ -174,8 +174,14 @@ pub fn write_resolv_conf(path: &Path, dns: &[Ipv4Addr], domain: Option<&str>) ->
     for server in dns.iter().take(3) {
         text += &format!("nameserver {server}\n");
     }
+    write_whole(path, text.as_bytes()).doing(|| format!("write {}", path.display()))
+}
+
+/// Writes a file of which others see the old or the new. In memory: nothing is made durable.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension("new");
-    fs::write(&new, text).and_then(|()| fs::rename(&new, path)).doing(|| format!("write {}", path.display()))
+    fs::write(&new, bytes)?;
+    fs::rename(new, path)
 }
 
 /// A domain from the network may hold anything; only what a domain may hold gets into the file.

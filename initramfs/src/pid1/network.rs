@@ -22,7 +22,6 @@ use lq_api::{
     vm::Mac,
 };
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -202,7 +201,5 @@ impl Management {
 
 /// Tells the facts of the boot: whole or not at all.
 pub fn write_facts(path: &Path, facts: &BootFacts) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, serde_json::to_vec_pretty(facts)?)?;
-    fs::rename(new, path)
+    crate::net::write_whole(path, &serde_json::to_vec_pretty(facts)?)
 }

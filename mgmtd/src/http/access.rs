@@ -153,10 +153,13 @@ pub(super) fn may_switch(
 
 /// What uses an object.
 fn users_of(state: &State, kind: ObjectKind, id: Uuid) -> Vec<(ObjectKind, Uuid)> {
-    let boots =
-        |boot: Option<&Boot>| boot.is_some_and(|b| b.kernel.0 == id || b.initrd.is_some_and(|i| i.0 == id));
+    if kind == ObjectKind::Image {
+        let (vms, volumes, images) = state.image_users(ImageId(id));
+        let vms = vms.into_iter().map(|id| (ObjectKind::Vm, id.0));
+        let volumes = volumes.into_iter().map(|id| (ObjectKind::Volume, id.0));
+        return vms.chain(volumes).chain(images.into_iter().map(|id| (ObjectKind::Image, id.0))).collect();
+    }
     let vms = state.vms.values().filter(|r| match kind {
-        ObjectKind::Image => r.vm.spec.images().any(|i| i.0 == id),
         ObjectKind::Volume => r.vm.spec.disks.iter().any(|d| d.volume.0 == id),
         ObjectKind::Pool => r.vars.is_some_and(|p| p.0 == id),
         ObjectKind::Network => r.vm.spec.nics.iter().any(|n| n.network.0 == id),
@@ -169,12 +172,6 @@ fn users_of(state: &State, kind: ObjectKind, id: Uuid) -> Vec<(ObjectKind, Uuid)
         users.extend(volumes.map(|v| (ObjectKind::Volume, v.meta.id.0)));
         let images = state.images.values().filter(|r| of(r.image.spec.pool));
         users.extend(images.map(|r| (ObjectKind::Image, r.image.meta.id.0)));
-    }
-    if kind == ObjectKind::Image {
-        let clones = state.volumes.values().filter(|v| v.spec.source.is_some_and(|s| s.0 == id));
-        users.extend(clones.map(|v| (ObjectKind::Volume, v.meta.id.0)));
-        let disks = state.images.values().filter(|r| boots(r.image.spec.boot.as_ref()));
-        users.extend(disks.map(|r| (ObjectKind::Image, r.image.meta.id.0)));
     }
     users
 }

@@ -18,7 +18,7 @@ use lq_api::{
     event::EventLevel,
     host::{FactoryReset, NewCertificate},
     management::{ManagementNetwork, NetworkTest, TryNetwork},
-    problem::{FieldError, Kind, Problem},
+    problem::{FieldError, Kind},
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -41,7 +41,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
 }
 
 /// Refuses what is asked of another host than this one: requests were passed on before.
-fn here(api: &Api, id: HostId) -> Result<(), Failure> {
+pub(super) fn here(api: &Api, id: HostId) -> Result<(), Failure> {
     if !api.node.cluster.read(|s| s.hosts.contains_key(&id)) {
         return Err(Failure::not_found("host", id));
     }
@@ -66,8 +66,7 @@ fn confirmed(api: &Api, id: HostId, word: &str) -> Result<(), Failure> {
     if name.as_deref() == Some(word) {
         return Ok(());
     }
-    let reason = "is not the name of the host".to_owned();
-    Err(Problem::validation(vec![FieldError::new("confirm", reason)]).into())
+    Failure::check(vec![FieldError::new("confirm", "is not the name of the host")])
 }
 
 /// The management network of a host.
@@ -96,10 +95,7 @@ async fn try_network(
     Json(wanted): Json<TryNetwork>,
 ) -> Result<Answer<ManagementNetwork>, Failure> {
     here(&api, id)?;
-    let errors = wanted.validate();
-    if !errors.is_empty() {
-        return Err(Problem::validation(errors).into());
-    }
+    Failure::check(wanted.validate())?;
     api.node.host.try_network(wanted).await.map_err(refused)?;
     told(&api, id, &caller, "tries another management network");
     Ok(Answer(StatusCode::ACCEPTED, api.node.host.network().await.map_err(refused)?))

@@ -8,11 +8,11 @@ mod redact;
 
 use crate::cluster::State;
 use archive::Archive;
+use lq_api::local::logs;
 use redact::Redactor;
 use serde::Serialize;
 use std::{
-    fs::{self, File},
-    io::{Read as _, Seek as _, SeekFrom},
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -76,7 +76,7 @@ impl Bundle {
             let text = fs::read(path).unwrap_or_default();
             self.text(path.trim_start_matches('/'), &String::from_utf8_lossy(&text));
         }
-        self.text("kernel.log", &kernel_log());
+        self.text("kernel.log", &logs::kernel());
         self.file("boot.json", &run.join("boot.json"));
         for path in files(&run.join("log"), "log") {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -113,31 +113,10 @@ fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The last [`MAX_LOG`] bytes of a file, from the beginning of a line: a secret whose beginning is cut off would not be
-/// known.
+/// The end of a log; none where it is no file.
 fn end_of(path: &Path) -> Option<String> {
-    let mut file = File::open(path).ok().filter(|f| f.metadata().is_ok_and(|m| m.is_file()))?;
-    let length = file.metadata().ok()?.len();
-    let from = length.saturating_sub(MAX_LOG);
-    file.seek(SeekFrom::Start(from)).ok()?;
-    let mut bytes = Vec::new();
-    file.take(MAX_LOG).read_to_end(&mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    if from == 0 {
-        return Some(text.into_owned());
-    }
-    Some(text.split_once('\n').map_or_else(String::new, |(_, rest)| rest.to_owned()))
-}
-
-/// The kernel's log, as much as it keeps.
-fn kernel_log() -> String {
-    const SYSLOG_ACTION_READ_ALL: libc::c_int = 3;
-    let mut bytes = vec![0u8; 1 << 20];
-    let room = libc::c_int::try_from(bytes.len()).unwrap_or(0);
-    // SAFETY: klogctl writes at most `room` bytes to the buffer, which has as many.
-    let got = unsafe { libc::klogctl(SYSLOG_ACTION_READ_ALL, bytes.as_mut_ptr().cast(), room) };
-    bytes.truncate(usize::try_from(got).unwrap_or(0));
-    String::from_utf8_lossy(&bytes).into_owned()
+    fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    logs::end_of(path, MAX_LOG).ok()
 }
 
 #[cfg(test)]
@@ -145,14 +124,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_long_log_whole_lines_of_its_end_are_taken() {
+    fn what_is_no_file_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("long.log");
-        let line = format!("{}\n", "x".repeat(99));
-        fs::write(&path, line.repeat(20_000)).unwrap();
-        let text = end_of(&path).unwrap();
-        assert!(text.len() as u64 <= MAX_LOG && text.len() as u64 > MAX_LOG - 100);
-        assert!(text.lines().all(|l| l.len() == 99));
         assert_eq!(end_of(dir.path()), None);
     }
 
