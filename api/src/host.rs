@@ -1,6 +1,6 @@
 //! Hosts.
 
-use crate::{Bytes, HostId, Metadata, Timestamp, local::vmm::CpuModel};
+use crate::{Bytes, HostId, Metadata, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// A host.
@@ -58,9 +58,9 @@ pub struct Cpu {
     pub cores: u32,
     /// Sockets.
     pub sockets: u32,
-    /// The highest level of the x86-64 psABI it has, where that is one machines can be given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub level: Option<CpuModel>,
+    /// Features of the highest CPU model that it has not, as `/proc/cpuinfo` names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
     /// Share of all threads in use over the last seconds, 0 to 1.
     pub usage: f64,
 }
@@ -123,6 +123,26 @@ pub struct BlockDevice {
 pub struct HostPower {
     /// What to do; guests are stopped first.
     pub action: HostPowerAction,
+}
+
+/// `POST /hosts/{id}/certificate`: a new certificate for the API and the page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NewCertificate {
+    /// The name of the host, as a word that this is meant: whoever trusts the old certificate has to look at the new one.
+    pub confirm: String,
+}
+
+/// `POST /hosts/{id}/factory-reset`: the host forgets what it has kept and starts as if it were installed anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FactoryReset {
+    /// The name of the host, as a word that this is meant.
+    pub confirm: String,
+    /// The images and volumes on its data partition go too. What stays there is not known to the host any more.
+    pub data: bool,
 }
 
 /// Power action of a host.

@@ -132,7 +132,7 @@ async fn tell(node: &Node, bound: SocketAddr, advertise: Option<&str>) -> Result
     let capacity = status.ok().map(|s| Capacity {
         threads: s.cpu.threads,
         memory: s.memory.total_bytes,
-        level: s.cpu.level,
+        lacks: s.cpu.lacks,
         release: Release::parse(&s.version),
     });
     let peer = Peer { pin, address };

@@ -4,11 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
 
 mod common;
-mod hosts;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use common::{Api, id, kernel};
-use hosts::{Host, free};
+use common::{Api, hosts::Host, id, kernel};
 use lq_mgmtd::auth::Caller;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -212,7 +210,7 @@ async fn a_host_joins_by_the_token_its_installer_left() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("state")).unwrap();
     std::fs::write(dir.path().join("state/join-token"), made["text"].as_str().unwrap()).unwrap();
-    let mut second = Host { dir, address: free(), peer: free(), process: None, api: None };
+    let mut second = Host::stopped(dir);
     second.start();
     let two = |c: &Value| c["members"].as_array().unwrap().len() == 2;
     first.api().until("/cluster", two).await;

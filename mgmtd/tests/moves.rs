@@ -3,11 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
 
 mod common;
-mod hosts;
 
-use common::{Api, id, kernel};
+use common::{Api, hosts::Host, id, kernel};
 use futures::StreamExt as _;
-use hosts::Host;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -5,6 +5,8 @@
 
 pub mod frame;
 pub mod init;
+pub mod install;
 pub mod layout;
+pub mod logs;
 pub mod paths;
 pub mod vmm;

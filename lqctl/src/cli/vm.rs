@@ -106,15 +106,15 @@ pub(crate) struct CreateVm {
     /// Memory, e.g. 512M or 2G.
     #[arg(long, default_value = "512M", value_parser = size::parse)]
     pub(crate) memory: Bytes,
-    /// What the guest sees of the processor.
-    #[arg(long, value_enum, default_value = "host")]
-    pub(crate) cpu: Cpu,
     /// Make a volume from this image and let it be the first disk.
     #[arg(long, value_name = "IMAGE")]
     pub(crate) disk_from_image: Option<String>,
     /// Size of the new volume; the image's own where absent. Without an image, the volume is empty.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub(crate) disk_size: Option<Bytes>,
+    /// Pool of the new volume; that of the machine's host where absent.
+    #[arg(long, value_name = "POOL")]
+    pub(crate) disk_pool: Option<String>,
     /// Attach an existing volume; may be repeated.
     #[arg(long = "volume", value_name = "VOLUME")]
     pub(crate) volumes: Vec<String>,
@@ -130,6 +130,12 @@ pub(crate) struct CreateVm {
     /// Network to connect to; may be repeated.
     #[arg(long = "network", value_name = "NETWORK")]
     pub(crate) networks: Vec<String>,
+    /// A CD drive with this `iso` image in it; may be repeated. Firmware boots from it where no disk can be booted.
+    #[arg(long = "cdrom", value_name = "IMAGE")]
+    pub(crate) cdroms: Vec<String>,
+    /// What the guest sees of the processor: with a level it can move to every host that has it.
+    #[arg(long, value_enum, default_value = "host")]
+    pub(crate) cpu: Cpu,
     /// What to do when the machine ends by itself.
     #[arg(long, value_enum, default_value = "on-failure")]
     pub(crate) restart: Restart,
@@ -153,12 +159,9 @@ pub(crate) struct CreateVm {
 /// [`CpuModel`] on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Cpu {
-    /// All of it: moves while it runs to hosts that have as much.
     Host,
-    /// Level 2 of the x86-64 psABI.
     #[value(name = "x86-64-v2")]
     V2,
-    /// Level 3 of the x86-64 psABI (AVX2).
     #[value(name = "x86-64-v3")]
     V3,
 }

@@ -25,7 +25,7 @@ use axum::{
     routing::post,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use futures::future::join_all;
+use futures::{future::join_all, stream};
 use hyper_util::rt::TokioIo;
 use lq_api::{
     HostId, ImageId, PoolId, VmId, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind,
@@ -33,9 +33,10 @@ use lq_api::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
+/// Bytes of an image read at once.
+const BLOCK: usize = 1 << 18;
 /// Longest another host may take to say what it knows.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -94,8 +95,18 @@ async fn image(State(api): State<Arc<Api>>, Id(id): Id<ImageId>) -> Result<Respo
     let missing = || Failure::not_found("image", id);
     let pool = api.node.cluster.read(|s| s.images.get(&id).and_then(|r| r.image.spec.pool));
     let pool = pool.and_then(|p| api.node.pool(p)).ok_or_else(missing)?;
-    let file = tokio::fs::File::open(pool.image_path(id)).await.map_err(|_| missing())?;
-    Ok(Body::from_stream(ReaderStream::with_capacity(file, 1 << 18)).into_response())
+    if !pool.has_image(id).await.is_ok_and(|there| there) {
+        return Err(missing());
+    }
+    let blocks = stream::try_unfold(0, move |offset| {
+        let pool = pool.clone();
+        async move {
+            let block = pool.read_image(id, offset, BLOCK).await?;
+            let next = offset + block.len() as u64;
+            Ok::<_, crate::storage::Error>((!block.is_empty()).then_some((block, next)))
+        }
+    });
+    Ok(Body::from_stream(blocks).into_response())
 }
 
 /// The firmware variables of a machine that is to be this host's, from the host it is on.
@@ -158,7 +169,7 @@ pub(super) async fn own_status(api: &Api) -> Option<HostStatus> {
 
 /// Room in a pool of this host.
 pub(super) async fn own_pool(api: &Api, id: PoolId) -> Option<PoolStatus> {
-    let room = api.node.pool(id)?.status().await;
+    let room = tokio::time::timeout(PATIENCE, api.node.pool(id)?.status()).await.ok()?;
     room.inspect_err(|e| tracing::warn!(pool = %id, error = %e, "its room is not known")).ok()
 }
 
@@ -210,7 +221,7 @@ pub(super) async fn all_tasks(api: &Api, asked: &Asked) -> Vec<Task> {
 
 /// Room in a pool, wherever it is.
 pub(super) async fn pool_room(api: &Api, id: PoolId) -> Option<PoolStatus> {
-    match api.node.cluster.read(|s| s.pool_host(id)) {
+    match api.node.cluster.read(|s| s.holder(id, Some(api.node.id()))) {
         Some(host) if host != api.node.id() => {
             ask::<Option<PoolStatus>>(&api.node.cluster, host, "/host/pool", &id).await.flatten()
         }

@@ -26,12 +26,14 @@ pub(super) fn read(cpuinfo: &str, stat: &str) -> Cpu {
     let sockets: BTreeSet<_> = fields("physical id").collect();
     let cores: BTreeSet<_> = fields("physical id").zip(fields("core id")).collect();
     let count = |n: usize, otherwise| u32::try_from(n).ok().filter(|n| *n > 0).unwrap_or(otherwise);
+    let flags: BTreeSet<_> = fields("flags").next().unwrap_or_default().split_whitespace().collect();
+    let lacks = CpuModel::HIGHEST.features().iter().filter(|f| !flags.contains(*f));
     Cpu {
+        lacks: lacks.map(|f| (*f).to_owned()).collect(),
         model: fields("model name").next().unwrap_or("unknown").to_owned(),
         threads,
         cores: count(cores.len(), threads),
         sockets: count(sockets.len(), 1),
-        level: level(cpuinfo),
         usage: sample(stat),
     }
 }
@@ -65,29 +67,10 @@ fn ticks(stat: &str) -> Ticks {
     (all - idle, all)
 }
 
-/// What Linux calls the features of level 2 of the x86-64 psABI.
-const LEVEL_2: [&str; 7] = ["cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2"];
-/// What level 3 has besides.
-const LEVEL_3: [&str; 9] = ["abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe", "xsave"];
-
-fn flags(cpuinfo: &str) -> Option<&str> {
-    Some(cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':'))?.1)
-}
-
-/// The highest level machines can be given.
-fn level(cpuinfo: &str) -> Option<CpuModel> {
-    let flags: BTreeSet<_> = flags(cpuinfo)?.split_whitespace().collect();
-    let has = |names: &[&str]| names.iter().all(|name| flags.contains(name));
-    match (has(&LEVEL_2), has(&LEVEL_3)) {
-        (true, true) => Some(CpuModel::V3),
-        (true, false) => Some(CpuModel::V2),
-        (false, _) => None,
-    }
-}
-
 /// The virtualization extension the processor tells of.
 pub(super) fn extension(cpuinfo: &str) -> Option<&'static str> {
-    flags(cpuinfo)?.split_whitespace().find_map(|flag| match flag {
+    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':'))?.1;
+    flags.split_whitespace().find_map(|flag| match flag {
         "vmx" => Some("VT-x"),
         "svm" => Some("AMD-V"),
         _ => None,
@@ -107,15 +90,6 @@ mod tests {
             [(0, 0, 0), (1, 0, 0), (2, 0, 1), (3, 1, 0)].map(|(n, s, c)| thread(n, s, c)).concat();
         let cpu = read(&info, "");
         assert_eq!((cpu.model.as_str(), cpu.threads, cpu.cores, cpu.sockets), ("X 1", 4, 3, 2));
-    }
-
-    #[test]
-    fn a_level_needs_all_its_features() {
-        let of = |names: &[&str]| level(&format!("processor\t: 0\nflags\t\t: fpu {}\n", names.join(" ")));
-        let all = [&LEVEL_2[..], &LEVEL_3].concat();
-        assert_eq!(of(&all), Some(CpuModel::V3));
-        assert_eq!(of(&all[..all.len() - 1]), Some(CpuModel::V2));
-        assert_eq!((of(&all[1..]), of(&[]), level("")), (None, None, None));
     }
 
     #[test]

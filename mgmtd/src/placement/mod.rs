@@ -17,7 +17,6 @@ use crate::cluster::{
 };
 use lq_api::{
     Bytes, HostId, VmId,
-    local::vmm::CpuModel,
     placement::{Affinity, PlacementDecision, Verdict},
     vm::{PowerState, VmSpec},
 };
@@ -82,12 +81,6 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     if let Some(reason) = there.and_then(|record| outdated(state, host, record)) {
         reasons.push(reason);
     }
-    if let Some(level) = host.capacity.map(|c| c.level)
-        && spec.cpu != CpuModel::Host
-        && level < Some(spec.cpu)
-    {
-        reasons.push(format!("its processor has not all of {}", spec.cpu.name()));
-    }
     if host.maintenance.is_some() {
         reasons.push("it is in maintenance".into());
     }
@@ -96,11 +89,28 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     }
     for disk in &spec.disks {
         let Some(volume) = state.volumes.get(&disk.volume) else { continue };
-        if volume.spec.pool.is_some() && !state.is_on(volume.spec.pool, id) {
-            let pool = volume.spec.pool.and_then(|pool| state.pools.get(&pool));
-            let name = pool.map_or("?", |p| p.meta.name.as_str());
-            reasons
-                .push(format!("the volume `{}` is in the pool `{name}` of another host", volume.meta.name));
+        let Some(pool) = volume.spec.pool else { continue };
+        if let Some(why) = state.unreached(pool, id) {
+            reasons.push(format!("the volume `{}` {why}", volume.meta.name));
+        }
+    }
+    for image in spec.boot.iter().flat_map(|b| std::iter::once(b.kernel).chain(b.initrd)) {
+        let Some(image) = state.images.get(&image).map(|r| &r.image) else { continue };
+        // One in a pool of another host is brought from there.
+        let shared = image.spec.pool.filter(|p| state.pools.get(p).is_some_and(|p| p.spec.is_shared()));
+        if let Some(why) = shared.and_then(|pool| state.unreached(pool, id)) {
+            reasons.push(format!("the image `{}` {why}", image.meta.name));
+        }
+    }
+    if let Some(capacity) = &host.capacity {
+        let wanted = spec.cpu.features().iter();
+        let missing: Vec<_> = wanted.copied().filter(|f| capacity.lacks.iter().any(|l| l == f)).collect();
+        if !missing.is_empty() {
+            let model = spec.cpu.name();
+            reasons.push(format!(
+                "its processors lack what the CPU model {model} needs: {}",
+                missing.join(", ")
+            ));
         }
     }
     if let Some(room) = room(host) {
@@ -128,14 +138,14 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
 /// Why a machine that runs cannot go on there: a monitor does not know what a later one brings.
 fn outdated(state: &State, host: &HostRecord, record: &VmRecord) -> Option<String> {
     let from = state.hosts.get(&record.vm.status.host?)?;
-    let (theirs, ours) = (from.capacity?.release?, host.capacity?.release?);
+    let (theirs, ours) = (from.capacity.as_ref()?.release?, host.capacity.as_ref()?.release?);
     (!record.at_rest() && ours < theirs)
         .then(|| format!("it runs version {ours}, the machine's host {theirs}: it has to be updated first"))
 }
 
 /// Memory for machines; `None` where the host has not said what it has.
 fn room(host: &HostRecord) -> Option<u64> {
-    let all = host.capacity?.memory.get();
+    let all = host.capacity.as_ref()?.memory.get();
     Some(all.saturating_sub(RESERVE.max(all / RESERVE_PART)))
 }
 
@@ -181,7 +191,7 @@ fn score(state: &State, host: &HostRecord, request: Request<'_>, reasons: &mut V
         score += i64::try_from(free).unwrap_or(i64::MAX);
         reasons.push(format!("{} % of its memory for machines stays free", free / 10));
     }
-    if let Some(capacity) = host.capacity {
+    if let Some(capacity) = &host.capacity {
         let active = on_host(state, id, request.vm).filter(|r| r.vm.spec.power != PowerState::Stopped);
         let vcpus = active.map(|r| u64::from(r.vm.spec.vcpus)).sum::<u64>() + u64::from(spec.vcpus);
         let threads = u64::from(capacity.threads.max(1));

@@ -5,9 +5,12 @@
 mod crowd;
 mod hypervisor;
 mod machine;
+mod mounter;
+mod network;
 mod place;
 mod travel;
 
 pub use crowd::crowd;
 pub use hypervisor::SimHypervisor;
+pub use mounter::SimMounter;
 pub use place::{SimFabric, SimHost};

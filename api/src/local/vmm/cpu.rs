@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What a guest sees of the host's processor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum CpuModel {
     /// All that can move at all: to hosts with the same features.
@@ -19,7 +19,31 @@ pub enum CpuModel {
 }
 
 impl CpuModel {
-    /// The level, as it is written.
+    /// The one that requires most.
+    pub const HIGHEST: Self = Self::V3;
+
+    /// Whatever the host has.
+    #[must_use]
+    pub fn is_host(&self) -> bool {
+        *self == Self::Host
+    }
+
+    /// The features it requires beyond those of every 64-bit processor, as `/proc/cpuinfo` names them.
+    #[must_use]
+    pub const fn features(self) -> &'static [&'static str] {
+        // Level 2, then what level 3 has besides.
+        const ALL: &[&str] = &[
+            "pni", "ssse3", "cx16", "sse4_1", "sse4_2", "popcnt", "lahf_lm", "fma", "movbe", "xsave", "avx",
+            "f16c", "bmi1", "avx2", "bmi2", "abm",
+        ];
+        match self {
+            Self::Host => &[],
+            Self::V2 => ALL.split_at(7).0,
+            Self::V3 => ALL,
+        }
+    }
+
+    /// As it is written.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

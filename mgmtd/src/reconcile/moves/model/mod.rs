@@ -28,8 +28,7 @@ use daemon::{Daemon, Stage};
 use lq_api::{
     Bytes, HostId, NetworkId, PoolId, Timestamp, VmId,
     local::vmm::{ExitReason, ExitRecord},
-    placement::Placement,
-    vm::{CreateVm, PowerState, RestartPolicy, VmSpec, VmStatus},
+    vm::{CreateVm, PowerState, VmSpec, VmStatus},
 };
 use monitor::{Link, Message, Monitor, Phase};
 use std::{
@@ -119,20 +118,7 @@ impl World {
             turns: 0,
             broken: None,
         };
-        let spec = VmSpec {
-            vcpus: 1,
-            memory_bytes: Bytes::mib(256),
-            cpu: lq_api::local::vmm::CpuModel::Host,
-            boot: None,
-            disks: vec![],
-            nics: vec![],
-            rng: false,
-            display: None,
-            restart: RestartPolicy::OnFailure,
-            autostart: false,
-            power: PowerState::Running,
-            placement: Placement::default(),
-        };
+        let spec = VmSpec { memory_bytes: Bytes::mib(256), power: PowerState::Running, ..VmSpec::default() };
         let made = [
             Op::Initialise {
                 cluster: Uuid::from_u128(3),

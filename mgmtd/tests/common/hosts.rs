@@ -1,62 +1,71 @@
-//! Daemons with simulated hosts, each a process of its own, that become one cluster.
-#![allow(dead_code, reason = "each test program uses its part")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
+//! Real daemons with simulated hosts that become one cluster.
 
-use crate::common::{self, Api, PASSWORD, PATIENCE};
+use super::{Api, PASSWORD, PATIENCE};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-pub(crate) struct Host {
-    pub(crate) dir: tempfile::TempDir,
-    pub(crate) address: SocketAddr,
-    pub(crate) peer: SocketAddr,
-    pub(crate) process: Option<Child>,
-    pub(crate) api: Option<Api>,
-}
-
-pub(crate) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// A host of a simulated cluster.
+pub struct Host {
+    pub dir: tempfile::TempDir,
+    address: SocketAddr,
+    pub peer: SocketAddr,
+    servers: Option<PathBuf>,
+    process: Option<Child>,
+    api: Option<Api>,
 }
 
 impl Host {
-    pub(crate) async fn new() -> Self {
+    /// One that does not run yet, with its state below `dir`.
+    pub fn stopped(dir: tempfile::TempDir) -> Self {
+        Self { dir, address: free(), peer: free(), servers: None, process: None, api: None }
+    }
+
+    pub async fn new() -> Self {
+        Self::with_servers(None).await
+    }
+
+    /// One that reaches the file servers in this directory.
+    pub async fn with_servers(servers: Option<PathBuf>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("state")).unwrap();
         std::fs::write(dir.path().join("state/admin-password"), PASSWORD).unwrap();
-        let mut host = Self { dir, address: free(), peer: free(), process: None, api: None };
+        let mut host = Self::stopped(dir);
+        host.servers = servers;
         host.start();
         host.log_in().await;
         host
     }
 
-    pub(crate) fn start(&mut self) {
+    pub fn start(&mut self) {
         let process = Command::new(env!("CARGO_BIN_EXE_mgmtd"))
             .args(["--simulated", "--log", "error", "--listen", &self.address.to_string()])
             .args(["--peer-listen", &self.peer.to_string(), "--state"])
             .arg(self.dir.path().join("state"))
+            .args(self.servers.iter().flat_map(|dir| ["--shared".as_ref(), dir.as_os_str()]))
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         self.process = Some(process);
     }
 
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
             process.wait().unwrap();
         }
     }
 
-    pub(crate) async fn log_in(&mut self) {
+    pub async fn log_in(&mut self) {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
             if self.dir.path().join("state/tls.crt").exists() {
-                let mut api = common::client(self.dir.path(), self.address);
+                let mut api = super::client(self.dir.path(), self.address);
                 let body = json!({"username": "admin", "password": PASSWORD});
                 if let Ok(response) = api.request(Method::POST, "/session").json(&body).send().await
                     && response.status().is_success()
@@ -72,16 +81,16 @@ impl Host {
         }
     }
 
-    pub(crate) fn api(&self) -> &Api {
+    pub fn api(&self) -> &Api {
         self.api.as_ref().unwrap()
     }
 
-    pub(crate) async fn id(&self) -> String {
+    pub async fn id(&self) -> String {
         self.api().get("/cluster").await["this_host"].as_str().unwrap().to_owned()
     }
 
     /// Joins, and waits until it serves as a member.
-    pub(crate) async fn join(&mut self, token: &str, members: usize) {
+    pub async fn join(&mut self, token: &str, members: usize) {
         let me = self.id().await;
         let preview = self.api().ok(Method::POST, "/cluster/join", Some(json!({"token": token}))).await;
         assert_eq!(preview["hosts"].as_array().unwrap().len(), members - 1);
@@ -107,4 +116,8 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
