@@ -183,10 +183,10 @@ impl World {
             Stage::Ending => {
                 let ended = self.write(h, Op::EndMove { id: self.vm, moving: task.moving });
                 let settled = self.record(&self.state).moving.is_none_or(|m| m.id != task.moving);
-                if ended.is_ok() || settled {
-                    if let Some(daemon) = &mut self.hosts[h].daemon {
-                        daemon.task = None;
-                    }
+                if (ended.is_ok() || settled)
+                    && let Some(daemon) = &mut self.hosts[h].daemon
+                {
+                    daemon.task = None;
                 }
             }
         }
