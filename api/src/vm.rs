@@ -3,7 +3,7 @@
 //! `spec` is what is wanted, `status` what is; one driver task per VM on its host brings the second to the first.
 
 use crate::{
-    Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId, meta::check_name,
+    Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId, ha::{HaPriority, VmHa}, meta::check_name,
     placement::Placement, problem::FieldError,
 };
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,9 @@ pub struct VmSpec {
     /// What it asks of the host it is placed on. Looked at when the machine is made.
     #[serde(default, skip_serializing_if = "Placement::is_free")]
     pub placement: Placement,
+    /// Start it on another host when its own is lost. Where absent it waits for its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ha: Option<VmHa>,
 }
 
 fn yes() -> bool {
@@ -334,6 +337,12 @@ impl CreateVm {
 }
 
 impl VmSpec {
+    /// Its order among the machines of a lost host, where it is protected.
+    #[must_use]
+    pub fn protection(&self) -> Option<HaPriority> {
+        self.ha.filter(|ha| ha.is_on()).map(|ha| ha.priority)
+    }
+
     /// Every fault that can be seen without looking at other objects.
     #[must_use]
     pub fn validate(&self) -> Vec<FieldError> {

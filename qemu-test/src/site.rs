@@ -270,5 +270,6 @@ pub(crate) fn spec(
         autostart: wish.autostart,
         power: PowerState::Stopped,
         placement: lq_api::placement::Placement::default(),
+        ha: None,
     }
 }

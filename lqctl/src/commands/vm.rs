@@ -193,6 +193,7 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
         autostart: !wanted.no_autostart,
         power: PowerState::Stopped,
         placement: Placement { host, apart, ..Placement::default() },
+        ha: wanted.ha.map(|priority| VmHa { priority: priority.into() }),
     };
     let labels = labels(wanted.labels);
 

@@ -12,6 +12,8 @@ fn desired(power: PowerState) -> Desired {
         vm: VmId::new(),
         name: "a".into(),
         generation: 1,
+        epoch: 0,
+        leased: false,
         spec: lq_api::vm::VmSpec {
             vcpus: 1,
             memory_bytes: Bytes::mib(64),
@@ -24,6 +26,7 @@ fn desired(power: PowerState) -> Desired {
             autostart: true,
             power,
             placement: lq_api::placement::Placement::default(),
+            ha: None,
         },
         stop: StopVm::default(),
         reset_count: 0,

@@ -84,7 +84,7 @@ impl Place {
             cpu: CpuModel::default(),
             devices: MoreDevices::default(),
             boot_order: Vec::new(),
-            lease: None,
+            lease: launch.lease,
         };
         let path = self.config_path();
         let text =

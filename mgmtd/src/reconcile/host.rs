@@ -1,6 +1,9 @@
 //! The host itself: its name, its boot, its power.
 
-use crate::inventory::{self, HostLoad};
+use crate::{
+    ha::{self, Watchdog},
+    inventory::{self, HostLoad},
+};
 use async_trait::async_trait;
 use lq_api::{
     host::HostStatus,
@@ -31,6 +34,8 @@ pub trait HostControl: Send + Sync {
     fn status(&self) -> HostStatus;
     /// How much it does. May take some milliseconds of the calling thread.
     fn load(&self) -> HostLoad;
+    /// What resets it should it hang.
+    fn watchdog(&self) -> Watchdog;
     /// Switches off or restarts; guests are stopped first.
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError>;
 }
@@ -117,6 +122,9 @@ impl HostControl for RealHost {
     }
     fn load(&self) -> HostLoad {
         inventory::load()
+    }
+    fn watchdog(&self) -> Watchdog {
+        ha::host::watchdog()
     }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
         let unreachable = |source| HostError::Unreachable { path: self.init.clone(), source };

@@ -65,6 +65,8 @@ fn desired(state: &State, record: &VmRecord, names: &Names<'_>) -> Desired {
         vm: vm.meta.id,
         name: vm.meta.name.clone(),
         generation: vm.meta.generation,
+        epoch: record.epoch,
+        leased: record.runs_leased(),
         spec: vm.spec.clone(),
         stop: record.stop.clone(),
         reset_count: record.reset_count,
@@ -118,7 +120,7 @@ fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch,
             LaunchBoot::Firmware { vars: pool.vars_path(record.vm.meta.id) }
         }
     };
-    Ok(Launch { boot, disks, nics })
+    Ok(Launch { boot, disks, nics, lease: None })
 }
 
 fn image_path(state: &State, id: ImageId, names: &Names<'_>) -> Result<String, String> {

@@ -61,7 +61,7 @@ async fn run(cluster: &Cluster, size: Crowd) -> Result<(), WriteError> {
                 VmState::Paused => VmState::Running,
                 _ => continue,
             };
-            cluster.write(Op::ObserveVm { id: *id, status, host_ends: false }).await?;
+            cluster.write(Op::ObserveVm { id: *id, status, host_ends: false, by: None }).await?;
         }
     }
 }
@@ -124,6 +124,7 @@ async fn make_vm(cluster: &Cluster, host: HostId, kernel: ImageId, n: usize) -> 
         restart: RestartPolicy::Never,
         autostart: false,
         placement: Placement::default(),
+        ha: None,
         power: if stopped { PowerState::Stopped } else { PowerState::Running },
     };
     let labels = BTreeMap::from([(LABEL.into(), String::new()), ("kind".into(), kind.into())]);
@@ -137,7 +138,7 @@ async fn make_vm(cluster: &Cluster, host: HostId, kernel: ImageId, n: usize) -> 
             observed_generation: 1,
             ..VmStatus::default()
         };
-        cluster.write(Op::ObserveVm { id, status, host_ends: false }).await?;
+        cluster.write(Op::ObserveVm { id, status, host_ends: false, by: None }).await?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The simulated host and its networks.
 
 use crate::{
+    ha::Watchdog,
     inventory::{HostLoad, Measured},
     network::{Error, Fabric, WantedNetwork},
     reconcile::host::{HostControl, HostError, kernel_name},
@@ -119,6 +120,9 @@ impl HostControl for SimHost {
             read: Measured::Counter(seconds * 5e6),
             written: Measured::Counter(seconds * 3e6),
         }
+    }
+    fn watchdog(&self) -> Watchdog {
+        Watchdog::Simulated
     }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
         tracing::warn!(reboot, reason, "a simulated host ends with its daemon");

@@ -334,7 +334,7 @@ pub(crate) struct Watcher {
 
 #[async_trait::async_trait]
 impl Observer for Watcher {
-    async fn observed(&self, vm: VmId, status: VmStatus) {
+    async fn observed(&self, vm: VmId, _epoch: u64, status: VmStatus) {
         self.statuses.lock().unwrap().entry(vm).or_default().push(status);
     }
     async fn event(&self, _vm: VmId, _level: EventLevel, kind: &'static str, message: String) {
@@ -383,6 +383,8 @@ pub(crate) fn desired(vm: VmId) -> Desired {
         vm,
         name: "web".into(),
         generation: 1,
+        epoch: 0,
+        leased: false,
         spec: VmSpec {
             vcpus: 1,
             memory_bytes: Bytes::mib(64),
@@ -395,6 +397,7 @@ pub(crate) fn desired(vm: VmId) -> Desired {
             autostart: true,
             power: PowerState::Running,
             placement: lq_api::placement::Placement::default(),
+            ha: None,
         },
         stop: StopVm::default(),
         reset_count: 0,

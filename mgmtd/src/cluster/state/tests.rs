@@ -58,6 +58,7 @@ fn spec() -> impl Strategy<Value = VmSpec> {
             autostart,
             power,
             placement: lq_api::placement::Placement::default(),
+            ha: None,
         },
     )
 }
@@ -117,7 +118,8 @@ fn op() -> impl Strategy<Value = Op> {
         (vm(), status(), any::<bool>()).prop_map(|(id, status, host_ends)| Op::ObserveVm {
             id,
             status,
-            host_ends
+            host_ends,
+            by: None
         }),
         (image(), name(), image_spec).prop_map(|(id, name, spec)| Op::CreateImage {
             id,
@@ -405,10 +407,11 @@ fn with_vm(restart: RestartPolicy, autostart: bool) -> (State, VmId) {
                     autostart,
                     power: PowerState::Running,
                     placement: lq_api::placement::Placement::default(),
+                    ha: None,
                 },
             },
         },
-        Op::ObserveVm { id: vm, status: seen(VmState::Running, 1), host_ends: false },
+        Op::ObserveVm { id: vm, status: seen(VmState::Running, 1), host_ends: false, by: None },
     ];
     for (revision, op) in (2u64..).zip(ops) {
         state.apply(revision, &command(op), &mut Vec::new()).unwrap();
@@ -431,6 +434,7 @@ fn a_guest_that_powers_off_stays_off_unless_told_otherwise() {
         id: vm,
         status: seen(VmState::Stopped, generation),
         host_ends,
+        by: None,
     };
     let (mut state, vm) = with_vm(RestartPolicy::OnFailure, true);
     assert_eq!(wish_after(&mut state, vm, off(vm, 1, false)), PowerState::Stopped);
