@@ -5,7 +5,7 @@
 //! ```
 
 use super::{
-    Answer, Beat, Watchdog, boot_ms,
+    Answer, Beat, Watchdog, boot_ms, suspended_ms,
     manager::{Decision, Manager, Moment, Outcome, Phase, Proof, Terms, View, Wait},
     view::{self, Planner},
 };
@@ -35,6 +35,7 @@ pub struct Leader {
 struct Lead {
     term: u64,
     manager: Manager,
+    awake: Awake,
     watchdogs: BTreeMap<HostId, Watchdog>,
 }
 
@@ -54,10 +55,28 @@ pub(super) struct MachineReport {
     pub(super) wait: Option<Wait>,
 }
 
-/// How long ago a majority followed, as a moment.
-fn moment(now: Moment, ago: Option<Duration>) -> Option<Moment> {
-    let ago = u64::try_from(ago?.as_millis()).ok()?.saturating_add(1);
-    Some(Moment(now.0.saturating_sub(ago)))
+/// Since when this host has not been suspended. How long ago something was is counted by a clock that stands still meanwhile:
+/// what was before does not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Awake {
+    /// How far the clock that runs through suspend is ahead, in milliseconds.
+    ahead: u64,
+    since: Moment,
+}
+
+/// More than two looks at clocks may differ by, in milliseconds.
+const SUSPENDED: u64 = 50;
+
+impl Awake {
+    /// The moment at which a majority followed, where that is certain.
+    fn followed(&mut self, now: Moment, ahead: u64, ago: Option<Duration>) -> Option<Moment> {
+        if ahead > self.ahead.saturating_add(SUSPENDED) {
+            self.since = now;
+        }
+        self.ahead = ahead;
+        let ago = u64::try_from(ago?.as_millis()).ok()?.saturating_add(1);
+        Some(Moment(now.0.saturating_sub(ago))).filter(|at| *at >= self.since)
+    }
 }
 
 impl Leader {
@@ -97,7 +116,8 @@ impl Leader {
             }
             let seen = self.cluster.read(|s| s.hosts.contains_key(&host).then(|| view::host(s, host)));
             lead.watchdogs.insert(host, beat.watchdog.clone());
-            lead.manager.beat(now, moment(now, leading.followed), host, beat, seen.as_ref())
+            let followed = lead.awake.followed(now, suspended_ms(), leading.followed);
+            lead.manager.beat(now, followed, host, beat, seen.as_ref())
         };
         for decision in told {
             self.tell(&decision);
@@ -132,11 +152,12 @@ impl Leader {
                 return;
             }
             let manager = Manager::new(Terms::STANDARD, begun, known);
-            *self.now() = Some(Lead { term: leading.term, manager, watchdogs: BTreeMap::new() });
+            let awake = Awake { ahead: suspended_ms(), since: begun };
+            *self.now() = Some(Lead { term: leading.term, manager, awake, watchdogs: BTreeMap::new() });
         }
         let decisions = {
             let mut lead = self.now();
-            let Some(Lead { term, manager, .. }) = lead.as_mut() else { return };
+            let Some(Lead { term, manager, awake, .. }) = lead.as_mut() else { return };
             let now = Moment(boot_ms());
             let Some(leading) = self.cluster.leading().filter(|l| l.term == *term) else { return };
             let view = self.cluster.read(View::of);
@@ -144,7 +165,8 @@ impl Leader {
             let place = &mut |machine: &_, usable: &_| {
                 self.cluster.read(|s| planner.place(s, machine, usable))
             };
-            manager.step(now, moment(now, leading.followed), &view, place)
+            let followed = awake.followed(now, suspended_ms(), leading.followed);
+            manager.step(now, followed, &view, place)
         };
         for decision in decisions {
             self.tell(&decision);
@@ -246,5 +268,23 @@ impl Leader {
             wait: manager.wait(vm).cloned(),
         };
         Some((hosts.map(|id| (id, host(id))).collect(), machines.map(|vm| (vm, machine(vm))).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_heard_before_a_suspend_does_not_count() {
+        let mut awake = Awake { ahead: 100, since: Moment(1_000) };
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(awake.followed(Moment(5_000), 101, second), Some(Moment(3_999)));
+        // An hour passes that the other clock does not know of.
+        assert_eq!(awake.followed(Moment(3_605_500), 3_600_101, second), None);
+        assert_eq!(awake.followed(Moment(3_605_900), 3_600_101, second), None);
+        let heard = awake.followed(Moment(3_606_000), 3_600_100, Some(Duration::from_millis(200)));
+        assert_eq!(heard, Some(Moment(3_605_799)));
+        assert_eq!(awake.followed(Moment(3_607_000), 3_600_100, None), None);
     }
 }

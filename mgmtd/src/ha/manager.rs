@@ -56,7 +56,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// The terms of every cluster (decision 11).
+    /// The terms of every cluster (decision 13).
     pub const STANDARD: Self =
         Self { lease: 5_000, drift: 100, watchdog: 5_000, silence: 2_000, settle: 2_000, retry: 1_000 };
 

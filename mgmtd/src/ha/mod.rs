@@ -90,8 +90,19 @@ pub enum Watchdog {
 /// `CLOCK_BOOTTIME`, in milliseconds. It runs through suspend.
 #[must_use]
 pub fn boot_ms() -> u64 {
-    // It exists on every kernel that has KVM; without it no lease is ever in force.
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(u64::MAX, |time| {
+    ms(ClockId::CLOCK_BOOTTIME)
+}
+
+/// How long this host was suspended since its boot, in milliseconds.
+fn suspended_ms() -> u64 {
+    // In this order: a thread that is interrupted in between sees too much rather than too little.
+    let awake = ms(ClockId::CLOCK_MONOTONIC);
+    boot_ms().saturating_sub(awake)
+}
+
+fn ms(clock: ClockId) -> u64 {
+    // Both exist on every kernel that has KVM; without one no lease is ever in force.
+    clock_gettime(clock).map_or(u64::MAX, |time| {
         let part = |n: i64| u64::try_from(n).unwrap_or_default();
         part(time.tv_sec()).saturating_mul(1000).saturating_add(part(time.tv_nsec()) / 1_000_000)
     })
