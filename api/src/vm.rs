@@ -3,8 +3,11 @@
 //! `spec` is what is wanted, `status` what is; one driver task per VM on its host brings the second to the first.
 
 use crate::{
-    Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId, ha::{HaPriority, VmHa}, meta::check_name,
-    placement::Placement, problem::FieldError,
+    Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId,
+    ha::{HaPriority, VmHa},
+    meta::check_name,
+    placement::Placement,
+    problem::FieldError,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr, str::FromStr};

@@ -153,7 +153,9 @@ async fn machines_of_a_lost_host_run_elsewhere_and_never_without_a_lease() {
     hosts[at(&victim)].kill();
     let silent = |s: &Value| {
         let hosts = s["hosts"].as_array().unwrap();
-        hosts.iter().any(|h| h["host"] == victim.as_str() && ["silent", "lost"].contains(&h["state"].as_str().unwrap()))
+        hosts.iter().any(|h| {
+            h["host"] == victim.as_str() && ["silent", "lost"].contains(&h["state"].as_str().unwrap())
+        })
     };
     api.until("/cluster/ha", silent).await;
     api.ok(Method::POST, &format!("/hosts/{victim}/confirm-off"), None).await;

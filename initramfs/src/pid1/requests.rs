@@ -50,6 +50,10 @@ impl Loop {
                 self.begin_shutdown(reboot, &reason);
                 Ok(InitAnswer::Done)
             }
+            InitRequest::Watch { closely } => {
+                self.watch(closely);
+                Ok(InitAnswer::Done)
+            }
             InitRequest::Subscribe => Err("already handled".into()),
         }
     }

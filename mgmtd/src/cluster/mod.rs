@@ -419,7 +419,10 @@ impl Cluster {
         // Nobody else elects a leader where nobody else votes.
         let alone = metrics.membership_config.membership().voter_ids().eq([me]);
         let followed = metrics.last_quorum_acked.map(|at| at.elapsed());
-        Some(Leading { term: metrics.current_term, followed: if alone { Some(Duration::ZERO) } else { followed } })
+        Some(Leading {
+            term: metrics.current_term,
+            followed: if alone { Some(Duration::ZERO) } else { followed },
+        })
     }
 
     /// Waits until this host, which leads, has applied everything of the terms before its own; up to which log position.

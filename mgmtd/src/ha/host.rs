@@ -38,6 +38,8 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 const LAG: Duration = Duration::from_millis(1_000);
 /// Longest a monitor may take.
 const MONITOR: Duration = Duration::from_millis(1_000);
+/// Longest PID 1 may take.
+const INIT: Duration = Duration::from_millis(200);
 /// How long a monitor whose lease has run out keeps its machine, standing still, for the case that it gets another one. It may
 /// do nothing meanwhile, so that this is only a question of its memory.
 const GRACE_MS: u32 = 10 * 60 * 1000;
@@ -92,6 +94,8 @@ struct Told {
     telling: Arc<Mutex<BTreeSet<VmId>>>,
     /// That this host has none was told.
     alone: bool,
+    /// Whether PID 1 was told to let the watchdog be quick.
+    closely: Option<bool>,
 }
 
 /// Beats until `end`. Call it once the state says which machines are this host's.
@@ -150,6 +154,15 @@ async fn beat(node: &Arc<Node>, leader: &Leader, to: Option<HostId>, told: &mut 
     let left = node.lease.left(boot_ms());
     follow(node, told).await;
     let machines = node.fleet.leased().into_iter().filter(|(_, epoch)| epoch.is_some()).count();
+    let closely = machines > 0;
+    if told.closely != Some(closely) {
+        // A PID 1 that is busy holds up no beat.
+        match tokio::time::timeout(INIT, node.host.watch(closely)).await {
+            Ok(Ok(())) => told.closely = Some(closely),
+            Ok(Err(e)) => tracing::debug!(error = %e, "the watchdog's time could not be changed yet"),
+            Err(_) => {}
+        }
+    }
     if left == 0 && machines > 0 && !told.alone {
         told.alone = true;
         let text = format!(

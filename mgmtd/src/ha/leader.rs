@@ -5,8 +5,9 @@
 //! ```
 
 use super::{
-    Answer, Beat, Watchdog, boot_ms, suspended_ms,
+    Answer, Beat, Watchdog, boot_ms,
     manager::{Decision, Manager, Moment, Outcome, Phase, Proof, Terms, View, Wait},
+    suspended_ms,
     view::{self, Planner},
 };
 use crate::{
@@ -162,9 +163,8 @@ impl Leader {
             let Some(leading) = self.cluster.leading().filter(|l| l.term == *term) else { return };
             let view = self.cluster.read(View::of);
             let mut planner = Planner::default();
-            let place = &mut |machine: &_, usable: &_| {
-                self.cluster.read(|s| planner.place(s, machine, usable))
-            };
+            let place =
+                &mut |machine: &_, usable: &_| self.cluster.read(|s| planner.place(s, machine, usable));
             let followed = awake.followed(now, suspended_ms(), leading.followed);
             manager.step(now, followed, &view, place)
         };
@@ -197,11 +197,7 @@ impl Leader {
             Ok(_) => (
                 EventLevel::Warning,
                 "ha.restarted",
-                format!(
-                    "its host {} is lost: it is started on {}",
-                    self.name(from),
-                    self.name(to)
-                ),
+                format!("its host {} is lost: it is started on {}", self.name(from), self.name(to)),
             ),
             Err(e) => (EventLevel::Info, "ha.waiting", format!("it could not become another host's: {e}")),
         };
@@ -263,10 +259,8 @@ impl Leader {
             over_in: manager.over_in(now, id),
             watchdog: watchdogs.get(&id).cloned(),
         };
-        let machine = |vm| MachineReport {
-            restarting: manager.is_restarting(vm),
-            wait: manager.wait(vm).cloned(),
-        };
+        let machine =
+            |vm| MachineReport { restarting: manager.is_restarting(vm), wait: manager.wait(vm).cloned() };
         Some((hosts.map(|id| (id, host(id))).collect(), machines.map(|vm| (vm, machine(vm))).collect()))
     }
 }

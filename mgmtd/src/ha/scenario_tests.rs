@@ -73,7 +73,8 @@ fn priority(word: &str) -> HaPriority {
 
 impl World {
     fn say(&mut self, text: &str) {
-        writeln!(self.log, "{:5}.{:03}  {text}", (self.now - EPOCH) / 1000, (self.now - EPOCH) % 1000).unwrap();
+        writeln!(self.log, "{:5}.{:03}  {text}", (self.now - EPOCH) / 1000, (self.now - EPOCH) % 1000)
+            .unwrap();
     }
 
     fn host(&mut self, name: &str) -> &mut Host {

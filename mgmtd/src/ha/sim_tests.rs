@@ -673,8 +673,7 @@ impl Sim {
     fn replicate(&mut self, n: usize) {
         let sent = self.local(n);
         let node = &self.nodes[n];
-        let message =
-            Message::Append { term: node.term, log: node.log.clone(), commit: node.commit, sent };
+        let message = Message::Append { term: node.term, log: node.log.clone(), commit: node.commit, sent };
         for other in self.others(n) {
             self.send(n, other, message.clone());
         }
@@ -819,8 +818,7 @@ impl Sim {
         let node = &mut self.nodes[n];
         let Some(lead) = node.lead.as_mut().filter(|l| l.elected && node.applied >= l.blank) else { return };
         let begun = if bug == Bug::NoPredecessor { Moment(0) } else { Moment(lead.begun / MS + 1) };
-        let manager =
-            lead.manager.get_or_insert_with(|| Manager::new(terms, begun, lead.blank as u64));
+        let manager = lead.manager.get_or_insert_with(|| Manager::new(terms, begun, lead.blank as u64));
         let view = node.state.view();
         let mut turn = 0;
         let place: Place<'_> = &mut |machine: &Protected, usable: &BTreeSet<HostId>| {
@@ -867,7 +865,9 @@ impl Sim {
                 run.alive && run.epoch == *epoch && run.spans.last().is_some_and(|(_, end)| *end > self.now)
             });
             if !runs {
-                return Some(format!("machine {vm} does not run on host {owner} after everything was mended"));
+                return Some(format!(
+                    "machine {vm} does not run on host {owner} after everything was mended"
+                ));
             }
         }
         None
@@ -908,7 +908,10 @@ fn no_machine_ever_runs_twice_and_all_run_in_the_end() {
     let seeds = std::env::var("HA_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
     let (wrong, moved) = search(0..seeds, Bug::None);
     assert!(wrong.is_empty(), "{} of {seeds}: {:?}", wrong.len(), wrong.first());
-    assert!(moved as u64 > seeds, "only {moved} machines were moved in {seeds} histories: too little happens");
+    assert!(
+        moved as u64 > seeds,
+        "only {moved} machines were moved in {seeds} histories: too little happens"
+    );
 }
 
 #[test]

@@ -34,7 +34,11 @@ pub fn status(cluster: &Cluster, leader: &Leader) -> HaStatus {
             spec: s.ha(),
             watched_by: watches.then_some(cluster.identity().host),
             warnings: warnings(s, watches),
-            hosts: s.hosts.values().map(|r| host(s, r.meta.id, &r.meta.name, hosts.get(&r.meta.id))).collect(),
+            hosts: s
+                .hosts
+                .values()
+                .map(|r| host(s, r.meta.id, &r.meta.name, hosts.get(&r.meta.id)))
+                .collect(),
             machines: s.vms.values().filter_map(|r| machine(s, r, machines.get(&r.vm.meta.id))).collect(),
         }
     })

@@ -36,6 +36,8 @@ pub trait HostControl: Send + Sync {
     fn load(&self) -> HostLoad;
     /// What resets it should it hang.
     fn watchdog(&self) -> Watchdog;
+    /// Has a hardware watchdog reset it within the time that other hosts wait for, or only later.
+    async fn watch(&self, closely: bool) -> Result<(), HostError>;
     /// Switches off or restarts; guests are stopped first.
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError>;
 }
@@ -126,11 +128,20 @@ impl HostControl for RealHost {
     fn watchdog(&self) -> Watchdog {
         ha::host::watchdog()
     }
+    async fn watch(&self, closely: bool) -> Result<(), HostError> {
+        self.ask(&InitRequest::Watch { closely }).await
+    }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
+        self.ask(&InitRequest::Shutdown { reboot, reason }).await
+    }
+}
+
+impl RealHost {
+    async fn ask(&self, request: &InitRequest) -> Result<(), HostError> {
         let unreachable = |source| HostError::Unreachable { path: self.init.clone(), source };
         let asked = tokio::time::timeout(Duration::from_secs(10), async {
             let mut stream = BufReader::new(UnixStream::connect(&self.init).await?);
-            let mut line = serde_json::to_vec(&InitRequest::Shutdown { reboot, reason })?;
+            let mut line = serde_json::to_vec(request)?;
             line.push(b'\n');
             stream.write_all(&line).await?;
             let mut answer = String::new();

@@ -11,9 +11,7 @@ use crate::{
 use async_trait::async_trait;
 use lq_api::{
     VmId,
-    local::vmm::{
-        ExitReason, ExitRecord, IoStats, LeaseConfig, LeaseEnd, LeaseGrant, Stats, default_grace,
-    },
+    local::vmm::{ExitReason, ExitRecord, IoStats, LeaseConfig, LeaseEnd, LeaseGrant, Stats, default_grace},
 };
 use std::{
     collections::VecDeque,

@@ -124,6 +124,9 @@ impl HostControl for SimHost {
     fn watchdog(&self) -> Watchdog {
         Watchdog::Simulated
     }
+    async fn watch(&self, _closely: bool) -> Result<(), HostError> {
+        Ok(())
+    }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
         tracing::warn!(reboot, reason, "a simulated host ends with its daemon");
         self.end.cancel();

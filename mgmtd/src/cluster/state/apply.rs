@@ -49,7 +49,12 @@ impl State {
                 if self.cluster.is_some() {
                     return Err(Refusal::Conflict("the cluster is initialised already".into()));
                 }
-                self.cluster = Some(ClusterRecord { id: *cluster, created_at: ctx.at, authority: None, ha: HaSpec::default() });
+                self.cluster = Some(ClusterRecord {
+                    id: *cluster,
+                    created_at: ctx.at,
+                    authority: None,
+                    ha: HaSpec::default(),
+                });
                 self.add_host(ctx, *host, host_name);
                 self.add_pool(ctx, *pool, "local", PoolSpec::Dir { host: *host });
                 let spec = NetworkSpec { kind: NetworkKind::Bridged, dhcp: dhcp.clone() };

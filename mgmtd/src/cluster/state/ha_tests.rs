@@ -161,7 +161,11 @@ fn a_machine_that_is_not_wanted_or_has_no_room_stays() {
     let peer = Peer { pin: "1".into(), address: String::new() };
     site.done(Op::DescribeHost { host: host(1), peer, capacity: small });
     assert!(matches!(site.fail_over(0), Err(Refusal::NoRoom(_))));
-    site.done(Op::PowerVm { id: VM, expect: None, power: super::super::Power::Stop(lq_api::vm::StopVm::default()) });
+    site.done(Op::PowerVm {
+        id: VM,
+        expect: None,
+        power: super::super::Power::Stop(lq_api::vm::StopVm::default()),
+    });
     assert!(matches!(site.fail_over(0), Err(Refusal::Conflict(_))));
 }
 

@@ -105,7 +105,8 @@ async fn cluster(State(api): State<Arc<Api>>) -> Answer<Cluster> {
 async fn ha(State(api): State<Arc<Api>>, caller: Caller) -> Answer<HaStatus> {
     let mut status = peer::watched(&api).await;
     api.node.cluster.read(|s| {
-        let sees = |kind, id| s.labels(kind, id).is_some() && caller.may(kind.read_permission(), s.object(kind, id));
+        let sees =
+            |kind, id| s.labels(kind, id).is_some() && caller.may(kind.read_permission(), s.object(kind, id));
         status.hosts.retain(|host| sees(ObjectKind::Host, host.host.0));
         status.machines.retain(|machine| sees(ObjectKind::Vm, machine.vm.0));
     });

@@ -30,7 +30,11 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, update, remove)).routes(routes!(power)).routes(routes!(confirm_off))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get, update, remove))
+        .routes(routes!(power))
+        .routes(routes!(confirm_off))
 }
 
 fn show(record: &HostRecord, statuses: &[(HostId, HostStatus)]) -> Host {
@@ -150,7 +154,9 @@ async fn confirm_off(
     if !matches!(state, Some(HaHostState::Silent | HaHostState::Lost)) {
         let why = match state {
             Some(HaHostState::Present) => "the host answers: it is not off",
-            _ => "it is not known whether the host is silent: wait until the cluster has a leader that watches it",
+            _ => {
+                "it is not known whether the host is silent: wait until the cluster has a leader that watches it"
+            }
         };
         return Err(Failure::new(Kind::Conflict, why));
     }
