@@ -405,7 +405,7 @@ impl Manager {
         now: Moment,
         machine: &Protected,
         usable: &BTreeSet<HostId>,
-        place: &mut dyn FnMut(&Protected, &BTreeSet<HostId>) -> Result<HostId, String>,
+        place: Place<'_>,
     ) -> Result<HostId, String> {
         let early = self.retry.get(&machine.vm).is_some_and(|at| now < *at);
         if early && let Some(Wait::NoPlace(before)) = self.waits.get(&machine.vm) {

@@ -171,7 +171,7 @@ impl FakeInit {
                     }
                 }
                 InitRequest::Subscribe => return self.tell(writer).await,
-                InitRequest::Shutdown { .. } => InitAnswer::Done,
+                InitRequest::Shutdown { .. } | InitRequest::Watch { .. } => InitAnswer::Done,
             };
             if !say(&mut writer, &answer).await {
                 return;
