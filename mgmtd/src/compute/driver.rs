@@ -169,7 +169,14 @@ impl Driver {
                 if let Want::This(desired) = want {
                     let (hypervisor, desired): (_, Desired) =
                         (self.fleet.hypervisor.clone(), (**desired).clone());
+                    let observer = self.fleet.observer.clone();
                     self.launching = Some(tokio::spawn(async move {
+                        let mut desired = desired;
+                        if desired.leased {
+                            let lease =
+                                observer.lease(desired.vm, desired.runs_in()).ok_or(Error::NoLease)?;
+                            desired.launch.lease = Some(lease);
+                        }
                         match desired.part {
                             Part::Arriving(_) => hypervisor.receive(&desired).await,
                             _ => hypervisor.launch(&desired).await,
@@ -177,6 +184,7 @@ impl Driver {
                     }));
                 }
             }
+            Effect::Act(Action::Reclaim) => self.reclaim(want).await,
             Effect::Act(action) => self.act(action).await,
             Effect::Forget => self.fleet.hypervisor.forget(self.vm).await,
             Effect::Event { level, kind, message } => {
@@ -186,6 +194,24 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Takes back what was let go of. Its lease may have run out meanwhile, and without one it would end: then it waits for one.
+    async fn reclaim(&mut self, want: &Want) {
+        if let (Want::This(desired), Some((machine, _))) = (want, &self.machine)
+            && desired.leased
+        {
+            let Some(lease) = self.fleet.observer.lease(self.vm, desired.epoch) else { return };
+            match timeout(ACTION_TIMEOUT, machine.lease(lease.grant)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(vm = %self.vm, "the machine that came back did not take its lease: {}", chain(&error));
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+        self.act(Action::Reclaim).await;
     }
 
     async fn act(&mut self, action: Action) {
@@ -218,6 +244,9 @@ impl Driver {
                 source: std::io::Error::other(error),
             },
         };
+        if matches!(error, Error::NoLease) {
+            return Seen::NoLease;
+        }
         let lasting = matches!(error, Error::Refused(_));
         Seen::LaunchFailed { reason: chain(&error), lasting }
     }

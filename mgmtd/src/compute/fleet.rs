@@ -74,6 +74,7 @@ impl Fleet {
                 Found::Running(machine) => {
                     let state = machine.state().borrow().clone();
                     let life = Life::adopted(machine.pid(), machine.started_at(), &state, now());
+                    let life = life.of_epoch(machine.epoch());
                     (machine.vm(), life, Some(machine))
                 }
                 Found::Ended(vm, record) => (vm, Life::ended(record), None),
@@ -218,6 +219,17 @@ impl Fleet {
     #[must_use]
     pub fn running(&self) -> Vec<Arc<dyn Machine>> {
         self.inner.slots().values().filter_map(|slot| slot.machine()).collect()
+    }
+
+    /// The machines that run and are wanted, with the epoch they are to have leases of, where they are to have any.
+    #[must_use]
+    pub fn leased(&self) -> Vec<(Arc<dyn Machine>, Option<u64>)> {
+        let slots = self.inner.slots();
+        let wanted = slots.values().filter_map(|slot| match &slot.order.borrow().want {
+            Want::This(desired) => Some((slot.machine()?, desired.leased.then_some(desired.runs_in()))),
+            _ => None,
+        });
+        wanted.collect()
     }
 
     /// The machine, while it has a process.

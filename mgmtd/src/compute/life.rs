@@ -17,6 +17,9 @@
 //! The picture is of a machine that is this host's. One that moves here is launched to wait, once per move, and nothing else is
 //! done to it; one that may run on another host is left as it is ([`Part`]). One that moves away is not started anew where it ends:
 //! its end is reported, which ends the move, and only then decided on.
+//! A machine whose lease ran out has not failed: it waits for a lease, whatever its restart policy says.
+//!
+//! What runs of an earlier epoch is ended: since then the machine was another host's.
 //!
 //! Invariants: a launch is asked for only while there is no process and none is being launched; nothing is launched while
 //! the host goes down; what is not known to be wanted or unwanted (before the first sync) is left alone.
@@ -76,6 +79,8 @@ pub(crate) enum Seen {
     Launched { pid: Option<u32>, started_at: Option<Timestamp>, state: MachineState },
     /// The launch failed; `lasting`: trying the same again is pointless.
     LaunchFailed { reason: String, lasting: bool },
+    /// It was not started: this host has no lease for it.
+    NoLease,
     /// The machine changed.
     Machine(MachineState),
 }
@@ -130,7 +135,7 @@ pub(crate) enum State {
     /// The process ended, or could not be started; what follows is not decided.
     Ended { end: End, ran: Duration, stopped: bool },
     /// Started again at this time.
-    Waiting { until: Instant, reason: String, held: Held },
+    Waiting { until: Instant, reason: String, held: Held, lease: bool },
 }
 
 /// Why there is no process.
@@ -167,6 +172,8 @@ pub(crate) enum End {
     Record(ExitRecord),
     /// It never began.
     NotLaunched { reason: String, lasting: bool },
+    /// It did not begin without a lease.
+    NoLease,
 }
 
 /// A VM's life.
@@ -181,6 +188,8 @@ pub(crate) struct Life {
     restarts: u32,
     /// The move a waiting machine was launched for.
     tried: Option<Uuid>,
+    /// The epoch its process belongs to, where it is known: in another one its memory is of the past.
+    epoch: Option<u64>,
 }
 
 /// How far the place of a machine that moves here is.
@@ -209,6 +218,7 @@ impl End {
         match self {
             Self::Record(record) => &record.detail,
             Self::NotLaunched { reason, .. } => reason,
+            Self::NoLease => NO_LEASE_TO_ARRIVE,
         }
     }
 }
@@ -229,13 +239,18 @@ impl Life {
         Self::in_state(State::Up(Up::new(pid, started_at, state, now)))
     }
 
+    /// Of this epoch, where that is known.
+    pub(super) fn of_epoch(self, epoch: Option<u64>) -> Self {
+        Self { epoch, ..self }
+    }
+
     /// Of a VM whose process ended while nobody looked.
     pub(crate) fn ended(record: ExitRecord) -> Self {
         Self::in_state(State::Ended { end: End::Record(record), ran: Duration::ZERO, stopped: false })
     }
 
     fn in_state(state: State) -> Self {
-        Self { state, resets: None, failures: 0, restarts: 0, tried: None }
+        Self { state, resets: None, failures: 0, restarts: 0, tried: None, epoch: None }
     }
 
     /// Whether a process runs or may be about to.
@@ -264,6 +279,9 @@ impl Life {
                 let end = End::NotLaunched { reason, lasting };
                 self.state = State::Ended { end, ran: Duration::ZERO, stopped: false };
             }
+            (Seen::NoLease, State::Launching) => {
+                self.state = State::Ended { end: End::NoLease, ran: Duration::ZERO, stopped: false };
+            }
             (Seen::Machine(MachineState::Ended(record)), State::Up(up)) => {
                 let ran = now.clock.saturating_duration_since(up.since);
                 let answer = up.pressed && record.reason == ExitReason::GuestPowerOff;
@@ -289,12 +307,20 @@ impl Life {
             (State::Up(up), Want::This(desired)) => match desired.part {
                 Part::Still => false,
                 // Of an earlier move, or of a time when it was this host's: it is another's.
-                Part::Arriving(moving) if self.tried.is_some_and(|tried| tried != moving) => {
+                Part::Arriving(moving)
+                    if self.tried.is_some_and(|tried| tried != moving)
+                        || self.epoch.is_some_and(|e| e != desired.runs_in()) =>
+                {
                     up.kill(now, effects)
                 }
                 Part::Arriving(moving) => {
                     self.tried = Some(moving);
                     false
+                }
+                Part::Owner if is_past(self.epoch, up.away, desired) => up.kill(now, effects),
+                Part::Owner if self.epoch != Some(desired.epoch) => {
+                    self.epoch = Some(desired.epoch);
+                    true
                 }
                 Part::Leaving if up.away => false,
                 Part::Owner if up.away => up.reclaim(desired, now, effects),
@@ -323,7 +349,7 @@ impl Life {
                 self.conclude(desired, going_down, now, effects);
                 true
             }
-            (State::Waiting { until, held, .. }, Want::This(desired)) => {
+            (State::Waiting { until, held, lease, .. }, Want::This(desired)) => {
                 // A changed definition, or a person who starts it anew, does not wait.
                 let anew = *held != Held::of(desired);
                 if anew || going_down || desired.spec.power == PowerState::Stopped || desired.fault.is_some()
@@ -335,7 +361,7 @@ impl Life {
                 if now.clock < *until {
                     return false;
                 }
-                self.restarts = self.restarts.saturating_add(1);
+                self.restarts = self.restarts.saturating_add(u32::from(!*lease));
                 self.launch(desired, effects);
                 true
             }
@@ -426,6 +452,7 @@ impl Life {
 
     fn launch(&mut self, desired: &Desired, effects: &mut Vec<Effect>) {
         self.resets = Some(desired.reset_count);
+        self.epoch = Some(desired.runs_in());
         self.state = State::Launching;
         effects.push(Effect::Launch);
     }
@@ -443,18 +470,23 @@ impl Life {
             let reason = "the machine moved to another host".to_owned();
             return self.rest(Rest::Stopped, Some(reason), Some(Held::of(desired)));
         }
+        let lease_lost = match end {
+            End::NoLease => Some(false),
+            End::Record(ExitRecord { reason: ExitReason::LeaseLost, .. }) => Some(true),
+            _ => None,
+        };
         let (clean, lasting, reason) = match end {
             End::NotLaunched { reason, lasting } => (false, *lasting, reason.clone()),
+            End::NoLease => (false, false, NO_LEASE.to_owned()),
             End::Record(ExitRecord { reason, detail }) => match reason {
                 ExitReason::GuestPowerOff => (true, false, "the guest powered itself off".to_owned()),
                 ExitReason::Migrated => (true, false, detail.clone()),
                 ExitReason::Told => (true, false, format!("the monitor was told to end: {detail}")),
                 ExitReason::Config => (false, true, detail.clone()),
-                ExitReason::Host
-                | ExitReason::GuestFault
-                | ExitReason::LeaseLost
-                | ExitReason::NotArrived
-                | ExitReason::Internal => (false, false, detail.clone()),
+                ExitReason::LeaseLost => (false, false, format!("its lease ran out; {NO_LEASE}")),
+                ExitReason::Host | ExitReason::GuestFault | ExitReason::NotArrived | ExitReason::Internal => {
+                    (false, false, detail.clone())
+                }
             },
         };
         let ended = |message: String| event(EventLevel::Info, "vm.stopped", message);
@@ -468,6 +500,15 @@ impl Life {
             // Told to stop, then to start again before it had stopped.
             effects.push(ended("The machine was stopped; it is started again as asked.".into()));
             self.rest(Rest::Stopped, None, None);
+        } else if let Some(lost) = lease_lost {
+            // Neither the machine nor its monitor has failed, so that its policy does not count. Whether it is started again
+            // is not decided here: without a lease it is not.
+            if lost {
+                let message = format!("The machine was ended: {reason}.");
+                effects.push(event(EventLevel::Warning, "vm.lease-lost", message));
+            }
+            let until = now.clock + if lost { Duration::ZERO } else { LEASE_PAUSE };
+            self.state = State::Waiting { until, reason, held: Held::of(desired), lease: true };
         } else if clean && desired.spec.restart != RestartPolicy::Always {
             effects.push(ended(format!("The machine stopped: {reason}.")));
             self.rest(Rest::Stopped, Some(reason), Some(Held::of(desired)));
@@ -485,7 +526,7 @@ impl Life {
             let level = if clean { EventLevel::Info } else { EventLevel::Warning };
             effects.push(event(level, "vm.restarting", format!("The machine ended: {words}.")));
             let held = Held::of(desired);
-            self.state = State::Waiting { until: now.clock + pause, reason: words, held };
+            self.state = State::Waiting { until: now.clock + pause, reason: words, held, lease: false };
         }
     }
 
@@ -606,7 +647,22 @@ impl Life {
     }
 }
 
+/// Pause before a lease is asked for again.
+const LEASE_PAUSE: Duration = Duration::from_millis(500);
+
+const NO_LEASE: &str = "it is started as soon as this host has a lease for it, unless another host starts it";
+const NO_LEASE_TO_ARRIVE: &str = "the host has no lease for it: it does not reach the one that leads";
 const HOST_GOES_DOWN: &str = "the host is going down";
+
+/// Whether the memory of a process is of the past: the machine was another host's since its epoch, and it is not known that it never
+/// ran there. Where the epoch is not known there was no lease, and only machines with leases fail over.
+fn is_past(epoch: Option<u64>, away: bool, desired: &Desired) -> bool {
+    match epoch {
+        Some(epoch) if epoch == desired.epoch => false,
+        Some(epoch) => !(desired.returned && epoch + 2 == desired.epoch),
+        None => away && desired.leased && !desired.returned,
+    }
+}
 
 /// The pause before the restart after this many failures in a row.
 fn back_off(failures: u32) -> Duration {

@@ -28,7 +28,10 @@ use crate::inventory::{self, Measured};
 use async_trait::async_trait;
 use lq_api::{
     Timestamp, VmId,
-    local::vmm::{BootFiles, DiskConfig, ExitRecord, MigrateOptions, MigrationStatus, NicLimits, Stats},
+    local::vmm::{
+        BootFiles, DiskConfig, ExitRecord, LeaseConfig, LeaseGrant, MigrateOptions, MigrationStatus,
+        NicLimits, Stats,
+    },
     vm::{Mac, VmSpec, VmStatus},
 };
 use std::sync::Arc;
@@ -51,6 +54,10 @@ pub struct Desired {
     pub epoch: u64,
     /// What this host has to do with it.
     pub part: Part,
+    /// It came back from another host without having run there: what was let go of is taken up again.
+    pub returned: bool,
+    /// It runs only under leases, and is not started without one.
+    pub leased: bool,
     /// What is wanted. Its power state says whether it is to run.
     pub spec: VmSpec,
     /// How an orderly stop is done when `spec.power` becomes `Stopped`.
@@ -61,6 +68,14 @@ pub struct Desired {
     pub fault: Option<Fault>,
     /// What to start it with.
     pub launch: Launch,
+}
+
+impl Desired {
+    /// The epoch in which what is started for it runs: one that waits for a machine that moves here runs in the next.
+    #[must_use]
+    pub fn runs_in(&self) -> u64 {
+        self.epoch + u64::from(matches!(self.part, Part::Arriving(_)))
+    }
 }
 
 /// What a host has to do with a machine.
@@ -103,6 +118,8 @@ pub struct Launch {
     pub nics: Vec<LaunchNic>,
     /// What is in the CD drives, in guest order.
     pub cdroms: Vec<Option<String>>,
+    /// The lease it begins with. Known only when it is started.
+    pub lease: Option<LeaseConfig>,
 }
 
 /// What a machine boots.
@@ -174,6 +191,10 @@ pub trait Machine: Send + Sync {
     fn started_at(&self) -> Option<Timestamp> {
         None
     }
+    /// The epoch of the lease it was found with, where it had one.
+    fn epoch(&self) -> Option<u64> {
+        None
+    }
     /// Its state, kept up to date; [`MachineState::Ended`] is the last.
     fn state(&self) -> watch::Receiver<MachineState>;
     /// Asks for something.
@@ -181,6 +202,14 @@ pub trait Machine: Send + Sync {
     /// Processor seconds it used, and bytes of the host's memory it has.
     fn usage(&self) -> (Measured, Measured) {
         self.pid().map_or((Measured::Unknown, Measured::Unknown), inventory::process)
+    }
+    /// Extends its lease, or gives it its first.
+    async fn lease(&self, _grant: LeaseGrant) -> Result<(), Error> {
+        Err(cannot_lease())
+    }
+    /// It needs no lease any more and runs on. `grant` wakes it up first where its lease has run out.
+    async fn unlease(&self, _grant: Option<LeaseGrant>) -> Result<(), Error> {
+        Err(cannot_lease())
     }
     /// Counters since its start.
     async fn stats(&self) -> Result<Stats, Error>;
@@ -214,6 +243,10 @@ pub struct Incoming {
     pub stream: Box<dyn Console>,
     /// It runs here now; or it never ran here and never will. Without a word nothing is known.
     pub outcome: oneshot::Receiver<Result<(), Error>>,
+}
+
+fn cannot_lease() -> Error {
+    Error::Refused("this kind of machine knows no leases".into())
 }
 
 /// A byte stream to a guest's console or screen.
@@ -262,6 +295,10 @@ pub trait Observer: Send + Sync {
     async fn observed(&self, vm: VmId, epoch: u64, status: VmStatus);
     /// Something worth an entry in the event log happened to the VM.
     async fn event(&self, vm: VmId, level: lq_api::event::EventLevel, kind: &'static str, message: String);
+    /// The lease this host has for the machine in that epoch, asked for before it is started.
+    fn lease(&self, _vm: VmId, _epoch: u64) -> Option<LeaseConfig> {
+        None
+    }
 }
 
 /// Why something could not be done to a machine.
@@ -282,4 +319,7 @@ pub enum Error {
     /// The machine has ended.
     #[error("the machine is not running")]
     NotRunning,
+    /// It may run only under a lease, and this host has none for it.
+    #[error("this host has no lease for the machine: it is not sure that no other host runs it")]
+    NoLease,
 }

@@ -12,7 +12,9 @@ use super::{
 use crate::{
     auth::Caller,
     cluster::{Cluster, PeerFrom},
+    ha::{self, Beat},
     reconcile::moves::PROTOCOL,
+    storage,
     tasks::asked_by,
 };
 use axum::{
@@ -28,8 +30,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{future::join_all, stream};
 use hyper_util::rt::TokioIo;
 use lq_api::{
-    HostId, ImageId, PoolId, VmId, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind,
-    task::Task,
+    HostId, ImageId, PoolId, VmId, ha::HaStatus, host::HostStatus, network::Lease, pool::PoolStatus,
+    problem::Kind, task::Task,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -49,6 +51,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(problem::no_such_method);
     Router::new()
         .nest("/api/v1", v1)
+        .route("/ha/beat", post(beat))
+        .route("/ha/status", post(ha_status))
         .route("/host/status", post(status))
         .route("/host/leases", post(leases))
         .route("/host/tasks", post(tasks))
@@ -78,6 +82,30 @@ async fn status(State(api): State<Arc<Api>>) -> Json<Option<HostStatus>> {
     Json(own_status(&api).await)
 }
 
+/// A host says that it is there.
+async fn beat(
+    State(api): State<Arc<Api>>,
+    Extension(PeerFrom(from)): Extension<PeerFrom>,
+    Json(beat): Json<Beat>,
+) -> Result<Json<ha::Answer>, Failure> {
+    let from = from.ok_or_else(|| Failure::new(Kind::Unauthenticated, "this is for hosts of the cluster"))?;
+    Ok(Json(api.ha.beat(from, &beat)))
+}
+
+async fn ha_status(State(api): State<Arc<Api>>) -> Json<HaStatus> {
+    Json(ha::status::status(&api.node.cluster, &api.ha))
+}
+
+/// High availability as the host that watches sees it; where it cannot be asked, as this one does.
+pub(super) async fn watched(api: &Api) -> HaStatus {
+    let leader = api.node.cluster.standing().leader.filter(|leader| *leader != api.node.id());
+    let asked = match leader {
+        Some(leader) => ask::<HaStatus>(&api.node.cluster, leader, "/ha/status", &()).await,
+        None => None,
+    };
+    asked.unwrap_or_else(|| ha::status::status(&api.node.cluster, &api.ha))
+}
+
 async fn leases(State(api): State<Arc<Api>>) -> Json<Vec<Lease>> {
     Json(api.node.fabric.leases().await)
 }
@@ -103,7 +131,7 @@ async fn image(State(api): State<Arc<Api>>, Id(id): Id<ImageId>) -> Result<Respo
         async move {
             let block = pool.read_image(id, offset, BLOCK).await?;
             let next = offset + block.len() as u64;
-            Ok::<_, crate::storage::Error>((!block.is_empty()).then_some((block, next)))
+            Ok::<_, storage::Error>((!block.is_empty()).then_some((block, next)))
         }
     });
     Ok(Body::from_stream(blocks).into_response())
@@ -124,7 +152,7 @@ async fn vars(
         return Err(Failure::new(Kind::Conflict, "the machine is not at rest on the host that sends them"));
     }
     let target = PathBuf::from(api.node.local_pool().vars_path(id));
-    let made = tokio::task::spawn_blocking(move || crate::storage::vars::replace(&target, &body)).await;
+    let made = tokio::task::spawn_blocking(move || storage::vars::replace(&target, &body)).await;
     made.map_err(|e| Failure::new(Kind::Internal, e.to_string()))?
         .map_err(|e| Failure::new(Kind::Unavailable, crate::causes::chain(&e)))?;
     Ok(StatusCode::NO_CONTENT)

@@ -3,11 +3,12 @@
 use crate::{
     cluster::{Cluster, Op, WriteError},
     compute::Observer,
+    ha::host::HostLease,
     telemetry::Events,
 };
 use async_trait::async_trait;
-use lq_api::{VmId, event::EventLevel, vm::VmStatus};
-use std::time::Duration;
+use lq_api::{VmId, event::EventLevel, local::vmm::LeaseConfig, vm::VmStatus};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// Receives what the drivers observe.
@@ -15,13 +16,19 @@ pub struct Watcher {
     cluster: Cluster,
     events: Events,
     going_down: watch::Receiver<bool>,
+    lease: Arc<HostLease>,
 }
 
 impl Watcher {
-    /// Writes to `cluster`, tells `events`. While the host goes down the end of a machine changes no wish.
+    /// Writes to `cluster`, tells `events`, starts machines under `lease`. While the host goes down the end of a machine changes no wish.
     #[must_use]
-    pub fn new(cluster: Cluster, events: Events, going_down: watch::Receiver<bool>) -> Self {
-        Self { cluster, events, going_down }
+    pub fn new(
+        cluster: Cluster,
+        events: Events,
+        going_down: watch::Receiver<bool>,
+        lease: Arc<HostLease>,
+    ) -> Self {
+        Self { cluster, events, going_down, lease }
     }
 }
 
@@ -52,5 +59,9 @@ impl Observer for Watcher {
 
     async fn event(&self, vm: VmId, level: EventLevel, kind: &'static str, message: String) {
         self.events.system(level, kind, format!("vm/{vm}"), message);
+    }
+
+    fn lease(&self, vm: VmId, epoch: u64) -> Option<LeaseConfig> {
+        self.lease.for_start(&self.cluster, vm, epoch)
     }
 }

@@ -79,6 +79,8 @@ fn desired(state: &State, host: HostId, record: &VmRecord, role: HostRole, names
         generation: vm.meta.generation,
         epoch: record.epoch,
         part: part(role),
+        returned: record.has_returned(),
+        leased: record.runs_leased(),
         spec: vm.spec.clone(),
         stop: record.stop.clone(),
         reset_count: record.reset_count,
@@ -153,7 +155,7 @@ fn launch(state: &State, host: HostId, record: &VmRecord, names: &Names<'_>) -> 
     let cdroms =
         spec.cdroms.iter().map(|c| c.image.map(|image| image_path(state, image, host, names)).transpose());
     let cdroms = cdroms.collect::<Result<_, Fault>>()?;
-    Ok(Launch { boot, disks, nics, cdroms })
+    Ok(Launch { boot, disks, nics, cdroms, lease: None })
 }
 
 fn image_path(state: &State, id: ImageId, host: HostId, names: &Names<'_>) -> Result<String, Fault> {

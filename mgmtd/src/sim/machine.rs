@@ -8,12 +8,16 @@
 use super::travel::{self, Journey, Shape};
 use crate::{
     compute::{Action, Console, Desired, Error, Incoming, LaunchBoot, Machine, MachineState},
+    ha::boot_ms,
     inventory::Measured,
 };
 use async_trait::async_trait;
 use lq_api::{
     VmId,
-    local::vmm::{ExitReason, ExitRecord, IoStats, MigrateOptions, MigrationStatus, Stats},
+    local::vmm::{
+        ExitReason, ExitRecord, IoStats, LeaseConfig, LeaseEnd, LeaseGrant, MigrateOptions, MigrationStatus,
+        Stats, default_grace,
+    },
 };
 use std::{
     collections::VecDeque,
@@ -56,6 +60,8 @@ pub(super) struct Guest {
     pub(super) typed: Mutex<Vec<u8>>,
     pub(super) ticks: AtomicU64,
     pub(super) deaf: AtomicBool,
+    /// Until when it may run, of `CLOCK_BOOTTIME` in milliseconds, and the grace after that; without one for ever.
+    lease: watch::Sender<Option<(u64, u32)>>,
 }
 
 impl SimMachine {
@@ -75,13 +81,63 @@ impl SimMachine {
             typed: Mutex::default(),
             ticks: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
+            lease: watch::Sender::new(None),
         });
+        if let Some(LeaseConfig { grant, grace_ms, .. }) = desired.launch.lease {
+            guest.lease.send_replace(Some((end(grant), grace_ms)));
+        }
         if !waits {
             guest.boot();
         }
         tokio::spawn(tick(guest.clone()));
+        tokio::spawn(obey(guest.clone()));
         let (disks, nics) = (desired.launch.disks.len(), desired.launch.nics.len());
         Self { vm: desired.vm, pid, guest, disks, nics, journey: Arc::default() }
+    }
+}
+
+/// When a lease ends, of `CLOCK_BOOTTIME` in milliseconds.
+fn end(grant: LeaseGrant) -> u64 {
+    match grant.until {
+        LeaseEnd::BootMs(until) => until,
+        LeaseEnd::RemainingMs(rest) => boot_ms().saturating_add(rest),
+    }
+}
+
+/// Stands still once its lease is over, goes on with the next one, and ends when none comes.
+async fn obey(guest: Arc<Guest>) {
+    let mut lease = guest.lease.subscribe();
+    let mut halted = false;
+    loop {
+        let now = boot_ms();
+        let held = *lease.borrow_and_update();
+        let next = match held {
+            Some((until, grace)) if now >= until => {
+                // What waits or was let go of stands still already.
+                if *guest.state.borrow() == MachineState::Running {
+                    halted |= guest.set(MachineState::Paused);
+                }
+                let lost = until.saturating_add(grace.into());
+                if now >= lost {
+                    guest.end(ExitReason::LeaseLost, "the lease of the machine ran out");
+                }
+                Some(lost)
+            }
+            held => {
+                if std::mem::take(&mut halted) {
+                    guest.set(MachineState::Running);
+                }
+                held.map(|(until, _)| until)
+            }
+        };
+        if matches!(*guest.state.borrow(), MachineState::Ended(_)) {
+            return;
+        }
+        let pause = next.map_or(TICK, |next| Duration::from_millis(next.saturating_sub(now).max(1)));
+        tokio::select! {
+            _ = lease.changed() => {}
+            () = tokio::time::sleep(pause.min(TICK)) => {}
+        }
     }
 }
 
@@ -154,14 +210,15 @@ impl Guest {
         }
     }
 
-    pub(super) fn set(&self, to: MachineState) {
+    /// Changes its state, unless it has ended; whether that was a change.
+    pub(super) fn set(&self, to: MachineState) -> bool {
         self.state.send_if_modified(|state| {
             let changed = *state != to && !matches!(state, MachineState::Ended(_));
             if changed {
                 *state = to;
             }
             changed
-        });
+        })
     }
 
     pub(super) fn end(&self, reason: ExitReason, detail: &str) {
@@ -196,9 +253,11 @@ impl Machine for SimMachine {
             (_, Action::Kill | Action::CancelMove | Action::Reclaim) => {}
             _ => return Err(Error::Refused(format!("it is {state:?} and cannot do that now"))),
         }
+        let over = || guest.lease.borrow().is_some_and(|(until, _)| boot_ms() >= until);
         match action {
-            Action::Pause => guest.set(MachineState::Paused),
-            Action::Resume => guest.set(MachineState::Running),
+            Action::Pause => drop(guest.set(MachineState::Paused)),
+            Action::Resume | Action::Reclaim if over() => return Err(Error::NoLease),
+            Action::Resume => drop(guest.set(MachineState::Running)),
             Action::CancelMove => self.journey.cancel()?,
             Action::Reclaim => self.journey.reclaim(guest)?,
             Action::Reset => guest.boot(),
@@ -214,6 +273,17 @@ impl Machine for SimMachine {
             }
             Action::Kill => guest.end(ExitReason::Told, "ended by force"),
         }
+        Ok(())
+    }
+
+    async fn lease(&self, grant: LeaseGrant) -> Result<(), Error> {
+        self.guest.lease.send_modify(|lease| {
+            *lease = Some((end(grant), lease.map_or(default_grace(), |(_, grace)| grace)));
+        });
+        Ok(())
+    }
+    async fn unlease(&self, _grant: Option<LeaseGrant>) -> Result<(), Error> {
+        self.guest.lease.send_replace(None);
         Ok(())
     }
 

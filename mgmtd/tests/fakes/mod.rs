@@ -171,7 +171,7 @@ impl FakeInit {
                     }
                 }
                 InitRequest::Subscribe => return self.tell(writer).await,
-                InitRequest::Shutdown { .. } => InitAnswer::Done,
+                InitRequest::Shutdown { .. } | InitRequest::Watch { .. } => InitAnswer::Done,
                 other => InitAnswer::Error { reason: format!("this PID 1 does not know {other:?}") },
             };
             if !say(&mut writer, &answer).await {
@@ -386,6 +386,8 @@ pub(crate) fn desired(vm: VmId) -> Desired {
         generation: 1,
         epoch: 0,
         part: Part::Owner,
+        returned: false,
+        leased: false,
         spec: VmSpec { memory_bytes: Bytes::mib(64), power: PowerState::Running, ..VmSpec::default() },
         stop: StopVm::default(),
         reset_count: 0,

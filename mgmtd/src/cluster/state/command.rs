@@ -13,6 +13,7 @@ use lq_api::{
     },
     auth::{FIRST_USER, Token},
     cluster::JoinToken,
+    ha::HaSpec,
     image::{CreateImage, Image},
     meta::MetadataPatch,
     network::{CreateNetwork, Dhcp, Network, UpdateNetwork},
@@ -39,6 +40,17 @@ impl std::fmt::Display for Command {
         // Only the name of the operation: commands may carry hashes of secrets.
         let text = format!("{:?}", self.op);
         f.write_str(text.split([' ', '(', '{']).next().unwrap_or_default())
+    }
+}
+
+impl Op {
+    /// The term this counts in alone, where it is bound to one.
+    #[must_use]
+    pub fn term(&self) -> Option<u64> {
+        match self {
+            Self::FailOver { term, .. } => Some(*term),
+            _ => None,
+        }
     }
 }
 
@@ -112,6 +124,16 @@ pub enum Op {
     ReassignVm { id: VmId, expect: Option<u64>, to: HostId },
     /// Puts a host in maintenance, or ends it.
     SetMaintenance { id: HostId, expect: Option<u64>, maintenance: Option<Maintenance> },
+    /// Arms or disarms high availability.
+    SetHa { spec: HaSpec },
+    /// Nothing of the machine runs without a lease on its host, in this epoch, since protection was asked for.
+    GuardVm { id: VmId, host: HostId, epoch: u64, since: u64 },
+    /// A machine of a lost host becomes another's. Counts only in the term it was decided in.
+    FailOver { id: VmId, from: HostId, epoch: u64, to: HostId, term: u64 },
+    /// A host that is silent is off, for certain.
+    ConfirmOff { id: HostId, expect: Option<u64> },
+    /// It is not: it was heard in that boot.
+    RevokeOff { id: HostId, boot: Uuid },
 
     /// Declares an image.
     CreateImage { id: ImageId, create: CreateImage },

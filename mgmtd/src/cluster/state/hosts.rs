@@ -83,6 +83,7 @@ impl State {
                 peer: None,
                 capacity: None,
                 maintenance: None,
+                off: None,
             }),
         );
         ctx.changed(Kind::Host, id.0);
@@ -282,6 +283,7 @@ impl State {
             peer: Some(application.peer.clone()),
             capacity: application.capacity.clone(),
             maintenance: None,
+            off: None,
         };
         self.hosts.insert(host, Arc::new(record));
         ctx.changed(Kind::Host, host.0);

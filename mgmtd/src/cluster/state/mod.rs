@@ -14,6 +14,7 @@
 pub mod access;
 pub mod apply;
 pub mod command;
+mod ha;
 mod hosts;
 pub mod merge;
 mod moves;
@@ -27,6 +28,7 @@ mod vms;
 
 pub use access::{Object, Rights, SessionRecord, SigningKeys, UserRecord};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
+pub use ha::Guard;
 pub use hosts::Application;
 pub use moves::{HostRole, Move};
 pub use upgrade::{UpgradeError, read as read_state};
@@ -38,6 +40,7 @@ use lq_api::{
     access::{Group, Role},
     auth::Token,
     cluster::JoinToken,
+    ha::HaSpec,
     image::Image,
     network::Network,
     pool::{PoolHost, PoolSpec},
@@ -116,6 +119,9 @@ pub struct ClusterRecord {
     /// Its certificate authority; absent only until the first start of a release that knows it.
     #[serde(default)]
     pub authority: Option<Authority>,
+    /// What is wanted of high availability.
+    #[serde(default)]
+    pub ha: HaSpec,
 }
 
 /// The cluster's certificate authority. Every host issues its own certificates with it.
@@ -219,6 +225,9 @@ pub struct HostRecord {
     /// It is in maintenance: no machine is placed on it.
     #[serde(default)]
     pub maintenance: Option<Maintenance>,
+    /// The boot in which it is known to have been switched off, without having said so itself.
+    #[serde(default)]
+    pub off: Option<Uuid>,
 }
 
 /// That a host is in maintenance.
@@ -274,9 +283,15 @@ pub struct VmRecord {
     /// It moves to another host.
     #[serde(default)]
     pub moving: Option<Move>,
+    /// The epoch in which it last came back from a host that never ran it.
+    #[serde(default)]
+    pub returned: Option<u64>,
     /// The shared pool its firmware's variables are in; its host's own where absent. Never changes.
     #[serde(default)]
     pub vars: Option<PoolId>,
+    /// It is to run only under leases, because it is protected.
+    #[serde(default)]
+    pub guard: Option<Guard>,
 }
 
 /// An image with what only the daemon needs to know of it.

@@ -14,6 +14,10 @@
 //! - each of these commands names the move, and is refused where that move is not, or not any more, at the step before: of two
 //!   hosts that want different things one is refused.
 //!
+//! A protected machine whose owner is lost fails over ([`ha`](super::ha)), which ends the move, whatever step it is at, by the next
+//! epoch. What the old host has kept standing still is of the past then, even if the machine becomes its own again: only
+//! `ReturnMove` says that it may be taken up ([`VmRecord::has_returned`]).
+//!
 //! So whatever is lost or dies, at most one host runs the machine, and always exactly one owns it.
 
 use super::{
@@ -73,6 +77,17 @@ impl VmRecord {
         }
     }
 
+    /// The epoch in which what a host has of the machine may run: its own, or the next one where it waits for the machine. `None`
+    /// also where it stands still because it may have to be taken back.
+    #[must_use]
+    pub fn runs_on(&self, host: HostId) -> Option<u64> {
+        match self.role(host)? {
+            HostRole::Owner | HostRole::Leaving(_) | HostRole::Settling(_) => Some(self.epoch),
+            HostRole::Arriving(_) => Some(self.epoch + 1),
+            HostRole::Left(_) => None,
+        }
+    }
+
     /// Whether what was seen is of what is wanted now.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -91,12 +106,24 @@ impl VmRecord {
         self.vm.status.moving_to = None;
     }
 
-    /// Makes the machine another host's.
-    fn give_to(&mut self, host: HostId) {
+    /// Makes the machine another host's. One of which nothing ran without a lease is so there too: a monitor takes in what had a
+    /// lease only with one of its own.
+    pub(super) fn give_to(&mut self, host: HostId) {
+        let guarded = self.is_guarded();
         self.vm.status.host = Some(host);
         self.vm.status.moving_to = None;
         self.vm.status.pid = None;
         self.epoch += 1;
+        if let Some(guard) = self.guard.as_mut().filter(|_| guarded) {
+            guard.held = Some(self.epoch);
+        }
+    }
+
+    /// Whether the machine came back from another host without having run there, so that what its host has kept of it, standing
+    /// still since the epoch before the last, is what it was.
+    #[must_use]
+    pub fn has_returned(&self) -> bool {
+        self.returned == Some(self.epoch)
     }
 }
 
@@ -185,6 +212,7 @@ impl State {
         }
         new.end_move();
         new.give_to(m.from);
+        new.returned = Some(new.epoch);
         Ok(self.put(ctx, new))
     }
 

@@ -61,7 +61,9 @@ impl State {
         let first = vm.spec.disks.first().and_then(|d| self.volumes.get(&d.volume)?.spec.pool);
         let shared = |pool: &PoolId| self.pools.get(pool).is_some_and(|p| p.spec.is_shared());
         let vars = first.filter(|pool| vm.spec.boot.is_none() && shared(pool));
-        Ok(self.put(ctx, VmRecord { vars, ..VmRecord::new(vm) }))
+        let mut record = VmRecord { vars, ..VmRecord::new(vm) };
+        record.guard_new(ctx.revision);
+        Ok(self.put(ctx, record))
     }
 
     pub(super) fn update_vm(
@@ -108,6 +110,7 @@ impl State {
         if new.vm.spec != old.vm.spec {
             new.vm.meta.generation += 1;
         }
+        new.guard_by(&old.vm.spec, ctx.revision);
         self.attach(ctx, id, &disks_of(&old.vm.spec), &new.vm.spec);
         Ok(self.put(ctx, new))
     }
@@ -492,7 +495,9 @@ impl VmRecord {
             deleting: false,
             epoch: 0,
             moving: None,
+            returned: None,
             vars: None,
+            guard: None,
         }
     }
 

@@ -500,13 +500,17 @@ impl Passage<'_> {
         let (id, moving, me) = (self.vm, self.moving, self.node.id());
         loop {
             match self.node.cluster.write(Op::ReturnMove { id, moving }).await {
-                Ok(_) => return true,
+                Ok(_) => break,
                 // Either the other host said so first, or it keeps the machine.
                 Err(WriteError::Refused(_)) => {
-                    return self.node.cluster.read(|s| {
+                    let ours = self.node.cluster.read(|s| {
                         let record = s.vms.get(&id);
                         record.is_some_and(|r| r.vm.status.host == Some(me) && r.epoch == self.epoch + 1)
                     });
+                    if !ours {
+                        return false;
+                    }
+                    break;
                 }
                 Err(_) if self.node.stop.is_cancelled() => return false,
                 Err(e) => {
@@ -514,6 +518,19 @@ impl Passage<'_> {
                     tokio::time::sleep(RETRY).await;
                 }
             }
+        }
+        self.lease_again().await;
+        true
+    }
+
+    /// The lease of the machine that was taken back may have run out while it was the other host's: it goes on only with one.
+    async fn lease_again(&self) {
+        let lease = self.node.lease.for_start(&self.node.cluster, self.vm, self.epoch + 1);
+        let leased = self.node.cluster.read(|s| s.vms.get(&self.vm).is_some_and(|r| r.runs_leased()));
+        if let (Some(machine), Some(lease), true) = (self.machine.get(), lease, leased)
+            && let Err(e) = machine.lease(lease.grant).await
+        {
+            tracing::warn!(vm = %self.vm, error = %e, "the machine that was taken back did not take its lease");
         }
     }
 }

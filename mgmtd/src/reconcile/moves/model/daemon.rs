@@ -49,6 +49,8 @@ impl World {
                 generation: record.vm.meta.generation,
                 epoch: record.epoch,
                 part: part(role),
+                returned: record.has_returned(),
+                leased: record.runs_leased(),
                 spec: record.vm.spec.clone(),
                 stop: record.stop.clone(),
                 reset_count: 0,
