@@ -240,7 +240,7 @@ impl Life {
     }
 
     /// Of this epoch, where that is known.
-    pub(super) fn of_epoch(self, epoch: Option<u64>) -> Self {
+    pub(crate) fn of_epoch(self, epoch: Option<u64>) -> Self {
         Self { epoch, ..self }
     }
 
