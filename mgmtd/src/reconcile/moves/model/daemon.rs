@@ -1,6 +1,6 @@
 //! What a daemon does between two decisions: drivers, reports, the old host's task, moves nobody works on.
 
-use super::*;
+use super::{loss::Leased, *};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stage {
@@ -25,7 +25,8 @@ pub(super) struct Daemon {
     pub(super) seen: u64,
     /// The monitor its driver has, and how that was last seen.
     pub(super) machine: Option<(u32, Option<MachineState>)>,
-    pub(super) launching: Option<Part>,
+    /// What is launched, and with which lease.
+    pub(super) launching: Option<(Part, Option<Leased>)>,
     pub(super) reports: VecDeque<(u64, VmStatus)>,
     pub(super) reported: Option<(u64, VmStatus)>,
     pub(super) task: Option<Task>,
@@ -38,8 +39,11 @@ impl World {
     /// What the fleet is told, from what the daemon has read.
     pub(super) fn sync(&mut self, h: usize) {
         let (state, me, vm) = (self.state.clone(), self.ids[h], self.vm);
+        let silent = self.hosts[h].silent;
         let Some(daemon) = &mut self.hosts[h].daemon else { return };
-        daemon.view = state;
+        if !silent {
+            daemon.view = state;
+        }
         let record = &daemon.view.vms[&vm];
         let want = match record.role(me) {
             None => Want::Gone,
@@ -49,7 +53,7 @@ impl World {
                 generation: record.vm.meta.generation,
                 epoch: record.epoch,
                 part: part(role),
-                returned: record.has_returned(),
+                returned: record.has_returned() || self.broken == Some(Broken::Past),
                 leased: record.runs_leased(),
                 spec: record.vm.spec.clone(),
                 stop: record.stop.clone(),
@@ -104,7 +108,10 @@ impl World {
                 Effect::Launch => {
                     let Some(daemon) = &mut self.hosts[h].daemon else { return };
                     let Want::This(desired) = &daemon.want else { panic!("launched though not wanted") };
-                    daemon.launching = Some(desired.part);
+                    let (part, epoch) = (desired.part, desired.runs_in());
+                    let lease = self.lease_of(h, epoch);
+                    let Some(daemon) = &mut self.hosts[h].daemon else { return };
+                    daemon.launching = Some((part, lease));
                 }
                 Effect::Act(action) => self.act(h, action),
                 Effect::Forget => self.hosts[h].record = None,
@@ -117,12 +124,13 @@ impl World {
         let Some(monitor) = &mut self.hosts[h].monitor else { return };
         match (action, monitor.phase) {
             (Action::Kill, _) => self.end_monitor(h, ExitReason::Told),
-            (Action::Reclaim, Phase::InDoubt) => monitor.phase = Phase::Runs,
+            (Action::Reclaim, Phase::InDoubt) => self.reclaim(h),
             (Action::CancelMove, Phase::Offering | Phase::Copying | Phase::Halted) => {
                 monitor.phase = Phase::Runs;
                 if let Some(passage) = monitor.passage.take() {
                     self.passages[passage].links[0].cut();
                 }
+                self.keep(h);
             }
             _ => {}
         }
@@ -131,8 +139,9 @@ impl World {
     pub(super) fn launched(&mut self, h: usize) {
         let now = self.now();
         let Some(daemon) = &mut self.hosts[h].daemon else { return };
-        let Some(part) = daemon.launching.take() else { return };
-        self.launch(h, part);
+        let Some((part, lease)) = daemon.launching.take() else { return };
+        let Some(lease) = lease else { return self.decide(h, Seen::NoLease, now) };
+        self.launch(h, part, lease);
         let Some(monitor) = self.hosts[h].monitor else { return };
         let Some(daemon) = &mut self.hosts[h].daemon else { return };
         daemon.machine = Some((monitor.number, None));
@@ -142,6 +151,9 @@ impl World {
 
     pub(super) fn report(&mut self, h: usize) {
         let by = self.ids[h];
+        if self.hosts[h].silent {
+            return;
+        }
         let Some(daemon) = &mut self.hosts[h].daemon else { return };
         let Some((epoch, status)) = daemon.reports.pop_front() else { return };
         let op = Op::ObserveVm { id: self.vm, status, host_ends: false, by: Some((by, epoch)) };
@@ -184,7 +196,8 @@ impl World {
             Stage::Under(_) => {}
             Stage::Ending => {
                 let ended = self.write(h, Op::EndMove { id: self.vm, moving: task.moving });
-                let settled = self.record(&self.state).moving.is_none_or(|m| m.id != task.moving);
+                let settled = !self.hosts[h].silent
+                    && self.record(&self.state).moving.is_none_or(|m| m.id != task.moving);
                 if (ended.is_ok() || settled)
                     && let Some(daemon) = &mut self.hosts[h].daemon
                 {

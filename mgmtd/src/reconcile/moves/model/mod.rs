@@ -1,5 +1,6 @@
 //! Two hosts, their daemons and monitors, and one machine that moves between them, as a model for a property test: whatever dies at
-//! whatever step, the machine never runs twice and is never lost.
+//! whatever step, the machine never runs twice and is never lost. It is a protected one: it runs under leases ([`loss`]), and fails
+//! over where its host is lost.
 //!
 //! Real are the rules: the state's commands, the drivers' decisions ([`Life`]), the word on an arrival ([`verdict`]). Played are the
 //! monitors (as `vmm/src/migrate/life.rs` has them), the pipes between all of them, and what the daemons do between two decisions,
@@ -8,6 +9,7 @@
 #![allow(clippy::indexing_slicing, reason = "a test may assert by panicking")]
 
 mod daemon;
+mod loss;
 mod monitor;
 mod stream;
 mod tests;
@@ -16,7 +18,7 @@ use super::arrive::{Verdict, Word, verdict};
 use crate::{
     cluster::{
         Op, State,
-        state::{Command, HostRole, Outcome, VmRecord},
+        state::{Command, HostRole, Outcome, Refusal, VmRecord},
     },
     compute::{
         Action, Arrival, Desired, Launch, MachineState, Part, Remains,
@@ -27,6 +29,7 @@ use crate::{
 use daemon::{Daemon, Stage};
 use lq_api::{
     Bytes, HostId, NetworkId, PoolId, Timestamp, VmId,
+    ha::VmHa,
     local::vmm::{ExitReason, ExitRecord},
     vm::{CreateVm, PowerState, VmSpec, VmStatus},
 };
@@ -44,6 +47,12 @@ struct Host {
     monitor: Option<Monitor>,
     /// How the last process ended.
     record: Option<ExitRecord>,
+    /// How often all leases of the host have run out.
+    lapses: u32,
+    /// It has no power.
+    off: bool,
+    /// It reaches the cluster no more.
+    silent: bool,
 }
 
 /// What chance does next; the first number is a host.
@@ -68,6 +77,18 @@ enum Chance {
     Refuse(usize),
     /// The monitor dies.
     Kill(usize),
+    /// The daemon extends the lease of its monitor.
+    Lease(usize),
+    /// The host loses its power; so many messages of each of its pipes arrive nevertheless.
+    PowerCut(usize, usize),
+    /// It has power again, and starts.
+    Boot(usize),
+    /// It reaches the cluster no more: its daemon reads and writes nothing.
+    Silence(usize),
+    /// It does again.
+    Heal(usize),
+    /// What is lost fails over, once its lease is over.
+    FailOver,
     /// What comes next where nothing happens.
     Turn,
 }
@@ -81,6 +102,10 @@ enum Broken {
     Return,
     /// What became of a machine that never came is not asked of its process.
     Forget,
+    /// A machine fails over though the lease of its host is not over.
+    Lease,
+    /// What was let go of is taken up again in whatever epoch.
+    Past,
 }
 
 struct World {
@@ -95,6 +120,11 @@ struct World {
     moves: u128,
     clock: Instant,
     turns: usize,
+    /// The memory of the guest as it last was somewhere.
+    latest: u32,
+    /// Who owned it in which epoch.
+    owners: BTreeMap<u64, HostId>,
+    boot_ids: u128,
     broken: Option<Broken>,
 }
 
@@ -116,9 +146,17 @@ impl World {
             moves: 100,
             clock: Instant::now(),
             turns: 0,
+            latest: 0,
+            owners: BTreeMap::new(),
+            boot_ids: 1000,
             broken: None,
         };
-        let spec = VmSpec { memory_bytes: Bytes::mib(256), power: PowerState::Running, ..VmSpec::default() };
+        let spec = VmSpec {
+            memory_bytes: Bytes::mib(256),
+            power: PowerState::Running,
+            ha: Some(VmHa::default()),
+            ..VmSpec::default()
+        };
         let made = [
             Op::Initialise {
                 cluster: Uuid::from_u128(3),
@@ -150,11 +188,20 @@ impl World {
     fn apply(&mut self, op: Op) -> Outcome {
         self.revision += 1;
         let command = Command { at: Timestamp::UNIX_EPOCH, op };
-        self.state.apply(self.revision, &command, &mut Vec::new())
+        let outcome = self.state.apply(self.revision, &command, &mut Vec::new());
+        if let Some(record) = self.state.vms.get(&self.vm) {
+            let host = record.vm.status.host.unwrap();
+            let owner = *self.owners.entry(record.epoch).or_insert(host);
+            assert_eq!(owner, host, "two hosts own the machine in one epoch");
+        }
+        outcome
     }
 
     /// As a daemon writes: it has read what it did.
     fn write(&mut self, host: usize, op: Op) -> Outcome {
+        if self.hosts[host].silent {
+            return Err(Refusal::Conflict("no answer".into()));
+        }
         let outcome = self.apply(op);
         let state = self.state.clone();
         if let (Ok(_), Some(daemon)) = (&outcome, &mut self.hosts[host].daemon) {
@@ -172,13 +219,15 @@ impl World {
     }
 
     fn start(&mut self, h: usize) {
-        if self.hosts[h].daemon.is_some() {
+        if self.hosts[h].daemon.is_some() || self.hosts[h].off || self.hosts[h].silent {
             return;
         }
         let now = self.now();
         let host = &self.hosts[h];
         let life = match (&host.monitor, &host.record) {
-            (Some(monitor), _) => Life::adopted(None, None, &monitor.state(), now),
+            (Some(monitor), _) => {
+                Life::adopted(None, None, &monitor.state(), now).of_epoch(Some(monitor.epoch))
+            }
             (None, Some(record)) => Life::ended(record.clone()),
             (None, None) => Life::resting(),
         };
@@ -202,8 +251,8 @@ impl World {
     fn crash(&mut self, h: usize, arrive: usize) {
         let Some(daemon) = self.hosts[h].daemon.take() else { return };
         // PID 1 starts what it was asked to, whether or not anybody waits for it.
-        if let Some(part) = daemon.launching {
-            self.launch(h, part);
+        if let Some((part, Some(lease))) = daemon.launching {
+            self.launch(h, part, lease);
         }
         for passage in &mut self.passages {
             let side = if passage.from == h { 0 } else { 1 };
@@ -246,6 +295,12 @@ impl World {
                 }
             }
             Chance::Kill(h) => self.end_monitor(h, ExitReason::Internal),
+            Chance::Lease(h) => self.extend_lease(h),
+            Chance::PowerCut(h, arrive) => self.power_cut(h, arrive),
+            Chance::Boot(h) => self.boot(h),
+            Chance::Silence(h) => self.hosts[h].silent = true,
+            Chance::Heal(h) => self.hosts[h].silent = false,
+            Chance::FailOver => self.fail_over(),
             Chance::Turn => {
                 self.turns += 1;
                 return self.turn(self.turns - 1);
@@ -260,9 +315,10 @@ impl World {
         Self::own_steps(h).into_iter().for_each(|chance| self.step(chance));
     }
 
-    fn own_steps(h: usize) -> [Chance; 9] {
+    fn own_steps(h: usize) -> [Chance; 10] {
         [
             Chance::Sync(h),
+            Chance::Lease(h),
             Chance::Drive(h),
             Chance::Launched(h),
             Chance::Report(h),
@@ -276,7 +332,7 @@ impl World {
 
     /// The n-th step where both hosts take turns.
     fn turn(&mut self, n: usize) {
-        self.step([Self::own_steps(0), Self::own_steps(1)].concat()[n % 18]);
+        self.step([Self::own_steps(0), Self::own_steps(1)].concat()[n % 20]);
     }
 
     fn has_moved(&self) -> bool {
@@ -285,12 +341,20 @@ impl World {
     }
 
     fn check(&self) {
-        let running = self.hosts.iter().filter_map(|h| h.monitor).filter(Monitor::runs).count();
-        assert!(running <= 1, "the machine runs twice");
+        let running =
+            self.hosts.iter().filter_map(|h| h.monitor.filter(|m| m.runs() && m.lapses == h.lapses));
+        let running: Vec<_> = running.collect();
+        assert!(running.len() <= 1, "the machine runs twice: {running:?}");
+        let past = running.iter().find(|m| m.memory != self.latest);
+        assert!(past.is_none(), "the machine runs on from the past: {past:?}");
     }
 
     /// Lets both daemons start and do all there is to do.
     fn settle(&mut self) {
+        for h in 0..2 {
+            self.step(Chance::Heal(h));
+            self.step(Chance::Boot(h));
+        }
         for _ in 0..100 {
             self.steps_of(0);
             self.steps_of(1);
@@ -304,6 +368,7 @@ impl World {
         let owner = self.ids.iter().position(|id| record.vm.status.host == Some(*id)).unwrap();
         let monitor = self.hosts[owner].monitor.expect("the machine is lost");
         assert_eq!(monitor.phase, Phase::Runs);
+        assert_eq!(monitor.lapses, self.hosts[owner].lapses, "it stands still without a lease");
         assert!(self.hosts[OTHER[owner]].monitor.is_none(), "something of it remains");
         owner
     }

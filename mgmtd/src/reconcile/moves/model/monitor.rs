@@ -1,6 +1,6 @@
 //! Monitors, as `vmm/src/migrate/life.rs` has them, and the pipes between all.
 
-use super::*;
+use super::{loss::Leased, *};
 
 /// What monitors say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +64,12 @@ pub(super) enum Phase {
 pub(super) struct Monitor {
     pub(super) number: u32,
     pub(super) phase: Phase,
-    /// Which boot its memory is of.
+    /// Which its memory is: another one with each boot, and each time it has moved.
     pub(super) memory: u32,
+    /// Of its lease.
+    pub(super) epoch: u64,
+    /// Its lease is in force while its host's leases have not run out more often.
+    pub(super) lapses: u32,
     pub(super) passage: Option<usize>,
 }
 
@@ -83,18 +87,27 @@ impl Monitor {
 }
 
 impl World {
-    pub(super) fn launch(&mut self, h: usize, part: Part) {
+    pub(super) fn launch(&mut self, h: usize, part: Part, lease: Leased) {
         assert!(self.hosts[h].monitor.is_none(), "a monitor is launched beside another");
         self.monitors += 1;
         let waits = matches!(part, Part::Arriving(_));
-        if !waits {
+        // One whose lease ran out before it began never begins.
+        let begins = !waits && lease.lapses == self.hosts[h].lapses;
+        if begins {
             self.boots += 1;
+            self.latest = self.boots * 1000 + self.monitors;
         }
         self.hosts[h].record = None;
+        if !waits && !begins {
+            self.hosts[h].record = Some(ExitRecord { reason: ExitReason::LeaseLost, detail: String::new() });
+            return;
+        }
         self.hosts[h].monitor = Some(Monitor {
             number: self.monitors,
             phase: if waits { Phase::Waits } else { Phase::Runs },
-            memory: self.boots,
+            memory: if begins { self.latest } else { 0 },
+            epoch: lease.epoch,
+            lapses: lease.lapses,
             passage: None,
         });
     }
@@ -110,6 +123,7 @@ impl World {
 
     pub(super) fn monitor(&mut self, h: usize, refuses: bool) {
         let Some(monitor) = self.hosts[h].monitor else { return };
+        let open = monitor.lapses == self.hosts[h].lapses;
         let Some(number) = monitor.passage else { return };
         let passage = &mut self.passages[number];
         let (mut phase, mut memory, mut end) = (monitor.phase, monitor.memory, None);
@@ -149,12 +163,15 @@ impl World {
             let heard = if phase == Phase::TakingOver { None } else { link.forth.queue.pop_front() };
             let lost = heard.is_none() && link.forth.ended();
             match (phase, heard) {
-                (Phase::TakingOver, _) if refuses => {
+                (Phase::TakingOver, _) if refuses || !open => {
                     link.back.send(Message::Refuse);
                     end = Some(ExitReason::NotArrived);
                 }
                 (Phase::TakingOver, _) => {
                     phase = Phase::Runs;
+                    assert_eq!(memory, self.latest, "it goes on from the past");
+                    self.latest += 1;
+                    memory = self.latest;
                     link.back.send(Message::Running);
                 }
                 (Phase::Waits, Some(Message::Hello)) => {
@@ -183,6 +200,8 @@ impl World {
         }
         if let Some(reason) = end {
             self.end_monitor(h, reason);
+        } else if phase == Phase::Runs && monitor.phase != Phase::Runs {
+            self.keep(h);
         }
     }
 }

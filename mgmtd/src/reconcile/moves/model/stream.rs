@@ -94,7 +94,7 @@ impl World {
             Some(Held::Write) => {
                 let op = Op::SwitchMove { id: self.vm, moving };
                 if let Some(carried_out) = lost {
-                    if carried_out {
+                    if carried_out && !self.hosts[h].silent {
                         let _ = self.apply(op);
                     }
                     return false;
@@ -142,6 +142,7 @@ impl World {
         if message == Message::Refuse && passage.switched {
             let agreed = match self.write(h, Op::ReturnMove { id: self.vm, moving }) {
                 Ok(_) => true,
+                Err(_) if self.hosts[h].silent => false,
                 Err(_) => {
                     let Some(daemon) = &self.hosts[h].daemon else { return false };
                     let record = self.record(&daemon.view);
@@ -150,6 +151,9 @@ impl World {
             };
             if !agreed {
                 return false;
+            }
+            if let Some(lease) = self.lease_of(h, epoch + 1) {
+                self.take_lease(h, lease);
             }
         }
         self.passages[number].links[0].back.send(message)

@@ -32,6 +32,19 @@ fn deadly() -> impl Strategy<Value = Chance> {
     ]
 }
 
+fn lossy() -> impl Strategy<Value = Chance> {
+    let h = 0..2usize;
+    prop_oneof![
+        60 => deadly(),
+        6 => h.clone().prop_map(Chance::Lease),
+        1 => (h.clone(), 0..3usize).prop_map(|(h, arrive)| Chance::PowerCut(h, arrive)),
+        1 => h.clone().prop_map(Chance::Silence),
+        2 => h.clone().prop_map(Chance::Boot),
+        2 => h.prop_map(Chance::Heal),
+        2 => Just(Chance::FailOver),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -50,6 +63,22 @@ proptest! {
     /// Monitors die too: it may boot again, but it never runs twice, and runs in the end.
     #[test]
     fn where_monitors_die_it_runs_once_in_the_end(chances in prop::collection::vec(deadly(), 0..250)) {
+        let mut world = World::new();
+        for chance in chances {
+            world.step(chance);
+        }
+        world.settle();
+        world.at_home();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Hosts are lost too, by power or to the cluster, and what they ran fails over: never two owners in one epoch, never two that
+    /// write, never one that goes on from the past; and it runs in the end.
+    #[test]
+    fn where_hosts_are_lost_it_runs_once_in_the_end(chances in prop::collection::vec(lossy(), 0..250)) {
         let mut world = World::new();
         for chance in chances {
             world.step(chance);
@@ -115,5 +144,57 @@ fn a_broken_rule_is_noticed() {
             std::panic::catch_unwind(move || crashed(broken, at, dead, arrive)).is_err()
         };
         assert!(crashes(None).any(noticed), "nobody notices that {broken:?} is broken");
+    }
+}
+
+/// A host is lost after so many steps of a move, and what it owned then fails over; it comes back before or after the other is
+/// lost too and all fails over once more.
+fn lost(broken: Option<Broken>, (at, host, power, again): (usize, usize, bool, bool)) {
+    let mut world = World { broken, ..World::new() };
+    let lose = |h| if power { Chance::PowerCut(h, 1) } else { Chance::Silence(h) };
+    world.begin(0);
+    (0..at).for_each(|n| world.turn(n));
+    world.step(lose(host));
+    let record = world.record(&world.state);
+    let (owner, epoch) = (record.vm.status.host, record.epoch);
+    world.step(Chance::FailOver);
+    let record = world.record(&world.state);
+    if owner == Some(world.ids[host]) {
+        assert_eq!((record.vm.status.host, record.epoch), (Some(world.ids[OTHER[host]]), epoch + 1));
+        assert_eq!((record.moving, record.vm.status.moving_to), (None, None), "the move goes on");
+    } else {
+        assert_eq!(
+            (record.vm.status.host, record.epoch),
+            (owner, epoch),
+            "what the other host has failed over"
+        );
+    }
+    (0..40).for_each(|n| world.turn(n));
+    if again {
+        world.step(Chance::Heal(host));
+        world.step(Chance::Boot(host));
+        world.step(lose(OTHER[host]));
+        world.step(Chance::FailOver);
+        (0..40).for_each(|n| world.turn(n));
+    }
+    world.settle();
+    world.at_home();
+}
+
+fn losses() -> impl Iterator<Item = (usize, usize, bool, bool)> {
+    let each = |at| (0..8).map(move |n: usize| (at, n & 1, n & 2 != 0, n & 4 != 0));
+    (0..=steps(None)).flat_map(each)
+}
+
+#[test]
+fn either_host_is_lost_after_each_step_and_what_it_owns_fails_over() {
+    losses().for_each(|case| lost(None, case));
+}
+
+#[test]
+fn a_broken_rule_of_failing_over_is_noticed() {
+    for broken in [Broken::Lease, Broken::Past].map(Some) {
+        let noticed = |case| std::panic::catch_unwind(move || lost(broken, case)).is_err();
+        assert!(losses().any(noticed), "nobody notices that {broken:?} is broken");
     }
 }
