@@ -187,6 +187,11 @@ impl Node {
                 self.tell_removed();
                 return false;
             }
+            if let Some(outdated) = self.cluster.outdated() {
+                let text = format!("{outdated}; what runs on it is left alone");
+                self.events.system(EventLevel::Error, "host.outdated", format!("host/{}", self.id()), text);
+                return false;
+            }
             tracing::warn!(error = %e, "the cluster could not be told that this host started; trying again");
             if !std::mem::replace(&mut told, true) {
                 let text = format!("the cluster could not be told that this host started, trying again: {e}");

@@ -57,6 +57,13 @@ impl Node {
                 tracing::warn!(image = %id, error = %e, "an interrupted upload could not be ended");
             }
         }
+        // What a restored state does not know may be younger than the backup: it is for people to look at.
+        let restored = self
+            .cluster
+            .read(|s| s.cluster.as_ref().is_some_and(|c| c.formations.iter().any(|f| f.restored)));
+        if restored {
+            return;
+        }
         for id in self.pools() {
             let (images, volumes, vms) = self.cluster.read(|s| {
                 let (mut images, volumes, vms) = owned(s, id);

@@ -1,6 +1,6 @@
 //! Applying a command: dispatch, and what all kinds share.
 
-use super::{Change, ClusterRecord, Command, Kind, Op, Outcome, PoolRecord, Refusal, Reply, State};
+use super::{Change, ClusterRecord, Command, Kind, Op, Outcome, PoolRecord, Refusal, Reply, State, epoch};
 use jiff::Timestamp;
 use lq_api::{
     Metadata, PoolId,
@@ -18,6 +18,12 @@ pub(super) struct Context<'a> {
     /// Time of the proposal.
     pub(super) at: Timestamp,
     changes: &'a mut Vec<Change>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(revision: u64, at: Timestamp, changes: &'a mut Vec<Change>) -> Self {
+        Self { revision, at, changes }
+    }
 }
 
 impl Context<'_> {
@@ -42,13 +48,19 @@ impl Context<'_> {
 impl State {
     /// Applies the command at log position `revision`; what changed is appended to `changes`.
     pub fn apply(&mut self, revision: u64, command: &Command, changes: &mut Vec<Change>) -> Outcome {
-        let ctx = &mut Context { revision, at: command.at, changes };
+        let ctx = &mut Context::new(revision, command.at, changes);
         match &command.op {
             Op::Initialise { cluster, host, host_name, pool, network, dhcp } => {
                 if self.cluster.is_some() {
                     return Err(Refusal::Conflict("the cluster is initialised already".into()));
                 }
-                self.cluster = Some(ClusterRecord { id: *cluster, created_at: ctx.at, authority: None });
+                self.cluster = Some(ClusterRecord {
+                    id: *cluster,
+                    created_at: ctx.at,
+                    authority: None,
+                    epoch: epoch::FIRST,
+                    formations: vec![],
+                });
                 self.add_host(ctx, *host, host_name);
                 self.add_pool(ctx, *pool, "local", PoolSpec::Dir { host: *host });
                 let spec = NetworkSpec { kind: NetworkKind::Bridged, dhcp: dhcp.clone() };
@@ -57,6 +69,7 @@ impl State {
                 Ok(Reply::Done)
             }
             Op::SetAuthority { authority } => self.set_authority(authority),
+            Op::Reform { formation } => self.reform(ctx, formation),
             Op::DescribeHost { host, peer, capacity } => {
                 self.describe_host(ctx, *host, peer, capacity.as_ref())
             }

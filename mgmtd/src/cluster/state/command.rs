@@ -1,7 +1,7 @@
 //! What can be asked of the state, and its answers. Stored in the log: fields are only ever added, with a default.
 
 use super::{
-    Application, Authority, Capacity, Peer,
+    Application, Authority, Capacity, Formation, Peer,
     access::{External, Factor, SessionRecord, TotpChange},
 };
 use jiff::Timestamp;
@@ -57,6 +57,8 @@ pub enum Op {
     },
     /// Gives the cluster its certificate authority. One that has one keeps it.
     SetAuthority { authority: Authority },
+    /// A new epoch begins. Only ever written by the host it begins from, into its own log, before it takes part again.
+    Reform { formation: Formation },
     /// A host tells its name and boot. A new boot means that none of its machines runs.
     HostStarted { host: HostId, name: String, boot: Uuid },
     /// A host says how it is reached and what it can carry.

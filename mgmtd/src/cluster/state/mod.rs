@@ -14,6 +14,7 @@
 pub mod access;
 pub mod apply;
 pub mod command;
+pub mod epoch;
 mod hosts;
 pub mod merge;
 mod networks;
@@ -25,6 +26,7 @@ mod vms;
 
 pub use access::{Object, Rights, SessionRecord, SigningKeys, UserRecord};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
+pub use epoch::{Formation, Position, Told};
 pub use hosts::Application;
 pub use upgrade::{UpgradeError, read as read_state};
 
@@ -113,6 +115,12 @@ pub struct ClusterRecord {
     /// Its certificate authority; absent only until the first start of a release that knows it.
     #[serde(default)]
     pub authority: Option<Authority>,
+    /// Grows when the cluster is formed anew without a majority.
+    #[serde(default = "epoch::first")]
+    pub epoch: u64,
+    /// How each epoch after the first began, oldest first.
+    #[serde(default)]
+    pub formations: Vec<Formation>,
 }
 
 /// The cluster's certificate authority. Every host issues its own certificates with it.
@@ -186,6 +194,9 @@ pub struct HostRecord {
     /// What it can carry, as it last said.
     #[serde(default)]
     pub capacity: Option<Capacity>,
+    /// The cluster was formed anew without it. It comes back by joining anew.
+    #[serde(default)]
+    pub lost: Option<epoch::Lost>,
 }
 
 /// A storage pool.

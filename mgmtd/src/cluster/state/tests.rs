@@ -269,6 +269,7 @@ fn application() -> impl Strategy<Value = Application> {
             boot: None,
             objects: merge::Objects::of(&state),
             rename,
+            back: None,
         }
     })
 }

@@ -12,6 +12,7 @@ mod images;
 mod networks;
 mod pools;
 pub(super) mod probes;
+mod recovery;
 mod session;
 mod tasks;
 mod tokens;
@@ -34,6 +35,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(groups::router())
         .merge(audit::router())
         .merge(cluster::router())
+        .merge(recovery::router())
         .merge(hosts::router())
         .merge(history::router())
         .merge(vms::router())
