@@ -9,6 +9,7 @@ mod history;
 mod host;
 mod image;
 mod network;
+mod recovery;
 mod vm;
 mod vnc;
 mod volume;

@@ -378,7 +378,9 @@ async fn strangers_learn_nothing_at_the_peers_door() {
         rogue.cluster.wire.call::<Page>(first.id(), "/cluster/book", &(), ASK_TIMEOUT).await.err().unwrap();
     assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
     // One that stole the authority's key, but not the key of the host it claims to be.
-    let wire = Wire::new(first.id(), first.cluster.identity().cluster, first.cluster.wire.book.clone());
+    let epochs = Epochs::open(rogue.dir.path(), 1).unwrap();
+    let (cluster, book) = (first.cluster.identity().cluster, first.cluster.wire.book.clone());
+    let wire = Wire::new(first.id(), cluster, book, epochs);
     let key = HostKey::load(rogue.dir.path()).unwrap();
     wire.certify(key, first.cluster.wire.book.page().unwrap().authority).unwrap();
     let error = wire.call::<Page>(first.id(), "/cluster/book", &(), ASK_TIMEOUT).await.err().unwrap();

@@ -270,7 +270,11 @@ fn finish(dir: &Path) -> io::Result<()> {
 
 /// Looks whether a majority is there, and where none is, who answers.
 pub(super) async fn note_quorum(cluster: &Cluster) {
-    let there = cluster.health().await.is_some_and(|h| h.quorum);
+    let health = cluster.health().await;
+    let there = health.as_ref().is_some_and(|h| h.quorum);
+    if let Some(health) = health {
+        cluster.wire.epochs.note_heard(&health.reachable);
+    }
     cluster.wire.epochs.note_quorum(there);
     if !there {
         // That they answer is noted by asking.
@@ -281,7 +285,7 @@ pub(super) async fn note_quorum(cluster: &Cluster) {
 /// Asks a host of a newer epoch what became of the cluster, and follows, or knows from then on that this host is out.
 pub(super) async fn look_at_newer(cluster: &Cluster) -> Result<(), WriteError> {
     let epochs = &cluster.wire.epochs;
-    let Some(host) = epochs.take_newer() else { return Ok(()) };
+    let Some(host) = epochs.take_newer().filter(|_| !cluster.again.is_cancelled()) else { return Ok(()) };
     let failed = |e: &dyn std::fmt::Display| WriteError::Unavailable(e.to_string());
     let asked: Result<Formed, CallError> =
         cluster.wire.call(host, serve::FORMATION, &epochs.own(), LOOK).await;

@@ -1,6 +1,8 @@
 //! Properties of the state: whatever is asked, the invariants hold; a refusal changes nothing; the same log gives the same
 //! state.
 
+mod back;
+
 use super::*;
 use lq_api::{
     Bytes,
@@ -164,6 +166,17 @@ fn op() -> impl Strategy<Value = Op> {
             }
         }),
         Just(Op::DeleteNetwork { id: NETWORK, expect: None }),
+        Just(invitation()),
+        (1u64..4, guest_host()).prop_map(|(epoch, host)| Op::Reform {
+            formation: Formation {
+                epoch,
+                at: Timestamp::UNIX_EPOCH,
+                by: HOST,
+                base: None,
+                lost: vec![host],
+                restored: false
+            }
+        }),
         application().prop_map(|a| Op::Admit { token: TOKEN.into(), application: Box::new(a) }),
         (guest_host(), any::<bool>()).prop_map(|(id, force)| Op::RemoveHost { id, expect: None, force }),
         (guest_host(), name()).prop_map(|(id, name)| Op::UpdateHost {
@@ -274,6 +287,16 @@ fn application() -> impl Strategy<Value = Application> {
     })
 }
 
+fn invitation() -> Op {
+    let token = JoinToken {
+        id: TokenId(Uuid::from_u128(7)),
+        created_at: Timestamp::UNIX_EPOCH,
+        expires_at: Timestamp::MAX,
+        uses_left: 1000,
+    };
+    Op::CreateJoinToken { token, hash: TOKEN.into() }
+}
+
 fn start() -> (State, Vec<Change>) {
     let mut state = State::new();
     let mut changes = Vec::new();
@@ -286,13 +309,7 @@ fn start() -> (State, Vec<Change>) {
         dhcp: None,
     };
     state.apply(1, &command(op), &mut changes).unwrap();
-    let token = JoinToken {
-        id: TokenId(Uuid::from_u128(7)),
-        created_at: Timestamp::UNIX_EPOCH,
-        expires_at: Timestamp::MAX,
-        uses_left: 1000,
-    };
-    state.apply(1, &command(Op::CreateJoinToken { token, hash: TOKEN.into() }), &mut changes).unwrap();
+    state.apply(1, &command(invitation()), &mut changes).unwrap();
     (state, changes)
 }
 

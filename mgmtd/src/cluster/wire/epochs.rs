@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use lq_api::{HostId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -143,6 +143,12 @@ impl Epochs {
             }
         }
         relation
+    }
+
+    /// The leader hears these hosts.
+    pub(in crate::cluster) fn note_heard(&self, hosts: &BTreeSet<HostId>) {
+        let now = Timestamp::now();
+        self.inner().heard.extend(hosts.iter().map(|host| (*host, now)));
     }
 
     /// The host of a newer epoch that was met last.

@@ -195,12 +195,10 @@ impl Wire {
                     }
                 }
             };
-            let same = self.same_epoch(host, &response);
-            let answer = whole(host, response).await;
             if path != serve::FORMATION {
-                same?;
+                self.same_epoch(host, &response)?;
             }
-            let answer = answer?;
+            let answer = whole(host, response).await?;
             if !connection.is_closed() && connection.ready().await.is_ok() {
                 self.keep(host, address, connection);
             }
