@@ -32,15 +32,15 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     let whole = OpenApiRouter::new().routes(routes!(restore)).layer(DefaultBodyLimit::max(MAX_BACKUP));
     OpenApiRouter::new()
-        .routes(routes!(preview, reform))
+        .routes(routes!(preview_reform, reform))
         .routes(routes!(backups, back_up))
-        .routes(routes!(content))
+        .routes(routes!(backup_content))
         .merge(whole)
 }
 
 /// What forming the cluster anew from this host would mean. Nothing is changed.
 #[utoipa::path(get, path = "/cluster/reform", tag = "cluster", responses((status = 200, body = ReformPreview)))]
-async fn preview(State(api): State<Arc<Api>>) -> Answer<ReformPreview> {
+async fn preview_reform(State(api): State<Arc<Api>>) -> Answer<ReformPreview> {
     Answer(StatusCode::OK, api.node.cluster.preview_reform().await)
 }
 
@@ -104,7 +104,7 @@ async fn back_up(State(api): State<Arc<Api>>) -> Result<Answer<StateBackup>, Fai
     get, path = "/cluster/backups/{id}/content", tag = "cluster", params(("id" = String, Path)),
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"))
 )]
-async fn content(State(api): State<Arc<Api>>, Id(id): Id<String>) -> Result<Response, Failure> {
+async fn backup_content(State(api): State<Arc<Api>>, Id(id): Id<String>) -> Result<Response, Failure> {
     let bytes = api.node.cluster.read_backup(&id).await?;
     // The name is one of ours: digits, letters and a hyphen.
     let name = format!("attachment; filename=\"{id}.lqb\"");

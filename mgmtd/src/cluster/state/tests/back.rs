@@ -52,7 +52,8 @@ proptest! {
         admit(&mut state, 3, survivor).unwrap();
         let mut revision = 4;
         let mut apply = |state: &mut State, ops: Vec<Op>| {
-            for op in ops {
+            // One epoch is enough: a further one takes the invitation back.
+            for op in ops.into_iter().filter(|op| !matches!(op, Op::Reform { .. })) {
                 drop(state.apply(revision, &command(op), &mut Vec::new()));
                 revision += 1;
             }
