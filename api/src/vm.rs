@@ -251,7 +251,7 @@ pub enum VmState {
     /// Not running, as wanted or because the guest powered off.
     #[default]
     Stopped,
-    /// The monitor is being started, or waits for its back-off.
+    /// The monitor is being started, or waits: for its back-off, or for what is being made or brought (`reason` says so).
     Starting,
     /// The guest runs.
     Running,

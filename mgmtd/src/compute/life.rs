@@ -17,7 +17,7 @@
 //! Invariants: a launch is asked for only while there is no process and none is being launched; nothing is launched while
 //! the host goes down; what is not known to be wanted or unwanted (before the first sync) is left alone.
 
-use super::{Action, Desired, Launch, MachineState};
+use super::{Action, Desired, Fault, Launch, MachineState};
 use lq_api::{
     Timestamp,
     event::EventLevel,
@@ -109,7 +109,7 @@ pub(super) enum Stop {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// No process, none wanted or none allowed.
-    Resting { failed: bool, reason: Option<String>, held: Option<Held>, remembered: bool },
+    Resting { rest: Rest, reason: Option<String>, held: Option<Held>, remembered: bool },
     /// Being launched.
     Launching,
     /// A process runs.
@@ -118,6 +118,18 @@ pub(super) enum State {
     Ended { end: End, ran: Duration, stopped: bool },
     /// Started again at this time.
     Waiting { until: Instant, reason: String, held: Held },
+}
+
+/// Why there is no process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// None is wanted.
+    #[default]
+    Stopped,
+    /// It is started as soon as what it waits for is there.
+    Waits,
+    /// It cannot be started.
+    Failed,
 }
 
 /// A process that runs.
@@ -157,7 +169,7 @@ pub(super) struct Life {
 impl Life {
     /// Of a VM without a process.
     pub(super) fn resting() -> Self {
-        Self::in_state(State::Resting { failed: false, reason: None, held: None, remembered: false })
+        Self::in_state(State::Resting { rest: Rest::Stopped, reason: None, held: None, remembered: false })
     }
 
     /// Of a VM whose process runs already.
@@ -228,7 +240,7 @@ impl Life {
                 false
             }
             (_, Want::Gone) => {
-                self.rest(false, None, None);
+                self.rest(Rest::Stopped, None, None);
                 true
             }
             (State::Ended { .. }, Want::This(desired)) => {
@@ -241,7 +253,7 @@ impl Life {
                 if anew || going_down || desired.spec.power == PowerState::Stopped || desired.fault.is_some()
                 {
                     let reason = going_down.then(|| HOST_GOES_DOWN.to_owned());
-                    self.rest(false, reason, None);
+                    self.rest(Rest::Stopped, reason, None);
                     return true;
                 }
                 if now.clock < *until {
@@ -257,13 +269,13 @@ impl Life {
 
     /// A machine at rest: is it to be started?
     fn wake(&mut self, desired: &Desired, going_down: bool, effects: &mut Vec<Effect>) -> bool {
-        let State::Resting { failed, reason, held, remembered } = &mut self.state else { return false };
+        let State::Resting { rest, reason, held, remembered } = &mut self.state else { return false };
         if desired.spec.power == PowerState::Stopped {
             if std::mem::take(remembered) {
                 effects.push(Effect::Forget);
             }
             // Why it stopped by itself stays true; why it failed does not matter to a machine that is not wanted.
-            if std::mem::take(failed) {
+            if std::mem::take(rest) != Rest::Stopped {
                 *reason = None;
             }
             *held = None;
@@ -273,16 +285,20 @@ impl Life {
         if going_down {
             return false;
         }
-        if let Some(fault) = &desired.fault {
-            if reason.as_ref() != Some(fault) {
-                effects.push(event(
-                    EventLevel::Error,
-                    "vm.failed",
-                    format!("The machine cannot be started: {fault}"),
-                ));
+        match &desired.fault {
+            None => {}
+            Some(Fault::Wait(why)) => {
+                (*rest, *held, *reason) = (Rest::Waits, None, Some(why.clone()));
+                return false;
             }
-            (*failed, *held, *reason) = (true, None, Some(fault.clone()));
-            return false;
+            Some(Fault::Broken(why)) => {
+                if reason.as_ref() != Some(why) {
+                    let message = format!("The machine cannot be started: {why}");
+                    effects.push(event(EventLevel::Error, "vm.failed", message));
+                }
+                (*rest, *held, *reason) = (Rest::Failed, None, Some(why.clone()));
+                return false;
+            }
         }
         if held.as_ref().is_some_and(|held| *held == Held::of(desired)) {
             return false;
@@ -298,8 +314,8 @@ impl Life {
         effects.push(Effect::Launch);
     }
 
-    fn rest(&mut self, failed: bool, reason: Option<String>, held: Option<Held>) {
-        self.state = State::Resting { failed, reason, held, remembered: true };
+    fn rest(&mut self, rest: Rest, reason: Option<String>, held: Option<Held>) {
+        self.state = State::Resting { rest, reason, held, remembered: true };
     }
 
     /// A run ended: what follows?
@@ -321,21 +337,21 @@ impl Life {
         let ended = |message: String| event(EventLevel::Info, "vm.stopped", message);
         if desired.spec.power == PowerState::Stopped {
             effects.push(ended("The machine was stopped.".into()));
-            self.rest(false, None, None);
+            self.rest(Rest::Stopped, None, None);
         } else if going_down {
             effects.push(ended(format!("The machine was stopped: {HOST_GOES_DOWN}.")));
-            self.rest(false, Some(HOST_GOES_DOWN.into()), None);
+            self.rest(Rest::Stopped, Some(HOST_GOES_DOWN.into()), None);
         } else if stopped {
             // Told to stop, then to start again before it had stopped.
             effects.push(ended("The machine was stopped; it is started again as asked.".into()));
-            self.rest(false, None, None);
+            self.rest(Rest::Stopped, None, None);
         } else if clean && desired.spec.restart != RestartPolicy::Always {
             effects.push(ended(format!("The machine stopped: {reason}.")));
-            self.rest(false, Some(reason), Some(Held::of(desired)));
+            self.rest(Rest::Stopped, Some(reason), Some(Held::of(desired)));
         } else if lasting || (!clean && desired.spec.restart == RestartPolicy::Never) {
             let message = format!("The machine failed and is not started again: {reason}");
             effects.push(event(EventLevel::Error, "vm.failed", message));
-            self.rest(true, Some(reason), Some(Held::of(desired)));
+            self.rest(Rest::Failed, Some(reason), Some(Held::of(desired)));
         } else {
             if ran >= SETTLED {
                 self.failures = 0;

@@ -1,6 +1,6 @@
 //! What a VM's life looks like from outside.
 
-use super::{Life, State, Stop, Want};
+use super::{Life, Rest, State, Stop, Want};
 use lq_api::vm::{PowerState, VmState, VmStatus};
 
 impl Life {
@@ -13,8 +13,12 @@ impl Life {
             ..VmStatus::default()
         };
         match &self.state {
-            State::Resting { failed, reason, .. } => {
-                status.state = if *failed { VmState::Failed } else { VmState::Stopped };
+            State::Resting { rest, reason, .. } => {
+                status.state = match rest {
+                    Rest::Stopped => VmState::Stopped,
+                    Rest::Waits => VmState::Starting,
+                    Rest::Failed => VmState::Failed,
+                };
                 status.reason.clone_from(reason);
             }
             State::Launching => status.state = VmState::Starting,

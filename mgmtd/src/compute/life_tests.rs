@@ -227,9 +227,25 @@ fn a_reset_is_done_once_per_growth_and_never_for_the_past() {
 #[test]
 fn a_fault_is_shown_and_its_repair_starts_the_machine() {
     let mut bench = Bench::new(PowerState::Running);
-    bench.wish(|d| d.fault = Some("image x is missing".into()));
+    bench.wish(|d| d.fault = Some(Fault::Broken("image x is missing".into())));
     assert_eq!((bench.state(), bench.reason().as_str()), (VmState::Failed, "image x is missing"));
     assert_eq!(bench.after(9), [], "said once");
+    assert_eq!(bench.wish(|d| d.fault = None), [Effect::Launch]);
+}
+
+#[test]
+fn what_is_being_made_is_waited_for() {
+    let mut bench = Bench::new(PowerState::Stopped);
+    let effects = bench.wish(|d| {
+        d.fault = Some(Fault::Wait("the image is being brought".into()));
+        d.spec.power = PowerState::Running;
+    });
+    assert_eq!(effects, [], "nothing to tell anybody");
+    assert_eq!((bench.state(), bench.reason().as_str()), (VmState::Starting, "the image is being brought"));
+    assert_eq!(bench.wish(|d| d.spec.power = PowerState::Stopped), []);
+    assert_eq!((bench.state(), bench.reason().as_str()), (VmState::Stopped, ""));
+    bench.wish(|d| d.spec.power = PowerState::Running);
+    assert_eq!(bench.state(), VmState::Starting);
     assert_eq!(bench.wish(|d| d.fault = None), [Effect::Launch]);
 }
 
@@ -362,7 +378,7 @@ impl World {
                 Step::Policy(policy) => desired.spec.restart = policy,
                 Step::Generation => desired.generation += 1,
                 Step::Reset => desired.reset_count += 1,
-                Step::Fault(fault) => desired.fault = fault.then(|| "fault".into()),
+                Step::Fault(fault) => desired.fault = fault.then(|| Fault::Broken("fault".into())),
                 Step::Force(force) => desired.stop.force = force,
                 _ => {}
             }

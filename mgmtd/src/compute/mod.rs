@@ -47,10 +47,25 @@ pub struct Desired {
     pub stop: lq_api::vm::StopVm,
     /// Grows when the guest is to be reset; the driver resets once per growth seen while running.
     pub reset_count: u64,
-    /// A fault found while resolving (a missing image …): the VM cannot start, and this is why.
-    pub fault: Option<String>,
+    /// Why the VM cannot start, where it cannot.
+    pub fault: Option<Fault>,
     /// What to start it with.
     pub launch: Launch,
+}
+
+/// What was found while resolving that keeps a VM from starting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Something is being made or brought; nobody needs to do anything.
+    Wait(String),
+    /// Something is missing or broken (an image …).
+    Broken(String),
+}
+
+impl<T: Into<String>> From<T> for Fault {
+    fn from(why: T) -> Self {
+        Self::Broken(why.into())
+    }
 }
 
 /// What a machine is started with.

@@ -7,8 +7,8 @@ use futures::StreamExt as _;
 use hyper::{Request, header};
 use lq_api::{Bytes, HostId, ImageId, event::EventLevel, image::ImageState};
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, PoisonError},
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -36,16 +36,33 @@ pub(super) fn elsewhere(state: &State, me: HostId, image: ImageId) -> bool {
     })
 }
 
+/// What has come of bringing an image here.
+#[derive(Clone, Debug)]
+pub(super) enum Copied {
+    /// It is here.
+    Here,
+    /// The last try failed, for this reason.
+    Failed(String),
+}
+
 impl Node {
-    /// Path of the copy of an image of another host.
-    pub(super) fn copy(&self, image: ImageId) -> Option<String> {
-        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        copies.contains(&image).then(|| self.pool.image_path(image))
+    /// Path of the copy of an image of another host; else why the last try to bring it failed, where one did.
+    pub(super) fn copy(&self, image: ImageId) -> Result<String, Option<String>> {
+        match self.copies().get(&image) {
+            Some(Copied::Here) => Ok(self.pool.image_path(image)),
+            Some(Copied::Failed(reason)) => Err(Some(reason.clone())),
+            None => Err(None),
+        }
+    }
+
+    fn copies(&self) -> MutexGuard<'_, HashMap<ImageId, Copied>> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sees to it that there is a copy; one that cannot be had now is asked for again by the next look.
     pub(super) async fn keep_copy(self: &Arc<Self>, image: ImageId) {
         if let Err(reason) = self.bring(image).await {
+            self.copies().insert(image, Copied::Failed(reason.clone()));
             let text = format!("it could not be brought here from its host, trying again: {reason}");
             self.events.system(EventLevel::Warning, "image.failed", format!("image/{image}"), text);
             tokio::time::sleep(RETRY).await;
@@ -54,13 +71,13 @@ impl Node {
 
     /// Brings an image here unless it is already. What has its final name in the pool is whole.
     pub(super) async fn bring(self: &Arc<Self>, image: ImageId) -> Result<(), String> {
-        if self.copy(image).is_some() {
+        if self.copy(image).is_ok() {
             return Ok(());
         }
         if !tokio::fs::try_exists(self.pool.image_path(image)).await.unwrap_or(false) {
             self.fetch(image).await?;
         }
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner).insert(image);
+        self.copies().insert(image, Copied::Here);
         Ok(())
     }
 

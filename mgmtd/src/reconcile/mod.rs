@@ -27,7 +27,7 @@ use crate::{
 use host::HostControl;
 use lq_api::{HostId, ImageId, PoolId, event::EventLevel};
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -69,7 +69,7 @@ pub struct Node {
     pool: Arc<dyn Pool>,
     uploads: Arc<Semaphore>,
     /// Images of other hosts that are in this host's pool too.
-    copies: Mutex<HashSet<ImageId>>,
+    copies: Mutex<HashMap<ImageId, copies::Copied>>,
     /// Objects a keeper is at work on.
     busy: Mutex<HashSet<Uuid>>,
     /// A keeper has ended: what changed under its hands is looked at again.

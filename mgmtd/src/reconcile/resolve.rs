@@ -2,7 +2,7 @@
 
 use crate::{
     cluster::{State, state::VmRecord},
-    compute::{Desired, Launch, LaunchBoot, LaunchNic},
+    compute::{Desired, Fault, Launch, LaunchBoot, LaunchNic},
     network::{WantedNetwork, WantedPort},
     storage::Pool,
 };
@@ -18,8 +18,8 @@ use std::sync::Arc;
 pub(super) struct Names<'a> {
     /// Driver of a pool of this host.
     pub(super) pool: &'a dyn Fn(PoolId) -> Option<Arc<dyn Pool>>,
-    /// Path of this host's copy of an image of another host.
-    pub(super) copy: &'a dyn Fn(ImageId) -> Option<String>,
+    /// Path of this host's copy of an image of another host; else why the last try to bring it failed, where one did.
+    pub(super) copy: &'a dyn Fn(ImageId) -> Result<String, Option<String>>,
     /// Bridge of a network.
     pub(super) bridge: &'a dyn Fn(NetworkId) -> String,
     /// Why the networks are not as they should be, where they are not.
@@ -73,7 +73,7 @@ fn desired(state: &State, record: &VmRecord, names: &Names<'_>) -> Desired {
     }
 }
 
-fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch, String> {
+fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch, Fault> {
     let spec = &record.vm.spec;
     let disks = spec
         .disks
@@ -90,21 +90,21 @@ fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch,
                 limits: IoLimits::default(),
             })
         })
-        .collect::<Result<_, String>>()?;
+        .collect::<Result<_, Fault>>()?;
     let nics = spec
         .nics
         .iter()
         .map(|nic| {
             if let Some(fault) = names.network_fault {
-                return Err(format!("the host's networks are not ready: {fault}"));
+                return Err(Fault::Broken(format!("the host's networks are not ready: {fault}")));
             }
             if !state.networks.contains_key(&nic.network) {
-                return Err(format!("the network {} does not exist", nic.network));
+                return Err(Fault::Broken(format!("the network {} does not exist", nic.network)));
             }
             let mac = nic.mac.ok_or("an interface has no hardware address")?;
             Ok(LaunchNic { bridge: (names.bridge)(nic.network), mac })
         })
-        .collect::<Result<_, String>>()?;
+        .collect::<Result<_, Fault>>()?;
     let boot = match &spec.boot {
         Some(boot) => LaunchBoot::Direct(BootFiles {
             kernel: image_path(state, boot.kernel, names)?,
@@ -121,15 +121,18 @@ fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch,
     Ok(Launch { boot, disks, nics })
 }
 
-fn image_path(state: &State, id: ImageId, names: &Names<'_>) -> Result<String, String> {
+fn image_path(state: &State, id: ImageId, names: &Names<'_>) -> Result<String, Fault> {
     let image = &state.images.get(&id).ok_or_else(|| format!("the image {id} does not exist"))?.image;
     let name = &image.meta.name;
     if image.status.state != ImageState::Ready {
-        return Err(format!("the image `{name}` has no content yet: upload it"));
+        return Err(Fault::Broken(format!("the image `{name}` has no content yet: upload it")));
     }
     match image.spec.pool.and_then(names.pool) {
         Some(pool) => Ok(pool.image_path(id)),
-        None => (names.copy)(id).ok_or_else(|| format!("the image `{name}` is being brought from its host")),
+        None => (names.copy)(id).map_err(|failed| {
+            let failed = failed.map(|why| format!("; the last try failed: {why}")).unwrap_or_default();
+            Fault::Wait(format!("the image `{name}` is being brought from its host{failed}"))
+        }),
     }
 }
 
@@ -138,22 +141,22 @@ fn disk_image(
     volume: &Volume,
     vm: VmId,
     names: &Names<'_>,
-) -> Result<lq_api::local::vmm::DiskImage, String> {
+) -> Result<lq_api::local::vmm::DiskImage, Fault> {
     let name = &volume.meta.name;
     match volume.status.state {
         VolumeState::Ready => {}
-        VolumeState::Creating => return Err(format!("the volume `{name}` is still being made")),
-        VolumeState::Deleting => return Err(format!("the volume `{name}` is being deleted")),
+        VolumeState::Creating => return Err(Fault::Wait(format!("the volume `{name}` is still being made"))),
+        VolumeState::Deleting => return Err(Fault::Broken(format!("the volume `{name}` is being deleted"))),
         VolumeState::Failed => {
             let reason = volume.status.reason.as_deref().unwrap_or("unknown");
-            return Err(format!("the volume `{name}` is not usable: {reason}"));
+            return Err(Fault::Broken(format!("the volume `{name}` is not usable: {reason}")));
         }
     }
     if volume.status.attached_to != Some(vm) {
-        return Err(format!("the volume `{name}` belongs to another machine"));
+        return Err(Fault::Broken(format!("the volume `{name}` belongs to another machine")));
     }
     if volume.spec.size_bytes.is_some_and(|wanted| wanted != volume.status.size_bytes) {
-        return Err(format!("the volume `{name}` is being grown"));
+        return Err(Fault::Wait(format!("the volume `{name}` is being grown")));
     }
     let source = match volume.spec.source {
         None => None,

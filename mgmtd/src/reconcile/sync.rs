@@ -80,7 +80,7 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
         told.machines = Some(machines);
     }
     for image in node.cluster.read(|s| copies::needed(s, me)) {
-        if node.copy(image).is_none() {
+        if node.copy(image).is_err() {
             node.keep(image.0, move |node| async move { node.keep_copy(image).await });
         }
     }

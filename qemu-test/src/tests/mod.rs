@@ -16,7 +16,7 @@ use crate::runner::Test;
 pub(crate) const ON_A_SITE: &str = "site";
 
 /// Tests that `all` leaves out: they have not been seen to pass often enough to judge a change by.
-pub(crate) const BY_NAME_ONLY: &[&str] = &["cluster-three", "guest-uefi", "vmm-migrate", "vmm-pvh"];
+pub(crate) const BY_NAME_ONLY: &[&str] = &[];
 
 /// Every test, in the order in which tests of a group run.
 pub(crate) fn all() -> Vec<Test> {
