@@ -159,6 +159,7 @@ pub struct HostConfig {
 
 /// Management network of a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HostNetwork {
     /// Hardware address of the interface.
@@ -169,9 +170,11 @@ pub struct HostNetwork {
     pub address: Option<String>,
     /// Default gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub gateway: Option<Ipv4Addr>,
-    /// Name servers.
+    /// Name servers, at most three.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub dns: Vec<Ipv4Addr>,
 }
 
@@ -314,14 +317,7 @@ impl Answer {
             }
         }
         errors.extend(self.host.name.as_ref().and_then(|name| check_name("host.name", name)));
-        let network = &self.host.network;
-        match network.static_address() {
-            Some(Err(reason)) => errors.push(FieldError::new("host.network.address", reason)),
-            None if network.gateway.is_some() => {
-                errors.push(FieldError::new("host.network.gateway", "is only used with `address`"));
-            }
-            _ => {}
-        }
+        errors.extend(self.host.network.validate("host.network"));
         if let Some(dhcp) = &self.host.guest_dhcp {
             errors.extend(
                 dhcp.validate()

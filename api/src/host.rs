@@ -55,6 +55,9 @@ pub struct Cpu {
     pub cores: u32,
     /// Sockets.
     pub sockets: u32,
+    /// Features of the highest CPU model that it has not, as `/proc/cpuinfo` names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
     /// Share of all threads in use over the last seconds, 0 to 1.
     pub usage: f64,
 }
@@ -117,6 +120,26 @@ pub struct BlockDevice {
 pub struct HostPower {
     /// What to do; guests are stopped first.
     pub action: HostPowerAction,
+}
+
+/// `POST /hosts/{id}/certificate`: a new certificate for the API and the page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NewCertificate {
+    /// The name of the host, as a word that this is meant: whoever trusts the old certificate has to look at the new one.
+    pub confirm: String,
+}
+
+/// `POST /hosts/{id}/factory-reset`: the host forgets what it has kept and starts as if it were installed anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FactoryReset {
+    /// The name of the host, as a word that this is meant.
+    pub confirm: String,
+    /// The images and volumes on its data partition go too. What stays there is not known to the host any more.
+    pub data: bool,
 }
 
 /// Power action of a host.

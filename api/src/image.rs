@@ -51,6 +51,21 @@ pub enum ImageKind {
     Kernel,
     /// An initial RAM disk.
     Initrd,
+    /// What goes into a CD drive: ISO 9660 or UDF.
+    Iso,
+}
+
+impl ImageKind {
+    /// As it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Kernel => "kernel",
+            Self::Initrd => "initrd",
+            Self::Iso => "iso",
+        }
+    }
 }
 
 /// Format of an image's bytes.
@@ -124,7 +139,7 @@ impl CreateImage {
         }
         if self.spec.kind != ImageKind::Disk {
             if self.spec.format != ImageFormat::Raw {
-                errors.push(FieldError::new("spec.format", "a kernel or initrd has the format `raw`"));
+                errors.push(FieldError::new("spec.format", "a kernel, initrd or iso has the format `raw`"));
             }
             if self.spec.boot.is_some() {
                 errors.push(FieldError::new("spec.boot", "only a disk image has boot defaults"));
@@ -138,7 +153,7 @@ impl CreateImage {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ImageUsers {
-    /// Machines that boot from it.
+    /// Machines that boot from it, or have it in a CD drive.
     pub vms: Vec<VmId>,
     /// Volumes cloned from it.
     pub volumes: Vec<crate::VolumeId>,

@@ -18,6 +18,7 @@ pub mod ids;
 pub mod image;
 pub mod list;
 pub mod local;
+pub mod management;
 pub mod meta;
 pub mod network;
 pub mod placement;

@@ -3,8 +3,11 @@
 //! `spec` is what is wanted, `status` what is; one driver task per VM on its host brings the second to the first.
 
 use crate::{
-    Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId, meta::check_name,
-    placement::Placement, problem::FieldError,
+    Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId,
+    local::vmm::{CpuModel, IoLimits, NicLimits, WatchdogAction},
+    meta::check_name,
+    placement::Placement,
+    problem::FieldError,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr, str::FromStr};
@@ -44,6 +47,16 @@ pub struct VmSpec {
     /// Network interfaces in the order the guest sees them, at most 8.
     #[serde(default)]
     pub nics: Vec<Nic>,
+    /// CD drives in the order the guest sees them, at most 4. Firmware boots from them where no disk can be booted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cdroms: Vec<Cdrom>,
+    /// What the guest sees of the host's processor. With a level the machine can move to every host that has it; a host that
+    /// lacks a feature of it is refused.
+    #[serde(default, skip_serializing_if = "CpuModel::is_host")]
+    pub cpu: CpuModel,
+    /// A watchdog (6300ESB), and what becomes of the guest when it does not feed it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<WatchdogAction>,
     /// A virtio random number source.
     #[serde(default = "yes")]
     pub rng: bool,
@@ -63,6 +76,11 @@ pub struct VmSpec {
 
 fn yes() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// Direct Linux boot.
@@ -90,6 +108,27 @@ pub struct Disk {
     /// The guest may not write.
     #[serde(default)]
     pub read_only: bool,
+    /// How much it may do.
+    #[serde(default, skip_serializing_if = "IoLimits::is_none")]
+    pub limits: IoLimits,
+}
+
+impl Disk {
+    /// A volume, to be written to as fast as can be.
+    #[must_use]
+    pub fn of(volume: VolumeId) -> Self {
+        Self { volume, read_only: false, limits: IoLimits::default() }
+    }
+}
+
+/// A CD drive of a VM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Cdrom {
+    /// Image of kind `iso` in it; absent: it is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageId>,
 }
 
 /// A network interface of a VM.
@@ -102,6 +141,20 @@ pub struct Nic {
     /// Hardware address. Given by the cluster where absent; stable from then on, unique in the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
+    /// Its cable is in.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub connected: bool,
+    /// How much it may do.
+    #[serde(default, skip_serializing_if = "NicLimits::is_none")]
+    pub limits: NicLimits,
+}
+
+impl Nic {
+    /// On a network, with an address the cluster gives.
+    #[must_use]
+    pub fn on(network: NetworkId) -> Self {
+        Self { network, mac: None, connected: true, limits: NicLimits::default() }
+    }
 }
 
 /// An Ethernet address, written `52:54:00:12:34:56`.
@@ -319,6 +372,9 @@ impl Default for StopVm {
 /// Least memory of a machine that boots by firmware.
 pub const MIN_FIRMWARE_MEMORY: Bytes = Bytes(128 * Bytes::MIB);
 
+/// Most CD drives of a machine.
+pub const MAX_CDROMS: usize = 4;
+
 /// Longest kernel command line, in bytes.
 pub const MAX_CMDLINE: usize = 2047;
 
@@ -333,7 +389,35 @@ impl CreateVm {
     }
 }
 
+impl Default for VmSpec {
+    /// The least of everything, as where a field is absent.
+    fn default() -> Self {
+        Self {
+            vcpus: 1,
+            memory_bytes: MIN_FIRMWARE_MEMORY,
+            boot: None,
+            display: None,
+            disks: vec![],
+            nics: vec![],
+            cdroms: vec![],
+            cpu: CpuModel::default(),
+            watchdog: None,
+            rng: yes(),
+            restart: RestartPolicy::default(),
+            autostart: yes(),
+            power: PowerState::default(),
+            placement: Placement::default(),
+        }
+    }
+}
+
 impl VmSpec {
+    /// The images the machine needs beside those of its disks: what it boots, and what is in its CD drives.
+    pub fn images(&self) -> impl Iterator<Item = ImageId> {
+        let boot = self.boot.iter().flat_map(|b| std::iter::once(b.kernel).chain(b.initrd));
+        boot.chain(self.cdroms.iter().filter_map(|c| c.image))
+    }
+
     /// Every fault that can be seen without looking at other objects.
     #[must_use]
     pub fn validate(&self) -> Vec<FieldError> {
@@ -364,6 +448,12 @@ impl VmSpec {
             if self.disks[..n].iter().any(|other| other.volume == disk.volume) {
                 refuse(&format!("disks[{n}].volume"), "is attached twice".into());
             }
+            for (part, reason) in disk.limits.faults() {
+                refuse(&format!("disks[{n}].limits.{part}"), reason);
+            }
+        }
+        if self.cdroms.len() > MAX_CDROMS {
+            refuse("cdroms", format!("{} CD drives, at most {MAX_CDROMS}", self.cdroms.len()));
         }
         if self.nics.len() > 8 {
             refuse("nics", format!("{} interfaces, at most 8", self.nics.len()));
@@ -377,6 +467,11 @@ impl VmSpec {
             }
             if nic.mac.is_some() && self.nics[..n].iter().any(|other| other.mac == nic.mac) {
                 refuse(&format!("nics[{n}].mac"), "is used twice in this machine".into());
+            }
+            for (direction, limits) in [("receive", nic.limits.receive), ("transmit", nic.limits.transmit)] {
+                for (part, reason) in limits.faults() {
+                    refuse(&format!("nics[{n}].limits.{direction}.{part}"), reason);
+                }
             }
         }
         errors.extend(self.placement.validate());

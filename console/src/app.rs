@@ -2,20 +2,30 @@
 //! came of it is given back to [`App::outcome`].
 //!
 //! ```text
-//!  open ──F2──▶ log in ──▶ menu ──▶ machines ──▶ actions ──▶ confirm
-//!    │             │         ├────▶ tasks, events, password, one-time code, power
-//!    └──F12────────┴─────────┴──▶ power ──▶ confirm          Esc: one page back; 10 idle minutes: log out
+//!  open ──F2──▶ log in ──▶ menu ──▶ machines ──▶ actions ──▶ confirm, console, log of the monitor
+//!    │             │         ├────▶ tasks, events, network, name, logs, certificate, password, reset, power
+//!    ├──F12────────┴─────────┴──▶ power ──▶ confirm          Esc: one page back; 10 idle minutes: log out
+//!    ├──F3──▶ the administrator's lost password
+//!    └──F4──▶ install (live) ──▶ disk ──▶ form ──▶ progress
 //! ```
 
 use crate::{
+    install::Progress,
     keys::Key,
-    remote::{Outcome, Request, VmAction, VmRow},
+    logs::LogView,
+    menus::{self, Choice, Form, field},
+    remote::{Outcome, Poll, Polled, Request, VmAction, VmRow},
 };
-use lq_api::{VmId, auth};
+use lq_api::{
+    local::install::InstallDisk,
+    management::{ManagementNetwork, NetworkTest},
+};
 use std::time::{Duration, Instant};
 
 /// Idle for so long, and the session ends.
 pub(crate) const IDLE: Duration = Duration::from_secs(600);
+/// What is followed is read again so often.
+const POLL: Duration = Duration::from_secs(1);
 /// Longest text of a field.
 const MAX_FIELD: usize = 256;
 /// The user whose password and one-time code the console can set.
@@ -29,36 +39,17 @@ pub(crate) struct Field {
     pub(crate) secret: bool,
 }
 
-/// What a form is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    LogIn,
-    Password,
-    Totp,
-}
-
-/// What an entry of a menu does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Choice {
-    Vms,
-    Tasks,
-    Events,
-    Password,
-    Totp,
-    Power,
-    Reboot,
-    PowerOff,
-    Vm(VmId, String, VmAction),
-    LogOut,
-}
-
 /// A page.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Page {
-    Form { form: Form, fields: Vec<Field>, at: usize },
+    Form { form: Form, title: String, fields: Vec<Field>, at: usize },
     Menu { title: String, entries: Vec<(char, &'static str, Choice)>, at: usize },
     Vms { rows: Vec<VmRow>, at: usize },
     Lines { title: &'static str, lines: Vec<String>, top: usize },
+    Network { state: ManagementNetwork, test: Option<NetworkTest> },
+    Log(LogView),
+    Disks { rows: Vec<InstallDisk>, at: usize },
+    Installing(Progress),
     Confirm { question: String, request: Request },
     Qr,
 }
@@ -70,8 +61,15 @@ pub(crate) struct App {
     pub(crate) user: Option<String>,
     /// One line at the foot: what happened last. True: it is bad.
     pub(crate) note: Option<(bool, String)>,
+    /// The host runs from its installation medium.
+    pub(crate) live: bool,
+    /// Lines of a page that scrolls.
+    pub(crate) room: usize,
     power_wanted: bool,
     last_key: Option<Instant>,
+    /// When what is followed was last asked for; absent while an answer is waited for.
+    polled: Option<Instant>,
+    polling: bool,
 }
 
 impl App {
@@ -79,25 +77,19 @@ impl App {
     pub(crate) fn key(&mut self, key: Key, now: Instant) -> Option<Request> {
         self.last_key = Some(now);
         self.note = None;
-        let Some(page) = self.pages.last_mut() else {
-            match key {
-                Key::F2 | Key::F12 => {
-                    self.power_wanted = key == Key::F12;
-                    self.pages.push(log_in());
-                }
-                Key::Char('q' | 'Q') => self.pages.push(Page::Qr),
-                _ => {}
-            }
+        if self.pages.is_empty() {
+            return self.open_key(key);
+        }
+        if let Some(Page::Log(log)) = self.pages.last_mut()
+            && log.key(key, self.room)
+        {
             return None;
-        };
+        }
         if key == Key::Esc {
             return self.back();
         }
-        match page {
-            Page::Form { form, fields, at } => {
-                let form = *form;
-                edit(fields, at, key).then(|| self.submit(form)).flatten()
-            }
+        match self.pages.last_mut()? {
+            Page::Form { fields, at, .. } => edit(fields, at, key).then(|| self.submit()).flatten(),
             Page::Menu { entries, at, .. } => {
                 move_in(at, entries.len(), key);
                 let chosen = match key {
@@ -114,9 +106,18 @@ impl App {
                     Key::Char('r' | 'R') => return Some(Request::Vms),
                     Key::Enter => {
                         let vm = rows.get(*at)?.clone();
-                        self.pages.push(vm_menu(&vm));
+                        self.pages.push(menus::vm_menu(&vm));
                     }
                     _ => {}
+                }
+                None
+            }
+            Page::Disks { rows, at } => {
+                move_in(at, rows.len(), key);
+                let disk = rows.get(*at).filter(|_| key == Key::Enter)?.clone();
+                match disk.unfit {
+                    Some(why) => self.note = Some((true, format!("{} {why}.", disk.node))),
+                    None => self.pages.push(menus::install(&disk.node, &disk.text, !disk.found.is_empty())),
                 }
                 None
             }
@@ -124,6 +125,24 @@ impl App {
                 move_in(top, lines.len(), key);
                 None
             }
+            Page::Network { state, .. } if matches!(key, Key::Char('c' | 'C')) => {
+                if state.trial.is_some() {
+                    self.note = Some((true, "Keep what is being tried, or undo it, first.".into()));
+                } else {
+                    let form = menus::network(state);
+                    self.pages.push(form);
+                }
+                None
+            }
+            Page::Network { state, .. } => match key {
+                Key::Char('t' | 'T') => Some(Request::TestNetwork),
+                Key::Char('k' | 'K') if state.trial.is_some() => Some(Request::KeepNetwork),
+                Key::Char('u' | 'U') if state.trial.is_some() => Some(Request::RevertNetwork),
+                _ => None,
+            },
+            Page::Installing(progress) => (progress.ended == Some(true)
+                && matches!(key, Key::Char('r' | 'R')))
+            .then_some(Request::Restart),
             Page::Confirm { request, .. } => {
                 let request = request.clone();
                 if matches!(key, Key::Char('y' | 'Y')) {
@@ -135,13 +154,41 @@ impl App {
                 }
                 None
             }
+            Page::Log(_) => None,
             Page::Qr => self.back(),
         }
+    }
+
+    /// Keys of the open screen.
+    fn open_key(&mut self, key: Key) -> Option<Request> {
+        match key {
+            Key::F2 | Key::F12 => {
+                self.power_wanted = key == Key::F12;
+                self.pages.push(menus::log_in());
+            }
+            Key::F3 => self.pages.push(menus::lost_password()),
+            Key::F4 if self.live => return Some(Request::Disks),
+            Key::Char('q' | 'Q') => self.pages.push(Page::Qr),
+            _ => {}
+        }
+        None
     }
 
     fn back(&mut self) -> Option<Request> {
         self.pages.pop();
         (self.pages.is_empty() && self.user.is_some()).then_some(Request::Logout)
+    }
+
+    /// Sent, if nothing is wrong with it.
+    fn submit(&mut self) -> Option<Request> {
+        let Some(Page::Form { form, fields, .. }) = self.pages.last() else { return None };
+        match menus::submit(form, fields) {
+            Ok(request) => Some(request),
+            Err(why) => {
+                self.note = Some((true, why));
+                None
+            }
+        }
     }
 
     fn choose(&mut self, choice: Choice) -> Option<Request> {
@@ -150,19 +197,30 @@ impl App {
             Choice::Vms => return Some(Request::Vms),
             Choice::Tasks => return Some(Request::Tasks),
             Choice::Events => return Some(Request::Events),
+            Choice::Network => return Some(Request::Network),
+            Choice::Log(source) => return Some(Request::Log(source)),
+            Choice::Support => return Some(Request::Support),
+            Choice::Console(id, name) => return Some(Request::Console { id, name }),
             Choice::LogOut => {
                 self.pages.clear();
                 return Some(Request::Logout);
             }
-            Choice::Power => power_menu(),
+            Choice::Power => menus::power_menu(),
+            Choice::Logs => menus::log_menu(),
+            Choice::Rename => menus::rename(),
+            Choice::Certificate => menus::by_name(Form::Certificate),
+            Choice::Reset => menus::reset_menu(),
+            Choice::FactoryReset { data } => menus::by_name(Form::FactoryReset { data }),
             Choice::Password => {
                 let mut fields = self.own_password();
                 fields.extend([field("New password", true), field("Once more", true)]);
-                Page::Form { form: Form::Password, fields, at: 0 }
+                let title = format!("Another password for {ADMIN}");
+                Page::Form { form: Form::Password, title, fields, at: 0 }
             }
             // One's own takes one's password.
             Choice::Totp if self.is_admin() => {
-                Page::Form { form: Form::Totp, fields: self.own_password(), at: 0 }
+                let title = "Log in without a one-time code from now on".into();
+                Page::Form { form: Form::Totp, title, fields: self.own_password(), at: 0 }
             }
             Choice::Totp => question(
                 "Remove the one-time code of admin? The password alone will do then.",
@@ -194,46 +252,30 @@ impl App {
         self.is_admin().then(|| field("Present password", true)).into_iter().collect()
     }
 
-    fn submit(&mut self, form: Form) -> Option<Request> {
-        let Some(Page::Form { fields, .. }) = self.pages.last() else { return None };
-        let text = |n: usize| fields.get(n).map(|f| f.text.clone()).unwrap_or_default();
-        // The new password and its repetition come last.
-        let first = fields.len().saturating_sub(2);
-        match form {
-            Form::LogIn => {
-                let code = fields.get(2).map(|f| f.text.trim().to_owned());
-                Some(Request::Login { user: text(0), password: text(1), code })
-            }
-            Form::Totp => Some(Request::ResetTotp { user: ADMIN.into(), password: Some(text(0)) }),
-            Form::Password if text(first) != text(first + 1) => {
-                self.note = Some((true, "The two are not the same.".into()));
-                None
-            }
-            Form::Password if text(first).chars().count() < auth::MIN_PASSWORD => {
-                self.note = Some((true, format!("At least {} characters are needed.", auth::MIN_PASSWORD)));
-                None
-            }
-            Form::Password => Some(Request::SetPassword {
-                user: ADMIN.into(),
-                old: (first > 0).then(|| text(0)),
-                password: text(first),
-            }),
+    /// Ends the form on top.
+    fn pop_form(&mut self) {
+        if matches!(self.pages.last(), Some(Page::Form { .. })) {
+            self.pages.pop();
         }
     }
 
     /// What came of a request.
     pub(crate) fn outcome(&mut self, outcome: Outcome) {
+        if let Outcome::Polled(polled) = outcome {
+            self.polling = false;
+            return self.polled(polled);
+        }
         self.note = None;
         match outcome {
             Outcome::LoggedIn(user) => {
                 self.user = Some(user);
-                self.pages = vec![main_menu()];
+                self.pages = vec![menus::main_menu()];
                 if std::mem::take(&mut self.power_wanted) {
-                    self.pages.push(power_menu());
+                    self.pages.push(menus::power_menu());
                 }
             }
             Outcome::CodeNeeded => {
-                if let Some(Page::Form { form: Form::LogIn, fields, at }) = self.pages.last_mut() {
+                if let Some(Page::Form { form: Form::LogIn, fields, at, .. }) = self.pages.last_mut() {
                     fields.truncate(2);
                     fields.push(field("One-time code", false));
                     *at = 2;
@@ -248,14 +290,23 @@ impl App {
                 }
             }
             Outcome::Lines(title, lines) => self.pages.push(Page::Lines { title, lines, top: 0 }),
-            Outcome::Done(text) => {
-                if matches!(self.pages.last(), Some(Page::Form { .. })) {
+            Outcome::Network(state, test) => {
+                self.pop_form();
+                if let Some(Page::Network { .. }) = self.pages.last() {
                     self.pages.pop();
                 }
+                self.pages.push(Page::Network { state: *state, test });
+            }
+            Outcome::Log(source, lines) => self.pages.push(Page::Log(LogView::new(source, lines))),
+            Outcome::Disks(rows) => self.pages.push(Page::Disks { rows, at: 0 }),
+            Outcome::Installing => self.pages = vec![Page::Installing(Progress::default())],
+            Outcome::Console { .. } | Outcome::Polled(_) => {}
+            Outcome::Done(text) => {
+                self.pop_form();
                 self.note = Some((false, text));
             }
             Outcome::Failed(text) => {
-                if let Some(Page::Form { form: Form::LogIn, fields, at }) = self.pages.last_mut() {
+                if let Some(Page::Form { form: Form::LogIn, fields, at, .. }) = self.pages.last_mut() {
                     // Typed anew, so that nobody finds it; the name stays.
                     fields.truncate(2);
                     if let Some(password) = fields.get_mut(1) {
@@ -273,60 +324,72 @@ impl App {
         }
     }
 
+    /// What is followed was read again. It may be of a page that is not there any more.
+    fn polled(&mut self, polled: Polled) {
+        match (self.pages.last_mut(), polled) {
+            (Some(Page::Network { state, test }), Polled::Network(now)) => {
+                let ended = state.trial.is_some() && now.trial.is_none();
+                *state = *now;
+                if ended {
+                    // It was of other settings.
+                    *test = None;
+                }
+                if let Some(note) = state.note.clone().filter(|_| ended) {
+                    self.note = Some((true, note));
+                }
+            }
+            (Some(Page::Log(log)), Polled::Log(source, lines)) if log.source == source => log.again(lines),
+            (Some(Page::Installing(progress)), Polled::Install(now)) => *progress = now,
+            _ => {}
+        }
+    }
+
     /// Called now and then: what time asks for.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Request> {
         let idle = self.last_key.is_some_and(|at| now.saturating_duration_since(at) >= IDLE);
-        if idle && !self.pages.is_empty() {
+        let installing = matches!(self.pages.last(), Some(Page::Installing(p)) if p.ended.is_none());
+        if idle && !self.pages.is_empty() && !installing {
             self.pages.clear();
             self.last_key = None;
             return self.user.is_some().then_some(Request::Logout);
         }
-        None
+        if self.polling || self.polled.is_some_and(|at| now.saturating_duration_since(at) < POLL) {
+            return None;
+        }
+        let poll = match self.pages.last()? {
+            Page::Network { state, .. } if state.trial.is_some() => Poll::Network,
+            Page::Log(log) if log.follow => Poll::Log(log.source.clone()),
+            Page::Installing(progress) if progress.ended.is_none() => Poll::Install,
+            _ => return None,
+        };
+        self.polled = Some(now);
+        self.polling = true;
+        Some(Request::Poll(poll))
+    }
+
+    /// A machine's console was left.
+    pub(crate) fn came_back(&mut self, why: Option<String>, now: Instant) {
+        self.note = why.map(|why| (true, why));
+        self.last_key = Some(now);
+    }
+
+    /// Nobody typed anything at a machine's console for so long.
+    pub(crate) fn time_over(&mut self) -> Request {
+        self.pages.clear();
+        Request::Logout
     }
 }
 
-fn field(label: &'static str, secret: bool) -> Field {
-    Field { label, text: String::new(), secret }
-}
-
-fn log_in() -> Page {
-    let user = Field { label: "User", text: ADMIN.into(), secret: false };
-    Page::Form { form: Form::LogIn, fields: vec![user, field("Password", true)], at: 1 }
-}
-
-fn main_menu() -> Page {
-    let entries = vec![
-        ('v', "Virtual machines", Choice::Vms),
-        ('t', "Tasks", Choice::Tasks),
-        ('e', "Events", Choice::Events),
-        ('a', "Admin password", Choice::Password),
-        ('o', "One-time code of admin: remove", Choice::Totp),
-        ('p', "Power: restart, switch off", Choice::Power),
-        ('l', "Log out", Choice::LogOut),
-    ];
-    Page::Menu { title: "This host".into(), entries, at: 0 }
-}
-
-fn power_menu() -> Page {
-    let entries = vec![('r', "Restart", Choice::Reboot), ('s', "Switch off", Choice::PowerOff)];
-    Page::Menu { title: "Power of this host".into(), entries, at: 0 }
-}
-
-fn vm_menu(vm: &VmRow) -> Page {
-    let entry = |hot, text, action| (hot, text, Choice::Vm(vm.id, vm.name.clone(), action));
-    let entries = vec![
-        entry('s', "Start", VmAction::Start),
-        entry('d', "Shut down", VmAction::Stop),
-        entry('f', "Force stop", VmAction::ForceStop),
-        entry('r', "Reset", VmAction::Reset),
-    ];
-    Page::Menu { title: format!("{} ({})", vm.name, vm.state), entries, at: 0 }
-}
-
 fn move_in(at: &mut usize, len: usize, key: Key) {
+    const LEAP: usize = 18;
+    let last = len.saturating_sub(1);
     match key {
         Key::Up => *at = at.saturating_sub(1),
-        Key::Down if *at + 1 < len => *at += 1,
+        Key::Down => *at = (*at + 1).min(last),
+        Key::PageUp => *at = at.saturating_sub(LEAP),
+        Key::PageDown => *at = (*at + LEAP).min(last),
+        Key::Home => *at = 0,
+        Key::End => *at = last,
         _ => {}
     }
 }
@@ -338,6 +401,11 @@ fn edit(fields: &mut [Field], at: &mut usize, key: Key) -> bool {
         Key::Enter if *at == last => return true,
         Key::Tab | Key::Enter => *at = if *at == last { 0 } else { *at + 1 },
         Key::Up | Key::Down => move_in(at, fields.len(), key),
+        Key::Erase => {
+            if let Some(field) = fields.get_mut(*at) {
+                field.text.clear();
+            }
+        }
         Key::Backspace => {
             if let Some(field) = fields.get_mut(*at) {
                 field.text.pop();

@@ -1,4 +1,7 @@
 use super::*;
+use crate::menus::RESET_WORD;
+use crate::remote::LogSource;
+use lq_api::management::{ManagementNic, NetworkTrial, TryNetwork};
 
 fn keys(app: &mut App, text: &str) -> Option<Request> {
     text.chars().fold(None, |_, c| {
@@ -13,7 +16,7 @@ fn keys(app: &mut App, text: &str) -> Option<Request> {
 }
 
 fn logged_in() -> App {
-    let mut app = App::default();
+    let mut app = App { room: 18, ..App::default() };
     app.key(Key::F2, Instant::now());
     app.outcome(Outcome::LoggedIn(ADMIN.into()));
     app
@@ -126,4 +129,118 @@ fn ten_idle_minutes_end_the_session() {
     assert_eq!(app.pages.len(), 1);
     assert!(app.tick(start + IDLE) == Some(Request::Logout));
     assert!(app.pages.is_empty());
+}
+
+fn network(trial: bool) -> ManagementNetwork {
+    let nic = |n: u8| ManagementNic {
+        name: format!("eth{n}"),
+        mac: format!("52:54:00:00:00:0{n}").parse().unwrap(),
+        link: true,
+    };
+    let settings = lq_api::answer::HostNetwork { address: Some("10.0.0.2/24".into()), ..Default::default() };
+    ManagementNetwork {
+        trial: trial.then_some(NetworkTrial { network: settings, seconds_left: 42 }),
+        uplink: Some("eth0".into()),
+        nics: vec![nic(0), nic(1)],
+        ..ManagementNetwork::default()
+    }
+}
+
+#[test]
+fn the_network_is_tried_first_and_then_kept_or_undone() {
+    let mut app = logged_in();
+    assert!(keys(&mut app, "n") == Some(Request::Network));
+    app.outcome(Outcome::Network(Box::new(network(false)), None));
+    assert!(keys(&mut app, "k").is_none() && keys(&mut app, "u").is_none(), "nothing is tried yet");
+    assert!(keys(&mut app, "ceth9\n10.0.0.9/24\n10.0.0.1\n\n").is_none());
+    assert!(app.note.as_ref().is_some_and(|(bad, why)| *bad && why.contains("eth0, eth1")), "{:?}", app.note);
+    assert!(keys(&mut app, "\x1bceth1\n10.0.0.9/24\n10.0.1.1\n\n").is_none(), "the gateway is elsewhere");
+    let sent = keys(&mut app, "\x1bceth1\n10.0.0.9/24\n10.0.0.1\n10.0.0.1 1.1.1.1\n");
+    let Some(Request::TryNetwork(TryNetwork { network: tried, seconds: 60 })) = sent else {
+        panic!("not what is to be tried")
+    };
+    assert_eq!(tried.interface.map(|m| m.to_string()).as_deref(), Some("52:54:00:00:00:01"));
+    assert_eq!((tried.address.as_deref(), tried.dns.len()), (Some("10.0.0.9/24"), 2));
+    app.outcome(Outcome::Network(Box::new(network(true)), None));
+    assert!(matches!(app.pages.as_slice(), [Page::Menu { .. }, Page::Network { .. }]), "the form is gone");
+    assert!(keys(&mut app, "c").is_none() && app.note.is_some(), "one at a time");
+    assert!(keys(&mut app, "k") == Some(Request::KeepNetwork));
+    assert!(keys(&mut app, "u") == Some(Request::RevertNetwork));
+    // It is followed while it is tried; its end is told.
+    let now = Instant::now();
+    assert!(app.tick(now) == Some(Request::Poll(Poll::Network)));
+    assert!(app.tick(now + POLL).is_none(), "one question at a time");
+    let back = ManagementNetwork { note: Some("taken back".into()), ..network(false) };
+    app.outcome(Outcome::Polled(Polled::Network(Box::new(back))));
+    assert_eq!(app.note, Some((true, "taken back".into())));
+    assert!(app.tick(now + POLL + POLL).is_none(), "nothing is tried any more");
+}
+
+#[test]
+fn a_lost_password_takes_the_word_and_no_session() {
+    let mut app = App::default();
+    app.key(Key::F3, Instant::now());
+    assert!(keys(&mut app, "long-enough\nlong-enough\nreset\n").is_none());
+    assert!(app.note.as_ref().is_some_and(|(bad, why)| *bad && why.contains(RESET_WORD)));
+    keys(&mut app, "\x1b");
+    app.key(Key::F3, Instant::now());
+    let sent = keys(&mut app, "long-enough\nlong-enough\nRESET\n");
+    assert!(sent == Some(Request::LostPassword { password: "long-enough".into() }));
+    app.outcome(Outcome::Done("done".into()));
+    assert!(app.pages.is_empty() && app.user.is_none(), "nobody is logged in by it");
+}
+
+#[test]
+fn what_is_for_ever_takes_the_hosts_name() {
+    let mut app = logged_in();
+    assert!(keys(&mut app, "fd").is_none());
+    assert!(keys(&mut app, "node1\n") == Some(Request::FactoryReset { confirm: "node1".into(), data: true }));
+    let mut app = logged_in();
+    assert!(keys(&mut app, "cnode1\n") == Some(Request::NewCertificate { confirm: "node1".into() }));
+}
+
+#[test]
+fn only_a_live_host_is_installed_and_only_with_the_disks_name() {
+    let mut app = App::default();
+    assert!(app.key(Key::F4, Instant::now()).is_none());
+    app.live = true;
+    assert!(app.key(Key::F4, Instant::now()) == Some(Request::Disks));
+    let disk = |node: &str, unfit: Option<&str>| InstallDisk {
+        node: node.into(),
+        text: format!("{node} (8 GiB)"),
+        found: vec!["ext4 file system".into()],
+        unfit: unfit.map(str::to_owned),
+    };
+    app.outcome(Outcome::Disks(vec![disk("/dev/sda", Some("is too small")), disk("/dev/vda", None)]));
+    keys(&mut app, "\n");
+    assert!(app.note.as_ref().is_some_and(|(bad, why)| *bad && why.contains("too small")));
+    assert!(keys(&mut app, "D\n").is_none());
+    assert!(keys(&mut app, "node1\nlong-enough\nlong-enough\n\n\n\nsda\n").is_none(), "another disk's name");
+    for _ in 0..3 {
+        app.key(Key::Backspace, Instant::now());
+    }
+    let sent = keys(&mut app, "vda\n");
+    assert!(
+        matches!(&sent, Some(Request::Install(w)) if w.node == "/dev/vda" && w.erase),
+        "what was shown may go"
+    );
+    app.outcome(Outcome::Installing);
+    assert!(app.tick(Instant::now()) == Some(Request::Poll(Poll::Install)));
+    assert!(keys(&mut app, "r").is_none(), "not before it has ended");
+    app.outcome(Outcome::Polled(Polled::Install(Progress { lines: Vec::new(), ended: Some(true) })));
+    assert!(keys(&mut app, "r") == Some(Request::Restart));
+}
+
+#[test]
+fn a_log_is_followed_and_an_old_answer_changes_no_other_page() {
+    let mut app = logged_in();
+    assert!(keys(&mut app, "gk") == Some(Request::Log(LogSource::Kernel)));
+    app.outcome(Outcome::Log(LogSource::Kernel, vec!["one".into()]));
+    let now = Instant::now();
+    assert!(app.tick(now) == Some(Request::Poll(Poll::Log(LogSource::Kernel))));
+    app.outcome(Outcome::Polled(Polled::Log(LogSource::Kernel, vec!["one".into(), "two".into()])));
+    assert!(matches!(app.pages.last(), Some(Page::Log(log)) if log.lines.len() == 2));
+    keys(&mut app, "\x1b");
+    app.outcome(Outcome::Polled(Polled::Log(LogSource::Kernel, Vec::new())));
+    assert!(matches!(app.pages.last(), Some(Page::Menu { .. })));
 }

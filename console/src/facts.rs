@@ -61,6 +61,10 @@ pub(crate) struct Status {
     pub(crate) warnings: Vec<String>,
     /// The last events that are worse than news.
     pub(crate) events: Vec<String>,
+    /// How many hosts the cluster has, who leads, whether changes are possible; where more than one. True: all is well.
+    pub(crate) cluster: Option<(bool, String)>,
+    /// It runs from its installation medium.
+    pub(crate) live: bool,
 }
 
 /// Gathers everything.
@@ -69,7 +73,7 @@ pub(crate) fn gather() -> Status {
         read(paths::BOOT_FACTS).and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
     let management = management();
     let ready = management == Management::Ready;
-    let address = ipv4(BRIDGE);
+    let address = address();
     Status {
         version: if boot.version.is_empty() { env!("CARGO_PKG_VERSION").into() } else { boot.version },
         mode: match (boot.mode.as_str(), &boot.slot) {
@@ -85,6 +89,12 @@ pub(crate) fn gather() -> Status {
         vms: if ready { vms() } else { None },
         loads: loads(),
         events: if ready { events() } else { Vec::new() },
+        cluster: if matches!(management, Management::Ready | Management::NotReady(_)) {
+            cluster()
+        } else {
+            None
+        },
+        live: boot.mode == "live",
         management,
         ready,
         warnings: boot.warnings,
@@ -155,6 +165,35 @@ fn events() -> Vec<String> {
     items.into_iter().flatten().take(3).map(remote::event_line).collect()
 }
 
+/// The cluster in one line.
+fn cluster() -> Option<(bool, String)> {
+    let answer = api::get("/api/v1/cluster").ok().filter(|a| a.status == 200)?;
+    cluster_line(&serde_json::from_slice(&answer.body).ok()?)
+}
+
+fn cluster_line(cluster: &lq_api::cluster::Cluster) -> Option<(bool, String)> {
+    let members = cluster.members.len();
+    if members < 2 {
+        return None;
+    }
+    let leader = cluster.members.iter().find(|m| Some(m.host) == cluster.leader).map(|m| m.name.as_str());
+    let away = cluster.members.iter().filter(|m| m.reachable == Some(false)).count();
+    let mut text = format!("{members} hosts");
+    if away > 0 {
+        text += &format!(", {away} not heard");
+    }
+    text += &leader.map_or_else(|| ", nobody leads".to_owned(), |name| format!(", {name} leads"));
+    if !cluster.quorum {
+        text += ": NO QUORUM, nothing can be changed";
+    }
+    Some((cluster.quorum && away == 0, text))
+}
+
+/// The management address.
+pub(crate) fn address() -> Option<Ipv4Addr> {
+    ipv4(BRIDGE)
+}
+
 /// Machines by state, from the API's list.
 fn vms() -> Option<BTreeMap<String, usize>> {
     let answer = api::get("/api/v1/vms?limit=500").ok().filter(|a| a.status == 200)?;
@@ -212,6 +251,36 @@ mod tests {
         let counts = count(&list).unwrap();
         assert_eq!((counts["running"], counts["stopped"], counts["unknown"]), (2, 1, 1));
         assert_eq!(count(&serde_json::json!({})), None);
+    }
+
+    #[test]
+    fn a_cluster_without_quorum_says_so() {
+        use lq_api::cluster::{Cluster, Member, MemberRole};
+        let member = |name: &str, reachable| Member {
+            host: lq_api::HostId::new(),
+            name: name.into(),
+            address: None,
+            role: MemberRole::Voter,
+            reachable,
+            lag: None,
+        };
+        let members = vec![member("n1", Some(true)), member("n2", Some(true)), member("n3", Some(false))];
+        let cluster = Cluster {
+            id: "01890000-0000-7000-8000-000000000001".parse().unwrap(),
+            this_host: members[0].host,
+            leader: Some(members[1].host),
+            term: 1,
+            voters: Vec::new(),
+            revision: 1,
+            quorum: true,
+            warnings: Vec::new(),
+            members,
+        };
+        assert_eq!(cluster_line(&cluster), Some((false, "3 hosts, 1 not heard, n2 leads".into())));
+        let lost = Cluster { leader: None, quorum: false, ..cluster.clone() };
+        assert!(cluster_line(&lost).unwrap().1.contains("NO QUORUM"));
+        let alone = Cluster { members: cluster.members[..1].to_vec(), ..cluster };
+        assert_eq!(cluster_line(&alone), None);
     }
 
     #[test]

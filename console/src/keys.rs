@@ -21,8 +21,18 @@ pub(crate) enum Key {
     Backspace,
     Up,
     Down,
+    Left,
+    Right,
+    PageUp,
+    PageDown,
+    Home,
+    End,
     F2,
+    F3,
+    F4,
     F12,
+    /// Ctrl-U: empty the field.
+    Erase,
     /// Ctrl-L: draw anew.
     Redraw,
 }
@@ -46,6 +56,7 @@ impl Keys {
                 b'\t' => Some(Key::Tab),
                 0x08 | 0x7f => Some(Key::Backspace),
                 0x0c => Some(Key::Redraw),
+                0x15 => Some(Key::Erase),
                 0x20..=0x7e => Some(Key::Char(char::from(byte))),
                 _ => None,
             };
@@ -74,7 +85,15 @@ impl Keys {
         match sequence.get(1..).unwrap_or_default() {
             b"[A" | b"OA" => Some(Key::Up),
             b"[B" | b"OB" => Some(Key::Down),
+            b"[C" | b"OC" => Some(Key::Right),
+            b"[D" | b"OD" => Some(Key::Left),
+            b"[5~" => Some(Key::PageUp),
+            b"[6~" => Some(Key::PageDown),
+            b"[1~" | b"[7~" | b"[H" | b"OH" => Some(Key::Home),
+            b"[4~" | b"[8~" | b"[F" | b"OF" => Some(Key::End),
             b"[[B" | b"OQ" | b"[12~" => Some(Key::F2),
+            b"[[C" | b"OR" | b"[13~" => Some(Key::F3),
+            b"[[D" | b"OS" | b"[14~" => Some(Key::F4),
             b"[24~" => Some(Key::F12),
             _ => None,
         }
@@ -110,6 +129,10 @@ mod tests {
             assert_eq!(typed(f2), [Key::F2], "{f2:?}");
         }
         assert_eq!(typed(b"\x1b[A\x1bOB\x1b[24~"), [Key::Up, Key::Down, Key::F12]);
+        assert_eq!(
+            typed(b"\x1b[[C\x1b[14~\x1b[5~\x1b[4~\x15"),
+            [Key::F3, Key::F4, Key::PageUp, Key::End, Key::Erase]
+        );
         assert_eq!(
             typed(b"a\r\x7f\t\x0c"),
             [Key::Char('a'), Key::Enter, Key::Backspace, Key::Tab, Key::Redraw]

@@ -13,8 +13,13 @@
 
 mod api;
 mod app;
+mod attach;
 mod facts;
+mod install;
 mod keys;
+mod local;
+mod logs;
+mod menus;
 mod pages;
 mod remote;
 mod screen;
@@ -91,8 +96,23 @@ fn run(serial: bool) {
         if let Some(latest) = facts.try_iter().last() {
             status = latest;
         }
+        app.live = status.live;
+        let mut wanted: Vec<remote::Request> = Vec::new();
         for outcome in answers.try_iter() {
-            open = open.saturating_sub(1);
+            // Keys are not taken while what was asked for is open; what is followed does not count.
+            if !matches!(outcome, remote::Outcome::Polled(_)) {
+                open = open.saturating_sub(1);
+            }
+            if let remote::Outcome::Console { id, name, token } = &outcome {
+                let over = attach::run(*id, name, token, || END.load(Ordering::Relaxed));
+                REDRAW.store(true, Ordering::Relaxed);
+                match over {
+                    attach::Over::Left => app.came_back(None, Instant::now()),
+                    attach::Over::Ended(why) => app.came_back(Some(why), Instant::now()),
+                    attach::Over::Idle => wanted.push(app.time_over()),
+                }
+                continue;
+            }
             app.outcome(outcome);
         }
         // One plain line for whoever reads the serial log: people, and machines that wait for it.
@@ -102,6 +122,7 @@ fn run(serial: bool) {
             write(&format!("\x1b[0m\x1b[2J\x1b[HLimiQuantix ready: {url}\r\n"));
         }
         let (rows, columns) = terminal_size();
+        app.room = pages::room(rows);
         let lines = screen::lines(&pages::paint(&status, &app, glyphs, columns, rows));
         let all = REDRAW.swap(false, Ordering::Relaxed) || painted.elapsed() >= REPAINT;
         if all {
@@ -110,11 +131,11 @@ fn run(serial: bool) {
         write(&screen::update(shown.as_deref().filter(|_| !all), &lines));
         shown = Some(lines);
         let now = Instant::now();
-        let mut wanted: Vec<remote::Request> = app.tick(now).into_iter().collect();
+        wanted.extend(app.tick(now));
         for key in reader.read(&mut keys) {
             if key == keys::Key::Redraw {
                 REDRAW.store(true, Ordering::Relaxed);
-            } else if open == 0 && wanted.is_empty() {
+            } else if open == 0 && wanted.iter().all(remote::Request::is_poll) {
                 // What is typed before an answer is there would land on a page that was not seen.
                 if let Some(request) = app.key(key, now) {
                     app.note = Some((false, "One moment ...".into()));
@@ -123,7 +144,7 @@ fn run(serial: bool) {
             }
         }
         for request in wanted {
-            open += 1;
+            open += usize::from(!request.is_poll());
             if ask.send(request).is_err() {
                 return;
             }

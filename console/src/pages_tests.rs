@@ -1,9 +1,15 @@
 use super::*;
 use crate::{
     facts::{Load, Management, Nic},
+    install::Progress,
     keys::Key,
-    remote::{Outcome, VmRow},
+    remote::{LogSource, Outcome, Polled, VmRow},
     screen,
+};
+use lq_api::{
+    answer::HostNetwork,
+    local::install::InstallDisk,
+    management::{ManagementNic, NetworkTrial},
 };
 use std::time::Instant;
 
@@ -26,7 +32,48 @@ fn status() -> Status {
         ],
         warnings: vec!["the processor's microcode is old".into()],
         events: vec!["2026-01-02 10:00:00 warning: a disk is slow".into()],
+        cluster: Some((true, "3 hosts, node2 leads".into())),
+        live: false,
     }
+}
+
+fn network() -> (ManagementNetwork, NetworkTest) {
+    let mac = |n: u8| format!("52:54:00:00:00:0{n}").parse().unwrap();
+    let settings = HostNetwork {
+        interface: Some(mac(2)),
+        address: Some("10.0.1.2/24".into()),
+        gateway: Some([10, 0, 1, 1].into()),
+        dns: vec![[10, 0, 1, 1].into()],
+    };
+    let nic = |n, link| ManagementNic { name: format!("eth{}", n - 1), mac: mac(n), link };
+    let state = ManagementNetwork {
+        kept: HostNetwork::default(),
+        trial: Some(NetworkTrial { network: settings, seconds_left: 42 }),
+        uplink: Some("eth1".into()),
+        nics: vec![nic(1, false), nic(2, true)],
+        note: None,
+    };
+    let test = NetworkTest {
+        address: Some("10.0.1.2/24".into()),
+        gateway: Some([10, 0, 1, 1].into()),
+        gateway_answers: Some(false),
+        api_answers: true,
+    };
+    (state, test)
+}
+
+fn disks() -> Vec<InstallDisk> {
+    let disk = |node: &str, found: &[&str], unfit: Option<&str>| InstallDisk {
+        node: node.into(),
+        text: format!("{node} (931.5 GiB, model DISK, serial S1)"),
+        found: found.iter().map(|f| (*f).to_owned()).collect(),
+        unfit: unfit.map(str::to_owned),
+    };
+    vec![
+        disk("/dev/sda", &["GPT partition table", "partitions sda1 \"data\" (931.0 GiB)"], None),
+        disk("/dev/sdb", &["ISO 9660 image"], Some("is the medium this host was booted from")),
+        disk("/dev/vda", &[], None),
+    ]
 }
 
 fn text(buffer: &Buffer) -> String {
@@ -84,9 +131,54 @@ fn pages_look_as_checked_in() {
         shot("machine", &status(), &app, Glyphs::Ascii);
         app.key(Key::Char('f'), Instant::now());
         shot("confirm", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Esc, Instant::now());
+        app.key(Key::Esc, Instant::now());
+        app.key(Key::Char('n'), Instant::now());
+        let (state, test) = network();
+        app.outcome(Outcome::Network(Box::new(state.clone()), Some(test)));
+        shot("network-trial", &status(), &app, Glyphs::Ascii);
+        let back = ManagementNetwork {
+            trial: None,
+            note: Some("the change was taken back: nobody confirmed it in time".into()),
+            ..state
+        };
+        app.outcome(Outcome::Polled(Polled::Network(Box::new(back))));
+        shot("network", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Char('c'), Instant::now());
+        shot("network-form", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Esc, Instant::now());
+        app.key(Key::Esc, Instant::now());
+        app.key(Key::Char('f'), Instant::now());
+        shot("reset", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Char('d'), Instant::now());
+        shot("reset-form", &status(), &app, Glyphs::Ascii);
+        let log = (0..60).map(|n| format!("[  {n}.0] a line of the kernel, number {n}")).collect();
+        app.outcome(Outcome::Log(LogSource::Kernel, log));
+        shot("log", &status(), &app, Glyphs::Ascii);
+        for key in [Key::Char('/'), Key::Char('1'), Key::Char('7'), Key::Enter] {
+            app.key(key, Instant::now());
+        }
+        shot("log-found", &status(), &app, Glyphs::Ascii);
         app.outcome(Outcome::Lines("Events", status().events));
         app.outcome(Outcome::Failed("it failed".into()));
         shot("events", &status(), &app, Glyphs::Ascii);
+        let live = Status { live: true, mode: "live: nothing is kept".into(), cluster: None, ..status() };
+        let mut app = App::default();
+        app.live = true;
+        shot("open-live", &live, &app, Glyphs::Ascii);
+        app.key(Key::F3, Instant::now());
+        shot("lost-password", &live, &app, Glyphs::Ascii);
+        app.key(Key::Esc, Instant::now());
+        app.outcome(Outcome::Disks(disks()));
+        shot("install-disks", &live, &app, Glyphs::Ascii);
+        app.key(Key::Enter, Instant::now());
+        shot("install-form", &live, &app, Glyphs::Ascii);
+        app.outcome(Outcome::Installing);
+        let lines = vec!["installing to /dev/sda".into(), "1/6 wiping the old partition table".into()];
+        app.outcome(Outcome::Polled(Polled::Install(Progress { lines: lines.clone(), ended: None })));
+        shot("installing", &live, &app, Glyphs::Ascii);
+        app.outcome(Outcome::Polled(Polled::Install(Progress { lines, ended: Some(true) })));
+        shot("installed", &live, &app, Glyphs::Ascii);
     }
 }
 

@@ -1,11 +1,21 @@
 //! What the console asks of `mgmtd` once someone has logged in: always with that person's own session, never as root, so that
 //! their rights hold and the audit log has their name.
 
-use crate::api::{self, Answer};
+use crate::{
+    api::{self, Answer},
+    app::ADMIN,
+    install::{self, Progress, Wish},
+    local,
+};
 use lq_api::{
-    HostId, UserId, VmId,
+    UserId, VmId,
     access::{Permission, Scope},
     auth::{Identity, Session},
+    local::{
+        init::{InitAnswer, InitRequest},
+        install::InstallDisk,
+    },
+    management::{ManagementNetwork, NetworkTest, TryNetwork},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -13,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// The session is renewed when it is so old; its token counts for [`lq_api::auth::ACCESS_SECONDS`].
 const RENEW: Duration = Duration::from_secs(300);
+
+/// Time for a change of the network to come into force before it is looked at.
+const SETTLE: Duration = Duration::from_millis(1500);
 
 /// What can be asked for.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,6 +56,68 @@ pub(crate) enum Request {
     },
     Reboot,
     PowerOff,
+    /// The management network, tested.
+    Network,
+    TestNetwork,
+    TryNetwork(TryNetwork),
+    KeepNetwork,
+    RevertNetwork,
+    Rename {
+        name: String,
+    },
+    /// Where the support bundle is.
+    Support,
+    NewCertificate {
+        confirm: String,
+    },
+    FactoryReset {
+        confirm: String,
+        data: bool,
+    },
+    Log(LogSource),
+    /// The serial console of a machine.
+    Console {
+        id: VmId,
+        name: String,
+    },
+    /// The administrator's, asked for by whoever stands at the machine.
+    LostPassword {
+        password: String,
+    },
+    /// The disks a live host can be installed to.
+    Disks,
+    Install(Wish),
+    /// After an installation.
+    Restart,
+    /// What is followed, read again.
+    Poll(Poll),
+}
+
+impl Request {
+    /// Nobody waits for it: keys are taken meanwhile.
+    pub(crate) fn is_poll(&self) -> bool {
+        matches!(self, Self::Poll(_))
+    }
+}
+
+/// What can be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Poll {
+    Network,
+    Log(LogSource),
+    Install,
+}
+
+/// A log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LogSource {
+    Kernel,
+    /// What PID 1 said, which is in the kernel's log.
+    Init,
+    /// A service of PID 1's.
+    Service(&'static str),
+    /// A machine's monitor.
+    Monitor(VmId),
 }
 
 /// What can be done to a machine.
@@ -69,11 +144,32 @@ pub(crate) enum Outcome {
     CodeNeeded,
     Vms(Vec<VmRow>),
     Lines(&'static str, Vec<String>),
+    Network(Box<ManagementNetwork>, Option<NetworkTest>),
+    Log(LogSource, Vec<String>),
+    Disks(Vec<InstallDisk>),
+    Installing,
+    /// The console may be opened with this token.
+    Console {
+        id: VmId,
+        name: String,
+        token: String,
+    },
+    Polled(Polled),
     Done(String),
     /// It failed; the words say what to do.
     Failed(String),
     /// The session is over.
     LoggedOut,
+}
+
+/// What was read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Polled {
+    Network(Box<ManagementNetwork>),
+    Log(LogSource, Vec<String>),
+    Install(Progress),
+    /// It could not be read; the next one may.
+    Nothing,
 }
 
 /// The session, if any.
@@ -87,7 +183,11 @@ type Fallible<T> = Result<T, Outcome>;
 impl Remote {
     /// Does it. Blocks for as long as `mgmtd` takes, at most [`api::TIMEOUT`] for each question.
     pub(crate) fn perform(&mut self, request: Request) -> Outcome {
+        let poll = request.is_poll();
         self.try_perform(request).unwrap_or_else(|failure| {
+            if poll && failure != Outcome::LoggedOut {
+                return Outcome::Polled(Polled::Nothing);
+            }
             if failure == Outcome::LoggedOut {
                 self.session = None;
             }
@@ -152,7 +252,106 @@ impl Remote {
             }
             Request::Reboot => self.power("reboot"),
             Request::PowerOff => self.power("power-off"),
+            Request::Network | Request::TestNetwork => self.network_tested(),
+            Request::TryNetwork(wanted) => {
+                let path = self.here("network")?;
+                self.call("PUT", &path, Some(json!(wanted)))?;
+                // Until it is in force; where it never is, the page shows that it was taken back.
+                std::thread::sleep(SETTLE);
+                self.network_tested()
+            }
+            Request::KeepNetwork => {
+                let path = self.here("network/keep")?;
+                let state = decode(&self.call("POST", &path, None)?)?;
+                Ok(Outcome::Network(Box::new(state), None))
+            }
+            Request::RevertNetwork => {
+                let path = self.here("network/revert")?;
+                self.call("POST", &path, None)?;
+                std::thread::sleep(SETTLE);
+                self.network_tested()
+            }
+            Request::Rename { name } => {
+                let path = self.here("")?;
+                self.call("PATCH", path.trim_end_matches('/'), Some(json!({"name": name})))?;
+                Ok(Outcome::Done(format!("This host is called {name} from now on.")))
+            }
+            Request::Support => {
+                let path = self.here("support-bundle")?;
+                Ok(Outcome::Lines("Support bundle", support(&path)))
+            }
+            Request::NewCertificate { confirm } => {
+                let path = self.here("certificate")?;
+                self.call("POST", &path, Some(json!({"confirm": confirm})))?;
+                Ok(Outcome::Done(
+                    "It is being made; its fingerprint is on the open screen in a moment.".into(),
+                ))
+            }
+            Request::FactoryReset { confirm, data } => {
+                let path = self.here("factory-reset")?;
+                self.call("POST", &path, Some(json!({"confirm": confirm, "data": data})))?;
+                Ok(Outcome::Done("The host restarts and begins anew.".into()))
+            }
+            Request::Log(source) => {
+                self.logged_in()?;
+                let lines = local::log(&source);
+                Ok(Outcome::Log(source, lines))
+            }
+            Request::Console { id, name } => {
+                self.renew()?;
+                let token = self.session.as_ref().map(|(s, _)| s.token.clone()).ok_or(Outcome::LoggedOut)?;
+                Ok(Outcome::Console { id, name, token })
+            }
+            Request::LostPassword { password } => lost_password(&password),
+            Request::Disks => install::disks().map(Outcome::Disks).map_err(Outcome::Failed),
+            Request::Install(wish) => {
+                install::begin(&wish).map(|()| Outcome::Installing).map_err(Outcome::Failed)
+            }
+            Request::Restart => {
+                let reason = "LimiQuantix was installed from the console".to_owned();
+                match local::init(&InitRequest::Shutdown { reboot: true, reason }) {
+                    Ok(InitAnswer::Done) => Ok(Outcome::Done("The host restarts.".into())),
+                    Ok(other) => {
+                        Err(Outcome::Failed(format!("PID 1 gave an answer that does not fit: {other:?}")))
+                    }
+                    Err(e) => Err(Outcome::Failed(e)),
+                }
+            }
+            Request::Poll(poll) => self.poll(poll).map(Outcome::Polled),
         }
+    }
+
+    fn poll(&mut self, poll: Poll) -> Fallible<Polled> {
+        Ok(match poll {
+            Poll::Network => {
+                let path = self.here("network")?;
+                Polled::Network(Box::new(decode(&self.call("GET", &path, None)?)?))
+            }
+            Poll::Log(source) => {
+                self.logged_in()?;
+                let lines = local::log(&source);
+                Polled::Log(source, lines)
+            }
+            Poll::Install => install::progress().map_or(Polled::Nothing, Polled::Install),
+        })
+    }
+
+    /// The management network, and whether it works.
+    fn network_tested(&mut self) -> Fallible<Outcome> {
+        let (network, test) = (self.here("network")?, self.here("network/test")?);
+        let test = decode(&self.call("POST", &test, None)?)?;
+        let state = decode(&self.call("GET", &network, None)?)?;
+        Ok(Outcome::Network(Box::new(state), Some(test)))
+    }
+
+    fn logged_in(&self) -> Fallible<()> {
+        if self.session.is_some() { Ok(()) } else { Err(Outcome::LoggedOut) }
+    }
+
+    /// What is below this host in the API.
+    fn here(&mut self, what: &str) -> Fallible<String> {
+        let cluster: lq_api::cluster::Cluster = decode(&self.call("GET", "/cluster", None)?)?;
+        Ok(format!("/hosts/{}/{what}", cluster.this_host))
     }
 
     fn log_in(&mut self, username: String, password: String, code: Option<String>) -> Fallible<Outcome> {
@@ -180,15 +379,8 @@ impl Remote {
     }
 
     fn power(&mut self, action: &str) -> Fallible<Outcome> {
-        let here = nix::unistd::gethostname().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let hosts = self.items("/hosts?limit=500")?;
-        let mut found = hosts.iter().filter(|h| text(h, "/meta/name") == here || hosts.len() == 1);
-        let id: HostId = found
-            .next()
-            .and_then(|h| text(h, "/meta/id").parse().ok())
-            .filter(|_| found.next().is_none())
-            .ok_or_else(|| Outcome::Failed(format!("no single host is named {here}")))?;
-        self.call("POST", &format!("/hosts/{id}/power"), Some(json!({"action": action})))?;
+        let path = self.here("power")?;
+        self.call("POST", &path, Some(json!({"action": action})))?;
         Ok(Outcome::Done("The host stops its guests and goes down.".into()))
     }
 
@@ -225,6 +417,70 @@ impl Remote {
         *since = Instant::now();
         Ok(())
     }
+}
+
+/// Sets the administrator's password as root of this host: whoever stands at the machine could take its disks as well. The user
+/// is made where it is gone, let in again where it is disabled, and needs no one-time code any more. The audit log has it.
+fn lost_password(password: &str) -> Fallible<Outcome> {
+    let root = |method: &str, path: &str, body: Option<Value>| {
+        expect(send(method, path, None, body.as_ref())?, false)
+    };
+    let find = |path: &str, name: &str| -> Fallible<Option<Value>> {
+        let list: Value = decode(&root("GET", path, None)?)?;
+        let items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+        Ok(items.into_iter().find(|o| text(o, "/meta/name") == name))
+    };
+    let role = find("/roles?limit=500", "administrator")?;
+    let role = role.map(|r| text(&r, "/meta/id").to_owned()).unwrap_or_default();
+    let grants = json!([{"role": role, "scope": {"kind": "cluster"}}]);
+    let setup: lq_api::auth::Setup = decode(&root("GET", "/setup", None)?)?;
+    if setup.needed {
+        return Err(Outcome::Failed(
+            "no password is set yet: log in with the set-up code on the open screen".into(),
+        ));
+    }
+    let Some(user) = find("/users?limit=500", ADMIN)? else {
+        let spec = json!({"grants": grants});
+        let body = json!({"name": ADMIN, "spec": spec, "password": password, "must_change_password": false});
+        root("POST", "/users", Some(body))?;
+        return Ok(Outcome::Done(format!("{ADMIN} was made anew and has the new password.")));
+    };
+    let path = format!("/users/{}", text(&user, "/meta/id"));
+    let body = json!({"password": password, "must_change_password": false});
+    root("POST", &format!("{path}/password"), Some(body))?;
+    root("DELETE", &format!("{path}/totp"), None)?;
+    let mut spec = user.get("spec").cloned().unwrap_or_default();
+    let old = spec.clone();
+    if let Some(fields) = spec.as_object_mut() {
+        fields.insert("disabled".into(), json!(false));
+        let has = fields.get("grants").is_some_and(|g| {
+            g.as_array().is_some_and(|g| {
+                g.iter().any(|g| text(g, "/role") == role && text(g, "/scope/kind") == "cluster")
+            })
+        });
+        if !has {
+            fields.insert("grants".into(), grants);
+        }
+    }
+    if spec != old {
+        root("PATCH", &path, Some(json!({"spec": spec})))?;
+    }
+    Ok(Outcome::Done(format!("{ADMIN} has the new password, and needs no one-time code.")))
+}
+
+/// Where the support bundle is to be had. A console cannot carry it.
+fn support(path: &str) -> Vec<String> {
+    let address = crate::facts::address().map_or_else(|| "HOST".into(), |a| a.to_string());
+    vec![
+        "Logs, inventory and the objects of the cluster, without secrets, in one file.".into(),
+        "Get it from another computer, logged in as an administrator:".into(),
+        String::new(),
+        "  lqctl host support-bundle HOST".into(),
+        String::new(),
+        "or in a browser that is logged in:".into(),
+        String::new(),
+        format!("  https://{address}/api/v1{path}"),
+    ]
 }
 
 /// Whether they may manage users of the whole cluster, which is what an administrator is.

@@ -115,6 +115,9 @@ fn state(status: &Status, width: usize) -> Vec<Line> {
         let style = if load.share > 0.9 { WARN } else { PLAIN };
         field(&mut lines, style, load.name, &bar, width, 1);
     }
+    if let Some((well, text)) = &status.cluster {
+        field(&mut lines, if *well { PLAIN } else { WARN }, "Cluster", text, width, 2);
+    }
     if let Some(vms) = &status.vms {
         let text: Vec<String> = vms.iter().map(|(state, n)| format!("{n} {state}")).collect();
         let text = if text.is_empty() { "none".into() } else { text.join(", ") };

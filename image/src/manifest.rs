@@ -142,6 +142,7 @@ fn check_path(path: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::glob;
 
     const GOOD: &str = r#"
         version = 1
@@ -167,6 +168,27 @@ mod tests {
         let m = Manifest::parse(GOOD).unwrap();
         assert_eq!(m.file[0].from, "/usr/sbin/nft");
         assert_eq!(m.root.exclude, ["fs/ocfs2/**"]);
+    }
+
+    /// Loaded when the first shared pool is mounted: `nfsv4` and all it needs.
+    #[test]
+    fn hosts_have_the_kernels_nfs() {
+        let base = Manifest::parse(include_str!("../base.toml")).unwrap();
+        for module in [
+            "fs/nfs/nfs.ko",
+            "fs/nfs/nfsv4.ko",
+            "fs/lockd/lockd.ko",
+            "fs/nfs_common/grace.ko",
+            "fs/netfs/netfs.ko",
+            "fs/fscache/fscache.ko",
+            "net/sunrpc/sunrpc.ko",
+            "net/dns_resolver/dns_resolver.ko",
+        ] {
+            assert!(
+                glob::any(&base.root.include, module) && !glob::any(&base.root.exclude, module),
+                "{module}"
+            );
+        }
     }
 
     #[test]

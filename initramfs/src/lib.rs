@@ -14,6 +14,7 @@ pub mod mounts;
 pub mod net;
 pub mod partition;
 pub mod pid1;
+pub mod reset;
 pub mod say;
 pub mod settings;
 pub mod stage1;

@@ -2,10 +2,21 @@
 
 use lq_init::{
     error::chain,
+    handover::Handover,
+    install,
     modules::{Loader, modules_for_alias},
-    net, pid1, say, stage1, stage2,
+    net,
+    pid1::{
+        self,
+        network::{Management, Places},
+        service::Spec,
+    },
+    say, stage1, stage2,
 };
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
@@ -31,13 +42,36 @@ fn main() -> ExitCode {
                 Err(e) => fail(&chain(&e)),
             }
         }
+        ["disks"] => match serde_json::to_string(&install::disks(&Handover::read().boot_disk)) {
+            Ok(text) => {
+                println!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(e) => fail(&chain(&e)),
+        },
+        ["install", file] => {
+            say::to_output();
+            match install::by_hand(Path::new(file)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(e) => {
+                    say::error(&chain(&e));
+                    ExitCode::FAILURE
+                }
+            }
+        }
         // PID 1's loop as an ordinary process, for tests: nothing but what its socket asks for.
-        ["supervise", socket] => {
+        ["supervise", socket, rest @ ..] => {
+            let (management, services) = match rest {
+                [dir] => supervised_network(Path::new(dir)),
+                _ => (None, Vec::new()),
+            };
             let config = pid1::Config {
                 socket: PathBuf::from(socket),
-                services: Vec::new(),
+                services,
                 hardware: false,
                 helper: String::new(),
+                state: rest.first().map(PathBuf::from),
+                management,
             };
             match pid1::run(config) {
                 Ok(outcome) => {
@@ -49,6 +83,29 @@ fn main() -> ExitCode {
         }
         _ => fail("lq-init is PID 1 of LimiQuantix and not meant to be called by hand"),
     }
+}
+
+/// A management network of a test's: `dir` has `sys`, and gets what is written.
+fn supervised_network(dir: &Path) -> (Option<Management>, Vec<Spec>) {
+    let at = |name: &str| dir.join(name);
+    let facts = std::fs::read(at("boot.json")).ok().and_then(|b| serde_json::from_slice(&b).ok());
+    let places = Places {
+        sys: at("sys"),
+        settings: at("host.toml"),
+        facts: at("boot.json"),
+        resolv_conf: at("resolv.conf"),
+    };
+    let dhcp = Spec {
+        name: pid1::DHCP.into(),
+        argv: vec!["/bin/sleep".into(), "1000".into()],
+        env: Vec::new(),
+        terminal: None,
+        log: at("dhcp.log"),
+        cgroup: None,
+        oom_score: None,
+        wanted: true,
+    };
+    (Some(Management::new(places, facts.unwrap_or_default())), vec![dhcp])
 }
 
 fn load(aliases: &[&str]) -> ExitCode {

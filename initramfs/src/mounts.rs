@@ -47,6 +47,12 @@ pub fn is_mounted(target: &str) -> bool {
     mounts.lines().any(|l| l.split(' ').nth(1) == Some(target))
 }
 
+/// Whether what is at `path` is on an ext4 file system, and not on memory that stands in for one.
+pub fn is_ext4(path: &str) -> bool {
+    use nix::sys::statfs::{EXT4_SUPER_MAGIC, statfs};
+    statfs(path).is_ok_and(|s| s.filesystem_type() == EXT4_SUPER_MAGIC)
+}
+
 /// The file systems every stage needs first. `/proc` and `/sys` may be there already.
 pub fn mount_basics() -> Result<()> {
     for (kind, target, flags, data) in [

@@ -49,11 +49,11 @@ pub fn verdict(status: i32, output: &str) -> Checked {
 }
 
 /// Offsets of ext superblocks besides the first, for 1, 2 and 4 KiB blocks.
-const BACKUP_SUPERBLOCKS: [u64; 3] = [8193 * 1024, 16384 * 2048, 32768 * 4096];
+pub const BACKUP_SUPERBLOCKS: [u64; 3] = [8193 * 1024, 16384 * 2048, 32768 * 4096];
 
 /// Whether a partition holds nothing at all that ext4 could be rebuilt from.
-fn is_blank(node: &Path, signs: &Signs) -> Result<bool> {
-    if !signs.blank {
+pub fn is_blank(node: &Path) -> Result<bool> {
+    if !Signs::read(node)?.blank {
         return Ok(false);
     }
     let mut file = block::open(node)?;
@@ -117,8 +117,7 @@ pub fn bring_up(
         say::warn(&text);
         warnings.push(text);
     };
-    let signs = Signs::read(node)?;
-    if is_blank(node, &signs)? {
+    if is_blank(node)? {
         say::info(&format!("{label}: {} is blank; making its file system", node.display()));
         format(node, label)?;
     } else {
@@ -224,8 +223,8 @@ mod tests {
         let path = dir.path().join("disk");
         let file = fs::File::create(&path).unwrap();
         file.set_len(160 << 20).unwrap();
-        assert!(is_blank(&path, &Signs::read(&path).unwrap()).unwrap());
+        assert!(is_blank(&path).unwrap());
         file.write_all_at(&[0x53, 0xef], BACKUP_SUPERBLOCKS[2] + 56).unwrap();
-        assert!(!is_blank(&path, &Signs::read(&path).unwrap()).unwrap());
+        assert!(!is_blank(&path).unwrap());
     }
 }

@@ -15,6 +15,7 @@ use std::{
 
 static CONSOLES: OnceLock<Vec<String>> = OnceLock::new();
 static SCREEN: AtomicBool = AtomicBool::new(false);
+static OUTPUT: AtomicBool = AtomicBool::new(false);
 
 /// Sets the consoles, once, e.g. `["tty1", "ttyS0"]`.
 pub fn set_consoles(names: Vec<String>) {
@@ -24,6 +25,12 @@ pub fn set_consoles(names: Vec<String>) {
 /// Tells whether the status screen is drawn on the consoles from now on.
 pub fn screen_owns(yes: bool) {
     SCREEN.store(yes, Ordering::Relaxed);
+}
+
+/// Everything goes to standard output and the kernel's log from now on, and not to the consoles: whoever called this program
+/// shows it.
+pub fn to_output() {
+    OUTPUT.store(true, Ordering::Relaxed);
 }
 
 /// The names of the consoles.
@@ -77,6 +84,11 @@ fn log(level: u8, text: &str) {
 }
 
 fn show(text: &str) {
+    if OUTPUT.load(Ordering::Relaxed) {
+        let mut output = std::io::stdout().lock();
+        let _ = writeln!(output, "{text}").and_then(|()| output.flush());
+        return;
+    }
     let bytes = text.replace('\n', "\r\n") + "\r\n";
     for name in consoles() {
         if SCREEN.load(Ordering::Relaxed) && !name.starts_with("ttyS") {

@@ -12,7 +12,7 @@ use crate::{
 };
 use base64::Engine as _;
 use lq_api::{
-    answer::{Answer, HostConfig, MAX_BYTES},
+    answer::{Answer, HostConfig, HostNetwork, MAX_BYTES},
     local::{layout, paths},
 };
 use nix::mount::MsFlags;
@@ -155,6 +155,25 @@ pub fn write_state(state: &Path, answer: &Answer) -> Result<()> {
     File::open(state).and_then(|d| d.sync_all()).doing(|| format!("write {}", state.display()))
 }
 
+/// Writes other settings of the management network into the file of the host's settings, whole or not at all. `known` stands
+/// in where there is no such file or it is damaged.
+pub fn keep_network(path: &Path, known: &HostConfig, network: &HostNetwork) -> Result<()> {
+    let mut host = match fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text).unwrap_or_else(|_| known.clone()),
+        // A name made from the hardware is not written down.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => HostConfig { name: None, ..known.clone() },
+        Err(e) => return Err(e).doing(|| format!("read {}", path.display())),
+    };
+    host.network = network.clone();
+    let text = toml::to_string(&host).map_err(|e| Error::wrong(format!("write the host's settings: {e}")))?;
+    let new = path.with_extension("new");
+    write_durably(&new, text.as_bytes(), 0o644)?;
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    fs::rename(&new, path)
+        .and_then(|()| File::open(dir)?.sync_all())
+        .doing(|| format!("write {}", path.display()))
+}
+
 fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     OpenOptions::new()
         .write(true)
@@ -221,6 +240,21 @@ mod tests {
         assert_eq!(host, answer.host);
         let mode = fs::metadata(dir.path().join("admin-password")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn another_network_is_written_beside_the_other_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("host.toml");
+        let known = HostConfig { name: Some("made".into()), ..HostConfig::default() };
+        let network = HostNetwork { address: Some("10.0.0.2/24".into()), ..HostNetwork::default() };
+        keep_network(&path, &known, &network).unwrap();
+        let read = || toml::from_str::<HostConfig>(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(read(), HostConfig { network: network.clone(), ..HostConfig::default() });
+        fs::write(&path, "name = \"mine\"\n").unwrap();
+        keep_network(&path, &known, &network).unwrap();
+        assert_eq!(read(), HostConfig { name: Some("mine".into()), network, ..HostConfig::default() });
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

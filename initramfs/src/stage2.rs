@@ -16,8 +16,8 @@ use crate::{
     modules::Loader,
     mounts, net,
     partition::{self, Look},
-    pid1::{self, Outcome, service::Spec},
-    say, settings, sys,
+    pid1::{self, Outcome, network, service::Spec},
+    reset, say, settings, sys,
 };
 use lq_api::{
     answer::{AfterInstall, Answer, HostConfig},
@@ -256,6 +256,10 @@ fn open_partitions(disk: &str, warnings: &mut Vec<String>) {
         (layout::PART_DATA, Look::Suspicions, paths::DATA, nodev),
     ] {
         let up = match disk.and_then(|d| d.partition(label)) {
+            Some(part) if label == layout::PART_STATE => {
+                let data = disk.and_then(|d| d.partition(layout::PART_DATA)).map(block::Partition::path);
+                bring_state_up(&part.path(), data.as_deref(), warnings)
+            }
             Some(part) => partition::bring_up(&part.path(), target, (label, look), flags, warnings),
             None => Err(crate::error::Error::wrong(format!("the boot disk has no partition {label}"))),
         };
@@ -270,6 +274,23 @@ fn open_partitions(disk: &str, warnings: &mut Vec<String>) {
             partition::stand_in(target, sys::memory_bytes() / 8, warnings);
         }
     }
+}
+
+/// The state partition, and before it the factory reset, where one was asked for or broken off.
+fn bring_state_up(state: &Path, data: Option<&Path>, warnings: &mut Vec<String>) -> Result<()> {
+    let up = |warnings: &mut Vec<String>| {
+        partition::bring_up(state, paths::STATE, (layout::PART_STATE, Look::Whole), mounts::PLAIN, warnings)
+    };
+    if let Some(with_data) = reset::begun(state)? {
+        reset::finish(state, data.filter(|_| with_data))?;
+        return up(warnings);
+    }
+    up(warnings)?;
+    let Some(with_data) = reset::asked(Path::new(paths::STATE)) else { return Ok(()) };
+    mounts::unmount(paths::STATE)?;
+    reset::begin(state, with_data)?;
+    reset::finish(state, data.filter(|_| with_data))?;
+    up(warnings)
 }
 
 /// State and data of a live host: memory.
@@ -292,23 +313,31 @@ fn work(args: &BootArgs, mut facts: BootFacts) -> Result<Outcome> {
     if test_image {
         facts.warnings.push("this is a test image: its agent lets anyone on the network cause faults".into());
     }
-    if let Ok(json) = serde_json::to_vec_pretty(&facts) {
-        let _ = fs::write(paths::BOOT_FACTS, json);
+    if let Err(e) = network::write_facts(Path::new(paths::BOOT_FACTS), &facts) {
+        say::warn(&format!("{}: {e}", paths::BOOT_FACTS));
     }
     let mut services = vec![service("mgmtd", &[paths::MGMTD], Some(-900))];
     if test_image {
         services.push(service("test-agent", &[paths::TEST_AGENT], None));
     }
-    if network.dhcp {
-        services.push(service("dhcp", &[paths::LQ_INIT, "dhcp", net::BRIDGE, &name], Some(-900)));
-    }
+    let mut dhcp = service(pid1::DHCP, &[paths::LQ_INIT, "dhcp", net::BRIDGE, &name], Some(-900));
+    dhcp.wanted = network.dhcp;
+    services.push(dhcp);
     let consoles: Vec<&String> = args.consoles.iter().filter(|n| say::is_terminal(n)).collect();
     for tty in &consoles {
         services.push(console(tty));
     }
     say::info(&format!("host {name}: starting services"));
     settle(!consoles.is_empty());
-    pid1::run(config(services))
+    let places = network::Places {
+        sys: "/sys".into(),
+        settings: paths::STATE_HOST.into(),
+        facts: paths::BOOT_FACTS.into(),
+        resolv_conf: net::RESOLV_CONF.into(),
+    };
+    let state = (facts.mode == "disk" && mounts::is_ext4(paths::STATE)).then(|| paths::STATE.into());
+    let management = Some(network::Management::new(places, facts));
+    pid1::run(pid1::Config { management, state, ..config(services) })
 }
 
 fn settle(screen: bool) {
@@ -324,6 +353,8 @@ fn config(services: Vec<Spec>) -> pid1::Config {
         services,
         hardware: true,
         helper: paths::LQ_INIT.into(),
+        management: None,
+        state: None,
     }
 }
 
@@ -336,6 +367,7 @@ fn service(name: &str, argv: &[&str], oom_score: Option<i32>) -> Spec {
         log: format!("{}/log/{name}.log", paths::RUN).into(),
         cgroup: Some(format!("/sys/fs/cgroup/services/{name}").into()),
         oom_score,
+        wanted: true,
     }
 }
 

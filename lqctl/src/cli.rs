@@ -1,9 +1,11 @@
 //! The words of the command line.
 
 mod access;
+mod pool;
 mod vm;
 
 pub(crate) use access::{Audit, Group, Role, Session, Totp, User};
+pub(crate) use pool::{CreatePool, Pool};
 pub(crate) use vm::{CreateVm, Vm};
 
 use crate::{output::Format, size};
@@ -207,6 +209,9 @@ pub(crate) struct UploadImage {
     /// Their kernel command line.
     #[arg(long, requires = "boot_kernel", default_value = "", allow_hyphen_values = true)]
     pub(crate) boot_cmdline: String,
+    /// Pool to put it into; the cluster's choice where absent.
+    #[arg(long)]
+    pub(crate) pool: Option<String>,
     /// A label; may be repeated.
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
@@ -218,6 +223,8 @@ pub(crate) enum Kind {
     Disk,
     Kernel,
     Initrd,
+    /// What goes into a CD drive.
+    Iso,
 }
 
 impl From<Kind> for ImageKind {
@@ -226,6 +233,7 @@ impl From<Kind> for ImageKind {
             Kind::Disk => Self::Disk,
             Kind::Kernel => Self::Kernel,
             Kind::Initrd => Self::Initrd,
+            Kind::Iso => Self::Iso,
         }
     }
 }
@@ -268,6 +276,9 @@ pub(crate) enum Volume {
         /// Format on the pool.
         #[arg(long, value_enum, default_value = "qcow2")]
         format: DiskFormat,
+        /// Pool to put it into; the cluster's choice where absent.
+        #[arg(long)]
+        pool: Option<String>,
         /// A label; may be repeated.
         #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
         labels: Vec<(String, String)>,
@@ -416,6 +427,21 @@ pub(crate) enum Host {
         /// The new name.
         name: String,
     },
+    /// The management network: show it, or change it. A change is tried for a minute and taken back unless it is kept.
+    Network {
+        /// Name or id.
+        host: String,
+        #[command(flatten)]
+        change: HostNetworkChange,
+    },
+    /// Logs, inventory and the objects of the cluster in one archive, without secrets.
+    SupportBundle {
+        /// Name or id.
+        host: String,
+        /// File to write; support-NAME.tar.gz where absent.
+        #[arg(long)]
+        out: Option<std::path::PathBuf>,
+    },
     /// Remove a host from the cluster for ever. What runs on it runs on, without the cluster.
     Remove {
         /// Name or id.
@@ -445,10 +471,37 @@ pub(crate) enum Host {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Pool {
-    /// Every pool.
-    List,
+/// What to do to a management network; nothing shows it.
+#[derive(Debug, clap::Args)]
+#[group(multiple = true)]
+pub(crate) struct HostNetworkChange {
+    /// Try this address, with its prefix: 192.168.1.10/24.
+    #[arg(long, conflicts_with_all = ["dhcp", "keep", "revert", "test"])]
+    pub(crate) address: Option<String>,
+    /// Try an address by DHCP.
+    #[arg(long, conflicts_with_all = ["keep", "revert", "test"])]
+    pub(crate) dhcp: bool,
+    /// Default gateway.
+    #[arg(long, requires = "address")]
+    pub(crate) gateway: Option<std::net::Ipv4Addr>,
+    /// Name server; may be given more than once.
+    #[arg(long, requires = "address")]
+    pub(crate) dns: Vec<std::net::Ipv4Addr>,
+    /// Interface, by its hardware address; the first with a link where absent.
+    #[arg(long, conflicts_with_all = ["keep", "revert", "test"])]
+    pub(crate) interface: Option<lq_api::vm::Mac>,
+    /// Seconds until it is taken back, 10 to 600.
+    #[arg(long, default_value_t = lq_api::management::TRIAL_SECONDS)]
+    pub(crate) seconds: u32,
+    /// Keep what is being tried.
+    #[arg(long, conflicts_with_all = ["revert", "test"])]
+    pub(crate) keep: bool,
+    /// Take back what is being tried.
+    #[arg(long, conflicts_with = "test")]
+    pub(crate) revert: bool,
+    /// Whether it works, seen from the host.
+    #[arg(long)]
+    pub(crate) test: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -31,6 +31,10 @@ pub struct Options {
     /// Directory of the pool `local`; <state>/pool with --simulated.
     #[arg(long, env = "LQ_POOL")]
     pub pool: Option<PathBuf>,
+    /// Parent of the mounts of shared pools; with --simulated the directory that stands in for their servers, <state>/servers
+    /// where absent.
+    #[arg(long, env = "LQ_SHARED")]
+    pub shared: Option<PathBuf>,
     /// Socket of PID 1, which owns the monitors.
     #[arg(long, env = "LQ_INIT_SOCKET", default_value = paths::INIT_SOCKET)]
     pub init_socket: PathBuf,
@@ -79,6 +83,8 @@ pub struct Config {
     pub fingerprint: PathBuf,
     /// Directory of the pool `local`.
     pub pool: PathBuf,
+    /// Parent of the mounts of shared pools.
+    pub shared: PathBuf,
     /// File with the first password.
     pub admin_password: PathBuf,
     /// File with a join token.
@@ -146,6 +152,7 @@ impl From<Options> for Config {
             setup_code: run.join("setup-code"),
             fingerprint: run.join("fingerprint"),
             pool: o.pool.unwrap_or_else(|| beside(paths::DATA_POOL, "pool")),
+            shared: o.shared.unwrap_or_else(|| beside(paths::POOLS, "servers")),
             admin_password: o
                 .admin_password_file
                 .unwrap_or_else(|| beside(&format!("{}/admin-password", paths::STATE), "admin-password")),
@@ -189,7 +196,8 @@ mod tests {
     #[test]
     fn a_simulation_stays_in_its_directory() {
         let config = Config::from(Options::parse_from(["mgmtd", "--simulated", "--state", "/x"]));
-        for path in [&config.api_socket, &config.setup_code, &config.pool, &config.admin_password] {
+        let paths = [&config.api_socket, &config.setup_code, &config.pool, &config.shared];
+        for path in paths.into_iter().chain([&config.admin_password]) {
             assert!(path.starts_with("/x"), "{}", path.display());
         }
         assert_eq!(config.listen, ["127.0.0.1:8443".parse().unwrap()]);

@@ -6,7 +6,7 @@ use crate::{
     compute::lqvmm::LqVmm,
     config::{Config, HostKind},
     http::{
-        self, Api,
+        self, Api, Places,
         server::Server,
         tls::{self, TlsError},
     },
@@ -18,7 +18,7 @@ use crate::{
         measure,
     },
     sim,
-    storage::{self, dir::DirPool},
+    storage::{self, dir::DirPool, shared::nfs::NfsMounter},
     tasks::Tasks,
     telemetry::{Events, History, HistoryError, Series, SeriesError},
 };
@@ -168,7 +168,9 @@ impl Daemon {
         let node = Node::new(cluster, events, tasks, parts);
         let greeted = leads && node.greet().await.is_ok();
         let tls = tls::load(&config.state, &name, &tls::own_addresses())?;
-        let api = Api::new(node.clone(), auth, audit, series.clone());
+        let run = config.api_socket.parent().unwrap_or(&config.state).to_owned();
+        let places = Places { state: config.state.clone(), run };
+        let api = Api::new(node.clone(), auth, audit, series.clone(), places);
         let server = Server::new(http::router(api.clone()), api.ending.clone());
         let peers = PeerPort::start(api.clone(), &config);
         let mut addresses = Vec::new();
@@ -284,6 +286,7 @@ fn parts(config: &Config, asked_to_end: &CancellationToken) -> Result<Parts, Sta
         HostKind::Simulated { .. } => Parts {
             hypervisor: Arc::new(sim::SimHypervisor::default()),
             pool,
+            mounter: Arc::new(sim::SimMounter::new(config.shared.clone())),
             fabric: Arc::new(sim::SimFabric::default()),
             host: Arc::new(sim::SimHost::new(asked_to_end.clone())),
         },
@@ -292,6 +295,7 @@ fn parts(config: &Config, asked_to_end: &CancellationToken) -> Result<Parts, Sta
             Parts {
                 hypervisor: Arc::new(LqVmm::new(init_socket.clone())),
                 pool,
+                mounter: Arc::new(NfsMounter::new(config.shared.clone())),
                 fabric: Arc::new(BridgeFabric::new(host.uplink())),
                 host: Arc::new(host),
             }

@@ -129,7 +129,11 @@ async fn tell(node: &Node, bound: SocketAddr, advertise: Option<&str>) -> Result
     let pin = node.cluster.pin().map_err(|e| WriteError::Unavailable(e.to_string()))?;
     let host = node.host.clone();
     let status = tokio::task::spawn_blocking(move || host.status()).await;
-    let capacity = status.ok().map(|s| Capacity { threads: s.cpu.threads, memory: s.memory.total_bytes });
+    let capacity = status.ok().map(|s| Capacity {
+        threads: s.cpu.threads,
+        memory: s.memory.total_bytes,
+        lacks: s.cpu.lacks,
+    });
     let peer = Peer { pin, address };
     let known = node.cluster.read(|s| {
         s.hosts.get(&node.id()).is_some_and(|r| r.peer.as_ref() == Some(&peer) && r.capacity == capacity)

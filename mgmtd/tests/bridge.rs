@@ -12,7 +12,7 @@
 
 mod fakes;
 
-use lq_api::{NetworkId, VmId, network::Dhcp};
+use lq_api::{NetworkId, VmId, local::vmm::NicLimits, network::Dhcp};
 use lq_mgmtd::network::{
     Fabric, WantedNetwork, WantedPort,
     bridge::{BridgeFabric, Settings},
@@ -340,7 +340,12 @@ fn a_machine_gets_its_taps_and_they_go_with_it() {
         fleet.adopt().await.unwrap();
         let vm = VmId::new();
         let mut desired = fakes::desired(vm);
-        desired.launch.nics = vec![LaunchNic { bridge: "lqbr0".into(), mac: MAC.parse().unwrap() }];
+        desired.launch.nics = vec![LaunchNic {
+            bridge: "lqbr0".into(),
+            mac: MAC.parse().unwrap(),
+            connected: true,
+            limits: NicLimits::default(),
+        }];
         fleet.sync(vec![desired.clone()]);
         watcher.until(vm, |s| s.state == VmState::Running).await;
         let tap = tap::name(vm, 0);

@@ -10,6 +10,7 @@ mod demo;
 mod disk_image;
 mod fault;
 mod figures;
+mod ganesha;
 mod guest_console;
 mod guest_image;
 mod host;

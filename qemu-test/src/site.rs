@@ -16,7 +16,7 @@ use lq_api::{
     Bytes, ImageId, NetworkId, VmId,
     client::{Client, Wait},
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
-    vm::{self, Boot, CreateVm, Nic, PowerState, RestartPolicy, Vm, VmSpec, VmState},
+    vm::{self, Boot, CreateVm, Nic, RestartPolicy, Vm, VmSpec, VmState},
     volume::{CreateVolume, VolumeSpec},
 };
 use std::{
@@ -240,8 +240,8 @@ pub(crate) async fn create_debian(api: &Client, name: &str, image: ImageId, wish
     let request = CreateVolume { name: format!("{name}-disk"), labels: BTreeMap::new(), spec };
     let volume = api.create_volume(&request).await.map_err(explain).context("creating a volume")?;
     api.wait_volume(volume.meta.id, patience(60)).await.map_err(explain)?;
-    let disks = vec![vm::Disk { volume: volume.meta.id, read_only: false }];
-    let nics = vec![Nic { network: default_network(api).await?, mac: None }];
+    let disks = vec![vm::Disk::of(volume.meta.id)];
+    let nics = vec![Nic::on(default_network(api).await?)];
     let request = CreateVm {
         name: name.into(),
         labels: BTreeMap::new(),
@@ -259,16 +259,12 @@ pub(crate) fn spec(
     wish: Wish,
 ) -> VmSpec {
     VmSpec {
-        vcpus: 1,
         memory_bytes: Bytes::mib(memory_mib),
         boot,
         disks,
         nics,
-        rng: true,
-        display: None,
         restart: wish.restart,
         autostart: wish.autostart,
-        power: PowerState::Stopped,
-        placement: lq_api::placement::Placement::default(),
+        ..VmSpec::default()
     }
 }

@@ -277,6 +277,53 @@ it("networks: a refused field is told at the field", async () => {
     .waitFor();
 });
 
+it("pools: a shared one is added, told when its server is away, and deleted by name", async () => {
+  await go("/pools");
+  await page.getByRole("button", { name: "Add shared pool" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Name", { exact: true }).fill("shared");
+  await dialog.getByLabel("NFS server").fill("nas.lan");
+  await dialog.getByLabel("Export").fill("srv/vm");
+  await dialog.getByRole("button", { name: "Add pool" }).click();
+  await until(
+    "the fault is at its field",
+    async () => (await dialog.getByLabel("Export").getAttribute("aria-invalid")) === "true" || undefined,
+  );
+  await dialog.getByLabel("Export").fill("/srv/vm");
+  await dialog.getByRole("button", { name: "Add pool" }).click();
+  const card = main().getByRole("region", { name: "shared" });
+  await card.getByText("ready on 1 host").waitFor();
+  await card.getByRole("meter", { name: "Used" }).waitFor();
+  const pool = (await daemon.api("GET", "/pools?name=shared")).items[0].meta.id as string;
+  const volume = await daemon.api("POST", "/volumes", { name: "far", spec: { size_bytes: 2 ** 30, pool } });
+  // Its server goes and comes back.
+  await card.getByRole("link", { name: "Details of shared" }).click();
+  await page.getByRole("heading", { name: "shared", exact: true }).waitFor();
+  const hosts = main().getByRole("region", { name: "Hosts" });
+  daemon.exportAway("nas.lan", "srv_vm", true);
+  await hosts.getByText("unreachable").waitFor({ timeout: 60_000 });
+  await hosts.getByText("does not answer").waitFor();
+  daemon.exportAway("nas.lan", "srv_vm", false);
+  await hosts.getByText("ready").waitFor({ timeout: 60_000 });
+  // What is in it keeps it.
+  const remove = async () => {
+    await page.getByRole("button", { name: "Actions for shared" }).click();
+    await page.getByRole("menuitem", { name: "Delete" }).click();
+    await dialog.getByLabel("Type shared to confirm").fill("shared");
+    await dialog.getByRole("button", { name: "Delete" }).click();
+  };
+  await remove();
+  await dialog.getByRole("alert").getByText("the volume `far`").waitFor();
+  await page.keyboard.press("Escape");
+  await daemon.api("DELETE", `/volumes/${volume.meta.id}`);
+  await until("the volume is gone", async () =>
+    (await daemon.api("GET", "/volumes?name=far")).items.length === 0 ? true : undefined,
+  );
+  await remove();
+  await page.getByRole("heading", { name: "Storage pools" }).waitFor();
+  await card.waitFor({ state: "detached" });
+});
+
 it("lost connection: told at once, mended by itself, and what was typed stays", async () => {
   await go("/volumes");
   await page.getByRole("button", { name: "Create volume" }).click();

@@ -1,7 +1,16 @@
 // What the tests in a browser stand on: a daemon with a simulated host in a directory of its own, and Debian's Chromium.
 import { spawn, type ChildProcess } from "node:child_process";
 import { createHmac } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { request } from "node:https";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -199,6 +208,15 @@ export class Daemon {
 
   mendKernel(image: string) {
     renameSync(`${this.fileOf(image)}.away`, this.fileOf(image));
+  }
+
+  /** Makes an export of a simulated file server unreachable, or reachable again. `/srv/vm` is written `srv_vm`. */
+  exportAway(server: string, path: string, away: boolean) {
+    const servers = join(this.state, "servers", server);
+    mkdirSync(servers, { recursive: true });
+    const mark = join(servers, `${path}.away`);
+    if (away) writeFileSync(mark, "");
+    else rmSync(mark, { force: true });
   }
 
   async image(name: string, kind: string, content: Buffer, boot?: object): Promise<string> {

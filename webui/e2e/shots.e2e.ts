@@ -14,6 +14,7 @@ if (shots) mkdirSync(shots, { recursive: true });
 let daemon: Daemon;
 let web: string;
 let host: string;
+let pool: string;
 
 beforeAll(async () => {
   daemon = await Daemon.start();
@@ -65,6 +66,8 @@ beforeAll(async () => {
     },
   });
   host = (await daemon.api("GET", "/hosts")).items[0].meta.id;
+  const nfs = { driver: "nfs", server: "nas.lan", export: "/srv/vm" };
+  pool = (await daemon.api("POST", "/pools", { name: "shared", spec: nfs })).meta.id;
 });
 afterAll(async () => {
   await closeBrowser();
@@ -117,6 +120,7 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
   ],
   ["cluster", () => "/cluster", ({ page }) => main(page).getByText("Nobody is invited.").waitFor()],
   ["pools", () => "/pools", ({ page }) => main(page).getByText("files in a directory").waitFor()],
+  ["pool", () => `/pools/${pool}`, ({ page }) => main(page).getByText("nas.lan:/srv/vm").waitFor()],
   [
     "volumes",
     () => "/volumes",

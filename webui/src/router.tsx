@@ -51,6 +51,7 @@ const page = (path: string, load: Parameters<typeof lazyRouteComponent>[0], name
 
 const vms = () => import("./pages/vm");
 const hosts = () => import("./pages/host");
+const pools = () => import("./pages/pools");
 const settingsPages = () => import("./pages/settings");
 
 const dashboard = createRoute({ ...page("/", () => import("./pages/Dashboard"), "Dashboard"), path: "/" });
@@ -97,7 +98,8 @@ const tree = root.addChildren([
     hostTab("/events", "HostEvents"),
   ]),
   createRoute({ ...page("/cluster", () => import("./pages/Cluster"), "ClusterPage"), path: "/cluster" }),
-  createRoute({ ...page("/pools", () => import("./pages/Pools"), "Pools"), path: "/pools" }),
+  createRoute({ ...page("/pools", pools, "Pools"), path: "/pools" }),
+  createRoute({ ...page("/pools/$id", pools, "PoolPage"), path: "/pools/$id" }),
   createRoute({ ...page("/volumes", () => import("./pages/volumes/List"), "Volumes"), path: "/volumes" }),
   createRoute({ ...page("/images", () => import("./pages/images/List"), "Images"), path: "/images" }),
   createRoute({ ...page("/networks", () => import("./pages/Networks"), "Networks"), path: "/networks" }),

@@ -22,10 +22,11 @@ use crate::{
     image::{CreateImage, Image},
     list::{ListQuery, Page},
     local::vmm::Stats,
+    management::{ManagementNetwork, NetworkTest, TryNetwork},
     meta::MetadataPatch,
     network::{CreateNetwork, Network, UpdateNetwork},
     placement::{PlacementDecision, PlacementQuery},
-    pool::Pool,
+    pool::{CreatePool, Pool},
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
     task::Task,
     vm::{CreateVm, StopVm, UpdateVm, Vm},
@@ -153,6 +154,36 @@ impl Client {
     /// Changes a host's name and labels.
     pub async fn update_host(&self, id: HostId, patch: &MetadataPatch) -> Result<Host, Error> {
         self.call_with(Method::PATCH, &["hosts", &id.to_string()], patch).await
+    }
+    /// The management network of a host.
+    pub async fn host_network(&self, id: HostId) -> Result<ManagementNetwork, Error> {
+        self.call(Method::GET, &["hosts", &id.to_string(), "network"]).await
+    }
+    /// Tries other settings of the management network; the host takes them back unless they are kept in time.
+    pub async fn try_host_network(
+        &self,
+        id: HostId,
+        wanted: &TryNetwork,
+    ) -> Result<ManagementNetwork, Error> {
+        self.call_with(Method::PUT, &["hosts", &id.to_string(), "network"], wanted).await
+    }
+    /// Keeps the settings on trial.
+    pub async fn keep_host_network(&self, id: HostId) -> Result<ManagementNetwork, Error> {
+        self.call(Method::POST, &["hosts", &id.to_string(), "network", "keep"]).await
+    }
+    /// Takes back the settings on trial.
+    pub async fn revert_host_network(&self, id: HostId) -> Result<ManagementNetwork, Error> {
+        self.call(Method::POST, &["hosts", &id.to_string(), "network", "revert"]).await
+    }
+    /// Whether the management network works, seen from the host.
+    pub async fn test_host_network(&self, id: HostId) -> Result<NetworkTest, Error> {
+        self.call(Method::POST, &["hosts", &id.to_string(), "network", "test"]).await
+    }
+    /// The support bundle of a host: a packed tar archive of some megabytes.
+    pub async fn support_bundle(&self, id: HostId) -> Result<bytes::Bytes, Error> {
+        let url = self.endpoint(&["hosts", &id.to_string(), "support-bundle"]);
+        let answer = self.send(self.request(Method::GET, url).timeout(REQUEST_TIMEOUT)).await?;
+        answer.bytes().await.map_err(|e| self.broken("read the answer of", e))
     }
     /// Removes a host from the cluster for ever; with `force` what only it holds is given up.
     pub async fn remove_host(&self, id: HostId, force: bool) -> Result<(), Error> {
@@ -424,6 +455,26 @@ impl Client {
     /// Deletes a volume and what is on it.
     pub async fn delete_volume(&self, id: VolumeId) -> Result<Task, Error> {
         self.call(Method::DELETE, &["volumes", &id.to_string()]).await
+    }
+
+    // Pools.
+
+    /// Creates a shared pool.
+    pub async fn create_pool(&self, pool: &CreatePool) -> Result<Pool, Error> {
+        self.call_with(Method::POST, &["pools"], pool).await
+    }
+    /// Changes a pool's name and labels; with `revision`, only if nobody else has changed it since.
+    pub async fn update_pool(
+        &self,
+        id: PoolId,
+        patch: &MetadataPatch,
+        revision: Option<u64>,
+    ) -> Result<Pool, Error> {
+        self.call_if(Method::PATCH, &["pools", &id.to_string()], patch, revision).await
+    }
+    /// Deletes a shared pool; refused while something is in it.
+    pub async fn delete_pool(&self, id: PoolId) -> Result<Task, Error> {
+        self.call(Method::DELETE, &["pools", &id.to_string()]).await
     }
 
     // Networks.

@@ -6,6 +6,7 @@
 //! A connection carries requests and their answers in order. After `Subscribe` the connection carries only
 //! [`InitEvent`]s, beginning with the ends not yet forgotten.
 
+use crate::management::{ManagementNetwork, TryNetwork};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -34,6 +35,20 @@ pub enum InitRequest {
     },
     /// Turns this connection into a stream of events.
     Subscribe,
+    /// The management network. Answer: `Network`.
+    Network,
+    /// Tries settings of the management network, and takes them back after this many seconds unless they are confirmed.
+    /// Answer: `Done` once it has begun, or `Error`.
+    TryNetwork(TryNetwork),
+    /// Keeps what is on trial. Answer: `Done` once it is on the disk, or `Error`.
+    KeepNetwork,
+    /// Takes back what is on trial. Answer: `Done` once it has begun; where nothing is, that changes nothing.
+    RevertNetwork,
+    /// Erases the host's state, and its data too if wanted, at the next start. Answer: `Done` once that is certain, or `Error`.
+    FactoryReset {
+        /// Images and volumes too.
+        data: bool,
+    },
     /// Stops guests, then everything, then switches off or restarts. Answer: `Done`, then it happens.
     Shutdown {
         /// Restart instead of switching off.
@@ -88,6 +103,8 @@ pub enum InitAnswer {
         /// Ordered by name.
         units: Vec<UnitState>,
     },
+    /// The management network.
+    Network(Box<ManagementNetwork>),
     /// Refused.
     Error {
         /// Why.

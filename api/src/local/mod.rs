@@ -3,6 +3,8 @@
 //! All local protocols are JSON, one message a line, over Unix stream sockets. Each carries its version in the first message.
 
 pub mod init;
+pub mod install;
 pub mod layout;
+pub mod logs;
 pub mod paths;
 pub mod vmm;

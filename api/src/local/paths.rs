@@ -20,6 +20,8 @@ pub const VM_DISPLAY: &str = "display.sock";
 pub const VM_EXIT: &str = "exit.json";
 /// In a VM's directory: log of the monitor.
 pub const VM_LOG: &str = "vmm.log";
+/// One directory per shared storage pool, where it is mounted.
+pub const POOLS: &str = "/run/limiquantix/pools";
 /// The facts `lq-init` learnt at boot, a [`super::init::BootFacts`].
 pub const BOOT_FACTS: &str = "/run/limiquantix/boot.json";
 /// Set-up code shown on the console while no admin password is set.

@@ -16,14 +16,17 @@ pub mod write;
 
 use crate::{
     block::{self, Signs},
-    cmdline::BootArgs,
-    error::{Error, Result},
-    handover::MEDIUM,
+    cmdline::{BootArgs, Mode},
+    error::{Doing, Error, Result},
+    handover::{Handover, MEDIUM},
     say, stage1, sys,
 };
-use lq_api::answer::{Answer, Install};
+use lq_api::{
+    answer::{Answer, Install},
+    local::install::InstallDisk,
+};
 use plan::Surveyed;
-use std::path::Path;
+use std::{fs, path::Path};
 
 /// Installs as the answer file says. An error means that the disk does not start and says why.
 pub fn run(answer: &Answer, wanted: &Install, args: &BootArgs, boot_disk: &str) -> Result<()> {
@@ -50,6 +53,35 @@ pub fn run(answer: &Answer, wanted: &Install, args: &BootArgs, boot_disk: &str) 
         source.manifest.version, plan.node
     ));
     Ok(())
+}
+
+/// Installs as an answer file says that a person at the console has filled in. Only on a live host.
+pub fn by_hand(file: &Path) -> Result<()> {
+    let text = fs::read_to_string(file).doing(|| format!("read {}", file.display()))?;
+    let answer = Answer::parse(&text).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Error::wrong(lines.join("; "))
+    })?;
+    let args = BootArgs::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    if args.mode == Mode::Disk {
+        return Err(Error::wrong("this host runs from its disk: start it from the installation medium"));
+    }
+    let wanted = answer.install.clone().ok_or_else(|| Error::wrong("no disk was chosen"))?;
+    run(&answer, &wanted, &args, &Handover::read().boot_disk)
+}
+
+/// The disks there are to choose from, and what is on them.
+pub fn disks(boot_disk: &str) -> Vec<InstallDisk> {
+    let image_bytes = stage1::read_manifest().map_or(0, |m| m.image_bytes);
+    survey(boot_disk)
+        .into_iter()
+        .map(|d| InstallDisk {
+            node: d.disk.path().display().to_string(),
+            text: d.disk.describe(),
+            unfit: plan::unfit(&d, image_bytes),
+            found: d.found,
+        })
+        .collect()
 }
 
 /// Looks at every disk.

@@ -176,20 +176,27 @@ fn choose<'a>(disks: &'a [Surveyed], choice: &DiskChoice) -> Result<&'a Surveyed
     }
 }
 
+/// Why a disk cannot be installed to, whatever is on it.
+pub fn unfit(disk: &Surveyed, image_bytes: u64) -> Option<String> {
+    if disk.is_boot_medium {
+        return Some("is the medium this host was booted from".into());
+    }
+    if disk.disk.read_only {
+        return Some("is read-only".into());
+    }
+    lay_out(disk.disk.size_bytes, image_bytes).err().map(|reason| format!("is too small: {reason}"))
+}
+
 /// Decides. The error is for people: what is wrong and what to write into the answer file.
 pub fn plan(disks: &[Surveyed], wanted: &Install, mark: Mark, image_bytes: u64) -> Result<Plan, String> {
     let field = |reason: String| format!("install.disk: {reason}");
     let choice: DiskChoice = wanted.disk.parse().map_err(field)?;
     let chosen = choose(disks, &choice).map_err(field)?;
     let what = chosen.disk.describe();
-    if chosen.is_boot_medium {
-        return Err(field(format!("{what} is the medium this host was booted from")));
+    if let Some(reason) = unfit(chosen, image_bytes) {
+        return Err(field(format!("{what} {reason}")));
     }
-    if chosen.disk.read_only {
-        return Err(field(format!("{what} is read-only")));
-    }
-    let parts = lay_out(chosen.disk.size_bytes, image_bytes)
-        .map_err(|reason| field(format!("{what} is too small: {reason}")))?;
+    let parts = lay_out(chosen.disk.size_bytes, image_bytes).map_err(field)?;
     if !wanted.again && chosen.guid.as_deref().is_some_and(|guid| mark.is_on(guid)) {
         return Err(format!(
             "this answer file has installed LimiQuantix on {what} already. Remove the installation medium and start the host \

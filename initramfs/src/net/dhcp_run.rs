@@ -182,7 +182,11 @@ impl Runner<'_> {
         let route = link::drop_default_routes(self.interface).and_then(|()| {
             lease.gateway.map_or(Ok(()), |gateway| link::set_default_route(self.interface, gateway))
         });
-        let resolver = super::write_resolv_conf(&lease.dns, lease.domain.as_deref());
+        let resolver = super::write_resolv_conf(
+            std::path::Path::new(super::RESOLV_CONF),
+            &lease.dns,
+            lease.domain.as_deref(),
+        );
         route.and(resolver)?;
         self.lease = Some(lease.clone());
         Ok(())

@@ -10,6 +10,7 @@ use std::{
 
 const SIOCBRADDBR: libc::c_ulong = 0x89a0;
 const SIOCBRADDIF: libc::c_ulong = 0x89a2;
+const SIOCBRDELIF: libc::c_ulong = 0x89a3;
 
 fn socket() -> Result<OwnedFd> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -74,6 +75,19 @@ pub fn enslave(bridge: &str, name: &str) -> Result<()> {
     let index = nix::net::if_::if_nametoindex(name).doing(|| format!("look up the interface {name}"))?;
     ifreq.ifr_ifru.ifru_ifindex = libc::c_int::try_from(index).unwrap_or(0);
     call(SIOCBRADDIF, &mut ifreq, || format!("put {name} into the bridge {bridge}"))
+}
+
+/// Whether an interface is in a bridge.
+pub fn is_port(sys: &std::path::Path, bridge: &str, name: &str) -> bool {
+    sys.join("class/net").join(bridge).join("brif").join(name).exists()
+}
+
+/// Takes an interface out of a bridge.
+pub fn release(bridge: &str, name: &str) -> Result<()> {
+    let mut ifreq = request(bridge)?;
+    let index = nix::net::if_::if_nametoindex(name).doing(|| format!("look up the interface {name}"))?;
+    ifreq.ifr_ifru.ifru_ifindex = libc::c_int::try_from(index).unwrap_or(0);
+    call(SIOCBRDELIF, &mut ifreq, || format!("take {name} out of the bridge {bridge}"))
 }
 
 /// Sets an interface's hardware address.

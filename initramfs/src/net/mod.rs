@@ -4,6 +4,7 @@
 //! sets a static address. DHCP runs as a process of its own (`lq-init dhcp`), supervised by PID 1, so that neither a
 //! hostile answer nor a fault of ours there can touch PID 1.
 
+pub mod change;
 pub mod dhcp;
 pub mod dhcp_run;
 pub mod link;
@@ -17,7 +18,7 @@ use lq_api::answer::HostNetwork;
 use std::{
     fs,
     net::Ipv4Addr,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -138,7 +139,7 @@ pub fn set_up(config: &HostNetwork) -> Network {
                 .and_then(|()| {
                     config.gateway.map_or(Ok(()), |gateway| link::set_default_route(BRIDGE, gateway))
                 })
-                .and_then(|()| write_resolv_conf(&config.dns, None));
+                .and_then(|()| write_resolv_conf(Path::new(RESOLV_CONF), &config.dns, None));
             match step {
                 Ok(()) => say::info(&format!("address {address}/{prefix} on {BRIDGE}")),
                 Err(e) => {
@@ -164,7 +165,7 @@ fn make_bridge(nic: Option<&Nic>) -> Result<()> {
 }
 
 /// Writes the resolver's configuration, whole or not at all.
-pub fn write_resolv_conf(dns: &[Ipv4Addr], domain: Option<&str>) -> Result<()> {
+pub fn write_resolv_conf(path: &Path, dns: &[Ipv4Addr], domain: Option<&str>) -> Result<()> {
     use crate::error::Doing;
     let mut text = String::new();
     if let Some(domain) = domain.filter(|d| is_domain(d)) {
@@ -173,8 +174,14 @@ pub fn write_resolv_conf(dns: &[Ipv4Addr], domain: Option<&str>) -> Result<()> {
     for server in dns.iter().take(3) {
         text += &format!("nameserver {server}\n");
     }
-    let (path, new) = (PathBuf::from(RESOLV_CONF), format!("{RESOLV_CONF}.new"));
-    fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).doing(|| format!("write {}", path.display()))
+    write_whole(path, text.as_bytes()).doing(|| format!("write {}", path.display()))
+}
+
+/// Writes a file of which others see the old or the new. In memory: nothing is made durable.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, bytes)?;
+    fs::rename(new, path)
 }
 
 /// A domain from the network may hold anything; only what a domain may hold gets into the file.

@@ -13,7 +13,9 @@
 
 pub mod backoff;
 pub mod hardware;
+pub mod jobs;
 pub mod lines;
+pub mod network;
 mod requests;
 pub mod ring;
 pub mod service;
@@ -26,8 +28,10 @@ use crate::{
     sys::spawn::{Process, spawn},
 };
 use hardware::{PET_EVERY, PowerButtons, Uevents, Watchdog};
+use jobs::{Job, Purpose};
 use lines::Lines;
 use lq_api::local::init::{End, InitEvent};
+use network::Management;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -56,6 +60,8 @@ use std::{
 };
 use units::Units;
 
+/// The service that is the DHCP client.
+pub const DHCP: &str = "dhcp";
 /// Most clients at a time.
 const MAX_CLIENTS: usize = 64;
 /// New devices are collected for this long before their modules are loaded.
@@ -72,6 +78,10 @@ pub struct Config {
     pub hardware: bool,
     /// The program that loads modules for new devices.
     pub helper: String,
+    /// The management network, where it is ours to change.
+    pub management: Option<Management>,
+    /// The mounted state partition of an installed host.
+    pub state: Option<PathBuf>,
 }
 
 /// How the host is to end.
@@ -82,6 +92,9 @@ pub struct Outcome {
 }
 
 struct Client {
+    id: u64,
+    /// A job is to answer first.
+    busy: bool,
     stream: UnixStream,
     lines: Lines,
     subscribed: bool,
@@ -107,6 +120,9 @@ struct Loop {
     uevents: Option<Uevents>,
     new_aliases: Vec<String>,
     load_at: Option<Instant>,
+    management: Option<Management>,
+    jobs: Vec<Job>,
+    clients_seen: u64,
 }
 
 /// Runs until a shutdown has ended everything.
@@ -131,6 +147,9 @@ pub fn run(config: Config) -> Result<Outcome> {
         services: config.services.iter().cloned().map(Service::new).collect(),
         watchdog: config.hardware.then(Watchdog::arm).flatten(),
         uevents: config.hardware.then(Uevents::open).flatten(),
+        management: config.management.clone(),
+        jobs: Vec::new(),
+        clients_seen: 0,
         config,
         start: now,
         signals,
@@ -203,6 +222,8 @@ impl Loop {
         }
         self.accept();
         self.serve();
+        self.step_network();
+        self.finish_jobs();
         self.step_shutdown()
     }
 
@@ -213,6 +234,12 @@ impl Loop {
         } else {
             wait = self.services.iter().filter_map(|s| s.wait(now)).fold(wait, Duration::min);
         }
+        if !self.jobs.is_empty() {
+            wait = wait.min(Duration::from_millis(20));
+        }
+        if let Some(due) = self.management.as_ref().and_then(Management::due) {
+            wait = wait.min(due.saturating_duration_since(now));
+        }
         self.load_at.map_or(wait, |at| wait.min(at.saturating_duration_since(now)))
     }
 
@@ -221,7 +248,8 @@ impl Loop {
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
         ];
-        for client in &self.clients {
+        // One that waits for a job is not heard, and its hanging up must not make the loop spin.
+        for client in self.clients.iter().filter(|c| !c.busy) {
             let mut flags = PollFlags::POLLIN;
             flags.set(PollFlags::POLLOUT, !client.lines.pending().is_empty());
             fds.push(PollFd::new(client.stream.as_fd(), flags));
@@ -296,14 +324,23 @@ impl Loop {
             let peer = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials);
             let allowed = peer.is_ok_and(|p| p.uid() == 0 || p.uid() == nix::unistd::geteuid().as_raw());
             if allowed && self.clients.len() < MAX_CLIENTS && stream.set_nonblocking(true).is_ok() {
-                self.clients.push(Client { stream, lines: Lines::default(), subscribed: false, gone: false });
+                self.clients_seen += 1;
+                let id = self.clients_seen;
+                self.clients.push(Client {
+                    id,
+                    busy: false,
+                    stream,
+                    lines: Lines::default(),
+                    subscribed: false,
+                    gone: false,
+                });
             }
         }
     }
 
     fn serve(&mut self) {
         let mut clients = std::mem::take(&mut self.clients);
-        for client in &mut clients {
+        for client in clients.iter_mut().filter(|c| !c.busy) {
             self.serve_client(client);
         }
         clients.retain(|c| !c.gone);
@@ -343,6 +380,38 @@ impl Loop {
                 return;
             }
         }
+    }
+
+    /// Changes of the management network that are due. The DHCP client is one of the services.
+    fn step_network(&mut self) {
+        if self.shutdown.is_some() {
+            return;
+        }
+        let dhcp = self.services.iter_mut().find(|s| s.name() == DHCP);
+        if let (Some(management), Some(dhcp)) = (&mut self.management, dhcp) {
+            management.step(Instant::now(), dhcp);
+        }
+    }
+
+    /// Answers for the jobs that have ended.
+    fn finish_jobs(&mut self) {
+        let mut ended = Vec::new();
+        self.jobs.retain(|job| {
+            let result = job.ended();
+            let under_way = result.is_none();
+            ended.extend(result.map(|r| (job.client, job.purpose, r)));
+            under_way
+        });
+        for (id, purpose, result) in ended {
+            if let (Purpose::KeepNetwork, Some(management)) = (purpose, &mut self.management) {
+                management.kept(&result);
+            }
+            if let Some(client) = self.clients.iter_mut().find(|c| c.id == id) {
+                client.busy = false;
+                client.gone |= client.lines.queue(&jobs::answer(&result)).is_err();
+            }
+        }
+        self.flush();
     }
 
     /// Sends an event to every subscriber.

@@ -1,18 +1,24 @@
 //! What PID 1 answers to requests at its socket.
 
-use super::{Client, Loop, shutdown::GUEST};
+use super::{
+    Client, Loop,
+    jobs::{Job, Purpose},
+    network::Management,
+    shutdown::GUEST,
+};
 use crate::{
     error::{Error, Result, chain},
+    reset,
     sys::spawn::{Process, open_log, spawn},
 };
 use lq_api::local::init::{InitAnswer, InitEvent, InitRequest, Unit};
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 impl Loop {
     /// Answers one request. Nothing a client sends is fatal.
     pub(super) fn handle_line(&mut self, client: &mut Client, line: &str) {
-        if client.subscribed {
-            // The connection carries events only; there is no place for an answer.
+        if client.subscribed || client.busy {
+            // The connection carries events only, or another answer comes first: there is no place for one.
             client.gone = true;
             return;
         }
@@ -22,6 +28,14 @@ impl Loop {
                 self.send_backlog(client);
                 return;
             }
+            Ok(InitRequest::KeepNetwork) => match self.keep_network(client.id) {
+                Ok(job) => return self.wait_for(client, job),
+                Err(reason) => Err(reason),
+            },
+            Ok(InitRequest::FactoryReset { data }) => match self.factory_reset(client.id, data) {
+                Ok(job) => return self.wait_for(client, job),
+                Err(reason) => Err(reason),
+            },
             Ok(request) => self.handle(request),
             Err(e) => Err(format!("the request is not understood: {e}")),
         };
@@ -50,8 +64,44 @@ impl Loop {
                 self.begin_shutdown(reboot, &reason);
                 Ok(InitAnswer::Done)
             }
-            InitRequest::Subscribe => Err("already handled".into()),
+            InitRequest::Network => Ok(InitAnswer::Network(Box::new(self.network()?.state(Instant::now())))),
+            InitRequest::TryNetwork(wanted) => {
+                self.network()?.try_out(Instant::now(), wanted)?;
+                Ok(InitAnswer::Done)
+            }
+            InitRequest::RevertNetwork => {
+                self.network()?.revert("as was asked");
+                Ok(InitAnswer::Done)
+            }
+            InitRequest::Subscribe | InitRequest::KeepNetwork | InitRequest::FactoryReset { .. } => {
+                Err("already handled".into())
+            }
         }
+    }
+
+    fn network(&mut self) -> std::result::Result<&mut Management, String> {
+        self.management.as_mut().ok_or_else(|| "the management network is not ours to change".into())
+    }
+
+    fn keep_network(&mut self, client: u64) -> std::result::Result<Job, String> {
+        let work = self.network()?.keep()?;
+        Job::begin(client, Purpose::KeepNetwork, work).inspect_err(|reason| {
+            if let Some(management) = &mut self.management {
+                management.kept(&Err(reason.clone()));
+            }
+        })
+    }
+
+    fn factory_reset(&self, client: u64, data: bool) -> std::result::Result<Job, String> {
+        let state = self.config.state.clone().ok_or(
+            "only a host that runs from its disk, with its state partition in use, can be reset: install it anew",
+        )?;
+        Job::begin(client, Purpose::FactoryReset, move || reset::ask(&state, data).map_err(|e| chain(&e)))
+    }
+
+    fn wait_for(&mut self, client: &mut Client, job: Job) {
+        client.busy = true;
+        self.jobs.push(job);
     }
 
     fn spawn_unit(&mut self, unit: &Unit) -> std::result::Result<InitAnswer, String> {

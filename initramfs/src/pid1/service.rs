@@ -36,6 +36,8 @@ pub struct Spec {
     pub cgroup: Option<PathBuf>,
     /// Its `oom_score_adj`.
     pub oom_score: Option<i32>,
+    /// It runs from the beginning.
+    pub wanted: bool,
 }
 
 /// A service and how it fares.
@@ -49,22 +51,43 @@ pub struct Service {
     output: Option<File>,
     ring: Ring,
     failures: u32,
+    wanted: bool,
 }
 
 impl Service {
     /// A service that is to be started at once.
     pub fn new(spec: Spec) -> Self {
         let ring = Ring::new(spec.log.clone());
-        let now = Instant::now();
+        let (now, wanted) = (Instant::now(), spec.wanted);
         Self {
             spec,
             pid: None,
             started: now,
-            start_at: Some(now),
+            start_at: wanted.then_some(now),
             backoff: Backoff::default(),
             output: None,
             ring,
             failures: 0,
+            wanted,
+        }
+    }
+
+    /// It is not to run from now on; what runs of it is ended.
+    pub fn stop(&mut self) {
+        self.wanted = false;
+        self.start_at = None;
+        if let Some(pid) = self.pid {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+
+    /// It is to run again.
+    pub fn begin(&mut self, now: Instant) {
+        if !self.wanted {
+            self.wanted = true;
+            self.backoff = Backoff::default();
+            self.start_at = Some(now);
         }
     }
 
@@ -155,7 +178,7 @@ impl Service {
         self.pid = None;
         self.drain();
         self.output = None;
-        if going_down {
+        if going_down || !self.wanted {
             return;
         }
         let how = match end {

@@ -3,7 +3,7 @@
 use super::{Filter, Past, label};
 use crate::size;
 use clap::{Args, Subcommand, ValueEnum};
-use lq_api::{Bytes, vm::RestartPolicy};
+use lq_api::{Bytes, local::vmm::CpuModel, vm::RestartPolicy};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Vm {
@@ -101,6 +101,9 @@ pub(crate) struct CreateVm {
     /// Size of the new volume; the image's own where absent. Without an image, the volume is empty.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub(crate) disk_size: Option<Bytes>,
+    /// Pool of the new volume; that of the machine's host where absent.
+    #[arg(long, value_name = "POOL")]
+    pub(crate) disk_pool: Option<String>,
     /// Attach an existing volume; may be repeated.
     #[arg(long = "volume", value_name = "VOLUME")]
     pub(crate) volumes: Vec<String>,
@@ -116,6 +119,12 @@ pub(crate) struct CreateVm {
     /// Network to connect to; may be repeated.
     #[arg(long = "network", value_name = "NETWORK")]
     pub(crate) networks: Vec<String>,
+    /// A CD drive with this `iso` image in it; may be repeated. Firmware boots from it where no disk can be booted.
+    #[arg(long = "cdrom", value_name = "IMAGE")]
+    pub(crate) cdroms: Vec<String>,
+    /// What the guest sees of the processor: with a level it can move to every host that has it.
+    #[arg(long, value_enum, default_value = "host")]
+    pub(crate) cpu: Cpu,
     /// What to do when the machine ends by itself.
     #[arg(long, value_enum, default_value = "on-failure")]
     pub(crate) restart: Restart,
@@ -134,6 +143,26 @@ pub(crate) struct CreateVm {
     /// Start it at once.
     #[arg(long)]
     pub(crate) start: bool,
+}
+
+/// [`CpuModel`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Cpu {
+    Host,
+    #[value(name = "x86-64-v2")]
+    V2,
+    #[value(name = "x86-64-v3")]
+    V3,
+}
+
+impl From<Cpu> for CpuModel {
+    fn from(cpu: Cpu) -> Self {
+        match cpu {
+            Cpu::Host => Self::Host,
+            Cpu::V2 => Self::V2,
+            Cpu::V3 => Self::V3,
+        }
+    }
 }
 
 /// [`RestartPolicy`] on the command line.

@@ -1,4 +1,4 @@
-//! Hosts and their pools.
+//! Hosts.
 
 use super::Session;
 use crate::{
@@ -6,12 +6,14 @@ use crate::{
     output::{Table, age, describe, line, or_dash, show},
     terminal::confirm,
 };
+use anyhow::Context as _;
 use lq_api::{
+    answer::HostNetwork,
     host::{Host, HostPowerAction},
+    management::{ManagementNetwork, TryNetwork},
     meta::MetadataPatch,
-    pool::PoolSpec,
 };
-use std::collections::BTreeMap;
+use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
 
 pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result<()> {
     let client = &session.client;
@@ -34,6 +36,21 @@ pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result
             let renamed = client.update_host(host.meta.id, &patch).await?;
             line(&format!("Host {} is called {} from now on.\n", host.meta.name, renamed.meta.name))
         }
+        cli::Host::Network { host, change } => network(session, &host, change).await,
+        cli::Host::SupportBundle { host, out } => {
+            let host = client.find_host(&host).await?;
+            let out = out.unwrap_or_else(|| format!("support-{}.tar.gz", host.meta.name).into());
+            let bundle = client.support_bundle(host.meta.id).await?;
+            let mut file = std::fs::OpenOptions::new();
+            let mut file = file
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&out)
+                .with_context(|| format!("cannot make {}", out.display()))?;
+            file.write_all(&bundle).with_context(|| format!("cannot write {}", out.display()))?;
+            line(&format!("{} has it; look into it before you pass it on.\n", out.display()))
+        }
         cli::Host::Remove { host, force, yes } => {
             let host = client.find_host(&host).await?;
             let what = if force { " and give up what only it holds" } else { "" };
@@ -50,6 +67,60 @@ pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result
             power(session, &host, yes, HostPowerAction::PowerOff, "Switch off", "is switching off").await
         }
     }
+}
+
+async fn network(session: &Session, host: &str, change: cli::HostNetworkChange) -> anyhow::Result<()> {
+    let client = &session.client;
+    let id = client.find_host(host).await?.meta.id;
+    if change.test {
+        let test = client.test_host_network(id).await?;
+        let gateway = match (test.gateway, test.gateway_answers) {
+            (Some(gateway), Some(true)) => format!("{gateway} answers"),
+            (Some(gateway), _) => format!("{gateway} does not answer"),
+            (None, _) => "none".into(),
+        };
+        let fields = [
+            ("Address", or_dash(test.address.clone())),
+            ("Gateway", gateway),
+            ("API", if test.api_answers { "answers".into() } else { "does not answer".to_owned() }),
+        ];
+        return describe(session.format, &test, &fields);
+    }
+    let state = if change.keep {
+        client.keep_host_network(id).await?
+    } else if change.revert {
+        client.revert_host_network(id).await?
+    } else if change.dhcp || change.address.is_some() {
+        let (interface, address) = (change.interface, change.address);
+        let network = HostNetwork { interface, address, gateway: change.gateway, dns: change.dns };
+        client.try_host_network(id, &TryNetwork { network, seconds: change.seconds }).await?
+    } else {
+        client.host_network(id).await?
+    };
+    describe(session.format, &state, &network_fields(&state))
+}
+
+fn network_fields(state: &ManagementNetwork) -> Vec<(&'static str, String)> {
+    let settings = |network: &HostNetwork| {
+        let address = network.address.clone().unwrap_or_else(|| "by DHCP".into());
+        let gateway = network.gateway.map(|g| format!(", gateway {g}")).unwrap_or_default();
+        let on = network.interface.map(|mac| format!(", on {mac}")).unwrap_or_default();
+        let dns: String = network.dns.iter().map(|d| format!(", DNS {d}")).collect();
+        format!("{address}{gateway}{dns}{on}")
+    };
+    let mut fields = vec![("Kept", settings(&state.kept))];
+    if let Some(trial) = &state.trial {
+        let left = trial.seconds_left;
+        fields
+            .push(("On trial", format!("{}; taken back in {left} s unless kept", settings(&trial.network))));
+    }
+    fields.extend(state.nics.iter().map(|nic| {
+        let link = if nic.link { "link" } else { "no link" };
+        let used = if state.uplink.as_ref() == Some(&nic.name) { ", in use" } else { "" };
+        ("Interface", format!("{} {} {link}{used}", nic.name, nic.mac))
+    }));
+    fields.extend(state.note.clone().map(|note| ("Note", note)));
+    fields
 }
 
 async fn power(
@@ -120,25 +191,4 @@ fn fields(host: &Host) -> Vec<(&'static str, String)> {
     }
     fields.extend(status.warnings.iter().map(|w| ("Warning", w.clone())));
     fields
-}
-
-pub(super) async fn pool(session: &Session, command: cli::Pool) -> anyhow::Result<()> {
-    let cli::Pool::List = command;
-    let pools = session.client.pools().await?;
-    let hosts = session.client.hosts().await.unwrap_or_default();
-    let hosts: BTreeMap<_, _> = hosts.into_iter().map(|h| (h.meta.id, h.meta.name)).collect();
-    show(session.format, &pools, || {
-        let mut table = Table::new(&["NAME", "DRIVER", "HOST", "CAPACITY", "FREE"]);
-        for pool in &pools {
-            let PoolSpec::Dir { host } = &pool.spec;
-            table.row([
-                pool.meta.name.clone(),
-                "dir".into(),
-                hosts.get(host).cloned().unwrap_or_else(|| host.to_string()),
-                or_dash(pool.status.map(|s| s.capacity_bytes)),
-                or_dash(pool.status.map(|s| s.free_bytes)),
-            ]);
-        }
-        table
-    })
 }

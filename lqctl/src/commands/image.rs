@@ -101,7 +101,7 @@ async fn upload(session: &Session, wanted: UploadImage) -> anyhow::Result<()> {
     let spec = ImageSpec {
         kind: wanted.kind.into(),
         format: format(&wanted)?.into(),
-        pool: None,
+        pool: session.pool(wanted.pool.as_deref()).await?,
         sha256: wanted.sha256.clone(),
         boot,
     };
@@ -134,7 +134,7 @@ fn format(wanted: &UploadImage) -> anyhow::Result<DiskFormat> {
     let ending = wanted.file.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
     match (wanted.format, wanted.kind, ending.as_deref()) {
         (Some(format), ..) => Ok(format),
-        (None, Kind::Kernel | Kind::Initrd, _) => Ok(DiskFormat::Raw),
+        (None, Kind::Kernel | Kind::Initrd | Kind::Iso, _) => Ok(DiskFormat::Raw),
         (None, Kind::Disk, Some("qcow2")) => Ok(DiskFormat::Qcow2),
         (None, Kind::Disk, Some("raw" | "img")) => Ok(DiskFormat::Raw),
         (None, Kind::Disk, _) => {
@@ -145,7 +145,7 @@ fn format(wanted: &UploadImage) -> anyhow::Result<DiskFormat> {
 
 fn stem(file: &Path) -> Option<String> {
     let name = file.file_name()?.to_str()?;
-    let name = [".qcow2", ".raw", ".img"].iter().find_map(|e| name.strip_suffix(e)).unwrap_or(name);
+    let name = [".qcow2", ".raw", ".img", ".iso"].iter().find_map(|e| name.strip_suffix(e)).unwrap_or(name);
     lq_api::meta::check_name("name", name).is_none().then(|| name.to_owned())
 }
 

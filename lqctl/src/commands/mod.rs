@@ -9,6 +9,7 @@ mod history;
 mod host;
 mod image;
 mod network;
+mod pool;
 mod recovery;
 mod vm;
 mod vnc;
@@ -24,6 +25,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use lq_api::{
+    PoolId,
     client::{Client, Fingerprint, Held, Wait},
     list::ListQuery,
     task::Task,
@@ -61,7 +63,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Volume(command) => volume::run(&session().await?, command).await,
         Command::Network(command) => network::run(&session().await?, command).await,
         Command::Host(command) => host::run(&session().await?, command).await,
-        Command::Pool(command) => host::pool(&session().await?, command).await,
+        Command::Pool(command) => pool::run(&session().await?, command).await,
         Command::Cluster(command) => cluster::run(&session().await?, command).await,
         Command::Task(command) => watch::task(&session().await?, command).await,
         Command::Event(command) => watch::event(&session().await?, command).await,
@@ -69,6 +71,14 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 impl Session {
+    /// The pool of this name, where one is named.
+    async fn pool(&self, named: Option<&str>) -> anyhow::Result<Option<PoolId>> {
+        match named {
+            Some(name) => Ok(Some(self.client.find_pool(name).await?.meta.id)),
+            None => Ok(None),
+        }
+    }
+
     async fn open(common: &Common) -> anyhow::Result<Self> {
         let limit = Duration::from_secs(common.timeout);
         let wait = (!common.no_wait).then_some(Wait { limit, ..Wait::default() });

@@ -11,11 +11,12 @@ use lq_api::{
     HostId, PoolId, VolumeId,
     client::{Client, Error},
     image::ImageFormat,
+    local::vmm::CpuModel,
     placement::{Affinity, Placement, PlacementQuery},
     pool::{Pool, PoolSpec},
     problem::Kind,
     task::Task,
-    vm::{Boot, CreateVm, Disk, Nic, PowerState, StopVm, Vm, VmSpec, VmState},
+    vm::{Boot, Cdrom, CreateVm, Disk, Nic, StopVm, Vm, VmSpec, VmState},
     volume::{CreateVolume, VolumeSpec},
 };
 use std::collections::BTreeMap;
@@ -143,6 +144,12 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
         let mac = nic.mac.map(|m| format!("{m} on ")).unwrap_or_default();
         fields.push(("Interface", format!("{mac}{}", nic.network)));
     }
+    for cdrom in &vm.spec.cdroms {
+        fields.push(("CD drive", cdrom.image.map_or_else(|| "empty".to_owned(), |i| i.to_string())));
+    }
+    if vm.spec.cpu != CpuModel::default() {
+        fields.push(("CPU model", vm.spec.cpu.name().to_owned()));
+    }
     fields.push(("Created", vm.meta.created_at.to_string()));
     fields
 }
@@ -167,13 +174,16 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
     };
     let mut nics = Vec::new();
     for network in &wanted.networks {
-        nics.push(Nic { network: client.find_network(network).await?.meta.id, mac: None });
+        nics.push(Nic::on(client.find_network(network).await?.meta.id));
     }
     let mut disks = Vec::new();
     for volume in &wanted.volumes {
-        disks.push(Disk { volume: client.find_volume(volume).await?.meta.id, read_only: false });
+        disks.push(Disk::of(client.find_volume(volume).await?.meta.id));
     }
-
+    let mut cdroms = Vec::new();
+    for image in &wanted.cdroms {
+        cdroms.push(Cdrom { image: Some(client.find_image(image).await?.meta.id) });
+    }
     let host = match &wanted.host {
         Some(host) => Some(client.find_host(host).await?.meta.id),
         None => None,
@@ -187,18 +197,21 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
         boot,
         disks,
         nics,
-        rng: true,
-        display: None,
+        cdroms,
+        cpu: wanted.cpu.into(),
         restart: wanted.restart.into(),
         autostart: !wanted.no_autostart,
-        power: PowerState::Stopped,
         placement: Placement { host, apart, ..Placement::default() },
+        ..VmSpec::default()
     };
     let labels = labels(wanted.labels);
 
     let made = if source.is_some() || wanted.disk_size.is_some() {
         // The disk has to be on the host the machine will be on.
-        let pool = pool_for(client, &labels, &spec).await?;
+        let pool = match session.pool(wanted.disk_pool.as_deref()).await? {
+            Some(pool) => Some(pool),
+            None => pool_for(client, &labels, &spec).await?,
+        };
         let spec_of_disk =
             VolumeSpec { size_bytes: wanted.disk_size, pool, format: ImageFormat::Qcow2, source };
         let volume = new_disk(client, &wanted.name, spec_of_disk).await.context("the disk was refused")?;
@@ -206,7 +219,7 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
             tidy(session, volume).await;
             return Err(anyhow::Error::new(error).context("the disk was not made"));
         }
-        spec.disks.insert(0, Disk { volume, read_only: false });
+        spec.disks.insert(0, Disk::of(volume));
         Some(volume)
     } else {
         None

@@ -35,12 +35,13 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
             })
         }
         Command::Show { volume } => show_one(session, &client.find_volume(&volume).await?),
-        Command::Create { name, size, from_image, format, labels: pairs } => {
+        Command::Create { name, size, from_image, format, pool, labels: pairs } => {
             let source = match from_image {
                 Some(image) => Some(client.find_image(&image).await?.meta.id),
                 None => None,
             };
-            let spec = VolumeSpec { size_bytes: size, pool: None, format: format.into(), source };
+            let pool = session.pool(pool.as_deref()).await?;
+            let spec = VolumeSpec { size_bytes: size, pool, format: format.into(), source };
             let mut volume =
                 client.create_volume(&CreateVolume { name, labels: labels(pairs), spec }).await?;
             if let Some(wait) = session.wait {

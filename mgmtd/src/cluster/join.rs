@@ -251,7 +251,7 @@ fn application(cluster: &Cluster, said: &Said, rename: bool) -> Result<Applicati
             name: me.meta.name.clone(),
             from,
             peer: peer.ok_or_else(|| JoinError::NotReady("it has no address for its peers yet".into()))?,
-            capacity: me.capacity,
+            capacity: me.capacity.clone(),
             boot: me.boot,
             objects: match back {
                 Some(_) => Objects::held_by(s, identity.host),

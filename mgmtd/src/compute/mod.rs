@@ -23,7 +23,7 @@ use crate::inventory::{self, Measured};
 use async_trait::async_trait;
 use lq_api::{
     Timestamp, VmId,
-    local::vmm::{BootFiles, DiskConfig, ExitRecord, Stats},
+    local::vmm::{BootFiles, DiskConfig, ExitRecord, NicLimits, Stats},
     vm::{Mac, VmSpec, VmStatus},
 };
 use std::sync::Arc;
@@ -77,6 +77,8 @@ pub struct Launch {
     pub disks: Vec<DiskConfig>,
     /// Interfaces in guest order.
     pub nics: Vec<LaunchNic>,
+    /// What is in the CD drives, in guest order.
+    pub cdroms: Vec<Option<String>>,
 }
 
 /// What a machine boots.
@@ -104,6 +106,10 @@ pub struct LaunchNic {
     pub bridge: String,
     /// Hardware address.
     pub mac: Mac,
+    /// Its cable is in.
+    pub connected: bool,
+    /// How much it may do.
+    pub limits: NicLimits,
 }
 
 /// A kind of monitor.

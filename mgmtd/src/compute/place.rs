@@ -11,8 +11,8 @@ use lq_api::{
         init::End,
         paths,
         vmm::{
-            BootConfig, CpuModel, ExitReason, ExitRecord, FirmwareFiles, Jail, MoreDevices, NicConfig,
-            NicLimits, Start, VERSION, VmmConfig,
+            BootConfig, CdromConfig, ExitReason, ExitRecord, FirmwareFiles, Jail, MoreDevices, NicConfig,
+            Start, VERSION, VmmConfig,
         },
     },
 };
@@ -28,6 +28,8 @@ use std::{
 const OVERHEAD: u64 = 128 * Bytes::MIB;
 /// Threads of a monitor beyond one per virtual CPU.
 const THREADS: u32 = 64;
+/// Longest the making of the firmware's variables may take.
+const VARS: Duration = Duration::from_secs(30);
 /// Lines of the monitor's log that are shown as a reason.
 const LOG_LINES: usize = 5;
 
@@ -81,8 +83,8 @@ impl Place {
             run_dir: self.run_dir.to_string_lossy().into_owned(),
             jail,
             start: Start::Boot,
-            cpu: CpuModel::default(),
-            devices: MoreDevices::default(),
+            cpu: desired.spec.cpu,
+            devices: devices(desired),
             boot_order: Vec::new(),
             lease: None,
         };
@@ -157,7 +159,7 @@ impl Place {
             // The host itself does not speak on a guest's port. Without IPv6 in the kernel there is nothing to switch off.
             let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6"), "1");
             links.attach(&tap, &nic.bridge).await.map_err(failed)?;
-            made.push(NicConfig { tap, mac: nic.mac, limits: NicLimits::default(), link_down: false });
+            made.push(NicConfig { tap, mac: nic.mac, limits: nic.limits, link_down: !nic.connected });
         }
         Ok(made)
     }
@@ -226,16 +228,26 @@ impl Place {
 }
 
 /// What the monitor is told to boot. Variables of firmware are made at the machine's first start.
+fn devices(desired: &Desired) -> MoreDevices {
+    let drives = desired.launch.cdroms.iter();
+    MoreDevices {
+        cdroms: drives.map(|image| CdromConfig { image: image.clone() }).collect(),
+        balloon: None,
+        // A guest without a driver for it does not notice.
+        panic: true,
+        watchdog: desired.spec.watchdog,
+    }
+}
+
 async fn boot(boot: &LaunchBoot, firmware: &Firmware) -> Result<BootConfig, Error> {
     let vars = match boot {
         LaunchBoot::Direct(files) => return Ok(BootConfig::Direct(files.clone())),
         LaunchBoot::Firmware { vars } => vars.clone(),
     };
     let (template, target) = (firmware.vars.clone(), PathBuf::from(&vars));
-    let made = tokio::task::spawn_blocking(move || storage::vars::provide(&template, &target)).await;
-    let context = "making the firmware's variables";
-    made.map_err(|e| io(context)(std::io::Error::other(e)))?
-        .map_err(|e| io(context)(std::io::Error::other(e)))?;
+    // They may be on a server that does not answer.
+    let made = storage::patient::within(VARS, move || storage::vars::provide(&template, &target)).await;
+    made.map_err(|e| io("making the firmware's variables")(std::io::Error::other(e)))?;
     let code = firmware.code.to_string_lossy().into_owned();
     Ok(BootConfig::Firmware(FirmwareFiles { code, vars, debug_log: None }))
 }

@@ -130,6 +130,11 @@ pub(super) fn may_have_parts(
         let network = (ObjectKind::Network, nic.network.0);
         may_use(state, caller, network, Permission::NetworkRead, || format!("spec.nics[{n}].network"))?;
     }
+    for (n, image) in spec.cdroms.iter().enumerate().filter_map(|(n, c)| Some((n, c.image?))) {
+        if !old.is_some_and(|o| o.cdroms.iter().any(|c| c.image == Some(image))) {
+            may_use_image(state, caller, image, &format!("spec.cdroms[{n}].image"))?;
+        }
+    }
     may_boot(state, caller, spec.boot.as_ref(), old.and_then(|o| o.boot.as_ref()))
 }
 
@@ -148,20 +153,25 @@ pub(super) fn may_switch(
 
 /// What uses an object.
 fn users_of(state: &State, kind: ObjectKind, id: Uuid) -> Vec<(ObjectKind, Uuid)> {
-    let boots =
-        |boot: Option<&Boot>| boot.is_some_and(|b| b.kernel.0 == id || b.initrd.is_some_and(|i| i.0 == id));
+    if kind == ObjectKind::Image {
+        let (vms, volumes, images) = state.image_users(ImageId(id));
+        let vms = vms.into_iter().map(|id| (ObjectKind::Vm, id.0));
+        let volumes = volumes.into_iter().map(|id| (ObjectKind::Volume, id.0));
+        return vms.chain(volumes).chain(images.into_iter().map(|id| (ObjectKind::Image, id.0))).collect();
+    }
     let vms = state.vms.values().filter(|r| match kind {
-        ObjectKind::Image => boots(r.vm.spec.boot.as_ref()),
         ObjectKind::Volume => r.vm.spec.disks.iter().any(|d| d.volume.0 == id),
+        ObjectKind::Pool => r.vars.is_some_and(|p| p.0 == id),
         ObjectKind::Network => r.vm.spec.nics.iter().any(|n| n.network.0 == id),
         _ => false,
     });
     let mut users: Vec<_> = vms.map(|r| (ObjectKind::Vm, r.vm.meta.id.0)).collect();
-    if kind == ObjectKind::Image {
-        let clones = state.volumes.values().filter(|v| v.spec.source.is_some_and(|s| s.0 == id));
-        users.extend(clones.map(|v| (ObjectKind::Volume, v.meta.id.0)));
-        let disks = state.images.values().filter(|r| boots(r.image.spec.boot.as_ref()));
-        users.extend(disks.map(|r| (ObjectKind::Image, r.image.meta.id.0)));
+    if kind == ObjectKind::Pool {
+        let of = |pool: Option<PoolId>| pool.is_some_and(|p| p.0 == id);
+        let volumes = state.volumes.values().filter(|v| of(v.spec.pool));
+        users.extend(volumes.map(|v| (ObjectKind::Volume, v.meta.id.0)));
+        let images = state.images.values().filter(|r| of(r.image.spec.pool));
+        users.extend(images.map(|r| (ObjectKind::Image, r.image.meta.id.0)));
     }
     users
 }

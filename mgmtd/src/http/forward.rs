@@ -47,13 +47,13 @@ enum Place {
 }
 
 /// Where a request to this path below `/api/v1` is to be answered.
-fn place(state: &Agreed, method: &Method, path: &str) -> Place {
+fn place(state: &Agreed, me: HostId, method: &Method, path: &str) -> Place {
     let mut parts = path.trim_start_matches('/').split('/');
     let (Some(kind), Some(id)) = (parts.next(), parts.next()) else { return Place::Anywhere };
     let rest = parts.next();
     let of_image = |id: &str| {
         let record = state.images.get(&id.parse::<ImageId>().ok()?)?;
-        state.pool_host(record.image.spec.pool?)
+        state.holder(record.image.spec.pool?, Some(me))
     };
     let only = |host: Option<HostId>| host.map_or(Place::Anywhere, Place::Only);
     let better = |host: Option<HostId>| host.map_or(Place::Anywhere, Place::Better);
@@ -64,14 +64,15 @@ fn place(state: &Agreed, method: &Method, path: &str) -> Place {
         }
         ("images", Some("content")) => only(of_image(id)),
         ("images", None) if *method == Method::DELETE => better(of_image(id)),
-        ("hosts", Some("history" | "power")) => {
-            only(id.parse().ok().filter(|id| state.hosts.contains_key(id)))
-        }
+        (
+            "hosts",
+            Some("certificate" | "factory-reset" | "history" | "network" | "power" | "support-bundle"),
+        ) => only(id.parse().ok().filter(|id| state.hosts.contains_key(id))),
         ("hosts", None) if *method == Method::GET => {
             better(id.parse().ok().filter(|id| state.hosts.contains_key(id)))
         }
         ("pools", None) if *method == Method::GET => {
-            better(id.parse::<PoolId>().ok().and_then(|id| state.pool_host(id)))
+            better(id.parse::<PoolId>().ok().and_then(|id| state.holder(id, Some(me))))
         }
         ("tasks", _) => id.parse().map_or(Place::Anywhere, Place::Task),
         _ => Place::Anywhere,
@@ -86,7 +87,7 @@ pub(super) async fn forward(State(api): State<Arc<Api>>, req: Request, next: Nex
         return Failure::from(e).into_response();
     }
     let me = api.node.id();
-    let place = api.node.cluster.read(|s| place(s, req.method(), req.uri().path()));
+    let place = api.node.cluster.read(|s| place(s, me, req.method(), req.uri().path()));
     match place {
         Place::Only(host) if host != me => {
             let caller = req.extensions().get::<Caller>().cloned();
@@ -236,7 +237,7 @@ mod tests {
         let state = Agreed::new();
         for path in ["/vms", "/vms/x/console", "/cluster/join", "/hosts/0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a"]
         {
-            assert_eq!(place(&state, &Method::GET, path), Place::Anywhere, "{path}");
+            assert_eq!(place(&state, HostId::new(), &Method::GET, path), Place::Anywhere, "{path}");
         }
     }
 }

@@ -29,9 +29,12 @@ use crate::{
     telemetry::{Metrics, Series},
 };
 use axum::{Router, extract::DefaultBodyLimit, middleware};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +47,15 @@ pub const MAX_BODY: usize = 1 << 20;
 
 /// Uploads of one user at a time: fewer than there are in all, so that others have their turn.
 const UPLOADS_OF_A_USER: usize = 2;
+
+/// Directories of the daemon.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Of what lasts, the certificate among it.
+    pub state: PathBuf,
+    /// Of what is gone at each boot, the logs among it.
+    pub run: PathBuf,
+}
 
 /// What handlers work with.
 pub struct Api {
@@ -61,6 +73,8 @@ pub struct Api {
     pub ending: CancellationToken,
     /// The host follows the state.
     pub following: AtomicBool,
+    /// Where the daemon keeps things.
+    pub places: Places,
     former: Arc<Former>,
     uploads: Turns,
 }
@@ -68,7 +82,7 @@ pub struct Api {
 impl Api {
     /// An API of this host. Called where a runtime is: it follows the state from now on.
     #[must_use]
-    pub fn new(node: Arc<Node>, auth: Auth, audit: Audit, series: Arc<Series>) -> Arc<Self> {
+    pub fn new(node: Arc<Node>, auth: Auth, audit: Audit, series: Arc<Series>, places: Places) -> Arc<Self> {
         let (former, ending) = (Arc::new(Former::default()), CancellationToken::new());
         tokio::spawn(former.clone().keep_up(node.cluster.clone(), ending.clone()));
         Arc::new(Self {
@@ -79,6 +93,7 @@ impl Api {
             series,
             ending,
             following: AtomicBool::new(false),
+            places,
             former,
             uploads: Turns::new(UPLOADS_OF_A_USER),
         })

@@ -8,7 +8,7 @@ use super::{
     openapi,
     problem::{self, Failure},
 };
-use crate::{auth::Caller, cluster::Cluster, tasks::asked_by};
+use crate::{auth::Caller, cluster::Cluster, storage, tasks::asked_by};
 use axum::{
     Json, Router,
     body::Body,
@@ -18,12 +18,13 @@ use axum::{
     routing::post,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use futures::future::join_all;
+use futures::{future::join_all, stream};
 use lq_api::{HostId, ImageId, PoolId, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{sync::Arc, time::Duration};
-use tokio_util::io::ReaderStream;
 
+/// Bytes of an image read at once.
+const BLOCK: usize = 1 << 18;
 /// Longest another host may take to say what it knows.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -75,8 +76,18 @@ async fn image(State(api): State<Arc<Api>>, Id(id): Id<ImageId>) -> Result<Respo
     let missing = || Failure::not_found("image", id);
     let pool = api.node.cluster.read(|s| s.images.get(&id).and_then(|r| r.image.spec.pool));
     let pool = pool.and_then(|p| api.node.pool(p)).ok_or_else(missing)?;
-    let file = tokio::fs::File::open(pool.image_path(id)).await.map_err(|_| missing())?;
-    Ok(Body::from_stream(ReaderStream::with_capacity(file, 1 << 18)).into_response())
+    if !pool.has_image(id).await.is_ok_and(|there| there) {
+        return Err(missing());
+    }
+    let blocks = stream::try_unfold(0, move |offset| {
+        let pool = pool.clone();
+        async move {
+            let block = pool.read_image(id, offset, BLOCK).await?;
+            let next = offset + block.len() as u64;
+            Ok::<_, storage::Error>((!block.is_empty()).then_some((block, next)))
+        }
+    });
+    Ok(Body::from_stream(blocks).into_response())
 }
 
 /// What this host is. Read off the async threads: it looks at many small files.
@@ -87,7 +98,7 @@ pub(super) async fn own_status(api: &Api) -> Option<HostStatus> {
 
 /// Room in a pool of this host.
 pub(super) async fn own_pool(api: &Api, id: PoolId) -> Option<PoolStatus> {
-    let room = api.node.pool(id)?.status().await;
+    let room = tokio::time::timeout(PATIENCE, api.node.pool(id)?.status()).await.ok()?;
     room.inspect_err(|e| tracing::warn!(pool = %id, error = %e, "its room is not known")).ok()
 }
 
@@ -127,7 +138,7 @@ pub(super) async fn all_leases(api: &Api) -> Vec<Lease> {
 
 /// Room in a pool, wherever it is.
 pub(super) async fn pool_room(api: &Api, id: PoolId) -> Option<PoolStatus> {
-    match api.node.cluster.read(|s| s.pool_host(id)) {
+    match api.node.cluster.read(|s| s.holder(id, Some(api.node.id()))) {
         Some(host) if host != api.node.id() => {
             ask::<Option<PoolStatus>>(&api.node.cluster, host, "/host/pool", &id).await.flatten()
         }

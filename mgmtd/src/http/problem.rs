@@ -180,6 +180,10 @@ impl From<storage::Error> for Failure {
             storage::Error::Io { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => {
                 Self::new(Kind::NoSpace, chain(&error))
             }
+            storage::Error::Busy(_) => Self::new(Kind::Conflict, error.to_string()),
+            storage::Error::Silent { .. } | storage::Error::Unfit(_) => {
+                Self::new(Kind::Unavailable, error.to_string())
+            }
             storage::Error::Missing(_) | storage::Error::Io { .. } => Self::internal(&error),
         }
     }

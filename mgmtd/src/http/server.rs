@@ -25,9 +25,9 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
@@ -162,48 +162,46 @@ impl Server {
 
     /// Serves TLS on this listener.
     pub fn listen_tls(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
-        let this = self.clone();
-        let acceptor = TlsAcceptor::from(tls);
-        self.running.spawn(async move {
-            loop {
-                let Some((stream, address)) = this.next(|| listener.accept()).await else { return };
-                let Some(place) = this.clients.take(address.ip()) else { continue };
-                let (server, acceptor) = (this.clone(), acceptor.clone());
-                this.running.spawn(async move {
-                    // Small answers are not held back for more.
-                    let _ = stream.set_nodelay(true);
-                    match tokio::time::timeout(server.limits.handshake, acceptor.accept(stream)).await {
-                        Ok(Ok(stream)) => server.serve(stream, Peer::Remote(address), None, place).await,
-                        Ok(Err(e)) => tracing::debug!(%address, error = %e, "no TLS"),
-                        Err(_) => tracing::debug!(%address, "no TLS in time"),
-                    }
-                });
-            }
-        });
+        self.accept_tls(listener, tls, self.clients.clone(), |_, _| None);
     }
 
     /// Serves the other hosts of the cluster on this listener, which take `tls` and show their certificates.
     pub fn listen_peers(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>, cluster: Cluster) {
+        self.accept_tls(listener, tls, self.peers.clone(), move |stream, place| {
+            let shown = stream.get_ref().1.peer_certificates().and_then(|c| c.first());
+            let from = PeerFrom(shown.and_then(|c| cluster.peer_of(c)));
+            if from.0.is_some() {
+                place.know();
+            }
+            Some(from)
+        });
+    }
+
+    /// Serves TLS on this listener to those who get one of the places; `from` looks at who it is.
+    fn accept_tls(
+        &self,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        places: Places,
+        from: impl Fn(&TlsStream<TcpStream>, &Place) -> Option<PeerFrom> + Clone + Send + Sync + 'static,
+    ) {
         let this = self.clone();
         let acceptor = TlsAcceptor::from(tls);
         self.running.spawn(async move {
             loop {
                 let Some((stream, address)) = this.next(|| listener.accept()).await else { return };
-                let Some(place) = this.peers.take(address.ip()) else { continue };
-                let (server, acceptor, cluster) = (this.clone(), acceptor.clone(), cluster.clone());
+                let Some(place) = places.take(address.ip()) else { continue };
+                let (server, acceptor, from) = (this.clone(), acceptor.clone(), from.clone());
                 this.running.spawn(async move {
+                    // Small answers are not held back for more.
                     let _ = stream.set_nodelay(true);
                     match tokio::time::timeout(server.limits.handshake, acceptor.accept(stream)).await {
                         Ok(Ok(stream)) => {
-                            let shown = stream.get_ref().1.peer_certificates().and_then(|c| c.first());
-                            let from = PeerFrom(shown.and_then(|c| cluster.peer_of(c)));
-                            if from.0.is_some() {
-                                place.know();
-                            }
-                            server.serve(stream, Peer::Remote(address), Some(from), place).await;
+                            let from = from(&stream, &place);
+                            server.serve(stream, Peer::Remote(address), from, place).await;
                         }
-                        Ok(Err(e)) => tracing::debug!(%address, error = %e, "no TLS of a host"),
-                        Err(_) => tracing::debug!(%address, "no TLS of a host in time"),
+                        Ok(Err(e)) => tracing::debug!(%address, error = %e, "no TLS"),
+                        Err(_) => tracing::debug!(%address, "no TLS in time"),
                     }
                 });
             }

@@ -71,6 +71,16 @@ pub fn load(dir: &Path, name: &str, addresses: &[IpAddr]) -> Result<Tls, TlsErro
     Ok(Tls { config: Arc::new(config), fingerprint })
 }
 
+/// Lets the next start make a new certificate. Durable when this returns; what is served goes on until then.
+pub fn forget(dir: &Path) -> Result<(), TlsError> {
+    // The certificate first: a key alone counts as none.
+    for name in ["tls.crt", "tls.key"] {
+        let path = dir.join(name);
+        crate::durable::remove(&path).map_err(|source| TlsError::File { path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
 fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     let digest = Sha256::digest(certificate.as_ref());
     digest.iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":")
@@ -132,6 +142,9 @@ mod tests {
         assert_eq!(first.fingerprint.len(), 32 * 3 - 1);
         let mode = fs::metadata(dir.path().join("tls.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        forget(dir.path()).unwrap();
+        forget(dir.path()).unwrap();
+        assert_ne!(load(dir.path(), "h1", &[]).unwrap().fingerprint, first.fingerprint);
         fs::write(dir.path().join("tls.key"), "x").unwrap();
         assert!(load(dir.path(), "h1", &[]).err().unwrap().to_string().contains("tls.key"));
     }

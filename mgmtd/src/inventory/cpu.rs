@@ -1,6 +1,6 @@
 //! Processors: what they are and how busy.
 
-use lq_api::host::Cpu;
+use lq_api::{host::Cpu, local::vmm::CpuModel};
 use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},
@@ -26,7 +26,10 @@ pub(super) fn read(cpuinfo: &str, stat: &str) -> Cpu {
     let sockets: BTreeSet<_> = fields("physical id").collect();
     let cores: BTreeSet<_> = fields("physical id").zip(fields("core id")).collect();
     let count = |n: usize, otherwise| u32::try_from(n).ok().filter(|n| *n > 0).unwrap_or(otherwise);
+    let flags: BTreeSet<_> = fields("flags").next().unwrap_or_default().split_whitespace().collect();
+    let lacks = CpuModel::HIGHEST.features().iter().filter(|f| !flags.contains(*f));
     Cpu {
+        lacks: lacks.map(|f| (*f).to_owned()).collect(),
         model: fields("model name").next().unwrap_or("unknown").to_owned(),
         threads,
         cores: count(cores.len(), threads),

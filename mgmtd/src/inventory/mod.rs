@@ -6,8 +6,10 @@
 mod cpu;
 mod devices;
 mod load;
+mod network;
 
 pub use load::{HostLoad, Measured, load, process, resident_bytes};
+pub use network::test_network;
 
 use lq_api::{
     Bytes, Timestamp,

@@ -83,10 +83,27 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     for disk in &spec.disks {
         let Some(volume) = state.volumes.get(&disk.volume) else { continue };
         let Some(pool) = volume.spec.pool else { continue };
-        if state.pool_host(pool) != Some(id) {
-            let name = state.pools.get(&pool).map_or("?", |p| p.meta.name.as_str());
-            reasons
-                .push(format!("the volume `{}` is in the pool `{name}` of another host", volume.meta.name));
+        if let Some(why) = state.unreached(pool, id) {
+            reasons.push(format!("the volume `{}` {why}", volume.meta.name));
+        }
+    }
+    for image in spec.boot.iter().flat_map(|b| std::iter::once(b.kernel).chain(b.initrd)) {
+        let Some(image) = state.images.get(&image).map(|r| &r.image) else { continue };
+        // One in a pool of another host is brought from there.
+        let shared = image.spec.pool.filter(|p| state.pools.get(p).is_some_and(|p| p.spec.is_shared()));
+        if let Some(why) = shared.and_then(|pool| state.unreached(pool, id)) {
+            reasons.push(format!("the image `{}` {why}", image.meta.name));
+        }
+    }
+    if let Some(capacity) = &host.capacity {
+        let wanted = spec.cpu.features().iter();
+        let missing: Vec<_> = wanted.copied().filter(|f| capacity.lacks.iter().any(|l| l == f)).collect();
+        if !missing.is_empty() {
+            let model = spec.cpu.name();
+            reasons.push(format!(
+                "its processors lack what the CPU model {model} needs: {}",
+                missing.join(", ")
+            ));
         }
     }
     if let Some(room) = room(host) {
@@ -113,7 +130,7 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
 
 /// Memory for machines; `None` where the host has not said what it has.
 fn room(host: &HostRecord) -> Option<u64> {
-    let all = host.capacity?.memory.get();
+    let all = host.capacity.as_ref()?.memory.get();
     Some(all.saturating_sub(RESERVE.max(all / RESERVE_PART)))
 }
 
@@ -158,7 +175,7 @@ fn score(state: &State, host: &HostRecord, request: Request<'_>, reasons: &mut V
         score += i64::try_from(free).unwrap_or(i64::MAX);
         reasons.push(format!("{} % of its memory for machines stays free", free / 10));
     }
-    if let Some(capacity) = host.capacity {
+    if let Some(capacity) = &host.capacity {
         let active = on_host(state, id, request.vm).filter(|r| r.vm.spec.power != PowerState::Stopped);
         let vcpus = active.map(|r| u64::from(r.vm.spec.vcpus)).sum::<u64>() + u64::from(spec.vcpus);
         let threads = u64::from(capacity.threads.max(1));

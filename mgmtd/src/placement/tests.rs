@@ -5,6 +5,7 @@ use crate::cluster::state::{Capacity, Change, Command, Op, Peer, Refusal};
 use lq_api::{
     ImageId, NetworkId, PoolId,
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
+    local::vmm::CpuModel,
     placement::Placement,
     vm::CreateVm,
 };
@@ -44,7 +45,7 @@ fn site(memory: &[u64]) -> State {
             state.hosts.insert(host(n), record.into());
         }
         let peer = Peer { pin: n.to_string(), address: String::new() };
-        let capacity = Some(Capacity { threads: 8, memory: Bytes::gib(*gib) });
+        let capacity = Some(Capacity { threads: 8, memory: Bytes::gib(*gib), lacks: vec![] });
         apply(&mut state, 2, Op::DescribeHost { host: host(n), peer, capacity }).unwrap();
     }
     let spec =
@@ -146,6 +147,26 @@ fn the_emptier_host_is_taken_and_groups_are_kept_apart() {
     assert_eq!(decision.host, None);
     let text = explain(&decision);
     assert!(text.contains("`h2`: `v") && text.contains("with the label app=a runs there"), "{text}");
+}
+
+#[test]
+fn a_host_without_the_features_of_a_cpu_model_is_refused_with_their_names() {
+    let mut state = site(&[8, 4]);
+    let peer = Peer { pin: "0".into(), address: String::new() };
+    let lacks = vec!["avx2".to_owned(), "bmi2".to_owned()];
+    let capacity = Some(Capacity { threads: 8, memory: Bytes::gib(8), lacks });
+    apply(&mut state, 5, Op::DescribeHost { host: host(0), peer, capacity }).unwrap();
+    let none = BTreeMap::new();
+    let at = |cpu| {
+        let spec = VmSpec { cpu, ..spec(256, Placement::default()) };
+        decide(&state, Request { vm: None, labels: &none, spec: &spec }, None)
+    };
+    assert_eq!(at(CpuModel::Host).host, Some(host(0)));
+    assert_eq!(at(CpuModel::V2).host, Some(host(0)));
+    let decision = at(CpuModel::V3);
+    assert_eq!(decision.host, Some(host(1)));
+    let reasons = &decision.hosts.iter().find(|v| v.host == host(0)).unwrap().reasons;
+    assert_eq!(reasons[..], ["its processors lack what the CPU model x86-64-v3 needs: avx2, bmi2"]);
 }
 
 #[test]

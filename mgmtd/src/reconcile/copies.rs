@@ -1,11 +1,23 @@
-//! Images of other hosts that this host needs: brought into its own pool, checked, and kept while they are needed.
+//! Images of one pool that another needs: brought into it, checked, and kept while they are needed.
+//!
+//! A clone's image is in the clone's own pool, as itself or as a copy, so that a disk depends on one pool alone. What a machine
+//! boots from is copied to its host only from another host's pool; in a shared pool it is read where it is.
 
 use super::Node;
-use crate::{cluster::State, storage::Declared};
+use crate::{
+    causes,
+    cluster::State,
+    storage::{Declared, Pool},
+};
 use axum::body::Body;
+use bytes::Bytes as Chunk;
 use futures::StreamExt as _;
 use hyper::{Request, header};
-use lq_api::{Bytes, HostId, ImageId, event::EventLevel, image::ImageState};
+use lq_api::{
+    Bytes, HostId, ImageId, PoolId,
+    event::EventLevel,
+    image::{Image, ImageState},
+};
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, MutexGuard, PoisonError},
@@ -16,24 +28,46 @@ use std::{
 const RETRY: Duration = Duration::from_secs(5);
 /// Longest pause of a transfer.
 const STALLED: Duration = Duration::from_secs(30);
+/// Read from a pool at once.
+const BLOCK: usize = Bytes::MIB as usize;
 
-/// Images this host needs that are in pools of others: what its machines boot, what its volumes are clones of.
+/// Images this host needs in its own pool that are in pools of others: what its machines boot or have in their drives, what its
+/// volumes are clones of.
 pub(super) fn needed(state: &State, me: HostId) -> BTreeSet<ImageId> {
     let mine = state.vms.values().filter(|r| r.vm.status.host == Some(me) && !r.deleting);
-    let boots = mine.filter_map(|r| r.vm.spec.boot.as_ref());
-    let mut ids: BTreeSet<ImageId> = boots.flat_map(|b| std::iter::once(b.kernel).chain(b.initrd)).collect();
-    let here = state.volumes.values().filter(|v| state.is_on(v.spec.pool, me));
-    ids.extend(here.filter_map(|v| v.spec.source));
+    let mut ids: BTreeSet<ImageId> = mine.flat_map(|r| r.vm.spec.images()).collect();
     ids.retain(|id| elsewhere(state, me, *id));
+    let own = state.pools.keys().filter(|pool| state.only_on(Some(**pool), me));
+    ids.extend(own.flat_map(|pool| sources(state, *pool)));
     ids
 }
 
+/// Copies to be kept in a pool.
+pub(super) fn kept_in(state: &State, pool: PoolId) -> BTreeSet<ImageId> {
+    state.pool_host(pool).map_or_else(|| sources(state, pool), |host| needed(state, host))
+}
+
+/// Images of other pools of which there are clones in this one.
+fn sources(state: &State, pool: PoolId) -> BTreeSet<ImageId> {
+    let clones = state.volumes.values().filter(|v| v.spec.pool == Some(pool));
+    let images = clones.filter_map(|v| v.spec.source);
+    images.filter(|image| in_other_pool(state, Some(pool), *image)).collect()
+}
+
 /// Whether the image is whole, and in a pool of another host.
-pub(super) fn elsewhere(state: &State, me: HostId, image: ImageId) -> bool {
+fn elsewhere(state: &State, me: HostId, image: ImageId) -> bool {
     state.images.get(&image).is_some_and(|r| {
         r.image.status.state == ImageState::Ready
             && r.image.spec.pool.and_then(|p| state.pool_host(p)).is_some_and(|host| host != me)
     })
+}
+
+/// Whether the image is whole, and in another pool than this.
+pub(super) fn in_other_pool(state: &State, pool: Option<PoolId>, image: ImageId) -> bool {
+    state
+        .images
+        .get(&image)
+        .is_some_and(|r| r.image.status.state == ImageState::Ready && r.image.spec.pool != pool)
 }
 
 /// What has come of bringing an image here.
@@ -46,7 +80,7 @@ pub(super) enum Copied {
 }
 
 impl Node {
-    /// Path of the copy of an image of another host; else why the last try to bring it failed, where one did.
+    /// Path of the copy of an image of another pool; else why the last try to bring it failed, where one did.
     pub(super) fn copy(&self, image: ImageId) -> Result<String, Option<String>> {
         match self.copies().get(&image) {
             Some(Copied::Here) => Ok(self.pool.image_path(image)),
@@ -61,36 +95,37 @@ impl Node {
 
     /// Sees to it that there is a copy; one that cannot be had now is asked for again by the next look.
     pub(super) async fn keep_copy(self: &Arc<Self>, image: ImageId) {
-        if let Err(reason) = self.bring(image).await {
-            self.copies().insert(image, Copied::Failed(reason.clone()));
-            let text = format!("it could not be brought here from its host, trying again: {reason}");
-            self.events.system(EventLevel::Warning, "image.failed", format!("image/{image}"), text);
-            tokio::time::sleep(RETRY).await;
+        match self.bring_into(self.pool.as_ref(), image).await {
+            Ok(()) => {
+                self.copies().insert(image, Copied::Here);
+            }
+            Err(reason) => {
+                self.copies().insert(image, Copied::Failed(reason.clone()));
+                let text = format!("it could not be brought here from its pool, trying again: {reason}");
+                self.events.system(EventLevel::Warning, "image.failed", format!("image/{image}"), text);
+                tokio::time::sleep(RETRY).await;
+            }
         }
     }
 
-    /// Brings an image here unless it is already. What has its final name in the pool is whole.
-    pub(super) async fn bring(self: &Arc<Self>, image: ImageId) -> Result<(), String> {
-        if self.copy(image).is_ok() {
+    /// Brings an image into a pool unless it is there already. What has its final name in a pool is whole.
+    pub(super) async fn bring_into(&self, pool: &dyn Pool, image: ImageId) -> Result<(), String> {
+        if pool.has_image(image).await.map_err(|e| causes::chain(&e))? {
             return Ok(());
         }
-        if !tokio::fs::try_exists(self.pool.image_path(image)).await.unwrap_or(false) {
-            self.fetch(image).await?;
+        let record = self.cluster.read(|s| s.images.get(&image).map(|r| r.image.clone()));
+        let record = record.ok_or("it does not exist any more")?;
+        match record.spec.pool.and_then(|from| self.pool(from)) {
+            Some(from) => copy_between(from.as_ref(), pool, &record).await,
+            None => self.fetch(pool, &record).await,
         }
-        self.copies().insert(image, Copied::Here);
-        Ok(())
     }
 
-    async fn fetch(&self, image: ImageId) -> Result<(), String> {
-        let (spec, status, host) = self
-            .cluster
-            .read(|s| {
-                let image = &s.images.get(&image)?.image;
-                let host = image.spec.pool.and_then(|p| s.pool_host(p))?;
-                Some((image.spec.clone(), image.status.clone(), host))
-            })
-            .ok_or("it does not exist any more")?;
-        let request = Request::post(format!("/store/images/{image}"))
+    /// Brings it from a host that reaches its pool.
+    async fn fetch(&self, pool: &dyn Pool, image: &Image) -> Result<(), String> {
+        let host = self.cluster.read(|s| s.holder(image.spec.pool?, None));
+        let host = host.filter(|h| *h != self.id()).ok_or("no host reaches its pool now")?;
+        let request = Request::post(format!("/store/images/{}", image.meta.id))
             .header(header::HOST, "peer")
             .body(Body::empty())
             .map_err(|e| e.to_string())?;
@@ -98,23 +133,40 @@ impl Node {
         if !answer.status().is_success() {
             return Err(format!("its host answered {}", answer.status()));
         }
-        let declared = Declared {
-            image,
-            kind: spec.kind,
-            format: spec.format,
-            length: Some(Bytes(status.size_bytes.get())),
-            sha256: status.sha256,
-        };
-        let mut writer = self.pool.receive_image(declared).await.map_err(|e| e.to_string())?;
+        let mut writer = pool.receive_image(declared(image)).await.map_err(|e| causes::chain(&e))?;
         let mut body = Body::new(answer.into_body()).into_data_stream();
         loop {
             let next = tokio::time::timeout(STALLED, body.next()).await;
             match next.map_err(|_| "its host sent nothing for a while".to_owned())? {
                 None => break,
-                Some(Ok(chunk)) => writer.write(chunk).await.map_err(|e| e.to_string())?,
+                Some(Ok(chunk)) => writer.write(chunk).await.map_err(|e| causes::chain(&e))?,
                 Some(Err(e)) => return Err(e.to_string()),
             }
         }
-        writer.finish().await.map(drop).map_err(|e| e.to_string())
+        writer.finish().await.map(drop).map_err(|e| causes::chain(&e))
+    }
+}
+
+fn declared(image: &Image) -> Declared {
+    Declared {
+        image: image.meta.id,
+        kind: image.spec.kind,
+        format: image.spec.format,
+        length: Some(Bytes(image.status.size_bytes.get())),
+        sha256: image.status.sha256.clone(),
+    }
+}
+
+async fn copy_between(from: &dyn Pool, to: &dyn Pool, image: &Image) -> Result<(), String> {
+    let mut writer = to.receive_image(declared(image)).await.map_err(|e| causes::chain(&e))?;
+    let mut offset = 0;
+    loop {
+        let read = from.read_image(image.meta.id, offset, BLOCK).await;
+        let chunk: Chunk = read.map_err(|e| causes::chain(&e))?;
+        if chunk.is_empty() {
+            return writer.finish().await.map(drop).map_err(|e| causes::chain(&e));
+        }
+        offset += chunk.len() as u64;
+        writer.write(chunk).await.map_err(|e| causes::chain(&e))?;
     }
 }

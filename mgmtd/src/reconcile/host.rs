@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use lq_api::{
     host::HostStatus,
     local::init::{BootFacts, InitAnswer, InitRequest},
+    management::{ManagementNetwork, NetworkTest, TryNetwork},
     network::Dhcp,
 };
 use std::{
@@ -33,6 +34,18 @@ pub trait HostControl: Send + Sync {
     fn load(&self) -> HostLoad;
     /// Switches off or restarts; guests are stopped first.
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError>;
+    /// Its management network.
+    async fn network(&self) -> Result<ManagementNetwork, HostError>;
+    /// Tries other settings; taken back after their time unless they are kept.
+    async fn try_network(&self, wanted: TryNetwork) -> Result<(), HostError>;
+    /// Keeps the settings on trial: durable when this returns.
+    async fn keep_network(&self) -> Result<(), HostError>;
+    /// Takes back what is on trial.
+    async fn revert_network(&self) -> Result<(), HostError>;
+    /// Whether the network in use works. May take some seconds of the calling thread.
+    fn test_network(&self) -> NetworkTest;
+    /// Forgets everything at its next start; certain when this returns.
+    async fn factory_reset(&self, data: bool) -> Result<(), HostError>;
 }
 
 /// The host did not do it.
@@ -119,20 +132,58 @@ impl HostControl for RealHost {
         inventory::load()
     }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
+        self.done(InitRequest::Shutdown { reboot, reason }).await
+    }
+    async fn network(&self) -> Result<ManagementNetwork, HostError> {
+        match self.ask(&InitRequest::Network).await? {
+            InitAnswer::Network(network) => Ok(*network),
+            other => Err(unexpected(other)),
+        }
+    }
+    async fn try_network(&self, wanted: TryNetwork) -> Result<(), HostError> {
+        self.done(InitRequest::TryNetwork(wanted)).await
+    }
+    async fn keep_network(&self) -> Result<(), HostError> {
+        self.done(InitRequest::KeepNetwork).await
+    }
+    async fn revert_network(&self) -> Result<(), HostError> {
+        self.done(InitRequest::RevertNetwork).await
+    }
+    fn test_network(&self) -> NetworkTest {
+        inventory::test_network()
+    }
+    async fn factory_reset(&self, data: bool) -> Result<(), HostError> {
+        self.done(InitRequest::FactoryReset { data }).await
+    }
+}
+
+fn unexpected(answer: InitAnswer) -> HostError {
+    HostError::Refused(match answer {
+        InitAnswer::Error { reason } => reason,
+        other => format!("PID 1 gave an answer that does not fit: {other:?}"),
+    })
+}
+
+impl RealHost {
+    /// Asks PID 1 for what it answers with `Done`.
+    async fn done(&self, request: InitRequest) -> Result<(), HostError> {
+        match self.ask(&request).await? {
+            InitAnswer::Done => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn ask(&self, request: &InitRequest) -> Result<InitAnswer, HostError> {
         let unreachable = |source| HostError::Unreachable { path: self.init.clone(), source };
         let asked = tokio::time::timeout(Duration::from_secs(10), async {
             let mut stream = BufReader::new(UnixStream::connect(&self.init).await?);
-            let mut line = serde_json::to_vec(&InitRequest::Shutdown { reboot, reason })?;
+            let mut line = serde_json::to_vec(request)?;
             line.push(b'\n');
             stream.write_all(&line).await?;
             let mut answer = String::new();
             stream.read_line(&mut answer).await?;
             Ok::<InitAnswer, io::Error>(serde_json::from_str(&answer)?)
         });
-        match asked.await.map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))?.map_err(unreachable)? {
-            InitAnswer::Done => Ok(()),
-            InitAnswer::Error { reason } => Err(HostError::Refused(reason)),
-            other => Err(HostError::Refused(format!("PID 1 gave an answer that does not fit: {other:?}"))),
-        }
+        asked.await.map_err(|_| unreachable(io::ErrorKind::TimedOut.into()))?.map_err(unreachable)
     }
 }

@@ -9,6 +9,7 @@ mod copies;
 pub mod host;
 pub mod measure;
 mod observe;
+mod pools;
 mod resolve;
 pub mod storage;
 mod sync;
@@ -20,12 +21,12 @@ use crate::{
     cluster::{Cluster, Op, Reply, State, WriteError},
     compute::{Fleet, Hypervisor},
     network::Fabric,
-    storage::Pool,
+    storage::{Pool, shared::Mounter},
     tasks::Tasks,
     telemetry::Events,
 };
 use host::HostControl;
-use lq_api::{HostId, ImageId, PoolId, event::EventLevel};
+use lq_api::{HostId, ImageId, PoolId, event::EventLevel, pool::PoolSpec};
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
@@ -44,6 +45,8 @@ pub struct Parts {
     pub hypervisor: Arc<dyn Hypervisor>,
     /// The pool `local`.
     pub pool: Arc<dyn Pool>,
+    /// Mounts of shared pools.
+    pub mounter: Arc<dyn Mounter>,
     /// Networks.
     pub fabric: Arc<dyn Fabric>,
     /// The host itself.
@@ -67,8 +70,9 @@ pub struct Node {
     /// Begins when the daemon is to start again: the host has joined another cluster.
     pub again: CancellationToken,
     pool: Arc<dyn Pool>,
+    shared: pools::SharedPools,
     uploads: Arc<Semaphore>,
-    /// Images of other hosts that are in this host's pool too.
+    /// Images of other pools that are in this host's pool too, or are to be.
     copies: Mutex<HashMap<ImageId, copies::Copied>>,
     /// Objects a keeper is at work on.
     busy: Mutex<HashSet<Uuid>>,
@@ -92,6 +96,7 @@ impl Node {
             host: parts.host,
             again: CancellationToken::new(),
             pool: parts.pool,
+            shared: pools::SharedPools::new(parts.mounter),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             copies: Mutex::default(),
             busy: Mutex::default(),
@@ -120,16 +125,24 @@ impl Node {
         self.cluster.identity().host
     }
 
-    /// The driver of a pool, where it is on this host.
+    /// The driver of a pool, where it is this host's, or shared and ready.
     #[must_use]
     pub fn pool(&self, id: PoolId) -> Option<Arc<dyn Pool>> {
-        self.cluster.read(|s| s.is_on(Some(id), self.id())).then(|| self.pool.clone())
+        self.cluster.read(|s| self.pool_in(s, id))
     }
 
-    /// The pools of this host.
-    fn pools(&self) -> Vec<PoolId> {
+    /// The same by a state that is being read.
+    fn pool_in(&self, state: &State, id: PoolId) -> Option<Arc<dyn Pool>> {
+        match state.pools.get(&id)?.spec {
+            PoolSpec::Dir { host } => (host == self.id()).then(|| self.pool.clone()),
+            PoolSpec::Nfs(_) => self.shared.driver(id),
+        }
+    }
+
+    /// The pools of this host alone.
+    fn own_pools(&self) -> Vec<PoolId> {
         let me = self.id();
-        self.cluster.read(|s| s.pools.keys().copied().filter(|id| s.is_on(Some(*id), me)).collect())
+        self.cluster.read(|s| s.pools.keys().copied().filter(|id| s.only_on(Some(*id), me)).collect())
     }
 
     /// Driver of the pool on this host.
@@ -166,6 +179,7 @@ impl Node {
             return;
         }
         self.recover().await;
+        tokio::spawn(pools::watch_silent(self.clone()));
         sync::run(self, ready).await;
     }
 

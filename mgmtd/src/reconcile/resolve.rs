@@ -9,7 +9,7 @@ use crate::{
 use lq_api::{
     HostId, ImageId, NetworkId, PoolId, VmId,
     image::ImageState,
-    local::vmm::{BootFiles, DiskConfig, IoLimits},
+    local::vmm::{BootFiles, DiskConfig},
     volume::{Volume, VolumeState},
 };
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(super) fn networks(state: &State, host: HostId) -> Vec<WantedNetwork> {
 
 /// The machines of this host; those being deleted are left out, so that their processes end.
 pub(super) fn machines(state: &State, host: HostId, names: &Names<'_>) -> Vec<Desired> {
-    mine(state, host).map(|record| desired(state, record, names)).collect()
+    mine(state, host).map(|record| desired(state, host, record, names)).collect()
 }
 
 fn mine(state: &State, host: HostId) -> impl Iterator<Item = &VmRecord> {
@@ -55,9 +55,9 @@ fn mine(state: &State, host: HostId) -> impl Iterator<Item = &VmRecord> {
     records.filter(move |r| r.vm.status.host == Some(host) && !r.deleting)
 }
 
-fn desired(state: &State, record: &VmRecord, names: &Names<'_>) -> Desired {
+fn desired(state: &State, host: HostId, record: &VmRecord, names: &Names<'_>) -> Desired {
     let vm = &record.vm;
-    let (launch, fault) = match launch(state, record, names) {
+    let (launch, fault) = match launch(state, host, record, names) {
         Ok(launch) => (launch, None),
         Err(fault) => (Launch::default(), Some(fault)),
     };
@@ -73,7 +73,17 @@ fn desired(state: &State, record: &VmRecord, names: &Names<'_>) -> Desired {
     }
 }
 
-fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch, Fault> {
+/// Something is in a pool that this host does not reach. One that is shared may be ready again at any time.
+fn unreached(state: &State, pool: Option<PoolId>, host: HostId, what: &str) -> Fault {
+    let why = pool.and_then(|pool| state.unreached(pool, host));
+    // The state may know already what this host does not.
+    let why = why.unwrap_or_else(|| "is in a pool that is not ready here yet".into());
+    let fault = format!("{what} {why}");
+    let own = pool.is_some_and(|pool| state.pool_host(pool).is_some());
+    if own { Fault::Broken(fault) } else { Fault::Wait(fault) }
+}
+
+fn launch(state: &State, host: HostId, record: &VmRecord, names: &Names<'_>) -> Result<Launch, Fault> {
     let spec = &record.vm.spec;
     let disks = spec
         .disks
@@ -85,9 +95,9 @@ fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch,
                 .ok_or_else(|| format!("the volume {} does not exist", disk.volume))?;
             Ok(DiskConfig {
                 serial: serial(volume),
-                image: disk_image(state, volume, record.vm.meta.id, names)?,
+                image: disk_image(state, volume, (record.vm.meta.id, host), names)?,
                 read_only: disk.read_only,
-                limits: IoLimits::default(),
+                limits: disk.limits,
             })
         })
         .collect::<Result<_, Fault>>()?;
@@ -102,34 +112,49 @@ fn launch(state: &State, record: &VmRecord, names: &Names<'_>) -> Result<Launch,
                 return Err(Fault::Broken(format!("the network {} does not exist", nic.network)));
             }
             let mac = nic.mac.ok_or("an interface has no hardware address")?;
-            Ok(LaunchNic { bridge: (names.bridge)(nic.network), mac })
+            Ok(LaunchNic {
+                bridge: (names.bridge)(nic.network),
+                mac,
+                connected: nic.connected,
+                limits: nic.limits,
+            })
         })
         .collect::<Result<_, Fault>>()?;
     let boot = match &spec.boot {
         Some(boot) => LaunchBoot::Direct(BootFiles {
-            kernel: image_path(state, boot.kernel, names)?,
-            initrd: boot.initrd.map(|id| image_path(state, id, names)).transpose()?,
+            kernel: image_path(state, boot.kernel, host, names)?,
+            initrd: boot.initrd.map(|id| image_path(state, id, host, names)).transpose()?,
             cmdline: boot.cmdline.clone(),
         }),
         None => {
-            // The host's first pool, whatever disks the machine has: its variables stay where they are.
-            let pool = state.pools.keys().find_map(|id| (names.pool)(*id));
-            let pool = pool.ok_or("the host has no pool for the variables of the machine's firmware")?;
+            // Where they are was decided when the machine was made; else the host's own pool, whatever disks it has.
+            let own = || state.pools.keys().copied().find(|id| state.only_on(Some(*id), host));
+            let id = record.vars.or_else(own);
+            let id = id.ok_or("the host has no pool for the variables of the machine's firmware")?;
+            let pool = (names.pool)(id);
+            let pool = pool.ok_or_else(|| unreached(state, Some(id), host, "what its firmware remembers"))?;
             LaunchBoot::Firmware { vars: pool.vars_path(record.vm.meta.id) }
         }
     };
-    Ok(Launch { boot, disks, nics })
+    let cdroms =
+        spec.cdroms.iter().map(|c| c.image.map(|image| image_path(state, image, host, names)).transpose());
+    let cdroms = cdroms.collect::<Result<_, Fault>>()?;
+    Ok(Launch { boot, disks, nics, cdroms })
 }
 
-fn image_path(state: &State, id: ImageId, names: &Names<'_>) -> Result<String, Fault> {
+fn image_path(state: &State, id: ImageId, host: HostId, names: &Names<'_>) -> Result<String, Fault> {
     let image = &state.images.get(&id).ok_or_else(|| format!("the image {id} does not exist"))?.image;
     let name = &image.meta.name;
     if image.status.state != ImageState::Ready {
         return Err(Fault::Broken(format!("the image `{name}` has no content yet: upload it")));
     }
-    match image.spec.pool.and_then(names.pool) {
+    let pool = image.spec.pool;
+    match pool.and_then(names.pool) {
         Some(pool) => Ok(pool.image_path(id)),
         None => (names.copy)(id).map_err(|failed| {
+            if pool.is_some_and(|pool| state.pool_host(pool).is_none()) {
+                return unreached(state, pool, host, &format!("the image `{name}`"));
+            }
             let failed = failed.map(|why| format!("; the last try failed: {why}")).unwrap_or_default();
             Fault::Wait(format!("the image `{name}` is being brought from its host{failed}"))
         }),
@@ -139,7 +164,7 @@ fn image_path(state: &State, id: ImageId, names: &Names<'_>) -> Result<String, F
 fn disk_image(
     state: &State,
     volume: &Volume,
-    vm: VmId,
+    (vm, host): (VmId, HostId),
     names: &Names<'_>,
 ) -> Result<lq_api::local::vmm::DiskImage, Fault> {
     let name = &volume.meta.name;
@@ -167,7 +192,8 @@ fn disk_image(
         }
     };
     let pool = volume.spec.pool.and_then(names.pool);
-    let pool = pool.ok_or_else(|| format!("the volume `{name}` is in a pool this host does not have"))?;
+    let pool =
+        pool.ok_or_else(|| unreached(state, volume.spec.pool, host, &format!("the volume `{name}`")))?;
     Ok(pool.disk_image(volume.meta.id, volume.spec.format, source))
 }
 

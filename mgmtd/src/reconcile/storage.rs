@@ -2,20 +2,21 @@
 
 use super::{Node, copies};
 use crate::{
-    cluster::{Op, Reply, State, WriteError},
-    storage::{self, Declared, NewVolume},
+    causes,
+    cluster::{Op, Reply, State, WriteError, state::ImageRecord},
+    storage::{self, Declared, Found, NewVolume},
     tasks::NewTask,
 };
 use bytes::Bytes as Chunk;
 use futures::{Stream, StreamExt as _};
 use lq_api::{
-    Bytes, ImageId, VmId, VolumeId,
+    Bytes, ImageId, VolumeId,
     event::EventLevel,
     image::{Image, ImageState},
     task::Task,
     volume::{Volume, VolumeState},
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// Longest a volume may take.
@@ -38,8 +39,10 @@ pub enum UploadError {
     /// Too many at a time.
     #[error("{} uploads are under way: try again when one has ended", super::UPLOADS)]
     Busy,
-    /// The pool is on another host.
-    #[error("the image's pool is not on this host")]
+    /// The pool is not there.
+    #[error(
+        "the image's pool is not reached by this host now: see the pool, and upload again when it is ready"
+    )]
     Elsewhere,
 }
 
@@ -48,7 +51,12 @@ impl Node {
     pub(super) async fn recover(self: &Arc<Self>) {
         let me = self.id();
         let broken: Vec<_> = self.cluster.read(|s| {
-            let uploads = s.images.values().filter(|r| s.is_on(r.image.spec.pool, me));
+            // Of a release that did not say who receives, this host alone can have received into its pool.
+            let mine = |r: &ImageRecord| match r.receiver {
+                Some(host) => host == me,
+                None => s.only_on(r.image.spec.pool, me),
+            };
+            let uploads = s.images.values().filter(|r| mine(r));
             uploads.filter_map(|r| Some((r.image.meta.id, r.upload?))).collect()
         });
         for (id, upload) in broken {
@@ -57,23 +65,8 @@ impl Node {
                 tracing::warn!(image = %id, error = %e, "an interrupted upload could not be ended");
             }
         }
-        // What a restored state does not know may be younger than the backup: it is for people to look at.
-        let restored = self
-            .cluster
-            .read(|s| s.cluster.as_ref().is_some_and(|c| c.formations.iter().any(|f| f.restored)));
-        if restored {
-            return;
-        }
-        for id in self.pools() {
-            let (images, volumes, vms) = self.cluster.read(|s| {
-                let (mut images, volumes, vms) = owned(s, id);
-                images.extend(copies::needed(s, me));
-                (images, volumes, vms)
-            });
-            if let Err(e) = self.pool.collect_garbage(&images, &volumes, &vms).await {
-                let text = format!("what nobody owns could not be removed: {e}");
-                self.events.system(EventLevel::Warning, "pool.failed", format!("pool/{id}"), text);
-            }
+        for id in self.own_pools() {
+            self.tidy_pool(id).await;
         }
     }
 
@@ -86,7 +79,7 @@ impl Node {
     ) -> Result<Image, UploadError> {
         let place = self.uploads.clone().try_acquire_owned().map_err(|_| UploadError::Busy)?;
         let upload = Uuid::new_v4();
-        let reply = self.cluster.write(Op::BeginUpload { id, upload }).await?;
+        let reply = self.cluster.write(Op::BeginUpload { id, upload, receiver: Some(self.id()) }).await?;
         let node = self.clone();
         let work = tokio::spawn(async move {
             let _place = place;
@@ -199,8 +192,9 @@ impl Node {
     /// Brings a volume on the pool to what the state says; returns when there is nothing left to do, or nothing more can be.
     pub(super) async fn settle_volume(self: &Arc<Self>, id: VolumeId) {
         loop {
+            let me = self.id();
             let Some((volume, source)) = self.cluster.read(|s| {
-                let volume = s.volumes.get(&id)?;
+                let volume = s.volumes.get(&id).filter(|v| s.maker(v) == Some(me))?;
                 let source = volume.spec.source.and_then(|i| Some((i, s.images.get(&i)?.image.spec.format)));
                 Some((volume.clone(), source))
             }) else {
@@ -211,8 +205,8 @@ impl Node {
             let op = match volume.status.state {
                 VolumeState::Creating => {
                     if let Some((image, _)) = source
-                        && self.cluster.read(|s| copies::elsewhere(s, self.id(), image))
-                        && let Err(reason) = self.bring(image).await
+                        && self.cluster.read(|s| copies::in_other_pool(s, volume.spec.pool, image))
+                        && let Err(reason) = self.bring_into(pool.as_ref(), image).await
                     {
                         let text = format!("its source could not be brought here, trying again: {reason}");
                         let target = format!("volume/{id}");
@@ -221,27 +215,31 @@ impl Node {
                         continue;
                     }
                     match pool.create_volume(NewVolume { volume: id, format, size: wanted, source }).await {
-                        Ok(()) => Op::VolumeReady { id, size: wanted },
-                        Err(e) => Op::VolumeFailed { id, reason: e.to_string() },
+                        Ok(()) => Op::VolumeReady { id, size: wanted, by: Some(me) },
+                        Err(e) if e.passes() => {
+                            self.wait_for_volume(id, "made", &e).await;
+                            continue;
+                        }
+                        Err(e) => Op::VolumeFailed { id, reason: causes::chain(&e), by: Some(me) },
                     }
                 }
                 VolumeState::Ready if wanted != volume.status.size_bytes => {
                     match pool.grow_volume(id, format, wanted).await {
-                        Ok(()) => Op::VolumeReady { id, size: wanted },
-                        Err(e) => Op::VolumeFailed { id, reason: format!("it could not be grown: {e}") },
+                        Ok(()) => Op::VolumeReady { id, size: wanted, by: Some(me) },
+                        Err(e) if e.passes() => {
+                            self.wait_for_volume(id, "grown", &e).await;
+                            continue;
+                        }
+                        Err(e) => {
+                            let reason = format!("it could not be grown: {}", causes::chain(&e));
+                            Op::VolumeFailed { id, reason, by: Some(me) }
+                        }
                     }
                 }
                 VolumeState::Deleting => match pool.delete_volume(id).await {
                     Ok(()) => Op::ForgetVolume { id },
                     Err(e) => {
-                        let text = format!("it could not be deleted, trying again: {e}");
-                        self.events.system(
-                            EventLevel::Warning,
-                            "volume.failed",
-                            format!("volume/{id}"),
-                            text,
-                        );
-                        tokio::time::sleep(RETRY).await;
+                        self.wait_for_volume(id, "deleted", &e).await;
                         continue;
                     }
                 },
@@ -260,15 +258,25 @@ impl Node {
             }
         }
     }
+
+    /// Says that something could not be done to a volume yet, and waits before it is tried again.
+    async fn wait_for_volume(&self, id: VolumeId, what: &str, e: &storage::Error) {
+        let text = format!("it could not be {what}, trying again: {}", causes::chain(e));
+        self.events.system(EventLevel::Warning, "volume.failed", format!("volume/{id}"), text);
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
-/// What the state knows to be in a pool. An upload under way is owned by nobody yet.
-fn owned(state: &State, pool: lq_api::PoolId) -> (Vec<ImageId>, Vec<VolumeId>, Vec<VmId>) {
-    let images = state
-        .images
-        .values()
-        .filter(|r| r.image.spec.pool == Some(pool) && r.image.status.state == ImageState::Ready);
-    let volumes = state.volumes.values().filter(|v| v.spec.pool == Some(pool));
-    let vms = state.vms.keys().copied().collect();
-    (images.map(|r| r.image.meta.id).collect(), volumes.map(|v| v.meta.id).collect(), vms)
+/// What the state knows to be in a pool, and what is just being received into it.
+pub(super) fn owned(state: &State, pool: lq_api::PoolId) -> Found {
+    let images = state.images.values().filter(|r| r.image.spec.pool == Some(pool));
+    let owned = images.filter(|r| r.image.status.state == ImageState::Ready || r.upload.is_some());
+    let mut images: BTreeSet<_> = owned.map(|r| r.image.meta.id).collect();
+    images.extend(copies::kept_in(state, pool));
+    Found {
+        images,
+        volumes: state.volumes.values().filter(|v| v.spec.pool == Some(pool)).map(|v| v.meta.id).collect(),
+        vms: state.vms.keys().copied().collect(),
+        hosts: state.hosts.keys().copied().collect(),
+    }
 }

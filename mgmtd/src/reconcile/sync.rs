@@ -65,7 +65,7 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
     }
     let machines = node.cluster.read(|s| {
         let names = Names {
-            pool: &|id| s.is_on(Some(id), me).then(|| node.pool.clone()),
+            pool: &|id| node.pool_in(s, id),
             copy: &|id| node.copy(id),
             bridge: &|id| node.fabric.bridge(id),
             network_fault: told.network_fault.as_deref(),
@@ -79,6 +79,7 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
         node.fleet.sync(machines.clone());
         told.machines = Some(machines);
     }
+    node.keep_pools();
     for image in node.cluster.read(|s| copies::needed(s, me)) {
         if node.copy(image).is_err() {
             node.keep(image.0, move |node| async move { node.keep_copy(image).await });
@@ -96,7 +97,7 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
                 v.status.state == VolumeState::Ready && v.spec.size_bytes != Some(v.status.size_bytes);
             growing || matches!(v.status.state, VolumeState::Creating | VolumeState::Deleting)
         });
-        let here = unsettled.filter(|v| s.is_on(v.spec.pool, me));
+        let here = unsettled.filter(|v| s.maker(v) == Some(me));
         here.map(|v| v.meta.id).collect::<Vec<VolumeId>>()
     }) {
         node.keep(volume.0, move |node| async move { node.settle_volume(volume).await });

@@ -76,9 +76,12 @@ impl Node {
     /// Removes a machine from the state once its process is gone.
     pub(super) async fn forget_vm(self: &Arc<Self>, id: VmId) {
         self.fleet.gone(id).await;
-        if let Err(e) = self.pool.delete_vars(id).await {
-            // Removed as garbage at the next start, then.
-            tracing::warn!(vm = %id, error = %e, "the variables of the machine's firmware remain");
+        let shared = self.cluster.read(|s| s.vms.get(&id).and_then(|r| r.vars)).and_then(|p| self.pool(p));
+        for pool in [Some(self.pool.clone()), shared].into_iter().flatten() {
+            if let Err(e) = pool.delete_vars(id).await {
+                // Removed as garbage at the next start, then.
+                tracing::warn!(vm = %id, error = %e, "the variables of the machine's firmware remain");
+            }
         }
         if let Err(e) = self.cluster.write(Op::ForgetVm { id }).await {
             tracing::warn!(vm = %id, error = %e, "the machine could not be removed yet");

@@ -9,7 +9,6 @@ use futures::{TryStreamExt as _, stream};
 use lq_api::{
     Bytes, HostId, ImageId, Timestamp, VmId,
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
-    placement::Placement,
     vm::{Boot, CreateVm, PowerState, RestartPolicy, VmSpec, VmState, VmStatus},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -117,14 +116,10 @@ async fn make_vm(cluster: &Cluster, host: HostId, kernel: ImageId, n: usize) -> 
         vcpus: 1 << (n % 5),
         memory_bytes: Bytes::gib(1 << (n % 6)),
         boot: Some(Boot { kernel, initrd: None, cmdline: "console=ttyS0".into() }),
-        disks: vec![],
-        nics: vec![],
-        rng: true,
-        display: None,
         restart: RestartPolicy::Never,
         autostart: false,
-        placement: Placement::default(),
         power: if stopped { PowerState::Stopped } else { PowerState::Running },
+        ..VmSpec::default()
     };
     let labels = BTreeMap::from([(LABEL.into(), String::new()), ("kind".into(), kind.into())]);
     let id = VmId::new();

@@ -5,8 +5,11 @@
 mod crowd;
 mod hypervisor;
 mod machine;
+mod mounter;
+mod network;
 mod place;
 
 pub use crowd::crowd;
 pub use hypervisor::SimHypervisor;
+pub use mounter::SimMounter;
 pub use place::{SimFabric, SimHost};

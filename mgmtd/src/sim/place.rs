@@ -1,5 +1,6 @@
 //! The simulated host and its networks.
 
+use super::network::SimManagement;
 use crate::{
     inventory::{HostLoad, Measured},
     network::{Error, Fabric, WantedNetwork},
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use lq_api::{
     Bytes, NetworkId, Timestamp,
     host::{BlockDevice, Cpu, HostStatus, Interface, Memory, Virtualization},
+    management::{ManagementNetwork, NetworkTest, TryNetwork},
     network::{Dhcp, Lease},
 };
 use std::sync::{Mutex, PoisonError};
@@ -54,13 +56,14 @@ pub struct SimHost {
     boot: Uuid,
     booted_at: Timestamp,
     end: CancellationToken,
+    network: SimManagement,
 }
 
 impl SimHost {
     /// Asked to switch off or restart, it begins `end`.
     #[must_use]
     pub fn new(end: CancellationToken) -> Self {
-        Self { boot: Uuid::new_v4(), booted_at: Timestamp::now(), end }
+        Self { boot: Uuid::new_v4(), booted_at: Timestamp::now(), end, network: SimManagement::default() }
     }
 }
 
@@ -88,7 +91,14 @@ impl HostControl for SimHost {
             kernel: "simulated".into(),
             booted_at: self.booted_at,
             boot: "simulated".into(),
-            cpu: Cpu { model: "Simulated processor".into(), threads: 8, cores: 4, sockets: 1, usage: 0.1 },
+            cpu: Cpu {
+                model: "Simulated processor".into(),
+                threads: 8,
+                cores: 4,
+                sockets: 1,
+                lacks: vec![],
+                usage: 0.1,
+            },
             memory: Memory { total_bytes: Bytes::gib(32), available_bytes: Bytes::gib(24) },
             virtualization: Virtualization { available: true, reason: None },
             interfaces: vec![Interface {
@@ -124,5 +134,24 @@ impl HostControl for SimHost {
         tracing::warn!(reboot, reason, "a simulated host ends with its daemon");
         self.end.cancel();
         Ok(())
+    }
+    async fn network(&self) -> Result<ManagementNetwork, HostError> {
+        Ok(self.network.state())
+    }
+    async fn try_network(&self, wanted: TryNetwork) -> Result<(), HostError> {
+        self.network.try_out(wanted)
+    }
+    async fn keep_network(&self) -> Result<(), HostError> {
+        self.network.keep()
+    }
+    async fn revert_network(&self) -> Result<(), HostError> {
+        self.network.revert();
+        Ok(())
+    }
+    fn test_network(&self) -> NetworkTest {
+        self.network.test()
+    }
+    async fn factory_reset(&self, _data: bool) -> Result<(), HostError> {
+        Err(HostError::Refused("a simulated host keeps nothing of its own: remove its directory".into()))
     }
 }

@@ -36,6 +36,7 @@ pub(super) fn check(file: &File, kind: ImageKind, format: ImageFormat, length: u
         (ImageKind::Disk, ImageFormat::Raw) => raw(start, length),
         (ImageKind::Kernel, _) => kernel(start, length),
         (ImageKind::Initrd, _) => boot_file(length, "an initial RAM disk").map(|()| length),
+        (ImageKind::Iso, _) => iso(file, length),
     }
 }
 
@@ -81,6 +82,28 @@ fn raw(start: &[u8], length: u64) -> Result<u64, Error> {
             "a disk has at most {}, the upload has {length}",
             Bytes(MAX_DISK)
         )));
+    }
+    Ok(length)
+}
+
+/// Volume descriptors begin at sector 16, of 2048 bytes each (ECMA-119 section 6.2.1, ECMA-167 section 2/8.3.1).
+const DESCRIPTORS: u64 = 16 * 2048;
+
+fn iso(file: &File, length: u64) -> Result<u64, Error> {
+    let mut id = [0u8; 5];
+    let read = file.read_exact_at(&mut id, DESCRIPTORS + 1);
+    if let Err(source) = read
+        && source.kind() != io::ErrorKind::UnexpectedEof
+    {
+        return Err(Error::Io { context: "reading the uploaded image".into(), source });
+    }
+    if !matches!(&id, b"CD001" | b"BEA01") {
+        let reason = "the upload is no CD image: neither ISO 9660 nor UDF is found in it (a disk image goes as `disk`)";
+        return Err(Error::BadContent(reason.into()));
+    }
+    if length > MAX_DISK {
+        let reason = format!("a CD image has at most {}, the upload has {}", Bytes(MAX_DISK), Bytes(length));
+        return Err(Error::BadContent(reason));
     }
     Ok(length)
 }
@@ -170,6 +193,18 @@ mod tests {
         assert_eq!(raw(&[0; 1024]), Ok(1024));
         assert!(raw(&[0; 1000]).unwrap_err().contains("multiple of 512"));
         assert!(raw(b"QFI\xfb").unwrap_err().contains("is a qcow2 image"));
+    }
+
+    #[test]
+    fn cd_images() {
+        let iso = |content: &[u8]| checked(content, ImageKind::Iso, ImageFormat::Raw);
+        for id in [b"CD001", b"BEA01"] {
+            let mut image = vec![0u8; 17 * 2048];
+            image[16 * 2048 + 1..][..5].copy_from_slice(id);
+            assert_eq!(iso(&image), Ok(17 * 2048));
+        }
+        assert!(iso(&[0; 17 * 2048]).unwrap_err().contains("neither ISO 9660 nor UDF"));
+        assert!(iso(b"CD001").unwrap_err().contains("no CD image"), "too short to be one");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A pool in a directory of a local file system.
+//! A pool in a directory: of a local file system, or of a server that all hosts have mounted.
 //!
 //! ```text
 //! images/<image id>            as uploaded and checked; never changed
@@ -6,61 +6,51 @@
 //! volumes/<volume id>.raw      sparse
 //! firmware/<VM id>.fd          variables of a machine's firmware
 //! tmp/<what>-<id>.part         half made; removed at the next start
+//! tmp/<host id>/               the same of one host, in a shared directory
 //! ```
 //!
-//! Invariant: what bears a final name is whole, checked and durable. Work that blocks runs on threads of its own, a few at
-//! a time, so that uploads cannot starve the daemon.
+//! Invariants: what bears a final name is whole, checked and durable; in a shared directory no host touches what another has
+//! half made. Work that blocks runs on threads of its own, a few at a time, so that uploads cannot starve the daemon.
 
 use super::{
-    Declared, Error, ImageWriter, NewVolume, Pool,
+    Declared, Error, Found, ImageWriter, NewVolume, Pool,
     content::refused,
+    patient::Workers,
     room,
     upload::{Temporary, Upload, sync_dir},
     vars,
 };
 use async_trait::async_trait;
-use lq_api::{Bytes, ImageId, VmId, VolumeId, image::ImageFormat, local::vmm::DiskImage, pool::PoolStatus};
+use bytes::Bytes as Chunk;
+use lq_api::{
+    Bytes, HostId, ImageId, VmId, VolumeId, image::ImageFormat, local::vmm::DiskImage, pool::PoolStatus,
+};
 use lq_qcow2::{BackingFormat, CreateOptions};
 use std::{
-    collections::BTreeSet,
     ffi::OsStr,
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, TryLockError},
     io::ErrorKind,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, FileExt},
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
+    time::Duration,
 };
-use tokio::sync::Semaphore;
 
-/// Blocking operations at one time.
-const JOBS: usize = 4;
+/// Longest an ordinary operation on a shared directory may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A pool in a directory.
 pub struct DirPool {
     root: Arc<Root>,
-    jobs: Arc<Semaphore>,
+    workers: Workers,
 }
 
 struct Root {
     path: PathBuf,
     reserve: u64,
-}
-
-/// Runs `work` where it may block, a few at a time.
-pub(super) async fn blocking<T: Send + 'static>(
-    jobs: &Arc<Semaphore>,
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let lost = |what: &str| Error::Io { context: what.into(), source: ErrorKind::Other.into() };
-    let permit = jobs.clone().acquire_owned().await.map_err(|_| lost("the pool is closed"))?;
-    let work = move || {
-        let _permit = permit;
-        work()
-    };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| Error::Io { context: "working on the pool".into(), source: std::io::Error::other(e) })?
+    /// Whose half made files are in a directory of their own.
+    host: Option<HostId>,
 }
 
 impl DirPool {
@@ -71,8 +61,20 @@ impl DirPool {
 
     /// With another amount of bytes kept free than [`room::RESERVE`].
     pub fn with_reserve(path: PathBuf, reserve: u64) -> Result<Self, Error> {
-        let root = Root { path, reserve };
-        for dir in [root.path.clone(), root.images(), root.volumes(), root.firmware(), root.tmp()] {
+        Self::lay_out(Root { path, reserve, host: None }, Workers::local())
+    }
+
+    /// Opens the pool in this directory that other hosts use too; `host` is this one. Blocks as long as the server is silent;
+    /// what is done to the pool afterwards does not.
+    pub fn shared(path: PathBuf, host: HostId) -> Result<Self, Error> {
+        let root = Root { path, reserve: room::RESERVE, host: Some(host) };
+        Self::lay_out(root, Workers::patient(PATIENCE))
+    }
+
+    fn lay_out(root: Root, workers: Workers) -> Result<Self, Error> {
+        let dirs =
+            [root.path.clone(), root.images(), root.volumes(), root.firmware(), root.all_tmp(), root.tmp()];
+        for dir in dirs {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.map_err(|e| room::failed(&root.path, 0, format!("making {}", dir.display()), e))?;
         }
@@ -81,7 +83,13 @@ impl DirPool {
                 remove(&root.tmp().join(name))?;
             }
         }
-        Ok(Self { root: Arc::new(root), jobs: Arc::new(Semaphore::new(JOBS)) })
+        Ok(Self { root: Arc::new(root), workers })
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.root.path
     }
 
     async fn work<T: Send + 'static>(
@@ -89,7 +97,7 @@ impl DirPool {
         work: impl FnOnce(&Root) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let root = self.root.clone();
-        blocking(&self.jobs, move || work(&root)).await
+        self.workers.run(move || work(&root)).await
     }
 }
 
@@ -137,8 +145,13 @@ impl Root {
     fn firmware(&self) -> PathBuf {
         self.path.join("firmware")
     }
-    fn tmp(&self) -> PathBuf {
+    fn all_tmp(&self) -> PathBuf {
         self.path.join("tmp")
+    }
+    /// Where this host makes its files.
+    fn tmp(&self) -> PathBuf {
+        let all = self.all_tmp();
+        self.host.map_or(all.clone(), |host| all.join(host.to_string()))
     }
     fn vars(&self, vm: VmId) -> PathBuf {
         self.firmware().join(format!("{vm}.fd"))
@@ -233,6 +246,14 @@ impl Root {
     fn grow_volume(&self, volume: VolumeId, format: ImageFormat, size: u64) -> Result<(), Error> {
         let path = self.volume(volume, format);
         let file = self.open(&path, &format!("the volume {volume}"), true)?;
+        // A monitor, or another host whose task this was before, may have it open. The lock is the server's where there is
+        // one, and with it comes the file as it is there now.
+        file.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => Error::Busy(format!("the volume {volume}")),
+            TryLockError::Error(source) => {
+                Error::Io { context: format!("locking {}", path.display()), source }
+            }
+        })?;
         if virtual_size(&file, format)? >= size {
             return Ok(());
         }
@@ -253,38 +274,61 @@ impl Root {
         }
     }
 
-    fn collect_garbage(
-        &self,
-        images: &BTreeSet<ImageId>,
-        volumes: &BTreeSet<VolumeId>,
-        vms: &BTreeSet<VmId>,
-    ) -> Result<(), Error> {
-        for name in names(&self.firmware())? {
-            let path = self.firmware().join(&name);
-            let ours = path.extension().is_some_and(|e| e == "fd" || e == vars::HALF_MADE);
-            if let Some(id) = path.file_stem().filter(|_| ours).and_then(parse::<VmId>)
-                && !vms.contains(&id)
-            {
-                tracing::info!(vm = %id, "removing variables of firmware no machine owns");
-                remove(&path)?;
+    fn find(&self) -> Result<Found, Error> {
+        let mut found = Found::default();
+        found.images.extend(names(&self.images())?.iter().filter_map(|name| parse::<ImageId>(name)));
+        for (dir, extensions) in
+            [(self.volumes(), ["raw", "qcow2"]), (self.firmware(), ["fd", vars::HALF_MADE])]
+        {
+            for name in names(&dir)? {
+                let path = Path::new(&name);
+                let ours = path.extension().is_some_and(|e| extensions.iter().any(|ours| e == *ours));
+                let Some(stem) = path.file_stem().filter(|_| ours) else { continue };
+                if dir == self.volumes() {
+                    found.volumes.extend(parse::<VolumeId>(stem));
+                } else {
+                    found.vms.extend(parse::<VmId>(stem));
+                }
             }
         }
-        for name in names(&self.images())? {
-            if let Some(id) = parse::<ImageId>(&name)
-                && !images.contains(&id)
-            {
-                tracing::info!(image = %id, "removing an image no object owns");
-                remove(&self.images().join(name))?;
-            }
+        if self.host.is_some() {
+            found.hosts.extend(names(&self.all_tmp())?.iter().filter_map(|name| parse::<HostId>(name)));
         }
-        for name in names(&self.volumes())? {
-            let path = self.volumes().join(&name);
-            let ours = path.extension().is_some_and(|e| e == "raw" || e == "qcow2");
-            if let Some(id) = path.file_stem().filter(|_| ours).and_then(parse::<VolumeId>)
-                && !volumes.contains(&id)
-            {
-                tracing::info!(volume = %id, "removing a volume no object owns");
-                remove(&path)?;
+        Ok(found)
+    }
+
+    fn delete_volume(&self, volume: VolumeId) -> Result<(), Error> {
+        remove(&self.volume(volume, ImageFormat::Raw))?;
+        remove(&self.volume(volume, ImageFormat::Qcow2))
+    }
+
+    fn delete_vars(&self, vm: VmId) -> Result<(), Error> {
+        let path = self.vars(vm);
+        remove(&path.with_extension(vars::HALF_MADE))?;
+        remove(&path)
+    }
+
+    fn remove_garbage(&self, garbage: &Found) -> Result<(), Error> {
+        for vm in &garbage.vms {
+            tracing::info!(%vm, "removing variables of firmware no machine owns");
+            self.delete_vars(*vm)?;
+        }
+        for image in &garbage.images {
+            tracing::info!(%image, "removing an image no object owns");
+            remove(&self.image(*image))?;
+        }
+        for volume in &garbage.volumes {
+            tracing::info!(%volume, "removing a volume no object owns");
+            self.delete_volume(*volume)?;
+        }
+        for host in garbage.hosts.iter().filter(|h| self.host.is_some_and(|me| me != **h)) {
+            let path = self.all_tmp().join(host.to_string());
+            tracing::info!(%host, "removing what a host that is gone left half made");
+            match fs::remove_dir_all(&path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    return Err(Error::Io { context: format!("removing {}", path.display()), source: e });
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -309,10 +353,10 @@ impl Pool for DirPool {
     }
 
     async fn receive_image(&self, declared: Declared) -> Result<Box<dyn ImageWriter>, Error> {
-        let jobs = self.jobs.clone();
+        let workers = self.workers.clone();
         self.work(move |root| {
             let target = root.image(declared.image);
-            let upload = Upload::begin(declared, &root.tmp(), target, root.reserve, jobs)?;
+            let upload = Upload::begin(declared, &root.tmp(), target, root.reserve, workers)?;
             Ok(Box::new(upload) as Box<dyn ImageWriter>)
         })
         .await
@@ -320,6 +364,29 @@ impl Pool for DirPool {
 
     fn image_path(&self, image: ImageId) -> String {
         self.root.image(image).to_string_lossy().into_owned()
+    }
+
+    async fn has_image(&self, image: ImageId) -> Result<bool, Error> {
+        self.work(move |root| {
+            let path = root.image(image);
+            let there = path.try_exists();
+            there.map_err(|source| Error::Io { context: format!("looking for {}", path.display()), source })
+        })
+        .await
+    }
+
+    async fn read_image(&self, image: ImageId, offset: u64, length: usize) -> Result<Chunk, Error> {
+        self.work(move |root| {
+            let path = root.image(image);
+            let file = root.open(&path, &format!("the image {image}"), false)?;
+            let mut bytes = vec![0; length];
+            let read = file.read_at(&mut bytes, offset);
+            let read =
+                read.map_err(|source| Error::Io { context: format!("reading {}", path.display()), source })?;
+            bytes.truncate(read);
+            Ok(bytes.into())
+        })
+        .await
     }
 
     async fn delete_image(&self, image: ImageId) -> Result<(), Error> {
@@ -335,11 +402,7 @@ impl Pool for DirPool {
     }
 
     async fn delete_volume(&self, volume: VolumeId) -> Result<(), Error> {
-        self.work(move |root| {
-            remove(&root.volume(volume, ImageFormat::Raw))?;
-            remove(&root.volume(volume, ImageFormat::Qcow2))
-        })
-        .await
+        self.work(move |root| root.delete_volume(volume)).await
     }
 
     fn disk_image(
@@ -360,18 +423,15 @@ impl Pool for DirPool {
     }
 
     async fn delete_vars(&self, vm: VmId) -> Result<(), Error> {
-        self.work(move |root| remove(&root.vars(vm))).await
+        self.work(move |root| root.delete_vars(vm)).await
     }
 
-    async fn collect_garbage(
-        &self,
-        images: &[ImageId],
-        volumes: &[VolumeId],
-        vms: &[VmId],
-    ) -> Result<(), Error> {
-        let (images, volumes) = (images.iter().copied().collect(), volumes.iter().copied().collect());
-        let vms = vms.iter().copied().collect();
-        self.work(move |root| root.collect_garbage(&images, &volumes, &vms)).await
+    async fn find(&self) -> Result<Found, Error> {
+        self.work(Root::find).await
+    }
+
+    async fn remove_garbage(&self, garbage: Found) -> Result<(), Error> {
+        self.work(move |root| root.remove_garbage(&garbage)).await
     }
 }
 

@@ -205,7 +205,11 @@ async fn garbage_is_only_what_we_made() {
     let vms = [VmId::new(), VmId::new()];
     let template = root.join("images/notes.txt");
     vms.iter().for_each(|vm| vars::provide(&template, bench.pool.vars_path(*vm).as_ref()).unwrap());
-    bench.pool.collect_garbage(&[kept], &volumes[..1], &vms[..1]).await.unwrap();
+    let owned =
+        Found { images: [kept].into(), volumes: [volumes[0]].into(), vms: [vms[0]].into(), hosts: [].into() };
+    let garbage = bench.pool.find().await.unwrap().without(&owned);
+    assert_eq!((garbage.images.len(), garbage.volumes.len(), garbage.vms.len()), (1, 1, 1));
+    bench.pool.remove_garbage(garbage).await.unwrap();
     let files = bench.files();
     assert_eq!(files.len(), 5, "{files:?}");
     assert!(files.contains(&format!("firmware/{}.fd", vms[0])));

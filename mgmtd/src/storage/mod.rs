@@ -6,18 +6,21 @@
 
 mod content;
 pub mod dir;
+pub mod patient;
 pub mod room;
+pub mod shared;
 mod upload;
 pub mod vars;
 
 use async_trait::async_trait;
 use bytes::Bytes as Chunk;
 use lq_api::{
-    Bytes, ImageId, VmId, VolumeId,
+    Bytes, HostId, ImageId, VmId, VolumeId,
     image::{ImageFormat, ImageKind},
     local::vmm::DiskImage,
     pool::PoolStatus,
 };
+use std::collections::BTreeSet;
 
 /// A pool on this host.
 #[async_trait]
@@ -29,6 +32,10 @@ pub trait Pool: Send + Sync {
     async fn receive_image(&self, declared: Declared) -> Result<Box<dyn ImageWriter>, Error>;
     /// Path of a received image, for booting from it.
     fn image_path(&self, image: ImageId) -> String;
+    /// Whether an image is there, whole.
+    async fn has_image(&self, image: ImageId) -> Result<bool, Error>;
+    /// Bytes of a received image, at most `length`; none at its end.
+    async fn read_image(&self, image: ImageId, offset: u64, length: usize) -> Result<Chunk, Error>;
     /// Removes an image. Removing what is not there is done.
     async fn delete_image(&self, image: ImageId) -> Result<(), Error>;
 
@@ -51,13 +58,35 @@ pub trait Pool: Send + Sync {
     /// Removes the variables of a machine's firmware. Removing what is not there is done.
     async fn delete_vars(&self, vm: VmId) -> Result<(), Error>;
 
-    /// Removes what no object owns: called once at start with the ids that exist. Never touches what it did not make.
-    async fn collect_garbage(
-        &self,
-        images: &[ImageId],
-        volumes: &[VolumeId],
-        vms: &[VmId],
-    ) -> Result<(), Error>;
+    /// What is there under final names, ours by name. Nothing else is ever touched.
+    async fn find(&self) -> Result<Found, Error>;
+    /// Removes what no object owns. What was [found](Self::find) had its object before; so what has none in a state that is
+    /// younger than the finding never will have one again, and no host is just making it.
+    async fn remove_garbage(&self, garbage: Found) -> Result<(), Error>;
+}
+
+/// What is in a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named after what they are of")]
+pub struct Found {
+    pub images: BTreeSet<ImageId>,
+    pub volumes: BTreeSet<VolumeId>,
+    /// With variables of their firmware.
+    pub vms: BTreeSet<VmId>,
+    /// With half made files, in a shared pool.
+    pub hosts: BTreeSet<HostId>,
+}
+
+impl Found {
+    /// Leaves only what is not among these.
+    #[must_use]
+    pub fn without(mut self, owned: &Self) -> Self {
+        self.images.retain(|id| !owned.images.contains(id));
+        self.volumes.retain(|id| !owned.volumes.contains(id));
+        self.vms.retain(|id| !owned.vms.contains(id));
+        self.hosts.retain(|id| !owned.hosts.contains(id));
+        self
+    }
 }
 
 /// What an upload was declared to be.
@@ -125,6 +154,18 @@ pub enum Error {
     /// The object is not there.
     #[error("{0} is not in the pool")]
     Missing(String),
+    /// Something has it open.
+    #[error("{0} is in use")]
+    Busy(String),
+    /// A server did not answer; what was asked of it may still be done.
+    #[error("the pool's server has not answered for {seconds} seconds")]
+    Silent {
+        /// So long was waited.
+        seconds: u64,
+    },
+    /// A shared pool is not as it must be, and this is what to do about it.
+    #[error("{0}")]
+    Unfit(String),
     /// The file system failed us.
     #[error("{context}")]
     Io {
@@ -134,4 +175,12 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// Whether it may go away by itself.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Silent { .. } | Self::Busy(_))
+    }
 }

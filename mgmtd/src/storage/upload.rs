@@ -3,7 +3,7 @@
 //! Invariant: until the rename in [`Upload::finish`] the bytes are only in a file under `tmp/`, which goes when the upload is
 //! dropped, for whatever reason.
 
-use super::{Declared, Error, ImageFacts, ImageWriter, content, room};
+use super::{Declared, Error, ImageFacts, ImageWriter, content, patient::Workers, room};
 use async_trait::async_trait;
 use bytes::Bytes as Chunk;
 use lq_api::Bytes;
@@ -12,9 +12,7 @@ use std::{
     fs::File,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
-use tokio::sync::Semaphore;
 
 /// Written at once.
 const BLOCK: usize = Bytes::MIB as usize;
@@ -41,7 +39,8 @@ impl Temporary {
 
     /// Whether a name is one of ours.
     pub(super) fn is_ours(name: &str) -> bool {
-        name.ends_with(".part") && (name.starts_with("image-") || name.starts_with("volume-"))
+        let half_made = name.starts_with("image-") || name.starts_with("volume-");
+        (half_made && name.ends_with(".part")) || name.starts_with("probe-")
     }
 
     /// Makes the content durable, then visible under its final name, then that durable too.
@@ -52,8 +51,15 @@ impl Temporary {
             std::fs::rename(&self.path, to).map_err(|e| failed("making visible", e))?;
         } else {
             use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-            renameat2(AT_FDCWD, &self.path, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)
-                .map_err(|e| failed("making visible", e.into()))?;
+            match renameat2(AT_FDCWD, &self.path, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+                Ok(()) => {}
+                Err(nix::errno::Errno::EINVAL) => {
+                    link_anew(file, &self.path, to).map_err(|e| failed("making visible", e))?;
+                    // The other name goes when this is dropped.
+                    return sync_dir(to);
+                }
+                Err(e) => return Err(failed("making visible", e.into())),
+            }
         }
         self.kept = true;
         sync_dir(to)
@@ -70,6 +76,16 @@ impl Drop for Temporary {
     }
 }
 
+/// Gives a file a second name that must be free: what a file system does that cannot rename without replacing (NFS).
+fn link_anew(file: &File, from: &Path, to: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    match std::fs::hard_link(from, to) {
+        // The server did it at the first asking, and its answer was lost.
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && file.metadata()?.nlink() > 1 => Ok(()),
+        done => done,
+    }
+}
+
 /// Makes the entry of `path` in its directory durable.
 pub(super) fn sync_dir(path: &Path) -> Result<(), Error> {
     let dir = path.parent().unwrap_or(Path::new("/"));
@@ -81,7 +97,7 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), Error> {
 pub(super) struct Upload {
     /// Absent while a block is being written, and for good after a failure.
     state: Option<State>,
-    jobs: Arc<Semaphore>,
+    workers: Workers,
 }
 
 struct State {
@@ -102,7 +118,7 @@ impl Upload {
         tmp: &Path,
         target: PathBuf,
         reserve: u64,
-        jobs: Arc<Semaphore>,
+        workers: Workers,
     ) -> Result<Self, Error> {
         room::check(tmp, declared.length.unwrap_or_default().get(), reserve)?;
         let (temporary, file) = Temporary::create(tmp, "image")?;
@@ -117,17 +133,21 @@ impl Upload {
             written: 0,
             room_checked: 0,
         };
-        Ok(Self { state: Some(state), jobs })
+        Ok(Self { state: Some(state), workers })
     }
 
-    /// Runs a step on a thread where it may block. After a failed step the upload is gone.
+    /// Runs a step on a thread where it may block; a `last` one has much to make durable. After a failed step the upload is
+    /// gone.
     async fn step<T: Send + 'static>(
         &mut self,
+        last: bool,
         step: impl FnOnce(State) -> Result<(Option<State>, T), Error> + Send + 'static,
     ) -> Result<T, Error> {
         let over = || Error::BadContent("the upload has failed before".into());
         let state = self.state.take().ok_or_else(over)?;
-        let (state, result) = super::dir::blocking(&self.jobs, move || step(state)).await?;
+        let work = move || step(state);
+        let (state, result) =
+            if last { self.workers.run_long(work).await? } else { self.workers.run(work).await? };
         self.state = state;
         Ok(result)
     }
@@ -143,7 +163,7 @@ impl ImageWriter for Upload {
             let part = chunk.split_to(chunk.len().min(BLOCK - state.buffer.len()));
             state.buffer.extend_from_slice(&part);
             if state.buffer.len() == BLOCK {
-                self.step(|mut state| {
+                self.step(false, |mut state| {
                     state.flush()?;
                     Ok((Some(state), ()))
                 })
@@ -154,7 +174,7 @@ impl ImageWriter for Upload {
     }
 
     async fn finish(mut self: Box<Self>) -> Result<ImageFacts, Error> {
-        self.step(|state| Ok((None, state.finish()?))).await
+        self.step(true, |state| Ok((None, state.finish()?))).await
     }
 }
 

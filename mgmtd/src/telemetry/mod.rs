@@ -3,6 +3,7 @@
 //! Owns the history file (`history.redb`) and the values over time (`series/`). Nothing here goes through the cluster's log, and losing its last seconds at a
 //! power cut is accepted.
 
+pub mod bundle;
 mod events;
 mod history;
 pub mod logs;

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
 
+pub mod hosts;
+
 use lq_mgmtd::{
     config::{Config, Crowd, HostKind},
     daemon::Daemon,
@@ -24,6 +26,7 @@ pub fn config(dir: &Path) -> Config {
         setup_code: dir.join("run/setup-code"),
         fingerprint: dir.join("run/fingerprint"),
         pool: dir.join("pool"),
+        shared: dir.join("servers"),
         admin_password: dir.join("admin-password"),
         join_token: dir.join("join-token"),
         host: HostKind::Simulated { crowd: Crowd::default() },

@@ -14,7 +14,7 @@ use lq_api::{
             Status, VmmConfig,
         },
     },
-    vm::{PowerState, RestartPolicy, StopVm, VmSpec, VmStatus},
+    vm::{PowerState, StopVm, VmSpec, VmStatus},
 };
 use lq_mgmtd::compute::{Desired, Firmware, Launch, LaunchBoot, Observer, lqvmm::Settings};
 use serde::Serialize;
@@ -172,6 +172,7 @@ impl FakeInit {
                 }
                 InitRequest::Subscribe => return self.tell(writer).await,
                 InitRequest::Shutdown { .. } => InitAnswer::Done,
+                other => InitAnswer::Error { reason: format!("this PID 1 does not know {other:?}") },
             };
             if !say(&mut writer, &answer).await {
                 return;
@@ -383,19 +384,7 @@ pub(crate) fn desired(vm: VmId) -> Desired {
         vm,
         name: "web".into(),
         generation: 1,
-        spec: VmSpec {
-            vcpus: 1,
-            memory_bytes: Bytes::mib(64),
-            boot: None,
-            disks: vec![],
-            nics: vec![],
-            rng: true,
-            display: None,
-            restart: RestartPolicy::OnFailure,
-            autostart: true,
-            power: PowerState::Running,
-            placement: lq_api::placement::Placement::default(),
-        },
+        spec: VmSpec { memory_bytes: Bytes::mib(64), power: PowerState::Running, ..VmSpec::default() },
         stop: StopVm::default(),
         reset_count: 0,
         fault: None,

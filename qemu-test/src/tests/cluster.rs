@@ -118,7 +118,12 @@ fn ctx_machine(ctx: &Ctx, segment: &Segment, n: usize) -> Result<Machine> {
 }
 
 /// Installs a host to a blank disk; it is not started yet.
-async fn installed(ctx: &Ctx, segment: &Segment, n: usize, token: Option<&str>) -> Result<Machine> {
+pub(super) async fn installed(
+    ctx: &Ctx,
+    segment: &Segment,
+    n: usize,
+    token: Option<&str>,
+) -> Result<Machine> {
     let machine = ctx_machine(ctx, segment, n)?;
     let disk = machine.disks.first().context("a host without a disk")?;
     media::empty_disk(&disk.path, DISK_MIN_MIB + ROOM_MIB, Bus::Virtio)?;
@@ -140,7 +145,12 @@ async fn installed(ctx: &Ctx, segment: &Segment, n: usize, token: Option<&str>) 
 }
 
 /// Waits until a host sees the cluster so. It may start its daemon again meanwhile, and its accounts may become the cluster's.
-async fn until(api: &Client, what: &str, seconds: u64, wanted: impl Fn(&Cluster) -> bool) -> Result<()> {
+pub(super) async fn until(
+    api: &Client,
+    what: &str,
+    seconds: u64,
+    wanted: impl Fn(&Cluster) -> bool,
+) -> Result<()> {
     let end = Instant::now() + scale::seconds(seconds);
     loop {
         let seen = match api.cluster().await {

@@ -17,6 +17,7 @@ export type CreateVolume = Schemas["CreateVolume"];
 export type UpdateVm = Schemas["UpdateVm"];
 export type VmSpec = Schemas["VmSpec"];
 export type Pool = Schemas["Pool"];
+export type CreatePool = Schemas["CreatePool"];
 export type Cluster = Schemas["Cluster"];
 export type Member = Schemas["Member"];
 export type JoinToken = Schemas["JoinToken"];

@@ -152,6 +152,16 @@ export const usePools = () =>
     staleTime: OFTEN,
   });
 
+export const usePool = (id: string) => {
+  const client = useQueryClient();
+  return useQuery({
+    queryKey: ["pool", id],
+    queryFn: () => call(api.GET("/pools/{id}", { params: { path: { id } } })),
+    placeholderData: () => client.getQueryData<Pool[]>(["pools"])?.find(({ meta }) => meta.id === id),
+    refetchInterval: OFTEN,
+  });
+};
+
 export const useCluster = () =>
   useQuery({ queryKey: ["cluster"], queryFn: () => call(api.GET("/cluster")), refetchInterval: OFTEN * 2 });
 

@@ -800,6 +800,107 @@ export interface paths {
         };
         trace?: never;
     };
+    "/hosts/{id}/certificate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a new certificate for the API and the page. The daemon starts again with it; machines and sessions go on. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["NewCertificate"];
+                };
+            };
+            responses: {
+                /** @description The daemon starts again; the console shows the new fingerprint */
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/factory-reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erases what a host has kept, and its images and volumes too if wanted, and restarts it. Its guests are stopped first. Where
+         *     it is one of several it should be removed from the cluster before; the others keep its name and id else.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["FactoryReset"];
+                };
+            };
+            responses: {
+                /** @description It restarts and begins anew */
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/hosts/{id}/history": {
         parameters: {
             query?: never;
@@ -851,6 +952,228 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/hosts/{id}/network": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The management network of a host. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ManagementNetwork"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /**
+         * Tries other settings of the management network. The host takes them back by itself unless they are kept in time; nothing
+         *     is written down before that.
+         */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["TryNetwork"];
+                };
+            };
+            responses: {
+                /** @description They come into force */
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ManagementNetwork"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/network/keep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keeps the settings on trial. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ManagementNetwork"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/network/revert": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes back the settings on trial. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ManagementNetwork"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/network/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Whether the management network works, seen from the host. Takes some seconds where something does not answer. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["NetworkTest"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/hosts/{id}/power": {
         parameters: {
             query?: never;
@@ -894,6 +1217,53 @@ export interface paths {
                 };
             };
         };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/support-bundle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What somebody needs to understand a host they cannot look at: logs, inventory, the objects of the cluster; without secrets. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description A tar archive */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/gzip": number[];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1477,7 +1847,39 @@ export interface paths {
             };
         };
         put?: never;
-        post?: never;
+        /** Makes a shared pool. Every host mounts it; how each stands to it is in its `hosts`. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreatePool"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Pool"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -1524,10 +1926,74 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        delete?: never;
+        /** Deletes a shared pool nothing is in. The directory is free for another pool afterwards. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["PoolId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         options?: never;
         head?: never;
-        patch?: never;
+        /** Changes name and labels. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["PoolId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["MetadataPatch"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Pool"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         trace?: never;
     };
     "/roles": {
@@ -3667,7 +4133,7 @@ export interface paths {
         };
         /**
          * Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
-         *     revision to go on from. Several changes of one object may come as one. Status of hosts and pools and leased addresses are
+         *     revision to go on from. Several changes of one object may come as one. Status of hosts, room in pools and leased addresses are
          *     not watched. An object that leaves what the caller may see comes as one that is gone. Where `since` is too long ago the answer is 409: read the lists anew.
          */
         get: {
@@ -3788,6 +4254,10 @@ export interface components {
          * @description A number of bytes.
          */
         Bytes: number;
+        /** @description A CD drive of a VM. */
+        Cdrom: {
+            image?: components["schemas"]["ImageId"] | null;
+        };
         /** @description `POST /session/password`: one's own. All other sessions end. */
         ChangePassword: {
             /** @description 8 characters to 256 bytes; not the present one. */
@@ -3836,6 +4306,8 @@ export interface components {
              * @description Cores.
              */
             cores: number;
+            /** @description Features of the highest CPU model that it has not, as `/proc/cpuinfo` names them. */
+            lacks?: string[];
             /** @description As it calls itself. */
             model: string;
             /**
@@ -3854,6 +4326,11 @@ export interface components {
              */
             usage: number;
         };
+        /**
+         * @description What a guest sees of the host's processor.
+         * @enum {string}
+         */
+        CpuModel: "host" | "x86-64-v2" | "x86-64-v3";
         /** @description `POST /groups`. */
         CreateGroup: {
             /** @description Labels. */
@@ -3899,6 +4376,17 @@ export interface components {
             name: string;
             /** @description What is wanted. */
             spec: components["schemas"]["NetworkSpec"];
+        };
+        /** @description Creates a shared pool. */
+        CreatePool: {
+            /** @description Its labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Its name, unique among pools. */
+            name: string;
+            /** @description What it is. */
+            spec: components["schemas"]["PoolSpec"];
         };
         /** @description `POST /roles`. */
         CreateRole: {
@@ -3992,6 +4480,8 @@ export interface components {
         };
         /** @description A disk of a VM. */
         Disk: {
+            /** @description How much it may do. */
+            limits?: components["schemas"]["IoLimits"];
             /** @description The guest may not write. */
             read_only?: boolean;
             /** @description The volume; attached to at most one VM. */
@@ -4032,6 +4522,13 @@ export interface components {
          * @enum {string}
          */
         EventLevel: "info" | "warning" | "error";
+        /** @description `POST /hosts/{id}/factory-reset`: the host forgets what it has kept and starts as if it were installed anew. */
+        FactoryReset: {
+            /** @description The name of the host, as a word that this is meant. */
+            confirm: string;
+            /** @description The images and volumes on its data partition go too. What stays there is not known to the host any more. */
+            data: boolean;
+        };
         /** @description One field of the request that was refused. */
         FieldError: {
             /** @description Path of the field, e.g. `spec.disks[1].volume`. */
@@ -4083,6 +4580,16 @@ export interface components {
          * @description A host (one machine running LimiQuantix).
          */
         HostId: string;
+        /** @description Management network of a host. */
+        HostNetwork: {
+            /** @description Address with prefix; DHCP where absent. */
+            address?: string | null;
+            /** @description Name servers, at most three. */
+            dns?: string[];
+            /** @description Default gateway. */
+            gateway?: string | null;
+            interface?: components["schemas"]["Mac"] | null;
+        };
         /** @description `POST /hosts/{id}/power`. */
         HostPower: {
             /** @description What to do; guests are stopped first. */
@@ -4166,7 +4673,7 @@ export interface components {
          * @description What an image is for.
          * @enum {string}
          */
-        ImageKind: "disk" | "kernel" | "initrd";
+        ImageKind: "disk" | "kernel" | "initrd" | "iso";
         /** @description The declared image. */
         ImageSpec: {
             boot?: components["schemas"]["Boot"] | null;
@@ -4206,6 +4713,11 @@ export interface components {
             name: string;
             /** @description Link is up. */
             up: boolean;
+        };
+        /** @description Limits of a disk, or of one direction of an interface. Absent: none. */
+        IoLimits: {
+            bandwidth?: components["schemas"]["Rate"] | null;
+            operations?: components["schemas"]["Rate"] | null;
         };
         /** @description Counters of one device, from the guest's view (read = received for interfaces). */
         IoStats: {
@@ -4292,6 +4804,27 @@ export interface components {
         };
         /** @description An Ethernet address, written `52:54:00:12:34:56`. */
         Mac: string;
+        /** @description `GET /hosts/{id}/network`: the management network of a host. */
+        ManagementNetwork: {
+            /** @description The settings that hold at the next start. */
+            kept: components["schemas"]["HostNetwork"];
+            /** @description The interfaces there are to choose from. */
+            nics?: components["schemas"]["ManagementNic"][];
+            /** @description What became of the last change, where it was taken back. */
+            note?: string | null;
+            trial?: components["schemas"]["NetworkTrial"] | null;
+            /** @description Kernel name of the interface in use. */
+            uplink?: string | null;
+        };
+        /** @description An interface the management network could use. */
+        ManagementNic: {
+            /** @description A cable is in and the other side answers. */
+            link: boolean;
+            /** @description Hardware address, by which it is chosen. */
+            mac: components["schemas"]["Mac"];
+            /** @description Kernel name. */
+            name: string;
+        };
         /** @description A host's part in the cluster. */
         Member: {
             /** @description Where its peers reach it. */
@@ -4639,11 +5172,100 @@ export interface components {
             /** @description How it reaches the outside. */
             kind: components["schemas"]["NetworkKind"];
         };
+        /** @description `POST /hosts/{id}/network/test`: whether the network in use works, seen from the host. */
+        NetworkTest: {
+            /** @description The host's address with its prefix; absent where it has none. */
+            address?: string | null;
+            /** @description Whether the API answers at the host's address. */
+            api_answers: boolean;
+            /** @description The gateway of the default route; absent where there is none. */
+            gateway?: string | null;
+            /** @description Whether the gateway answers on the link (ARP); absent where there is none. */
+            gateway_answers?: boolean | null;
+        };
+        /** @description A change on trial. */
+        NetworkTrial: {
+            /** @description The settings that are tried. */
+            network: components["schemas"]["HostNetwork"];
+            /**
+             * Format: int32
+             * @description Seconds until they are taken back.
+             */
+            seconds_left: number;
+        };
+        /** @description `POST /hosts/{id}/certificate`: a new certificate for the API and the page. */
+        NewCertificate: {
+            /** @description The name of the host, as a word that this is meant: whoever trusts the old certificate has to look at the new one. */
+            confirm: string;
+        };
+        /**
+         * @description Mount options that may be chosen, named as in nfs(5). All others are set so that data is safe: `hard`, `nosuid`, `nodev`,
+         *     `noexec`, locks at the server.
+         */
+        NfsOptions: {
+            /**
+             * Format: int32
+             * @description Connections to the server, 1 to 16.
+             */
+            nconnect?: number | null;
+            /**
+             * Format: int32
+             * @description Repetitions until the server counts as silent (it is asked on without end), 1 to 10; 3 where absent.
+             */
+            retrans?: number | null;
+            /**
+             * Format: int32
+             * @description Most bytes of one read: a power of two from 4096 to 1048576.
+             */
+            rsize?: number | null;
+            /**
+             * Format: int32
+             * @description Tenths of a second until a request is repeated, 10 to 6000; 150 where absent.
+             */
+            timeo?: number | null;
+            /**
+             * Format: int32
+             * @description Most bytes of one write: a power of two from 4096 to 1048576.
+             */
+            wsize?: number | null;
+        };
+        /** @description An export of an NFS server. Never changes: another export is another pool. */
+        NfsSpec: {
+            /** @description Path of the export (or of a directory in it) as NFS version 4 shows it, e.g. `/srv/limiquantix`. */
+            export: string;
+            /** @description How it is mounted beyond that. */
+            options?: components["schemas"]["NfsOptions"];
+            /**
+             * Format: int32
+             * @description TCP port of the server.
+             */
+            port?: number;
+            /** @description Name or address of the server. A name is resolved by each host whenever it mounts. */
+            server: string;
+            /** @description Version of the protocol. */
+            version?: components["schemas"]["NfsVersion"];
+        };
+        /**
+         * @description Version of the NFS protocol. Older ones have no locks that outlive a restart of the server in order.
+         * @enum {string}
+         */
+        NfsVersion: "4.1" | "4.2";
         /** @description A network interface of a VM. */
         Nic: {
+            /** @description Its cable is in. */
+            connected?: boolean;
+            /** @description How much it may do. */
+            limits?: components["schemas"]["NicLimits"];
             mac?: components["schemas"]["Mac"] | null;
             /** @description The network it is connected to. */
             network: components["schemas"]["NetworkId"];
+        };
+        /** @description Limits of an interface. */
+        NicLimits: {
+            /** @description Of what the guest receives. */
+            receive?: components["schemas"]["IoLimits"];
+            /** @description Of what the guest sends. */
+            transmit?: components["schemas"]["IoLimits"];
         };
         /** @description An object as it is now, or the news that it is gone. */
         Notice: {
@@ -4812,6 +5434,10 @@ export interface components {
         Page_Pool: {
             /** @description The objects, ordered by id (that is, by time of creation). */
             items: {
+                /** @description It is being deleted: nothing new goes into it. */
+                deleting?: boolean;
+                /** @description Of a shared pool: how each host stands to it. A host that has not said anything yet is not here. */
+                hosts?: components["schemas"]["PoolHost"][];
                 /** @description Identity. */
                 meta: components["schemas"]["Metadata_PoolId"];
                 /** @description What it is. */
@@ -5055,11 +5681,29 @@ export interface components {
         };
         /** @description A storage pool. */
         Pool: {
+            /** @description It is being deleted: nothing new goes into it. */
+            deleting?: boolean;
+            /** @description Of a shared pool: how each host stands to it. A host that has not said anything yet is not here. */
+            hosts?: components["schemas"]["PoolHost"][];
             /** @description Identity. */
             meta: components["schemas"]["Metadata_PoolId"];
             /** @description What it is. */
             spec: components["schemas"]["PoolSpec"];
             status?: components["schemas"]["PoolStatus"] | null;
+        };
+        /** @description How a host stands to a shared pool. */
+        PoolHost: {
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /** @description Why it does not. */
+            reason?: string | null;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since: string;
+            /** @description Whether it reaches it. */
+            state: components["schemas"]["PoolState"];
         };
         /**
          * Format: uuid
@@ -5072,7 +5716,15 @@ export interface components {
             driver: "dir";
             /** @description The host whose directory it is. */
             host: components["schemas"]["HostId"];
-        };
+        } | (components["schemas"]["NfsSpec"] & {
+            /** @enum {string} */
+            driver: "nfs";
+        });
+        /**
+         * @description Whether a host reaches a shared pool.
+         * @enum {string}
+         */
+        PoolState: "mounting" | "ready" | "unreachable" | "unmounting";
         /** @description Room in a pool. */
         PoolStatus: {
             /** @description Bytes in all. */
@@ -5102,6 +5754,20 @@ export interface components {
             title: string;
             /** @description Stable name of the kind of problem, e.g. `/problems/validation`; clients may rely on it. */
             type: string;
+        };
+        /** @description A rate with a burst. */
+        Rate: {
+            /**
+             * Format: int64
+             * @description So many at once after a time without any; 0: as many as in a second. A single request that is larger passes, and
+             *     what follows waits the longer.
+             */
+            burst?: number;
+            /**
+             * Format: int64
+             * @description So many in a second, at least 1.
+             */
+            per_second: number;
         };
         /** @description Codes for the day the authenticator is lost; each works once. Shown this once. */
         RecoveryCodes: {
@@ -5372,6 +6038,16 @@ export interface components {
             /** @description The same as `otpauth://totp/…`, to be shown as a QR code. */
             url: string;
         };
+        /** @description `PUT /hosts/{id}/network`: try these settings. */
+        TryNetwork: {
+            /** @description The settings. */
+            network: components["schemas"]["HostNetwork"];
+            /**
+             * Format: int32
+             * @description Seconds until they are taken back unless confirmed, 10 to 600.
+             */
+            seconds?: number;
+        };
         /**
          * @description In what something is measured.
          * @enum {string}
@@ -5521,6 +6197,13 @@ export interface components {
             /** @description Start the machine when its host starts, if it was running (or never started by hand) before. */
             autostart?: boolean;
             boot?: components["schemas"]["Boot"] | null;
+            /** @description CD drives in the order the guest sees them, at most 4. Firmware boots from them where no disk can be booted. */
+            cdroms?: components["schemas"]["Cdrom"][];
+            /**
+             * @description What the guest sees of the host's processor. With a level the machine can move to every host that has it; a host that
+             *     lacks a feature of it is refused.
+             */
+            cpu?: components["schemas"]["CpuModel"];
             /** @description Disks in the order the guest sees them, at most 16. */
             disks?: components["schemas"]["Disk"][];
             /**
@@ -5545,6 +6228,7 @@ export interface components {
              * @description Virtual CPUs, 1 to 64.
              */
             vcpus: number;
+            watchdog?: components["schemas"]["WatchdogAction"] | null;
         };
         /**
          * @description Where a VM is in its life.
@@ -5628,6 +6312,11 @@ export interface components {
             /** @description Where it is in its life. */
             state: components["schemas"]["VolumeState"];
         };
+        /**
+         * @description What becomes of a guest whose watchdog has run out. It is told as an event in any case.
+         * @enum {string}
+         */
+        WatchdogAction: "reset" | "pause" | "power-off" | "report";
     };
     responses: never;
     parameters: never;

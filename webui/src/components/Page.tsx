@@ -14,7 +14,7 @@ export function Head({
 }: {
   title: string;
   icon: LucideIcon;
-  up?: { to: "/vms" | "/hosts"; label: string };
+  up?: { to: "/vms" | "/hosts" | "/pools"; label: string };
   /** Beside the title: the object's state. */
   beside?: ReactNode;
   /** What can be done, at the right. */
@@ -74,7 +74,7 @@ export function Await<T>({
   query: { data?: T | undefined; error: unknown; isPending: boolean };
   icon: LucideIcon;
   /** Words and the way on where the object does not exist. */
-  gone: { title: string; to: "/vms" | "/hosts"; label: string };
+  gone: { title: string; to: "/vms" | "/hosts" | "/pools"; label: string };
   children: (data: T) => ReactNode;
 }) {
   if (query.error instanceof ApiError && query.error.problem.status === 404)

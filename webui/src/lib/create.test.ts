@@ -11,10 +11,12 @@ vi.hoisted(() => {
 const form: Form = {
   name: "web1",
   labels: "env=test",
+  iso: "",
   image: "i",
   cpus: "2",
   memory: "1G",
   disk: "",
+  pool: "",
   network: "n",
   kernel: "",
   initrd: "",

@@ -8,10 +8,14 @@ export interface Form {
   labels: string;
   /** Id of a disk image; empty for an empty disk. */
   image: string;
+  /** Id of a CD image; empty for no drive. */
+  iso: string;
   cpus: string;
   memory: string;
   /** Empty: the image's own size. */
   disk: string;
+  /** Id of the disk's pool; empty for the default one. */
+  pool: string;
   /** Id; empty for none. */
   network: string;
   kernel: string;
@@ -53,6 +57,7 @@ export function disk(form: Form): CreateVolume["spec"] {
     format: "qcow2",
     ...(size === undefined ? {} : { size_bytes: size }),
     ...(form.image ? { source: form.image } : {}),
+    ...(form.pool ? { pool: form.pool } : {}),
   };
 }
 
@@ -74,6 +79,7 @@ export function machine(form: Form, volume: string): CreateVm {
       memory_bytes: parseSize(form.memory) ?? 0,
       disks: [{ volume, read_only: false }],
       nics: form.network ? [{ network: form.network }] : [],
+      ...(form.iso ? { cdroms: [{ image: form.iso }] } : {}),
       ...(form.kernel
         ? {
             boot: {
@@ -98,8 +104,10 @@ const FIELDS: [prefix: string, field: keyof Form][] = [
   ["spec.memory_bytes", "memory"],
   ["spec.size_bytes", "disk"],
   ["spec.source", "image"],
+  ["spec.pool", "pool"],
   ["spec.disks", "disk"],
   ["spec.nics", "network"],
+  ["spec.cdroms", "iso"],
   ["spec.boot.kernel", "kernel"],
   ["spec.boot.initrd", "initrd"],
   ["spec.boot.cmdline", "cmdline"],

@@ -8,6 +8,7 @@ import { Head } from "../components/Page";
 import { Target, useTargets } from "../components/Target";
 import { Bar, Card, Dot, Failure, Loading, buttonClass } from "../components/ui";
 import { bytes, time } from "../lib/format";
+import { standing } from "../lib/pools";
 import { hostState } from "../lib/tree";
 
 export function Dashboard() {
@@ -166,6 +167,23 @@ function Attention() {
         text: (
           <>
             {link}: {warning}
+          </>
+        ),
+      });
+  }
+  for (const pool of pools) {
+    const how = standing(pool);
+    if (how?.state === "failed" || how?.state === "warning")
+      items.push({
+        key: `${pool.meta.id} hosts`,
+        state: how.state,
+        text: (
+          <>
+            The pool{" "}
+            <Link className="link" to="/pools/$id" params={{ id: pool.meta.id }}>
+              {pool.meta.name}
+            </Link>{" "}
+            is {how.word}
           </>
         ),
       });

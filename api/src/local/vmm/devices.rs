@@ -22,6 +22,7 @@ pub struct MoreDevices {
 
 /// What becomes of a guest whose watchdog has run out. It is told as an event in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum WatchdogAction {
     /// It is restarted.

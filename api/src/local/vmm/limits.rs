@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A rate with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     /// So many in a second, at least 1.
@@ -16,6 +17,7 @@ pub struct Rate {
 
 /// Limits of a disk, or of one direction of an interface. Absent: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct IoLimits {
     /// Bytes.
@@ -26,8 +28,25 @@ pub struct IoLimits {
     pub operations: Option<Rate>,
 }
 
+impl IoLimits {
+    /// Nothing is limited.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is wrong: the field, and why.
+    pub fn faults(&self) -> impl Iterator<Item = (String, String)> {
+        let rates = [("bandwidth", self.bandwidth), ("operations", self.operations)];
+        rates.into_iter().filter(|(_, rate)| rate.is_some_and(|r| r.per_second == 0)).map(|(name, _)| {
+            (format!("{name}.per_second"), "must be at least 1; leave the limit out for none".to_owned())
+        })
+    }
+}
+
 /// Limits of an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NicLimits {
     /// Of what the guest receives.
@@ -36,6 +55,14 @@ pub struct NicLimits {
     /// Of what the guest sends.
     #[serde(default)]
     pub transmit: IoLimits,
+}
+
+impl NicLimits {
+    /// Nothing is limited.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// New limits of a disk.

@@ -1,14 +1,14 @@
 //! Applying a command: dispatch, and what all kinds share.
 
-use super::{Change, ClusterRecord, Command, Kind, Op, Outcome, PoolRecord, Refusal, Reply, State, epoch};
+use super::{Change, ClusterRecord, Command, Kind, Op, Outcome, Refusal, Reply, State, epoch};
 use jiff::Timestamp;
 use lq_api::{
-    Metadata, PoolId,
+    Metadata,
     meta::{MetadataPatch, check_labels, check_name},
     network::{CreateNetwork, NetworkKind, NetworkSpec},
     pool::PoolSpec,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Where and when a command is applied, and what it changed.
@@ -96,7 +96,7 @@ impl State {
             Op::ObserveVm { id, status, host_ends } => self.observe_vm(ctx, *id, status, *host_ends),
             Op::CreateImage { id, create } => self.create_image(ctx, *id, create),
             Op::UpdateImage { id, expect, patch } => self.update_image(ctx, *id, *expect, patch),
-            Op::BeginUpload { id, upload } => self.begin_upload(ctx, *id, *upload),
+            Op::BeginUpload { id, upload, receiver } => self.begin_upload(ctx, *id, *upload, *receiver),
             Op::FinishUpload { id, upload, size, virtual_size, sha256 } => {
                 self.finish_upload(ctx, *id, *upload, *size, *virtual_size, sha256)
             }
@@ -105,10 +105,17 @@ impl State {
             Op::CreateVolume { id, create } => self.create_volume(ctx, *id, create),
             Op::UpdateVolume { id, expect, patch } => self.update_volume(ctx, *id, *expect, patch),
             Op::GrowVolume { id, expect, size } => self.grow_volume(ctx, *id, *expect, *size),
-            Op::VolumeReady { id, size } => self.volume_ready(ctx, *id, *size),
-            Op::VolumeFailed { id, reason } => self.volume_failed(ctx, *id, reason),
+            Op::VolumeReady { id, size, by } => self.volume_ready(ctx, *id, *size, *by),
+            Op::VolumeFailed { id, reason, by } => self.volume_failed(ctx, *id, reason, *by),
             Op::DeleteVolume { id, expect } => self.delete_volume(ctx, *id, *expect),
             Op::ForgetVolume { id } => self.forget_volume(ctx, *id),
+            Op::CreatePool { id, create } => self.create_pool(ctx, *id, create),
+            Op::UpdatePool { id, expect, patch } => self.update_pool(ctx, *id, *expect, patch),
+            Op::DeletePool { id, expect } => self.delete_pool(ctx, *id, *expect),
+            Op::ForgetPool { id } => self.forget_pool(ctx, *id),
+            Op::ObservePool { id, host, state, reason } => {
+                self.observe_pool(ctx, *id, *host, *state, reason.as_deref())
+            }
             Op::CreateNetwork { id, create } => self.create_network(ctx, *id, create),
             Op::UpdateNetwork { id, expect, update } => self.update_network(ctx, *id, *expect, update),
             Op::DeleteNetwork { id, expect } => self.delete_network(ctx, *id, *expect),
@@ -134,12 +141,6 @@ impl State {
             Op::CreateToken { token, hash } => self.create_token(ctx, token, hash),
             Op::DeleteToken { id } => self.delete_token(ctx, *id),
         }
-    }
-
-    fn add_pool(&mut self, ctx: &mut Context<'_>, id: PoolId, name: &str, spec: PoolSpec) {
-        let meta = ctx.meta(id, name, BTreeMap::new());
-        self.pools.insert(id, Arc::new(PoolRecord { meta, spec }));
-        ctx.changed(Kind::Pool, id.0);
     }
 }
 

@@ -16,6 +16,7 @@ use lq_api::{
     image::{CreateImage, Image},
     meta::MetadataPatch,
     network::{CreateNetwork, Dhcp, Network, UpdateNetwork},
+    pool::{CreatePool, Pool, PoolState},
     problem::FieldError,
     vm::{CreateVm, StopVm, UpdateVm, Vm, VmStatus},
     volume::{CreateVolume, Volume},
@@ -102,7 +103,13 @@ pub enum Op {
     /// Changes its name and labels.
     UpdateImage { id: ImageId, expect: Option<u64>, patch: MetadataPatch },
     /// An upload begins.
-    BeginUpload { id: ImageId, upload: Uuid },
+    BeginUpload {
+        id: ImageId,
+        upload: Uuid,
+        /// The host it comes through.
+        #[serde(default)]
+        receiver: Option<HostId>,
+    },
     /// An upload succeeded.
     FinishUpload { id: ImageId, upload: Uuid, size: Bytes, virtual_size: Bytes, sha256: String },
     /// An upload failed.
@@ -117,13 +124,36 @@ pub enum Op {
     /// Asks for a larger size.
     GrowVolume { id: VolumeId, expect: Option<u64>, size: Bytes },
     /// It exists on the pool with this size.
-    VolumeReady { id: VolumeId, size: Bytes },
+    VolumeReady {
+        id: VolumeId,
+        size: Bytes,
+        /// The host that made it: the word of one whose task it is no longer does not count.
+        #[serde(default)]
+        by: Option<HostId>,
+    },
     /// It could not be made, or not be grown.
-    VolumeFailed { id: VolumeId, reason: String },
+    VolumeFailed {
+        id: VolumeId,
+        reason: String,
+        /// As of `VolumeReady`.
+        #[serde(default)]
+        by: Option<HostId>,
+    },
     /// Begins to remove a volume.
     DeleteVolume { id: VolumeId, expect: Option<u64> },
     /// Its bytes are gone.
     ForgetVolume { id: VolumeId },
+
+    /// Makes a shared pool.
+    CreatePool { id: PoolId, create: CreatePool },
+    /// Changes its name and labels.
+    UpdatePool { id: PoolId, expect: Option<u64>, patch: MetadataPatch },
+    /// Begins to remove a shared pool.
+    DeletePool { id: PoolId, expect: Option<u64> },
+    /// Its mark is gone.
+    ForgetPool { id: PoolId },
+    /// A host says how it stands to a shared pool; the leader, that a host is silent.
+    ObservePool { id: PoolId, host: HostId, state: PoolState, reason: Option<String> },
 
     /// Makes a network.
     CreateNetwork { id: NetworkId, create: CreateNetwork },
@@ -238,6 +268,8 @@ pub enum Reply {
     Image(Arc<Image>),
     /// A volume.
     Volume(Arc<Volume>),
+    /// A pool.
+    Pool(Arc<Pool>),
     /// A network.
     Network(Arc<Network>),
     /// A host.

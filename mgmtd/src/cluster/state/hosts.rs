@@ -158,7 +158,7 @@ impl State {
         }
         let mut new = (**old).clone();
         new.peer = Some(peer.clone());
-        new.capacity = capacity.copied().or(new.capacity);
+        new.capacity = capacity.cloned().or(new.capacity);
         if new == **old {
             return Ok(Reply::Done);
         }
@@ -284,7 +284,7 @@ impl State {
             leaving: false,
             named: known.is_some_and(|k| k.named),
             peer: Some(application.peer.clone()),
-            capacity: application.capacity,
+            capacity: application.capacity.clone(),
             lost: None,
         };
         // What the cluster knows already stands as it is known here; only the rest is taken in.
@@ -324,7 +324,7 @@ impl State {
         if self.hosts.values().filter(|r| r.meta.id == id || !(r.leaving || r.lost.is_some())).count() == 1 {
             return Err(Refusal::Conflict("it is the only host of the cluster".into()));
         }
-        let here = |pool: Option<PoolId>| self.is_on(pool, id);
+        let here = |pool: Option<PoolId>| self.only_on(pool, id);
         let held = Held {
             vms: self.vms.values().filter(|r| r.vm.status.host == Some(id)).cloned().collect(),
             volumes: self.volumes.values().filter(|v| here(v.spec.pool)).map(|v| v.meta.id).collect(),
@@ -368,12 +368,14 @@ impl State {
                 self.detach(ctx, disk.volume);
             }
         }
-        let refuge = self.pools.keys().copied().find(|p| !pools.contains(p));
+        let refuge =
+            self.pools.values().find(|p| !p.deleting && !pools.contains(&p.meta.id)).map(|p| p.meta.id);
         self.give_up(ctx, &volumes, &images, refuge);
         for pool in pools {
             self.pools.remove(&pool);
             ctx.changed(Kind::Pool, pool.0);
         }
+        self.leave_pools(ctx, id);
         self.hosts.remove(&id);
         self.admitted_with.remove(&id);
         self.removed.insert(id, RemovedHost { name, at: ctx.at });
@@ -409,7 +411,7 @@ impl State {
                 self.images.remove(id);
             } else if let Some(record) = self.images.get_mut(id) {
                 let record = Arc::make_mut(record);
-                record.upload = None;
+                (record.upload, record.receiver) = (None, None);
                 record.image.spec.pool = refuge;
                 record.image.status.state = ImageState::Pending;
                 record.image.status.reason =

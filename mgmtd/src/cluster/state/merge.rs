@@ -202,7 +202,9 @@ pub(super) fn plan(state: &State, application: &Application) -> Result<Plan, Ref
         );
     }
     if brought.pools.iter().any(|p| !matches!(p.spec, PoolSpec::Dir { host } if host == application.host)) {
-        return conflict("a storage pool of the joining host is not its own".into());
+        let why =
+            "the joining host has a shared storage pool: delete it there, and make it anew in the cluster";
+        return conflict(why.into());
     }
     if brought.images.iter().any(|r| r.image.status.state == ImageState::Uploading) {
         return conflict("an image is being uploaded to the joining host: end the upload first".into());
@@ -296,9 +298,7 @@ pub(super) fn check_references(state: &State, brought: &Objects) -> Result<(), R
                 Some(_) => {}
             }
         }
-        if let Some(boot) = &spec.boot
-            && !(image(boot.kernel) && boot.initrd.is_none_or(image))
-        {
+        if !spec.images().all(image) {
             return missing("machine", name, "an image");
         }
         let known = |id: NetworkId| {

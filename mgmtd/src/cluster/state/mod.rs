@@ -18,6 +18,7 @@ pub mod epoch;
 mod hosts;
 pub mod merge;
 mod networks;
+mod pools;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,7 @@ use lq_api::{
     cluster::JoinToken,
     image::Image,
     network::Network,
-    pool::PoolSpec,
+    pool::{PoolHost, PoolSpec},
     vm::{StopVm, Vm},
     volume::Volume,
 };
@@ -148,12 +149,15 @@ pub struct Peer {
 }
 
 /// What a host can carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
     /// Logical processors.
     pub threads: u32,
     /// Memory in all.
     pub memory: Bytes,
+    /// Features of the highest CPU model that its processors have not.
+    #[serde(default)]
+    pub lacks: Vec<String>,
 }
 
 /// A host that was removed.
@@ -206,6 +210,23 @@ pub struct PoolRecord {
     pub meta: Metadata<PoolId>,
     /// Driver and place.
     pub spec: PoolSpec,
+    /// Of a shared pool: how each host stands to it, as it last said.
+    #[serde(default)]
+    pub hosts: BTreeMap<HostId, PoolHost>,
+    /// A host has put the pool's mark into it: one that is empty now is not it.
+    #[serde(default)]
+    pub claimed: bool,
+    /// It is to disappear as soon as its mark is gone.
+    #[serde(default)]
+    pub deleting: bool,
+}
+
+impl PoolRecord {
+    /// A new pool.
+    #[must_use]
+    pub fn new(meta: Metadata<PoolId>, spec: PoolSpec) -> Self {
+        Self { meta, spec, hosts: BTreeMap::new(), claimed: false, deleting: false }
+    }
 }
 
 /// A machine with what only the daemon needs to know of it.
@@ -222,6 +243,9 @@ pub struct VmRecord {
     /// It is to disappear as soon as its process is gone.
     #[serde(default)]
     pub deleting: bool,
+    /// The shared pool its firmware's variables are in; its host's own where absent. Never changes.
+    #[serde(default)]
+    pub vars: Option<PoolId>,
 }
 
 /// An image with what only the daemon needs to know of it.
@@ -232,6 +256,9 @@ pub struct ImageRecord {
     /// The upload under way; only its end counts.
     #[serde(default)]
     pub upload: Option<Uuid>,
+    /// The host that receives it.
+    #[serde(default)]
+    pub receiver: Option<HostId>,
 }
 
 /// An API token with the hash of its secret.
@@ -289,39 +316,15 @@ impl State {
         Self { format: FORMAT, ..Self::default() }
     }
 
-    /// Machines that boot from an image, volumes cloned from it, images that name it as a boot default.
+    /// Machines that boot from an image or have it in a drive, volumes cloned from it, images that name it as a boot default.
     pub fn image_users(&self, id: ImageId) -> (Vec<VmId>, Vec<VolumeId>, Vec<ImageId>) {
         let boots = |boot: &Option<lq_api::vm::Boot>| {
             boot.as_ref().is_some_and(|b| b.kernel == id || b.initrd == Some(id))
         };
         (
-            self.vms.values().filter(|r| boots(&r.vm.spec.boot)).map(|r| r.vm.meta.id).collect(),
+            self.vms.values().filter(|r| r.vm.spec.images().any(|i| i == id)).map(|r| r.vm.meta.id).collect(),
             self.volumes.values().filter(|v| v.spec.source == Some(id)).map(|v| v.meta.id).collect(),
             self.images.values().filter(|r| boots(&r.image.spec.boot)).map(|r| r.image.meta.id).collect(),
         )
-    }
-
-    /// The pool used where none is named: the one called `local`, else the oldest.
-    #[must_use]
-    pub fn default_pool(&self) -> Option<PoolId> {
-        self.pools
-            .values()
-            .find(|p| p.meta.name == "local")
-            .or_else(|| self.pools.values().next())
-            .map(|p| p.meta.id)
-    }
-
-    /// The host whose pool this is; `None` where there is no such pool.
-    #[must_use]
-    pub fn pool_host(&self, pool: PoolId) -> Option<HostId> {
-        self.pools.get(&pool).map(|p| match p.spec {
-            PoolSpec::Dir { host } => host,
-        })
-    }
-
-    /// Whether what is in this pool is on this host.
-    #[must_use]
-    pub fn is_on(&self, pool: Option<PoolId>, host: HostId) -> bool {
-        pool.and_then(|p| self.pool_host(p)) == Some(host)
     }
 }

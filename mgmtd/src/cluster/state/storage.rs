@@ -14,7 +14,7 @@ use super::{
     apply::{Context, check_expected, check_new, patched},
 };
 use lq_api::{
-    Bytes, ImageId, VolumeId,
+    Bytes, HostId, ImageId, VolumeId,
     image::{CreateImage, Image, ImageKind, ImageState, ImageStatus},
     meta::MetadataPatch,
     volume::{CreateVolume, Volume, VolumeState, VolumeStatus, check_size},
@@ -41,7 +41,7 @@ impl State {
             return Err(Refusal::Conflict(format!("the id {id} is taken")));
         }
         let mut spec = create.spec.clone();
-        spec.pool = Some(self.pool_or_default(spec.pool)?);
+        spec.pool = Some(self.pool_for_new(spec.pool)?);
         spec.sha256 = spec.sha256.map(|sum| sum.to_ascii_lowercase());
         let status = ImageStatus {
             state: ImageState::Pending,
@@ -51,7 +51,7 @@ impl State {
             sha256: None,
         };
         let image = Image { meta: ctx.meta(id, &create.name, create.labels.clone()), spec, status };
-        Ok(self.put_image(ctx, ImageRecord { image, upload: None }))
+        Ok(self.put_image(ctx, ImageRecord { image, upload: None, receiver: None }))
     }
 
     pub(super) fn update_image(
@@ -72,7 +72,13 @@ impl State {
         Ok(self.put_image(ctx, new))
     }
 
-    pub(super) fn begin_upload(&mut self, ctx: &mut Context<'_>, id: ImageId, upload: Uuid) -> Outcome {
+    pub(super) fn begin_upload(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: ImageId,
+        upload: Uuid,
+        receiver: Option<HostId>,
+    ) -> Outcome {
         let mut new = (*self.image(id)?).clone();
         match new.image.status.state {
             ImageState::Ready => {
@@ -86,6 +92,7 @@ impl State {
             ImageState::Pending => {}
         }
         new.upload = Some(upload);
+        new.receiver = receiver.filter(|host| self.hosts.contains_key(host));
         new.image.status.state = ImageState::Uploading;
         new.image.status.reason = None;
         Ok(self.put_image(ctx, new))
@@ -101,7 +108,7 @@ impl State {
         sha256: &str,
     ) -> Outcome {
         let mut new = self.uploading(id, upload)?;
-        new.upload = None;
+        (new.upload, new.receiver) = (None, None);
         new.image.status = ImageStatus {
             state: ImageState::Ready,
             reason: None,
@@ -120,7 +127,7 @@ impl State {
         reason: &str,
     ) -> Outcome {
         let mut new = self.uploading(id, upload)?;
-        new.upload = None;
+        (new.upload, new.receiver) = (None, None);
         new.image.status.state = ImageState::Pending;
         new.image.status.reason = Some(reason.to_owned());
         Ok(self.put_image(ctx, new))
@@ -175,7 +182,7 @@ impl State {
             return Err(Refusal::Conflict(format!("the id {id} is taken")));
         }
         let mut spec = create.spec.clone();
-        let pool = self.pool_or_default(spec.pool)?;
+        let pool = self.pool_for_new(spec.pool)?;
         spec.pool = Some(pool);
         if let Some(source) = spec.source {
             let missing = || Refusal::field("spec.source", format!("there is no image {source}"));
@@ -273,8 +280,15 @@ impl State {
         Ok(self.put_volume(ctx, new))
     }
 
-    pub(super) fn volume_ready(&mut self, ctx: &mut Context<'_>, id: VolumeId, size: Bytes) -> Outcome {
+    pub(super) fn volume_ready(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: VolumeId,
+        size: Bytes,
+        by: Option<HostId>,
+    ) -> Outcome {
         let mut new = (*self.volume(id)?).clone();
+        self.check_maker(&new, by)?;
         if !matches!(new.status.state, VolumeState::Creating | VolumeState::Ready) {
             return Err(Refusal::Conflict("the volume is not being made".into()));
         }
@@ -284,8 +298,15 @@ impl State {
         Ok(self.put_volume(ctx, new))
     }
 
-    pub(super) fn volume_failed(&mut self, ctx: &mut Context<'_>, id: VolumeId, reason: &str) -> Outcome {
+    pub(super) fn volume_failed(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: VolumeId,
+        reason: &str,
+        by: Option<HostId>,
+    ) -> Outcome {
         let mut new = (*self.volume(id)?).clone();
+        self.check_maker(&new, by)?;
         match new.status.state {
             VolumeState::Creating => new.status.state = VolumeState::Failed,
             // It could not be grown: it stays as it is.
@@ -347,11 +368,13 @@ impl State {
         self.volumes.get(&id).cloned().ok_or_else(|| Refusal::not_found("volume", id))
     }
 
-    fn pool_or_default(&self, named: Option<lq_api::PoolId>) -> Result<lq_api::PoolId, Refusal> {
-        match named {
-            Some(pool) if self.pools.contains_key(&pool) => Ok(pool),
-            Some(pool) => Err(Refusal::field("spec.pool", format!("there is no pool {pool}"))),
-            None => self.default_pool().ok_or_else(|| Refusal::Conflict("there is no storage pool".into())),
+    /// Refuses the word of a host on a volume that has become another's task.
+    fn check_maker(&self, volume: &Volume, by: Option<HostId>) -> Result<(), Refusal> {
+        match by {
+            Some(by) if self.maker(volume) != Some(by) => {
+                Err(Refusal::Conflict("the volume has become the task of another host".into()))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -9,13 +9,19 @@ use lq_api::{
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
     meta::MetadataPatch,
     network::{CreateNetwork, NetworkKind, NetworkSpec},
-    vm::{Boot, CreateVm, Disk, Nic, PowerState, RestartPolicy, UpdateVm, VmSpec, VmState, VmStatus},
+    pool::{CreatePool, PoolState},
+    vm::{
+        Boot, Cdrom, CreateVm, Disk, Nic, PowerState, RestartPolicy, StopVm, UpdateVm, VmSpec, VmState,
+        VmStatus,
+    },
     volume::{CreateVolume, VolumeSpec},
 };
 use proptest::prelude::*;
 
 const HOST: HostId = HostId(Uuid::from_u128(1));
 const POOL: PoolId = PoolId(Uuid::from_u128(2));
+/// Shared pools that come and go.
+const SHARED: PoolId = PoolId(Uuid::from_u128(4));
 const NETWORK: NetworkId = NetworkId(Uuid::from_u128(3));
 
 /// Few ids and names, so that commands meet.
@@ -39,27 +45,21 @@ fn spec() -> impl Strategy<Value = VmSpec> {
         prop_oneof![Just(RestartPolicy::Never), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Always)];
     (disks, macs, power, restart, any::<bool>(), small()).prop_map(
         |(disks, macs, power, restart, autostart, kernel)| VmSpec {
-            vcpus: 1,
             memory_bytes: Bytes::mib(64),
             boot: Some(Boot {
                 kernel: ImageId(Uuid::from_u128(kernel)),
                 initrd: None,
                 cmdline: String::new(),
             }),
-            disks: disks
-                .into_iter()
-                .map(|d| Disk { volume: VolumeId(Uuid::from_u128(d)), read_only: false })
-                .collect(),
+            disks: disks.into_iter().map(|d| Disk::of(VolumeId(Uuid::from_u128(d)))).collect(),
             nics: macs
                 .into_iter()
-                .map(|m| Nic { network: NETWORK, mac: m.map(|m| lq_api::vm::Mac([0x52, 0, 0, 0, 0, m])) })
+                .map(|m| Nic { mac: m.map(|m| lq_api::vm::Mac([0x52, 0, 0, 0, 0, m])), ..Nic::on(NETWORK) })
                 .collect(),
-            rng: true,
-            display: None,
             restart,
             autostart,
             power,
-            placement: lq_api::placement::Placement::default(),
+            ..VmSpec::default()
         },
     )
 }
@@ -92,13 +92,15 @@ fn op() -> impl Strategy<Value = Op> {
         Just(Power::Resume),
     ];
     let kind = prop_oneof![3 => Just(ImageKind::Kernel), 1 => Just(ImageKind::Disk)];
-    let image_spec = kind.prop_map(|kind| ImageSpec {
+    let any_pool = || prop::option::of(Just(SHARED));
+    let image_spec = (kind, any_pool()).prop_map(|(kind, pool)| ImageSpec {
         kind,
         format: ImageFormat::Raw,
-        pool: None,
+        pool,
         sha256: None,
         boot: None,
     });
+    let any_host = || prop_oneof![Just(HOST), guest_host()];
     let source = prop::option::of(image());
     prop_oneof![
         (vm(), name(), spec()).prop_map(|(id, name, spec)| Op::CreateVm {
@@ -125,7 +127,11 @@ fn op() -> impl Strategy<Value = Op> {
             id,
             create: CreateImage { name, labels: BTreeMap::new(), spec }
         }),
-        (image(), 0u128..2).prop_map(|(id, u)| Op::BeginUpload { id, upload: Uuid::from_u128(u) }),
+        (image(), 0u128..2, prop::option::of(any_host())).prop_map(|(id, u, receiver)| Op::BeginUpload {
+            id,
+            upload: Uuid::from_u128(u),
+            receiver
+        }),
         (image(), 0u128..2).prop_map(|(id, u)| Op::FinishUpload {
             id,
             upload: Uuid::from_u128(u),
@@ -134,14 +140,14 @@ fn op() -> impl Strategy<Value = Op> {
             sha256: String::new()
         }),
         (image(), expect()).prop_map(|(id, expect)| Op::DeleteImage { id, expect }),
-        (volume(), name(), source).prop_map(|(id, name, source)| Op::CreateVolume {
+        (volume(), name(), source, any_pool()).prop_map(|(id, name, source, pool)| Op::CreateVolume {
             id,
             create: CreateVolume {
                 name,
                 labels: BTreeMap::new(),
                 spec: VolumeSpec {
                     size_bytes: Some(Bytes::mib(1)),
-                    pool: None,
+                    pool,
                     format: ImageFormat::Qcow2,
                     source
                 }
@@ -152,8 +158,25 @@ fn op() -> impl Strategy<Value = Op> {
             expect: None,
             patch: MetadataPatch { name: Some(name), labels: None }
         }),
-        volume().prop_map(|id| Op::VolumeReady { id, size: Bytes::mib(1) }),
-        volume().prop_map(|id| Op::VolumeFailed { id, reason: "full".into() }),
+        (volume(), prop::option::of(any_host())).prop_map(|(id, by)| Op::VolumeReady {
+            id,
+            size: Bytes::mib(1),
+            by
+        }),
+        (volume(), prop::option::of(any_host())).prop_map(|(id, by)| Op::VolumeFailed {
+            id,
+            reason: "full".into(),
+            by
+        }),
+        name().prop_map(|name| Op::CreatePool { id: SHARED, create: shared_pool(&name) }),
+        (name(), expect()).prop_map(|(name, expect)| Op::UpdatePool {
+            id: SHARED,
+            expect,
+            patch: MetadataPatch { name: Some(name), labels: None }
+        }),
+        prop_oneof![Just(SHARED), Just(POOL)].prop_map(|id| Op::DeletePool { id, expect: None }),
+        prop_oneof![Just(SHARED), Just(POOL)].prop_map(|id| Op::ForgetPool { id }),
+        (any_host(), any::<bool>()).prop_map(|(host, ready)| stands(host, ready)),
         (volume(), 1u64..4).prop_map(|(id, n)| Op::GrowVolume { id, expect: None, size: Bytes::mib(n) }),
         volume().prop_map(|id| Op::DeleteVolume { id, expect: None }),
         volume().prop_map(|id| Op::ForgetVolume { id }),
@@ -191,6 +214,17 @@ fn op() -> impl Strategy<Value = Op> {
             boot: Uuid::from_u128(u128::from(b))
         }),
     ]
+}
+
+fn shared_pool(name: &str) -> CreatePool {
+    let spec = serde_json::from_str(r#"{"driver":"nfs","server":"nas","export":"/vm"}"#).unwrap();
+    CreatePool { name: name.into(), labels: BTreeMap::new(), spec }
+}
+
+fn stands(host: HostId, ready: bool) -> Op {
+    let (state, reason) =
+        if ready { (PoolState::Ready, None) } else { (PoolState::Unreachable, Some("silent".into())) };
+    Op::ObservePool { id: SHARED, host, state, reason }
 }
 
 const TOKEN: &str = "token";
@@ -231,7 +265,7 @@ fn application() -> impl Strategy<Value = Application> {
                 id: ImageId(id(3)),
                 create: CreateImage { name: theirs.clone(), labels: BTreeMap::new(), spec },
             },
-            Op::BeginUpload { id: ImageId(id(3)), upload },
+            Op::BeginUpload { id: ImageId(id(3)), upload, receiver: None },
             Op::FinishUpload {
                 id: ImageId(id(3)),
                 upload,
@@ -332,7 +366,19 @@ fn check(state: &State, revision: u64) {
     assert!(unique(state.hosts.values().map(|h| &h.meta.name)));
     assert!(state.removed.keys().all(|gone| !state.hosts.contains_key(gone)));
     assert!(state.vms.values().all(|r| state.hosts.contains_key(&r.vm.status.host.unwrap())));
-    assert!(state.pools.keys().all(|p| state.hosts.contains_key(&state.pool_host(*p).unwrap())));
+    for pool in state.pools.values() {
+        let id = pool.meta.id;
+        assert!(state.pool_host(id).is_none_or(|h| state.hosts.contains_key(&h)));
+        assert!(pool.hosts.keys().all(|h| state.hosts.contains_key(h)));
+        let inside = state.volumes.values().any(|v| v.spec.pool == Some(id))
+            || state.images.values().any(|r| r.image.spec.pool == Some(id));
+        assert!(!(pool.deleting && inside));
+    }
+    assert!(state.vms.values().all(|r| r.vars.is_none_or(|p| state.pools.contains_key(&p))));
+    assert!(state.images.values().all(|r| r.receiver.is_none_or(|h| state.hosts.contains_key(&h))));
+    for volume in state.volumes.values() {
+        assert!(state.maker(volume).is_none_or(|h| state.is_on(volume.spec.pool, h)));
+    }
     assert!(state.images.values().all(|r| state.pools.contains_key(&r.image.spec.pool.unwrap())));
     assert!(state.volumes.values().all(|v| state.pools.contains_key(&v.spec.pool.unwrap())));
     assert!(unique(state.vms.values().flat_map(|r| &r.vm.spec.nics).map(|n| n.mac.unwrap())));
@@ -412,17 +458,13 @@ fn with_vm(restart: RestartPolicy, autostart: bool) -> (State, VmId) {
                 name: "v".into(),
                 labels: BTreeMap::new(),
                 spec: VmSpec {
-                    vcpus: 1,
                     memory_bytes: Bytes::mib(64),
                     boot: Some(Boot { kernel, initrd: None, cmdline: String::new() }),
-                    disks: vec![],
-                    nics: vec![Nic { network: NETWORK, mac: None }],
-                    rng: true,
-                    display: None,
+                    nics: vec![Nic::on(NETWORK)],
                     restart,
                     autostart,
                     power: PowerState::Running,
-                    placement: lq_api::placement::Placement::default(),
+                    ..VmSpec::default()
                 },
             },
         },
@@ -477,6 +519,40 @@ fn a_boot_of_the_host_starts_what_is_to_start() {
 }
 
 #[test]
+fn media_cables_and_limits_of_a_running_machine_can_be_changed_and_drives_not() {
+    let (mut state, vm) = with_vm(RestartPolicy::OnFailure, true);
+    let iso = ImageId(Uuid::from_u128(70));
+    let spec =
+        ImageSpec { kind: ImageKind::Iso, format: ImageFormat::Raw, pool: None, sha256: None, boot: None };
+    let create = CreateImage { name: "cd".into(), labels: BTreeMap::new(), spec };
+    state.apply(80, &command(Op::CreateImage { id: iso, create }), &mut Vec::new()).unwrap();
+    let update = |spec: &VmSpec| {
+        let update = UpdateVm { spec: Some(spec.clone()), ..UpdateVm::default() };
+        command(Op::UpdateVm { id: vm, expect: None, update })
+    };
+    let mut spec = state.vms[&vm].vm.spec.clone();
+    spec.nics[0].connected = false;
+    state.apply(90, &update(&spec), &mut Vec::new()).unwrap();
+    spec.cdroms = vec![Cdrom::default()];
+    assert!(matches!(state.apply(91, &update(&spec), &mut Vec::new()), Err(Refusal::Conflict(_))));
+    for (revision, step) in [
+        (92, Op::PowerVm { id: vm, expect: None, power: Power::Stop(StopVm::default()) }),
+        (93, Op::ObserveVm { id: vm, status: seen(VmState::Stopped, 3), host_ends: false }),
+    ] {
+        state.apply(revision, &command(step), &mut Vec::new()).unwrap();
+    }
+    spec.power = PowerState::Stopped;
+    spec.cdroms = vec![Cdrom { image: Some(state.images.keys().copied().find(|i| *i != iso).unwrap()) }];
+    let refused = state.apply(94, &update(&spec), &mut Vec::new()).unwrap_err();
+    assert!(format!("{refused:?}").contains("spec.cdroms[0].image"), "{refused:?}");
+    spec.cdroms = vec![Cdrom { image: Some(iso) }];
+    state.apply(95, &update(&spec), &mut Vec::new()).unwrap();
+    assert_eq!(state.image_users(iso).0, [vm]);
+    let delete = command(Op::DeleteImage { id: iso, expect: None });
+    assert!(matches!(state.apply(96, &delete, &mut Vec::new()), Err(Refusal::Conflict(_))));
+}
+
+#[test]
 fn addresses_are_stable_and_do_not_repeat() {
     let (mut state, vm) = with_vm(RestartPolicy::OnFailure, true);
     let mac = state.vms[&vm].vm.spec.nics[0].mac;
@@ -490,4 +566,50 @@ fn addresses_are_stable_and_do_not_repeat() {
     let create = CreateVm { name: "w".into(), labels: BTreeMap::new(), spec };
     let op = Op::CreateVm { id: VmId(Uuid::from_u128(60)), host: HOST, create };
     assert!(matches!(state.apply(91, &command(op), &mut Vec::new()), Err(Refusal::Validation(_))));
+}
+
+#[test]
+fn the_task_of_a_lost_host_is_anothers_and_the_lost_ones_word_does_not_count() {
+    let (mut state, _) = start();
+    let other = HostId(Uuid::from_u128(8));
+    let mut revision = 10;
+    let mut apply = |state: &mut State, op: Op| {
+        revision += 1;
+        state.apply(revision, &command(op), &mut Vec::new())
+    };
+    apply(&mut state, Op::SimulateHosts { hosts: vec![(other, "o".into())] }).unwrap();
+    apply(&mut state, Op::CreatePool { id: SHARED, create: shared_pool("s") }).unwrap();
+    let volume = VolumeId(Uuid::from_u128(100));
+    let spec = VolumeSpec {
+        size_bytes: Some(Bytes::mib(1)),
+        pool: Some(SHARED),
+        format: ImageFormat::Raw,
+        source: None,
+    };
+    let create = CreateVolume { name: "v".into(), labels: BTreeMap::new(), spec };
+    apply(&mut state, Op::CreateVolume { id: volume, create }).unwrap();
+    let maker = |state: &State| state.maker(&state.volumes[&volume]);
+    assert_eq!(maker(&state), None, "nobody reaches it yet");
+    assert!(state.unreached(SHARED, HOST).unwrap().contains("not mounted there yet"));
+    apply(&mut state, stands(other, true)).unwrap();
+    assert_eq!(maker(&state), Some(other));
+    assert!(state.is_on(Some(SHARED), other) && !state.is_on(Some(SHARED), HOST));
+    apply(&mut state, stands(HOST, true)).unwrap();
+    assert_eq!(maker(&state), Some(HOST));
+    apply(&mut state, stands(HOST, false)).unwrap();
+    assert_eq!(maker(&state), Some(other));
+    let why = state.unreached(SHARED, HOST).unwrap();
+    assert!(why.contains("unreachable there: silent"), "{why}");
+    let failed = |by| Op::VolumeFailed { id: volume, reason: "late".into(), by: Some(by) };
+    assert!(matches!(apply(&mut state, failed(HOST)), Err(Refusal::Conflict(_))));
+    let ready = Op::VolumeReady { id: volume, size: Bytes::mib(1), by: Some(other) };
+    apply(&mut state, ready).unwrap();
+    // Nobody reaches it: what is in it keeps the pool, and afterwards it goes at once.
+    let delete = || Op::DeletePool { id: SHARED, expect: None };
+    assert!(apply(&mut state, delete()).unwrap_err().to_string().contains("the volume `v`"));
+    apply(&mut state, Op::DeleteVolume { id: volume, expect: None }).unwrap();
+    apply(&mut state, Op::ForgetVolume { id: volume }).unwrap();
+    apply(&mut state, stands(other, false)).unwrap();
+    apply(&mut state, delete()).unwrap();
+    assert!(!state.pools.contains_key(&SHARED));
 }

@@ -111,7 +111,7 @@ mod tests {
         let state = read(old.to_string().as_bytes()).unwrap();
         assert!(state.cluster.unwrap().authority.is_none());
         let host = &state.hosts[&host];
-        assert_eq!((host.leaving, host.named, &host.peer, host.capacity), (false, false, &None, None));
+        assert_eq!((host.leaving, host.named, &host.peer, &host.capacity), (false, false, &None, &None));
         assert!(state.removed.is_empty() && state.join_tokens.is_empty() && state.admitted_with.is_empty());
     }
 

@@ -11,13 +11,13 @@ use super::{
 };
 use crate::placement::{self, Request};
 use lq_api::{
-    HostId, ImageId, VmId, VolumeId,
+    HostId, ImageId, PoolId, VmId, VolumeId,
     image::ImageKind,
     meta::MetadataPatch,
     problem::FieldError,
     vm::{
-        Boot, CreateVm, MIN_FIRMWARE_MEMORY, Mac, PowerState, RestartPolicy, StopVm, UpdateVm, Vm, VmSpec,
-        VmState, VmStatus,
+        Boot, CreateVm, Disk, MIN_FIRMWARE_MEMORY, Mac, Nic, PowerState, RestartPolicy, StopVm, UpdateVm, Vm,
+        VmSpec, VmState, VmStatus,
     },
     volume::VolumeState,
 };
@@ -57,7 +57,12 @@ impl State {
             status: VmStatus { host: Some(host), ..VmStatus::default() },
         };
         self.attach(ctx, id, &[], &vm.spec);
-        Ok(self.put(ctx, VmRecord { vm, stop: StopVm::default(), reset_count: 0, deleting: false }))
+        // With its first disk in a shared pool all of the machine is to be reached by every host.
+        let first = vm.spec.disks.first().and_then(|d| self.volumes.get(&d.volume)?.spec.pool);
+        let shared = |pool: &PoolId| self.pools.get(pool).is_some_and(|p| p.spec.is_shared());
+        let vars = first.filter(|pool| vm.spec.boot.is_none() && shared(pool));
+        let stop = StopVm::default();
+        Ok(self.put(ctx, VmRecord { vm, stop, reset_count: 0, deleting: false, vars }))
     }
 
     pub(super) fn update_vm(
@@ -79,10 +84,10 @@ impl State {
         if new == *old {
             return Ok(Reply::Vm(Arc::new(new.vm)));
         }
-        if (new.vm.spec.disks != old.vm.spec.disks || new.vm.spec.nics != old.vm.spec.nics) && !old.at_rest()
-        {
+        if plugged(&new.vm.spec) != plugged(&old.vm.spec) && !old.at_rest() {
             return Err(Refusal::Conflict(
-                "disks and network interfaces can only be changed while the machine is stopped: stop it first"
+                "disks, network interfaces and CD drives can only be changed while the machine is stopped (but for their \
+                 limits, cables and media): stop it first"
                     .into(),
             ));
         }
@@ -314,6 +319,9 @@ impl State {
                 errors.push(FieldError::new(format!("spec.nics[{n}].network"), reason));
             }
         }
+        for (n, image) in spec.cdroms.iter().enumerate().filter_map(|(n, c)| Some((n, c.image?))) {
+            errors.extend(self.check_image(format!("spec.cdroms[{n}].image"), image, ImageKind::Iso));
+        }
         self.give_macs(id, &mut new, old, &mut errors);
         if errors.is_empty() { Ok(new) } else { Err(Refusal::Validation(errors)) }
     }
@@ -327,7 +335,8 @@ impl State {
         }
         for (n, disk) in vm.spec.disks.iter().enumerate() {
             let pool = self.volumes.get(&disk.volume).and_then(|v| v.spec.pool);
-            if pool.is_some_and(|p| self.pool_host(p) != Some(host)) {
+            // A shared pool that is not ready there now will be again.
+            if pool.and_then(|p| self.pool_host(p)).is_some_and(|of| of != host) {
                 let why = "the volume is in a pool of another host";
                 return Err(Refusal::field(format!("spec.disks[{n}].volume"), why));
             }
@@ -342,20 +351,21 @@ impl State {
 
     /// Checks that kernel and initrd exist and are what they are used as.
     pub(super) fn check_boot(&self, field: &str, boot: &Boot, errors: &mut Vec<FieldError>) {
-        let mut check = |part: &str, id: ImageId, kind: ImageKind, word: &str| {
-            let reason = match self.images.get(&id) {
-                None => format!("there is no image {id}"),
-                Some(r) if r.image.spec.kind != kind => {
-                    format!("the image `{}` is not of the kind `{word}`", r.image.meta.name)
-                }
-                Some(_) => return,
-            };
-            errors.push(FieldError::new(format!("{field}.{part}"), reason));
-        };
-        check("kernel", boot.kernel, ImageKind::Kernel, "kernel");
+        errors.extend(self.check_image(format!("{field}.kernel"), boot.kernel, ImageKind::Kernel));
         if let Some(initrd) = boot.initrd {
-            check("initrd", initrd, ImageKind::Initrd, "initrd");
+            errors.extend(self.check_image(format!("{field}.initrd"), initrd, ImageKind::Initrd));
         }
+    }
+
+    fn check_image(&self, field: String, id: ImageId, kind: ImageKind) -> Option<FieldError> {
+        let reason = match self.images.get(&id) {
+            None => format!("there is no image {id}"),
+            Some(r) if r.image.spec.kind != kind => {
+                format!("the image `{}` is not of the kind `{}`", r.image.meta.name, kind.name())
+            }
+            Some(_) => return None,
+        };
+        Some(FieldError::new(field, reason))
     }
 
     fn give_macs(&self, id: VmId, spec: &mut VmSpec, old: Option<&VmSpec>, errors: &mut Vec<FieldError>) {
@@ -429,6 +439,13 @@ impl VmRecord {
         matches!(self.vm.status.state, VmState::Stopped | VmState::Failed)
             && self.vm.spec.power == PowerState::Stopped
     }
+}
+
+/// What is plugged in, without what can be changed about it at any time.
+fn plugged(spec: &VmSpec) -> (Vec<Disk>, Vec<Nic>, usize) {
+    let disks = spec.disks.iter().map(|d| Disk { read_only: d.read_only, ..Disk::of(d.volume) });
+    let nics = spec.nics.iter().map(|n| Nic { mac: n.mac, ..Nic::on(n.network) });
+    (disks.collect(), nics.collect(), spec.cdroms.len())
 }
 
 fn not_running() -> Refusal {

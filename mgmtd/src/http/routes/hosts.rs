@@ -9,6 +9,7 @@ use super::super::{
     problem::Failure,
     rules::missing,
 };
+use super::management::here;
 use crate::{
     auth::Caller,
     cluster::{Op, Reply, state::HostRecord},
@@ -140,12 +141,7 @@ async fn power(
     Id(id): Id<HostId>,
     Json(power): Json<HostPower>,
 ) -> Result<StatusCode, Failure> {
-    if !api.node.cluster.read(|s| s.hosts.contains_key(&id)) {
-        return Err(Failure::not_found("host", id));
-    }
-    if id != api.node.id() {
-        return Err(Failure::new(Kind::Unavailable, "that host cannot be asked from here"));
-    }
+    here(&api, id)?;
     let (reboot, word) = match power.action {
         HostPowerAction::Reboot => (true, "restart"),
         HostPowerAction::PowerOff => (false, "switch off"),

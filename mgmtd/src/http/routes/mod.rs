@@ -9,6 +9,7 @@ mod groups;
 mod history;
 mod hosts;
 mod images;
+mod management;
 mod networks;
 mod pools;
 pub(super) mod probes;
@@ -37,6 +38,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(cluster::router())
         .merge(recovery::router())
         .merge(hosts::router())
+        .merge(management::router())
         .merge(history::router())
         .merge(vms::router())
         .merge(console::router())

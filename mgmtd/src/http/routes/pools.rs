@@ -2,25 +2,32 @@
 
 use super::super::{
     Api,
-    extract::{Answer, Id, Query, tagged},
+    access::{with_labels, without_hidden},
+    extract::{Answer, Id, IfMatch, Json, Query, tagged},
     list::{Wanted, sees},
     peer,
     problem::Failure,
 };
-use crate::{auth::Caller, cluster::state::PoolRecord};
+use crate::{
+    auth::Caller,
+    cluster::{Op, Reply, State as Agreed, state::PoolRecord},
+};
 use axum::{extract::State, http::StatusCode, response::Response};
 use futures::future::join_all;
 use lq_api::{
     PoolId,
-    access::ObjectKind,
+    access::{ObjectKind, Permission},
     list::{ListQuery, Page},
-    pool::Pool,
+    meta::MetadataPatch,
+    pool::{CreatePool, Pool},
+    problem::Kind,
+    task::Task,
 };
 use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
 }
 
 async fn with_room(api: &Api, mut pool: Pool) -> Pool {
@@ -28,8 +35,11 @@ async fn with_room(api: &Api, mut pool: Pool) -> Pool {
     pool
 }
 
-fn show(record: &PoolRecord) -> Pool {
-    Pool { meta: record.meta.clone(), spec: record.spec.clone(), status: None }
+/// A pool as the caller may see it: without the hosts that they may not see.
+pub(super) fn visible(state: &Agreed, caller: &Caller, record: &PoolRecord) -> Pool {
+    let mut pool = record.show();
+    pool.hosts.retain(|h| caller.may(Permission::HostRead, state.object(ObjectKind::Host, h.host.0)));
+    pool
 }
 
 /// Storage pools.
@@ -41,18 +51,89 @@ async fn list(
 ) -> Result<Answer<Page<Pool>>, Failure> {
     let wanted = Wanted::parse(&query)?;
     let page = api.node.cluster.read_at(|s, revision| {
-        wanted.page(&s.pools, revision, |r| &r.meta, sees(&caller, ObjectKind::Pool), |r| show(r))
+        wanted.page(
+            &s.pools,
+            revision,
+            |r| &r.meta,
+            sees(&caller, ObjectKind::Pool),
+            |r| visible(s, &caller, r),
+        )
     });
     let items = join_all(page.items.into_iter().map(|pool| with_room(&api, pool))).await;
     Ok(Answer(StatusCode::OK, Page { items, next_cursor: page.next_cursor, revision: page.revision }))
+}
+
+/// Makes a shared pool. Every host mounts it; how each stands to it is in its `hosts`.
+#[utoipa::path(
+    post, path = "/pools", tag = "pools", request_body = CreatePool, responses((status = 201, body = Pool))
+)]
+async fn create(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Json(create): Json<CreatePool>,
+) -> Result<Response, Failure> {
+    Failure::check(create.validate())?;
+    let id = PoolId::new();
+    answer(&api, &caller, StatusCode::CREATED, id, Op::CreatePool { id, create }).await
+}
+
+/// Carries out a change and answers with the pool.
+async fn answer(
+    api: &Api,
+    caller: &Caller,
+    status: StatusCode,
+    id: PoolId,
+    op: Op,
+) -> Result<Response, Failure> {
+    let Reply::Pool(pool) = api.node.cluster.write(op).await? else {
+        return Err(Failure::new(Kind::Internal, "an unexpected answer of the state"));
+    };
+    let pool =
+        api.node.cluster.read(|s| s.pools.get(&id).map(|r| visible(s, caller, r))).unwrap_or((*pool).clone());
+    Ok(tagged(status, &pool.meta, &pool))
 }
 
 /// A storage pool.
 #[utoipa::path(
     get, path = "/pools/{id}", tag = "pools", params(("id" = PoolId, Path)), responses((status = 200, body = Pool))
 )]
-async fn get(State(api): State<Arc<Api>>, Id(id): Id<PoolId>) -> Result<Response, Failure> {
-    let pool = api.node.cluster.read(|s| s.pools.get(&id).map(|r| show(r)));
+async fn get(State(api): State<Arc<Api>>, caller: Caller, Id(id): Id<PoolId>) -> Result<Response, Failure> {
+    let pool = api.node.cluster.read(|s| s.pools.get(&id).map(|r| visible(s, &caller, r)));
     let pool = with_room(&api, pool.ok_or_else(|| Failure::not_found("pool", id))?).await;
     Ok(tagged(StatusCode::OK, &pool.meta, &pool))
+}
+
+/// Changes name and labels.
+#[utoipa::path(
+    patch, path = "/pools/{id}", tag = "pools", params(("id" = PoolId, Path)), request_body = MetadataPatch,
+    responses((status = 200, body = Pool))
+)]
+async fn update(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<PoolId>,
+    IfMatch(expect): IfMatch,
+    Json(patch): Json<MetadataPatch>,
+) -> Result<Response, Failure> {
+    api.node.cluster.read(|s| {
+        with_labels(s, &caller, (ObjectKind::Pool, id.0), patch.labels.as_ref(), Permission::StorageWrite)
+    })?;
+    answer(&api, &caller, StatusCode::OK, id, Op::UpdatePool { id, expect, patch }).await
+}
+
+/// Deletes a shared pool nothing is in. The directory is free for another pool afterwards.
+#[utoipa::path(
+    delete, path = "/pools/{id}", tag = "pools", params(("id" = PoolId, Path)),
+    responses((status = 202, body = Task))
+)]
+async fn delete(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<PoolId>,
+    IfMatch(expect): IfMatch,
+) -> Result<Answer<Task>, Failure> {
+    let deleted = api.node.delete_pool(id, expect, &caller.actor).await;
+    let task = deleted
+        .map_err(|e| api.node.cluster.read(|s| without_hidden(s, &caller, (ObjectKind::Pool, id.0), e)))?;
+    Ok(Answer(StatusCode::ACCEPTED, task))
 }

@@ -1,6 +1,6 @@
 //! Probes for load balancers and supervisors, and metrics.
 
-use super::super::{Api, extract::Answer, guard, problem::Failure};
+use super::super::{Api, extract::Answer, guard, peer::own_pool, problem::Failure};
 use crate::telemetry::Gauges;
 use axum::{
     Router,
@@ -68,9 +68,7 @@ async fn metrics(State(api): State<Arc<Api>>, req: Request) -> Result<Response, 
     now.sessions = number(api.auth.session_count());
     let pools: Vec<_> = api.node.cluster.read(|s| s.pools.values().map(|p| p.meta.clone()).collect());
     for pool in pools {
-        if let Some(driver) = api.node.pool(pool.id)
-            && let Ok(room) = driver.status().await
-        {
+        if let Some(room) = own_pool(&api, pool.id).await {
             let bytes = |b: lq_api::Bytes| i64::try_from(b.get()).unwrap_or(i64::MAX);
             now.pools.push((pool.name, bytes(room.capacity_bytes), bytes(room.free_bytes)));
         }

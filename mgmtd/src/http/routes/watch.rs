@@ -1,6 +1,9 @@
 //! Following the objects: every change from a revision on, as server-sent events.
 
-use super::super::{Api, extract::Query, former::watched, problem::Failure};
+use super::{
+    super::{Api, extract::Query, former::watched, problem::Failure},
+    pools::visible,
+};
 use crate::{
     auth::Caller,
     cluster::{Change, Cluster, Kind},
@@ -63,7 +66,7 @@ enum Object {
 }
 
 /// Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
-/// revision to go on from. Several changes of one object may come as one. Status of hosts and pools and leased addresses are
+/// revision to go on from. Several changes of one object may come as one. Status of hosts, room in pools and leased addresses are
 /// not watched. An object that leaves what the caller may see comes as one that is gone. Where `since` is too long ago the answer is 409: read the lists anew.
 #[utoipa::path(
     get, path = "/watch", tag = "watch", params(WatchQuery),
@@ -125,7 +128,7 @@ fn notices(api: &Api, caller: &Caller, since: u64, changes: &[Change]) -> Vec<Me
             if !seen && !api.former.was_seen(caller, (kind, change.id), since) {
                 return None;
             }
-            let object = object(cluster, change).filter(|_| seen);
+            let object = object(cluster, caller, change).filter(|_| seen);
             let notice = Notice { revision: change.revision, id: change.id, object };
             let name = serde_json::to_value(change.kind).ok()?;
             let message = Message::default().event(name.as_str()?).id(change.revision.to_string());
@@ -134,15 +137,12 @@ fn notices(api: &Api, caller: &Caller, since: u64, changes: &[Change]) -> Vec<Me
         .collect()
 }
 
-fn object(cluster: &Cluster, Change { kind, id, .. }: Change) -> Option<Object> {
+fn object(cluster: &Cluster, caller: &Caller, Change { kind, id, .. }: Change) -> Option<Object> {
     cluster.read(|s| match kind {
         Kind::Host => {
             s.hosts.get(&id.into()).map(|r| Object::Host(Host { meta: r.meta.clone(), status: None }))
         }
-        Kind::Pool => s
-            .pools
-            .get(&id.into())
-            .map(|r| Object::Pool(Pool { meta: r.meta.clone(), spec: r.spec.clone(), status: None })),
+        Kind::Pool => s.pools.get(&id.into()).map(|r| Object::Pool(visible(s, caller, r))),
         Kind::Vm => s.vms.get(&id.into()).map(|r| Object::Vm(r.vm.clone())),
         Kind::Image => s.images.get(&id.into()).map(|r| Object::Image(r.image.clone())),
         Kind::Volume => s.volumes.get(&id.into()).map(|v| Object::Volume((**v).clone())),

@@ -12,7 +12,10 @@ import { CPU } from "./Performance";
 export function HostSummary() {
   const id = useHostId();
   const vms = useVms().data?.filter((vm) => vm.status.host === id) ?? [];
-  const pools = usePools().data?.filter((pool) => pool.spec.host === id) ?? [];
+  const pools =
+    usePools().data?.filter(({ spec, hosts }) =>
+      spec.driver === "dir" ? spec.host === id : hosts?.some((on) => on.host === id && on.state === "ready"),
+    ) ?? [];
   return (
     <WithHost>
       {(host, status) => {

@@ -23,6 +23,7 @@ const KINDS: Record<Image["spec"]["kind"], string> = {
   disk: "disk",
   kernel: "kernel",
   initrd: "initial RAM disk",
+  iso: "CD",
 };
 
 const COLUMNS: Column<Image>[] = [

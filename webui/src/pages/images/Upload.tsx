@@ -130,6 +130,7 @@ export function Upload({ onClose }: { onClose: () => void }) {
                   ["disk", "Disk"],
                   ["kernel", "Kernel"],
                   ["initrd", "Initial RAM disk"],
+                  ["iso", "CD (ISO 9660 or UDF)"],
                 ]}
                 onValue={(value) => setKind(value as Kind)}
               />

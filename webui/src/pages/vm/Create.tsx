@@ -5,7 +5,7 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { ArrowLeft, ArrowRight, Check as Tick, MonitorCog } from "lucide-react";
 import { useState, type ReactNode } from "react";
 import { ApiError, api, call, type Image } from "../../api/client";
-import { useImages, useNetworks } from "../../api/queries";
+import { useImages, useNetworks, usePools } from "../../api/queries";
 import { Head } from "../../components/Page";
 import { useFollow } from "../../components/shell/Orders";
 import {
@@ -29,9 +29,11 @@ const EMPTY: Form = {
   name: "",
   labels: "",
   image: "",
+  iso: "",
   cpus: "2",
   memory: "2G",
   disk: "",
+  pool: "",
   network: "",
   kernel: "",
   initrd: "",
@@ -43,8 +45,8 @@ const EMPTY: Form = {
 
 /** Which fields each step asks. */
 const STEPS: { title: string; fields: (keyof Form)[] }[] = [
-  { title: "Name and source", fields: ["name", "labels", "image"] },
-  { title: "Hardware", fields: ["cpus", "memory", "disk", "network"] },
+  { title: "Name and source", fields: ["name", "labels", "image", "iso"] },
+  { title: "Hardware", fields: ["cpus", "memory", "disk", "pool", "network"] },
   { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline"] },
   { title: "Review", fields: [] },
 ];
@@ -53,6 +55,7 @@ const LAST = STEPS.length - 1;
 export function CreateVm() {
   const images = useImages();
   const networks = useNetworks();
+  const pools = (usePools().data ?? []).filter(({ deleting }) => !deleting);
   const follow = useFollow();
   const client = useQueryClient();
   const navigate = useNavigate();
@@ -108,7 +111,7 @@ export function CreateVm() {
     fault: at(field),
     onChange: (event: { target: { value: string } }) => set({ [field]: event.target.value }),
   });
-  const select = (field: "image" | "network" | "kernel" | "initrd") => ({
+  const select = (field: "image" | "iso" | "pool" | "network" | "kernel" | "initrd") => ({
     value: whole[field],
     fault: at(field),
     onValue: (value: string) => set({ [field]: value }),
@@ -193,6 +196,15 @@ export function CreateVm() {
                 }
                 {...select("image")}
               />
+              {options("iso").length > 0 && (
+                <Select
+                  label="CD"
+                  none="No drive"
+                  options={options("iso")}
+                  hint="It boots from it while its disk cannot be booted: to install a system."
+                  {...select("iso")}
+                />
+              )}
               <Text
                 label="Labels"
                 hint="Free words for searching, like: env=test, team=web"
@@ -215,6 +227,14 @@ export function CreateVm() {
                   {...text("disk")}
                 />
               </div>
+              {pools.length > 1 && (
+                <Select
+                  label="Pool of the disk"
+                  none="The default pool"
+                  options={pools.map(({ meta }) => [meta.id, meta.name])}
+                  {...select("pool")}
+                />
+              )}
               <Select
                 label="Network"
                 none="None"
@@ -268,6 +288,7 @@ export function CreateVm() {
                   {bytes(parseSize(whole.disk) ?? image?.status.virtual_size_bytes ?? 0)}
                   {image ? `, a copy of ${image.meta.name}` : ", empty"}
                 </Fact>
+                {whole.iso && <Fact name="CD">{nameOf(usable, whole.iso)}</Fact>}
                 <Fact name="CPUs">{whole.cpus}</Fact>
                 <Fact name="Memory">{bytes(parseSize(whole.memory) ?? 0)}</Fact>
                 <Fact name="Network">{nameOf(networks.data, whole.network) ?? "none"}</Fact>

@@ -10,9 +10,18 @@ import { Button, Card, Check, Empty, Fact, Facts, Select, State, Text, Warning }
 import { makeDisk, ready } from "../../lib/disks";
 import { bytes, parseSize, sizeText } from "../../lib/format";
 import { Grow } from "../volumes/dialogs";
+import { Drives } from "./Drives";
 import { WithVm } from "./Layout";
 import { RESTART } from "./Summary";
 import { resting, useSaveSpec, useWriteRefusal } from "./save";
+
+/** What becomes of a guest that does not feed its watchdog any more. */
+const WATCHDOG: Record<NonNullable<Vm["spec"]["watchdog"]>, string> = {
+  reset: "restarts the guest",
+  pause: "halts the guest",
+  "power-off": "ends the machine",
+  report: "only tells of it",
+};
 
 export const Hardware = () => <WithVm>{(vm) => <HardwareOf vm={vm} />}</WithVm>;
 
@@ -38,12 +47,15 @@ function HardwareOf({ vm: { spec }, vm }: { vm: Vm }) {
             {spec.boot?.initrd && (image(spec.boot.initrd) ?? spec.boot.initrd)}
           </Fact>
           <Fact name="Command line">{spec.boot?.cmdline && <code>{spec.boot.cmdline}</code>}</Fact>
+          <Fact name="CPU model">{spec.cpu ?? "host"}</Fact>
+          <Fact name="Watchdog">{spec.watchdog && WATCHDOG[spec.watchdog]}</Fact>
           <Fact name="Random numbers">{spec.rng === false ? "no" : "from the host"}</Fact>
           <Fact name="If it ends">{RESTART[spec.restart ?? "on-failure"]}</Fact>
           <Fact name="With its host">{spec.autostart === false ? "does not start" : "starts"}</Fact>
         </Facts>
       </Card>
       <Disks vm={vm} />
+      <Drives vm={vm} />
       {edit && <Edit vm={vm} onClose={() => setEdit(false)} />}
     </>
   );
@@ -65,6 +77,8 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
     restart: spec.restart ?? "on-failure",
     autostart: spec.autostart !== false,
     rng: spec.rng !== false,
+    cpu: spec.cpu ?? "host",
+    watchdog: (spec.watchdog ?? "") as NonNullable<typeof spec.watchdog> | "",
   });
   const set = (change: Partial<typeof form>) => setForm({ ...form, ...change });
   const save = useSaveSpec(vm, onClose);
@@ -95,6 +109,8 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
           restart: form.restart,
           autostart: form.autostart,
           rng: form.rng,
+          cpu: form.cpu,
+          watchdog: form.watchdog || null,
           ...(form.kernel
             ? {
                 boot: {
@@ -152,6 +168,27 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
         options={Object.entries(RESTART)}
         onValue={(restart) => set({ restart: restart as typeof form.restart })}
       />
+      <div className="grid gap-4 sm:grid-cols-2">
+        <Select
+          label="CPU model"
+          value={form.cpu}
+          options={[
+            ["host", "All its host has"],
+            ["x86-64-v2", "x86-64-v2: moves to nearly every host"],
+            ["x86-64-v3", "x86-64-v3: hosts since about 2015"],
+          ]}
+          fault={fault("spec.cpu")}
+          onValue={(cpu) => set({ cpu: cpu as typeof form.cpu })}
+        />
+        <Select
+          label="Watchdog"
+          value={form.watchdog}
+          none="None"
+          options={Object.entries(WATCHDOG)}
+          fault={fault("spec.watchdog")}
+          onValue={(watchdog) => set({ watchdog: watchdog as typeof form.watchdog })}
+        />
+      </div>
       <Check checked={form.autostart} onChange={(event) => set({ autostart: event.target.checked })}>
         Start it with its host, if it was running before
       </Check>

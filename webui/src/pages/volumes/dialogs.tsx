@@ -60,7 +60,7 @@ export function Grow({ volume, onClose }: { volume: Volume; onClose: () => void 
 
 export function CreateVolumeDialog({ onClose }: { onClose: () => void }) {
   const client = useQueryClient();
-  const pools = usePools().data ?? [];
+  const pools = (usePools().data ?? []).filter(({ deleting }) => !deleting);
   const images = (useImages().data ?? []).filter(
     ({ spec, status }) => spec.kind === "disk" && status.state === "ready",
   );

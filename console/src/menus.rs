@@ -1,0 +1,275 @@
+//! The menus and forms there are. Pure: what each is made of, and what a filled-in form asks for.
+
+use crate::{
+    app::{ADMIN, Field, Page},
+    install::Wish,
+    remote::{LogSource, Request, VmAction, VmRow},
+};
+use lq_api::{
+    VmId,
+    answer::HostNetwork,
+    auth,
+    management::{ManagementNetwork, TRIAL_SECONDS, TryNetwork},
+};
+
+/// What has to be typed before the administrator's password is set without knowing the old one.
+pub(crate) const RESET_WORD: &str = "RESET";
+
+/// What a form is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    LogIn,
+    Password,
+    Totp,
+    /// The administrator's, by whoever stands at the machine.
+    LostPassword,
+    Rename,
+    Network(Box<ManagementNetwork>),
+    Certificate,
+    FactoryReset {
+        data: bool,
+    },
+    /// To this disk.
+    Install {
+        node: String,
+        used: bool,
+    },
+}
+
+/// What an entry of a menu does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    Vms,
+    Tasks,
+    Events,
+    Network,
+    Rename,
+    Logs,
+    Log(LogSource),
+    Certificate,
+    Password,
+    Totp,
+    Support,
+    Reset,
+    FactoryReset { data: bool },
+    Power,
+    Reboot,
+    PowerOff,
+    Vm(VmId, String, VmAction),
+    Console(VmId, String),
+    LogOut,
+}
+
+/// An empty field.
+pub(crate) fn field(label: &'static str, secret: bool) -> Field {
+    Field { label, text: String::new(), secret }
+}
+
+fn filled(label: &'static str, text: impl Into<String>) -> Field {
+    Field { label, text: text.into(), secret: false }
+}
+
+/// The form one logs in with.
+pub(crate) fn log_in() -> Page {
+    let title = "Log in".into();
+    Page::Form {
+        form: Form::LogIn,
+        title,
+        fields: vec![filled("User", ADMIN), field("Password", true)],
+        at: 1,
+    }
+}
+
+/// The form for whoever stands at the machine and has lost the password.
+pub(crate) fn lost_password() -> Page {
+    let title = format!("A new password for {ADMIN}, without the old one. It is noted in the audit log");
+    let fields = vec![field("New password", true), field("Once more", true), field("Type RESET", false)];
+    Page::Form { form: Form::LostPassword, title, fields, at: 0 }
+}
+
+/// The main menu.
+pub(crate) fn main_menu() -> Page {
+    let entries = vec![
+        ('v', "Virtual machines", Choice::Vms),
+        ('t', "Tasks", Choice::Tasks),
+        ('e', "Events", Choice::Events),
+        ('n', "Management network", Choice::Network),
+        ('h', "Host name", Choice::Rename),
+        ('g', "Logs", Choice::Logs),
+        ('s', "Support bundle", Choice::Support),
+        ('c', "New certificate", Choice::Certificate),
+        ('a', "Admin password", Choice::Password),
+        ('o', "One-time code of admin: remove", Choice::Totp),
+        ('f', "Factory reset", Choice::Reset),
+        ('p', "Power: restart, switch off", Choice::Power),
+        ('l', "Log out", Choice::LogOut),
+    ];
+    Page::Menu { title: "This host".into(), entries, at: 0 }
+}
+
+/// Power of the host.
+pub(crate) fn power_menu() -> Page {
+    let entries = vec![('r', "Restart", Choice::Reboot), ('s', "Switch off", Choice::PowerOff)];
+    Page::Menu { title: "Power of this host".into(), entries, at: 0 }
+}
+
+/// Which log.
+pub(crate) fn log_menu() -> Page {
+    let entries = vec![
+        ('k', "Kernel", Choice::Log(LogSource::Kernel)),
+        ('i', "Start of the host (lq-init)", Choice::Log(LogSource::Init)),
+        ('m', "Management daemon (mgmtd)", Choice::Log(LogSource::Service("mgmtd"))),
+        ('d', "DHCP client", Choice::Log(LogSource::Service("dhcp"))),
+    ];
+    Page::Menu { title: "Logs (of a machine's monitor: Virtual machines)".into(), entries, at: 0 }
+}
+
+/// How much is to go.
+pub(crate) fn reset_menu() -> Page {
+    let entries = vec![
+        ('s', "Settings, accounts, machines' definitions", Choice::FactoryReset { data: false }),
+        ('d', "All of that, and all images and volumes", Choice::FactoryReset { data: true }),
+    ];
+    Page::Menu { title: "Factory reset: what is to be erased?".into(), entries, at: 0 }
+}
+
+/// What can be done to a machine.
+pub(crate) fn vm_menu(vm: &VmRow) -> Page {
+    let entry = |hot, text, action| (hot, text, Choice::Vm(vm.id, vm.name.clone(), action));
+    let entries = vec![
+        entry('s', "Start", VmAction::Start),
+        entry('d', "Shut down", VmAction::Stop),
+        entry('f', "Force stop", VmAction::ForceStop),
+        entry('r', "Reset", VmAction::Reset),
+        ('c', "Serial console (Ctrl-] leaves it)", Choice::Console(vm.id, vm.name.clone())),
+        ('l', "Log of its monitor", Choice::Log(LogSource::Monitor(vm.id))),
+    ];
+    Page::Menu { title: format!("{} ({})", vm.name, vm.state), entries, at: 0 }
+}
+
+/// The form of the host's name.
+pub(crate) fn rename() -> Page {
+    let title = "Another name for this host".into();
+    Page::Form { form: Form::Rename, title, fields: vec![field("New name", false)], at: 0 }
+}
+
+/// The form that takes the host's name as a word that something is meant.
+pub(crate) fn by_name(form: Form) -> Page {
+    let title = match &form {
+        Form::Certificate => "A new certificate: browsers and lqctl will ask about it once more",
+        Form::FactoryReset { data: false } => {
+            "The host forgets everything but its images and volumes, and restarts"
+        }
+        _ => "The host forgets EVERYTHING, images and volumes too, and restarts",
+    };
+    let fields = vec![field("Host's name", false)];
+    Page::Form { form, title: title.into(), fields, at: 0 }
+}
+
+/// The form of the management network, as it is kept.
+pub(crate) fn network(state: &ManagementNetwork) -> Page {
+    let kept = &state.kept;
+    let nic = kept.interface.and_then(|mac| state.nics.iter().find(|n| n.mac == mac));
+    let text = |o: Option<String>| o.unwrap_or_default();
+    let dns: Vec<String> = kept.dns.iter().map(ToString::to_string).collect();
+    let fields = vec![
+        filled("Interface", text(nic.map(|n| n.name.clone()))),
+        filled("Address/prefix", text(kept.address.clone())),
+        filled("Gateway", text(kept.gateway.map(|g| g.to_string()))),
+        filled("Name servers", dns.join(" ")),
+    ];
+    let title = "Empty address: DHCP. Empty interface: the first with a link".into();
+    Page::Form { form: Form::Network(Box::new(state.clone())), title, fields, at: 0 }
+}
+
+/// The form of an installation.
+pub(crate) fn install(node: &str, text: &str, used: bool) -> Page {
+    let title = format!("Install to {text}{}", if used { ". ALL DATA ON IT WILL BE LOST" } else { "" });
+    let fields = vec![
+        field("Host name", false),
+        field("Admin password", true),
+        field("Once more", true),
+        field("Address/prefix", false),
+        field("Gateway", false),
+        field("Name servers", false),
+        field("Type disk name", false),
+    ];
+    Page::Form { form: Form::Install { node: node.to_owned(), used }, title, fields, at: 0 }
+}
+
+fn same(one: &str, other: &str) -> Result<(), String> {
+    if one != other {
+        return Err("The two are not the same.".into());
+    }
+    if one.chars().count() < auth::MIN_PASSWORD {
+        return Err(format!("At least {} characters are needed.", auth::MIN_PASSWORD));
+    }
+    Ok(())
+}
+
+/// Settings as they were typed.
+fn typed_network(address: &str, gateway: &str, dns: &str) -> Result<HostNetwork, String> {
+    let some = |text: &str| Some(text.trim().to_owned()).filter(|t| !t.is_empty());
+    let ip = |text: &str| text.parse().map_err(|_| format!("`{text}` is not an IPv4 address."));
+    let network = HostNetwork {
+        interface: None,
+        address: some(address),
+        gateway: some(gateway).map(|g| ip(&g)).transpose()?,
+        dns: dns.split([' ', ',']).filter(|w| !w.is_empty()).map(ip).collect::<Result<_, _>>()?,
+    };
+    match network.validate("network").first() {
+        Some(e) => Err(format!("{e}.")),
+        None => Ok(network),
+    }
+}
+
+/// What a form asks for, or what is wrong with it.
+pub(crate) fn submit(form: &Form, fields: &[Field]) -> Result<Request, String> {
+    let text = |n: usize| fields.get(n).map(|f| f.text.clone()).unwrap_or_default();
+    // The new password and its repetition come last.
+    let first = fields.len().saturating_sub(2);
+    Ok(match form {
+        Form::LogIn => {
+            let code = fields.get(2).map(|f| f.text.trim().to_owned());
+            Request::Login { user: text(0), password: text(1), code }
+        }
+        Form::Totp => Request::ResetTotp { user: ADMIN.into(), password: Some(text(0)) },
+        Form::Password => {
+            same(&text(first), &text(first + 1))?;
+            let old = (first > 0).then(|| text(0));
+            Request::SetPassword { user: ADMIN.into(), old, password: text(first) }
+        }
+        Form::LostPassword => {
+            same(&text(0), &text(1))?;
+            if text(2) != RESET_WORD {
+                return Err(format!("Type {RESET_WORD} in the last line, in capital letters."));
+            }
+            Request::LostPassword { password: text(0) }
+        }
+        Form::Rename => Request::Rename { name: text(0).trim().to_owned() },
+        Form::Network(state) => {
+            let name = text(0);
+            let name = name.trim();
+            let mut network = typed_network(&text(1), &text(2), &text(3))?;
+            if !name.is_empty() {
+                let nic = state.nics.iter().find(|n| n.name == name || n.mac.to_string() == name);
+                let names: Vec<&str> = state.nics.iter().map(|n| n.name.as_str()).collect();
+                let none = || format!("There is no interface {name}; there are {}.", names.join(", "));
+                network.interface = Some(nic.ok_or_else(none)?.mac);
+            }
+            Request::TryNetwork(TryNetwork { network, seconds: TRIAL_SECONDS })
+        }
+        Form::Certificate => Request::NewCertificate { confirm: text(0) },
+        Form::FactoryReset { data } => Request::FactoryReset { confirm: text(0), data: *data },
+        Form::Install { node, used } => {
+            same(&text(1), &text(2))?;
+            let network = typed_network(&text(3), &text(4), &text(5))?;
+            let short = node.trim_start_matches("/dev/");
+            if text(6).trim() != short {
+                return Err(format!("Type {short} in the last line."));
+            }
+            let name = Some(text(0).trim().to_owned()).filter(|t| !t.is_empty());
+            Request::Install(Wish { node: node.clone(), erase: *used, name, network, password: text(1) })
+        }
+    })
+}

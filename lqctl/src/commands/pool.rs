@@ -1,0 +1,171 @@
+//! Storage pools.
+
+use super::{Session, labels, shown};
+use crate::{
+    cli::{CreatePool as Wanted, Pool as Command},
+    failure::usage,
+    output::{Format, Table, describe, line, or_dash, show},
+    terminal::confirm,
+};
+use lq_api::{
+    HostId,
+    meta::MetadataPatch,
+    pool::{CreatePool, NfsOptions, NfsSpec, Pool, PoolSpec, PoolState},
+};
+use std::collections::BTreeMap;
+
+type Names = BTreeMap<HostId, String>;
+
+pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<()> {
+    let client = &session.client;
+    match command {
+        Command::List => {
+            let pools = client.pools().await?;
+            let hosts = names(session).await;
+            show(session.format, &pools, || {
+                let mut table = Table::new(&["NAME", "DRIVER", "PLACE", "HOSTS", "CAPACITY", "FREE"]);
+                for pool in &pools {
+                    table.row([
+                        pool.meta.name.clone(),
+                        driver(&pool.spec).into(),
+                        place(&pool.spec, &hosts),
+                        standing(pool),
+                        or_dash(pool.status.map(|s| s.capacity_bytes)),
+                        or_dash(pool.status.map(|s| s.free_bytes)),
+                    ]);
+                }
+                table
+            })
+        }
+        Command::Show { pool } => {
+            let pool = client.find_pool(&pool).await?;
+            show_one(session, &client.pool(pool.meta.id).await?).await
+        }
+        Command::Create(wanted) => {
+            let pool = client.create_pool(&create(wanted)?).await?;
+            changed(session, &pool, "created; its hosts are mounting it")
+        }
+        Command::Rename { pool, name } => {
+            let pool = client.find_pool(&pool).await?;
+            let patch = MetadataPatch { name: Some(name), labels: None };
+            let pool = client.update_pool(pool.meta.id, &patch, Some(pool.meta.revision)).await?;
+            changed(session, &pool, "is its new name")
+        }
+        Command::Delete { pool, yes } => {
+            let pool = client.find_pool(&pool).await?;
+            confirm(&format!("Delete pool {}?", pool.meta.name), yes)?;
+            let task = session.follow(client.delete_pool(pool.meta.id).await?).await?;
+            if session.format != Format::Table {
+                return show(session.format, &task, || Table::new(&[]));
+            }
+            let what = if task.state.ended() { "deleted" } else { "is being deleted" };
+            line(&format!("Pool {} {what}.\n", pool.meta.name))
+        }
+    }
+}
+
+fn create(wanted: Wanted) -> anyhow::Result<CreatePool> {
+    let (server, export) = split(&wanted.nfs)
+        .ok_or_else(|| usage("--nfs is SERVER:/EXPORT, e.g. nas.lan:/srv/limiquantix or [fd00::1]:/srv"))?;
+    let options = NfsOptions {
+        nconnect: wanted.nconnect,
+        rsize: wanted.rsize,
+        wsize: wanted.wsize,
+        timeo: wanted.timeo,
+        retrans: wanted.retrans,
+    };
+    let spec = NfsSpec {
+        server: server.to_owned(),
+        export: export.to_owned(),
+        version: wanted.version.into(),
+        port: wanted.port,
+        options,
+    };
+    Ok(CreatePool { name: wanted.name, labels: labels(wanted.labels), spec: PoolSpec::Nfs(spec) })
+}
+
+/// Server and export of `server:/export`; an IPv6 address is in brackets.
+fn split(text: &str) -> Option<(&str, &str)> {
+    let at = text.find(":/")?;
+    let (server, export) = (text.get(..at)?, text.get(at + 1..)?);
+    let inner = server.strip_prefix('[').and_then(|s| s.strip_suffix(']'));
+    Some((inner.unwrap_or(server), export)).filter(|(server, _)| !server.is_empty())
+}
+
+async fn names(session: &Session) -> Names {
+    let hosts = session.client.hosts().await.unwrap_or_default();
+    hosts.into_iter().map(|h| (h.meta.id, h.meta.name)).collect()
+}
+
+fn name(hosts: &Names, id: HostId) -> String {
+    hosts.get(&id).cloned().unwrap_or_else(|| id.to_string())
+}
+
+fn driver(spec: &PoolSpec) -> &'static str {
+    match spec {
+        PoolSpec::Dir { .. } => "dir",
+        PoolSpec::Nfs(_) => "nfs",
+    }
+}
+
+fn place(spec: &PoolSpec, hosts: &Names) -> String {
+    match spec {
+        PoolSpec::Dir { host } => name(hosts, *host),
+        PoolSpec::Nfs(nfs) => format!("{}:{}", nfs.server, nfs.export),
+    }
+}
+
+/// On how many of its hosts a pool is ready.
+fn standing(pool: &Pool) -> String {
+    if !pool.spec.is_shared() {
+        return "-".into();
+    }
+    let ready = pool.hosts.iter().filter(|h| h.state == PoolState::Ready).count();
+    format!("{ready} of {} ready", pool.hosts.len())
+}
+
+fn changed(session: &Session, pool: &Pool, what: &str) -> anyhow::Result<()> {
+    if session.format != Format::Table {
+        return show(session.format, pool, || Table::new(&[]));
+    }
+    line(&format!("Pool {} {what}.\n", pool.meta.name))
+}
+
+async fn show_one(session: &Session, pool: &Pool) -> anyhow::Result<()> {
+    let hosts = names(session).await;
+    let mut fields = vec![
+        ("Name", pool.meta.name.clone()),
+        ("Id", pool.meta.id.to_string()),
+        ("Labels", shown(&pool.meta.labels)),
+        ("Driver", driver(&pool.spec).to_owned()),
+        ("Place", place(&pool.spec, &hosts)),
+    ];
+    if let PoolSpec::Nfs(nfs) = &pool.spec {
+        fields.push(("Version", format!("NFS {}, port {}", nfs.version, nfs.port)));
+    }
+    fields.push(("Capacity", or_dash(pool.status.map(|s| s.capacity_bytes))));
+    fields.push(("Free", or_dash(pool.status.map(|s| s.free_bytes))));
+    for host in &pool.hosts {
+        let why = host.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default();
+        let text = format!("{} {} since {}{why}", name(&hosts, host.host), host.state, host.since);
+        fields.push(("Host", text));
+    }
+    if pool.deleting {
+        fields.push(("Deleting", "yes".into()));
+    }
+    fields.push(("Created", pool.meta.created_at.to_string()));
+    describe(session.format, pool, &fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn server_and_export() {
+        assert_eq!(split("nas:/srv/a:/b"), Some(("nas", "/srv/a:/b")));
+        assert_eq!(split("[fd00::1]:/srv"), Some(("fd00::1", "/srv")));
+        assert_eq!(split("nas"), None);
+        assert_eq!(split(":/srv"), None);
+    }
+}

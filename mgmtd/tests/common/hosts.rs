@@ -1,0 +1,139 @@
+//! Real daemons with simulated hosts that become one cluster.
+
+use super::{Api, PASSWORD, PATIENCE};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// A host of a simulated cluster.
+pub struct Host {
+    pub dir: tempfile::TempDir,
+    address: SocketAddr,
+    pub peer: SocketAddr,
+    servers: Option<PathBuf>,
+    process: Option<Child>,
+    api: Option<Api>,
+}
+
+impl Host {
+    /// One that does not run yet, with its state below `dir`.
+    pub fn stopped(dir: tempfile::TempDir) -> Self {
+        Self { dir, address: free(), peer: free(), servers: None, process: None, api: None }
+    }
+
+    pub async fn new() -> Self {
+        Self::with_servers(None).await
+    }
+
+    /// One that reaches the file servers in this directory.
+    pub async fn with_servers(servers: Option<PathBuf>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("state")).unwrap();
+        std::fs::write(dir.path().join("state/admin-password"), PASSWORD).unwrap();
+        let mut host = Self::stopped(dir);
+        host.servers = servers;
+        host.start();
+        host.log_in().await;
+        host
+    }
+
+    pub fn start(&mut self) {
+        let process = Command::new(env!("CARGO_BIN_EXE_mgmtd"))
+            .args(["--simulated", "--log", "error", "--listen", &self.address.to_string()])
+            .args(["--peer-listen", &self.peer.to_string(), "--state"])
+            .arg(self.dir.path().join("state"))
+            .args(self.servers.iter().flat_map(|dir| ["--shared".as_ref(), dir.as_os_str()]))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    pub async fn log_in(&mut self) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if self.dir.path().join("state/tls.crt").exists() {
+                let mut api = super::client(self.dir.path(), self.address);
+                let body = json!({"username": "admin", "password": PASSWORD});
+                if let Ok(response) = api.request(Method::POST, "/session").json(&body).send().await
+                    && response.status().is_success()
+                {
+                    let session: Value = response.json().await.unwrap();
+                    api.token = Some(session["token"].as_str().unwrap().into());
+                    self.api = Some(api);
+                    return;
+                }
+            }
+            assert!(tokio::time::Instant::now() < end, "the daemon did not come up");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub fn api(&self) -> &Api {
+        self.api.as_ref().unwrap()
+    }
+
+    pub async fn id(&self) -> String {
+        self.api().get("/cluster").await["this_host"].as_str().unwrap().to_owned()
+    }
+
+    /// Joins, and waits until it serves as a member.
+    pub async fn join(&mut self, token: &str, members: usize) {
+        let me = self.id().await;
+        let preview = self.api().ok(Method::POST, "/cluster/join", Some(json!({"token": token}))).await;
+        assert_eq!(preview["hosts"].as_array().unwrap().len(), members - 1);
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            // Its own accounts ended with its own cluster.
+            self.log_in().await;
+            // It may be just starting again.
+            if let Ok(response) = self.api().request(Method::GET, "/cluster").send().await
+                && let Ok(cluster) = response.json::<Value>().await
+                && cluster["members"].as_array().is_some_and(|m| m.len() == members)
+            {
+                assert_eq!(cluster["this_host"], me.as_str(), "a host keeps its id");
+                return;
+            }
+            assert!(tokio::time::Instant::now() < end, "it did not become a member");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until it serves in this epoch, logged in.
+    pub async fn until_epoch(&mut self, epoch: u64) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            self.log_in().await;
+            if let Ok(response) = self.api().request(Method::GET, "/cluster").send().await
+                && let Ok(cluster) = response.json::<Value>().await
+                && cluster["epoch"] == epoch
+            {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < end, "it did not come into the epoch {epoch}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}

@@ -1,0 +1,179 @@
+//! A shared pool on a real NFS server.
+
+use super::cluster::{installed, until};
+use crate::{
+    ganesha::{self, Ganesha},
+    guest_console::GuestConsole,
+    guest_image,
+    host::{Host, explain},
+    media,
+    runner::Ctx,
+    scale,
+    segment::Segment,
+    site::{self, Wish, patience},
+};
+use anyhow::{Context as _, Result, ensure};
+use lq_api::{
+    Bytes, HostId, ImageId, PoolId,
+    client::Client,
+    cluster::CreateJoinToken,
+    image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
+    placement::Placement,
+    pool::{CreatePool, NfsSpec, NfsVersion, Pool, PoolSpec, PoolState},
+    vm::{Boot, CreateVm, Disk, StopVm, VmState},
+    volume::{CreateVolume, VolumeSpec},
+};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Longest the API may take for an answer while the server is silent.
+const PROMPT: u64 = 10;
+
+/// Two hosts mount one export: images are stored once, a machine of each host uses its disk there. The server falls silent: it
+/// is told, both hosts go on, and it heals. What is made by one host is deleted by the other.
+pub(super) async fn nfs(ctx: &mut Ctx) -> Result<()> {
+    if !ganesha::available() {
+        println!("        skipped: this takes root, and Debian's nfs-ganesha and nfs-ganesha-vfs");
+        return Ok(());
+    }
+    let server = Ganesha::start(&ctx.dir).await?;
+    let segment = Segment::open(&ctx.dir, 2).await?;
+    let first = installed(ctx, &segment, 0, None).await.context("the first host")?;
+    let first = media::boot_installed(first).await.context("the first host")?;
+    let token = first.api.create_join_token(&CreateJoinToken::default()).await.map_err(explain)?.text;
+    let second = installed(ctx, &segment, 1, Some(&token)).await.context("the second host")?;
+    let second = Host::boot(second).await.context("the second host")?;
+    for host in [&first, &second] {
+        until(&host.api, "two members", 300, |c| c.quorum && c.members.len() == 2).await?;
+    }
+    let began = Instant::now();
+    let spec = PoolSpec::Nfs(NfsSpec {
+        server: "10.0.2.2".into(),
+        export: ganesha::EXPORT.into(),
+        version: NfsVersion::V4_2,
+        port: server.port,
+        options: lq_api::pool::NfsOptions { timeo: Some(50), retrans: Some(2), ..Default::default() },
+    });
+    let create = CreatePool { name: "shared".into(), labels: BTreeMap::new(), spec };
+    let pool = first.api.create_pool(&create).await.map_err(explain)?.meta.id;
+    stands(&second.api, pool, "ready on both", 300, |s| s == [PoolState::Ready; 2]).await?;
+    println!("        mounted by two hosts: {:.1} s", began.elapsed().as_secs_f64());
+
+    // Through the one what the other then runs.
+    let files = guest_image::ensure(&ctx.paths).await?;
+    let kernel = image(&first.api, pool, "kernel", ImageKind::Kernel, &files.kernel()).await?;
+    let initrd = image(&second.api, pool, "initrd", ImageKind::Initrd, &files.tiny_initrd()).await?;
+    let boot = |ctx: &Ctx| {
+        let cmdline = format!("console=ttyS0 quiet panic=-1 tiny=tick {}", ctx.accel.kernel_words());
+        Boot { kernel, initrd: Some(initrd), cmdline }
+    };
+    let mut guests = Vec::new();
+    for (host, other, name) in [(&first, &second, "one"), (&second, &first, "two")] {
+        let id = host.api.cluster().await.map_err(explain)?.this_host;
+        let console = guest(ctx, &other.api, pool, (name, id), boot(ctx)).await?;
+        guests.push((name, console));
+    }
+
+    server.silent(true)?;
+    for host in [&first, &second] {
+        stands(&host.api, pool, "unreachable on both", 180, |s| s == [PoolState::Unreachable; 2]).await?;
+        let asked = Instant::now();
+        host.api.vms().await.map_err(explain)?;
+        host.api.pools().await.map_err(explain)?;
+        ensure!(asked.elapsed() < scale::seconds(PROMPT), "the API took {:?}", asked.elapsed());
+    }
+    for (name, console) in &guests {
+        console
+            .said
+            .expect("tick", 60)
+            .await
+            .with_context(|| format!("the guest {name} during the silence"))?;
+    }
+    server.silent(false)?;
+    stands(&first.api, pool, "ready again", 300, |s| s == [PoolState::Ready; 2]).await?;
+
+    for (n, (name, _)) in guests.iter().enumerate() {
+        let api = if n == 0 { &second.api } else { &first.api };
+        let vm = api.find_vm(name).await.map_err(explain)?.meta.id;
+        let force = StopVm { force: true, ..StopVm::default() };
+        let task = api.stop_vm(vm, &force).await.map_err(explain)?;
+        api.wait_task(task.id, patience(180), |_| {}).await.map_err(explain)?;
+        let task = api.delete_vm(vm).await.map_err(explain)?;
+        api.wait_task(task.id, patience(180), |_| {}).await.map_err(explain)?;
+        let volume = api.find_volume(&format!("{name}-disk")).await.map_err(explain)?.meta.id;
+        let task = api.delete_volume(volume).await.map_err(explain)?;
+        api.wait_task(task.id, patience(180), |_| {}).await.map_err(explain)?;
+    }
+    for id in [kernel, initrd] {
+        first.api.delete_image(id).await.map_err(explain)?;
+    }
+    let task = second.api.delete_pool(pool).await.map_err(explain)?;
+    second.api.wait_task(task.id, patience(180), |_| {}).await.map_err(explain)?;
+    ensure!(!server.data.join("limiquantix-pool.json").exists(), "the mark stays after the pool");
+    let left = std::fs::read_dir(server.data.join("volumes")).context("reading the export")?.count();
+    ensure!(left == 0, "{left} files of volumes stay");
+    drop((first, second));
+    segment.close().await;
+    server.end().await;
+    Ok(())
+}
+
+/// Waits until the hosts stand so to the pool.
+async fn stands(
+    api: &Client,
+    pool: PoolId,
+    what: &str,
+    seconds: u64,
+    wanted: impl Fn(&[PoolState]) -> bool,
+) -> Result<()> {
+    let end = Instant::now() + scale::seconds(seconds);
+    loop {
+        let seen: Pool = api.pool(pool).await.map_err(explain)?;
+        let states: Vec<_> = seen.hosts.iter().map(|h| h.state).collect();
+        if wanted(&states) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "waited in vain for the pool to be {what}: {:?}", seen.hosts);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn image(api: &Client, pool: PoolId, name: &str, kind: ImageKind, file: &Path) -> Result<ImageId> {
+    let spec = ImageSpec { kind, format: ImageFormat::Raw, pool: Some(pool), sha256: None, boot: None };
+    let create = CreateImage { name: name.into(), labels: BTreeMap::new(), spec };
+    let id = api.create_image(&create).await.map_err(explain)?.meta.id;
+    api.upload_image(id, file, |_| {}).await.map_err(explain).with_context(|| format!("uploading {name}"))?;
+    Ok(id)
+}
+
+/// Makes and starts a tiny guest with a disk in the pool on a host, and waits until it counts.
+async fn guest(
+    ctx: &Ctx,
+    api: &Client,
+    pool: PoolId,
+    (name, host): (&str, HostId),
+    boot: Boot,
+) -> Result<GuestConsole> {
+    let spec = VolumeSpec {
+        size_bytes: Some(Bytes::mib(64)),
+        pool: Some(pool),
+        format: ImageFormat::Qcow2,
+        source: None,
+    };
+    let create = CreateVolume { name: format!("{name}-disk"), labels: BTreeMap::new(), spec };
+    let volume = api.create_volume(&create).await.map_err(explain)?.meta.id;
+    api.wait_volume(volume, patience(180)).await.map_err(explain)?;
+    let disks = vec![Disk::of(volume)];
+    let mut spec = site::spec(128, Some(boot), disks, vec![], Wish::default());
+    spec.placement = Placement { host: Some(host), ..Placement::default() };
+    let create = CreateVm { name: name.into(), labels: BTreeMap::new(), spec };
+    let vm = api.create_vm(&create).await.map_err(explain)?.meta.id;
+    api.start_vm(vm).await.map_err(explain)?;
+    api.wait_vm_state(vm, VmState::Running, patience(300)).await.map_err(explain)?;
+    let console = GuestConsole::open(api, vm, &ctx.dir.join(format!("{name}.log"))).await?;
+    console.said.expect("tick 3\n", 180).await.with_context(|| format!("the guest {name}"))?;
+    Ok(console)
+}

@@ -1,0 +1,2 @@
+export { PoolPage } from "./Detail";
+export { Pools } from "./List";
