@@ -171,7 +171,7 @@ impl Cluster {
         let (ends, heard) = (self.ends().await, self.heard());
         let me = self.identity.host;
         self.read(|s| {
-            if s.hosts.get(&me).is_none() {
+            if !s.hosts.contains_key(&me) {
                 obstacles.push("this host does not know the state of the cluster yet".to_owned());
             }
             let others = s.hosts.values().filter(|r| r.meta.id != me && r.peer.is_some());

@@ -100,7 +100,8 @@ fn plan(
         ));
     }
     let same = state.cluster.as_ref().is_some_and(|c| c.id == backup.content.cluster);
-    if !same && !(state.vms.is_empty() && state.volumes.is_empty() && state.images.is_empty()) {
+    let holds_something = !state.vms.is_empty() || !state.volumes.is_empty() || !state.images.is_empty();
+    if !same && holds_something {
         return no(format!(
             "the backup is of another cluster ({}), and this host has machines, volumes or images of its own: they would \
              be lost. Restore it on a freshly installed host",
