@@ -26,7 +26,7 @@ use crate::{
     meta::MetadataPatch,
     network::{CreateNetwork, Network, UpdateNetwork},
     placement::{PlacementDecision, PlacementQuery},
-    pool::{CreatePool, Pool},
+    pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
     task::Task,
     vm::{CreateVm, StopVm, UpdateVm, Vm},
@@ -471,6 +471,15 @@ impl Client {
         revision: Option<u64>,
     ) -> Result<Pool, Error> {
         self.call_if(Method::PATCH, &["pools", &id.to_string()], patch, revision).await
+    }
+    /// Makes a volume or an image of a file in a pool that belongs to nothing.
+    pub async fn adopt_foreign(&self, id: PoolId, adopt: &AdoptFile) -> Result<Task, Error> {
+        self.call_with(Method::POST, &["pools", &id.to_string(), "foreign", "adopt"], adopt).await
+    }
+    /// Deletes a file in a pool that belongs to nothing.
+    pub async fn delete_foreign(&self, id: PoolId, delete: &DeleteForeign) -> Result<(), Error> {
+        let url = self.endpoint(&["pools", &id.to_string(), "foreign", "delete"]);
+        self.call_empty(self.request(Method::POST, url).json(delete)).await
     }
     /// Deletes a shared pool; refused while something is in it.
     pub async fn delete_pool(&self, id: PoolId) -> Result<Task, Error> {

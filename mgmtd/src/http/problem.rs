@@ -5,7 +5,7 @@ use crate::{
     causes::chain,
     cluster::{BackupError, JoinError, ReformError, Refusal, RestoreError, WriteError},
     compute,
-    reconcile::storage::UploadError,
+    reconcile::{ForeignError, storage::UploadError},
     storage,
 };
 use axum::{
@@ -198,6 +198,21 @@ impl From<UploadError> for Failure {
             UploadError::Broken(_) => Self::new(Kind::Malformed, text),
             UploadError::Busy => Self::busy(text),
             UploadError::Elsewhere => Self::new(Kind::Unavailable, text),
+        }
+    }
+}
+
+impl From<ForeignError> for Failure {
+    fn from(error: ForeignError) -> Self {
+        let text = error.to_string();
+        match error {
+            ForeignError::Write(e) => e.into(),
+            ForeignError::Storage(e) => e.into(),
+            ForeignError::Field { field, reason } => {
+                Problem::validation(vec![FieldError::new(field, reason)]).into()
+            }
+            ForeignError::Elsewhere => Self::new(Kind::Unavailable, text),
+            ForeignError::NotForeign(_) | ForeignError::Needed { .. } => Self::new(Kind::Conflict, text),
         }
     }
 }

@@ -133,6 +133,8 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/pools/{id}", Rule::On(O::Pool, P::StorageRead)),
     ("PATCH", "/pools/{id}", Rule::On(O::Pool, P::StorageWrite)),
     ("DELETE", "/pools/{id}", Rule::Cluster(P::StorageWrite)),
+    ("POST", "/pools/{id}/foreign/adopt", Rule::Cluster(P::StorageWrite)),
+    ("POST", "/pools/{id}/foreign/delete", Rule::Cluster(P::StorageWrite)),
     ("GET", "/tasks", Rule::Anyone),
     ("GET", "/tasks/{id}", Rule::Anyone),
     ("POST", "/tasks/{id}/cancel", Rule::Anyone),

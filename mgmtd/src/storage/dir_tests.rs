@@ -2,8 +2,6 @@
 
 use super::*;
 use lq_api::image::ImageKind;
-use sha2::{Digest, Sha256};
-use std::os::unix::fs::MetadataExt;
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -209,7 +207,7 @@ async fn garbage_is_only_what_we_made() {
         Found { images: [kept].into(), volumes: [volumes[0]].into(), vms: [vms[0]].into(), hosts: [].into() };
     let garbage = bench.pool.find().await.unwrap().without(&owned);
     assert_eq!((garbage.images.len(), garbage.volumes.len(), garbage.vms.len()), (1, 1, 1));
-    bench.pool.remove_garbage(garbage).await.unwrap();
+    bench.pool.remove(garbage).await.unwrap();
     let files = bench.files();
     assert_eq!(files.len(), 5, "{files:?}");
     assert!(files.contains(&format!("firmware/{}.fd", vms[0])));

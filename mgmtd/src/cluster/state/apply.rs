@@ -102,6 +102,8 @@ impl State {
             }
             Op::FailUpload { id, upload, reason } => self.fail_upload(ctx, *id, *upload, reason),
             Op::DeleteImage { id, expect } => self.delete_image(ctx, *id, *expect),
+            Op::CopyImage { id, pool } => self.copy_image(*id, *pool),
+            Op::DropCopies { pool, images } => self.drop_copies(*pool, images),
             Op::CreateVolume { id, create } => self.create_volume(ctx, *id, create),
             Op::UpdateVolume { id, expect, patch } => self.update_volume(ctx, *id, *expect, patch),
             Op::GrowVolume { id, expect, size } => self.grow_volume(ctx, *id, *expect, *size),
@@ -113,6 +115,9 @@ impl State {
             Op::UpdatePool { id, expect, patch } => self.update_pool(ctx, *id, *expect, patch),
             Op::DeletePool { id, expect } => self.delete_pool(ctx, *id, *expect),
             Op::ForgetPool { id } => self.forget_pool(ctx, *id),
+            Op::LeaveVars { pool, vm } => self.leave_vars(*pool, *vm),
+            Op::BytesGone { pool, gone } => self.bytes_gone(*pool, gone),
+            Op::Adopt { pool, name, labels, adopted } => self.adopt(ctx, *pool, name, labels, adopted),
             Op::ObservePool { id, host, state, reason } => {
                 self.observe_pool(ctx, *id, *host, *state, reason.as_deref())
             }

@@ -1,7 +1,7 @@
 //! What can be asked of the state, and its answers. Stored in the log: fields are only ever added, with a default.
 
 use super::{
-    Application, Authority, Capacity, Formation, Peer,
+    Adopted, Application, Authority, Capacity, Discarded, Formation, Peer,
     access::{External, Factor, SessionRecord, TotpChange},
 };
 use jiff::Timestamp;
@@ -22,7 +22,10 @@ use lq_api::{
     volume::{CreateVolume, Volume},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use uuid::Uuid;
 
 /// An entry of the log.
@@ -116,6 +119,10 @@ pub enum Op {
     FailUpload { id: ImageId, upload: Uuid, reason: String },
     /// Removes an image.
     DeleteImage { id: ImageId, expect: Option<u64> },
+    /// A copy of an image is about to be made in another pool.
+    CopyImage { id: ImageId, pool: PoolId },
+    /// Copies that a host did not need any more are gone from its pool.
+    DropCopies { pool: PoolId, images: BTreeSet<ImageId> },
 
     /// Makes a volume.
     CreateVolume { id: VolumeId, create: CreateVolume },
@@ -152,6 +159,12 @@ pub enum Op {
     DeletePool { id: PoolId, expect: Option<u64> },
     /// Its mark is gone.
     ForgetPool { id: PoolId },
+    /// The variables of a machine that is being deleted could not be removed from a pool yet.
+    LeaveVars { pool: PoolId, vm: VmId },
+    /// Bytes that were to be removed are gone.
+    BytesGone { pool: PoolId, gone: Discarded },
+    /// Makes an object of what is in a pool and belongs to none.
+    Adopt { pool: PoolId, name: String, labels: BTreeMap<String, String>, adopted: Adopted },
     /// A host says how it stands to a shared pool; the leader, that a host is silent.
     ObservePool { id: PoolId, host: HostId, state: PoolState, reason: Option<String> },
 

@@ -361,6 +361,9 @@ impl State {
         let name = self.hosts.get(&id).map(|r| r.meta.name.clone()).unwrap_or_default();
         for vm in &vms {
             self.vms.remove(&vm.vm.meta.id);
+            if let Some(pool) = vm.vars {
+                self.discard_vars(pool, vm.vm.meta.id);
+            }
             ctx.changed(Kind::Vm, vm.vm.meta.id.0);
         }
         for record in &vms {
@@ -373,6 +376,7 @@ impl State {
         self.give_up(ctx, &volumes, &images, refuge);
         for pool in pools {
             self.pools.remove(&pool);
+            self.forget_bytes_in(pool);
             ctx.changed(Kind::Pool, pool.0);
         }
         self.leave_pools(ctx, id);
@@ -408,7 +412,9 @@ impl State {
         for id in images {
             let (vms, clones, defaults) = self.image_users(*id);
             if vms.is_empty() && clones.is_empty() && defaults.iter().all(|user| images.contains(user)) {
-                self.images.remove(id);
+                if let Some(record) = self.images.remove(id) {
+                    self.discard_image(&record);
+                }
             } else if let Some(record) = self.images.get_mut(id) {
                 let record = Arc::make_mut(record);
                 (record.upload, record.receiver) = (None, None);

@@ -333,6 +333,7 @@ pub(super) fn carry_out(state: &mut State, ctx: &mut Context<'_>, brought: &Obje
     taking.take(Kind::Image, &mut state.images, &brought.images, |r| &mut r.image.meta);
     taking.take(Kind::Volume, &mut state.volumes, &brought.volumes, |v| &mut v.meta);
     taking.take(Kind::Vm, &mut state.vms, &brought.vms, |r| &mut r.vm.meta);
+    state.keep_images(brought.images.iter().map(|r| r.image.meta.id));
     settle_volumes(state, ctx, brought);
 }
 

@@ -13,6 +13,7 @@
 
 pub mod access;
 pub mod apply;
+pub mod bytes;
 pub mod command;
 pub mod epoch;
 mod hosts;
@@ -26,6 +27,7 @@ mod upgrade;
 mod vms;
 
 pub use access::{Object, Rights, SessionRecord, SigningKeys, UserRecord};
+pub use bytes::{Adopted, Discarded};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
 pub use epoch::{Formation, Position, Told};
 pub use hosts::Application;
@@ -45,7 +47,10 @@ use lq_api::{
     volume::Volume,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use uuid::Uuid;
 
 /// Version of the stored form of [`State`]; grows when a reader of the old form could not read the new one.
@@ -95,6 +100,9 @@ pub struct State {
     /// How each host was admitted, so that an admission can be repeated.
     #[serde(default)]
     pub admitted_with: BTreeMap<HostId, Admission>,
+    /// Bytes in pools that are to be removed.
+    #[serde(default)]
+    pub discarded: BTreeMap<PoolId, Discarded>,
 }
 
 /// How a host was admitted.
@@ -259,6 +267,17 @@ pub struct ImageRecord {
     /// The host that receives it.
     #[serde(default)]
     pub receiver: Option<HostId>,
+    /// Other pools in which a copy was begun.
+    #[serde(default)]
+    pub copies: BTreeSet<PoolId>,
+}
+
+impl ImageRecord {
+    /// One that nobody is uploading.
+    #[must_use]
+    pub fn new(image: Image) -> Self {
+        Self { image, upload: None, receiver: None, copies: BTreeSet::new() }
+    }
 }
 
 /// An API token with the hash of its secret.
