@@ -18,6 +18,7 @@ export type UpdateVm = Schemas["UpdateVm"];
 export type VmSpec = Schemas["VmSpec"];
 export type Pool = Schemas["Pool"];
 export type CreatePool = Schemas["CreatePool"];
+export type ForeignFile = Schemas["ForeignFile"];
 export type Cluster = Schemas["Cluster"];
 export type Member = Schemas["Member"];
 export type JoinToken = Schemas["JoinToken"];

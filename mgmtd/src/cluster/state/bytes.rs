@@ -112,12 +112,19 @@ impl State {
         }
     }
 
-    /// Images come back with the host that has them: they are not to go any more.
+    /// Images come with the host that has them: they are not to go any more, and only copies in pools that are here count.
     pub(super) fn keep_images(&mut self, images: impl IntoIterator<Item = ImageId>) {
         for image in images {
             self.discarded.values_mut().for_each(|d| {
                 d.images.remove(&image);
             });
+            // Pools that are gone by now.
+            let pools = &self.pools;
+            if let Some(record) = self.images.get_mut(&image)
+                && record.copies.iter().any(|p| !pools.contains_key(p))
+            {
+                Arc::make_mut(record).copies.retain(|p| pools.contains_key(p));
+            }
         }
         self.discarded.retain(|_, d| !d.is_empty());
     }

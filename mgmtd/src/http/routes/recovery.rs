@@ -125,6 +125,7 @@ struct RestoreQuery {
     confirm: String,
     /// As whom this host takes the state over.
     #[serde(default, rename = "as")]
+    #[param(inline)]
     as_whom: RestoreAs,
 }
 
