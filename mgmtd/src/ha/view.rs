@@ -39,7 +39,7 @@ fn protected(state: &State, record: &VmRecord) -> Option<Protected> {
         host,
         epoch: record.epoch,
         priority: vm.spec.protection()?,
-        guarded: record.is_guarded(),
+        guarded: state.is_held(record),
         wanted: vm.spec.power != PowerState::Stopped && !record.deleting,
         obstacle: obstacle(state, record, host),
     })

@@ -74,6 +74,9 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     if host.leaving {
         reasons.push("it is leaving the cluster".into());
     }
+    if host.lost.is_some() {
+        reasons.push("the cluster was formed anew without it".into());
+    }
     if spec.placement.host.is_some_and(|wanted| wanted != id) {
         reasons.push("another host is asked for".into());
     }

@@ -108,14 +108,14 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/cluster/ha": {
+    "/cluster/backups": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** High availability: what is wanted, how every host and every protected machine stands, and why. */
+        /** Backups of the state on this host, newest first. */
         get: {
             parameters: {
                 query?: never;
@@ -130,7 +130,7 @@ export interface paths {
                         [name: string]: unknown;
                     };
                     content: {
-                        "application/json": components["schemas"]["HaStatus"];
+                        "application/json": components["schemas"]["StateBackup"][];
                     };
                 };
                 /** @description Refused or failed: why, and what to do */
@@ -144,26 +144,23 @@ export interface paths {
                 };
             };
         };
-        /** Arms or disarms high availability. Disarmed, machines of a lost host wait for it; leases go on all the same. */
-        put: {
+        put?: never;
+        /** Makes a backup of the state on this host, now. */
+        post: {
             parameters: {
                 query?: never;
                 header?: never;
                 path?: never;
                 cookie?: never;
             };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["HaSpec"];
-                };
-            };
+            requestBody?: never;
             responses: {
-                200: {
+                201: {
                     headers: {
                         [name: string]: unknown;
                     };
                     content: {
-                        "application/json": components["schemas"]["HaSpec"];
+                        "application/json": components["schemas"]["StateBackup"];
                     };
                 };
                 /** @description Refused or failed: why, and what to do */
@@ -177,6 +174,54 @@ export interface paths {
                 };
             };
         };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/backups/{id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The file of a backup. It holds every secret of the cluster: hashes of passwords, keys of sessions, the key of its authority
+         *     and that of this host.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/octet-stream": number[];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -384,6 +429,144 @@ export interface paths {
                     };
                     content: {
                         "application/json": components["schemas"]["JoinPreview"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/reform": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What forming the cluster anew from this host would mean. Nothing is changed. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ReformPreview"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /**
+         * Forms the cluster anew from this host, without the hosts that are lost: it is the only voter, under a new epoch, by its own
+         *     log. Hosts that are lost are refused from then on, and come back by joining anew; machines placed on them stay placed
+         *     there and are not started elsewhere. Only without a majority, and only for root on this host or in a session begun at it
+         *     while there was none. Answered with what was done; the daemon then starts again.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ReformCluster"];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["NewEpoch"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Brings back a backup of the state under a new epoch, on a host that is alone and has nothing of its own, or whose cluster was
+         *     formed anew. The body is the file. Every other host of the backup is lost until it joins again. Sessions and join tokens do
+         *     not come back; passwords and API tokens are those of the backup. Answered with what was done; the daemon then starts again.
+         */
+        post: {
+            parameters: {
+                query: {
+                    /** @description Name of this host, whose state is replaced. */
+                    confirm: string;
+                    /** @description As whom this host takes the state over. */
+                    as?: "itself" | "origin";
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Restored"];
                     };
                 };
                 /** @description Refused or failed: why, and what to do */
@@ -903,54 +1086,6 @@ export interface paths {
             responses: {
                 /** @description The daemon starts again; the console shows the new fingerprint */
                 202: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content?: never;
-                };
-                /** @description Refused or failed: why, and what to do */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/hosts/{id}/confirm-off": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Says for certain that a silent host is off: its protected machines are started elsewhere at once, without waiting for its
-         *     lease to end. Said of a host that still runs, machines would run twice; of one that answers it is refused.
-         */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: components["schemas"]["HostId"];
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Noted */
-                204: {
                     headers: {
                         [name: string]: unknown;
                     };
@@ -2118,6 +2253,104 @@ export interface paths {
                 };
             };
         };
+        trace?: never;
+    };
+    "/pools/{id}/foreign/adopt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a volume or an image of a file that belongs to no object. It keeps its place and its id; a clone needs its image first. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["PoolId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["AdoptFile"];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/pools/{id}/foreign/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deletes a file that belongs to no object, for ever. To name it is to confirm it. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["PoolId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeleteForeign"];
+                };
+            };
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/roles": {
@@ -4303,6 +4536,19 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Makes a volume or an image of a foreign file. It keeps its place and its id. */
+        AdoptFile: {
+            /** @description The file, as `foreign` names it. */
+            file: string;
+            format?: components["schemas"]["ImageFormat"] | null;
+            kind?: components["schemas"]["ImageKind"] | null;
+            /** @description Its labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Name of the volume or image. */
+            name: string;
+        };
         /** @description Machines another one is to be near to, or apart from. */
         Affinity: {
             /** @description Those with this label, `key=value`. */
@@ -4354,6 +4600,35 @@ export interface components {
             target_name?: string | null;
             user?: components["schemas"]["UserId"] | null;
         };
+        /** @description What a backup is of. */
+        BackupContent: {
+            /**
+             * Format: uuid
+             * @description The cluster.
+             */
+            cluster: string;
+            /**
+             * Format: int64
+             * @description Its epoch.
+             */
+            epoch: number;
+            /** @description The host that made it. */
+            host: components["schemas"]["HostId"];
+            /** @description That host's name. */
+            host_name: string;
+            /** @description The release that made it. */
+            release: string;
+            /**
+             * Format: int64
+             * @description The last change it holds.
+             */
+            revision: number;
+        };
+        /**
+         * @description Why a backup of the state was made.
+         * @enum {string}
+         */
+        BackupReason: "nightly" | "manual" | "reform" | "removal" | "restore" | "join" | "upgrade";
         /** @description A disk. */
         BlockDevice: {
             /** @description Model, where it tells one. */
@@ -4392,13 +4667,21 @@ export interface components {
         /** @description State of the cluster as this host sees it. */
         Cluster: {
             /**
+             * Format: int64
+             * @description Grows when the cluster is formed anew after its majority was lost; 1 at first.
+             */
+            epoch?: number;
+            formed?: components["schemas"]["Formed"] | null;
+            /**
              * Format: uuid
              * @description Identity of the cluster.
              */
             id: string;
             leader?: components["schemas"]["HostId"] | null;
+            lost?: components["schemas"]["QuorumLoss"] | null;
             /** @description Every host, with its part in the cluster. */
             members?: components["schemas"]["Member"][];
+            outdated?: components["schemas"]["Outdated"] | null;
             /** @description Whether changes are possible: a majority of the voters is reached. */
             quorum?: boolean;
             /**
@@ -4584,6 +4867,11 @@ export interface components {
             /** @description Its secret, sent as `Authorization: Bearer …`. */
             secret: string;
         };
+        /** @description Deletes a foreign file. */
+        DeleteForeign: {
+            /** @description The file, as `foreign` names it. */
+            file: string;
+        };
         /** @description DHCP for guests. It answers only machines of this cluster. */
         Dhcp: {
             /** @description Name servers told to guests. */
@@ -4660,6 +4948,40 @@ export interface components {
             /** @description Why it was refused and what is allowed. */
             reason: string;
         };
+        /** @description A file in a pool that belongs to no object of the cluster, of a host that was installed anew over its data for example. */
+        ForeignFile: {
+            clone_of?: components["schemas"]["ImageId"] | null;
+            /** @description Where it is in the pool, e.g. `volumes/0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a.qcow2`. */
+            file: string;
+            /** @description What it was. */
+            kind: components["schemas"]["ForeignKind"];
+            /**
+             * Format: date-time
+             * @description When its content last changed.
+             */
+            modified_at: string;
+            /** @description Its length. */
+            size_bytes: components["schemas"]["Bytes"];
+            /** @description What it takes of the pool. */
+            used_bytes: components["schemas"]["Bytes"];
+        };
+        /**
+         * @description What a foreign file was.
+         * @enum {string}
+         */
+        ForeignKind: "image" | "volume" | "firmware";
+        /** @description How the present epoch of a cluster began. */
+        Formed: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Name of the host it was formed from. */
+            by: string;
+            /** @description From a backup. */
+            restored: boolean;
+        };
         /** @description A role on a scope. */
         Grant: {
             /** @description The role. */
@@ -4692,75 +5014,6 @@ export interface components {
         GrowVolume: {
             /** @description New size; at least the present one. */
             size_bytes: components["schemas"]["Bytes"];
-        };
-        /** @description A host, as the one that watches sees it. */
-        HaHost: {
-            /** @description Why it is protected less well than it could be. */
-            degraded?: string | null;
-            /**
-             * Format: int64
-             * @description Milliseconds since its last beat; absent where none was heard.
-             */
-            heard_ms_ago?: number | null;
-            /** @description The host. */
-            host: components["schemas"]["HostId"];
-            /** @description Its name. */
-            name: string;
-            /**
-             * Format: int64
-             * @description Milliseconds until nothing it runs under a lease can write any more, all margins included.
-             */
-            over_in_ms?: number | null;
-            /** @description What happens, or why nothing does. */
-            reason?: string | null;
-            /** @description Where it is. */
-            state: components["schemas"]["HaHostState"];
-        };
-        /**
-         * @description Where a host is.
-         * @enum {string}
-         */
-        HaHostState: "unknown" | "present" | "silent" | "lost";
-        /** @description A protected machine. */
-        HaMachine: {
-            host?: components["schemas"]["HostId"] | null;
-            /** @description Its name. */
-            name: string;
-            /** @description Which come first. */
-            priority: components["schemas"]["HaPriority"];
-            /** @description Why, where that needs words. */
-            reason?: string | null;
-            /** @description Where it is. */
-            state: components["schemas"]["HaMachineState"];
-            /** @description The machine. */
-            vm: components["schemas"]["VmId"];
-        };
-        /**
-         * @description Where a protected machine is.
-         * @enum {string}
-         */
-        HaMachineState: "protected" | "stopped" | "not-protectable" | "restarting" | "waiting";
-        /**
-         * @description Order in which the machines of a lost host are started again.
-         * @enum {string}
-         */
-        HaPriority: "high" | "medium" | "low" | "disabled";
-        /** @description High availability of the whole cluster, as it is wanted: `PUT /cluster/ha`. */
-        HaSpec: {
-            /** @description Machines of lost hosts are started again. Where not, they wait until this is armed again, or their host is back. */
-            armed: boolean;
-        };
-        /** @description `GET /cluster/ha`. */
-        HaStatus: {
-            /** @description Every host. */
-            hosts: components["schemas"]["HaHost"][];
-            /** @description Every protected machine. */
-            machines: components["schemas"]["HaMachine"][];
-            /** @description What is wanted. */
-            spec: components["schemas"]["HaSpec"];
-            /** @description What is wrong or weaker than it could be, in words an administrator can act on. */
-            warnings?: string[];
-            watched_by?: components["schemas"]["HostId"] | null;
         };
         /** @description A host. */
         Host: {
@@ -5029,10 +5282,16 @@ export interface components {
              * @description How many changes it lacks of those the leader knows; absent where nobody could be asked.
              */
             lag?: number | null;
+            /**
+             * Format: date-time
+             * @description Since when the cluster goes on without it; it comes back by joining anew.
+             */
+            lost_at?: string | null;
             /** @description Its name. */
             name: string;
             /** @description Whether the leader hears it; absent where nobody could be asked. */
             reachable?: boolean | null;
+            refused?: components["schemas"]["RefusedMember"] | null;
             /** @description What it does for the cluster. */
             role: components["schemas"]["MemberRole"];
         };
@@ -5040,7 +5299,7 @@ export interface components {
          * @description What a host does for the cluster's agreement.
          * @enum {string}
          */
-        MemberRole: "leader" | "voter" | "follower" | "joining";
+        MemberRole: "leader" | "voter" | "follower" | "joining" | "lost";
         /** @description Memory. */
         Memory: {
             /** @description Available for new guests. */
@@ -5342,6 +5601,20 @@ export interface components {
             /** @description Mean of each interval; `null` where nothing was measured. All metrics have equally many. */
             values: (number | null)[];
         };
+        /** @description A host that does not answer. */
+        MissingHost: {
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /**
+             * Format: date-time
+             * @description When it was last heard; absent where it never was since the daemon of the answering host began.
+             */
+            last_heard?: string | null;
+            /** @description Its name. */
+            name: string;
+            /** @description Its vote counts. */
+            voter: boolean;
+        };
         /** @description A network. */
         Network: {
             /** @description Identity. */
@@ -5390,6 +5663,16 @@ export interface components {
         NewCertificate: {
             /** @description The name of the host, as a word that this is meant: whoever trusts the old certificate has to look at the new one. */
             confirm: string;
+        };
+        /** @description What began. */
+        NewEpoch: {
+            /** @description The backup of the state before it. */
+            backup: string;
+            /**
+             * Format: int64
+             * @description The epoch.
+             */
+            epoch: number;
         };
         /**
          * @description Mount options that may be chosen, named as in nfs(5). All others are set so that data is safe: `hard`, `nosuid`, `nodev`,
@@ -5480,6 +5763,23 @@ export interface components {
          * @enum {string}
          */
         ObjectKind: "vm" | "image" | "volume" | "network" | "pool" | "host";
+        /** @description The cluster goes on in an epoch that this host is not of. */
+        Outdated: {
+            /**
+             * Format: date-time
+             * @description When it began.
+             */
+            at: string;
+            /** @description Name of the host it was formed from. */
+            by: string;
+            /**
+             * Format: int64
+             * @description The epoch of the cluster.
+             */
+            epoch: number;
+            /** @description All of it in words, with what to do. */
+            reason: string;
+        };
         /** @description One page of a list. */
         Page_AuditRecord: {
             /** @description The objects, ordered by id (that is, by time of creation). */
@@ -5629,6 +5929,11 @@ export interface components {
             items: {
                 /** @description It is being deleted: nothing new goes into it. */
                 deleting?: boolean;
+                /**
+                 * @description Files in it that belong to no object of the cluster: kept until they are adopted or deleted. Told of one pool at a time, by
+                 *     a host that reaches it.
+                 */
+                foreign?: components["schemas"]["ForeignFile"][];
                 /** @description Of a shared pool: how each host stands to it. A host that has not said anything yet is not here. */
                 hosts?: components["schemas"]["PoolHost"][];
                 /** @description Identity. */
@@ -5876,6 +6181,11 @@ export interface components {
         Pool: {
             /** @description It is being deleted: nothing new goes into it. */
             deleting?: boolean;
+            /**
+             * @description Files in it that belong to no object of the cluster: kept until they are adopted or deleted. Told of one pool at a time, by
+             *     a host that reaches it.
+             */
+            foreign?: components["schemas"]["ForeignFile"][];
             /** @description Of a shared pool: how each host stands to it. A host that has not said anything yet is not here. */
             hosts?: components["schemas"]["PoolHost"][];
             /** @description Identity. */
@@ -5948,6 +6258,20 @@ export interface components {
             /** @description Stable name of the kind of problem, e.g. `/problems/validation`; clients may rely on it. */
             type: string;
         };
+        /** @description What is lost while no majority of the voters is reached. */
+        QuorumLoss: {
+            /** @description What is not possible, in words. */
+            means: string[];
+            /** @description Hosts that do not answer this one. */
+            missing: components["schemas"]["MissingHost"][];
+            /** @description What can be done about it, in words. */
+            remedy: string;
+            /**
+             * Format: date-time
+             * @description Since when this host reaches no majority; absent where it has not noticed before.
+             */
+            since?: string | null;
+        };
         /** @description A rate with a burst. */
         Rate: {
             /**
@@ -5967,10 +6291,75 @@ export interface components {
             /** @description The codes. */
             codes: string[];
         };
+        /** @description `POST /cluster/reform`. */
+        ReformCluster: {
+            /** @description Name of this host, from which the cluster is formed anew. */
+            confirm: string;
+            /** @description The hosts that are lost: every one that does not answer, and every one whose newer changes are given up. */
+            lost: components["schemas"]["HostId"][];
+        };
+        /**
+         * @description What becomes of a host when the cluster is formed anew without asking it.
+         * @enum {string}
+         */
+        ReformFate: "follows" | "newer" | "silent" | "lost";
+        /** @description A host, as seen before a cluster is formed anew. */
+        ReformHost: {
+            /** @description What would become of it. */
+            fate: components["schemas"]["ReformFate"];
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /**
+             * Format: date-time
+             * @description When it was last heard; absent where it never was since the daemon of this host began.
+             */
+            last_heard?: string | null;
+            /**
+             * Format: int64
+             * @description Where its log ends, where it answers.
+             */
+            last_index?: number | null;
+            /** @description Names of the machines placed on it. They stay placed there and are not started elsewhere. */
+            machines: string[];
+            /** @description Its name. */
+            name: string;
+        };
+        /** @description `GET /cluster/reform`: what forming the cluster anew from this host would mean. */
+        ReformPreview: {
+            /** @description Name of this host; given as `confirm` it confirms. */
+            confirm: string;
+            /**
+             * Format: int64
+             * @description The epoch that would begin.
+             */
+            epoch: number;
+            /** @description The other hosts. */
+            hosts: components["schemas"]["ReformHost"][];
+            /**
+             * Format: int64
+             * @description Where the log of this host ends.
+             */
+            last_index: number;
+            /** @description Why it cannot be done at all; empty where it can. */
+            obstacles: string[];
+        };
         /** @description `POST /session/refresh`. */
         Refresh: {
             /** @description The refresh token; the cookie `lq_refresh` where absent. */
             refresh_token?: string | null;
+        };
+        /** @description A host that is refused because it is of another epoch. */
+        RefusedMember: {
+            /**
+             * Format: date-time
+             * @description When it was last refused.
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description Its epoch.
+             */
+            epoch: number;
         };
         /** @description `POST /session/totp/remove`: log in without a one-time code from now on. */
         RemoveTotp: {
@@ -5998,6 +6387,20 @@ export interface components {
          * @enum {string}
          */
         RestartPolicy: "never" | "on-failure" | "always";
+        /** @description Answer to `POST /cluster/restore`. */
+        Restored: {
+            /** @description What was restored. */
+            content: components["schemas"]["BackupContent"];
+            /**
+             * Format: int64
+             * @description The epoch that begins.
+             */
+            epoch: number;
+            /** @description The host this one is from now on. */
+            host: components["schemas"]["HostId"];
+            /** @description Names of the hosts that are lost until they join again. */
+            lost: string[];
+        };
         /** @description Permissions on a scope. */
         Right: {
             /** @description What is allowed there. */
@@ -6129,6 +6532,26 @@ export interface components {
          * @enum {string}
          */
         Span: "hour" | "day" | "week" | "month" | "year";
+        /** @description A backup of the cluster's state on the answering host. */
+        StateBackup: {
+            content?: components["schemas"]["BackupContent"] | null;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /** @description Why it cannot be read. */
+            damaged?: string | null;
+            /** @description Its name: the file without `.lqb`. */
+            id: string;
+            /** @description Why. */
+            reason: components["schemas"]["BackupReason"];
+            /**
+             * Format: int64
+             * @description Size of the file.
+             */
+            size_bytes: number;
+        };
         /** @description Answer to `Stats`: counters since the start. */
         Stats: {
             /** @description Per disk. */
@@ -6380,11 +6803,6 @@ export interface components {
             /** @description What is. */
             status: components["schemas"]["VmStatus"];
         };
-        /** @description How a machine is protected. A machine without this is not. */
-        VmHa: {
-            /** @description Which machines of a lost host come first. */
-            priority?: components["schemas"]["HaPriority"];
-        };
         /**
          * Format: uuid
          * @description A virtual machine.
@@ -6409,7 +6827,6 @@ export interface components {
              *     firmware: a kernel booted directly has nothing to show on.
              */
             display?: boolean | null;
-            ha?: components["schemas"]["VmHa"] | null;
             /** @description Memory, 64 MiB to 1 TiB, a multiple of 1 MiB. */
             memory_bytes: components["schemas"]["Bytes"];
             /** @description Network interfaces in the order the guest sees them, at most 8. */

@@ -9,6 +9,7 @@
 //! ```
 //! Invariants
 //! - Only a machine that is held fails over: of one that is not, something may run that no lease ends, unless its host is off.
+//!   So for those of a host that the cluster was formed anew without: it may have leases of others.
 //! - A fail-over names owner and epoch it is decided of, and the term it is decided in; where one of them is another by then,
 //!   it is refused. (The term is compared with that of the log entry, in `cluster::machine`.)
 //! - The epoch grows with each owner. A host runs a machine in the epoch it owns it in, and in no other.
@@ -116,7 +117,7 @@ impl State {
         if old.vm.status.host != Some(from) || old.epoch != epoch {
             return Err(Refusal::Conflict("the machine is another host's, or has been meanwhile".into()));
         }
-        if !old.is_guarded() && !self.is_off(from) {
+        if !self.is_held(&old) && !self.is_off(from) {
             return Err(Refusal::Conflict("it may run without a lease".into()));
         }
         if old.vm.spec.power == PowerState::Stopped {
@@ -165,6 +166,14 @@ impl State {
             record.meta.revision = ctx.revision;
             ctx.changed(Kind::Host, id.0);
         }
+    }
+
+    /// Whether all that runs of the machine runs under a lease of this cluster. A host that the cluster was formed anew
+    /// without may have its leases from others, that it is still a cluster with.
+    #[must_use]
+    pub fn is_held(&self, record: &VmRecord) -> bool {
+        let host = record.vm.status.host.and_then(|id| self.hosts.get(&id));
+        record.is_guarded() && host.is_none_or(|h| h.lost.is_none())
     }
 
     /// Whether the host is known to be off since its last boot.

@@ -1,4 +1,4 @@
-use super::super::{Capacity, Change, Command, Op, Peer, Reply};
+use super::super::{Capacity, Change, Command, Formation, Op, Peer, Reply};
 use super::*;
 use lq_api::{
     Bytes, NetworkId, PoolId, Timestamp,
@@ -139,6 +139,26 @@ fn a_host_that_is_off_needs_no_leases_until_it_boots_again() {
     site.fail_over(0).unwrap();
     site.done(Op::HostStarted { host: host(0), name: "h0".into(), boot: Uuid::from_u128(99) });
     assert!(!site.state.is_off(host(0)));
+}
+
+#[test]
+fn a_machine_of_a_host_that_the_cluster_was_formed_without_waits_until_that_is_off() {
+    let mut site = Site::new(ON);
+    let formation = Formation {
+        epoch: 2,
+        at: Timestamp::UNIX_EPOCH,
+        by: host(1),
+        base: None,
+        lost: vec![host(0)],
+        restored: false,
+    };
+    site.done(Op::Reform { formation });
+    // It may be a majority with others, and have its leases from them.
+    assert!(site.record().is_guarded() && !site.state.is_held(site.record()));
+    assert!(matches!(site.fail_over(0), Err(Refusal::Conflict(_))));
+    site.done(Op::ConfirmOff { id: host(0), expect: None });
+    site.fail_over(0).unwrap();
+    assert!(site.state.is_held(site.record()));
 }
 
 #[test]

@@ -13,7 +13,9 @@
 
 pub mod access;
 pub mod apply;
+pub mod bytes;
 pub mod command;
+pub mod epoch;
 mod ha;
 mod hosts;
 pub mod merge;
@@ -26,7 +28,9 @@ mod upgrade;
 mod vms;
 
 pub use access::{Object, Rights, SessionRecord, SigningKeys, UserRecord};
+pub use bytes::{Adopted, Discarded};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
+pub use epoch::{Formation, Position, Told};
 pub use ha::Guard;
 pub use hosts::Application;
 pub use upgrade::{UpgradeError, read as read_state};
@@ -46,7 +50,10 @@ use lq_api::{
     volume::Volume,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use uuid::Uuid;
 
 /// Version of the stored form of [`State`]; grows when a reader of the old form could not read the new one.
@@ -96,6 +103,9 @@ pub struct State {
     /// How each host was admitted, so that an admission can be repeated.
     #[serde(default)]
     pub admitted_with: BTreeMap<HostId, Admission>,
+    /// Bytes in pools that are to be removed.
+    #[serde(default)]
+    pub discarded: BTreeMap<PoolId, Discarded>,
 }
 
 /// How a host was admitted.
@@ -120,6 +130,12 @@ pub struct ClusterRecord {
     /// What is wanted of high availability.
     #[serde(default)]
     pub ha: HaSpec,
+    /// Grows when the cluster is formed anew without a majority.
+    #[serde(default = "epoch::first")]
+    pub epoch: u64,
+    /// How each epoch after the first began, oldest first.
+    #[serde(default)]
+    pub formations: Vec<Formation>,
 }
 
 /// The cluster's certificate authority. Every host issues its own certificates with it.
@@ -199,6 +215,9 @@ pub struct HostRecord {
     /// The boot in which it is known to have been switched off, without having said so itself.
     #[serde(default)]
     pub off: Option<Uuid>,
+    /// The cluster was formed anew without it. It comes back by joining anew.
+    #[serde(default)]
+    pub lost: Option<epoch::Lost>,
 }
 
 /// A storage pool.
@@ -263,6 +282,17 @@ pub struct ImageRecord {
     /// The host that receives it.
     #[serde(default)]
     pub receiver: Option<HostId>,
+    /// Other pools in which a copy was begun.
+    #[serde(default)]
+    pub copies: BTreeSet<PoolId>,
+}
+
+impl ImageRecord {
+    /// One that nobody is uploading.
+    #[must_use]
+    pub fn new(image: Image) -> Self {
+        Self { image, upload: None, receiver: None, copies: BTreeSet::new() }
+    }
 }
 
 /// An API token with the hash of its secret.
