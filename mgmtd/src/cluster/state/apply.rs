@@ -4,6 +4,7 @@ use super::{Change, ClusterRecord, Command, Kind, Op, Outcome, Refusal, Reply, S
 use jiff::Timestamp;
 use lq_api::{
     Metadata,
+    ha::HaSpec,
     meta::{MetadataPatch, check_labels, check_name},
     network::{CreateNetwork, NetworkKind, NetworkSpec},
     pool::PoolSpec,
@@ -60,6 +61,7 @@ impl State {
                     authority: None,
                     epoch: epoch::FIRST,
                     formations: vec![],
+                    ha: HaSpec::default(),
                 });
                 self.add_host(ctx, *host, host_name);
                 self.add_pool(ctx, *pool, "local", PoolSpec::Dir { host: *host });
@@ -93,7 +95,12 @@ impl State {
             Op::PowerVm { id, expect, power } => self.power_vm(ctx, *id, *expect, power),
             Op::DeleteVm { id, expect } => self.delete_vm(ctx, *id, *expect),
             Op::ForgetVm { id } => self.forget_vm(ctx, *id),
-            Op::ObserveVm { id, status, host_ends } => self.observe_vm(ctx, *id, status, *host_ends),
+            Op::ObserveVm { id, status, host_ends, by } => self.observe_vm(ctx, *id, status, *host_ends, *by),
+            Op::SetHa { spec } => self.set_ha(*spec),
+            Op::GuardVm { id, host, epoch, since } => self.guard_vm(*id, *host, *epoch, *since),
+            Op::FailOver { id, from, epoch, to, term: _ } => self.fail_over(ctx, *id, *from, *epoch, *to),
+            Op::ConfirmOff { id, expect } => self.confirm_off(ctx, *id, *expect),
+            Op::RevokeOff { id, boot } => self.revoke_off(ctx, *id, *boot),
             Op::CreateImage { id, create } => self.create_image(ctx, *id, create),
             Op::UpdateImage { id, expect, patch } => self.update_image(ctx, *id, *expect, patch),
             Op::BeginUpload { id, upload, receiver } => self.begin_upload(ctx, *id, *upload, *receiver),

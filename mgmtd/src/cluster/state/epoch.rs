@@ -202,6 +202,7 @@ mod tests {
                 id: Uuid::from_u128(1),
                 created_at: Timestamp::UNIX_EPOCH,
                 authority: None,
+                ha: lq_api::ha::HaSpec::default(),
                 epoch: FIRST,
                 formations: vec![],
             };

@@ -74,6 +74,7 @@ impl State {
                 peer: None,
                 capacity: None,
                 lost: None,
+                off: None,
             }),
         );
         ctx.changed(Kind::Host, id.0);
@@ -286,6 +287,7 @@ impl State {
             peer: Some(application.peer.clone()),
             capacity: application.capacity.clone(),
             lost: None,
+            off: None,
         };
         // What the cluster knows already stands as it is known here; only the rest is taken in.
         let rest = self.comes_back(application).then(|| application.objects.unknown_to(self));

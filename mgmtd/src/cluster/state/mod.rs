@@ -16,6 +16,7 @@ pub mod apply;
 pub mod bytes;
 pub mod command;
 pub mod epoch;
+mod ha;
 mod hosts;
 pub mod merge;
 mod networks;
@@ -30,6 +31,7 @@ pub use access::{Object, Rights, SessionRecord, SigningKeys, UserRecord};
 pub use bytes::{Adopted, Discarded};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
 pub use epoch::{Formation, Position, Told};
+pub use ha::Guard;
 pub use hosts::Application;
 pub use upgrade::{UpgradeError, read as read_state};
 
@@ -40,6 +42,7 @@ use lq_api::{
     access::{Group, Role},
     auth::Token,
     cluster::JoinToken,
+    ha::HaSpec,
     image::Image,
     network::Network,
     pool::{PoolHost, PoolSpec},
@@ -130,6 +133,9 @@ pub struct ClusterRecord {
     /// How each epoch after the first began, oldest first.
     #[serde(default)]
     pub formations: Vec<Formation>,
+    /// What is wanted of high availability.
+    #[serde(default)]
+    pub ha: HaSpec,
 }
 
 /// The cluster's certificate authority. Every host issues its own certificates with it.
@@ -209,6 +215,9 @@ pub struct HostRecord {
     /// The cluster was formed anew without it. It comes back by joining anew.
     #[serde(default)]
     pub lost: Option<epoch::Lost>,
+    /// The boot in which it is known to have been switched off, without having said so itself.
+    #[serde(default)]
+    pub off: Option<Uuid>,
 }
 
 /// A storage pool.
@@ -254,6 +263,12 @@ pub struct VmRecord {
     /// The shared pool its firmware's variables are in; its host's own where absent. Never changes.
     #[serde(default)]
     pub vars: Option<PoolId>,
+    /// Grows each time the machine becomes another host's.
+    #[serde(default)]
+    pub epoch: u64,
+    /// It is to run only under leases, because it is protected.
+    #[serde(default)]
+    pub guard: Option<Guard>,
 }
 
 /// An image with what only the daemon needs to know of it.
