@@ -484,7 +484,7 @@ impl std::fmt::Display for Wait {
             Self::Disarmed => f.write_str("high availability is disarmed"),
             Self::Maintenance => f.write_str("its host is in maintenance"),
             Self::Unguarded => f.write_str(
-                "it is not certain that it runs there under a lease of this cluster, so it may still run: confirm that the host is \
+                "its host had not confirmed that it runs under a lease, so it may still run there: confirm that the host is \
                  off, or bring it back",
             ),
             Self::Obstacle(why) | Self::NoPlace(why) => f.write_str(why),

@@ -118,7 +118,7 @@ fn machine(state: &State, record: &VmRecord, seen: Option<&MachineReport>) -> Op
         (HaMachineState::Waiting, Some(wait.to_string()))
     } else if let Some(obstacle) = obstacle {
         (HaMachineState::NotProtectable, Some(obstacle))
-    } else if !state.is_held(record) {
+    } else if !record.is_guarded() {
         let why = "its host has not confirmed yet that it runs under a lease";
         (HaMachineState::NotProtectable, Some(why.into()))
     } else {

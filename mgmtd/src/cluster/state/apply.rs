@@ -59,9 +59,9 @@ impl State {
                     id: *cluster,
                     created_at: ctx.at,
                     authority: None,
-                    ha: HaSpec::default(),
                     epoch: epoch::FIRST,
                     formations: vec![],
+                    ha: HaSpec::default(),
                 });
                 self.add_host(ctx, *host, host_name);
                 self.add_pool(ctx, *pool, "local", PoolSpec::Dir { host: *host });

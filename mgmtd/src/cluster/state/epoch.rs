@@ -202,7 +202,7 @@ mod tests {
                 id: Uuid::from_u128(1),
                 created_at: Timestamp::UNIX_EPOCH,
                 authority: None,
-                ha: Default::default(),
+                ha: lq_api::ha::HaSpec::default(),
                 epoch: FIRST,
                 formations: vec![],
             };

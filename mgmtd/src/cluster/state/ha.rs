@@ -9,10 +9,11 @@
 //! ```
 //! Invariants
 //! - Only a machine that is held fails over: of one that is not, something may run that no lease ends, unless its host is off.
-//!   So for those of a host that the cluster was formed anew without: it may have leases of others.
 //! - A fail-over names owner and epoch it is decided of, and the term it is decided in; where one of them is another by then,
 //!   it is refused. (The term is compared with that of the log entry, in `cluster::machine`.)
-//! - The epoch grows with each owner. A host runs a machine in the epoch it owns it in, and in no other.
+//! - Leases of an older epoch of the cluster (`state::epoch`) end for nobody here: what is placed on a host that was lost with it
+//!   stays there until the host is off for certain, or joins anew.
+//! - The epoch of a machine grows with each owner. A host runs a machine in the epoch it owns it in, and in no other.
 
 use super::{
     Kind, Outcome, Refusal, Reply, State, VmRecord,
@@ -117,7 +118,10 @@ impl State {
         if old.vm.status.host != Some(from) || old.epoch != epoch {
             return Err(Refusal::Conflict("the machine is another host's, or has been meanwhile".into()));
         }
-        if !self.is_held(&old) && !self.is_off(from) {
+        if self.may_run_elsewhere(from) {
+            return Err(Refusal::Conflict("its host may go on in an older epoch of the cluster".into()));
+        }
+        if !old.is_guarded() && !self.is_off(from) {
             return Err(Refusal::Conflict("it may run without a lease".into()));
         }
         if old.vm.spec.power == PowerState::Stopped {
@@ -168,12 +172,11 @@ impl State {
         }
     }
 
-    /// Whether all that runs of the machine runs under a lease of this cluster. A host that the cluster was formed anew
-    /// without may have its leases from others, that it is still a cluster with.
+    /// Whether the host may still run its machines under leases that nobody of this epoch grants: the cluster was formed anew
+    /// without it, and it, with others, may be a majority of the one before.
     #[must_use]
-    pub fn is_held(&self, record: &VmRecord) -> bool {
-        let host = record.vm.status.host.and_then(|id| self.hosts.get(&id));
-        record.is_guarded() && host.is_none_or(|h| h.lost.is_none())
+    pub fn may_run_elsewhere(&self, id: HostId) -> bool {
+        self.hosts.get(&id).is_some_and(|h| h.lost.is_some()) && !self.is_off(id)
     }
 
     /// Whether the host is known to be off since its last boot.

@@ -73,8 +73,8 @@ impl State {
                 named: false,
                 peer: None,
                 capacity: None,
-                off: None,
                 lost: None,
+                off: None,
             }),
         );
         ctx.changed(Kind::Host, id.0);
@@ -286,8 +286,8 @@ impl State {
             named: known.is_some_and(|k| k.named),
             peer: Some(application.peer.clone()),
             capacity: application.capacity.clone(),
-            off: None,
             lost: None,
+            off: None,
         };
         // What the cluster knows already stands as it is known here; only the rest is taken in.
         let rest = self.comes_back(application).then(|| application.objects.unknown_to(self));

@@ -127,15 +127,15 @@ pub struct ClusterRecord {
     /// Its certificate authority; absent only until the first start of a release that knows it.
     #[serde(default)]
     pub authority: Option<Authority>,
-    /// What is wanted of high availability.
-    #[serde(default)]
-    pub ha: HaSpec,
     /// Grows when the cluster is formed anew without a majority.
     #[serde(default = "epoch::first")]
     pub epoch: u64,
     /// How each epoch after the first began, oldest first.
     #[serde(default)]
     pub formations: Vec<Formation>,
+    /// What is wanted of high availability.
+    #[serde(default)]
+    pub ha: HaSpec,
 }
 
 /// The cluster's certificate authority. Every host issues its own certificates with it.
@@ -212,12 +212,12 @@ pub struct HostRecord {
     /// What it can carry, as it last said.
     #[serde(default)]
     pub capacity: Option<Capacity>,
-    /// The boot in which it is known to have been switched off, without having said so itself.
-    #[serde(default)]
-    pub off: Option<Uuid>,
     /// The cluster was formed anew without it. It comes back by joining anew.
     #[serde(default)]
     pub lost: Option<epoch::Lost>,
+    /// The boot in which it is known to have been switched off, without having said so itself.
+    #[serde(default)]
+    pub off: Option<Uuid>,
 }
 
 /// A storage pool.

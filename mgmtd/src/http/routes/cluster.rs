@@ -163,7 +163,9 @@ fn loss(
         since: cluster.no_quorum_since(),
         missing: missing.collect(),
         means: vec![
-            "machines that run go on running, and are started again on their host if they fail; protected ones stand still".into(),
+            "machines that run go on running, and are started again on their host if they fail; protected ones stand still until \
+             their host has a lease again"
+                .into(),
             "nothing can be changed: no machine made, started, stopped or moved, no user, volume or network changed".into(),
             "machines of a host that restarts now are not started before a majority is back".into(),
             "logging in makes a session of the asked host alone".into(),
