@@ -16,7 +16,7 @@ pub const MAX_LINE: usize = 64 << 10;
 /// Bytes that may wait for a client that does not read.
 const MAX_QUEUE: usize = 1 << 20;
 /// Descriptors that may wait for their request.
-const MAX_DESCRIPTORS: usize = 4;
+const MAX_DESCRIPTORS: usize = passing::MOST;
 /// Bytes read at once.
 const TURN: usize = 4096;
 
@@ -70,9 +70,9 @@ impl Client {
         requests
     }
 
-    /// The descriptor that came with a request.
-    pub(super) fn take_descriptor(&mut self) -> Option<OwnedFd> {
-        (!self.descriptors.is_empty()).then(|| self.descriptors.remove(0))
+    /// The descriptors that came with a request, at most `count`.
+    pub(super) fn take_descriptors(&mut self, count: usize) -> Vec<OwnedFd> {
+        self.descriptors.drain(..count.min(self.descriptors.len())).collect()
     }
 
     /// Queues a message and sends what can be sent.

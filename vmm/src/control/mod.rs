@@ -9,6 +9,7 @@ mod client;
 mod leased;
 mod operator;
 pub mod passing;
+mod plugging;
 mod server;
 
 pub use client::MAX_LINE;
