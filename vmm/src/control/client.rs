@@ -127,8 +127,11 @@ fn refusal(id: u64, reason: String) -> Response {
     Response { id, outcome: Outcome::Error(reason) }
 }
 
-/// Reads one line. The error is the answer to it.
-fn parse(line: &[u8]) -> Result<Request, Response> {
+/// Reads one line.
+///
+/// # Errors
+/// It is no request: the answer to it.
+pub fn parse(line: &[u8]) -> Result<Request, Response> {
     let value: serde_json::Value = serde_json::from_slice(line)
         .map_err(|e| refusal(0, format!("not a JSON object on one line: {e}")))?;
     let number = |name| value.get(name).and_then(serde_json::Value::as_u64);
