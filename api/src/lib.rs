@@ -12,6 +12,7 @@ pub mod audit;
 pub mod auth;
 pub mod cluster;
 pub mod event;
+pub mod ha;
 pub mod history;
 pub mod host;
 pub mod ids;

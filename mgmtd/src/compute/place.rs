@@ -86,7 +86,7 @@ impl Place {
             cpu: desired.spec.cpu,
             devices: devices(desired),
             boot_order: Vec::new(),
-            lease: None,
+            lease: launch.lease,
             empty_slots: Vec::new(),
         };
         let path = self.config_path();
@@ -160,7 +160,13 @@ impl Place {
             // The host itself does not speak on a guest's port. Without IPv6 in the kernel there is nothing to switch off.
             let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6"), "1");
             links.attach(&tap, &nic.bridge).await.map_err(failed)?;
-            made.push(NicConfig { tap, mac: nic.mac, limits: nic.limits, link_down: !nic.connected, slot: None });
+            made.push(NicConfig {
+                tap,
+                mac: nic.mac,
+                limits: nic.limits,
+                link_down: !nic.connected,
+                slot: None,
+            });
         }
         Ok(made)
     }

@@ -25,6 +25,7 @@ mod ui;
 
 use crate::{
     auth::{Audit, Auth},
+    ha::{self, leader::Leader},
     reconcile::Node,
     telemetry::{Metrics, Series},
 };
@@ -69,6 +70,8 @@ pub struct Api {
     pub metrics: Metrics,
     /// Values over time.
     pub series: Arc<Series>,
+    /// Watches the other hosts where this one leads.
+    pub ha: Arc<Leader>,
     /// Begins when the daemon ends: long answers end with it.
     pub ending: CancellationToken,
     /// The host follows the state.
@@ -85,12 +88,15 @@ impl Api {
     pub fn new(node: Arc<Node>, auth: Auth, audit: Audit, series: Arc<Series>, places: Places) -> Arc<Self> {
         let (former, ending) = (Arc::new(Former::default()), CancellationToken::new());
         tokio::spawn(former.clone().keep_up(node.cluster.clone(), ending.clone()));
+        let ha = Leader::start(node.cluster.clone(), node.events.clone(), ending.clone());
+        tokio::spawn(ha::host::run(node.clone(), ha.clone(), ending.clone()));
         Arc::new(Self {
             node,
             auth,
             audit,
             metrics: Metrics::default(),
             series,
+            ha,
             ending,
             following: AtomicBool::new(false),
             places,

@@ -1,6 +1,9 @@
 //! The host itself: its name, its boot, its power.
 
-use crate::inventory::{self, HostLoad};
+use crate::{
+    ha::{self, Watchdog},
+    inventory::{self, HostLoad},
+};
 use async_trait::async_trait;
 use lq_api::{
     host::HostStatus,
@@ -32,6 +35,10 @@ pub trait HostControl: Send + Sync {
     fn status(&self) -> HostStatus;
     /// How much it does. May take some milliseconds of the calling thread.
     fn load(&self) -> HostLoad;
+    /// What resets it should it hang.
+    fn watchdog(&self) -> Watchdog;
+    /// Has a hardware watchdog reset it within the time that other hosts wait for, or only later.
+    async fn watch(&self, closely: bool) -> Result<(), HostError>;
     /// Switches off or restarts; guests are stopped first.
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError>;
     /// Its management network.
@@ -130,6 +137,12 @@ impl HostControl for RealHost {
     }
     fn load(&self) -> HostLoad {
         inventory::load()
+    }
+    fn watchdog(&self) -> Watchdog {
+        ha::host::watchdog()
+    }
+    async fn watch(&self, closely: bool) -> Result<(), HostError> {
+        self.done(InitRequest::Watch { closely }).await
     }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
         self.done(InitRequest::Shutdown { reboot, reason }).await

@@ -2,6 +2,7 @@
 
 use super::network::SimManagement;
 use crate::{
+    ha::Watchdog,
     inventory::{HostLoad, Measured},
     network::{Error, Fabric, WantedNetwork},
     reconcile::host::{HostControl, HostError, kernel_name},
@@ -129,6 +130,12 @@ impl HostControl for SimHost {
             read: Measured::Counter(seconds * 5e6),
             written: Measured::Counter(seconds * 3e6),
         }
+    }
+    fn watchdog(&self) -> Watchdog {
+        Watchdog::Simulated
+    }
+    async fn watch(&self, _closely: bool) -> Result<(), HostError> {
+        Ok(())
     }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
         tracing::warn!(reboot, reason, "a simulated host ends with its daemon");
