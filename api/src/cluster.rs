@@ -1,6 +1,10 @@
 //! The cluster: its members, and how hosts come in.
 
-use crate::{HostId, Timestamp, TokenId, problem::FieldError};
+use crate::{
+    HostId, Timestamp, TokenId,
+    problem::FieldError,
+    recovery::{Formed, Outdated, QuorumLoss, RefusedMember},
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -24,6 +28,18 @@ pub struct Cluster {
     /// Whether changes are possible: a majority of the voters is reached.
     #[serde(default)]
     pub quorum: bool,
+    /// Grows when the cluster is formed anew after its majority was lost; 1 at first.
+    #[serde(default = "first")]
+    pub epoch: u64,
+    /// How the present epoch began, unless it is the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formed: Option<Formed>,
+    /// What is lost while there is no majority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<QuorumLoss>,
+    /// The cluster goes on without this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outdated: Option<Outdated>,
     /// What is wrong, in words an administrator can act on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -51,6 +67,12 @@ pub struct Member {
     /// How many changes it lacks of those the leader knows; absent where nobody could be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
+    /// Since when the cluster goes on without it; it comes back by joining anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_at: Option<Timestamp>,
+    /// It was met, and is refused because it is of another epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedMember>,
 }
 
 /// What a host does for the cluster's agreement.
@@ -66,6 +88,12 @@ pub enum MemberRole {
     Follower,
     /// It has been admitted and is being brought up to date.
     Joining,
+    /// The cluster was formed anew without it.
+    Lost,
+}
+
+fn first() -> u64 {
+    1
 }
 
 /// A join token, without its secret.

@@ -26,6 +26,7 @@ pub mod placement;
 pub mod pool;
 pub mod problem;
 pub mod quantity;
+pub mod recovery;
 pub mod task;
 pub mod vm;
 pub mod volume;

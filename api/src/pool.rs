@@ -1,7 +1,8 @@
 //! Storage pools: places for images and volumes, of one host or shared by all.
 
 use crate::{
-    Bytes, HostId, Metadata, PoolId, Timestamp,
+    Bytes, HostId, ImageId, Metadata, PoolId, Timestamp,
+    image::{ImageFormat, ImageKind},
     meta::{check_labels, check_name},
     problem::FieldError,
 };
@@ -30,6 +31,81 @@ pub struct Pool {
     /// It is being deleted: nothing new goes into it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleting: bool,
+    /// Files in it that belong to no object of the cluster: kept until they are adopted or deleted. Told of one pool at a time, by
+    /// a host that reaches it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<ForeignFile>,
+}
+
+/// A file in a pool that belongs to no object of the cluster, of a host that was installed anew over its data for example.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ForeignFile {
+    /// Where it is in the pool, e.g. `volumes/0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a.qcow2`.
+    pub file: String,
+    /// What it was.
+    pub kind: ForeignKind,
+    /// Its length.
+    pub size_bytes: Bytes,
+    /// What it takes of the pool.
+    pub used_bytes: Bytes,
+    /// When its content last changed.
+    pub modified_at: Timestamp,
+    /// The image of which a volume is a clone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone_of: Option<ImageId>,
+}
+
+/// What a foreign file was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum ForeignKind {
+    /// The content of an image.
+    Image,
+    /// A volume.
+    Volume,
+    /// Variables of a machine's firmware.
+    Firmware,
+}
+
+impl fmt::Display for ForeignKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Image => "image",
+            Self::Volume => "volume",
+            Self::Firmware => "firmware",
+        })
+    }
+}
+
+/// Makes a volume or an image of a foreign file. It keeps its place and its id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct AdoptFile {
+    /// The file, as `foreign` names it.
+    pub file: String,
+    /// Name of the volume or image.
+    pub name: String,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Of an image, what it is for; a disk where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ImageKind>,
+    /// Of an image, its format. Needed for an image, as formats are never guessed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<ImageFormat>,
+}
+
+/// Deletes a foreign file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DeleteForeign {
+    /// The file, as `foreign` names it.
+    pub file: String,
 }
 
 /// A pool's driver and place.

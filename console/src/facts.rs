@@ -263,6 +263,8 @@ mod tests {
             role: MemberRole::Voter,
             reachable,
             lag: None,
+            lost_at: None,
+            refused: None,
         };
         let members = vec![member("n1", Some(true)), member("n2", Some(true)), member("n3", Some(false))];
         let cluster = Cluster {
@@ -273,6 +275,10 @@ mod tests {
             voters: Vec::new(),
             revision: 1,
             quorum: true,
+            epoch: 1,
+            formed: None,
+            lost: None,
+            outdated: None,
             warnings: Vec::new(),
             members,
         };

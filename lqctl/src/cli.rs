@@ -609,6 +609,48 @@ pub(crate) enum Cluster {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Form the cluster anew from the host this command is sent to, when the majority of the voters is gone for good.
+    Reform {
+        /// A host that is lost, by name or id. Without any: all that do not answer.
+        #[arg(long, value_name = "HOST")]
+        lost: Vec<String>,
+        /// Only say what it would do.
+        #[arg(long)]
+        preview: bool,
+        /// Do not ask for the name of the host.
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Backups of the cluster's state on the host.
+    #[command(subcommand)]
+    Backup(StateBackup),
+    /// Restore a backup of the state on the host this command is sent to, which has to be alone.
+    Restore {
+        /// The file.
+        file: PathBuf,
+        /// The host becomes the one that made the backup: it was installed anew, with the old data.
+        #[arg(long)]
+        as_origin: bool,
+        /// Do not ask for the name of the host.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateBackup {
+    /// Every backup.
+    List,
+    /// Make one now.
+    Create,
+    /// Get the file of one. It holds every secret of the cluster.
+    Download {
+        /// Its id, as `list` shows it.
+        id: String,
+        /// Where to; `ID.lqb` where absent.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
 }
 
 /// Whether machines of a lost host are started elsewhere.

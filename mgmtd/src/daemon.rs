@@ -90,7 +90,7 @@ pub enum StartError {
 pub enum Over {
     /// The host itself asked it to end.
     Asked,
-    /// The host has joined another cluster: the daemon is to start again.
+    /// The host has joined another cluster, or another epoch of its own began: the daemon is to start again.
     Again,
     /// It cannot go on.
     Failed(String),
@@ -194,6 +194,14 @@ impl Daemon {
             })
         };
         let measuring = tokio::spawn(measure::follow(node.clone(), series.clone(), api.ending.clone()));
+        {
+            let (cluster, events) = (node.cluster.clone(), node.events.clone());
+            let target = format!("host/{}", me.host);
+            tokio::spawn(async move {
+                let told = |text| events.system(EventLevel::Error, "cluster.backup", target.clone(), text);
+                cluster.keep_backups(told).await;
+            });
+        }
         peers::join_by_file(&api.node, &config.join_token);
         if let HostKind::Simulated { crowd } = config.host {
             // It has no console to show it on.
@@ -235,6 +243,7 @@ impl Daemon {
             reason = self.api.node.cluster.failed() => Over::Failed(reason),
             () = self.asked_to_end.cancelled() => Over::Asked,
             () = self.api.node.again.cancelled() => Over::Again,
+            () = self.api.node.cluster.wants_restart() => Over::Again,
         }
     }
 

@@ -9,6 +9,11 @@ use std::{
 
 /// Writes `bytes` to `path` with these permissions: to another name first, synced, renamed, the directory synced.
 pub fn write(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    write_parts(path, mode, &[bytes])
+}
+
+/// Like [`write`], of several parts one after the other.
+pub fn write_parts(path: &Path, mode: u32, parts: &[&[u8]]) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = Path::new(&new);
@@ -17,7 +22,9 @@ pub fn write(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
         _ => {}
     }
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(new)?;
-    file.write_all(bytes)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
     file.sync_all()?;
     fs::rename(new, path)?;
     sync_parent(path)

@@ -31,7 +31,9 @@ async fn objects(api: &Api) -> BTreeMap<&'static str, String> {
     let token = api.ok(Method::POST, "/tokens", Some(json!({"name": "t", "owner": user}))).await;
     api.login("victim", PASSWORD).await;
     let session = api.get("/sessions?name=victim").await["items"][0]["id"].as_str().unwrap().to_owned();
+    let backup = api.ok(Method::POST, "/cluster/backups", None).await;
     BTreeMap::from([
+        ("backups", backup["id"].as_str().unwrap().to_owned()),
         ("vms", vm),
         ("volumes", volume),
         ("images", image),
@@ -61,7 +63,10 @@ async fn tried(
     path: &str,
     objects: &BTreeMap<&str, String>,
 ) -> &'static str {
-    let kind = path.trim_start_matches('/').split('/').next().unwrap();
+    let kind = match path.trim_start_matches('/').split('/').next().unwrap() {
+        "cluster" if path.starts_with("/cluster/backups/") => "backups",
+        kind => kind,
+    };
     let place = match objects.get(kind) {
         Some(id) => path.replace("{id}", id),
         None => path.to_owned(),

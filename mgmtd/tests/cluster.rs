@@ -220,3 +220,102 @@ async fn a_host_joins_by_the_token_its_installer_left() {
     assert!(!second.dir.path().join("state/join-token").exists());
     second.kill();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_three_are_gone_and_the_third_goes_on_without_them() {
+    let mut hosts = [Host::new().await, Host::new().await, Host::new().await];
+    let (vm, _) = hosts[1].api().vm("web").await;
+    hosts[1].api().done(Method::POST, &format!("/vms/{vm}/start"), None).await;
+    let made = hosts[0].api().ok(Method::POST, "/cluster/join-tokens", Some(json!({"uses": 2}))).await;
+    let token = made["text"].as_str().unwrap().to_owned();
+    hosts[1].join(&token, 2).await;
+    hosts[2].join(&token, 3).await;
+    for host in &hosts {
+        let voting = |c: &Value| c["voters"].as_array().unwrap().len() == 3 && c["quorum"] == true;
+        host.api().until("/cluster", voting).await;
+    }
+    let [h1, h2, _] = [hosts[0].id().await, hosts[1].id().await, hosts[2].id().await];
+    hosts[2].api().until(&format!("/vms/{vm}"), |v| v["status"]["state"] == "running").await;
+    let session_of_the_cluster = hosts[2].api().clone();
+    let preview = session_of_the_cluster.get("/cluster/reform").await;
+    assert!(preview["obstacles"][0].as_str().unwrap().contains("takes changes as it is"), "{preview}");
+
+    hosts[0].kill();
+    hosts[1].kill();
+    // It says what is lost, and since when.
+    let known = |c: &Value| {
+        c["quorum"] == false
+            && c["lost"]["since"].is_string()
+            && c["lost"]["missing"].as_array().is_some_and(|m| m.len() == 2)
+    };
+    let cluster = session_of_the_cluster.until("/cluster", known).await;
+    assert!(cluster["lost"]["missing"][0]["last_heard"].is_string(), "{cluster}");
+    let ready = hosts[2].api().http.get(format!("{}/ready", hosts[2].api().base)).send().await.unwrap();
+    assert_eq!(ready.status(), 503);
+    assert!(ready.text().await.unwrap().contains("a majority of the voters"));
+    let preview = session_of_the_cluster.get("/cluster/reform").await;
+    let of_second = preview["hosts"].as_array().unwrap().iter().find(|h| h["host"] == h2.as_str()).unwrap();
+    assert_eq!((&of_second["fate"], &of_second["machines"]), (&json!("silent"), &json!(["web"])));
+    let wanted = json!({"confirm": preview["confirm"], "lost": [h1, h2]});
+    let reform = |body: &Value| (Method::POST, "/cluster/reform", Some(body.clone()));
+    // A session of the cluster, or a token, will not do.
+    let (method, path, body) = reform(&wanted);
+    let refused = session_of_the_cluster.refused(403, method, path, body).await;
+    assert!(refused["detail"].as_str().unwrap().contains("log in here anew"), "{refused}");
+    hosts[2].log_in().await;
+    for wrong in
+        [json!({"confirm": "x", "lost": [h1, h2]}), json!({"confirm": preview["confirm"], "lost": [h1]})]
+    {
+        let (method, path, body) = reform(&wrong);
+        hosts[2].api().refused(422, method, path, body).await;
+    }
+    let (method, path, body) = reform(&wanted);
+    let begun = hosts[2].api().ok(method, path, body).await;
+    assert_eq!(begun["epoch"], 2);
+    hosts[2].until_epoch(2).await;
+    let third = &hosts[2].api().clone();
+    let cluster = third.until("/cluster", |c| c["quorum"] == true).await;
+    assert!(cluster["lost"].is_null() && cluster["formed"]["by"] == preview["confirm"], "{cluster}");
+    let lost = cluster["members"].as_array().unwrap().iter().filter(|m| m["role"] == "lost");
+    assert_eq!(lost.count(), 2);
+    assert_eq!(make_network(third, "after").await, 201);
+    // The machine of the lost host waits for it.
+    assert_eq!(third.get(&format!("/vms/{vm}")).await["status"]["host"], h2.as_str());
+    let backups = third.get("/cluster/backups").await;
+    let kept = backups.as_array().unwrap().iter().find(|b| b["id"] == begun["backup"]).unwrap();
+    assert_eq!((&kept["reason"], &kept["content"]["epoch"]), (&json!("reform"), &json!(1)));
+    let place = format!("/cluster/backups/{}/content", begun["backup"].as_str().unwrap());
+    let file = third.request(Method::GET, &place).send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(file.len() as u64, kept["size_bytes"].as_u64().unwrap());
+    third.refused(404, Method::GET, "/cluster/backups/..%2Fhost/content", None).await;
+    // Nothing is replaced by what is no backup.
+    let place = format!("/cluster/restore?confirm={}", preview["confirm"].as_str().unwrap());
+    let (status, refused) = common::answer(third.request(Method::POST, &place).body("rubbish")).await;
+    assert!(status == 400 && refused["detail"].as_str().unwrap().contains("not a backup"), "{refused}");
+
+    // The old one comes back: it is refused, says why on both sides, and joins again with its machine.
+    hosts[1].start();
+    hosts[1].log_in().await;
+    let says_so = |c: &Value| {
+        c["outdated"]["epoch"] == 2 && c["outdated"]["reason"].as_str().unwrap().contains("epoch 1")
+    };
+    hosts[1].api().until("/cluster", says_so).await;
+    assert_eq!(make_network(hosts[1].api(), "ghost").await, 503);
+    let met = |c: &Value| {
+        let members = c["members"].as_array().unwrap();
+        members.iter().any(|m| m["host"] == h2.as_str() && m["refused"]["epoch"] == 1)
+    };
+    third.until("/cluster", met).await;
+    let made = third.ok(Method::POST, "/cluster/join-tokens", None).await;
+    let body = json!({"token": made["text"]});
+    hosts[1].api().ok(Method::POST, "/cluster/join", Some(body)).await;
+    hosts[1].until_epoch(2).await;
+    for host in [&hosts[1], &hosts[2]] {
+        host.api().until(&format!("/vms/{vm}"), |v| v["status"]["state"] == "running").await;
+        let found =
+            host.api().until("/networks?name=after", |n| !n["items"].as_array().unwrap().is_empty()).await;
+        assert_eq!(found["items"].as_array().unwrap().len(), 1);
+        assert!(host.api().get("/networks?name=ghost").await["items"].as_array().unwrap().is_empty());
+    }
+    assert_eq!(hosts[2].api().get(&format!("/vms/{vm}")).await["status"]["host"], h2.as_str());
+}

@@ -56,3 +56,26 @@ fn every_schema_has_a_name_of_its_own() {
     }
     assert!(names.len() > 50, "{names:?}");
 }
+
+/// Names of schemas that something refers to.
+fn referred<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(parts) => {
+            found.extend(parts.get("$ref").and_then(|r| r.as_str()?.strip_prefix("#/components/schemas/")));
+            parts.values().for_each(|part| referred(part, found));
+        }
+        Value::Array(parts) => parts.iter().for_each(|part| referred(part, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn what_the_document_refers_to_is_in_it() {
+    let document: Value = serde_json::from_str(&lq_mgmtd::http::openapi::document().unwrap()).unwrap();
+    let mut found = Vec::new();
+    referred(&document, &mut found);
+    assert!(found.len() > 100, "{found:?}");
+    let known = document["components"]["schemas"].as_object().unwrap();
+    found.retain(|name| !known.contains_key(*name));
+    assert_eq!(found, Vec::<&str>::new());
+}

@@ -101,7 +101,7 @@ export class Daemon {
   /** Ends it: by force, as a crash would. */
   async kill(signal: NodeJS.Signals = "SIGKILL") {
     const child = this.process;
-    if (!child || child.exitCode !== null) return;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((resolve) => child.once("exit", resolve));
     child.kill(signal);
     await ended;

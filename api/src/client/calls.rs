@@ -27,7 +27,8 @@ use crate::{
     meta::MetadataPatch,
     network::{CreateNetwork, Network, UpdateNetwork},
     placement::{PlacementDecision, PlacementQuery},
-    pool::{CreatePool, Pool},
+    pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
+    recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
     task::Task,
     vm::{CreateVm, MigrateVm, StopVm, UpdateVm, Vm},
     volume::{CreateVolume, GrowVolume, Volume},
@@ -130,6 +131,40 @@ impl Client {
     /// Lets the host that is asked join. It answers before it starts again as a member.
     pub async fn join(&self, join: &JoinCluster) -> Result<JoinPreview, Error> {
         self.call_with(Method::POST, &["cluster", "join"], join).await
+    }
+    /// What forming the cluster anew from the host that is asked would mean.
+    pub async fn preview_reform(&self) -> Result<ReformPreview, Error> {
+        self.call(Method::GET, &["cluster", "reform"]).await
+    }
+    /// Forms the cluster anew from the host that is asked. It answers before it starts again.
+    pub async fn reform(&self, wanted: &ReformCluster) -> Result<NewEpoch, Error> {
+        self.call_with(Method::POST, &["cluster", "reform"], wanted).await
+    }
+    /// Backups of the state on the host that is asked, newest first.
+    pub async fn state_backups(&self) -> Result<Vec<StateBackup>, Error> {
+        self.call(Method::GET, &["cluster", "backups"]).await
+    }
+    /// Makes one now.
+    pub async fn create_state_backup(&self) -> Result<StateBackup, Error> {
+        self.call(Method::POST, &["cluster", "backups"]).await
+    }
+    /// The file of one. It holds every secret of the cluster.
+    pub async fn state_backup(&self, id: &str) -> Result<bytes::Bytes, Error> {
+        let url = self.endpoint(&["cluster", "backups", id, "content"]);
+        let response = self.send(self.request(Method::GET, url)).await?;
+        response.bytes().await.map_err(|e| self.broken("read the answer of", e))
+    }
+    /// Restores one on the host that is asked. It answers before it starts again.
+    pub async fn restore_state(
+        &self,
+        file: Vec<u8>,
+        confirm: &str,
+        as_whom: RestoreAs,
+    ) -> Result<Restored, Error> {
+        let mut url = self.endpoint(&["cluster", "restore"]);
+        append(&mut url, &serde_json::json!({"confirm": confirm, "as": as_whom}));
+        let request = self.request(Method::POST, url).header("content-type", "application/octet-stream");
+        self.json(request.body(file)).await
     }
     /// Changes a host's name and labels.
     pub async fn update_host(&self, id: HostId, patch: &MetadataPatch) -> Result<Host, Error> {
@@ -459,6 +494,15 @@ impl Client {
         revision: Option<u64>,
     ) -> Result<Pool, Error> {
         self.call_if(Method::PATCH, &["pools", &id.to_string()], patch, revision).await
+    }
+    /// Makes a volume or an image of a file in a pool that belongs to nothing.
+    pub async fn adopt_foreign(&self, id: PoolId, adopt: &AdoptFile) -> Result<Task, Error> {
+        self.call_with(Method::POST, &["pools", &id.to_string(), "foreign", "adopt"], adopt).await
+    }
+    /// Deletes a file in a pool that belongs to nothing.
+    pub async fn delete_foreign(&self, id: PoolId, delete: &DeleteForeign) -> Result<(), Error> {
+        let url = self.endpoint(&["pools", &id.to_string(), "foreign", "delete"]);
+        self.call_empty(self.request(Method::POST, url).json(delete)).await
     }
     /// Deletes a shared pool; refused while something is in it.
     pub async fn delete_pool(&self, id: PoolId) -> Result<Task, Error> {

@@ -1,6 +1,6 @@
 //! The words about storage pools.
 
-use super::label;
+use super::{DiskFormat, Kind, label};
 use clap::{Args, Subcommand, ValueEnum};
 use lq_api::pool::{NFS_PORT, NfsVersion};
 
@@ -21,6 +21,32 @@ pub(crate) enum Pool {
         pool: String,
         /// New name.
         name: String,
+    },
+    /// Make a volume or an image of a file in the pool that belongs to nothing (`pool show` tells of them).
+    Adopt {
+        /// Name or id.
+        pool: String,
+        /// The file, e.g. `volumes/0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a.qcow2`.
+        file: String,
+        /// Name of the volume or image.
+        #[arg(long)]
+        name: String,
+        /// Of an image: what it is for; a disk where absent.
+        #[arg(long, value_enum)]
+        kind: Option<Kind>,
+        /// Of an image: its format.
+        #[arg(long, value_enum)]
+        format: Option<DiskFormat>,
+    },
+    /// Delete a file in the pool that belongs to nothing.
+    DeleteForeign {
+        /// Name or id.
+        pool: String,
+        /// The file.
+        file: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
     },
     /// Delete a shared pool nothing is in.
     Delete {

@@ -1,6 +1,6 @@
 //! The cluster: its state, and how hosts come in.
 
-use super::Session;
+use super::{Session, recovery};
 use crate::{
     cli,
     output::{Table, describe, line, or_dash, show, word},
@@ -21,6 +21,11 @@ pub(super) async fn run(session: &Session, command: cli::Cluster) -> anyhow::Res
         cli::Cluster::Join { join_token, rename, preview, yes } => {
             join(session, JoinCluster { token: join_token, rename }, preview, yes).await
         }
+        cli::Cluster::Reform { lost, preview, yes } => recovery::reform(session, &lost, preview, yes).await,
+        cli::Cluster::Backup(command) => recovery::backup(session, command).await,
+        cli::Cluster::Restore { file, as_origin, yes } => {
+            recovery::restore(session, &file, as_origin, yes).await
+        }
     }
 }
 
@@ -36,7 +41,18 @@ async fn state(session: &Session) -> anyhow::Result<()> {
         ("Term", cluster.term.to_string()),
         ("Changes", if cluster.quorum { "possible".into() } else { "NOT possible: no majority".into() }),
         ("Revision", cluster.revision.to_string()),
+        ("Epoch", cluster.epoch.to_string()),
     ];
+    if let Some(lost) = &cluster.lost {
+        let missing = lost.missing.iter().map(|m| {
+            let heard = m.last_heard.map_or_else(|| "not heard".into(), |at| format!("last heard {at}"));
+            format!("{} ({heard})", m.name)
+        });
+        fields.push(("Without a majority since", or_dash(lost.since)));
+        fields.extend(missing.map(|m| ("Missing", m)));
+        fields.extend(lost.means.iter().map(|m| ("This means", m.clone())));
+        fields.push(("To do", lost.remedy.clone()));
+    }
     fields.extend(cluster.warnings.iter().map(|w| ("Warning", w.clone())));
     describe(session.format, &cluster, &fields)?;
     if session.format == crate::output::Format::Table {

@@ -10,6 +10,7 @@ mod host;
 mod image;
 mod network;
 mod pool;
+mod recovery;
 mod vm;
 mod vnc;
 mod volume;

@@ -10,7 +10,7 @@ use crate::{
 use lq_api::{
     HostId,
     meta::MetadataPatch,
-    pool::{CreatePool, NfsOptions, NfsSpec, Pool, PoolSpec, PoolState},
+    pool::{AdoptFile, CreatePool, DeleteForeign, NfsOptions, NfsSpec, Pool, PoolSpec, PoolState},
 };
 use std::collections::BTreeMap;
 
@@ -50,6 +50,28 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
             let patch = MetadataPatch { name: Some(name), labels: None };
             let pool = client.update_pool(pool.meta.id, &patch, Some(pool.meta.revision)).await?;
             changed(session, &pool, "is its new name")
+        }
+        Command::Adopt { pool, file, name, kind, format } => {
+            let pool = client.find_pool(&pool).await?;
+            let adopt = AdoptFile {
+                file,
+                name,
+                labels: BTreeMap::new(),
+                kind: kind.map(Into::into),
+                format: format.map(Into::into),
+            };
+            let task = session.follow(client.adopt_foreign(pool.meta.id, &adopt).await?).await?;
+            if session.format != Format::Table {
+                return show(session.format, &task, || Table::new(&[]));
+            }
+            let what = if task.state.ended() { "is" } else { "is becoming" };
+            line(&format!("{} {what} {}.\n", adopt.file, adopt.name))
+        }
+        Command::DeleteForeign { pool, file, yes } => {
+            let pool = client.find_pool(&pool).await?;
+            confirm(&format!("Delete {file} in pool {} for ever?", pool.meta.name), yes)?;
+            client.delete_foreign(pool.meta.id, &DeleteForeign { file: file.clone() }).await?;
+            line(&format!("{file} deleted.\n"))
         }
         Command::Delete { pool, yes } => {
             let pool = client.find_pool(&pool).await?;
@@ -149,6 +171,11 @@ async fn show_one(session: &Session, pool: &Pool) -> anyhow::Result<()> {
         let why = host.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default();
         let text = format!("{} {} since {}{why}", name(&hosts, host.host), host.state, host.since);
         fields.push(("Host", text));
+    }
+    for file in &pool.foreign {
+        let clone = file.clone_of.map(|image| format!(", a clone of images/{image}")).unwrap_or_default();
+        let (kind, size, at) = (file.kind, file.size_bytes, file.modified_at);
+        fields.push(("Foreign", format!("{} ({kind} of {size}{clone}), changed {at}", file.file)));
     }
     if pool.deleting {
         fields.push(("Deleting", "yes".into()));

@@ -231,6 +231,12 @@ pub struct Auth {
 }
 
 impl Auth {
+    /// Whether a session is of this host alone, begun while the cluster took no changes.
+    #[must_use]
+    pub fn is_local(&self, id: SessionId) -> bool {
+        self.cluster.read(|s| self.local.get(s, id)).is_some()
+    }
+
     /// Checks against the state of `cluster`.
     #[must_use]
     pub fn new(cluster: Cluster, setup: SetupCode) -> Self {

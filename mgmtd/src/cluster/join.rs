@@ -16,6 +16,7 @@
 
 use super::{
     Cluster, Objects, Op, Refusal, WriteError,
+    backup::{BackupError, Reason},
     state::Application,
     wire::{
         CallError, SeedCaller,
@@ -73,6 +74,9 @@ pub enum JoinError {
     /// A certificate.
     #[error(transparent)]
     Pki(#[from] pki::PkiError),
+    /// The state could not be kept before it is left.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// This host cannot answer for itself.
     #[error("this host is not ready to join: {0}")]
     NotReady(String),
@@ -166,6 +170,7 @@ pub(super) async fn preview(cluster: &Cluster, ask: &Ask) -> Result<JoinPreview,
         cluster: id.unwrap_or_else(|| cluster.identity().cluster),
         hosts,
         left_out: left_out.map(|n| n.meta.name.clone()).collect(),
+        // Of one that comes back those are told too that the cluster knows already.
         machines: objects.vms.iter().map(|r| r.vm.meta.name.clone()).collect(),
         renamings: plan.renamings,
     })
@@ -199,6 +204,7 @@ pub(super) async fn ask_preview(cluster: &Cluster, token: &str) -> Result<JoinPr
 pub(super) async fn join(cluster: &Cluster, dir: &Path, token: &str, rename: bool) -> Result<(), JoinError> {
     let said = Said::parse(token)?;
     application(cluster, &said, rename)?;
+    cluster.backup(Reason::Join).await?;
     let frozen = cluster.freeze().await;
     let application = application(cluster, &said, rename)?;
     let page: Page = match call(&said, "/join/admit", application).await {
@@ -217,7 +223,8 @@ pub(super) async fn join(cluster: &Cluster, dir: &Path, token: &str, rename: boo
     Ok(())
 }
 
-async fn store(dir: &Path, page: Page) -> Result<(), io::Error> {
+/// Keeps an admission, or the address book of an epoch to follow, for the next start.
+pub(super) async fn store(dir: &Path, page: Page) -> Result<(), io::Error> {
     let file = dir.join(PENDING);
     tokio::task::spawn_blocking(move || book::store(&file, &page)).await.map_err(io::Error::other)?
 }
@@ -226,10 +233,12 @@ fn application(cluster: &Cluster, said: &Said, rename: bool) -> Result<Applicati
     let identity = cluster.identity();
     cluster.read(|s| {
         let from = s.cluster.as_ref().map_or(identity.cluster, |c| c.id);
-        if from == said.c {
+        // One whose cluster went on without it brings what is on it.
+        let back = cluster.outdated().filter(|_| from == said.c).map(|_| identity.epoch);
+        if back.is_none() && from == said.c {
             return Err(JoinError::Member);
         }
-        if s.hosts.len() != 1 {
+        if back.is_none() && s.hosts.len() != 1 {
             return Err(JoinError::NotAlone(s.hosts.len()));
         }
         let me = s
@@ -244,8 +253,12 @@ fn application(cluster: &Cluster, said: &Said, rename: bool) -> Result<Applicati
             peer: peer.ok_or_else(|| JoinError::NotReady("it has no address for its peers yet".into()))?,
             capacity: me.capacity.clone(),
             boot: me.boot,
-            objects: Objects::of(s),
+            objects: match back {
+                Some(_) => Objects::held_by(s, identity.host),
+                None => Objects::of(s),
+            },
             rename,
+            back,
         })
     })
 }

@@ -4,6 +4,7 @@
 use super::{
     Cluster,
     autopilot::{self, Seen},
+    reform,
     types::{Member, NodeId},
 };
 use lq_api::HostId;
@@ -43,10 +44,17 @@ pub struct Health {
 
 pub(super) async fn run(cluster: Cluster) {
     let mut asked = Instant::now();
+    let mut looked = Instant::now();
     loop {
         tokio::select! {
             () = cluster.stop.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
+            () = cluster.wire.epochs.met.notified() => {
+                if let Err(e) = reform::look_at_newer(&cluster).await {
+                    tracing::warn!(error = %e, "a newer epoch of the cluster could not be looked at");
+                }
+                continue;
+            }
             () = cluster.wire.book.wanted.notified() => {
                 if asked.elapsed() >= ASKING {
                     cluster.wire.refresh().await;
@@ -55,8 +63,13 @@ pub(super) async fn run(cluster: Cluster) {
                 continue;
             }
         }
-        if cluster.is_removed() && !cluster.raft.is_leader() {
-            // Whoever is out does not stand for election.
+        if looked.elapsed() >= ASKING {
+            looked = Instant::now();
+            reform::note_quorum(&cluster).await;
+        }
+        let outdated = cluster.wire.epochs.is_outdated();
+        if outdated || (cluster.is_removed() && !cluster.raft.is_leader()) {
+            // Whoever is out does not stand for election, nor keep others from theirs.
             cluster.raft.runtime_config().tick(false);
             continue;
         }
@@ -88,7 +101,7 @@ async fn step(cluster: &Cluster) -> Result<(), String> {
     let wanted: BTreeMap<NodeId, Member> = cluster.read(|s| {
         let known = s.hosts.iter();
         known
-            .filter(|(id, r)| **id == cluster.identity.host || r.peer.is_some())
+            .filter(|(id, r)| **id == cluster.identity.host || (r.peer.is_some() && r.lost.is_none()))
             .map(|(id, r)| {
                 let address = r.peer.as_ref().map(|p| p.address.clone()).unwrap_or_default();
                 (NodeId::from(*id), Member { address })

@@ -2,8 +2,8 @@
 
 use super::{
     snapshot,
-    state::{Change, Refusal, Reply, State, read_state},
-    types::{LogId, Membership, Snapshot, SnapshotData, SnapshotMeta, Types},
+    state::{Change, Position, Refusal, Reply, State, read_state},
+    types::{LogId, Membership, Snapshot, SnapshotData, SnapshotMeta, Types, position},
 };
 use futures::{Stream, TryStreamExt as _};
 use openraft::{
@@ -68,6 +68,12 @@ impl Shared {
     pub(super) fn read_at<R>(&self, look: impl FnOnce(&State, u64) -> R) -> R {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         look(&inner.state, inner.applied.as_ref().map_or(0, |id| id.index))
+    }
+
+    /// Like [`Self::read`], with the whole position the state is of.
+    pub(super) fn read_with_position<R>(&self, look: impl FnOnce(&State, Option<Position>) -> R) -> R {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        look(&inner.state, inner.applied.as_ref().map(position))
     }
 
     /// Changes after `revision`; `None` where they are not known any more.

@@ -15,20 +15,20 @@ use uuid::Uuid;
 /// Longest a condition is waited for; only ever reached by a fault.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Host {
-    dir: tempfile::TempDir,
-    cluster: Cluster,
+pub(super) struct Host {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) cluster: Cluster,
     server: Server,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Host {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::start(dir, "127.0.0.1:0".parse().unwrap()).await
     }
 
-    async fn start(dir: tempfile::TempDir, address: SocketAddr) -> Self {
+    pub(super) async fn start(dir: tempfile::TempDir, address: SocketAddr) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let cluster = Cluster::open(dir.path()).await.unwrap();
         let me = cluster.identity();
@@ -66,7 +66,7 @@ impl Host {
         Self { dir, cluster, server, address }
     }
 
-    async fn stop(self) -> (tempfile::TempDir, SocketAddr) {
+    pub(super) async fn stop(self) -> (tempfile::TempDir, SocketAddr) {
         let (dir, address) = (self.dir, self.address);
         self.cluster.shutdown().await;
         self.server.end().await;
@@ -74,20 +74,20 @@ impl Host {
         (dir, address)
     }
 
-    async fn restart(self) -> Self {
+    pub(super) async fn restart(self) -> Self {
         let (dir, address) = self.stop().await;
         Self::start(dir, address).await
     }
 
-    fn id(&self) -> HostId {
+    pub(super) fn id(&self) -> HostId {
         self.cluster.identity().host
     }
 
-    async fn token(&self) -> String {
+    pub(super) async fn token(&self) -> String {
         self.cluster.create_join_token(&CreateJoinToken::default()).await.unwrap().text
     }
 
-    async fn joined(self, token: &str) -> Self {
+    pub(super) async fn joined(self, token: &str) -> Self {
         self.cluster.join(token, false).await.unwrap();
         self.restart().await
     }
@@ -100,15 +100,15 @@ impl Host {
         }
     }
 
-    async fn write(&self, name: &str) -> Result<Reply, WriteError> {
+    pub(super) async fn write(&self, name: &str) -> Result<Reply, WriteError> {
         self.cluster.write(network(name)).await
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.cluster.read(|s| s.networks.values().any(|n| n.meta.name == name))
     }
 
-    async fn until(&self, what: &str, wanted: impl Fn(&Cluster) -> bool) {
+    pub(super) async fn until(&self, what: &str, wanted: impl Fn(&Cluster) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !wanted(&self.cluster) {
             assert!(Instant::now() < end, "waited in vain: {what}; {:?}", self.cluster.standing());
@@ -126,7 +126,7 @@ fn network(name: &str) -> Op {
 }
 
 /// A cluster of three, all voting.
-async fn three() -> [Host; 3] {
+pub(super) async fn three() -> [Host; 3] {
     let first = Host::new().await;
     let second = Host::new().await.joined(&first.token().await).await;
     // Any host takes others in.
@@ -337,6 +337,7 @@ async fn a_removed_host_gets_nowhere() {
         boot: None,
         objects: Objects::default(),
         rename: true,
+        back: None,
     };
     let made = first.cluster.create_join_token(&CreateJoinToken::default()).await.unwrap();
     let token = first.cluster.read(|s| s.join_tokens[&made.token.id].hash.clone());
@@ -377,7 +378,9 @@ async fn strangers_learn_nothing_at_the_peers_door() {
         rogue.cluster.wire.call::<Page>(first.id(), "/cluster/book", &(), ASK_TIMEOUT).await.err().unwrap();
     assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
     // One that stole the authority's key, but not the key of the host it claims to be.
-    let wire = Wire::new(first.id(), first.cluster.identity().cluster, first.cluster.wire.book.clone());
+    let epochs = Epochs::open(rogue.dir.path(), 1).unwrap();
+    let (cluster, book) = (first.cluster.identity().cluster, first.cluster.wire.book.clone());
+    let wire = Wire::new(first.id(), cluster, book, epochs);
     let key = HostKey::load(rogue.dir.path()).unwrap();
     wire.certify(key, first.cluster.wire.book.page().unwrap().authority).unwrap();
     let error = wire.call::<Page>(first.id(), "/cluster/book", &(), ASK_TIMEOUT).await.err().unwrap();

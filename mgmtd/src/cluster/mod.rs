@@ -10,11 +10,17 @@
 //! to this host, unless [`Cluster::barrier`] was waited for: then it holds everything acknowledged before.
 
 mod autopilot;
+mod backup;
+mod crash;
 mod join;
 mod keeper;
 mod machine;
 #[cfg(test)]
 mod many_tests;
+mod reform;
+#[cfg(test)]
+mod reform_tests;
+mod restore;
 mod snapshot;
 pub mod state;
 mod store;
@@ -23,15 +29,22 @@ mod tests;
 mod types;
 mod wire;
 
+pub use backup::{BackupError, MAX_BACKUP};
 pub use join::JoinError;
 pub use keeper::Health;
+pub use reform::ReformError;
+pub use restore::RestoreError;
 pub use snapshot::SnapshotError;
 pub use state::{
     Application, Authority, Capacity, Change, Command, Kind, Op, Outcome, Peer, Power, Refusal, Reply, State,
     merge::Objects,
 };
 pub use store::{Identity, StoreError};
-pub use wire::{CallError, PkiError, serve::From as PeerFrom};
+pub use wire::{
+    CallError, PkiError,
+    epochs::{Outdated, Refused as RefusedPeer},
+    serve::From as PeerFrom,
+};
 
 use axum::{Router, body::Body};
 use hyper::{Request, Response, body::Incoming};
@@ -62,10 +75,11 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use types::{Member, NodeId, Types};
+use types::{Member, NodeId, SnapshotMeta, Types};
 use wire::{
     Wire,
     book::{Book, Page},
+    epochs::Epochs,
     link::Links,
     pki::{self, HostKey},
     serve::Written,
@@ -121,9 +135,9 @@ pub enum OpenError {
     /// Key or certificate.
     #[error(transparent)]
     Pki(#[from] PkiError),
-    /// The admission to another cluster that is to be carried out.
-    #[error("the admission in {path} cannot be carried out")]
-    Join {
+    /// What was decided before the last end and is to be carried out: an admission to a cluster, a new epoch, a restore.
+    #[error("what {path} says cannot be carried out")]
+    Pending {
         /// Its file.
         path: PathBuf,
         /// Why.
@@ -161,6 +175,8 @@ pub struct Cluster {
     gate: Arc<RwLock<()>>,
     left: Arc<AtomicBool>,
     stop: CancellationToken,
+    /// Begins when the daemon is to start again because of what the cluster found out.
+    again: CancellationToken,
 }
 
 /// While it lives the state takes no changes from this host.
@@ -230,12 +246,13 @@ impl Cluster {
     /// acknowledged applied when this returns; one of several catches up with the others meanwhile.
     pub async fn open(dir: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
-        change_cluster(dir).await?;
+        carry_out_pending(dir).await?;
         let (log, identity) = open_store(dir).await?;
         let shared = Shared::load(dir.join("snapshots"))?;
-        let book = Book::open(dir, identity.cluster, shared.clone())
-            .map_err(|source| StoreError::Io { path: dir.join("peers.json"), source })?;
-        let wire = Wire::new(identity.host, identity.cluster, Arc::new(book));
+        let unreadable = |source| StoreError::Io { path: dir.to_owned(), source };
+        let book = Book::open(dir, identity.cluster, identity.epoch, shared.clone()).map_err(unreadable)?;
+        let epochs = Epochs::open(dir, identity.epoch).map_err(unreadable)?;
+        let wire = Wire::new(identity.host, identity.cluster, Arc::new(book), epochs);
         let failed = |e: &dyn std::fmt::Display| OpenError::Raft(e.to_string());
         let config = Config {
             cluster_name: identity.cluster.to_string(),
@@ -278,6 +295,7 @@ impl Cluster {
             gate: Arc::default(),
             left: Arc::default(),
             stop: CancellationToken::new(),
+            again: CancellationToken::new(),
         };
         if voter && begun {
             // Nobody else begins the election.
@@ -372,6 +390,9 @@ impl Cluster {
         }
         if self.is_removed() {
             return Err(WriteError::Unavailable("this host was removed from it".into()));
+        }
+        if let Some(outdated) = self.outdated() {
+            return Err(WriteError::Unavailable(outdated.to_string()));
         }
         let command = Command { at: Timestamp::now(), op };
         let end = Instant::now() + WRITE_TIMEOUT;
@@ -469,6 +490,9 @@ impl Cluster {
         else {
             return Written::NotLeading;
         };
+        if self.wire.epochs.is_outdated() {
+            return Written::NotLeading;
+        }
         match tokio::time::timeout(WRITE_TIMEOUT, self.raft.client_write(command)).await {
             Err(_) => unknown(&"it was not confirmed in time"),
             Ok(Ok(response)) => Written::Done { index: response.log_id.index, outcome: response.data },
@@ -534,6 +558,12 @@ impl Cluster {
     /// Removes a host for ever. First it gives up its vote: once removed nobody listens to it any more, and if it was the
     /// only one to vote nobody else could lead.
     pub async fn remove_host(&self, id: HostId, expect: Option<u64>, force: bool) -> Result<(), WriteError> {
+        self.backup(backup::Reason::Removal).await.map_err(|e| {
+            WriteError::Unavailable(format!(
+                "the state could not be backed up first: {}",
+                crate::causes::chain(&e)
+            ))
+        })?;
         self.write(Op::LeaveHost { id, expect, force }).await?;
         let end = Instant::now() + HAND_OVER;
         loop {
@@ -640,22 +670,34 @@ impl Cluster {
 }
 
 fn left() -> WriteError {
-    WriteError::Unavailable("this host is joining another cluster; try again in a moment".into())
+    WriteError::Unavailable(
+        "this host is about to start again in another cluster or epoch; try again in a moment".into(),
+    )
 }
 
-/// Carries out an admission to another cluster that the last run left.
-async fn change_cluster(dir: &Path) -> Result<(), OpenError> {
+/// Carries out what the last run left to do.
+async fn carry_out_pending(dir: &Path) -> Result<(), OpenError> {
+    let pending = [join::PENDING, reform::PENDING, restore::PENDING];
+    if pending.iter().any(|name| dir.join(name).exists()) && dir.join("raft.redb").exists() {
+        // The predecessor may be just ending.
+        drop(open_store(dir).await);
+    }
+    change_cluster(dir)?;
+    reform::carry_out(dir)?;
+    restore::carry_out(dir)
+}
+
+/// Carries out an admission to another cluster, or the step to a newer epoch of the same one.
+fn change_cluster(dir: &Path) -> Result<(), OpenError> {
     let path = dir.join(join::PENDING);
-    let failed = |source| OpenError::Join { path: path.clone(), source };
+    let failed = |source| OpenError::Pending { path: path.clone(), source };
     let page: Page = match fs::read(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => serde_json::from_slice(&other.map_err(failed)?).map_err(|e| failed(e.into()))?,
     };
-    // The predecessor may be just ending.
-    drop(open_store(dir).await);
     wire::book::store(&dir.join("peers.json"), &page).map_err(failed)?;
-    store::change_cluster(dir, page.cluster)?;
+    store::change_cluster(dir, page.cluster, page.epoch)?;
     crate::durable::remove(&path).map_err(failed)?;
-    tracing::info!(cluster = %page.cluster, "this host is a member of another cluster from now on");
+    tracing::info!(cluster = %page.cluster, epoch = page.epoch, "this host follows another log from now on");
     Ok(())
 }

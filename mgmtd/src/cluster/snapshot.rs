@@ -1,15 +1,14 @@
 //! Snapshot files: `snapshots/state-<log position>.json`.
 //!
-//! One line of header (JSON: log position, membership, length and SHA-256 of what follows), then the state. Written to a
-//! temporary name, synced, renamed, directory synced; older ones are removed after that. So there is always a whole one.
+//! One line of header (JSON: log position, membership, length and SHA-256 of what follows), then the state. Written whole or
+//! not at all; older ones are removed after that. So there is always a whole one.
 
 use super::types::SnapshotMeta;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -44,6 +43,16 @@ pub enum SnapshotError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Reads a file of at most `limit` bytes.
+pub(super) fn read_bounded(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        return Err(io::Error::other(format!("it is larger than {limit} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Names of the snapshots in `dir`, newest last.
@@ -97,16 +106,10 @@ pub(super) fn save(dir: &Path, meta: &SnapshotMeta, body: &[u8]) -> io::Result<(
     };
     let index = meta.last_log_id.as_ref().map_or(0, |id| id.index);
     let path = dir.join(format!("state-{index:020}.json"));
-    let new = dir.join("new");
+    let mut head = serde_json::to_vec(&header)?;
+    head.push(b'\n');
     // It holds hashes of passwords and keys of sessions.
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    serde_json::to_writer(&mut file, &header)?;
-    file.write_all(b"\n")?;
-    file.write_all(body)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&new, &path)?;
-    fs::File::open(dir)?.sync_all()?;
+    crate::durable::write_parts(&path, 0o600, &[&head, body])?;
     for old in list(dir)? {
         if old < path {
             fs::remove_file(old)?;

@@ -3,15 +3,20 @@
 //! Invariants: it is made under another name and takes its own only when it is whole, so a file of this name is never half
 //! made; it is never recreated while snapshots lie beside it; an append or vote is on the disk before it is acknowledged.
 
-use super::types::{Entry, LogId, Types, Vote};
+use super::{
+    crash,
+    state::{Command, Formation, Op, Position, epoch},
+    types::{Entry, LogId, Member, NodeId, SnapshotMeta, Types, Vote, log_id, position},
+};
 use lq_api::HostId;
 use openraft::{
-    LogState, OptionalSend, RaftLogReader,
+    EntryPayload, LogState, Membership, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
 use redb::{Builder, Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
+    collections::BTreeMap,
     fmt::Debug,
     fs, io,
     ops::RangeBounds,
@@ -25,6 +30,8 @@ const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// Version of the layout of this file.
 const FORMAT: u32 = 1;
+/// Snapshots that take the place of the present ones with the log.
+const NEW_SNAPSHOTS: &str = "snapshots.new";
 /// The log is short; what the kernel caches is enough.
 const CACHE_BYTES: usize = 2 << 20;
 
@@ -40,6 +47,9 @@ pub struct Identity {
     /// It was admitted: its log comes from the others and does not begin here.
     #[serde(default)]
     pub joined: bool,
+    /// The epoch of the cluster this log is of.
+    #[serde(default = "epoch::first")]
+    pub epoch: u64,
 }
 
 /// Why the file cannot be used. It is left as it is.
@@ -154,6 +164,64 @@ impl LogStore {
         tokio::task::spawn_blocking(move || work(&this)).await.map_err(io::Error::other)?
     }
 
+    /// Where the log ends, and the present vote.
+    fn end(&self) -> io::Result<(Option<LogId>, Option<Vote>)> {
+        let tx = self.db.begin_read().map_err(io::Error::other)?;
+        let table = tx.open_table(LOG).map_err(io::Error::other)?;
+        let last = table.last().map_err(io::Error::other)?;
+        let last: Option<Entry> =
+            last.map(|(_, v)| serde_json::from_slice(v.value())).transpose().map_err(io::Error::other)?;
+        Ok((last.map(|e| e.log_id).or(self.meta("purged")?), self.meta("vote")?))
+    }
+
+    /// `snapshot` is where the newest snapshot ends.
+    fn write_formation(
+        &self,
+        identity: Identity,
+        formation: &Formation,
+        snapshot: Option<LogId>,
+    ) -> io::Result<()> {
+        let (last, vote) = self.end()?;
+        // A snapshot that was just installed, before the log was told: nothing of the log is needed.
+        let ahead = snapshot.filter(|s| last.is_none_or(|l| l.index < s.index));
+        let last = ahead.or(last);
+        let me = NodeId::from(identity.host);
+        let term = vote.map_or(0, |v| v.leader_id.term).max(last.map_or(0, |l| l.leader_id.term)) + 1;
+        let vote = Vote::new_committed(term, me);
+        let next = last.map_or(0, |l| l.index + 1);
+        let base = last.as_ref().map(position).filter(|_| !formation.restored);
+        let formation = Formation { base, ..formation.clone() };
+        let alone = Membership::new(vec![[me].into()], BTreeMap::from([(me, Member::default())]));
+        let payloads = [
+            EntryPayload::Membership(alone.map_err(io::Error::other)?),
+            EntryPayload::Normal(Command {
+                at: formation.at,
+                op: Op::Reform { formation: formation.clone() },
+            }),
+        ];
+        let identity = Identity { epoch: formation.epoch, joined: false, ..identity };
+        let mut tx = self.db.begin_write().map_err(io::Error::other)?;
+        tx.set_durability(Durability::Immediate).map_err(io::Error::other)?;
+        {
+            let mut log = tx.open_table(LOG).map_err(io::Error::other)?;
+            if ahead.is_some() {
+                log.retain(|_, _| false).map_err(io::Error::other)?;
+            }
+            for (index, payload) in (next..).zip(payloads) {
+                let log_id = log_id(&Position { term, leader: identity.host, index });
+                let bytes = serde_json::to_vec(&Entry { log_id, payload })?;
+                log.insert(index, bytes.as_slice()).map_err(io::Error::other)?;
+            }
+            let mut meta = tx.open_table(META).map_err(io::Error::other)?;
+            if let Some(purged) = &ahead {
+                put(&mut meta, "purged", purged)?;
+            }
+            put(&mut meta, "vote", &vote)?;
+            put(&mut meta, "identity", &identity)?;
+        }
+        tx.commit().map_err(io::Error::other)
+    }
+
     fn change_log(
         &self,
         change: impl FnOnce(&mut redb::Table<'_, u64, &[u8]>) -> Result<(), redb::StorageError>,
@@ -174,6 +242,12 @@ impl LogStore {
     }
 }
 
+fn put(meta: &mut redb::Table<'_, &str, &[u8]>, key: &str, value: &impl Serialize) -> io::Result<()> {
+    let bytes = serde_json::to_vec(value)?;
+    meta.insert(key, bytes.as_slice()).map_err(io::Error::other)?;
+    Ok(())
+}
+
 fn damaged(path: &Path, reason: impl ToString) -> StoreError {
     StoreError::Damaged { path: path.to_owned(), reason: reason.to_string() }
 }
@@ -184,16 +258,22 @@ fn make(dir: &Path, path: &Path) -> Result<(), StoreError> {
     if !snapshots.is_empty() {
         return Err(StoreError::Missing { path: path.to_owned() });
     }
-    let identity = Identity { format: FORMAT, host: HostId::new(), cluster: Uuid::now_v7(), joined: false };
+    let identity = Identity {
+        format: FORMAT,
+        host: HostId::new(),
+        cluster: Uuid::now_v7(),
+        joined: false,
+        epoch: epoch::FIRST,
+    };
     let all = || -> io::Result<()> {
-        fs::rename(build(dir, &identity)?, path)?;
+        fs::rename(build(dir, &identity, None)?, path)?;
         fs::File::open(dir)?.sync_all()
     };
     all().map_err(failed)
 }
 
-/// An empty log of this identity, whole and durable, under another name.
-fn build(dir: &Path, identity: &Identity) -> io::Result<PathBuf> {
+/// An empty log of this identity, beginning after `purged`, whole and durable, under another name.
+fn build(dir: &Path, identity: &Identity, purged: Option<&LogId>) -> io::Result<PathBuf> {
     let new = dir.join("raft.redb.new");
     match fs::remove_file(&new) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -207,11 +287,13 @@ fn build(dir: &Path, identity: &Identity) -> io::Result<PathBuf> {
             .map_err(io::Error::other)?;
         let tx = db.begin_write().map_err(io::Error::other)?;
         tx.open_table(LOG).map_err(io::Error::other)?;
-        let bytes = serde_json::to_vec(identity)?;
-        tx.open_table(META)
-            .map_err(io::Error::other)?
-            .insert("identity", bytes.as_slice())
-            .map_err(io::Error::other)?;
+        {
+            let mut meta = tx.open_table(META).map_err(io::Error::other)?;
+            put(&mut meta, "identity", identity)?;
+            if let Some(purged) = purged {
+                put(&mut meta, "purged", purged)?;
+            }
+        }
         tx.commit().map_err(io::Error::other)?;
     }
     fs::File::open(&new)?.sync_all()?;
@@ -219,34 +301,118 @@ fn build(dir: &Path, identity: &Identity) -> io::Result<PathBuf> {
     Ok(new)
 }
 
-/// Leaves the cluster this log is of for `cluster`: the log and its snapshots go to `left/<old cluster>`, an empty log takes
-/// their place, and the host keeps its id. Repeated after a crash it goes on where it was.
-pub(super) fn change_cluster(dir: &Path, cluster: Uuid) -> Result<(), StoreError> {
+/// Leaves the log for an empty one of `cluster` and `epoch`, to be filled by the others: the log and its snapshots go to
+/// `left/`, and the host keeps its id. Repeated after a crash it goes on where it was.
+pub(super) fn change_cluster(dir: &Path, cluster: Uuid, epoch: u64) -> Result<(), StoreError> {
+    exchange(dir, |now| {
+        ((now.cluster, now.epoch) != (cluster, epoch))
+            .then_some((Identity { cluster, joined: true, epoch, ..*now }, None))
+    })
+}
+
+/// Leaves the log for one of `identity` that begins after this snapshot of a state. Repeated after a crash it goes on where
+/// it was.
+pub(super) fn begin_from(
+    dir: &Path,
+    identity: &Identity,
+    meta: &SnapshotMeta,
+    body: &[u8],
+) -> Result<(), StoreError> {
     let path = dir.join("raft.redb");
-    let failed = |source| StoreError::Io { path: path.clone(), source };
-    let new = dir.join("raft.redb.new");
-    // Moved away already: what takes its place was whole before that.
-    if !path.exists() && new.exists() {
-        fs::rename(&new, &path).map_err(failed)?;
-        return fs::File::open(dir).and_then(|d| d.sync_all()).map_err(failed);
+    if path.exists() {
+        // What an earlier attempt left is made anew; once the old log is out of the way it is whole and stays.
+        let prepare = || -> io::Result<()> {
+            let new = dir.join(NEW_SNAPSHOTS);
+            match fs::remove_dir_all(&new) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+            super::snapshot::save(&new, meta, body)?;
+            fs::File::open(dir)?.sync_all()
+        };
+        prepare().map_err(|source| StoreError::Io { path, source })?;
+    }
+    exchange(dir, |_| Some((*identity, meta.last_log_id)))
+}
+
+/// Whether the log is of this host and epoch already.
+pub(super) fn is_of(dir: &Path, host: HostId, formation: &Formation) -> Result<bool, StoreError> {
+    if !dir.join("raft.redb").exists() {
+        return Ok(false);
     }
     let identity = LogStore::open(dir)?.1;
-    if identity.cluster == cluster {
-        return Ok(());
-    }
-    let all = || -> io::Result<()> {
-        let new = build(dir, &Identity { cluster, joined: true, ..identity })?;
-        let left = dir.join("left").join(identity.cluster.to_string());
-        fs::create_dir_all(&left)?;
-        match fs::rename(dir.join("snapshots"), left.join("snapshots")) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        fs::rename(&path, left.join("raft.redb"))?;
-        fs::rename(new, &path)?;
+    Ok(identity.host == host && identity.epoch >= formation.epoch)
+}
+
+/// Puts the log `wanted` says in the place of the present one, unless it says none.
+///
+/// ```text
+///  raft.redb.new built ─▶ snapshots ─▶ left/ ─▶ raft.redb ─▶ left/ ─▶ snapshots.new ─▶ snapshots ─▶ raft.redb.new ─▶ raft.redb
+///   (the old log stands, and is begun with anew)        │ (the old log is out of the way: from here only forward)
+/// ```
+fn exchange(
+    dir: &Path,
+    wanted: impl FnOnce(&Identity) -> Option<(Identity, Option<LogId>)>,
+) -> Result<(), StoreError> {
+    let path = dir.join("raft.redb");
+    let failed = |source| StoreError::Io { path: path.clone(), source };
+    let (new, snapshots) = (dir.join("raft.redb.new"), dir.join("snapshots"));
+    let come_forward = || -> io::Result<()> {
+        rename_if_there(&dir.join(NEW_SNAPSHOTS), &snapshots)?;
+        crash::point()?;
+        fs::rename(&new, &path)?;
+        crash::point()?;
         fs::File::open(dir)?.sync_all()
     };
+    // Moved away already: what takes its place was whole before that.
+    if !path.exists() && new.exists() {
+        return come_forward().map_err(failed);
+    }
+    let now = LogStore::open(dir)?.1;
+    let Some((identity, purged)) = wanted(&now) else { return Ok(()) };
+    let all = || -> io::Result<()> {
+        build(dir, &identity, purged.as_ref())?;
+        crash::point()?;
+        let left = dir.join("left").join(format!("{}-{}", now.cluster, now.epoch));
+        fs::create_dir_all(&left)?;
+        // Left there by an earlier stay in the same cluster and epoch.
+        remove_dir_if_there(&left.join("snapshots"), &snapshots)?;
+        rename_if_there(&snapshots, &left.join("snapshots"))?;
+        crash::point()?;
+        fs::rename(&path, left.join("raft.redb"))?;
+        crash::point()?;
+        fs::File::open(&left)?.sync_all()?;
+        fs::File::open(dir)?.sync_all()?;
+        come_forward()
+    };
     all().map_err(failed)
+}
+
+/// Removes `old`, where there is something to take its place.
+fn remove_dir_if_there(old: &Path, next: &Path) -> io::Result<()> {
+    if next.exists() && old.exists() { fs::remove_dir_all(old) } else { Ok(()) }
+}
+
+fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+/// Makes this host the only member, under the epoch `formation` says: its whole log counts as agreed, and behind it come a
+/// membership of this host alone and the beginning of the epoch. One transaction of the file, so a crash leaves the old
+/// cluster or the new one. Repeated it does nothing.
+pub(super) fn reform(dir: &Path, formation: &Formation) -> Result<(), StoreError> {
+    let path = dir.join("raft.redb");
+    let (store, identity) = LogStore::open(dir)?;
+    if identity.epoch >= formation.epoch {
+        return Ok(());
+    }
+    let failed = |source| StoreError::Io { path: path.clone(), source };
+    let snapshot = super::snapshot::load(&dir.join("snapshots")).map_err(|e| failed(io::Error::other(e)))?;
+    let snapshot = snapshot.and_then(|(meta, _)| meta.last_log_id);
+    store.write_formation(identity, formation, snapshot).map_err(failed)
 }
 
 fn read(path: &Path) -> Result<(LogStore, Identity), StoreError> {
@@ -295,13 +461,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
         let last_purged_log_id: Option<LogId> = self.meta("purged")?;
-        let tx = self.db.begin_read().map_err(io::Error::other)?;
-        let table = tx.open_table(LOG).map_err(io::Error::other)?;
-        let last = table.last().map_err(io::Error::other)?;
-        let last: Option<Entry> =
-            last.map(|(_, v)| serde_json::from_slice(v.value())).transpose().map_err(io::Error::other)?;
-        let last_log_id = last.map(|e| e.log_id).or(last_purged_log_id);
-        Ok(LogState { last_purged_log_id, last_log_id })
+        Ok(LogState { last_purged_log_id, last_log_id: self.end()?.0 })
     }
 
     async fn get_log_reader(&mut self) -> Self {

@@ -1,7 +1,8 @@
 //! openraft's view of the cluster. Nothing outside `cluster` names an `openraft::` path.
 
-use super::state::{Command, Outcome};
+use super::state::{Command, Outcome, Position};
 use lq_api::HostId;
+use openraft::impls::leader_id_adv::LeaderId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
@@ -59,3 +60,13 @@ pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<Types>;
 /// A snapshot in memory: the stored form of the state.
 pub(super) type SnapshotData = Vec<u8>;
 pub(super) type Snapshot = openraft::alias::SnapshotOf<Types, SnapshotData>;
+
+/// The terms of a position in the log, free of openraft's types.
+pub(super) fn position(id: &LogId) -> Position {
+    Position { term: id.leader_id.term, leader: id.leader_id.node_id.into(), index: id.index }
+}
+
+/// The other way.
+pub(super) fn log_id(at: &Position) -> LogId {
+    LogId { leader_id: LeaderId { term: at.term, node_id: at.leader.into() }, index: at.index }
+}

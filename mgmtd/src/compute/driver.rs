@@ -53,13 +53,22 @@ pub(super) struct Progress {
     pub(super) never_ran: bool,
     /// The place of a machine that moves here, by move.
     pub(super) arrival: Option<(Uuid, Arrival)>,
+    /// The epoch that process is of, where it is known.
+    pub(super) epoch: Option<u64>,
 }
 
 impl Slot {
-    pub(super) fn new(want: Want, process: bool, machine: Option<Arc<dyn Machine>>) -> Self {
+    pub(super) fn new(want: Want, life: &Life, machine: Option<Arc<dyn Machine>>) -> Self {
+        let progress = Progress {
+            seen: 0,
+            process: life.has_process(),
+            epoch: life.epoch(),
+            never_ran: false,
+            arrival: None,
+        };
         Self {
             order: watch::Sender::new(Order { want, version: 1 }),
-            progress: watch::Sender::new(Progress { seen: 0, process, never_ran: false, arrival: None }),
+            progress: watch::Sender::new(progress),
             machine: Mutex::new(machine),
         }
     }
@@ -125,8 +134,13 @@ impl Driver {
             self.life = life;
             // Told before anything is carried out: whoever waits for the process to be gone must see it coming.
             let process = self.life.has_process();
-            let (never_ran, arrival) = (self.life.never_ran(), self.life.arrival(&want));
-            self.slot.progress.send_replace(Progress { seen: version, process, never_ran, arrival });
+            self.slot.progress.send_replace(Progress {
+                seen: version,
+                process,
+                epoch: self.life.epoch(),
+                never_ran: self.life.never_ran(),
+                arrival: self.life.arrival(&want),
+            });
             let unreported = !self.report_status(&want);
             for effect in effects {
                 self.carry_out(effect, &want).await;
@@ -273,7 +287,13 @@ impl Driver {
         if unwanted {
             slots.remove(&self.vm);
             // The order may have come and gone unseen; whoever waits for it must not wait for ever.
-            let over = Progress { seen: u64::MAX, process: false, never_ran: false, arrival: None };
+            let over = Progress {
+                seen: u64::MAX,
+                process: false,
+                epoch: None,
+                never_ran: false,
+                arrival: None,
+            };
             self.slot.progress.send_replace(over);
         }
         unwanted

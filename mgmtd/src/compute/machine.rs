@@ -112,6 +112,7 @@ impl Watcher {
                     | Event::Panicked
                     | Event::Watchdog { .. }
                     | Event::Ejected { .. }
+                    | Event::Unplugged { .. }
                     | Event::Lease(_),
                 ) => {}
                 Ok(Event::Exit(record)) => told = Some(record),

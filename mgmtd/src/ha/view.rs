@@ -53,6 +53,11 @@ pub fn obstacle(state: &State, record: &VmRecord, host: HostId) -> Option<String
     if others().next().is_none() {
         return Some("there is no other host".into());
     }
+    if state.may_run_elsewhere(host) {
+        let why = "the cluster was formed anew without its host, which may still run it: let the host join again, or where it is \
+                   switched off for certain, say so (`lqctl host confirm-off`)";
+        return Some(why.into());
+    }
     if spec.placement.host == Some(host) {
         return Some("it is asked to be on this host only".into());
     }

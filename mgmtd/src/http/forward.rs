@@ -77,6 +77,9 @@ fn place(state: &Agreed, me: HostId, method: &Method, path: &str) -> Place {
         ("pools", None) if *method == Method::GET => {
             better(id.parse::<PoolId>().ok().and_then(|id| state.holder(id, Some(me))))
         }
+        ("pools", Some("foreign")) => {
+            only(id.parse::<PoolId>().ok().and_then(|id| state.holder(id, Some(me))))
+        }
         ("tasks", _) => id.parse().map_or(Place::Anywhere, Place::Task),
         _ => Place::Anywhere,
     }

@@ -111,6 +111,13 @@ impl Api {
         if self.node.cluster.is_removed() {
             missing.push("this host was removed from its cluster".into());
         }
+        if let Some(outdated) = self.node.cluster.outdated() {
+            missing.push(outdated.to_string());
+        } else if let Some(since) = self.node.cluster.no_quorum_since() {
+            missing.push(format!(
+                "a majority of the voters: none is reached since {since}, nothing can be changed"
+            ));
+        }
         if self.node.cluster.standing().leader.is_none() {
             missing.push("the cluster has no leader".into());
         }

@@ -3,9 +3,9 @@
 use crate::{
     auth::AuthError,
     causes::chain,
-    cluster::{JoinError, Refusal, WriteError},
+    cluster::{BackupError, JoinError, ReformError, Refusal, RestoreError, WriteError},
     compute,
-    reconcile::storage::UploadError,
+    reconcile::{ForeignError, storage::UploadError},
     storage,
 };
 use axum::{
@@ -96,7 +96,55 @@ impl From<JoinError> for Failure {
             JoinError::Unreachable(_) | JoinError::Unknown(_) | JoinError::NotReady(_) => {
                 Self::new(Kind::Unavailable, text)
             }
+            JoinError::Backup(e) => e.into(),
             JoinError::Store(_) | JoinError::Pki(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        let text = crate::causes::chain(&error);
+        match error {
+            BackupError::NotFound(_) => Self::new(Kind::NotFound, text),
+            BackupError::Nothing => Self::new(Kind::Unavailable, text),
+            BackupError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Self::new(Kind::NoSpace, text)
+            }
+            BackupError::Io { .. } => Self::internal(&error),
+            BackupError::Foreign
+            | BackupError::Newer { .. }
+            | BackupError::Damaged { .. }
+            | BackupError::State(_) => Self::new(Kind::Malformed, text),
+        }
+    }
+}
+
+impl From<ReformError> for Failure {
+    fn from(error: ReformError) -> Self {
+        let text = crate::causes::chain(&error);
+        match error {
+            ReformError::Obstacles(_) => Self::new(Kind::Conflict, text),
+            ReformError::NotConfirmed(..) => {
+                Problem::validation(vec![FieldError::new("confirm", text)]).into()
+            }
+            ReformError::Hosts(_) => Problem::validation(vec![FieldError::new("lost", text)]).into(),
+            ReformError::Backup(e) => e.into(),
+            ReformError::Store(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Self {
+        let text = crate::causes::chain(&error);
+        match error {
+            RestoreError::Backup(e) | RestoreError::Before(e) => e.into(),
+            RestoreError::NotConfirmed(..) => {
+                Problem::validation(vec![FieldError::new("confirm", text)]).into()
+            }
+            RestoreError::NotHere(_) => Self::new(Kind::Conflict, text),
+            RestoreError::Store(_) => Self::internal(&error),
         }
     }
 }
@@ -150,6 +198,21 @@ impl From<UploadError> for Failure {
             UploadError::Broken(_) => Self::new(Kind::Malformed, text),
             UploadError::Busy => Self::busy(text),
             UploadError::Elsewhere => Self::new(Kind::Unavailable, text),
+        }
+    }
+}
+
+impl From<ForeignError> for Failure {
+    fn from(error: ForeignError) -> Self {
+        let text = error.to_string();
+        match error {
+            ForeignError::Write(e) => e.into(),
+            ForeignError::Storage(e) => e.into(),
+            ForeignError::Field { field, reason } => {
+                Problem::validation(vec![FieldError::new(field, reason)]).into()
+            }
+            ForeignError::Elsewhere => Self::new(Kind::Unavailable, text),
+            ForeignError::NotForeign(_) | ForeignError::Needed { .. } => Self::new(Kind::Conflict, text),
         }
     }
 }

@@ -78,6 +78,12 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("DELETE", "/cluster/join-tokens/{id}", Rule::Cluster(P::ClusterWrite)),
     ("POST", "/cluster/join/preview", Rule::Everything),
     ("POST", "/cluster/join", Rule::Everything),
+    ("GET", "/cluster/reform", Rule::Everything),
+    ("POST", "/cluster/reform", Rule::Everything),
+    ("GET", "/cluster/backups", Rule::Cluster(P::ClusterRead)),
+    ("POST", "/cluster/backups", Rule::Cluster(P::ClusterWrite)),
+    ("GET", "/cluster/backups/{id}/content", Rule::Everything),
+    ("POST", "/cluster/restore", Rule::Everything),
     ("POST", "/placement", Rule::Some(P::VmWrite)),
     ("GET", "/hosts", Rule::Anyone),
     ("GET", "/hosts/{id}", Rule::On(O::Host, P::HostRead)),
@@ -132,6 +138,8 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/pools/{id}", Rule::On(O::Pool, P::StorageRead)),
     ("PATCH", "/pools/{id}", Rule::On(O::Pool, P::StorageWrite)),
     ("DELETE", "/pools/{id}", Rule::Cluster(P::StorageWrite)),
+    ("POST", "/pools/{id}/foreign/adopt", Rule::Cluster(P::StorageWrite)),
+    ("POST", "/pools/{id}/foreign/delete", Rule::Cluster(P::StorageWrite)),
     ("GET", "/tasks", Rule::Anyone),
     ("GET", "/tasks/{id}", Rule::Anyone),
     ("POST", "/tasks/{id}/cancel", Rule::Anyone),
@@ -172,8 +180,7 @@ pub(super) fn check(cluster: &Cluster, caller: &Caller, rule: Rule, id: Option<&
         Rule::Some(permission) if caller.rights.somewhere(permission) => Ok(()),
         Rule::Everything if caller.may_everything() => Ok(()),
         Rule::Everything => {
-            let why =
-                "this gives another host all that the cluster has: only who may do everything may do it";
+            let why = "this gives away, or replaces, all that the cluster has: only who may do everything may do it";
             Err(Failure::new(Kind::Forbidden, why))
         }
         Rule::Cluster(permission) => Err(missing(permission, "the cluster")),

@@ -84,6 +84,9 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     if host.maintenance.is_some() {
         reasons.push("it is in maintenance".into());
     }
+    if host.lost.is_some() {
+        reasons.push("the cluster was formed anew without it".into());
+    }
     if spec.placement.host.is_some_and(|wanted| wanted != id) {
         reasons.push("another host is asked for".into());
     }

@@ -6,7 +6,7 @@
 use super::Node;
 use crate::{
     causes,
-    cluster::State,
+    cluster::{Op, State},
     storage::{Declared, Pool},
 };
 use axum::body::Body;
@@ -95,7 +95,8 @@ impl Node {
 
     /// Sees to it that there is a copy; one that cannot be had now is asked for again by the next look.
     pub(super) async fn keep_copy(self: &Arc<Self>, image: ImageId) {
-        match self.bring_into(self.pool.as_ref(), image).await {
+        let own = self.own_pools().first().copied();
+        match self.bring_into(own, self.pool.as_ref(), image).await {
             Ok(()) => {
                 self.copies().insert(image, Copied::Here);
             }
@@ -109,12 +110,22 @@ impl Node {
     }
 
     /// Brings an image into a pool unless it is there already. What has its final name in a pool is whole.
-    pub(super) async fn bring_into(&self, pool: &dyn Pool, image: ImageId) -> Result<(), String> {
+    /// That a copy is begun is in the state before its first byte: only what is known to be a copy is removed as one.
+    pub(super) async fn bring_into(
+        &self,
+        id: Option<PoolId>,
+        pool: &dyn Pool,
+        image: ImageId,
+    ) -> Result<(), String> {
         if pool.has_image(image).await.map_err(|e| causes::chain(&e))? {
             return Ok(());
         }
         let record = self.cluster.read(|s| s.images.get(&image).map(|r| r.image.clone()));
         let record = record.ok_or("it does not exist any more")?;
+        let id = id.ok_or("this host has no pool of its own yet")?;
+        if !self.cluster.read(|s| s.images.get(&image).is_some_and(|r| r.copies.contains(&id))) {
+            self.cluster.write(Op::CopyImage { id: image, pool: id }).await.map_err(|e| e.to_string())?;
+        }
         match record.spec.pool.and_then(|from| self.pool(from)) {
             Some(from) => copy_between(from.as_ref(), pool, &record).await,
             None => self.fetch(pool, &record).await,

@@ -6,6 +6,7 @@
 //! for the host to follow.
 
 mod copies;
+mod foreign;
 pub mod host;
 pub mod measure;
 pub mod moves;
@@ -16,6 +17,7 @@ pub mod storage;
 mod sync;
 pub mod vms;
 
+pub use foreign::ForeignError;
 pub use observe::Watcher;
 
 use crate::{
@@ -82,6 +84,8 @@ pub struct Node {
     busy: Mutex<HashSet<Uuid>>,
     /// Machines that come and go.
     moves: moves::Moves,
+    /// Held by whoever removes bytes, so that nobody is late with it.
+    removing: tokio::sync::Mutex<()>,
     /// A keeper has ended: what changed under its hands is looked at again.
     ended: Notify,
     stop: CancellationToken,
@@ -110,6 +114,7 @@ impl Node {
             copies: Mutex::default(),
             busy: Mutex::default(),
             moves: moves::Moves::default(),
+            removing: tokio::sync::Mutex::default(),
             ended: Notify::new(),
             stop: CancellationToken::new(),
         })
@@ -210,6 +215,11 @@ impl Node {
             let Err(e) = heard else { return true };
             if self.cluster.is_removed() {
                 self.tell_removed();
+                return false;
+            }
+            if let Some(outdated) = self.cluster.outdated() {
+                let text = format!("{outdated}; what runs on it is left alone");
+                self.events.system(EventLevel::Error, "host.outdated", format!("host/{}", self.id()), text);
                 return false;
             }
             tracing::warn!(error = %e, "the cluster could not be told that this host started; trying again");

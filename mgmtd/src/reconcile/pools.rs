@@ -8,7 +8,7 @@ use crate::{
     causes,
     cluster::{Op, WriteError},
     storage::{
-        self, Found, Pool,
+        self, Pool,
         dir::DirPool,
         patient,
         shared::{
@@ -242,28 +242,6 @@ impl Node {
         }
     }
 
-    /// Removes what no object owns from a pool.
-    pub(super) async fn tidy_pool(&self, id: PoolId) {
-        let Some(pool) = self.pool(id) else { return };
-        let tidied = async {
-            // First what is there, then the state, in this order: see `Pool::remove_garbage`.
-            let found = pool.find().await.map_err(|e| causes::chain(&e))?;
-            if self.cluster.read(|s| !s.only_on(Some(id), self.id())) {
-                self.cluster.barrier().await.map_err(|e| e.to_string())?;
-            }
-            let garbage = self.cluster.read(|s| found.without(&super::storage::owned(s, id)));
-            if garbage == Found::default() {
-                return Ok(());
-            }
-            pool.remove_garbage(garbage).await.map_err(|e| causes::chain(&e))
-        };
-        let tidied: Result<(), String> = tidied.await;
-        if let Err(e) = tidied {
-            let text = format!("what nobody owns could not be removed: {e}");
-            self.events.system(EventLevel::Warning, "pool.failed", format!("pool/{id}"), text);
-        }
-    }
-
     /// Deletes a shared pool nothing is in.
     pub async fn delete_pool(
         self: &Arc<Self>,
@@ -291,6 +269,9 @@ impl Node {
     async fn give_up_pool(self: &Arc<Self>, id: PoolId) {
         let driver = self.shared.kept().get(&id).and_then(|k| k.driver.clone());
         let mark = Mark::new(self.cluster_id(), id);
+        if let Err(e) = self.remove_waste(id).await {
+            tracing::warn!(pool = %id, error = e, "what was deleted in the pool could not be removed");
+        }
         let released = match driver {
             Some(driver) => patient::within(RETRY * 4, move || mark.release(driver.path())).await,
             None => Ok(()),

@@ -3,8 +3,8 @@
 use super::{Node, copies};
 use crate::{
     causes,
-    cluster::{Op, Reply, State, WriteError, state::ImageRecord},
-    storage::{self, Declared, Found, NewVolume},
+    cluster::{Op, Reply, WriteError, state::ImageRecord},
+    storage::{self, Declared, NewVolume},
     tasks::NewTask,
 };
 use bytes::Bytes as Chunk;
@@ -12,11 +12,11 @@ use futures::{Stream, StreamExt as _};
 use lq_api::{
     Bytes, ImageId, VolumeId,
     event::EventLevel,
-    image::{Image, ImageState},
+    image::Image,
     task::Task,
     volume::{Volume, VolumeState},
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// Longest a volume may take.
@@ -47,7 +47,7 @@ pub enum UploadError {
 }
 
 impl Node {
-    /// What a crash left half done is ended: uploads are failed, bytes nobody owns removed.
+    /// What a crash left half done is ended: uploads are failed, copies nobody needs removed.
     pub(super) async fn recover(self: &Arc<Self>) {
         let me = self.id();
         let broken: Vec<_> = self.cluster.read(|s| {
@@ -66,6 +66,7 @@ impl Node {
             }
         }
         for id in self.own_pools() {
+            self.drop_copies(id).await;
             self.tidy_pool(id).await;
         }
     }
@@ -136,9 +137,9 @@ impl Node {
     pub async fn delete_image(self: &Arc<Self>, id: ImageId, expect: Option<u64>) -> Result<(), WriteError> {
         let pool = self.cluster.read(|s| s.images.get(&id).and_then(|r| r.image.spec.pool));
         self.cluster.write(Op::DeleteImage { id, expect }).await?;
-        // Where this fails, or a crash comes before it, the next start removes the bytes.
-        if let Some(pool) = pool.and_then(|p| self.pool(p))
-            && let Err(e) = pool.delete_image(id).await
+        // Where this fails, or a crash comes before it, it is done again.
+        if let Some(pool) = pool.filter(|p| self.pools_with_waste().contains(p))
+            && let Err(e) = self.remove_waste(pool).await
         {
             let text = format!("its bytes could not be removed yet: {e}");
             self.events.system(EventLevel::Warning, "image.failed", format!("image/{id}"), text);
@@ -206,7 +207,7 @@ impl Node {
                 VolumeState::Creating => {
                     if let Some((image, _)) = source
                         && self.cluster.read(|s| copies::in_other_pool(s, volume.spec.pool, image))
-                        && let Err(reason) = self.bring_into(pool.as_ref(), image).await
+                        && let Err(reason) = self.bring_into(volume.spec.pool, pool.as_ref(), image).await
                     {
                         let text = format!("its source could not be brought here, trying again: {reason}");
                         let target = format!("volume/{id}");
@@ -264,19 +265,5 @@ impl Node {
         let text = format!("it could not be {what}, trying again: {}", causes::chain(e));
         self.events.system(EventLevel::Warning, "volume.failed", format!("volume/{id}"), text);
         tokio::time::sleep(RETRY).await;
-    }
-}
-
-/// What the state knows to be in a pool, and what is just being received into it.
-pub(super) fn owned(state: &State, pool: lq_api::PoolId) -> Found {
-    let images = state.images.values().filter(|r| r.image.spec.pool == Some(pool));
-    let owned = images.filter(|r| r.image.status.state == ImageState::Ready || r.upload.is_some());
-    let mut images: BTreeSet<_> = owned.map(|r| r.image.meta.id).collect();
-    images.extend(copies::kept_in(state, pool));
-    Found {
-        images,
-        volumes: state.volumes.values().filter(|v| v.spec.pool == Some(pool)).map(|v| v.meta.id).collect(),
-        vms: state.vms.keys().copied().collect(),
-        hosts: state.hosts.keys().copied().collect(),
     }
 }

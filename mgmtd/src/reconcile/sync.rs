@@ -81,6 +81,9 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
     }
     node.look_at_moves();
     node.keep_pools();
+    for pool in node.pools_with_waste() {
+        node.keep(pool.0, move |node| async move { node.remove_waste_until_done(pool).await });
+    }
     for image in node.cluster.read(|s| copies::needed(s, me)) {
         if node.copy(image).is_err() {
             node.keep(image.0, move |node| async move { node.keep_copy(image).await });

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::{
+    causes,
     cluster::{Op, Power, Reply, WriteError},
     tasks::NewTask,
 };
@@ -76,11 +77,20 @@ impl Node {
     /// Removes a machine from the state once its process is gone.
     pub(super) async fn forget_vm(self: &Arc<Self>, id: VmId) {
         self.fleet.gone(id).await;
-        let shared = self.cluster.read(|s| s.vms.get(&id).and_then(|r| r.vars)).and_then(|p| self.pool(p));
-        for pool in [Some(self.pool.clone()), shared].into_iter().flatten() {
-            if let Err(e) = pool.delete_vars(id).await {
-                // Removed as garbage at the next start, then.
-                tracing::warn!(vm = %id, error = %e, "the variables of the machine's firmware remain");
+        let shared = self.cluster.read(|s| s.vms.get(&id).and_then(|r| r.vars));
+        for place in self.own_pools().into_iter().chain(shared) {
+            let left = match self.pool(place) {
+                None => "the pool is not reached by this host now".to_owned(),
+                Some(pool) => match pool.delete_vars(id).await {
+                    Ok(()) => continue,
+                    Err(e) => causes::chain(&e),
+                },
+            };
+            tracing::warn!(vm = %id, error = left, "the variables of the machine's firmware remain for now");
+            if let Err(e) = self.cluster.write(Op::LeaveVars { pool: place, vm: id }).await {
+                tracing::warn!(vm = %id, error = %e, "the machine could not be removed yet");
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                return;
             }
         }
         if let Err(e) = self.cluster.write(Op::ForgetVm { id }).await {

@@ -13,8 +13,9 @@
 //! half made. Work that blocks runs on threads of its own, a few at a time, so that uploads cannot starve the daemon.
 
 use super::{
-    Declared, Error, Found, ImageWriter, NewVolume, Pool,
-    content::refused,
+    Declared, Error, Found, ImageFacts, ImageWriter, NewVolume, Pool,
+    content::{self, refused},
+    foreign::{self, Content, Examine, Examined},
     patient::Workers,
     room,
     upload::{Temporary, Upload, sync_dir},
@@ -23,14 +24,18 @@ use super::{
 use async_trait::async_trait;
 use bytes::Bytes as Chunk;
 use lq_api::{
-    Bytes, HostId, ImageId, VmId, VolumeId, image::ImageFormat, local::vmm::DiskImage, pool::PoolStatus,
+    Bytes, HostId, ImageId, VmId, VolumeId,
+    image::ImageFormat,
+    local::vmm::DiskImage,
+    pool::{ForeignFile, PoolStatus},
 };
 use lq_qcow2::{BackingFormat, CreateOptions};
+use sha2::{Digest as _, Sha256};
 use std::{
     ffi::OsStr,
     fs::{self, DirBuilder, File, TryLockError},
-    io::ErrorKind,
-    os::unix::fs::{DirBuilderExt, FileExt},
+    io::{self, ErrorKind},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt},
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -308,17 +313,104 @@ impl Root {
         remove(&path)
     }
 
+    fn path_of(&self, content: Content) -> PathBuf {
+        match content {
+            Content::Image(id) => self.image(id),
+            Content::Volume(id, format) => self.volume(id, format),
+            Content::Firmware(id) => self.vars(id),
+        }
+    }
+
+    fn describe(&self, found: &Found) -> Result<Vec<ForeignFile>, Error> {
+        let images = found.images.iter().map(|id| Content::Image(*id));
+        let both = |id: &VolumeId| [ImageFormat::Raw, ImageFormat::Qcow2].map(|f| Content::Volume(*id, f));
+        let volumes = found.volumes.iter().flat_map(both);
+        let firmware = found.vms.iter().map(|id| Content::Firmware(*id));
+        let mut files = Vec::new();
+        for content in images.chain(volumes).chain(firmware) {
+            let path = self.path_of(content);
+            let meta = match fs::symlink_metadata(&path) {
+                Ok(meta) => meta,
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(source) => {
+                    return Err(Error::Io { context: format!("looking at {}", path.display()), source });
+                }
+            };
+            let modified = meta.modified().ok().and_then(|t| lq_api::Timestamp::try_from(t).ok());
+            // A volume that cannot be read is told all the same.
+            let clone_of = match content {
+                Content::Volume(id, ImageFormat::Qcow2) => self.backing(id).ok().flatten(),
+                _ => None,
+            };
+            files.push(ForeignFile {
+                file: content.to_string(),
+                kind: content.kind(),
+                size_bytes: Bytes(meta.len()),
+                used_bytes: Bytes(meta.blocks() * 512),
+                modified_at: modified.unwrap_or_default(),
+                clone_of,
+            });
+        }
+        Ok(files)
+    }
+
+    /// The image that a volume in qcow2 is a clone of.
+    fn backing(&self, volume: VolumeId) -> Result<Option<ImageId>, Error> {
+        let path = self.volume(volume, ImageFormat::Qcow2);
+        let file = self.open(&path, &format!("the volume {volume}"), false)?;
+        let info = lq_qcow2::inspect(&file).map_err(|e| refused(e, "the volume cannot be read"))?;
+        info.backing_file.as_deref().map(foreign::backing_image).transpose()
+    }
+
+    fn examine(&self, what: Examine) -> Result<Examined, Error> {
+        match what {
+            Examine::Volume(id, format) => {
+                let file = self.open(&self.volume(id, format), &format!("the volume {id}"), false)?;
+                let size = Bytes(virtual_size(&file, format)?);
+                let source = match format {
+                    ImageFormat::Qcow2 => self.backing(id)?,
+                    ImageFormat::Raw => None,
+                };
+                Ok(Examined::Volume { size, source })
+            }
+            Examine::Image(id, kind, format) => {
+                let path = self.image(id);
+                let mut file = self.open(&path, &format!("the image {id}"), false)?;
+                let failed = |source| Error::Io { context: format!("reading {}", path.display()), source };
+                let length = file.metadata().map_err(failed)?.len();
+                let virtual_size = Bytes(content::check(&file, kind, format, length)?);
+                let mut hash = Sha256::new();
+                let size = Bytes(io::copy(&mut file, &mut hash).map_err(failed)?);
+                let sha256 = hex::encode(hash.finalize());
+                Ok(Examined::Image(ImageFacts { size, virtual_size, sha256 }))
+            }
+        }
+    }
+
+    fn remove_foreign(&self, content: Content) -> Result<(), Error> {
+        let path = self.path_of(content);
+        let file = self.open(&path, &format!("the file {content}"), !matches!(content, Content::Image(_)))?;
+        // A machine of another time may still run from it.
+        file.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => Error::Busy(format!("the file {content}")),
+            TryLockError::Error(source) => {
+                Error::Io { context: format!("locking {}", path.display()), source }
+            }
+        })?;
+        remove(&path)
+    }
+
     fn remove_garbage(&self, garbage: &Found) -> Result<(), Error> {
         for vm in &garbage.vms {
-            tracing::info!(%vm, "removing variables of firmware no machine owns");
+            tracing::info!(%vm, "removing variables of the firmware of a machine that was deleted");
             self.delete_vars(*vm)?;
         }
         for image in &garbage.images {
-            tracing::info!(%image, "removing an image no object owns");
+            tracing::info!(%image, "removing an image that was deleted, or a copy that is not needed");
             remove(&self.image(*image))?;
         }
         for volume in &garbage.volumes {
-            tracing::info!(%volume, "removing a volume no object owns");
+            tracing::info!(%volume, "removing a volume that was deleted");
             self.delete_volume(*volume)?;
         }
         for host in garbage.hosts.iter().filter(|h| self.host.is_some_and(|me| me != **h)) {
@@ -430,8 +522,21 @@ impl Pool for DirPool {
         self.work(Root::find).await
     }
 
-    async fn remove_garbage(&self, garbage: Found) -> Result<(), Error> {
+    async fn remove(&self, garbage: Found) -> Result<(), Error> {
         self.work(move |root| root.remove_garbage(&garbage)).await
+    }
+
+    async fn describe(&self, found: Found) -> Result<Vec<ForeignFile>, Error> {
+        self.work(move |root| root.describe(&found)).await
+    }
+
+    async fn examine(&self, what: Examine) -> Result<Examined, Error> {
+        let root = self.root.clone();
+        self.workers.run_long(move || root.examine(what)).await
+    }
+
+    async fn remove_foreign(&self, file: Content) -> Result<(), Error> {
+        self.work(move |root| root.remove_foreign(file)).await
     }
 }
 

@@ -2,8 +2,6 @@
 
 use super::*;
 use lq_api::image::ImageKind;
-use sha2::{Digest, Sha256};
-use std::os::unix::fs::MetadataExt;
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -209,7 +207,7 @@ async fn garbage_is_only_what_we_made() {
         Found { images: [kept].into(), volumes: [volumes[0]].into(), vms: [vms[0]].into(), hosts: [].into() };
     let garbage = bench.pool.find().await.unwrap().without(&owned);
     assert_eq!((garbage.images.len(), garbage.volumes.len(), garbage.vms.len()), (1, 1, 1));
-    bench.pool.remove_garbage(garbage).await.unwrap();
+    bench.pool.remove(garbage).await.unwrap();
     let files = bench.files();
     assert_eq!(files.len(), 5, "{files:?}");
     assert!(files.contains(&format!("firmware/{}.fd", vms[0])));
@@ -219,6 +217,43 @@ async fn garbage_is_only_what_we_made() {
     assert!(
         !files.contains(&format!("images/{stray}")) && files.contains(&format!("volumes/{}.raw", volumes[0]))
     );
+}
+
+#[tokio::test]
+async fn foreign_files_are_told_examined_and_removed_by_name() {
+    let bench = bench();
+    let image = bench.image().await;
+    let source = Some((image, ImageFormat::Qcow2));
+    let new = NewVolume { volume: VolumeId::new(), format: ImageFormat::Qcow2, size: Bytes::mib(16), source };
+    bench.pool.create_volume(new.clone()).await.unwrap();
+    let files = bench.pool.describe(bench.pool.find().await.unwrap()).await.unwrap();
+    assert_eq!(files.len(), 2);
+    assert_eq!((files[0].file.clone(), files[0].clone_of), (format!("images/{image}"), None));
+    assert_eq!(files[1].clone_of, Some(image));
+    assert!(files.iter().all(|f| f.size_bytes.get() > 0 && f.modified_at > lq_api::Timestamp::UNIX_EPOCH));
+
+    let volume = Examine::Volume(new.volume, new.format);
+    let found = bench.pool.examine(volume).await.unwrap();
+    assert_eq!(found, Examined::Volume { size: Bytes::mib(16), source: Some(image) });
+    let as_raw = Examine::Image(image, ImageKind::Disk, ImageFormat::Raw);
+    assert!(bench.pool.examine(as_raw).await.is_err(), "a format is never guessed");
+    let as_it_is = Examine::Image(image, ImageKind::Disk, ImageFormat::Qcow2);
+    let Examined::Image(facts) = bench.pool.examine(as_it_is).await.unwrap() else { panic!("an image") };
+    let content = fs::read(bench.pool.image_path(image)).unwrap();
+    assert_eq!(facts.sha256, hex::encode(Sha256::digest(&content)));
+    assert_eq!(facts.virtual_size, Bytes::mib(8));
+
+    // A machine has it open.
+    let path = bench.pool.disk_image(new.volume, new.format, None).path;
+    let held = File::options().write(true).open(&path).unwrap();
+    held.lock().unwrap();
+    let content = Content::Volume(new.volume, new.format);
+    let refused = bench.pool.remove_foreign(content).await;
+    assert!(matches!(refused, Err(Error::Busy(_))), "{refused:?}");
+    drop(held);
+    bench.pool.remove_foreign(content).await.unwrap();
+    assert_eq!(bench.files(), [format!("images/{image}")]);
+    assert!(matches!(bench.pool.remove_foreign(content).await, Err(Error::Missing(_))));
 }
 
 /// A small tmpfs, unmounted when dropped.

@@ -6,6 +6,7 @@
 
 mod content;
 pub mod dir;
+pub mod foreign;
 pub mod patient;
 pub mod room;
 pub mod shared;
@@ -14,11 +15,12 @@ pub mod vars;
 
 use async_trait::async_trait;
 use bytes::Bytes as Chunk;
+use foreign::{Content, Examine, Examined};
 use lq_api::{
     Bytes, HostId, ImageId, VmId, VolumeId,
     image::{ImageFormat, ImageKind},
     local::vmm::DiskImage,
-    pool::PoolStatus,
+    pool::{ForeignFile, PoolStatus},
 };
 use std::collections::BTreeSet;
 
@@ -58,14 +60,22 @@ pub trait Pool: Send + Sync {
     /// Removes the variables of a machine's firmware. Removing what is not there is done.
     async fn delete_vars(&self, vm: VmId) -> Result<(), Error>;
 
-    /// What is there under final names, ours by name. Nothing else is ever touched.
+    /// What is there under final names, ours by name. What was found had its object before it was made; so what has none in a
+    /// state that is younger than the finding is no host's work of the moment.
     async fn find(&self) -> Result<Found, Error>;
-    /// Removes what no object owns. What was [found](Self::find) had its object before; so what has none in a state that is
-    /// younger than the finding never will have one again, and no host is just making it.
-    async fn remove_garbage(&self, garbage: Found) -> Result<(), Error>;
+    /// Removes what is known to be of no use: what was deleted, and what hosts that are gone left half made. Never what is merely
+    /// unknown.
+    async fn remove(&self, garbage: Found) -> Result<(), Error>;
+
+    /// Tells what was found in detail. What is gone meanwhile is left out.
+    async fn describe(&self, found: Found) -> Result<Vec<ForeignFile>, Error>;
+    /// Reads a file that is to become an object, all of it where it is an image.
+    async fn examine(&self, what: Examine) -> Result<Examined, Error>;
+    /// Removes one file that belongs to nothing; refused while something has it open.
+    async fn remove_foreign(&self, file: Content) -> Result<(), Error>;
 }
 
-/// What is in a pool.
+/// What is in a pool, or a part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named after what they are of")]
 pub struct Found {

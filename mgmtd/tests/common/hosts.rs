@@ -110,6 +110,22 @@ impl Host {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+
+    /// Waits until it serves in this epoch, logged in.
+    pub async fn until_epoch(&mut self, epoch: u64) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            self.log_in().await;
+            if let Ok(response) = self.api().request(Method::GET, "/cluster").send().await
+                && let Ok(cluster) = response.json::<Value>().await
+                && cluster["epoch"] == epoch
+            {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < end, "it did not come into the epoch {epoch}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
 }
 
 impl Drop for Host {

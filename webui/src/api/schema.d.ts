@@ -108,6 +108,127 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/cluster/backups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Backups of the state on this host, newest first. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["StateBackup"][];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes a backup of the state on this host, now. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["StateBackup"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/backups/{id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The file of a backup. It holds every secret of the cluster: hashes of passwords, keys of sessions, the key of its authority
+         *     and that of this host.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/octet-stream": number[];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/cluster/ha": {
         parameters: {
             query?: never;
@@ -384,6 +505,144 @@ export interface paths {
                     };
                     content: {
                         "application/json": components["schemas"]["JoinPreview"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/reform": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What forming the cluster anew from this host would mean. Nothing is changed. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ReformPreview"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /**
+         * Forms the cluster anew from this host, without the hosts that are lost: it is the only voter, under a new epoch, by its own
+         *     log. Hosts that are lost are refused from then on, and come back by joining anew; machines placed on them stay placed
+         *     there and are not started elsewhere. Only without a majority, and only for root on this host or in a session begun at it
+         *     while there was none. Answered with what was done; the daemon then starts again.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ReformCluster"];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["NewEpoch"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Brings back a backup of the state under a new epoch, on a host that is alone and has nothing of its own, or whose cluster was
+         *     formed anew. The body is the file. Every other host of the backup is lost until it joins again. Sessions and join tokens do
+         *     not come back; passwords and API tokens are those of the backup. Answered with what was done; the daemon then starts again.
+         */
+        post: {
+            parameters: {
+                query: {
+                    /** @description Name of this host, whose state is replaced. */
+                    confirm: string;
+                    /** @description As whom this host takes the state over. */
+                    as?: "itself" | "origin";
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Restored"];
                     };
                 };
                 /** @description Refused or failed: why, and what to do */
@@ -1070,60 +1329,6 @@ export interface paths {
         };
         put?: never;
         post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/hosts/{id}/maintenance": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Puts a host in maintenance, or ends it. In maintenance no machine is placed or started on it; the task moves those that run
-         *     there to other hosts, one result each. With `shut_down` those that cannot be moved are shut down; else they run on, and the
-         *     task fails. The host is in maintenance in any case, across restarts, until it is ended.
-         */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: components["schemas"]["HostId"];
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["HostMaintenance"];
-                };
-            };
-            responses: {
-                202: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Task"];
-                    };
-                };
-                /** @description Refused or failed: why, and what to do */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
         delete?: never;
         options?: never;
         head?: never;
@@ -1938,7 +2143,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Where a machine would be placed if it were made or moved now, and why not elsewhere. Of hosts the caller may not see nothing is
+         * Where a machine would be placed if it were made now, and why not elsewhere. Of hosts the caller may not see nothing is
          *     said. Nothing is changed.
          */
         post: {
@@ -2172,6 +2377,104 @@ export interface paths {
                 };
             };
         };
+        trace?: never;
+    };
+    "/pools/{id}/foreign/adopt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a volume or an image of a file that belongs to no object. It keeps its place and its id; a clone needs its image first. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["PoolId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["AdoptFile"];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/pools/{id}/foreign/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deletes a file that belongs to no object, for ever. To name it is to confirm it. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["PoolId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeleteForeign"];
+                };
+            };
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/roles": {
@@ -2889,7 +3192,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Tasks of every host that answers, newest first. Each host remembers its last 1000. */
+        /** Tasks, newest first. The last 1000 are remembered. */
         get: {
             parameters: {
                 query?: {
@@ -3777,61 +4080,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/vms/{id}/migrate": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Moves a machine to another host: one that runs while it runs, one at rest by giving it to the other host, if what it has is
-         *     reached from there. The task can be cancelled until the machine changes hands. Refused before anything is sent where the other
-         *     host cannot take the machine, with the reason; whether its processor has what the guest was told to have is found out
-         *     before any memory is sent, and fails the task. Scroll-back of the serial console begins anew on the new host.
-         */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: components["schemas"]["VmId"];
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": components["schemas"]["MigrateVm"] | null;
-                };
-            };
-            responses: {
-                202: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Task"];
-                    };
-                };
-                /** @description Refused or failed: why, and what to do */
-                default: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/problem+json": components["schemas"]["Problem"];
-                    };
-                };
-            };
-        };
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/vms/{id}/pause": {
         parameters: {
             query?: never;
@@ -4412,6 +4660,19 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Makes a volume or an image of a foreign file. It keeps its place and its id. */
+        AdoptFile: {
+            /** @description The file, as `foreign` names it. */
+            file: string;
+            format?: components["schemas"]["ImageFormat"] | null;
+            kind?: components["schemas"]["ImageKind"] | null;
+            /** @description Its labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Name of the volume or image. */
+            name: string;
+        };
         /** @description Machines another one is to be near to, or apart from. */
         Affinity: {
             /** @description Those with this label, `key=value`. */
@@ -4463,6 +4724,35 @@ export interface components {
             target_name?: string | null;
             user?: components["schemas"]["UserId"] | null;
         };
+        /** @description What a backup is of. */
+        BackupContent: {
+            /**
+             * Format: uuid
+             * @description The cluster.
+             */
+            cluster: string;
+            /**
+             * Format: int64
+             * @description Its epoch.
+             */
+            epoch: number;
+            /** @description The host that made it. */
+            host: components["schemas"]["HostId"];
+            /** @description That host's name. */
+            host_name: string;
+            /** @description The release that made it. */
+            release: string;
+            /**
+             * Format: int64
+             * @description The last change it holds.
+             */
+            revision: number;
+        };
+        /**
+         * @description Why a backup of the state was made.
+         * @enum {string}
+         */
+        BackupReason: "nightly" | "manual" | "reform" | "removal" | "restore" | "join" | "upgrade";
         /** @description A disk. */
         BlockDevice: {
             /** @description Model, where it tells one. */
@@ -4501,13 +4791,21 @@ export interface components {
         /** @description State of the cluster as this host sees it. */
         Cluster: {
             /**
+             * Format: int64
+             * @description Grows when the cluster is formed anew after its majority was lost; 1 at first.
+             */
+            epoch?: number;
+            formed?: components["schemas"]["Formed"] | null;
+            /**
              * Format: uuid
              * @description Identity of the cluster.
              */
             id: string;
             leader?: components["schemas"]["HostId"] | null;
+            lost?: components["schemas"]["QuorumLoss"] | null;
             /** @description Every host, with its part in the cluster. */
             members?: components["schemas"]["Member"][];
+            outdated?: components["schemas"]["Outdated"] | null;
             /** @description Whether changes are possible: a majority of the voters is reached. */
             quorum?: boolean;
             /**
@@ -4693,6 +4991,11 @@ export interface components {
             /** @description Its secret, sent as `Authorization: Bearer …`. */
             secret: string;
         };
+        /** @description Deletes a foreign file. */
+        DeleteForeign: {
+            /** @description The file, as `foreign` names it. */
+            file: string;
+        };
         /** @description DHCP for guests. It answers only machines of this cluster. */
         Dhcp: {
             /** @description Name servers told to guests. */
@@ -4768,6 +5071,40 @@ export interface components {
             field: string;
             /** @description Why it was refused and what is allowed. */
             reason: string;
+        };
+        /** @description A file in a pool that belongs to no object of the cluster, of a host that was installed anew over its data for example. */
+        ForeignFile: {
+            clone_of?: components["schemas"]["ImageId"] | null;
+            /** @description Where it is in the pool, e.g. `volumes/0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a.qcow2`. */
+            file: string;
+            /** @description What it was. */
+            kind: components["schemas"]["ForeignKind"];
+            /**
+             * Format: date-time
+             * @description When its content last changed.
+             */
+            modified_at: string;
+            /** @description Its length. */
+            size_bytes: components["schemas"]["Bytes"];
+            /** @description What it takes of the pool. */
+            used_bytes: components["schemas"]["Bytes"];
+        };
+        /**
+         * @description What a foreign file was.
+         * @enum {string}
+         */
+        ForeignKind: "image" | "volume" | "firmware";
+        /** @description How the present epoch of a cluster began. */
+        Formed: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Name of the host it was formed from. */
+            by: string;
+            /** @description From a backup. */
+            restored: boolean;
         };
         /** @description A role on a scope. */
         Grant: {
@@ -4873,8 +5210,6 @@ export interface components {
         };
         /** @description A host. */
         Host: {
-            /** @description No machine is placed on it, and those that ran there were moved away, as far as they could be. */
-            maintenance?: boolean;
             /** @description Identity. */
             meta: components["schemas"]["Metadata_HostId"];
             status?: components["schemas"]["HostStatus"] | null;
@@ -4884,13 +5219,6 @@ export interface components {
          * @description A host (one machine running LimiQuantix).
          */
         HostId: string;
-        /** @description `POST /hosts/{id}/maintenance`. */
-        HostMaintenance: {
-            /** @description Whether it is to be in maintenance. */
-            on: boolean;
-            /** @description Shut down the machines that cannot be moved. */
-            shut_down?: boolean;
-        };
         /** @description Management network of a host. */
         HostNetwork: {
             /** @description Address with prefix; DHCP where absent. */
@@ -5147,10 +5475,16 @@ export interface components {
              * @description How many changes it lacks of those the leader knows; absent where nobody could be asked.
              */
             lag?: number | null;
+            /**
+             * Format: date-time
+             * @description Since when the cluster goes on without it; it comes back by joining anew.
+             */
+            lost_at?: string | null;
             /** @description Its name. */
             name: string;
             /** @description Whether the leader hears it; absent where nobody could be asked. */
             reachable?: boolean | null;
+            refused?: components["schemas"]["RefusedMember"] | null;
             /** @description What it does for the cluster. */
             role: components["schemas"]["MemberRole"];
         };
@@ -5158,7 +5492,7 @@ export interface components {
          * @description What a host does for the cluster's agreement.
          * @enum {string}
          */
-        MemberRole: "leader" | "voter" | "follower" | "joining";
+        MemberRole: "leader" | "voter" | "follower" | "joining" | "lost";
         /** @description Memory. */
         Memory: {
             /** @description Available for new guests. */
@@ -5460,39 +5794,20 @@ export interface components {
             /** @description Mean of each interval; `null` where nothing was measured. All metrics have equally many. */
             values: (number | null)[];
         };
-        /** @description `POST /vms/{id}/migrate`. */
-        MigrateVm: {
-            bandwidth_bytes?: components["schemas"]["Bytes"] | null;
-            host?: components["schemas"]["HostId"] | null;
+        /** @description A host that does not answer. */
+        MissingHost: {
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /**
+             * Format: date-time
+             * @description When it was last heard; absent where it never was since the daemon of the answering host began.
+             */
+            last_heard?: string | null;
+            /** @description Its name. */
+            name: string;
+            /** @description Its vote counts. */
+            voter: boolean;
         };
-        /** @description How a machine's move to another host goes. */
-        MigrationProgress: {
-            dirty_bytes_per_second?: components["schemas"]["Bytes"] | null;
-            /**
-             * Format: int64
-             * @description How long the guest stood still, in microseconds, once it is known.
-             */
-            pause_micros?: number | null;
-            /** @description What is being done. */
-            phase: components["schemas"]["MovePhase"];
-            /**
-             * Format: int32
-             * @description Passes over the memory so far.
-             */
-            rounds: number;
-            /** @description Bytes of memory sent, as they went (compressed). */
-            sent_bytes: components["schemas"]["Bytes"];
-            /**
-             * Format: int32
-             * @description Per cent of its time that is taken from the guest so that it can be moved.
-             */
-            throttle_percent: number;
-        };
-        /**
-         * @description What is being done to move a machine.
-         * @enum {string}
-         */
-        MovePhase: "preparing" | "copying" | "switching" | "moved";
         /** @description A network. */
         Network: {
             /** @description Identity. */
@@ -5541,6 +5856,16 @@ export interface components {
         NewCertificate: {
             /** @description The name of the host, as a word that this is meant: whoever trusts the old certificate has to look at the new one. */
             confirm: string;
+        };
+        /** @description What began. */
+        NewEpoch: {
+            /** @description The backup of the state before it. */
+            backup: string;
+            /**
+             * Format: int64
+             * @description The epoch.
+             */
+            epoch: number;
         };
         /**
          * @description Mount options that may be chosen, named as in nfs(5). All others are set so that data is safe: `hard`, `nosuid`, `nodev`,
@@ -5631,6 +5956,23 @@ export interface components {
          * @enum {string}
          */
         ObjectKind: "vm" | "image" | "volume" | "network" | "pool" | "host";
+        /** @description The cluster goes on in an epoch that this host is not of. */
+        Outdated: {
+            /**
+             * Format: date-time
+             * @description When it began.
+             */
+            at: string;
+            /** @description Name of the host it was formed from. */
+            by: string;
+            /**
+             * Format: int64
+             * @description The epoch of the cluster.
+             */
+            epoch: number;
+            /** @description All of it in words, with what to do. */
+            reason: string;
+        };
         /** @description One page of a list. */
         Page_AuditRecord: {
             /** @description The objects, ordered by id (that is, by time of creation). */
@@ -5726,8 +6068,6 @@ export interface components {
         Page_Host: {
             /** @description The objects, ordered by id (that is, by time of creation). */
             items: {
-                /** @description No machine is placed on it, and those that ran there were moved away, as far as they could be. */
-                maintenance?: boolean;
                 /** @description Identity. */
                 meta: components["schemas"]["Metadata_HostId"];
                 status?: components["schemas"]["HostStatus"] | null;
@@ -5782,6 +6122,11 @@ export interface components {
             items: {
                 /** @description It is being deleted: nothing new goes into it. */
                 deleting?: boolean;
+                /**
+                 * @description Files in it that belong to no object of the cluster: kept until they are adopted or deleted. Told of one pool at a time, by
+                 *     a host that reaches it.
+                 */
+                foreign?: components["schemas"]["ForeignFile"][];
                 /** @description Of a shared pool: how each host stands to it. A host that has not said anything yet is not here. */
                 hosts?: components["schemas"]["PoolHost"][];
                 /** @description Identity. */
@@ -5877,14 +6222,11 @@ export interface components {
                 kind: string;
                 /** @description What it is doing, or why it failed. */
                 message?: string | null;
-                migration?: components["schemas"]["MigrationProgress"] | null;
                 /**
                  * Format: double
                  * @description Share done, 0 to 1, where it can be told.
                  */
                 progress?: number | null;
-                /** @description What became of each object, where the task is about several. */
-                results?: components["schemas"]["TaskResult"][];
                 /** @description Where it is. */
                 state: components["schemas"]["TaskState"];
                 /** @description The object it is done to: `kind/id`. */
@@ -6019,7 +6361,7 @@ export interface components {
             /** @description Every host, the best first, those that do not fit last. */
             hosts: components["schemas"]["Verdict"][];
         };
-        /** @description `POST /placement`: what if this machine were made, or moved. */
+        /** @description `POST /placement`: what if this machine were made. */
         PlacementQuery: {
             /** @description Its labels. */
             labels?: {
@@ -6027,12 +6369,16 @@ export interface components {
             };
             /** @description What would be wanted. */
             spec: components["schemas"]["VmSpec"];
-            vm?: components["schemas"]["VmId"] | null;
         };
         /** @description A storage pool. */
         Pool: {
             /** @description It is being deleted: nothing new goes into it. */
             deleting?: boolean;
+            /**
+             * @description Files in it that belong to no object of the cluster: kept until they are adopted or deleted. Told of one pool at a time, by
+             *     a host that reaches it.
+             */
+            foreign?: components["schemas"]["ForeignFile"][];
             /** @description Of a shared pool: how each host stands to it. A host that has not said anything yet is not here. */
             hosts?: components["schemas"]["PoolHost"][];
             /** @description Identity. */
@@ -6105,6 +6451,20 @@ export interface components {
             /** @description Stable name of the kind of problem, e.g. `/problems/validation`; clients may rely on it. */
             type: string;
         };
+        /** @description What is lost while no majority of the voters is reached. */
+        QuorumLoss: {
+            /** @description What is not possible, in words. */
+            means: string[];
+            /** @description Hosts that do not answer this one. */
+            missing: components["schemas"]["MissingHost"][];
+            /** @description What can be done about it, in words. */
+            remedy: string;
+            /**
+             * Format: date-time
+             * @description Since when this host reaches no majority; absent where it has not noticed before.
+             */
+            since?: string | null;
+        };
         /** @description A rate with a burst. */
         Rate: {
             /**
@@ -6124,10 +6484,75 @@ export interface components {
             /** @description The codes. */
             codes: string[];
         };
+        /** @description `POST /cluster/reform`. */
+        ReformCluster: {
+            /** @description Name of this host, from which the cluster is formed anew. */
+            confirm: string;
+            /** @description The hosts that are lost: every one that does not answer, and every one whose newer changes are given up. */
+            lost: components["schemas"]["HostId"][];
+        };
+        /**
+         * @description What becomes of a host when the cluster is formed anew without asking it.
+         * @enum {string}
+         */
+        ReformFate: "follows" | "newer" | "silent" | "lost";
+        /** @description A host, as seen before a cluster is formed anew. */
+        ReformHost: {
+            /** @description What would become of it. */
+            fate: components["schemas"]["ReformFate"];
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /**
+             * Format: date-time
+             * @description When it was last heard; absent where it never was since the daemon of this host began.
+             */
+            last_heard?: string | null;
+            /**
+             * Format: int64
+             * @description Where its log ends, where it answers.
+             */
+            last_index?: number | null;
+            /** @description Names of the machines placed on it. They stay placed there and are not started elsewhere. */
+            machines: string[];
+            /** @description Its name. */
+            name: string;
+        };
+        /** @description `GET /cluster/reform`: what forming the cluster anew from this host would mean. */
+        ReformPreview: {
+            /** @description Name of this host; given as `confirm` it confirms. */
+            confirm: string;
+            /**
+             * Format: int64
+             * @description The epoch that would begin.
+             */
+            epoch: number;
+            /** @description The other hosts. */
+            hosts: components["schemas"]["ReformHost"][];
+            /**
+             * Format: int64
+             * @description Where the log of this host ends.
+             */
+            last_index: number;
+            /** @description Why it cannot be done at all; empty where it can. */
+            obstacles: string[];
+        };
         /** @description `POST /session/refresh`. */
         Refresh: {
             /** @description The refresh token; the cookie `lq_refresh` where absent. */
             refresh_token?: string | null;
+        };
+        /** @description A host that is refused because it is of another epoch. */
+        RefusedMember: {
+            /**
+             * Format: date-time
+             * @description When it was last refused.
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description Its epoch.
+             */
+            epoch: number;
         };
         /** @description `POST /session/totp/remove`: log in without a one-time code from now on. */
         RemoveTotp: {
@@ -6155,6 +6580,20 @@ export interface components {
          * @enum {string}
          */
         RestartPolicy: "never" | "on-failure" | "always";
+        /** @description Answer to `POST /cluster/restore`. */
+        Restored: {
+            /** @description What was restored. */
+            content: components["schemas"]["BackupContent"];
+            /**
+             * Format: int64
+             * @description The epoch that begins.
+             */
+            epoch: number;
+            /** @description The host this one is from now on. */
+            host: components["schemas"]["HostId"];
+            /** @description Names of the hosts that are lost until they join again. */
+            lost: string[];
+        };
         /** @description Permissions on a scope. */
         Right: {
             /** @description What is allowed there. */
@@ -6286,6 +6725,26 @@ export interface components {
          * @enum {string}
          */
         Span: "hour" | "day" | "week" | "month" | "year";
+        /** @description A backup of the cluster's state on the answering host. */
+        StateBackup: {
+            content?: components["schemas"]["BackupContent"] | null;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /** @description Why it cannot be read. */
+            damaged?: string | null;
+            /** @description Its name: the file without `.lqb`. */
+            id: string;
+            /** @description Why. */
+            reason: components["schemas"]["BackupReason"];
+            /**
+             * Format: int64
+             * @description Size of the file.
+             */
+            size_bytes: number;
+        };
         /** @description Answer to `Stats`: counters since the start. */
         Stats: {
             /** @description Per disk. */
@@ -6328,14 +6787,11 @@ export interface components {
             kind: string;
             /** @description What it is doing, or why it failed. */
             message?: string | null;
-            migration?: components["schemas"]["MigrationProgress"] | null;
             /**
              * Format: double
              * @description Share done, 0 to 1, where it can be told.
              */
             progress?: number | null;
-            /** @description What became of each object, where the task is about several. */
-            results?: components["schemas"]["TaskResult"][];
             /** @description Where it is. */
             state: components["schemas"]["TaskState"];
             /** @description The object it is done to: `kind/id`. */
@@ -6347,17 +6803,6 @@ export interface components {
          * @description A long operation.
          */
         TaskId: string;
-        /** @description What became of one object of a task. */
-        TaskResult: {
-            /** @description Whether it became what was wanted. */
-            done: boolean;
-            /** @description What was done, or why it was not. */
-            message: string;
-            /** @description Its name. */
-            name: string;
-            /** @description The object: `kind/id`. */
-            target: string;
-        };
         /**
          * @description Where a task is: `Running` → `Succeeded` | `Failed` | `Cancelled`.
          * @enum {string}
@@ -6620,7 +7065,6 @@ export interface components {
             /** @description Addresses leased by the network's own DHCP, in the order of the interfaces. */
             addresses?: string[];
             host?: components["schemas"]["HostId"] | null;
-            moving_to?: components["schemas"]["HostId"] | null;
             /**
              * Format: int64
              * @description `meta.generation` this status answers to.

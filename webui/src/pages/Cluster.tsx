@@ -26,12 +26,14 @@ import {
 } from "../components/ui";
 import { standing } from "../lib/cluster";
 import { time } from "../lib/format";
+import { Backups, LostQuorum } from "./Recovery";
 
 const ROLES: Record<Member["role"], string> = {
   leader: "leads",
   voter: "votes",
   follower: "follows",
   joining: "is being brought up to date",
+  lost: "is lost: it comes back by joining again",
 };
 
 export function ClusterPage() {
@@ -61,6 +63,7 @@ export function ClusterPage() {
           {data.warnings?.map((warning) => (
             <Warning key={warning}>{warning}</Warning>
           ))}
+          {data.lost && <LostQuorum loss={data.lost} />}
           <Members members={data.members ?? []} here={data.this_host} />
           <div className="grid gap-4 xl:grid-cols-2">
             <JoinTokens />
@@ -72,6 +75,10 @@ export function ClusterPage() {
                 <Fact name="Voters">{data.voters.length}</Fact>
                 <Fact name="May fail at once">{Math.floor((data.voters.length - 1) / 2)}</Fact>
                 <Fact name="Term">{data.term}</Fact>
+                <Fact name="Epoch">
+                  {data.epoch}
+                  {data.formed && ` since ${time(data.formed.at)}, from ${data.formed.by}`}
+                </Fact>
                 <Fact name="Last change">{data.revision}</Fact>
                 <Fact name="Id">
                   <code>{data.id}</code>
@@ -79,6 +86,7 @@ export function ClusterPage() {
               </Facts>
             </Card>
           </div>
+          <Backups />
         </div>
       )}
       {open === "add" && <AddHosts onClose={() => setOpen(undefined)} />}

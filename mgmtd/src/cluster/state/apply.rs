@@ -1,6 +1,6 @@
 //! Applying a command: dispatch, and what all kinds share.
 
-use super::{Change, ClusterRecord, Command, Kind, Op, Outcome, Refusal, Reply, State};
+use super::{Change, ClusterRecord, Command, Kind, Op, Outcome, Refusal, Reply, State, epoch};
 use jiff::Timestamp;
 use lq_api::{
     Metadata,
@@ -19,6 +19,12 @@ pub(super) struct Context<'a> {
     /// Time of the proposal.
     pub(super) at: Timestamp,
     changes: &'a mut Vec<Change>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(revision: u64, at: Timestamp, changes: &'a mut Vec<Change>) -> Self {
+        Self { revision, at, changes }
+    }
 }
 
 impl Context<'_> {
@@ -43,7 +49,7 @@ impl Context<'_> {
 impl State {
     /// Applies the command at log position `revision`; what changed is appended to `changes`.
     pub fn apply(&mut self, revision: u64, command: &Command, changes: &mut Vec<Change>) -> Outcome {
-        let ctx = &mut Context { revision, at: command.at, changes };
+        let ctx = &mut Context::new(revision, command.at, changes);
         match &command.op {
             Op::Initialise { cluster, host, host_name, pool, network, dhcp } => {
                 if self.cluster.is_some() {
@@ -53,6 +59,8 @@ impl State {
                     id: *cluster,
                     created_at: ctx.at,
                     authority: None,
+                    epoch: epoch::FIRST,
+                    formations: vec![],
                     ha: HaSpec::default(),
                 });
                 self.add_host(ctx, *host, host_name);
@@ -63,6 +71,7 @@ impl State {
                 Ok(Reply::Done)
             }
             Op::SetAuthority { authority } => self.set_authority(authority),
+            Op::Reform { formation } => self.reform(ctx, formation),
             Op::DescribeHost { host, peer, capacity } => {
                 self.describe_host(ctx, *host, peer, capacity.as_ref())
             }
@@ -109,6 +118,8 @@ impl State {
             }
             Op::FailUpload { id, upload, reason } => self.fail_upload(ctx, *id, *upload, reason),
             Op::DeleteImage { id, expect } => self.delete_image(ctx, *id, *expect),
+            Op::CopyImage { id, pool } => self.copy_image(*id, *pool),
+            Op::DropCopies { pool, images } => self.drop_copies(*pool, images),
             Op::CreateVolume { id, create } => self.create_volume(ctx, *id, create),
             Op::UpdateVolume { id, expect, patch } => self.update_volume(ctx, *id, *expect, patch),
             Op::GrowVolume { id, expect, size } => self.grow_volume(ctx, *id, *expect, *size),
@@ -120,6 +131,9 @@ impl State {
             Op::UpdatePool { id, expect, patch } => self.update_pool(ctx, *id, *expect, patch),
             Op::DeletePool { id, expect } => self.delete_pool(ctx, *id, *expect),
             Op::ForgetPool { id } => self.forget_pool(ctx, *id),
+            Op::LeaveVars { pool, vm } => self.leave_vars(*pool, *vm),
+            Op::BytesGone { pool, gone } => self.bytes_gone(*pool, gone),
+            Op::Adopt { pool, name, labels, adopted } => self.adopt(ctx, *pool, name, labels, adopted),
             Op::ObservePool { id, host, state, reason } => {
                 self.observe_pool(ctx, *id, *host, *state, reason.as_deref())
             }

@@ -1,7 +1,7 @@
 //! What can be asked of the state, and its answers. Stored in the log: fields are only ever added, with a default.
 
 use super::{
-    Application, Authority, Capacity, Maintenance, Peer,
+    Adopted, Application, Authority, Capacity, Discarded, Formation, Maintenance, Peer,
     access::{External, Factor, SessionRecord, TotpChange},
 };
 use jiff::Timestamp;
@@ -23,7 +23,10 @@ use lq_api::{
     volume::{CreateVolume, Volume},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use uuid::Uuid;
 
 /// An entry of the log.
@@ -70,6 +73,8 @@ pub enum Op {
     },
     /// Gives the cluster its certificate authority. One that has one keeps it.
     SetAuthority { authority: Authority },
+    /// A new epoch begins. Only ever written by the host it begins from, into its own log, before it takes part again.
+    Reform { formation: Formation },
     /// A host tells its name and boot. A new boot means that none of its machines runs.
     HostStarted { host: HostId, name: String, boot: Uuid },
     /// A host says how it is reached and what it can carry.
@@ -153,6 +158,10 @@ pub enum Op {
     FailUpload { id: ImageId, upload: Uuid, reason: String },
     /// Removes an image.
     DeleteImage { id: ImageId, expect: Option<u64> },
+    /// A copy of an image is about to be made in another pool.
+    CopyImage { id: ImageId, pool: PoolId },
+    /// Copies that a host did not need any more are gone from its pool.
+    DropCopies { pool: PoolId, images: BTreeSet<ImageId> },
 
     /// Makes a volume.
     CreateVolume { id: VolumeId, create: CreateVolume },
@@ -189,6 +198,12 @@ pub enum Op {
     DeletePool { id: PoolId, expect: Option<u64> },
     /// Its mark is gone.
     ForgetPool { id: PoolId },
+    /// The variables of a machine that is being deleted could not be removed from a pool yet.
+    LeaveVars { pool: PoolId, vm: VmId },
+    /// Bytes that were to be removed are gone.
+    BytesGone { pool: PoolId, gone: Discarded },
+    /// Makes an object of what is in a pool and belongs to none.
+    Adopt { pool: PoolId, name: String, labels: BTreeMap<String, String>, adopted: Adopted },
     /// A host says how it stands to a shared pool; the leader, that a host is silent.
     ObservePool { id: PoolId, host: HostId, state: PoolState, reason: Option<String> },
 

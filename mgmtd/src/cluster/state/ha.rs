@@ -11,10 +11,13 @@
 //! - Only a machine that is held fails over: of one that is not, something may run that no lease ends, unless its host is off.
 //! - A fail-over names owner and epoch it is decided of, and the term it is decided in; where one of them is another by then,
 //!   it is refused. (The term is compared with that of the log entry, in `cluster::machine`.)
-//! - The epoch grows with each owner. A host runs a machine in the epoch it owns it in, and in no other.
 //! - A move takes the guard along ([`moves`](super::moves)): what runs of a held machine on the new host, or on the old one that
 //!   took it back, runs under a lease of the next epoch. A fail-over ends the move: the host that is lost is the one that owns the
-//!   machine then, so one whose new host has it already does not fail over with the old one.
+//!   machine then, so one whose new host has it already does not fail over with the old one. What waits for the machine is of
+//!   the next epoch, so failing over takes the one after that: it never takes such a place for the machine.
+//! - Leases of an older epoch of the cluster (`state::epoch`) end for nobody here: what is placed on a host that was lost with it
+//!   stays there until the host is off for certain, or joins anew.
+//! - The epoch of a machine grows with each owner. A host runs a machine in the epoch it owns it in, and in no other.
 
 use super::{
     Kind, Outcome, Refusal, Reply, State, VmRecord,
@@ -106,6 +109,9 @@ impl State {
         if old.vm.status.host != Some(from) || old.epoch != epoch {
             return Err(Refusal::Conflict("the machine is another host's, or has been meanwhile".into()));
         }
+        if self.may_run_elsewhere(from) {
+            return Err(Refusal::Conflict("its host may go on in an older epoch of the cluster".into()));
+        }
         if !old.is_guarded() && !self.is_off(from) {
             return Err(Refusal::Conflict("it may run without a lease".into()));
         }
@@ -157,6 +163,13 @@ impl State {
             record.meta.revision = ctx.revision;
             ctx.changed(Kind::Host, id.0);
         }
+    }
+
+    /// Whether the host may still run its machines under leases that nobody of this epoch grants: the cluster was formed anew
+    /// without it, and it, with others, may be a majority of the one before.
+    #[must_use]
+    pub fn may_run_elsewhere(&self, id: HostId) -> bool {
+        self.hosts.get(&id).is_some_and(|h| h.lost.is_some()) && !self.is_off(id)
     }
 
     /// Whether the host is known to be off since its last boot.

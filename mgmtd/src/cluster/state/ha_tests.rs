@@ -146,6 +146,27 @@ fn a_host_that_is_off_needs_no_leases_until_it_boots_again() {
     assert!(!site.state.is_off(host(0)));
 }
 
+/// The other half of the cluster may be a majority of its own epoch, whose leader goes on granting leases.
+#[test]
+fn a_machine_of_a_host_that_was_lost_with_an_epoch_waits_until_that_is_off() {
+    let mut site = Site::new(ON);
+    let formation = super::super::Formation {
+        epoch: 2,
+        at: Timestamp::UNIX_EPOCH,
+        by: host(1),
+        base: None,
+        lost: vec![host(0)],
+        restored: false,
+    };
+    site.done(Op::Reform { formation });
+    assert!(matches!(site.fail_over(0), Err(Refusal::Conflict(_))));
+    let told = crate::ha::view::obstacle(&site.state, site.record(), host(0));
+    assert!(told.unwrap().contains("confirm-off"));
+    site.done(Op::ConfirmOff { id: host(0), expect: None });
+    assert_eq!(crate::ha::view::obstacle(&site.state, site.record(), host(0)), None);
+    site.fail_over(0).unwrap();
+}
+
 #[test]
 fn what_the_former_host_saw_counts_for_nothing() {
     let mut site = Site::new(ON);

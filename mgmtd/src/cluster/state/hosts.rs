@@ -5,8 +5,8 @@
 //! ```
 
 use super::{
-    Admission, Authority, Capacity, HostRecord, JoinTokenRecord, Kind, Maintenance, Outcome, Peer, Refusal,
-    RemovedHost, Reply, State, VmRecord,
+    Admission, Authority, Capacity, HostRecord, JoinTokenRecord, Kind, Maintenance, Outcome, Peer,
+    PoolRecord, Refusal, RemovedHost, Reply, State, VmRecord,
     apply::{Context, check_expected, patched},
     merge::{self, Objects},
 };
@@ -44,6 +44,9 @@ pub struct Application {
     pub objects: Objects,
     /// Objects whose names are taken may be given others.
     pub rename: bool,
+    /// It is a host of this very cluster, of an older epoch: this one.
+    #[serde(default)]
+    pub back: Option<u64>,
 }
 
 /// What only one host holds.
@@ -83,6 +86,7 @@ impl State {
                 peer: None,
                 capacity: None,
                 maintenance: None,
+                lost: None,
                 off: None,
             }),
         );
@@ -119,6 +123,29 @@ impl State {
     #[must_use]
     pub fn in_maintenance(&self, id: HostId) -> bool {
         self.hosts.get(&id).is_some_and(|h| h.maintenance.is_some())
+    }
+
+    /// Takes in a host the state does not know, with its pools, under names that are free.
+    pub(in crate::cluster) fn take_in(
+        &mut self,
+        revision: u64,
+        at: jiff::Timestamp,
+        record: &Arc<HostRecord>,
+        pools: &[Arc<PoolRecord>],
+    ) {
+        let mut changes = Vec::new();
+        let ctx = &mut Context::new(revision, at, &mut changes);
+        let mut host = (**record).clone();
+        host.meta.name = self.free_host_name(&host.meta.name, host.meta.id);
+        host.meta.revision = ctx.revision;
+        self.hosts.insert(host.meta.id, Arc::new(host));
+        for pool in pools {
+            let mut pool = (**pool).clone();
+            let taken = |n: &str| self.pools.values().any(|p| p.meta.name == n);
+            pool.meta.name = merge::free_name(&pool.meta.name, taken);
+            pool.meta.revision = ctx.revision;
+            self.pools.insert(pool.meta.id, Arc::new(pool));
+        }
     }
 
     /// Why there is no such host.
@@ -241,17 +268,31 @@ impl State {
     /// What would come of an application; changes nothing.
     pub fn judge(&self, application: &Application) -> Result<merge::Plan, Refusal> {
         let host = application.host;
-        if let Some(known) = self.hosts.get(&host) {
+        let back = self.comes_back(application);
+        if let Some(known) = self.hosts.get(&host).filter(|_| !back) {
             let why = format!("the host `{}` ({host}) is a member already", known.meta.name);
             return Err(Refusal::Conflict(why));
         }
         if self.removed.contains_key(&host) {
             return Err(self.no_host(host));
         }
+        if back {
+            let objects = application.objects.unknown_to(self);
+            merge::check_references(self, &objects)?;
+            return merge::plan(self, &Application { objects, ..application.clone() });
+        }
         if self.cluster.as_ref().is_some_and(|c| c.id == application.from) {
             return Err(Refusal::Conflict("the host comes from a copy of this cluster's own state".into()));
         }
         merge::plan(self, application)
+    }
+
+    /// Whether it is a host of an older epoch of this cluster, with the key it is known by.
+    fn comes_back(&self, application: &Application) -> bool {
+        let older = application.back.is_some_and(|epoch| epoch < self.epoch());
+        let ours = self.cluster.as_ref().is_some_and(|c| c.id == application.from);
+        let known = self.hosts.get(&application.host).and_then(|r| r.peer.as_ref());
+        older && ours && known.is_none_or(|p| p.pin == application.peer.pin)
     }
 
     pub(super) fn admit(&mut self, ctx: &mut Context<'_>, token: &str, application: &Application) -> Outcome {
@@ -273,21 +314,26 @@ impl State {
         let id = self.usable_join_token(token, ctx.at)?.id;
         let plan = self.judge(application)?;
         plan.allowed(application.rename)?;
-        let name = self.free_host_name(&application.name, host);
-        let meta = ctx.meta(host, &name, BTreeMap::new());
+        let known = self.hosts.get(&host);
         let record = HostRecord {
-            meta,
+            meta: match known {
+                Some(known) => lq_api::Metadata { revision: ctx.revision, ..known.meta.clone() },
+                None => ctx.meta(host, &self.free_host_name(&application.name, host), BTreeMap::new()),
+            },
             boot: application.boot,
             leaving: false,
-            named: false,
+            named: known.is_some_and(|k| k.named),
             peer: Some(application.peer.clone()),
             capacity: application.capacity.clone(),
-            maintenance: None,
+            maintenance: known.and_then(|k| k.maintenance),
+            lost: None,
             off: None,
         };
+        // What the cluster knows already stands as it is known here; only the rest is taken in.
+        let rest = self.comes_back(application).then(|| application.objects.unknown_to(self));
         self.hosts.insert(host, Arc::new(record));
         ctx.changed(Kind::Host, host.0);
-        merge::carry_out(self, ctx, application, &plan);
+        merge::carry_out(self, ctx, rest.as_ref().unwrap_or(&application.objects), &plan);
         if let Some(record) = self.join_tokens.get_mut(&id) {
             Arc::make_mut(record).token.uses_left -= 1;
         }
@@ -317,7 +363,7 @@ impl State {
     fn held(&self, id: HostId, expect: Option<u64>, force: bool) -> Result<Held, Refusal> {
         let record = self.hosts.get(&id).ok_or_else(|| self.no_host(id))?;
         check_expected(&record.meta, expect)?;
-        if self.hosts.values().filter(|r| r.meta.id == id || !r.leaving).count() == 1 {
+        if self.hosts.values().filter(|r| r.meta.id == id || !(r.leaving || r.lost.is_some())).count() == 1 {
             return Err(Refusal::Conflict("it is the only host of the cluster".into()));
         }
         let here = |pool: Option<PoolId>| self.only_on(pool, id);
@@ -357,6 +403,9 @@ impl State {
         let name = self.hosts.get(&id).map(|r| r.meta.name.clone()).unwrap_or_default();
         for vm in &vms {
             self.vms.remove(&vm.vm.meta.id);
+            if let Some(pool) = vm.vars {
+                self.discard_vars(pool, vm.vm.meta.id);
+            }
             ctx.changed(Kind::Vm, vm.vm.meta.id.0);
         }
         for record in &vms {
@@ -370,6 +419,7 @@ impl State {
         self.give_up(ctx, &volumes, &images, refuge);
         for pool in pools {
             self.pools.remove(&pool);
+            self.forget_bytes_in(pool);
             ctx.changed(Kind::Pool, pool.0);
         }
         self.leave_pools(ctx, id);
@@ -405,7 +455,9 @@ impl State {
         for id in images {
             let (vms, clones, defaults) = self.image_users(*id);
             if vms.is_empty() && clones.is_empty() && defaults.iter().all(|user| images.contains(user)) {
-                self.images.remove(id);
+                if let Some(record) = self.images.remove(id) {
+                    self.discard_image(&record);
+                }
             } else if let Some(record) = self.images.get_mut(id) {
                 let record = Arc::make_mut(record);
                 (record.upload, record.receiver) = (None, None);

@@ -6,8 +6,8 @@
 
 use super::{Application, ImageRecord, Kind, PoolRecord, Refusal, State, VmRecord, apply::Context};
 use lq_api::{
-    NetworkId, cluster::Renaming, image::ImageState, meta::Metadata, network::Network, pool::PoolSpec,
-    vm::Mac, volume::Volume,
+    HostId, ImageId, NetworkId, PoolId, VmId, VolumeId, cluster::Renaming, image::ImageState, meta::Metadata,
+    network::Network, pool::PoolSpec, vm::Mac, volume::Volume,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -42,6 +42,48 @@ impl Objects {
             volumes: state.volumes.values().cloned().collect(),
             networks: state.networks.values().cloned().collect(),
         }
+    }
+
+    /// What a host of an older epoch of this very cluster brings: what is on it.
+    #[must_use]
+    pub fn held_by(state: &State, host: HostId) -> Self {
+        let here = |pool: Option<PoolId>| state.is_on(pool, host);
+        let vms: Vec<_> = state.vms.values().filter(|r| r.vm.status.host == Some(host)).cloned().collect();
+        let used: BTreeSet<NetworkId> =
+            vms.iter().flat_map(|r| r.vm.spec.nics.iter().map(|n| n.network)).collect();
+        let images = state.images.values().filter(|r| here(r.image.spec.pool)).cloned().map(|mut record| {
+            if record.image.status.state == ImageState::Uploading {
+                // Whoever was sending it is gone.
+                let record = Arc::make_mut(&mut record);
+                record.upload = None;
+                record.image.status.state = ImageState::Pending;
+            }
+            record
+        });
+        Self {
+            pools: state
+                .pools
+                .values()
+                .filter(|p| state.pool_host(p.meta.id) == Some(host))
+                .cloned()
+                .collect(),
+            vms,
+            images: images.collect(),
+            volumes: state.volumes.values().filter(|v| here(v.spec.pool)).cloned().collect(),
+            networks: state.networks.values().filter(|n| used.contains(&n.meta.id)).cloned().collect(),
+        }
+    }
+
+    /// Those of which the state knows nothing.
+    #[must_use]
+    pub fn unknown_to(&self, state: &State) -> Self {
+        let mut rest = self.clone();
+        rest.pools.retain(|p| !state.pools.contains_key(&p.meta.id));
+        rest.vms.retain(|r| !state.vms.contains_key(&r.vm.meta.id));
+        rest.images.retain(|r| !state.images.contains_key(&r.image.meta.id));
+        rest.volumes.retain(|v| !state.volumes.contains_key(&v.meta.id));
+        rest.networks.retain(|n| !state.networks.contains_key(&n.meta.id));
+        rest
     }
 
     /// SHA-256 over what there is and what is wanted of it, hexadecimal; what merely happens does not count.
@@ -223,9 +265,67 @@ pub(super) fn plan(state: &State, application: &Application) -> Result<Plan, Ref
     Ok(Plan { renamings: out, left_out })
 }
 
+/// Refuses objects, of a host that comes back, that name what is neither among them nor in the state, or a volume that is
+/// another machine's by now.
+pub(super) fn check_references(state: &State, brought: &Objects) -> Result<(), Refusal> {
+    let image =
+        |id: ImageId| state.images.contains_key(&id) || brought.images.iter().any(|r| r.image.meta.id == id);
+    let pool = |id: Option<PoolId>| {
+        id.is_some_and(|id| state.pools.contains_key(&id) || brought.pools.iter().any(|p| p.meta.id == id))
+    };
+    let missing = |kind: &str, name: &str, what: &str| {
+        Err(Refusal::Conflict(format!(
+            "the {kind} `{name}`, which only the joining host knows, needs {what} that the cluster does not have any \
+             more: delete the {kind} on that host, or bring back what it needs first"
+        )))
+    };
+    for record in &brought.vms {
+        let (id, name, spec) = (record.vm.meta.id, &record.vm.meta.name, &record.vm.spec);
+        for disk in &spec.disks {
+            if brought.volumes.iter().any(|v| v.meta.id == disk.volume) {
+                continue;
+            }
+            match state.volumes.get(&disk.volume).map(|v| v.status.attached_to) {
+                None => return missing("machine", name, "a volume"),
+                Some(Some(other)) if other != id => {
+                    let other =
+                        state.vms.get(&other).map_or_else(|| other.to_string(), |r| r.vm.meta.name.clone());
+                    return Err(Refusal::Conflict(format!(
+                        "the machine `{name}`, which only the joining host knows, has a volume that `{other}` of the \
+                         cluster has by now: take it from one of the two first"
+                    )));
+                }
+                Some(_) => {}
+            }
+        }
+        if !spec.images().all(image) {
+            return missing("machine", name, "an image");
+        }
+        let known = |id: NetworkId| {
+            state.networks.contains_key(&id) || brought.networks.iter().any(|n| n.meta.id == id)
+        };
+        if !spec.nics.iter().all(|n| known(n.network)) {
+            return missing("machine", name, "a network");
+        }
+    }
+    for volume in &brought.volumes {
+        if !pool(volume.spec.pool) || !volume.spec.source.is_none_or(image) {
+            return missing("volume", &volume.meta.name, "a pool or an image");
+        }
+    }
+    for record in &brought.images {
+        let boot = record.image.spec.boot.as_ref();
+        if !pool(record.image.spec.pool)
+            || boot.is_some_and(|b| !image(b.kernel) || b.initrd.is_some_and(|i| !image(i)))
+        {
+            return missing("image", &record.image.meta.name, "a pool or an image");
+        }
+    }
+    Ok(())
+}
+
 /// Does what [`plan`] said.
-pub(super) fn carry_out(state: &mut State, ctx: &mut Context<'_>, application: &Application, plan: &Plan) {
-    let brought = &application.objects;
+pub(super) fn carry_out(state: &mut State, ctx: &mut Context<'_>, brought: &Objects, plan: &Plan) {
     let kept = brought.networks.iter().filter(|n| !plan.left_out.contains(&n.meta.id));
     let mut taking = Taking { ctx, plan };
     taking.take(Kind::Pool, &mut state.pools, &brought.pools, |p| &mut p.meta);
@@ -233,6 +333,28 @@ pub(super) fn carry_out(state: &mut State, ctx: &mut Context<'_>, application: &
     taking.take(Kind::Image, &mut state.images, &brought.images, |r| &mut r.image.meta);
     taking.take(Kind::Volume, &mut state.volumes, &brought.volumes, |v| &mut v.meta);
     taking.take(Kind::Vm, &mut state.vms, &brought.vms, |r| &mut r.vm.meta);
+    state.keep_images(brought.images.iter().map(|r| r.image.meta.id));
+    settle_volumes(state, ctx, brought);
+}
+
+/// A host that comes back may bring a machine without its volume, or a volume without its machine: what the state knew of
+/// the other half stands.
+fn settle_volumes(state: &mut State, ctx: &mut Context<'_>, brought: &Objects) {
+    let mut owners: BTreeMap<VolumeId, VmId> = BTreeMap::new();
+    for record in state.vms.values() {
+        owners.extend(record.vm.spec.disks.iter().map(|d| (d.volume, record.vm.meta.id)));
+    }
+    let disks = brought.vms.iter().flat_map(|r| r.vm.spec.disks.iter().map(|d| d.volume));
+    let concerned: BTreeSet<VolumeId> = brought.volumes.iter().map(|v| v.meta.id).chain(disks).collect();
+    for id in concerned {
+        let owner = owners.get(&id).copied();
+        if let Some(volume) = state.volumes.get_mut(&id).filter(|v| v.status.attached_to != owner) {
+            let volume = Arc::make_mut(volume);
+            volume.status.attached_to = owner;
+            volume.meta.revision = ctx.revision;
+            ctx.changed(Kind::Volume, id.0);
+        }
+    }
 }
 
 struct Taking<'a, 'c> {

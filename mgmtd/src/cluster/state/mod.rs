@@ -13,7 +13,9 @@
 
 pub mod access;
 pub mod apply;
+pub mod bytes;
 pub mod command;
+pub mod epoch;
 mod ha;
 mod hosts;
 pub mod merge;
@@ -27,7 +29,9 @@ mod upgrade;
 mod vms;
 
 pub use access::{Object, Rights, SessionRecord, SigningKeys, UserRecord};
+pub use bytes::{Adopted, Discarded};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
+pub use epoch::{Formation, Position, Told};
 pub use ha::Guard;
 pub use hosts::Application;
 pub use moves::{HostRole, Move};
@@ -48,7 +52,10 @@ use lq_api::{
     volume::Volume,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use uuid::Uuid;
 
 /// Version of the stored form of [`State`]; grows when a reader of the old form could not read the new one.
@@ -98,6 +105,9 @@ pub struct State {
     /// How each host was admitted, so that an admission can be repeated.
     #[serde(default)]
     pub admitted_with: BTreeMap<HostId, Admission>,
+    /// Bytes in pools that are to be removed.
+    #[serde(default)]
+    pub discarded: BTreeMap<PoolId, Discarded>,
 }
 
 /// How a host was admitted.
@@ -119,6 +129,12 @@ pub struct ClusterRecord {
     /// Its certificate authority; absent only until the first start of a release that knows it.
     #[serde(default)]
     pub authority: Option<Authority>,
+    /// Grows when the cluster is formed anew without a majority.
+    #[serde(default = "epoch::first")]
+    pub epoch: u64,
+    /// How each epoch after the first began, oldest first.
+    #[serde(default)]
+    pub formations: Vec<Formation>,
     /// What is wanted of high availability.
     #[serde(default)]
     pub ha: HaSpec,
@@ -225,6 +241,9 @@ pub struct HostRecord {
     /// It is in maintenance: no machine is placed on it.
     #[serde(default)]
     pub maintenance: Option<Maintenance>,
+    /// The cluster was formed anew without it. It comes back by joining anew.
+    #[serde(default)]
+    pub lost: Option<epoch::Lost>,
     /// The boot in which it is known to have been switched off, without having said so itself.
     #[serde(default)]
     pub off: Option<Uuid>,
@@ -305,6 +324,17 @@ pub struct ImageRecord {
     /// The host that receives it.
     #[serde(default)]
     pub receiver: Option<HostId>,
+    /// Other pools in which a copy was begun.
+    #[serde(default)]
+    pub copies: BTreeSet<PoolId>,
+}
+
+impl ImageRecord {
+    /// One that nobody is uploading.
+    #[must_use]
+    pub fn new(image: Image) -> Self {
+        Self { image, upload: None, receiver: None, copies: BTreeSet::new() }
+    }
 }
 
 /// An API token with the hash of its secret.

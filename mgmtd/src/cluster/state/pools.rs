@@ -33,6 +33,7 @@ impl PoolRecord {
             status: None,
             hosts: self.hosts.values().cloned().collect(),
             deleting: self.deleting,
+            foreign: Vec::new(),
         }
     }
 
@@ -188,6 +189,7 @@ impl State {
         }
         if self.holder(id, None).is_none() {
             self.pools.remove(&id);
+            self.forget_bytes_in(id);
             ctx.changed(Kind::Pool, id.0);
             return Ok(Reply::Done);
         }
@@ -202,6 +204,7 @@ impl State {
             return Err(Refusal::Conflict("the pool is not being deleted".into()));
         }
         self.pools.remove(&id);
+        self.forget_bytes_in(id);
         ctx.changed(Kind::Pool, id.0);
         Ok(Reply::Done)
     }

@@ -1,7 +1,7 @@
 //! Images and volumes.
 //!
 //! ```text
-//!  image:  Pending ──BeginUpload──▶ Uploading ──FinishUpload──▶ Ready ──DeleteImage──▶ (gone)
+//!  image:  Pending ──BeginUpload──▶ Uploading ──FinishUpload──▶ Ready ──DeleteImage──▶ (gone; its bytes: `bytes`)
 //!             ▲                        │
 //!             └──────FailUpload────────┘
 //!  volume: Creating ──VolumeReady──▶ Ready ⟲ GrowVolume, VolumeReady | VolumeFailed
@@ -37,7 +37,7 @@ impl State {
         if !errors.is_empty() {
             return Err(Refusal::Validation(errors));
         }
-        if self.images.contains_key(&id) {
+        if self.images.contains_key(&id) || self.is_discarded(id) {
             return Err(Refusal::Conflict(format!("the id {id} is taken")));
         }
         let mut spec = create.spec.clone();
@@ -51,7 +51,7 @@ impl State {
             sha256: None,
         };
         let image = Image { meta: ctx.meta(id, &create.name, create.labels.clone()), spec, status };
-        Ok(self.put_image(ctx, ImageRecord { image, upload: None, receiver: None }))
+        Ok(self.put_image(ctx, ImageRecord::new(image)))
     }
 
     pub(super) fn update_image(
@@ -163,6 +163,7 @@ impl State {
             return Err(Refusal::Conflict(format!("it is used by {}: delete these first", users.join(", "))));
         }
         self.images.remove(&id);
+        self.discard_image(&old);
         ctx.changed(Kind::Image, id.0);
         Ok(Reply::Done)
     }

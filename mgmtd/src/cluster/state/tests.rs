@@ -1,6 +1,9 @@
 //! Properties of the state: whatever is asked, the invariants hold; a refusal changes nothing; the same log gives the same
 //! state.
 
+mod back;
+mod bytes;
+
 use super::*;
 use lq_api::{
     Bytes,
@@ -156,6 +159,33 @@ fn op() -> impl Strategy<Value = Op> {
             sha256: String::new()
         }),
         (image(), expect()).prop_map(|(id, expect)| Op::DeleteImage { id, expect }),
+        image().prop_map(|id| Op::CopyImage { id, pool: SHARED }),
+        image().prop_map(|id| Op::DropCopies { pool: SHARED, images: [id].into() }),
+        (vm(), any::<bool>())
+            .prop_map(|(vm, shared)| Op::LeaveVars { pool: if shared { SHARED } else { POOL }, vm }),
+        (image(), vm(), any::<bool>()).prop_map(|(image, vm, shared)| Op::BytesGone {
+            pool: if shared { SHARED } else { POOL },
+            gone: Discarded { images: [image].into(), vms: [vm].into() }
+        }),
+        (image(), name(), any_pool()).prop_map(|(id, name, pool)| Op::Adopt {
+            pool: pool.unwrap_or(POOL),
+            name,
+            labels: BTreeMap::new(),
+            adopted: Adopted::Image {
+                id,
+                kind: ImageKind::Disk,
+                format: ImageFormat::Raw,
+                size: Bytes(4096),
+                virtual_size: Bytes(4096),
+                sha256: String::new()
+            }
+        }),
+        (volume(), name(), prop::option::of(image())).prop_map(|(id, name, source)| Op::Adopt {
+            pool: POOL,
+            name,
+            labels: BTreeMap::new(),
+            adopted: Adopted::Volume { id, format: ImageFormat::Qcow2, size: Bytes::mib(1), source }
+        }),
         (volume(), name(), source, any_pool()).prop_map(|(id, name, source, pool)| Op::CreateVolume {
             id,
             create: CreateVolume {
@@ -205,6 +235,17 @@ fn op() -> impl Strategy<Value = Op> {
             }
         }),
         Just(Op::DeleteNetwork { id: NETWORK, expect: None }),
+        Just(invitation()),
+        (1u64..4, guest_host()).prop_map(|(epoch, host)| Op::Reform {
+            formation: Formation {
+                epoch,
+                at: Timestamp::UNIX_EPOCH,
+                by: HOST,
+                base: None,
+                lost: vec![host],
+                restored: false
+            }
+        }),
         application().prop_map(|a| Op::Admit { token: TOKEN.into(), application: Box::new(a) }),
         (guest_host(), any::<bool>()).prop_map(|(id, force)| Op::RemoveHost { id, expect: None, force }),
         a_move(),
@@ -329,8 +370,19 @@ fn application() -> impl Strategy<Value = Application> {
             boot: None,
             objects: merge::Objects::of(&state),
             rename,
+            back: None,
         }
     })
+}
+
+fn invitation() -> Op {
+    let token = JoinToken {
+        id: TokenId(Uuid::from_u128(7)),
+        created_at: Timestamp::UNIX_EPOCH,
+        expires_at: Timestamp::MAX,
+        uses_left: 1000,
+    };
+    Op::CreateJoinToken { token, hash: TOKEN.into() }
 }
 
 fn start() -> (State, Vec<Change>) {
@@ -345,13 +397,7 @@ fn start() -> (State, Vec<Change>) {
         dhcp: None,
     };
     state.apply(1, &command(op), &mut changes).unwrap();
-    let token = JoinToken {
-        id: TokenId(Uuid::from_u128(7)),
-        created_at: Timestamp::UNIX_EPOCH,
-        expires_at: Timestamp::MAX,
-        uses_left: 1000,
-    };
-    state.apply(1, &command(Op::CreateJoinToken { token, hash: TOKEN.into() }), &mut changes).unwrap();
+    state.apply(1, &command(invitation()), &mut changes).unwrap();
     (state, changes)
 }
 
@@ -387,6 +433,13 @@ fn check(state: &State, revision: u64) {
     for volume in state.volumes.values() {
         assert!(state.maker(volume).is_none_or(|h| state.is_on(volume.spec.pool, h)));
     }
+    // What is to be removed is of no object, in a pool that is there.
+    for (pool, waste) in &state.discarded {
+        assert!(state.pools.contains_key(pool));
+        assert!(!(waste.images.is_empty() && waste.vms.is_empty()));
+        assert!(waste.images.iter().all(|id| !state.images.contains_key(id)));
+    }
+    assert!(state.images.values().all(|r| r.copies.iter().all(|p| state.pools.contains_key(p))));
     assert!(state.images.values().all(|r| state.pools.contains_key(&r.image.spec.pool.unwrap())));
     assert!(state.volumes.values().all(|v| state.pools.contains_key(&v.spec.pool.unwrap())));
     assert!(unique(state.vms.values().flat_map(|r| &r.vm.spec.nics).map(|n| n.mac.unwrap())));

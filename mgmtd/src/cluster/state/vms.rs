@@ -212,6 +212,12 @@ impl State {
         let bare = VmSpec { disks: vec![], ..old.vm.spec.clone() };
         self.attach(ctx, id, &disks_of(&old.vm.spec), &bare);
         self.vms.remove(&id);
+        if old.epoch > 0 {
+            // It has been on other hosts, which have variables of its firmware.
+            let pools: Vec<_> =
+                self.pools.values().filter(|p| !p.spec.is_shared()).map(|p| p.meta.id).collect();
+            pools.into_iter().for_each(|pool| self.discard_vars(pool, id));
+        }
         ctx.changed(Kind::Vm, id.0);
         Ok(Reply::Done)
     }

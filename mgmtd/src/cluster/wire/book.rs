@@ -7,7 +7,7 @@
 use super::pki;
 use crate::cluster::{
     machine::Shared,
-    state::{Authority, Peer, State},
+    state::{Authority, Peer, State, epoch},
 };
 use lq_api::HostId;
 use rustls::pki_types::CertificateDer;
@@ -26,6 +26,9 @@ use uuid::Uuid;
 pub(in crate::cluster) struct Page {
     /// The cluster.
     pub(in crate::cluster) cluster: Uuid,
+    /// The epoch it is of.
+    #[serde(default = "epoch::first")]
+    pub(in crate::cluster) epoch: u64,
     /// Log position it is of.
     pub(in crate::cluster) revision: u64,
     /// Its authority.
@@ -42,6 +45,7 @@ impl Page {
         let cluster = state.cluster.as_ref()?;
         Some(Self {
             cluster: cluster.id,
+            epoch: cluster.epoch,
             revision,
             authority: cluster.authority.clone()?,
             hosts: state.hosts.iter().filter_map(|(id, r)| Some((*id, r.peer.clone()?))).collect(),
@@ -73,6 +77,7 @@ pub(in crate::cluster) enum Stranger {
 /// The address book of this host.
 pub(in crate::cluster) struct Book {
     cluster: Uuid,
+    epoch: u64,
     shared: Arc<Shared>,
     file: PathBuf,
     told: RwLock<Option<Page>>,
@@ -81,8 +86,13 @@ pub(in crate::cluster) struct Book {
 }
 
 impl Book {
-    /// The book of a host of `cluster`; what peers told before is in `dir/peers.json`.
-    pub(in crate::cluster) fn open(dir: &Path, cluster: Uuid, shared: Arc<Shared>) -> io::Result<Self> {
+    /// The book of a host of `cluster` and `epoch`; what peers told before is in `dir/peers.json`.
+    pub(in crate::cluster) fn open(
+        dir: &Path,
+        cluster: Uuid,
+        epoch: u64,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
         let file = dir.join("peers.json");
         let told: Option<Page> = match fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).unwrap_or_else(|e| {
@@ -92,8 +102,8 @@ impl Book {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e),
         };
-        let told = RwLock::new(told.filter(|page| page.cluster == cluster));
-        Ok(Self { cluster, shared, file, told, wanted: Notify::new() })
+        let told = RwLock::new(told.filter(|page| page.cluster == cluster && page.epoch == epoch));
+        Ok(Self { cluster, epoch, shared, file, told, wanted: Notify::new() })
     }
 
     fn told(&self) -> Option<Page> {
@@ -102,7 +112,7 @@ impl Book {
 
     /// Takes what a peer said, where it is newer.
     pub(in crate::cluster) fn tell(&self, page: Page) -> io::Result<()> {
-        if page.cluster != self.cluster {
+        if page.cluster != self.cluster || page.epoch != self.epoch {
             return Ok(());
         }
         let mut told = self.told.write().unwrap_or_else(PoisonError::into_inner);

@@ -52,7 +52,9 @@ impl Link {
     ) -> Result<T, RPCError<Types>> {
         self.wire.call(self.target.into(), path, body, limit).await.map_err(|e| match e {
             // openraft waits a while before it tries again.
-            CallError::Unreachable { .. } | CallError::Refused(_) => Unreachable::new(&e).into(),
+            CallError::Unreachable { .. } | CallError::Refused(_) | CallError::Epoch { .. } => {
+                Unreachable::new(&e).into()
+            }
             CallError::Broken { .. } => NetworkError::new(&e).into(),
         })
     }

@@ -10,6 +10,7 @@
 //! been carried out although it failed.
 
 pub(super) mod book;
+pub(super) mod epochs;
 pub(super) mod link;
 pub(super) mod pki;
 pub(super) mod serve;
@@ -22,6 +23,7 @@ use crate::causes::chain;
 use axum::body::Body;
 use book::Book;
 use bytes::Bytes;
+use epochs::{Epochs, Relation};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     Request, Response, StatusCode,
@@ -75,6 +77,18 @@ pub enum CallError {
         /// How it failed.
         reason: String,
     },
+    /// The other side is of another epoch of the cluster: nothing was carried out.
+    #[error(
+        "{host} is of epoch {theirs} of the cluster, this host of epoch {ours}: the older one has to join again"
+    )]
+    Epoch {
+        /// Who.
+        host: String,
+        /// Its epoch.
+        theirs: u64,
+        /// Ours.
+        ours: u64,
+    },
     /// The other side refused it.
     #[error("{0}")]
     Refused(Box<Problem>),
@@ -88,6 +102,7 @@ pub(super) struct Wire {
     me: HostId,
     cluster: Uuid,
     pub(super) book: Arc<Book>,
+    pub(super) epochs: Epochs,
     configs: RwLock<Option<(Arc<ServerConfig>, Arc<ClientConfig>)>>,
     idle: Mutex<Idle>,
     /// A host of the cluster said that this one was removed.
@@ -99,11 +114,12 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(me: HostId, cluster: Uuid, book: Arc<Book>) -> Arc<Self> {
+    pub(super) fn new(me: HostId, cluster: Uuid, book: Arc<Book>, epochs: Epochs) -> Arc<Self> {
         Arc::new(Self {
             me,
             cluster,
             book,
+            epochs,
             configs: RwLock::new(None),
             idle: Mutex::default(),
             silent: Mutex::default(),
@@ -149,10 +165,14 @@ impl Wire {
     ) -> Result<T, CallError> {
         let work = async {
             let request = |body: Bytes| {
-                Request::post(path)
+                let request = Request::post(path)
                     .header(header::HOST, "peer")
                     .header(header::CONTENT_TYPE, kind)
-                    .body(Body::from(body))
+                    .body(Body::from(body));
+                request.map(|mut r| {
+                    self.epochs.say(r.headers_mut());
+                    r
+                })
             };
             let address = self.address(host, None)?;
             // A kept connection may have died unnoticed. What was not sent is sent again over a new one.
@@ -175,6 +195,9 @@ impl Wire {
                     }
                 }
             };
+            if path != serve::FORMATION {
+                self.same_epoch(host, &response)?;
+            }
             let answer = whole(host, response).await?;
             if !connection.is_closed() && connection.ready().await.is_ok() {
                 self.keep(host, address, connection);
@@ -217,13 +240,26 @@ impl Wire {
     pub(super) async fn pass(
         &self,
         host: HostId,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> Result<Response<Incoming>, CallError> {
         #[cfg(test)]
         self.faults.meet(host).await?;
         let address = self.address(host, None)?;
         let mut connection = self.connect(host, &address).await?;
-        connection.send_request(request).await.map_err(|e| broken(host, &chain(&e)))
+        self.epochs.say(request.headers_mut());
+        let response = connection.send_request(request).await.map_err(|e| broken(host, &chain(&e)))?;
+        self.same_epoch(host, &response)?;
+        Ok(response)
+    }
+
+    /// Whether the host that answered is of the same epoch.
+    fn same_epoch(&self, host: HostId, response: &Response<Incoming>) -> Result<(), CallError> {
+        match self.epochs.hear(host, response.headers()) {
+            Relation::Same => Ok(()),
+            Relation::Older(theirs) | Relation::Newer(theirs) => {
+                Err(CallError::Epoch { host: format!("the host {host}"), theirs, ours: self.epochs.own() })
+            }
+        }
     }
 
     /// The other side knows who it is refused by: the alert comes over a connection only that host can have.
@@ -366,11 +402,23 @@ async fn connect(
 /// Why a connection by a token did not come up.
 fn seed_fault(e: &io::Error) -> String {
     let tls = e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::InvalidCertificate(_)) => {
+    let Some(rustls::Error::InvalidCertificate(fault)) = tls else { return e.to_string() };
+    use rustls::CertificateError as Fault;
+    match fault {
+        Fault::Expired | Fault::ExpiredContext { .. } => {
+            "the certificate of the host there has expired: compare the clocks of that host and this one".into()
+        }
+        Fault::NotValidYet | Fault::NotValidYetContext { .. } => {
+            "the certificate of the host there is not valid yet: compare the clocks of that host and this one".into()
+        }
+        Fault::NotValidForName | Fault::NotValidForNameContext { .. } => {
+            "what answers there is not a host of the cluster the token was made by (its certificate has another name)"
+                .into()
+        }
+        Fault::UnknownIssuer => {
             "what answers there is not of the cluster the token was made by (its authority is another)".into()
         }
-        _ => e.to_string(),
+        other => format!("the certificate of what answers there is not accepted: {other}"),
     }
 }
 
@@ -439,5 +487,29 @@ pub(super) mod faults {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::CertificateError as Fault;
+
+    #[test]
+    fn a_faulty_certificate_is_called_by_its_fault() {
+        let told = |fault| {
+            seed_fault(&io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(fault)))
+        };
+        for (fault, word) in [
+            (Fault::Expired, "has expired"),
+            (Fault::NotValidYet, "not valid yet"),
+            (Fault::NotValidForName, "another name"),
+            (Fault::UnknownIssuer, "authority is another"),
+            (Fault::BadEncoding, "not accepted"),
+        ] {
+            let text = told(fault);
+            assert!(text.contains(word), "{text}");
+        }
+        assert_eq!(seed_fault(&io::ErrorKind::TimedOut.into()), "timed out");
     }
 }

@@ -2,10 +2,12 @@
 
 use super::{
     book::{Page, Stranger},
+    epochs::Relation,
     link::SnapshotHead,
 };
 use crate::cluster::{
     Cluster, Command, Outcome, join,
+    state::{Position, Told},
     types::{Snapshot, Types},
 };
 use axum::{
@@ -24,6 +26,9 @@ use lq_api::{
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use serde::{Deserialize, Serialize};
 
+/// Asked by a host of an older epoch what became of its cluster.
+pub(in crate::cluster) const FORMATION: &str = "/cluster/formation";
+
 /// Largest application of a host that joins.
 const MAX_APPLICATION: usize = 64 << 20;
 
@@ -40,6 +45,20 @@ pub(in crate::cluster) enum Written {
     NotLeading,
     /// It was proposed, and what became of it is not known.
     Unknown { reason: String },
+}
+
+/// What a host of an older epoch is told.
+#[derive(Serialize, Deserialize)]
+pub(in crate::cluster) struct Formed {
+    pub(in crate::cluster) told: Told,
+    /// Whom it is to follow, where it is a member.
+    pub(in crate::cluster) page: Option<Page>,
+}
+
+/// Where the log of a host ends.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(in crate::cluster) struct End {
+    pub(in crate::cluster) last: Option<Position>,
 }
 
 /// A refusal in the words of the API.
@@ -77,6 +96,8 @@ pub(in crate::cluster) fn router(cluster: Cluster, more: Router) -> Router {
         .route("/cluster/read-index", post(read_index))
         .route("/cluster/health", post(health))
         .route("/cluster/book", post(book))
+        .route("/cluster/end", post(end))
+        .route(FORMATION, post(formation))
         .layer(DefaultBodyLimit::disable())
         .with_state(cluster.clone())
         .merge(more)
@@ -97,10 +118,34 @@ async fn members_only(
     next: Next,
 ) -> Response {
     match from {
-        Some(host) if !cluster.wire.book.is_removed(host) => next.run(req).await,
+        Some(host) if !cluster.wire.book.is_removed(host) => {
+            let mut response = in_epoch(&cluster, host, req, next).await;
+            cluster.wire.epochs.say(response.headers_mut());
+            response
+        }
         Some(host) => No::new(Kind::Forbidden, Stranger::Removed(host).to_string()).into_response(),
         None => No::new(Kind::Unauthenticated, "this is for hosts of the cluster").into_response(),
     }
+}
+
+/// Carries out only what a host of the same epoch asks, and nothing of the agreement where this host is out.
+async fn in_epoch(cluster: &Cluster, from: HostId, req: Request, next: Next) -> Response {
+    let epochs = &cluster.wire.epochs;
+    let path = req.uri().path();
+    let why = match epochs.hear(from, req.headers()) {
+        Relation::Same => match epochs.outdated() {
+            Some(outdated) if path.starts_with("/raft/") || path.starts_with("/cluster/") => {
+                outdated.to_string()
+            }
+            _ => return next.run(req).await,
+        },
+        Relation::Older(_) if path == FORMATION => return next.run(req).await,
+        Relation::Older(theirs) => {
+            format!("epoch {theirs} of the cluster is over, it was formed anew as epoch {}", epochs.own())
+        }
+        Relation::Newer(_) => format!("this host is of epoch {} still", epochs.own()),
+    };
+    No::new(Kind::Unavailable, why).into_response()
 }
 
 async fn append(State(c): State<Cluster>, Json(rpc): Json<AppendEntriesRequest<Types>>) -> Response {
@@ -158,6 +203,21 @@ async fn health(State(c): State<Cluster>) -> Answer<crate::cluster::Health> {
 
 async fn book(State(c): State<Cluster>) -> Answer<Page> {
     c.wire.book.page().map(Json).ok_or_else(|| unavailable(&"this host knows nothing yet"))
+}
+
+async fn end(State(c): State<Cluster>) -> Json<End> {
+    Json(End { last: c.last_position() })
+}
+
+async fn formation(
+    State(c): State<Cluster>,
+    Extension(From(from)): Extension<From>,
+    Json(epoch): Json<u64>,
+) -> Answer<Formed> {
+    let told = from.and_then(|host| c.read(|s| s.told_of(host, epoch)));
+    let told = told.ok_or_else(|| unavailable(&"this host knows of no newer epoch"))?;
+    let page = c.wire.book.page().filter(|_| told.member);
+    Ok(Json(Formed { told, page }))
 }
 
 async fn preview(

@@ -268,7 +268,8 @@ impl ServerCertVerifier for Seed {
             let parsed = webpki::EndEntityCert::try_from(leaf).map_err(|_| foreign.clone())?;
             let mut names = parsed.valid_dns_names();
             let ours = names.find(|n| pki::named_host(n, self.cluster).is_some());
-            ServerName::try_from(ours.ok_or(foreign.clone())?.to_owned()).map_err(|_| foreign)?
+            let named = Error::InvalidCertificate(CertificateError::NotValidForName);
+            ServerName::try_from(ours.ok_or(named)?.to_owned()).map_err(|_| foreign)?
         };
         let chain =
             WebPkiServerVerifier::builder_with_provider(roots(&authority.clone().into_owned())?, provider())

@@ -6,22 +6,27 @@ use super::super::{
     openapi, peer,
     problem::Failure,
 };
-use crate::{auth::Caller, cluster::Op};
+use crate::{
+    auth::Caller,
+    cluster::{Cluster as Agreed, Health, Op, Standing, State as AgreedState},
+};
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use jiff::SignedDuration;
 use lq_api::{
-    TokenId,
+    HostId, Timestamp, TokenId,
     access::ObjectKind,
     cluster::{
         Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Member, MemberRole,
     },
     event::EventLevel,
     ha::{HaSpec, HaStatus},
+    recovery::{Formed, MissingHost, Outdated, QuorumLoss, RefusedMember},
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Between the answer to a join and the new start of the daemon.
@@ -48,6 +53,14 @@ async fn cluster(State(api): State<Arc<Api>>) -> Answer<Cluster> {
     if cluster.is_removed() {
         warnings.push("this host was removed from the cluster; it shows what it knew last".to_owned());
     }
+    let outdated = cluster.outdated().map(|o| Outdated {
+        reason: o.to_string(),
+        epoch: o.told.epoch,
+        at: o.told.at,
+        by: o.told.by,
+    });
+    warnings.extend(outdated.as_ref().map(|o| format!("{}; machines run on", o.reason)));
+    let (refused, heard) = (cluster.refused(), cluster.heard());
     let answer = cluster.read_at(|s, revision| {
         let members: Vec<Member> = s
             .hosts
@@ -60,25 +73,40 @@ async fn cluster(State(api): State<Arc<Api>>) -> Answer<Cluster> {
                     name: record.meta.name.clone(),
                     address: record.peer.as_ref().map(|p| p.address.clone()),
                     role: match () {
+                        () if record.lost.is_some() => MemberRole::Lost,
                         () if standing.leader == Some(host) => MemberRole::Leader,
                         () if standing.voters.contains(&host) => MemberRole::Voter,
                         () if behind || !standing.members.contains(&host) => MemberRole::Joining,
                         () => MemberRole::Follower,
                     },
-                    // One that has never said where it is cannot be missed.
+                    // One that has never said where it is cannot be missed, nor one that is lost.
                     reachable: health
                         .as_ref()
-                        .filter(|_| record.peer.is_some())
+                        .filter(|_| record.peer.is_some() && record.lost.is_none())
                         .map(|h| h.reachable.contains(&host)),
                     lag: health.as_ref().and_then(|h| h.lag.get(&host).copied()),
+                    lost_at: record.lost.map(|l| l.at),
+                    refused: refused.get(&host).map(|r| RefusedMember { epoch: r.epoch, at: r.at }),
                 }
             })
             .collect();
         for member in members.iter().filter(|m| m.reachable == Some(false)) {
             warnings.push(format!("the host `{}` does not answer the leader", member.name));
         }
-        let quorum = health.as_ref().is_some_and(|h| h.quorum);
-        if !quorum {
+        for member in &members {
+            if let Some(refused) = &member.refused {
+                warnings.push(format!(
+                    "the host `{}` belongs to epoch {} and is refused, the cluster is in epoch {}: let it join again",
+                    member.name,
+                    refused.epoch,
+                    s.epoch()
+                ));
+            }
+        }
+        let quorum = health.as_ref().is_some_and(|h| h.quorum) && outdated.is_none();
+        let lost = (!quorum && outdated.is_none() && !cluster.is_removed())
+            .then(|| loss(cluster, s, &standing, health.as_ref(), &heard));
+        if lost.is_some() {
             warnings.push(
                 "no majority of the voters is reached: machines run on, but nothing can be changed until more of the \
                  voting hosts are back"
@@ -93,11 +121,59 @@ async fn cluster(State(api): State<Arc<Api>>) -> Answer<Cluster> {
             voters: standing.voters.clone(),
             revision,
             quorum,
+            epoch: cluster.identity().epoch,
+            formed: s.cluster.as_ref().and_then(|c| c.formations.last()).map(|f| Formed {
+                at: f.at,
+                by: s.host_name(f.by),
+                restored: f.restored,
+            }),
+            lost,
+            outdated,
             warnings,
             members,
         }
     });
     Answer(StatusCode::OK, answer)
+}
+
+/// A host not heard for longer does not answer. Without a majority every host is asked each two seconds.
+const SILENT: SignedDuration = SignedDuration::from_secs(8);
+
+/// What is lost while there is no majority.
+fn loss(
+    cluster: &Agreed,
+    state: &AgreedState,
+    standing: &Standing,
+    health: Option<&Health>,
+    heard: &BTreeMap<HostId, Timestamp>,
+) -> QuorumLoss {
+    let (me, now) = (cluster.identity().host, Timestamp::now());
+    let silent = |host: HostId| match health {
+        Some(health) => !health.reachable.contains(&host),
+        None => heard.get(&host).is_none_or(|at| now.duration_since(*at) > SILENT),
+    };
+    let others = state.hosts.values().filter(|r| r.meta.id != me && r.peer.is_some() && r.lost.is_none());
+    let missing = others.filter(|r| silent(r.meta.id)).map(|r| MissingHost {
+        host: r.meta.id,
+        name: r.meta.name.clone(),
+        last_heard: heard.get(&r.meta.id).copied(),
+        voter: standing.voters.contains(&r.meta.id),
+    });
+    QuorumLoss {
+        since: cluster.no_quorum_since(),
+        missing: missing.collect(),
+        means: vec![
+            "machines that run go on running, and are started again on their host if they fail; protected ones stand still until \
+             their host has a lease again"
+                .into(),
+            "nothing can be changed: no machine made, started, stopped or moved, no user, volume or network changed".into(),
+            "machines of a host that restarts now are not started before a majority is back".into(),
+            "logging in makes a session of the asked host alone".into(),
+        ],
+        remedy: "bring back enough of the voting hosts; if they are gone for good, log in at the host with the newest state \
+                 and form the cluster anew from it (`lqctl cluster reform`)"
+            .into(),
+    }
 }
 
 /// High availability: what is wanted, how every host and every protected machine stands, and why.
@@ -186,13 +262,18 @@ async fn join(
 ) -> Result<Answer<JoinPreview>, Failure> {
     let preview = api.node.cluster.preview_join(&join.token).await?;
     api.node.cluster.join(&join.token, join.rename).await?;
+    start_again(&api);
+    Ok(Answer(StatusCode::ACCEPTED, preview))
+}
+
+/// Lets the daemon start again.
+pub(super) fn start_again(api: &Api) {
     let again = api.node.again.clone();
     tokio::spawn(async move {
         // The answer goes out first.
         tokio::time::sleep(FAREWELL).await;
         again.cancel();
     });
-    Ok(Answer(StatusCode::ACCEPTED, preview))
 }
 
 async fn document() -> Result<Response, Failure> {

@@ -13,6 +13,7 @@ mod management;
 mod networks;
 mod pools;
 pub(super) mod probes;
+mod recovery;
 mod session;
 pub(super) mod tasks;
 mod tokens;
@@ -35,6 +36,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(groups::router())
         .merge(audit::router())
         .merge(cluster::router())
+        .merge(recovery::router())
         .merge(hosts::router())
         .merge(management::router())
         .merge(history::router())

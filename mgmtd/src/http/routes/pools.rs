@@ -18,16 +18,23 @@ use lq_api::{
     PoolId,
     access::{ObjectKind, Permission},
     list::{ListQuery, Page},
-    meta::MetadataPatch,
-    pool::{CreatePool, Pool},
+    meta::{MetadataPatch, check_labels, check_name},
+    pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
     problem::Kind,
     task::Task,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+/// Longest the files of a pool may take to be looked through for an answer that tells more than them.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, update, delete))
+        .routes(routes!(adopt_foreign))
+        .routes(routes!(delete_foreign))
 }
 
 async fn with_room(api: &Api, mut pool: Pool) -> Pool {
@@ -99,7 +106,14 @@ async fn answer(
 )]
 async fn get(State(api): State<Arc<Api>>, caller: Caller, Id(id): Id<PoolId>) -> Result<Response, Failure> {
     let pool = api.node.cluster.read(|s| s.pools.get(&id).map(|r| visible(s, &caller, r)));
-    let pool = with_room(&api, pool.ok_or_else(|| Failure::not_found("pool", id))?).await;
+    let mut pool = with_room(&api, pool.ok_or_else(|| Failure::not_found("pool", id))?).await;
+    if api.node.pool(id).is_some() {
+        match tokio::time::timeout(PATIENCE, api.node.foreign(id)).await {
+            Ok(Ok(files)) => pool.foreign = files,
+            Ok(Err(e)) => tracing::warn!(pool = %id, error = %e, "its foreign files are not known"),
+            Err(_) => tracing::warn!(pool = %id, "its foreign files are not known: it does not answer"),
+        }
+    }
     Ok(tagged(StatusCode::OK, &pool.meta, &pool))
 }
 
@@ -136,4 +150,34 @@ async fn delete(
     let task = deleted
         .map_err(|e| api.node.cluster.read(|s| without_hidden(s, &caller, (ObjectKind::Pool, id.0), e)))?;
     Ok(Answer(StatusCode::ACCEPTED, task))
+}
+
+/// Makes a volume or an image of a file that belongs to no object. It keeps its place and its id; a clone needs its image first.
+#[utoipa::path(
+    post, path = "/pools/{id}/foreign/adopt", tag = "pools", params(("id" = PoolId, Path)), request_body = AdoptFile,
+    responses((status = 202, body = Task))
+)]
+async fn adopt_foreign(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<PoolId>,
+    Json(adopt): Json<AdoptFile>,
+) -> Result<Answer<Task>, Failure> {
+    let errors = check_name("name", &adopt.name).into_iter().chain(check_labels("labels", &adopt.labels));
+    Failure::check(errors.collect())?;
+    Ok(Answer(StatusCode::ACCEPTED, api.node.adopt_foreign(id, adopt, &caller.actor).await?))
+}
+
+/// Deletes a file that belongs to no object, for ever. To name it is to confirm it.
+#[utoipa::path(
+    post, path = "/pools/{id}/foreign/delete", tag = "pools", params(("id" = PoolId, Path)), request_body = DeleteForeign,
+    responses((status = 204))
+)]
+async fn delete_foreign(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<PoolId>,
+    Json(delete): Json<DeleteForeign>,
+) -> Result<StatusCode, Failure> {
+    api.node.delete_foreign(id, &delete.file).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

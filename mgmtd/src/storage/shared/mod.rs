@@ -133,7 +133,7 @@ mod tests {
         let found = two.find().await.unwrap();
         assert_eq!(found.hosts, [a, b].into());
         let kept = crate::storage::Found { hosts: [a].into(), ..Default::default() };
-        two.remove_garbage(found.without(&kept)).await.unwrap();
+        two.remove(found.without(&kept)).await.unwrap();
         upload.finish().await.unwrap();
         assert!(two.has_image(declared.image).await.unwrap());
         assert_eq!(two.read_image(declared.image, (3 << 20) - 1, 64).await.unwrap().as_ref(), [7]);

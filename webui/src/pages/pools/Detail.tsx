@@ -7,6 +7,7 @@ import { Await, Head } from "../../components/Page";
 import { Card, Fact, Facts, State } from "../../components/ui";
 import { age, time } from "../../lib/format";
 import { place } from "../../lib/pools";
+import { Foreign } from "./Foreign";
 import { Inside, PoolMenu, Room, Standing } from "./parts";
 
 export function PoolPage() {
@@ -73,6 +74,11 @@ export function PoolPage() {
                   )}
                 </ul>
               </Card>
+            )}
+            {(pool.foreign ?? []).length > 0 && (
+              <div className="xl:col-span-2">
+                <Foreign pool={pool} />
+              </div>
             )}
             <div className="xl:col-span-2">
               <Card title="Events">
