@@ -250,7 +250,7 @@ impl Life {
     }
 
     /// The epoch its process belongs to, where it is known.
-    pub(super) fn epoch(&self) -> Option<u64> {
+    pub(crate) fn epoch(&self) -> Option<u64> {
         self.epoch
     }
 

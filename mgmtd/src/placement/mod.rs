@@ -97,6 +97,10 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
             reasons.push(format!("the volume `{}` {why}", volume.meta.name));
         }
     }
+    // Its firmware's variables follow it only in a pool that both hosts reach.
+    if let Some(why) = there.and_then(|r| r.vars).and_then(|pool| state.unreached(pool, id)) {
+        reasons.push(format!("what its firmware remembers {why}"));
+    }
     for image in spec.boot.iter().flat_map(|b| std::iter::once(b.kernel).chain(b.initrd)) {
         let Some(image) = state.images.get(&image).map(|r| &r.image) else { continue };
         // One in a pool of another host is brought from there.

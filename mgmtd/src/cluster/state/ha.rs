@@ -13,8 +13,8 @@
 //!   it is refused. (The term is compared with that of the log entry, in `cluster::machine`.)
 //! - A move takes the guard along ([`moves`](super::moves)): what runs of a held machine on the new host, or on the old one that
 //!   took it back, runs under a lease of the next epoch. A fail-over ends the move: the host that is lost is the one that owns the
-//!   machine then, so one whose new host has it already does not fail over with the old one. What waits for the machine is of
-//!   the next epoch, so failing over takes the one after that: it never takes such a place for the machine.
+//!   machine then, so one whose new host has it already does not fail over with the old one. A place that waits for the machine
+//!   is of the next epoch, so what fails over is of the one after that: nobody takes the place for the machine.
 //! - Leases of an older epoch of the cluster (`state::epoch`) end for nobody here: what is placed on a host that was lost with it
 //!   stays there until the host is off for certain, or joins anew.
 //! - The epoch of a machine grows with each owner. A host runs a machine in the epoch it owns it in, and in no other.
@@ -131,7 +131,7 @@ impl State {
         // Where it was on its way, it is no longer: whoever waits for it, or keeps it standing still, has nothing to do with it.
         new.end_move();
         new.vm.status = VmStatus::default();
-        new.give_to(to);
+        new.give_to(to, new.epoch_past_places());
         // The new host knows of the lease from the first moment.
         new.guard = new.guard.map(|g| Guard { held: Some(new.epoch), ..g });
         Ok(self.put(ctx, new))

@@ -14,8 +14,8 @@
 //! - each of these commands names the move, and is refused where that move is not, or not any more, at the step before: of two
 //!   hosts that want different things one is refused.
 //!
-//! A protected machine whose owner is lost fails over ([`ha`](super::ha)), which ends the move, whatever step it is at, by the next
-//! epoch. What the old host has kept standing still is of the past then, even if the machine becomes its own again: only
+//! A protected machine whose owner is lost fails over ([`ha`](super::ha)), which ends the move, whatever step it is at, by a later
+//! epoch, that is not the one a place waits in for the machine. What the old host has kept standing still is of the past then, even if the machine becomes its own again: only
 //! `ReturnMove` says that it may be taken up ([`VmRecord::has_returned`]).
 //!
 //! So whatever is lost or dies, at most one host runs the machine, and always exactly one owns it.
@@ -83,7 +83,7 @@ impl VmRecord {
     pub fn runs_on(&self, host: HostId) -> Option<u64> {
         match self.role(host)? {
             HostRole::Owner | HostRole::Leaving(_) | HostRole::Settling(_) => Some(self.epoch),
-            HostRole::Arriving(_) => Some(self.epoch + 1),
+            HostRole::Arriving(_) => Some(self.next_epoch()),
             HostRole::Left(_) => None,
         }
     }
@@ -106,14 +106,26 @@ impl VmRecord {
         self.vm.status.moving_to = None;
     }
 
-    /// Makes the machine another host's. One of which nothing ran without a lease is so there too: a monitor takes in what had a
+    /// The epoch in which what waits for the machine on another host is to run it.
+    #[must_use]
+    pub fn next_epoch(&self) -> u64 {
+        self.epoch + 1
+    }
+
+    /// The epoch in which a host runs the machine that gets it otherwise than by a move of the running machine. It is not the next
+    /// one: a place that still waits for the machine there is of that, and would be taken for the machine.
+    pub(super) fn epoch_past_places(&self) -> u64 {
+        self.epoch + 2
+    }
+
+    /// Makes the machine another host's, in that later epoch. One of which nothing ran without a lease is so there too: a monitor takes in what had a
     /// lease only with one of its own.
-    pub(super) fn give_to(&mut self, host: HostId) {
+    pub(super) fn give_to(&mut self, host: HostId, epoch: u64) {
         let guarded = self.is_guarded();
         self.vm.status.host = Some(host);
         self.vm.status.moving_to = None;
         self.vm.status.pid = None;
-        self.epoch += 1;
+        self.epoch = epoch;
         if let Some(guard) = self.guard.as_mut().filter(|_| guarded) {
             guard.held = Some(self.epoch);
         }
@@ -162,6 +174,11 @@ impl State {
         if from == to {
             return Err(Refusal::field("host", "the machine is there already"));
         }
+        if self.may_run_elsewhere(from) {
+            return Err(Refusal::Conflict(
+                "its host may go on in an older epoch of the cluster: let it join again, or confirm that it is off".into(),
+            ));
+        }
         let vm = &record.vm;
         let request = Request { vm: Some(vm.meta.id), labels: &vm.meta.labels, spec: &vm.spec };
         let reasons = placement::refusals(self, host, request);
@@ -174,7 +191,7 @@ impl State {
             Some(m) if m.id == moving && !m.switched => {
                 let mut new = (*old).clone();
                 new.moving = Some(Move { switched: true, ..m });
-                new.give_to(m.to);
+                new.give_to(m.to, new.next_epoch());
                 Ok(self.put(ctx, new))
             }
             // The answer to the first may have been lost.
@@ -211,7 +228,7 @@ impl State {
             return Err(Refusal::not_found("host", m.from));
         }
         new.end_move();
-        new.give_to(m.from);
+        new.give_to(m.from, new.next_epoch());
         new.returned = Some(new.epoch);
         Ok(self.put(ctx, new))
     }
@@ -242,7 +259,7 @@ impl State {
         }
         self.may_move(&old, to)?;
         let mut new = (*old).clone();
-        new.give_to(to);
+        new.give_to(to, new.epoch_past_places());
         Ok(self.put(ctx, new))
     }
 

@@ -157,7 +157,7 @@ impl Node {
             let leaving = Leaving::new(self, moving);
             match self.cluster.write(Op::BeginMove { id, expect, moving, to }).await {
                 Ok(_) => {
-                    let epoch = self.cluster.read(|s| s.vms.get(&id).map(|r| r.epoch + 1));
+                    let epoch = self.cluster.read(|s| s.vms.get(&id).map(|r| r.next_epoch()));
                     let epoch = epoch.ok_or_else(|| WriteError::Refused(Refusal::not_found("vm", id)))?;
                     return Ok(Claimed { moving, to, epoch, leaving });
                 }

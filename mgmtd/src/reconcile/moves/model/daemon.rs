@@ -172,7 +172,7 @@ impl World {
             return;
         }
         let Some(daemon) = &mut self.hosts[h].daemon else { return };
-        let epoch = daemon.view.vms[&self.vm].epoch + 1;
+        let epoch = daemon.view.vms[&self.vm].next_epoch();
         daemon.task = Some(Task { moving, epoch, stage: Stage::Claimed, cancelled: false });
     }
 

@@ -23,6 +23,10 @@ impl World {
     pub(super) fn extend_lease(&mut self, h: usize) {
         let Some(daemon) = &self.hosts[h].daemon else { return };
         let Want::This(desired) = &daemon.want else { return };
+        // As [`crate::compute::Fleet::leased`].
+        if daemon.life.epoch().is_some_and(|epoch| epoch != desired.runs_in()) && self.broken != Some(Broken::Epoch) {
+            return;
+        }
         let Some(lease) = self.lease_of(h, desired.runs_in()) else { return };
         self.take_lease(h, lease);
     }

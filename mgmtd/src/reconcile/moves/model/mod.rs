@@ -106,6 +106,8 @@ enum Broken {
     Lease,
     /// What was let go of is taken up again in whatever epoch.
     Past,
+    /// A process of another epoch gets the lease.
+    Epoch,
 }
 
 struct World {

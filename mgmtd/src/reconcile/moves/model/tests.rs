@@ -160,7 +160,7 @@ fn lost(broken: Option<Broken>, (at, host, power, again): (usize, usize, bool, b
     world.step(Chance::FailOver);
     let record = world.record(&world.state);
     if owner == Some(world.ids[host]) {
-        assert_eq!((record.vm.status.host, record.epoch), (Some(world.ids[OTHER[host]]), epoch + 1));
+        assert_eq!((record.vm.status.host, record.epoch), (Some(world.ids[OTHER[host]]), epoch + 2));
         assert_eq!((record.moving, record.vm.status.moving_to), (None, None), "the move goes on");
     } else {
         assert_eq!(
@@ -193,7 +193,7 @@ fn either_host_is_lost_after_each_step_and_what_it_owns_fails_over() {
 
 #[test]
 fn a_broken_rule_of_failing_over_is_noticed() {
-    for broken in [Broken::Lease, Broken::Past].map(Some) {
+    for broken in [Broken::Lease, Broken::Past, Broken::Epoch].map(Some) {
         let noticed = |case| std::panic::catch_unwind(move || lost(broken, case)).is_err();
         assert!(losses().any(noticed), "nobody notices that {broken:?} is broken");
     }
