@@ -24,6 +24,7 @@ mod turns;
 mod ui;
 
 use crate::{
+    alerts::Alerts,
     auth::{Audit, Auth},
     reconcile::Node,
     telemetry::{Metrics, Series},
@@ -69,6 +70,8 @@ pub struct Api {
     pub metrics: Metrics,
     /// Values over time.
     pub series: Arc<Series>,
+    /// What is wrong.
+    pub alerts: Arc<Alerts>,
     /// Begins when the daemon ends: long answers end with it.
     pub ending: CancellationToken,
     /// The host follows the state.
@@ -84,6 +87,7 @@ impl Api {
     #[must_use]
     pub fn new(node: Arc<Node>, auth: Auth, audit: Audit, series: Arc<Series>, places: Places) -> Arc<Self> {
         let (former, ending) = (Arc::new(Former::default()), CancellationToken::new());
+        let alerts = Alerts::new(node.clone(), series.clone(), places.state.clone());
         tokio::spawn(former.clone().keep_up(node.cluster.clone(), ending.clone()));
         Arc::new(Self {
             node,
@@ -91,6 +95,7 @@ impl Api {
             audit,
             metrics: Metrics::default(),
             series,
+            alerts,
             ending,
             following: AtomicBool::new(false),
             places,

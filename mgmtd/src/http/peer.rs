@@ -19,7 +19,9 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{future::join_all, stream};
-use lq_api::{HostId, ImageId, PoolId, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind};
+use lq_api::{
+    HostId, ImageId, PoolId, Timestamp, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{sync::Arc, time::Duration};
 
@@ -39,6 +41,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .nest("/api/v1", v1)
         .route("/host/status", post(status))
         .route("/host/leases", post(leases))
+        .route("/host/clock", post(clock))
         .route("/host/pool", post(pool))
         .route("/store/images/{id}", post(image))
         .layer(DefaultBodyLimit::max(super::MAX_BODY))
@@ -71,6 +74,11 @@ async fn pool(State(api): State<Arc<Api>>, Json(id): Json<PoolId>) -> Json<Optio
     Json(own_pool(&api, id).await)
 }
 
+/// What time it is here.
+async fn clock() -> Json<Timestamp> {
+    Json(Timestamp::now())
+}
+
 /// The bytes of an image in a pool of this host.
 async fn image(State(api): State<Arc<Api>>, Id(id): Id<ImageId>) -> Result<Response, Failure> {
     let missing = || Failure::not_found("image", id);
@@ -93,7 +101,11 @@ async fn image(State(api): State<Arc<Api>>, Id(id): Id<ImageId>) -> Result<Respo
 /// What this host is. Read off the async threads: it looks at many small files.
 pub(super) async fn own_status(api: &Api) -> Option<HostStatus> {
     let host = api.node.host.clone();
-    tokio::task::spawn_blocking(move || host.status()).await.ok()
+    let mut status = tokio::task::spawn_blocking(move || host.status()).await.ok()?;
+    for disk in &mut status.disks {
+        disk.health = api.alerts.disk_health(&disk.name);
+    }
+    Some(status)
 }
 
 /// Room in a pool of this host.

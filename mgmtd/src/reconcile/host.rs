@@ -3,7 +3,7 @@
 use crate::inventory::{self, HostLoad};
 use async_trait::async_trait;
 use lq_api::{
-    host::HostStatus,
+    host::{DiskHealth, HostStatus},
     local::init::{BootFacts, InitAnswer, InitRequest},
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     network::Dhcp,
@@ -32,6 +32,10 @@ pub trait HostControl: Send + Sync {
     fn status(&self) -> HostStatus;
     /// How much it does. May take some milliseconds of the calling thread.
     fn load(&self) -> HostLoad;
+    /// What its disks say of their health, by name. May take seconds of the calling thread.
+    fn disk_health(&self) -> Vec<(String, DiskHealth)>;
+    /// Whether something sets its clock; `None` where the kernel cannot be asked.
+    fn clock_is_set(&self) -> Option<bool>;
     /// Switches off or restarts; guests are stopped first.
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError>;
     /// Its management network.
@@ -130,6 +134,12 @@ impl HostControl for RealHost {
     }
     fn load(&self) -> HostLoad {
         inventory::load()
+    }
+    fn disk_health(&self) -> Vec<(String, DiskHealth)> {
+        inventory::disk_health()
+    }
+    fn clock_is_set(&self) -> Option<bool> {
+        inventory::clock_is_set()
     }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
         self.done(InitRequest::Shutdown { reboot, reason }).await

@@ -9,7 +9,7 @@ use crate::{
 use async_trait::async_trait;
 use lq_api::{
     Bytes, NetworkId, Timestamp,
-    host::{BlockDevice, Cpu, HostStatus, Interface, Memory, Virtualization},
+    host::{BlockDevice, Cpu, DiskHealth, HostStatus, Interface, Memory, Virtualization},
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     network::{Dhcp, Lease},
 };
@@ -112,6 +112,7 @@ impl HostControl for SimHost {
                 size_bytes: Bytes::gib(500),
                 model: Some("Simulated disk".into()),
                 serial: Some("SIM-0001".into()),
+                health: None,
             }],
             simulated: true,
             warnings: vec!["This host is simulated: its machines only pretend to run.".into()],
@@ -129,6 +130,12 @@ impl HostControl for SimHost {
             read: Measured::Counter(seconds * 5e6),
             written: Measured::Counter(seconds * 3e6),
         }
+    }
+    fn disk_health(&self) -> Vec<(String, DiskHealth)> {
+        vec![("simdisk".into(), DiskHealth::Healthy)]
+    }
+    fn clock_is_set(&self) -> Option<bool> {
+        Some(true)
     }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
         tracing::warn!(reboot, reason, "a simulated host ends with its daemon");

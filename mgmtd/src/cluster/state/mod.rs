@@ -12,6 +12,7 @@
 //! - `meta.revision` of an object is the log position of its last change, `meta.generation` grows with its `spec`.
 
 pub mod access;
+pub mod alerts;
 pub mod apply;
 pub mod command;
 mod hosts;
@@ -93,6 +94,9 @@ pub struct State {
     /// How each host was admitted, so that an admission can be repeated.
     #[serde(default)]
     pub admitted_with: BTreeMap<HostId, Admission>,
+    /// Alerts, their rules, and whom they are told to.
+    #[serde(default)]
+    pub alerting: alerts::Alerting,
 }
 
 /// How a host was admitted.
@@ -275,6 +279,8 @@ pub enum Kind {
     Volume,
     /// [`Network`]
     Network,
+    /// [`alerts::AlertRecord`]
+    Alert,
     /// [`TokenRecord`]; like all that follow never sent to watchers.
     Token,
     /// [`UserRecord`]

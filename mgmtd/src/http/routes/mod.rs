@@ -1,6 +1,8 @@
 //! The handlers, one file per kind of object.
 
+mod alerts;
 mod audit;
+mod channels;
 mod cluster;
 mod console;
 mod display;
@@ -47,5 +49,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(pools::router())
         .merge(tasks::router())
         .merge(events::router())
+        .merge(alerts::router())
+        .merge(channels::router())
         .merge(watch::router())
 }
