@@ -50,7 +50,6 @@ macro_rules! rules {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $title:literal, $unit:expr, $defaults:expr;)*) => {
         /// What is watched. Written like `pool-filling`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum AlertRule {$(
             $(#[doc = $doc])+
             #[serde(rename = $text)]
@@ -133,6 +132,21 @@ rules! {
     /// A notification channel fails, so that alerts do not arrive there. (Warning.)
     ChannelFailing = "channel-failing", "Notifications failing", None, held(300, 10);
 }
+
+// Derived, it would have the variants' names: the derive does not see through a macro's literals.
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for AlertRule {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::Type::String)
+            .description(Some("What is watched."))
+            .enum_values(Some(Self::ALL.iter().map(|r| r.text())))
+            .into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for AlertRule {}
 
 impl fmt::Display for AlertRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

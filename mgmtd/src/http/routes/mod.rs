@@ -12,6 +12,7 @@ mod history;
 mod hosts;
 mod images;
 mod management;
+mod metrics;
 mod networks;
 mod pools;
 pub(super) mod probes;
