@@ -14,6 +14,7 @@ pub mod auth;
 pub mod channel;
 pub mod cluster;
 pub mod event;
+pub mod ha;
 pub mod history;
 pub mod host;
 pub mod ids;

@@ -4,6 +4,7 @@
 
 use crate::{
     Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId,
+    ha::{HaPriority, VmHa},
     local::vmm::{CpuModel, IoLimits, NicLimits, WatchdogAction},
     meta::check_name,
     placement::Placement,
@@ -72,6 +73,9 @@ pub struct VmSpec {
     /// What it asks of the host it is placed on. Looked at when the machine is made.
     #[serde(default, skip_serializing_if = "Placement::is_free")]
     pub placement: Placement,
+    /// Start it on another host when its own is lost. Where absent it waits for its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ha: Option<VmHa>,
 }
 
 fn yes() -> bool {
@@ -407,6 +411,7 @@ impl Default for VmSpec {
             autostart: yes(),
             power: PowerState::default(),
             placement: Placement::default(),
+            ha: None,
         }
     }
 }
@@ -416,6 +421,12 @@ impl VmSpec {
     pub fn images(&self) -> impl Iterator<Item = ImageId> {
         let boot = self.boot.iter().flat_map(|b| std::iter::once(b.kernel).chain(b.initrd));
         boot.chain(self.cdroms.iter().filter_map(|c| c.image))
+    }
+
+    /// Its order among the machines of a lost host, where it is protected.
+    #[must_use]
+    pub fn protection(&self) -> Option<HaPriority> {
+        self.ha.filter(|ha| ha.is_on()).map(|ha| ha.priority)
     }
 
     /// Every fault that can be seen without looking at other objects.

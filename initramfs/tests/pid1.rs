@@ -169,6 +169,16 @@ fn bad_requests_are_answered_and_bad_clients_dropped() {
 }
 
 #[test]
+fn a_host_without_a_watchdog_is_watched_no_more_closely() {
+    let host = Host::start();
+    let mut client = host.connect();
+    for closely in [true, false] {
+        assert_eq!(client.ask(&InitRequest::Watch { closely }), InitAnswer::Done);
+    }
+    assert_eq!(client.ask(&InitRequest::List), InitAnswer::Units { units: vec![] });
+}
+
+#[test]
 fn a_shutdown_tells_everyone_and_stops_guests_first() {
     let mut host = Host::start();
     let (mut client, mut events) = (host.connect(), host.connect());

@@ -461,6 +461,14 @@ pub(crate) enum Host {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Say for certain that a silent host is off, so that its protected machines are started elsewhere at once.
+    ConfirmOff {
+        /// Name or id.
+        host: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
     /// Stop the guests, then restart the host.
     Reboot {
         /// Name or id.
@@ -574,6 +582,12 @@ pub(crate) enum Cluster {
     /// State of the cluster as the host sees it, with every host's part in it.
     #[command(visible_alias = "status")]
     Show,
+    /// High availability: how hosts and protected machines stand, and why.
+    Ha {
+        /// Change whether machines of a lost host are started elsewhere.
+        #[arg(value_enum)]
+        wanted: Option<Arming>,
+    },
     /// Join tokens: what a host needs to join.
     #[command(subcommand)]
     Token(JoinToken),
@@ -592,6 +606,15 @@ pub(crate) enum Cluster {
         #[arg(short, long)]
         yes: bool,
     },
+}
+
+/// Whether machines of a lost host are started elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arming {
+    /// They are.
+    Arm,
+    /// They wait for their host.
+    Disarm,
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,6 +11,7 @@ pub mod compute;
 pub mod config;
 pub mod daemon;
 pub mod durable;
+pub mod ha;
 pub mod http;
 pub mod inventory;
 pub mod network;

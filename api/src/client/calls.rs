@@ -20,6 +20,7 @@ use crate::{
     channel::{Channel, ChannelTest, CreateChannel, UpdateChannel},
     cluster::{Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Readiness},
     event::Event,
+    ha::{HaSpec, HaStatus},
     history::{HistoryQuery, MetricHistory},
     host::{Host, HostPower, HostPowerAction},
     image::{CreateImage, Image},
@@ -97,6 +98,20 @@ impl Client {
     /// State of the cluster as this host sees it.
     pub async fn cluster(&self) -> Result<Cluster, Error> {
         self.call(Method::GET, &["cluster"]).await
+    }
+
+    /// High availability: how every host and every protected machine stands.
+    pub async fn ha(&self) -> Result<HaStatus, Error> {
+        self.call(Method::GET, &["cluster", "ha"]).await
+    }
+    /// Arms or disarms high availability.
+    pub async fn set_ha(&self, spec: &HaSpec) -> Result<HaSpec, Error> {
+        self.call_with(Method::PUT, &["cluster", "ha"], spec).await
+    }
+    /// Says that a silent host is off.
+    pub async fn confirm_off(&self, id: HostId) -> Result<(), Error> {
+        let url = self.endpoint(&["hosts", &id.to_string(), "confirm-off"]);
+        self.call_empty(self.request(Method::POST, url)).await
     }
 
     /// Join tokens, without their texts.

@@ -56,6 +56,11 @@ pub enum InitRequest {
         /// Who asked and why, for the console.
         reason: String,
     },
+    /// How soon a hardware watchdog is to reset the host when it hangs. Answer: `Done`, also where there is none.
+    Watch {
+        /// Within the time that other hosts wait before they take over its machines.
+        closely: bool,
+    },
 }
 
 /// A process PID 1 owns.

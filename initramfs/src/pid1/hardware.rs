@@ -13,27 +13,54 @@ use std::{
 };
 
 /// Seconds without a pet after which the watchdog resets the machine.
-const WATCHDOG_SECONDS: libc::c_int = 30;
+const SECONDS: libc::c_int = 30;
+/// The same where other hosts wait for it.
+const CLOSE_SECONDS: libc::c_int = 5;
 /// How often it is petted.
 pub const PET_EVERY: Duration = Duration::from_secs(5);
+/// The same where other hosts wait for it.
+const PET_CLOSELY: Duration = Duration::from_secs(1);
 const WDIOC_SETTIMEOUT: libc::c_ulong = 0xc004_5706;
 
 /// An armed watchdog. A crash of PID 1 leaves it armed, and the machine restarts.
 #[derive(Debug)]
 pub struct Watchdog {
     device: File,
+    /// As its driver calls it.
+    name: String,
+    closely: bool,
 }
 
 impl Watchdog {
     /// Arms `/dev/watchdog0`, where there is one.
     pub fn arm() -> Option<Self> {
         let device = OpenOptions::new().write(true).open("/dev/watchdog0").ok()?;
-        let mut seconds = WATCHDOG_SECONDS;
-        // SAFETY: WDIOC_SETTIMEOUT reads and writes one int. A driver that cannot do it keeps its own time.
-        unsafe { libc::ioctl(device.as_raw_fd(), WDIOC_SETTIMEOUT, &raw mut seconds) };
         let name = fs::read_to_string("/sys/class/watchdog/watchdog0/identity").unwrap_or_default();
-        say::info(&format!("watchdog armed: {}, {seconds} s", name.trim()));
-        Some(Self { device })
+        let this = Self { device, name: name.trim().to_owned(), closely: false };
+        this.set(SECONDS);
+        Some(this)
+    }
+
+    fn set(&self, mut seconds: libc::c_int) {
+        // SAFETY: WDIOC_SETTIMEOUT reads and writes one int. A driver that cannot do it keeps its own time.
+        unsafe { libc::ioctl(self.device.as_raw_fd(), WDIOC_SETTIMEOUT, &raw mut seconds) };
+        say::info(&format!("watchdog armed: {}, {seconds} s", self.name));
+    }
+
+    /// Within five seconds, or half a minute. A software watchdog hangs together with the host, so that it gains nothing by
+    /// being quick, and keeps its time.
+    pub fn watch(&mut self, closely: bool) {
+        if self.closely == closely || self.name.to_lowercase().contains("software") {
+            return;
+        }
+        self.closely = closely;
+        self.pet();
+        self.set(if closely { CLOSE_SECONDS } else { SECONDS });
+    }
+
+    /// How often it wants to be petted.
+    pub fn pet_every(&self) -> Duration {
+        if self.closely { PET_CLOSELY } else { PET_EVERY }
     }
 
     /// Says that all is well.

@@ -184,6 +184,14 @@ pub fn run(config: Config) -> Result<Outcome> {
 }
 
 impl Loop {
+    /// Other hosts wait for this one to be reset should it hang, or do not any more.
+    fn watch(&mut self, closely: bool) {
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.watch(closely);
+            self.next_pet = Instant::now();
+        }
+    }
+
     /// One round: start what is due, wait, handle what came.
     fn round(&mut self) -> Option<Outcome> {
         let now = Instant::now();
@@ -193,7 +201,7 @@ impl Loop {
             }
         }
         if now >= self.next_pet {
-            self.next_pet = now + PET_EVERY;
+            self.next_pet = now + self.watchdog.as_ref().map_or(PET_EVERY, Watchdog::pet_every);
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.pet();
             }

@@ -64,6 +64,10 @@ impl Loop {
                 self.begin_shutdown(reboot, &reason);
                 Ok(InitAnswer::Done)
             }
+            InitRequest::Watch { closely } => {
+                self.watch(closely);
+                Ok(InitAnswer::Done)
+            }
             InitRequest::Network => Ok(InitAnswer::Network(Box::new(self.network()?.state(Instant::now())))),
             InitRequest::TryNetwork(wanted) => {
                 self.network()?.try_out(Instant::now(), wanted)?;

@@ -3,7 +3,12 @@
 use super::{Filter, Past, label};
 use crate::size;
 use clap::{Args, Subcommand, ValueEnum};
-use lq_api::{Bytes, local::vmm::CpuModel, vm::RestartPolicy};
+use lq_api::{
+    Bytes,
+    ha::{HaPriority, VmHa},
+    local::vmm::CpuModel,
+    vm::RestartPolicy,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Vm {
@@ -16,6 +21,14 @@ pub(crate) enum Vm {
     },
     /// Create a machine, with its disk where wanted.
     Create(Box<CreateVm>),
+    /// Change a machine.
+    Set {
+        /// Name or id.
+        vm: String,
+        /// Start it elsewhere when its host is lost: before others, with them, after them; or not.
+        #[arg(long, value_enum)]
+        ha: Ha,
+    },
     /// Start.
     Start {
         /// Name or id.
@@ -134,6 +147,9 @@ pub(crate) struct CreateVm {
     /// The host it is to be on; the best one where absent.
     #[arg(long)]
     pub(crate) host: Option<String>,
+    /// Start it elsewhere when its host is lost: before others, with them, or after them.
+    #[arg(long, value_enum, default_value = "off")]
+    pub(crate) ha: Ha,
     /// Not on a host of a machine with this label; may be repeated.
     #[arg(long = "apart-from", value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) apart_from: Vec<(String, String)>,
@@ -162,6 +178,27 @@ impl From<Cpu> for CpuModel {
             Cpu::V2 => Self::V2,
             Cpu::V3 => Self::V3,
         }
+    }
+}
+
+/// Protection on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Ha {
+    High,
+    Medium,
+    Low,
+    Off,
+}
+
+impl From<Ha> for Option<VmHa> {
+    fn from(ha: Ha) -> Self {
+        let priority = match ha {
+            Ha::High => HaPriority::High,
+            Ha::Medium => HaPriority::Medium,
+            Ha::Low => HaPriority::Low,
+            Ha::Off => return None,
+        };
+        Some(VmHa { priority })
     }
 }
 

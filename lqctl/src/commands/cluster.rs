@@ -10,11 +10,13 @@ use anyhow::Context as _;
 use lq_api::{
     HostId, TokenId,
     cluster::{Cluster, CreateJoinToken, JoinCluster, JoinPreview},
+    ha::HaSpec,
 };
 
 pub(super) async fn run(session: &Session, command: cli::Cluster) -> anyhow::Result<()> {
     match command {
         cli::Cluster::Show => state(session).await,
+        cli::Cluster::Ha { wanted } => ha(session, wanted).await,
         cli::Cluster::Token(command) => token(session, command).await,
         cli::Cluster::Join { join_token, rename, preview, yes } => {
             join(session, JoinCluster { token: join_token, rename }, preview, yes).await
@@ -42,6 +44,56 @@ async fn state(session: &Session) -> anyhow::Result<()> {
         show(session.format, &cluster, || members(&cluster))?;
     }
     Ok(())
+}
+
+async fn ha(session: &Session, wanted: Option<cli::Arming>) -> anyhow::Result<()> {
+    let client = &session.client;
+    if let Some(wanted) = wanted {
+        client.set_ha(&HaSpec { armed: wanted == cli::Arming::Arm }).await?;
+    }
+    let status = client.ha().await?;
+    let name = |id: HostId| {
+        status.hosts.iter().find(|h| h.host == id).map_or_else(|| id.to_string(), |h| h.name.clone())
+    };
+    let mut fields = vec![
+        ("Armed", if status.spec.armed { "yes".into() } else { "no".to_owned() }),
+        ("Watched by", or_dash(status.watched_by.map(name))),
+    ];
+    fields.extend(status.warnings.iter().map(|w| ("Warning", w.clone())));
+    describe(session.format, &status, &fields)?;
+    if session.format != crate::output::Format::Table {
+        return Ok(());
+    }
+    line("\n")?;
+    show(session.format, &status, || {
+        let mut table = Table::new(&["HOST", "STATE", "HEARD", "LEASE OVER", "REASON"]);
+        let seconds = |ms: Option<u64>| ms.map(|ms| format!("{:.1} s", ms as f64 / 1000.0));
+        for host in &status.hosts {
+            let words = host.reason.iter().chain(&host.degraded).cloned().collect::<Vec<_>>();
+            table.row([
+                host.name.clone(),
+                word(&host.state),
+                or_dash(seconds(host.heard_ms_ago).map(|s| format!("{s} ago"))),
+                or_dash(seconds(host.over_in_ms).map(|s| format!("in {s}"))),
+                words.join("; "),
+            ]);
+        }
+        table
+    })?;
+    line("\n")?;
+    show(session.format, &status, || {
+        let mut table = Table::new(&["MACHINE", "PRIORITY", "HOST", "STATE", "REASON"]);
+        for machine in &status.machines {
+            table.row([
+                machine.name.clone(),
+                machine.priority.to_string(),
+                or_dash(machine.host.map(name)),
+                word(&machine.state),
+                machine.reason.clone().unwrap_or_default(),
+            ]);
+        }
+        table
+    })
 }
 
 fn members(cluster: &Cluster) -> Table {

@@ -60,6 +60,16 @@ pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result
             client.remove_host(host.meta.id, force).await?;
             line(&format!("Host {} was removed.\n", host.meta.name))
         }
+        cli::Host::ConfirmOff { host, yes } => {
+            let host = client.find_host(&host).await?;
+            let question = format!(
+                "Is host {} off for certain? Were it to run on, its machines would run twice and destroy their disks.",
+                host.meta.name
+            );
+            confirm(&question, yes)?;
+            client.confirm_off(host.meta.id).await?;
+            line(&format!("Host {} counts as off until it starts again.\n", host.meta.name))
+        }
         cli::Host::Reboot { host, yes } => {
             power(session, &host, yes, HostPowerAction::Reboot, "Restart", "is restarting").await
         }

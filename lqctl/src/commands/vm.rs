@@ -16,7 +16,7 @@ use lq_api::{
     pool::{Pool, PoolSpec},
     problem::Kind,
     task::Task,
-    vm::{Boot, Cdrom, CreateVm, Disk, Nic, StopVm, Vm, VmSpec, VmState},
+    vm::{Boot, Cdrom, CreateVm, Disk, Nic, StopVm, UpdateVm, Vm, VmSpec, VmState},
     volume::{CreateVolume, VolumeSpec},
 };
 use std::collections::BTreeMap;
@@ -35,6 +35,14 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
             describe(session.format, &vm, &fields(&vm, &hosts))
         }
         Command::Create(wanted) => create(session, *wanted).await,
+        Command::Set { vm, ha } => {
+            let vm = client.find_vm(&vm).await?;
+            let spec = VmSpec { ha: ha.into(), ..vm.spec.clone() };
+            let change = UpdateVm { spec: Some(spec), ..UpdateVm::default() };
+            let changed = client.update_vm(vm.meta.id, &change, Some(vm.meta.revision)).await?;
+            let hosts = hosts(session).await;
+            describe(session.format, &changed, &fields(&changed, &hosts))
+        }
         Command::Start { vm } => {
             let vm = client.find_vm(&vm).await?;
             done(session, &vm, client.start_vm(vm.meta.id).await?, "started").await
@@ -131,6 +139,9 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
         ("Restart", word(&vm.spec.restart)),
         ("Autostart", if vm.spec.autostart { "yes" } else { "no" }.into()),
     ];
+    if let Some(priority) = vm.spec.protection() {
+        fields.push(("Protected", format!("{priority} priority")));
+    }
     if let Some(boot) = &vm.spec.boot {
         fields.push(("Kernel", boot.kernel.to_string()));
         fields.push(("Initrd", text(boot.initrd.map(|i| i.to_string()))));
@@ -202,6 +213,7 @@ async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
         restart: wanted.restart.into(),
         autostart: !wanted.no_autostart,
         placement: Placement { host, apart, ..Placement::default() },
+        ha: wanted.ha.into(),
         ..VmSpec::default()
     };
     let labels = labels(wanted.labels);

@@ -220,7 +220,7 @@ fn failed_machines_and_channels_are_found() {
     apply(&mut state, Op::CreateVm { id: vm, host: ME, create: serde_json::from_value(create).unwrap() });
     let status =
         VmStatus { state: VmState::Failed, reason: Some("guest panicked".into()), ..VmStatus::default() };
-    apply(&mut state, Op::ObserveVm { id: vm, status, host_ends: false });
+    apply(&mut state, Op::ObserveVm { id: vm, status, host_ends: false, by: None });
     assert_eq!(
         faults(cluster(&state, ME, &facts, &defaults)),
         [(AlertRule::VmFailed, Severity::Critical), (AlertRule::ChannelFailing, Severity::Warning)]

@@ -2,7 +2,7 @@
 
 use super::{
     snapshot,
-    state::{Change, Reply, State, read_state},
+    state::{Change, Refusal, Reply, State, read_state},
     types::{LogId, Membership, Snapshot, SnapshotData, SnapshotMeta, Types},
 };
 use futures::{Stream, TryStreamExt as _};
@@ -133,7 +133,12 @@ impl RaftStateMachine<Types> for Machine {
                         inner.membership = Membership::new(Some(entry.log_id), membership.clone());
                         Ok(Reply::Done)
                     }
-                    EntryPayload::Normal(command) => inner.state.apply(index, command, &mut changes),
+                    EntryPayload::Normal(command) => match command.op.term() {
+                        Some(term) if term != entry.log_id.committed_leader_id().term => {
+                            Err(Refusal::Conflict("it was decided in an earlier term".into()))
+                        }
+                        _ => inner.state.apply(index, command, &mut changes),
+                    },
                 };
                 inner.changes.extend(changes);
                 while inner.changes.len() > KEPT_CHANGES {

@@ -69,7 +69,7 @@ impl Slot {
 }
 
 enum Report {
-    Status(VmStatus),
+    Status(u64, VmStatus),
     Event { level: EventLevel, kind: &'static str, message: String },
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Driver {
     launching: Option<Launching>,
     reports: mpsc::Sender<Report>,
     /// Last status queued.
-    reported: Option<VmStatus>,
+    reported: Option<(u64, VmStatus)>,
 }
 
 impl Driver {
@@ -162,7 +162,15 @@ impl Driver {
                 if let Want::This(desired) = want {
                     let (hypervisor, desired): (_, Desired) =
                         (self.fleet.hypervisor.clone(), (**desired).clone());
-                    self.launching = Some(tokio::spawn(async move { hypervisor.launch(&desired).await }));
+                    let observer = self.fleet.observer.clone();
+                    self.launching = Some(tokio::spawn(async move {
+                        let mut desired = desired;
+                        if desired.leased {
+                            let lease = observer.lease(desired.vm, desired.epoch).ok_or(Error::NoLease)?;
+                            desired.launch.lease = Some(lease);
+                        }
+                        hypervisor.launch(&desired).await
+                    }));
                 }
             }
             Effect::Act(action) => self.act(action).await,
@@ -205,17 +213,22 @@ impl Driver {
                 source: std::io::Error::other(error),
             },
         };
+        if matches!(error, Error::NoLease) {
+            return Seen::NoLease;
+        }
         let lasting = matches!(error, Error::Refused(_));
         Seen::LaunchFailed { reason: chain(&error), lasting }
     }
 
     /// Queues the status where it differs from the last; false where there was no room.
     fn report_status(&mut self, want: &Want) -> bool {
+        let Want::This(desired) = want else { return true };
         let Some(status) = self.life.status(want) else { return true };
+        let status = (desired.epoch, status);
         if self.reported.as_ref() == Some(&status) {
             return true;
         }
-        let queued = self.reports.try_send(Report::Status(status.clone())).is_ok();
+        let queued = self.reports.try_send(Report::Status(status.0, status.1.clone())).is_ok();
         if queued {
             self.reported = Some(status);
         }
@@ -239,7 +252,7 @@ impl Driver {
 async fn store(vm: VmId, observer: Arc<dyn Observer>, mut queue: mpsc::Receiver<Report>) {
     while let Some(report) = queue.recv().await {
         match report {
-            Report::Status(status) => observer.observed(vm, status).await,
+            Report::Status(epoch, status) => observer.observed(vm, epoch, status).await,
             Report::Event { level, kind, message } => observer.event(vm, level, kind, message).await,
         }
     }

@@ -57,6 +57,7 @@ impl Fleet {
                 Found::Running(machine) => {
                     let paused = *machine.state().borrow() == MachineState::Paused;
                     let life = Life::adopted(machine.pid(), machine.started_at(), paused, now());
+                    let life = life.of_epoch(machine.epoch());
                     (machine.vm(), life, Some(machine))
                 }
                 Found::Ended(vm, record) => (vm, Life::ended(record), None),
@@ -124,6 +125,17 @@ impl Fleet {
     #[must_use]
     pub fn running(&self) -> Vec<Arc<dyn Machine>> {
         self.inner.slots().values().filter_map(|slot| slot.machine()).collect()
+    }
+
+    /// The machines that run and are wanted, with the epoch they are to have leases of, where they are to have any.
+    #[must_use]
+    pub fn leased(&self) -> Vec<(Arc<dyn Machine>, Option<u64>)> {
+        let slots = self.inner.slots();
+        let wanted = slots.values().filter_map(|slot| match &slot.order.borrow().want {
+            Want::This(desired) => Some((slot.machine()?, desired.leased.then_some(desired.epoch))),
+            _ => None,
+        });
+        wanted.collect()
     }
 
     fn machine(&self, vm: VmId) -> Result<Arc<dyn Machine>, Error> {

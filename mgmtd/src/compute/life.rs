@@ -14,6 +14,10 @@
 //!      └─────────────────────────────────────────┘ or must not be restarted
 //! ```
 //!
+//! A machine whose lease ran out has not failed: it waits for a lease, whatever its restart policy says.
+//!
+//! What runs of an earlier epoch is ended: since then the machine was another host's.
+//!
 //! Invariants: a launch is asked for only while there is no process and none is being launched; nothing is launched while
 //! the host goes down; what is not known to be wanted or unwanted (before the first sync) is left alone.
 
@@ -64,6 +68,8 @@ pub(super) enum Seen {
     Launched { pid: Option<u32>, started_at: Option<Timestamp>, paused: bool },
     /// The launch failed; `lasting`: trying the same again is pointless.
     LaunchFailed { reason: String, lasting: bool },
+    /// It was not started: this host has no lease for it.
+    NoLease,
     /// The machine changed.
     Machine(MachineState),
 }
@@ -117,7 +123,7 @@ pub(super) enum State {
     /// The process ended, or could not be started; what follows is not decided.
     Ended { end: End, ran: Duration, stopped: bool },
     /// Started again at this time.
-    Waiting { until: Instant, reason: String, held: Held },
+    Waiting { until: Instant, reason: String, held: Held, lease: bool },
 }
 
 /// Why there is no process.
@@ -152,6 +158,8 @@ pub(super) enum End {
     Record(ExitRecord),
     /// It never began.
     NotLaunched { reason: String, lasting: bool },
+    /// It did not begin without a lease.
+    NoLease,
 }
 
 /// A VM's life.
@@ -164,6 +172,8 @@ pub(super) struct Life {
     failures: u32,
     /// Restarts by policy since a person started it.
     restarts: u32,
+    /// The epoch its process belongs to, where it is known: in another one its memory is of the past.
+    epoch: Option<u64>,
 }
 
 impl Life {
@@ -177,13 +187,18 @@ impl Life {
         Self::in_state(State::Up(Up::new(pid, started_at, paused, now)))
     }
 
+    /// Of this epoch, where that is known.
+    pub(super) fn of_epoch(self, epoch: Option<u64>) -> Self {
+        Self { epoch, ..self }
+    }
+
     /// Of a VM whose process ended while nobody looked.
     pub(super) fn ended(record: ExitRecord) -> Self {
         Self::in_state(State::Ended { end: End::Record(record), ran: Duration::ZERO, stopped: false })
     }
 
     fn in_state(state: State) -> Self {
-        Self { state, resets: None, failures: 0, restarts: 0 }
+        Self { state, resets: None, failures: 0, restarts: 0, epoch: None }
     }
 
     /// Whether a process runs or may be about to.
@@ -210,6 +225,9 @@ impl Life {
                 let end = End::NotLaunched { reason, lasting };
                 self.state = State::Ended { end, ran: Duration::ZERO, stopped: false };
             }
+            (Seen::NoLease, State::Launching) => {
+                self.state = State::Ended { end: End::NoLease, ran: Duration::ZERO, stopped: false };
+            }
             (Seen::Machine(MachineState::Ended(record)), State::Up(up)) => {
                 let ran = now.clock.saturating_duration_since(up.since);
                 let answer = up.pressed && record.reason == ExitReason::GuestPowerOff;
@@ -232,6 +250,9 @@ impl Life {
         match (&mut self.state, want) {
             (State::Launching, _) | (_, Want::Unknown) => false,
             (State::Up(up), Want::Gone) => up.kill(now, effects),
+            (State::Up(up), Want::This(desired)) if self.epoch.is_some_and(|e| e != desired.epoch) => {
+                up.kill(now, effects)
+            }
             (State::Up(_), Want::This(desired)) => self.steer(desired, now, effects),
             (State::Resting { remembered, .. }, Want::Gone) => {
                 if std::mem::take(remembered) {
@@ -247,7 +268,7 @@ impl Life {
                 self.conclude(desired, going_down, now, effects);
                 true
             }
-            (State::Waiting { until, held, .. }, Want::This(desired)) => {
+            (State::Waiting { until, held, lease, .. }, Want::This(desired)) => {
                 // A changed definition, or a person who starts it anew, does not wait.
                 let anew = *held != Held::of(desired);
                 if anew || going_down || desired.spec.power == PowerState::Stopped || desired.fault.is_some()
@@ -259,7 +280,7 @@ impl Life {
                 if now.clock < *until {
                     return false;
                 }
-                self.restarts = self.restarts.saturating_add(1);
+                self.restarts = self.restarts.saturating_add(u32::from(!*lease));
                 self.launch(desired, effects);
                 true
             }
@@ -310,6 +331,7 @@ impl Life {
 
     fn launch(&mut self, desired: &Desired, effects: &mut Vec<Effect>) {
         self.resets = Some(desired.reset_count);
+        self.epoch = Some(desired.epoch);
         self.state = State::Launching;
         effects.push(Effect::Launch);
     }
@@ -322,14 +344,21 @@ impl Life {
     fn conclude(&mut self, desired: &Desired, going_down: bool, now: Now, effects: &mut Vec<Effect>) {
         let State::Ended { end, ran, stopped } = &self.state else { return };
         let (ran, stopped) = (*ran, *stopped);
+        let lease_lost = match end {
+            End::NoLease => Some(false),
+            End::Record(ExitRecord { reason: ExitReason::LeaseLost, .. }) => Some(true),
+            _ => None,
+        };
         let (clean, lasting, reason) = match end {
             End::NotLaunched { reason, lasting } => (false, *lasting, reason.clone()),
+            End::NoLease => (false, false, NO_LEASE.to_owned()),
             End::Record(ExitRecord { reason, detail }) => match reason {
                 ExitReason::GuestPowerOff => (true, false, "the guest powered itself off".to_owned()),
                 ExitReason::Migrated => (true, false, "the machine moved to another host".to_owned()),
                 ExitReason::Told => (true, false, format!("the monitor was told to end: {detail}")),
                 ExitReason::Config => (false, true, detail.clone()),
-                ExitReason::Host | ExitReason::GuestFault | ExitReason::LeaseLost | ExitReason::Internal => {
+                ExitReason::LeaseLost => (false, false, format!("its lease ran out; {NO_LEASE}")),
+                ExitReason::Host | ExitReason::GuestFault | ExitReason::Internal => {
                     (false, false, detail.clone())
                 }
             },
@@ -345,6 +374,15 @@ impl Life {
             // Told to stop, then to start again before it had stopped.
             effects.push(ended("The machine was stopped; it is started again as asked.".into()));
             self.rest(Rest::Stopped, None, None);
+        } else if let Some(lost) = lease_lost {
+            // Neither the machine nor its monitor has failed, so that its policy does not count. Whether it is started again
+            // is not decided here: without a lease it is not.
+            if lost {
+                let message = format!("The machine was ended: {reason}.");
+                effects.push(event(EventLevel::Warning, "vm.lease-lost", message));
+            }
+            let until = now.clock + if lost { Duration::ZERO } else { LEASE_PAUSE };
+            self.state = State::Waiting { until, reason, held: Held::of(desired), lease: true };
         } else if clean && desired.spec.restart != RestartPolicy::Always {
             effects.push(ended(format!("The machine stopped: {reason}.")));
             self.rest(Rest::Stopped, Some(reason), Some(Held::of(desired)));
@@ -362,7 +400,7 @@ impl Life {
             let level = if clean { EventLevel::Info } else { EventLevel::Warning };
             effects.push(event(level, "vm.restarting", format!("The machine ended: {words}.")));
             let held = Held::of(desired);
-            self.state = State::Waiting { until: now.clock + pause, reason: words, held };
+            self.state = State::Waiting { until: now.clock + pause, reason: words, held, lease: false };
         }
     }
 
@@ -449,6 +487,10 @@ impl Life {
     }
 }
 
+/// Pause before a lease is asked for again.
+const LEASE_PAUSE: Duration = Duration::from_millis(500);
+
+const NO_LEASE: &str = "it is started as soon as this host has a lease for it, unless another host starts it";
 const HOST_GOES_DOWN: &str = "the host is going down";
 
 /// The pause before the restart after this many failures in a row.

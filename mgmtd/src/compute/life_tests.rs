@@ -12,6 +12,8 @@ fn desired(power: PowerState) -> Desired {
         vm: VmId::new(),
         name: "a".into(),
         generation: 1,
+        epoch: 0,
+        leased: false,
         spec: lq_api::vm::VmSpec { memory_bytes: Bytes::mib(64), power, ..lq_api::vm::VmSpec::default() },
         stop: StopVm::default(),
         reset_count: 0,
@@ -426,4 +428,43 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_machine_whose_lease_ran_out_waits_for_another_whatever_its_policy() {
+    for policy in [RestartPolicy::Never, RestartPolicy::OnFailure, RestartPolicy::Always] {
+        let mut bench = Bench::up(PowerState::Running);
+        bench.wish(|d| d.spec.restart = policy);
+        let effects = bench.end(ExitReason::LeaseLost);
+        assert!(effects.contains(&Effect::Launch), "{effects:?}");
+        assert_eq!(bench.state(), VmState::Starting);
+        for _ in 0..20 {
+            assert!(!bench.see(Seen::NoLease).contains(&Effect::Launch));
+            assert_eq!(bench.state(), VmState::Starting, "it has neither failed nor stopped by itself");
+            assert!(bench.reason().contains("lease"), "{}", bench.reason());
+            assert!(bench.after(1).contains(&Effect::Launch));
+        }
+        bench.see(Seen::Launched { pid: Some(8), started_at: None, paused: false });
+        assert_eq!(bench.life.status(&bench.want).unwrap().restarts, 0);
+    }
+}
+
+#[test]
+fn a_machine_without_a_lease_stops_when_it_is_told_to() {
+    let mut bench = Bench::new(PowerState::Running);
+    bench.see(Seen::Nothing);
+    bench.see(Seen::NoLease);
+    bench.wish(|d| d.spec.power = PowerState::Stopped);
+    assert_eq!(bench.state(), VmState::Stopped);
+}
+
+#[test]
+fn what_runs_of_an_earlier_epoch_is_ended_and_started_anew() {
+    let mut bench = Bench::up(PowerState::Running);
+    let effects = bench.wish(|d| d.epoch = 2);
+    assert_eq!(acts(&effects), [Action::Kill]);
+    let effects = bench.end(ExitReason::Told);
+    assert!(effects.contains(&Effect::Launch), "{effects:?}");
+    bench.see(Seen::Launched { pid: Some(8), started_at: None, paused: false });
+    assert_eq!(bench.state(), VmState::Running);
 }

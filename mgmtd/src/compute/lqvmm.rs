@@ -191,6 +191,7 @@ impl Shared {
             vm: place.vm,
             pid: started.pid,
             started_at: place.started_at(),
+            epoch: None,
             state,
             monitor: monitor.clone(),
             init: self.init.clone(),
@@ -357,11 +358,14 @@ impl Shared {
         end: watch::Receiver<EndOf>,
     ) -> Arc<dyn Machine> {
         let monitor = Monitor::new(&place.run_dir);
-        let state = match monitor.status().await {
-            Ok(status) => machine_state(status.state, MachineState::Running),
+        let (state, lease) = match monitor.status().await {
+            Ok(status) => {
+                (machine_state(status.state, MachineState::Running), status.lease.map(|lease| lease.epoch))
+            }
             Err(error) => {
                 tracing::warn!(vm = %place.vm, %error, "a running monitor does not answer");
-                MachineState::Running
+                let config = place.config().ok().and_then(|config| config.lease);
+                (MachineState::Running, config.map(|lease| lease.grant.epoch))
             }
         };
         let (sender, state) = watch::channel(state);
@@ -370,6 +374,7 @@ impl Shared {
             vm: place.vm,
             pid,
             started_at: place.started_at(),
+            epoch: lease,
             state,
             monitor: monitor.clone(),
             init: self.init.clone(),

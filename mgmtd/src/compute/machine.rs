@@ -18,7 +18,7 @@ use lq_api::{
     Timestamp, VmId,
     local::{
         init::End,
-        vmm::{Command, Event, ExitRecord, RunState, Stats},
+        vmm::{Command, Event, ExitRecord, LeaseGrant, LeasePhase, LeaseRelease, RunState, Stats},
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -148,6 +148,8 @@ pub(super) struct LqMachine {
     pub(super) vm: VmId,
     pub(super) pid: u32,
     pub(super) started_at: Option<Timestamp>,
+    /// Of its lease, when it was found.
+    pub(super) epoch: Option<u64>,
     pub(super) state: watch::Receiver<MachineState>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) init: Arc<Init>,
@@ -185,6 +187,9 @@ impl Machine for LqMachine {
     fn started_at(&self) -> Option<Timestamp> {
         self.started_at
     }
+    fn epoch(&self) -> Option<u64> {
+        self.epoch
+    }
     fn state(&self) -> watch::Receiver<MachineState> {
         self.state.clone()
     }
@@ -198,6 +203,20 @@ impl Machine for LqMachine {
             Action::Kill => return self.kill().await,
         };
         self.monitor.ask(command).await.map(|_| ())
+    }
+    async fn lease(&self, grant: LeaseGrant) -> Result<(), Error> {
+        self.running()?;
+        self.monitor.ask(Command::LeaseSet(grant)).await.map(|_| ())
+    }
+    async fn unlease(&self, grant: Option<LeaseGrant>) -> Result<(), Error> {
+        self.running()?;
+        let Some(lease) = self.monitor.status().await?.lease else { return Ok(()) };
+        let epoch = lease.epoch;
+        if lease.phase == LeasePhase::Stopped {
+            let LeaseGrant { until, .. } = grant.ok_or(Error::NoLease)?;
+            self.monitor.ask(Command::LeaseSet(LeaseGrant { epoch, until })).await?;
+        }
+        self.monitor.ask(Command::LeaseRelease(LeaseRelease { epoch, run_on: true })).await.map(|_| ())
     }
     async fn stats(&self) -> Result<Stats, Error> {
         self.running()?;

@@ -23,7 +23,7 @@ use crate::inventory::{self, Measured};
 use async_trait::async_trait;
 use lq_api::{
     Timestamp, VmId,
-    local::vmm::{BootFiles, DiskConfig, ExitRecord, NicLimits, Stats},
+    local::vmm::{BootFiles, DiskConfig, ExitRecord, LeaseConfig, LeaseGrant, NicLimits, Stats},
     vm::{Mac, VmSpec, VmStatus},
 };
 use std::sync::Arc;
@@ -41,6 +41,10 @@ pub struct Desired {
     pub name: String,
     /// Generation of the specification, echoed in the status.
     pub generation: u64,
+    /// Grows each time the machine becomes another host's.
+    pub epoch: u64,
+    /// It runs only under leases, and is not started without one.
+    pub leased: bool,
     /// What is wanted. Its power state says whether it is to run.
     pub spec: VmSpec,
     /// How an orderly stop is done when `spec.power` becomes `Stopped`.
@@ -79,6 +83,8 @@ pub struct Launch {
     pub nics: Vec<LaunchNic>,
     /// What is in the CD drives, in guest order.
     pub cdroms: Vec<Option<String>>,
+    /// The lease it begins with. Known only when it is started.
+    pub lease: Option<LeaseConfig>,
 }
 
 /// What a machine boots.
@@ -146,6 +152,10 @@ pub trait Machine: Send + Sync {
     fn started_at(&self) -> Option<Timestamp> {
         None
     }
+    /// The epoch of the lease it was found with, where it had one.
+    fn epoch(&self) -> Option<u64> {
+        None
+    }
     /// Its state, kept up to date; [`MachineState::Ended`] is the last.
     fn state(&self) -> watch::Receiver<MachineState>;
     /// Asks for something.
@@ -153,6 +163,14 @@ pub trait Machine: Send + Sync {
     /// Processor seconds it used, and bytes of the host's memory it has.
     fn usage(&self) -> (Measured, Measured) {
         self.pid().map_or((Measured::Unknown, Measured::Unknown), inventory::process)
+    }
+    /// Extends its lease, or gives it its first.
+    async fn lease(&self, _grant: LeaseGrant) -> Result<(), Error> {
+        Err(cannot_lease())
+    }
+    /// It needs no lease any more and runs on. `grant` wakes it up first where its lease has run out.
+    async fn unlease(&self, _grant: Option<LeaseGrant>) -> Result<(), Error> {
+        Err(cannot_lease())
     }
     /// Counters since its start.
     async fn stats(&self) -> Result<Stats, Error>;
@@ -162,6 +180,10 @@ pub trait Machine: Send + Sync {
     async fn display(&self) -> Result<Box<dyn Console>, Error> {
         Err(Error::Refused("this kind of machine has no display".into()))
     }
+}
+
+fn cannot_lease() -> Error {
+    Error::Refused("this kind of machine knows no leases".into())
 }
 
 /// A byte stream to a guest's console or screen.
@@ -198,9 +220,14 @@ pub enum MachineState {
 #[async_trait]
 pub trait Observer: Send + Sync {
     /// The VM's status is now this. Called at each change, in order; must not be lost, so it waits until stored.
-    async fn observed(&self, vm: VmId, status: VmStatus);
+    /// `epoch` is that of [`Desired`].
+    async fn observed(&self, vm: VmId, epoch: u64, status: VmStatus);
     /// Something worth an entry in the event log happened to the VM.
     async fn event(&self, vm: VmId, level: lq_api::event::EventLevel, kind: &'static str, message: String);
+    /// The lease this host has for the machine in that epoch, asked for before it is started.
+    fn lease(&self, _vm: VmId, _epoch: u64) -> Option<LeaseConfig> {
+        None
+    }
 }
 
 /// Why something could not be done to a machine.
@@ -221,4 +248,7 @@ pub enum Error {
     /// The machine has ended.
     #[error("the machine is not running")]
     NotRunning,
+    /// It may run only under a lease, and this host has none for it.
+    #[error("this host has no lease for the machine: it is not sure that no other host runs it")]
+    NoLease,
 }

@@ -86,7 +86,7 @@ impl Place {
             cpu: desired.spec.cpu,
             devices: devices(desired),
             boot_order: Vec::new(),
-            lease: None,
+            lease: launch.lease,
         };
         let path = self.config_path();
         let text =

@@ -26,6 +26,7 @@ mod ui;
 use crate::{
     alerts::Alerts,
     auth::{Audit, Auth},
+    ha::{self, leader::Leader},
     reconcile::Node,
     telemetry::{Metrics, Series},
 };
@@ -72,6 +73,8 @@ pub struct Api {
     pub series: Arc<Series>,
     /// What is wrong.
     pub alerts: Arc<Alerts>,
+    /// Watches the other hosts where this one leads.
+    pub ha: Arc<Leader>,
     /// Begins when the daemon ends: long answers end with it.
     pub ending: CancellationToken,
     /// The host follows the state.
@@ -89,6 +92,8 @@ impl Api {
         let (former, ending) = (Arc::new(Former::default()), CancellationToken::new());
         let alerts = Alerts::new(node.clone(), series.clone(), places.state.clone());
         tokio::spawn(former.clone().keep_up(node.cluster.clone(), ending.clone()));
+        let ha = Leader::start(node.cluster.clone(), node.events.clone(), ending.clone());
+        tokio::spawn(ha::host::run(node.clone(), ha.clone(), ending.clone()));
         Arc::new(Self {
             node,
             auth,
@@ -96,6 +101,7 @@ impl Api {
             metrics: Metrics::default(),
             series,
             alerts,
+            ha,
             ending,
             following: AtomicBool::new(false),
             places,

@@ -8,9 +8,15 @@ use super::{
     openapi,
     problem::{self, Failure},
 };
-use crate::{auth::Caller, cluster::Cluster, storage, tasks::asked_by};
+use crate::{
+    auth::Caller,
+    cluster::{Cluster, PeerFrom},
+    ha::{self, Beat},
+    storage,
+    tasks::asked_by,
+};
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Body,
     extract::{DefaultBodyLimit, Request, State},
     middleware::{self, Next},
@@ -20,7 +26,8 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{future::join_all, stream};
 use lq_api::{
-    HostId, ImageId, PoolId, Timestamp, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind,
+    HostId, ImageId, PoolId, Timestamp, ha::HaStatus, host::HostStatus, network::Lease, pool::PoolStatus,
+    problem::Kind,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{sync::Arc, time::Duration};
@@ -39,6 +46,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(problem::no_such_method);
     Router::new()
         .nest("/api/v1", v1)
+        .route("/ha/beat", post(beat))
+        .route("/ha/status", post(ha_status))
         .route("/host/status", post(status))
         .route("/host/leases", post(leases))
         .route("/host/clock", post(clock))
@@ -64,6 +73,30 @@ async fn known(mut req: Request, next: Next) -> Response {
 
 async fn status(State(api): State<Arc<Api>>) -> Json<Option<HostStatus>> {
     Json(own_status(&api).await)
+}
+
+/// A host says that it is there.
+async fn beat(
+    State(api): State<Arc<Api>>,
+    Extension(PeerFrom(from)): Extension<PeerFrom>,
+    Json(beat): Json<Beat>,
+) -> Result<Json<ha::Answer>, Failure> {
+    let from = from.ok_or_else(|| Failure::new(Kind::Unauthenticated, "this is for hosts of the cluster"))?;
+    Ok(Json(api.ha.beat(from, &beat)))
+}
+
+async fn ha_status(State(api): State<Arc<Api>>) -> Json<HaStatus> {
+    Json(ha::status::status(&api.node.cluster, &api.ha))
+}
+
+/// High availability as the host that watches sees it; where it cannot be asked, as this one does.
+pub(super) async fn watched(api: &Api) -> HaStatus {
+    let leader = api.node.cluster.standing().leader.filter(|leader| *leader != api.node.id());
+    let asked = match leader {
+        Some(leader) => ask::<HaStatus>(&api.node.cluster, leader, "/ha/status", &()).await,
+        None => None,
+    };
+    asked.unwrap_or_else(|| ha::status::status(&api.node.cluster, &api.ha))
 }
 
 async fn leases(State(api): State<Arc<Api>>) -> Json<Vec<Lease>> {

@@ -1,6 +1,9 @@
 //! The host itself: its name, its boot, its power.
 
-use crate::inventory::{self, HostLoad};
+use crate::{
+    ha::{self, Watchdog},
+    inventory::{self, HostLoad},
+};
 use async_trait::async_trait;
 use lq_api::{
     host::{DiskHealth, HostStatus},
@@ -36,6 +39,10 @@ pub trait HostControl: Send + Sync {
     fn disk_health(&self) -> Vec<(String, DiskHealth)>;
     /// Whether something sets its clock; `None` where the kernel cannot be asked.
     fn clock_is_set(&self) -> Option<bool>;
+    /// What resets it should it hang.
+    fn watchdog(&self) -> Watchdog;
+    /// Has a hardware watchdog reset it within the time that other hosts wait for, or only later.
+    async fn watch(&self, closely: bool) -> Result<(), HostError>;
     /// Switches off or restarts; guests are stopped first.
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError>;
     /// Its management network.
@@ -140,6 +147,12 @@ impl HostControl for RealHost {
     }
     fn clock_is_set(&self) -> Option<bool> {
         inventory::clock_is_set()
+    }
+    fn watchdog(&self) -> Watchdog {
+        ha::host::watchdog()
+    }
+    async fn watch(&self, closely: bool) -> Result<(), HostError> {
+        self.done(InitRequest::Watch { closely }).await
     }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
         self.done(InitRequest::Shutdown { reboot, reason }).await

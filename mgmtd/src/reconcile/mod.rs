@@ -20,6 +20,7 @@ pub use observe::Watcher;
 use crate::{
     cluster::{Cluster, Op, Reply, State, WriteError},
     compute::{Fleet, Hypervisor},
+    ha::host::HostLease,
     network::Fabric,
     storage::{Pool, shared::Mounter},
     tasks::Tasks,
@@ -69,6 +70,8 @@ pub struct Node {
     pub host: Arc<dyn HostControl>,
     /// Begins when the daemon is to start again: the host has joined another cluster.
     pub again: CancellationToken,
+    /// The lease this host has for its protected machines.
+    pub lease: Arc<HostLease>,
     pool: Arc<dyn Pool>,
     shared: pools::SharedPools,
     uploads: Arc<Semaphore>,
@@ -85,7 +88,9 @@ impl Node {
     /// The host with its parts. [`Self::run`] does the work.
     #[must_use]
     pub fn new(cluster: Cluster, events: Events, tasks: Arc<Tasks>, parts: Parts) -> Arc<Self> {
-        let watcher = Watcher::new(cluster.clone(), events.clone(), parts.hypervisor.going_down());
+        let lease = Arc::new(HostLease::default());
+        let going_down = parts.hypervisor.going_down();
+        let watcher = Watcher::new(cluster.clone(), events.clone(), going_down, lease.clone());
         let fleet = Fleet::new(parts.hypervisor, Arc::new(watcher));
         Arc::new(Self {
             cluster,
@@ -95,6 +100,7 @@ impl Node {
             fabric: parts.fabric,
             host: parts.host,
             again: CancellationToken::new(),
+            lease,
             pool: parts.pool,
             shared: pools::SharedPools::new(parts.mounter),
             uploads: Arc::new(Semaphore::new(UPLOADS)),

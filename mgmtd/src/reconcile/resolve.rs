@@ -65,6 +65,8 @@ fn desired(state: &State, host: HostId, record: &VmRecord, names: &Names<'_>) ->
         vm: vm.meta.id,
         name: vm.meta.name.clone(),
         generation: vm.meta.generation,
+        epoch: record.epoch,
+        leased: record.runs_leased(),
         spec: vm.spec.clone(),
         stop: record.stop.clone(),
         reset_count: record.reset_count,
@@ -139,7 +141,7 @@ fn launch(state: &State, host: HostId, record: &VmRecord, names: &Names<'_>) -> 
     let cdroms =
         spec.cdroms.iter().map(|c| c.image.map(|image| image_path(state, image, host, names)).transpose());
     let cdroms = cdroms.collect::<Result<_, Fault>>()?;
-    Ok(Launch { boot, disks, nics, cdroms })
+    Ok(Launch { boot, disks, nics, cdroms, lease: None })
 }
 
 fn image_path(state: &State, id: ImageId, host: HostId, names: &Names<'_>) -> Result<String, Fault> {

@@ -60,7 +60,7 @@ async fn run(cluster: &Cluster, size: Crowd) -> Result<(), WriteError> {
                 VmState::Paused => VmState::Running,
                 _ => continue,
             };
-            cluster.write(Op::ObserveVm { id: *id, status, host_ends: false }).await?;
+            cluster.write(Op::ObserveVm { id: *id, status, host_ends: false, by: None }).await?;
         }
     }
 }
@@ -132,7 +132,7 @@ async fn make_vm(cluster: &Cluster, host: HostId, kernel: ImageId, n: usize) -> 
             observed_generation: 1,
             ..VmStatus::default()
         };
-        cluster.write(Op::ObserveVm { id, status, host_ends: false }).await?;
+        cluster.write(Op::ObserveVm { id, status, host_ends: false, by: None }).await?;
     }
     Ok(())
 }

@@ -5,12 +5,13 @@
 
 use crate::{
     compute::{Action, Console, Desired, Error, LaunchBoot, Machine, MachineState},
+    ha::boot_ms,
     inventory::Measured,
 };
 use async_trait::async_trait;
 use lq_api::{
     VmId,
-    local::vmm::{ExitReason, ExitRecord, IoStats, Stats},
+    local::vmm::{ExitReason, ExitRecord, IoStats, LeaseConfig, LeaseEnd, LeaseGrant, Stats, default_grace},
 };
 use std::{
     collections::VecDeque,
@@ -49,6 +50,8 @@ struct Guest {
     typed: Mutex<Vec<u8>>,
     ticks: AtomicU64,
     deaf: AtomicBool,
+    /// Until when it may run, of `CLOCK_BOOTTIME` in milliseconds, and the grace after that; without one for ever.
+    lease: watch::Sender<Option<(u64, u32)>>,
 }
 
 impl SimMachine {
@@ -65,11 +68,58 @@ impl SimMachine {
             typed: Mutex::default(),
             ticks: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
+            lease: watch::Sender::new(None),
         });
+        if let Some(LeaseConfig { grant, grace_ms, .. }) = desired.launch.lease {
+            guest.lease.send_replace(Some((end(grant), grace_ms)));
+        }
         guest.boot();
         tokio::spawn(tick(guest.clone()));
+        tokio::spawn(obey(guest.clone()));
         let (disks, nics) = (desired.launch.disks.len(), desired.launch.nics.len());
         Self { vm: desired.vm, pid, guest, disks, nics }
+    }
+}
+
+/// When a lease ends, of `CLOCK_BOOTTIME` in milliseconds.
+fn end(grant: LeaseGrant) -> u64 {
+    match grant.until {
+        LeaseEnd::BootMs(until) => until,
+        LeaseEnd::RemainingMs(rest) => boot_ms().saturating_add(rest),
+    }
+}
+
+/// Stands still once its lease is over, goes on with the next one, and ends when none comes.
+async fn obey(guest: Arc<Guest>) {
+    let mut lease = guest.lease.subscribe();
+    let mut halted = false;
+    loop {
+        let now = boot_ms();
+        let held = *lease.borrow_and_update();
+        let next = match held {
+            Some((until, grace)) if now >= until => {
+                halted |= guest.set(MachineState::Paused);
+                let lost = until.saturating_add(grace.into());
+                if now >= lost {
+                    guest.end(ExitReason::LeaseLost, "the lease of the machine ran out");
+                }
+                Some(lost)
+            }
+            held => {
+                if std::mem::take(&mut halted) {
+                    guest.set(MachineState::Running);
+                }
+                held.map(|(until, _)| until)
+            }
+        };
+        if matches!(*guest.state.borrow(), MachineState::Ended(_)) {
+            return;
+        }
+        let pause = next.map_or(TICK, |next| Duration::from_millis(next.saturating_sub(now).max(1)));
+        tokio::select! {
+            _ = lease.changed() => {}
+            () = tokio::time::sleep(pause.min(TICK)) => {}
+        }
     }
 }
 
@@ -142,6 +192,17 @@ impl Guest {
         }
     }
 
+    /// Changes its state, unless it has ended; whether that was a change.
+    fn set(&self, to: MachineState) -> bool {
+        self.state.send_if_modified(|state| {
+            let changed = *state != to && !matches!(state, MachineState::Ended(_));
+            if changed {
+                *state = to;
+            }
+            changed
+        })
+    }
+
     fn end(&self, reason: ExitReason, detail: &str) {
         self.state.send_if_modified(|state| {
             let first = !matches!(state, MachineState::Ended(_));
@@ -167,21 +228,15 @@ impl Machine for SimMachine {
 
     async fn act(&self, action: Action) -> Result<(), Error> {
         let guest = &self.guest;
-        let set = |to: MachineState| {
-            guest.state.send_if_modified(|state| {
-                let changed = *state != to && !matches!(state, MachineState::Ended(_));
-                if changed {
-                    *state = to;
-                }
-                changed
-            });
-        };
         if matches!(*guest.state.borrow(), MachineState::Ended(_)) {
             return Err(Error::NotRunning);
         }
         match action {
-            Action::Pause => set(MachineState::Paused),
-            Action::Resume => set(MachineState::Running),
+            Action::Pause => drop(guest.set(MachineState::Paused)),
+            Action::Resume if guest.lease.borrow().is_some_and(|(until, _)| boot_ms() >= until) => {
+                return Err(Error::NoLease);
+            }
+            Action::Resume => drop(guest.set(MachineState::Running)),
             Action::Reset => guest.boot(),
             Action::PowerButton => {
                 let guest = guest.clone();
@@ -195,6 +250,17 @@ impl Machine for SimMachine {
             }
             Action::Kill => guest.end(ExitReason::Told, "ended by force"),
         }
+        Ok(())
+    }
+
+    async fn lease(&self, grant: LeaseGrant) -> Result<(), Error> {
+        self.guest.lease.send_modify(|lease| {
+            *lease = Some((end(grant), lease.map_or(default_grace(), |(_, grace)| grace)));
+        });
+        Ok(())
+    }
+    async fn unlease(&self, _grant: Option<LeaseGrant>) -> Result<(), Error> {
+        self.guest.lease.send_replace(None);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::network::SimManagement;
 use crate::{
+    ha::Watchdog,
     inventory::{HostLoad, Measured},
     network::{Error, Fabric, WantedNetwork},
     reconcile::host::{HostControl, HostError, kernel_name},
@@ -136,6 +137,12 @@ impl HostControl for SimHost {
     }
     fn clock_is_set(&self) -> Option<bool> {
         Some(true)
+    }
+    fn watchdog(&self) -> Watchdog {
+        Watchdog::Simulated
+    }
+    async fn watch(&self, _closely: bool) -> Result<(), HostError> {
+        Ok(())
     }
     async fn power(&self, reboot: bool, reason: String) -> Result<(), HostError> {
         tracing::warn!(reboot, reason, "a simulated host ends with its daemon");

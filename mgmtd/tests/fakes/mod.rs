@@ -171,7 +171,7 @@ impl FakeInit {
                     }
                 }
                 InitRequest::Subscribe => return self.tell(writer).await,
-                InitRequest::Shutdown { .. } => InitAnswer::Done,
+                InitRequest::Shutdown { .. } | InitRequest::Watch { .. } => InitAnswer::Done,
                 other => InitAnswer::Error { reason: format!("this PID 1 does not know {other:?}") },
             };
             if !say(&mut writer, &answer).await {
@@ -335,7 +335,7 @@ pub(crate) struct Watcher {
 
 #[async_trait::async_trait]
 impl Observer for Watcher {
-    async fn observed(&self, vm: VmId, status: VmStatus) {
+    async fn observed(&self, vm: VmId, _epoch: u64, status: VmStatus) {
         self.statuses.lock().unwrap().entry(vm).or_default().push(status);
     }
     async fn event(&self, _vm: VmId, _level: EventLevel, kind: &'static str, message: String) {
@@ -384,6 +384,8 @@ pub(crate) fn desired(vm: VmId) -> Desired {
         vm,
         name: "web".into(),
         generation: 1,
+        epoch: 0,
+        leased: false,
         spec: VmSpec { memory_bytes: Bytes::mib(64), power: PowerState::Running, ..VmSpec::default() },
         stop: StopVm::default(),
         reset_count: 0,

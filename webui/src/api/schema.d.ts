@@ -438,6 +438,82 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/cluster/ha": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** High availability: what is wanted, how every host and every protected machine stands, and why. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["HaStatus"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** Arms or disarms high availability. Disarmed, machines of a lost host wait for it; leases go on all the same. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["HaSpec"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["HaSpec"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/cluster/join": {
         parameters: {
             query?: never;
@@ -1157,6 +1233,54 @@ export interface paths {
             responses: {
                 /** @description The daemon starts again; the console shows the new fingerprint */
                 202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/confirm-off": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Says for certain that a silent host is off: its protected machines are started elsewhere at once, without waiting for its
+         *     lease to end. Said of a host that still runs, machines would run twice; of one that answers it is refused.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Noted */
+                204: {
                     headers: {
                         [name: string]: unknown;
                     };
@@ -5358,6 +5482,75 @@ export interface components {
             /** @description New size; at least the present one. */
             size_bytes: components["schemas"]["Bytes"];
         };
+        /** @description A host, as the one that watches sees it. */
+        HaHost: {
+            /** @description Why it is protected less well than it could be. */
+            degraded?: string | null;
+            /**
+             * Format: int64
+             * @description Milliseconds since its last beat; absent where none was heard.
+             */
+            heard_ms_ago?: number | null;
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Milliseconds until nothing it runs under a lease can write any more, all margins included.
+             */
+            over_in_ms?: number | null;
+            /** @description What happens, or why nothing does. */
+            reason?: string | null;
+            /** @description Where it is. */
+            state: components["schemas"]["HaHostState"];
+        };
+        /**
+         * @description Where a host is.
+         * @enum {string}
+         */
+        HaHostState: "unknown" | "present" | "silent" | "lost";
+        /** @description A protected machine. */
+        HaMachine: {
+            host?: components["schemas"]["HostId"] | null;
+            /** @description Its name. */
+            name: string;
+            /** @description Which come first. */
+            priority: components["schemas"]["HaPriority"];
+            /** @description Why, where that needs words. */
+            reason?: string | null;
+            /** @description Where it is. */
+            state: components["schemas"]["HaMachineState"];
+            /** @description The machine. */
+            vm: components["schemas"]["VmId"];
+        };
+        /**
+         * @description Where a protected machine is.
+         * @enum {string}
+         */
+        HaMachineState: "protected" | "stopped" | "not-protectable" | "restarting" | "waiting";
+        /**
+         * @description Order in which the machines of a lost host are started again.
+         * @enum {string}
+         */
+        HaPriority: "high" | "medium" | "low" | "disabled";
+        /** @description High availability of the whole cluster, as it is wanted: `PUT /cluster/ha`. */
+        HaSpec: {
+            /** @description Machines of lost hosts are started again. Where not, they wait until this is armed again, or their host is back. */
+            armed: boolean;
+        };
+        /** @description `GET /cluster/ha`. */
+        HaStatus: {
+            /** @description Every host. */
+            hosts: components["schemas"]["HaHost"][];
+            /** @description Every protected machine. */
+            machines: components["schemas"]["HaMachine"][];
+            /** @description What is wanted. */
+            spec: components["schemas"]["HaSpec"];
+            /** @description What is wrong or weaker than it could be, in words an administrator can act on. */
+            warnings?: string[];
+            watched_by?: components["schemas"]["HostId"] | null;
+        };
         /** @description A host. */
         Host: {
             /** @description Identity. */
@@ -7147,6 +7340,11 @@ export interface components {
             /** @description What is. */
             status: components["schemas"]["VmStatus"];
         };
+        /** @description How a machine is protected. A machine without this is not. */
+        VmHa: {
+            /** @description Which machines of a lost host come first. */
+            priority?: components["schemas"]["HaPriority"];
+        };
         /**
          * Format: uuid
          * @description A virtual machine.
@@ -7171,6 +7369,7 @@ export interface components {
              *     firmware: a kernel booted directly has nothing to show on.
              */
             display?: boolean | null;
+            ha?: components["schemas"]["VmHa"] | null;
             /** @description Memory, 64 MiB to 1 TiB, a multiple of 1 MiB. */
             memory_bytes: components["schemas"]["Bytes"];
             /** @description Network interfaces in the order the guest sees them, at most 8. */

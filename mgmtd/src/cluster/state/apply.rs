@@ -4,6 +4,7 @@ use super::{Change, ClusterRecord, Command, Kind, Op, Outcome, Refusal, Reply, S
 use jiff::Timestamp;
 use lq_api::{
     Metadata,
+    ha::HaSpec,
     meta::{MetadataPatch, check_labels, check_name},
     network::{CreateNetwork, NetworkKind, NetworkSpec},
     pool::PoolSpec,
@@ -48,7 +49,12 @@ impl State {
                 if self.cluster.is_some() {
                     return Err(Refusal::Conflict("the cluster is initialised already".into()));
                 }
-                self.cluster = Some(ClusterRecord { id: *cluster, created_at: ctx.at, authority: None });
+                self.cluster = Some(ClusterRecord {
+                    id: *cluster,
+                    created_at: ctx.at,
+                    authority: None,
+                    ha: HaSpec::default(),
+                });
                 self.add_host(ctx, *host, host_name);
                 self.add_pool(ctx, *pool, "local", PoolSpec::Dir { host: *host });
                 let spec = NetworkSpec { kind: NetworkKind::Bridged, dhcp: dhcp.clone() };
@@ -80,7 +86,12 @@ impl State {
             Op::PowerVm { id, expect, power } => self.power_vm(ctx, *id, *expect, power),
             Op::DeleteVm { id, expect } => self.delete_vm(ctx, *id, *expect),
             Op::ForgetVm { id } => self.forget_vm(ctx, *id),
-            Op::ObserveVm { id, status, host_ends } => self.observe_vm(ctx, *id, status, *host_ends),
+            Op::ObserveVm { id, status, host_ends, by } => self.observe_vm(ctx, *id, status, *host_ends, *by),
+            Op::SetHa { spec } => self.set_ha(*spec),
+            Op::GuardVm { id, host, epoch, since } => self.guard_vm(*id, *host, *epoch, *since),
+            Op::FailOver { id, from, epoch, to, term: _ } => self.fail_over(ctx, *id, *from, *epoch, *to),
+            Op::ConfirmOff { id, expect } => self.confirm_off(ctx, *id, *expect),
+            Op::RevokeOff { id, boot } => self.revoke_off(ctx, *id, *boot),
             Op::CreateImage { id, create } => self.create_image(ctx, *id, create),
             Op::UpdateImage { id, expect, patch } => self.update_image(ctx, *id, *expect, patch),
             Op::BeginUpload { id, upload, receiver } => self.begin_upload(ctx, *id, *upload, *receiver),

@@ -16,6 +16,7 @@ use lq_api::{
     auth::{FIRST_USER, Token},
     channel::{Channel, CreateChannel, UpdateChannel},
     cluster::JoinToken,
+    ha::HaSpec,
     image::{CreateImage, Image},
     meta::MetadataPatch,
     network::{CreateNetwork, Dhcp, Network, UpdateNetwork},
@@ -42,6 +43,17 @@ impl std::fmt::Display for Command {
         // Only the name of the operation: commands may carry hashes of secrets.
         let text = format!("{:?}", self.op);
         f.write_str(text.split([' ', '(', '{']).next().unwrap_or_default())
+    }
+}
+
+impl Op {
+    /// The term this counts in alone, where it is bound to one.
+    #[must_use]
+    pub fn term(&self) -> Option<u64> {
+        match self {
+            Self::FailOver { term, .. } => Some(*term),
+            _ => None,
+        }
     }
 }
 
@@ -92,12 +104,25 @@ pub enum Op {
     /// Its process is gone: the machine is removed.
     ForgetVm { id: VmId },
     /// A driver saw this. Where the host is going down, the machine's end is not its own wish.
+    /// What is seen of a machine that is another host's by now counts for nothing: `by` says whose driver it was and in which epoch.
     ObserveVm {
         id: VmId,
         status: VmStatus,
         #[serde(default)]
         host_ends: bool,
+        #[serde(default)]
+        by: Option<(HostId, u64)>,
     },
+    /// Arms or disarms high availability.
+    SetHa { spec: HaSpec },
+    /// Nothing of the machine runs without a lease on its host, in this epoch, since protection was asked for.
+    GuardVm { id: VmId, host: HostId, epoch: u64, since: u64 },
+    /// A machine of a lost host becomes another's. Counts only in the term it was decided in.
+    FailOver { id: VmId, from: HostId, epoch: u64, to: HostId, term: u64 },
+    /// A host that is silent is off, for certain.
+    ConfirmOff { id: HostId, expect: Option<u64> },
+    /// It is not: it was heard in that boot.
+    RevokeOff { id: HostId, boot: Uuid },
 
     /// Declares an image.
     CreateImage { id: ImageId, create: CreateImage },

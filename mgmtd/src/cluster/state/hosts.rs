@@ -70,6 +70,7 @@ impl State {
                 named: false,
                 peer: None,
                 capacity: None,
+                off: None,
             }),
         );
         ctx.changed(Kind::Host, id.0);
@@ -242,6 +243,7 @@ impl State {
             named: false,
             peer: Some(application.peer.clone()),
             capacity: application.capacity.clone(),
+            off: None,
         };
         self.hosts.insert(host, Arc::new(record));
         ctx.changed(Kind::Host, host.0);

@@ -15,6 +15,7 @@ pub mod access;
 pub mod alerts;
 pub mod apply;
 pub mod command;
+mod ha;
 mod hosts;
 pub mod merge;
 mod networks;
@@ -27,6 +28,7 @@ mod vms;
 
 pub use access::{Object, Rights, SessionRecord, SigningKeys, UserRecord};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
+pub use ha::Guard;
 pub use hosts::Application;
 pub use upgrade::{UpgradeError, read as read_state};
 
@@ -37,6 +39,7 @@ use lq_api::{
     access::{Group, Role},
     auth::Token,
     cluster::JoinToken,
+    ha::HaSpec,
     image::Image,
     network::Network,
     pool::{PoolHost, PoolSpec},
@@ -118,6 +121,9 @@ pub struct ClusterRecord {
     /// Its certificate authority; absent only until the first start of a release that knows it.
     #[serde(default)]
     pub authority: Option<Authority>,
+    /// What is wanted of high availability.
+    #[serde(default)]
+    pub ha: HaSpec,
 }
 
 /// The cluster's certificate authority. Every host issues its own certificates with it.
@@ -194,6 +200,9 @@ pub struct HostRecord {
     /// What it can carry, as it last said.
     #[serde(default)]
     pub capacity: Option<Capacity>,
+    /// The boot in which it is known to have been switched off, without having said so itself.
+    #[serde(default)]
+    pub off: Option<Uuid>,
 }
 
 /// A storage pool.
@@ -239,6 +248,12 @@ pub struct VmRecord {
     /// The shared pool its firmware's variables are in; its host's own where absent. Never changes.
     #[serde(default)]
     pub vars: Option<PoolId>,
+    /// Grows each time the machine becomes another host's.
+    #[serde(default)]
+    pub epoch: u64,
+    /// It is to run only under leases, because it is protected.
+    #[serde(default)]
+    pub guard: Option<Guard>,
 }
 
 /// An image with what only the daemon needs to know of it.

@@ -119,7 +119,8 @@ fn op() -> impl Strategy<Value = Op> {
         (vm(), status(), any::<bool>()).prop_map(|(id, status, host_ends)| Op::ObserveVm {
             id,
             status,
-            host_ends
+            host_ends,
+            by: None
         }),
         (image(), name(), image_spec).prop_map(|(id, name, spec)| Op::CreateImage {
             id,
@@ -450,7 +451,7 @@ fn with_vm(restart: RestartPolicy, autostart: bool) -> (State, VmId) {
                 },
             },
         },
-        Op::ObserveVm { id: vm, status: seen(VmState::Running, 1), host_ends: false },
+        Op::ObserveVm { id: vm, status: seen(VmState::Running, 1), host_ends: false, by: None },
     ];
     for (revision, op) in (2u64..).zip(ops) {
         state.apply(revision, &command(op), &mut Vec::new()).unwrap();
@@ -473,6 +474,7 @@ fn a_guest_that_powers_off_stays_off_unless_told_otherwise() {
         id: vm,
         status: seen(VmState::Stopped, generation),
         host_ends,
+        by: None,
     };
     let (mut state, vm) = with_vm(RestartPolicy::OnFailure, true);
     assert_eq!(wish_after(&mut state, vm, off(vm, 1, false)), PowerState::Stopped);
@@ -519,7 +521,7 @@ fn media_cables_and_limits_of_a_running_machine_can_be_changed_and_drives_not() 
     assert!(matches!(state.apply(91, &update(&spec), &mut Vec::new()), Err(Refusal::Conflict(_))));
     for (revision, step) in [
         (92, Op::PowerVm { id: vm, expect: None, power: Power::Stop(StopVm::default()) }),
-        (93, Op::ObserveVm { id: vm, status: seen(VmState::Stopped, 3), host_ends: false }),
+        (93, Op::ObserveVm { id: vm, status: seen(VmState::Stopped, 3), host_ends: false, by: None }),
     ] {
         state.apply(revision, &command(step), &mut Vec::new()).unwrap();
     }

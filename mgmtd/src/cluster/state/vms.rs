@@ -61,8 +61,9 @@ impl State {
         let first = vm.spec.disks.first().and_then(|d| self.volumes.get(&d.volume)?.spec.pool);
         let shared = |pool: &PoolId| self.pools.get(pool).is_some_and(|p| p.spec.is_shared());
         let vars = first.filter(|pool| vm.spec.boot.is_none() && shared(pool));
-        let stop = StopVm::default();
-        Ok(self.put(ctx, VmRecord { vm, stop, reset_count: 0, deleting: false, vars }))
+        let mut record = VmRecord { vars, ..VmRecord::new(vm) };
+        record.guard_new(ctx.revision);
+        Ok(self.put(ctx, record))
     }
 
     pub(super) fn update_vm(
@@ -101,6 +102,7 @@ impl State {
         if new.vm.spec != old.vm.spec {
             new.vm.meta.generation += 1;
         }
+        new.guard_by(&old.vm.spec, ctx.revision);
         self.attach(ctx, id, &disks_of(&old.vm.spec), &new.vm.spec);
         Ok(self.put(ctx, new))
     }
@@ -202,10 +204,14 @@ impl State {
         id: VmId,
         status: &VmStatus,
         host_ends: bool,
+        by: Option<(HostId, u64)>,
     ) -> Outcome {
         let Some(old) = self.vms.get(&id).cloned() else { return Ok(Reply::Done) };
+        if by.is_some_and(|by| (Some(by.0), by.1) != (old.vm.status.host, old.epoch)) {
+            return Ok(Reply::Done);
+        }
         let mut new = (*old).clone();
-        new.vm.status = VmStatus { host: old.vm.status.host, ..status.clone() };
+        new.vm.status = old.with_place(status.clone());
         // The guest switched itself off and its policy leaves it so: from now on this is what is wanted. Only where the
         // driver knew the present wish, so that a wish under way is not undone.
         let ended_itself = !host_ends
@@ -254,7 +260,7 @@ impl State {
     }
 
     /// The machine, unless it is being deleted.
-    fn usable(&self, id: VmId) -> Result<Arc<VmRecord>, Refusal> {
+    pub(super) fn usable(&self, id: VmId) -> Result<Arc<VmRecord>, Refusal> {
         let record = self.vms.get(&id).ok_or_else(|| Refusal::not_found("vm", id))?;
         if record.deleting {
             return Err(Refusal::Conflict("the machine is being deleted".into()));
@@ -262,7 +268,7 @@ impl State {
         Ok(record.clone())
     }
 
-    fn put(&mut self, ctx: &mut Context<'_>, mut record: VmRecord) -> Reply {
+    pub(super) fn put(&mut self, ctx: &mut Context<'_>, mut record: VmRecord) -> Reply {
         let id = record.vm.meta.id;
         record.vm.meta.revision = ctx.revision;
         let reply = Reply::Vm(Arc::new(record.vm.clone()));
@@ -433,6 +439,20 @@ impl State {
 }
 
 impl VmRecord {
+    /// A new machine.
+    #[must_use]
+    pub fn new(vm: Vm) -> Self {
+        Self {
+            vm,
+            stop: StopVm::default(),
+            reset_count: 0,
+            deleting: false,
+            vars: None,
+            epoch: 0,
+            guard: None,
+        }
+    }
+
     /// Whether nothing of the machine runs and nothing of it is about to.
     #[must_use]
     pub fn at_rest(&self) -> bool {

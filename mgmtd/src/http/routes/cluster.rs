@@ -3,10 +3,10 @@
 use super::super::{
     Api,
     extract::{Answer, Id, Json, OptionalJson},
-    openapi,
+    openapi, peer,
     problem::Failure,
 };
-use crate::cluster::Op;
+use crate::{auth::Caller, cluster::Op};
 use axum::{
     extract::State,
     http::{StatusCode, header},
@@ -14,9 +14,12 @@ use axum::{
 };
 use lq_api::{
     TokenId,
+    access::ObjectKind,
     cluster::{
         Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Member, MemberRole,
     },
+    event::EventLevel,
+    ha::{HaSpec, HaStatus},
 };
 use std::{sync::Arc, time::Duration};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -27,6 +30,7 @@ const FAREWELL: Duration = Duration::from_millis(300);
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .routes(routes!(cluster))
+        .routes(routes!(ha, set_ha))
         .routes(routes!(tokens, create_token))
         .routes(routes!(delete_token))
         .routes(routes!(preview))
@@ -94,6 +98,36 @@ async fn cluster(State(api): State<Arc<Api>>) -> Answer<Cluster> {
         }
     });
     Answer(StatusCode::OK, answer)
+}
+
+/// High availability: what is wanted, how every host and every protected machine stands, and why.
+#[utoipa::path(get, path = "/cluster/ha", tag = "cluster", responses((status = 200, body = HaStatus)))]
+async fn ha(State(api): State<Arc<Api>>, caller: Caller) -> Answer<HaStatus> {
+    let mut status = peer::watched(&api).await;
+    api.node.cluster.read(|s| {
+        let sees =
+            |kind, id| s.labels(kind, id).is_some() && caller.may(kind.read_permission(), s.object(kind, id));
+        status.hosts.retain(|host| sees(ObjectKind::Host, host.host.0));
+        status.machines.retain(|machine| sees(ObjectKind::Vm, machine.vm.0));
+    });
+    Answer(StatusCode::OK, status)
+}
+
+/// Arms or disarms high availability. Disarmed, machines of a lost host wait for it; leases go on all the same.
+#[utoipa::path(
+    put, path = "/cluster/ha", tag = "cluster", request_body = HaSpec, responses((status = 200, body = HaSpec))
+)]
+async fn set_ha(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Json(spec): Json<HaSpec>,
+) -> Result<Answer<HaSpec>, Failure> {
+    api.node.cluster.write(Op::SetHa { spec }).await?;
+    let (kind, word) = if spec.armed { ("ha.armed", "armed") } else { ("ha.disarmed", "disarmed") };
+    let id = api.node.cluster.identity().cluster;
+    let text = format!("{} {word} high availability", caller.actor);
+    api.node.events.system(EventLevel::Warning, kind, format!("cluster/{id}"), text);
+    Ok(Answer(StatusCode::OK, spec))
 }
 
 /// Join tokens, without their texts.

@@ -19,6 +19,7 @@ use lq_api::{
     HostId,
     access::{ObjectKind, Permission},
     event::EventLevel,
+    ha::HaHostState,
     host::{Host, HostPower, HostPowerAction, HostStatus},
     list::{ListQuery, Page},
     meta::MetadataPatch,
@@ -30,7 +31,11 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, update, remove)).routes(routes!(power))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get, update, remove))
+        .routes(routes!(power))
+        .routes(routes!(confirm_off))
 }
 
 fn show(record: &HostRecord, statuses: &[(HostId, HostStatus)]) -> Host {
@@ -127,6 +132,38 @@ async fn remove(
         format!("host/{id}"),
         format!("{} removed it from the cluster", caller.actor),
     );
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Says for certain that a silent host is off: its protected machines are started elsewhere at once, without waiting for its
+/// lease to end. Said of a host that still runs, machines would run twice; of one that answers it is refused.
+#[utoipa::path(
+    post, path = "/hosts/{id}/confirm-off", tag = "hosts", params(("id" = HostId, Path)),
+    responses((status = 204, description = "Noted"))
+)]
+async fn confirm_off(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<HostId>,
+    IfMatch(expect): IfMatch,
+) -> Result<StatusCode, Failure> {
+    if !api.node.cluster.read(|s| s.hosts.contains_key(&id)) {
+        return Err(Failure::not_found("host", id));
+    }
+    let watched = peer::watched(&api).await;
+    let state = watched.hosts.iter().find(|host| host.host == id).map(|host| host.state);
+    if !matches!(state, Some(HaHostState::Silent | HaHostState::Lost)) {
+        let why = match state {
+            Some(HaHostState::Present) => "the host answers: it is not off",
+            _ => {
+                "it is not known whether the host is silent: wait until the cluster has a leader that watches it"
+            }
+        };
+        return Err(Failure::new(Kind::Conflict, why));
+    }
+    api.node.cluster.write(Op::ConfirmOff { id, expect }).await?;
+    let text = format!("{} confirmed that it is off", caller.actor);
+    api.node.events.system(EventLevel::Warning, "host.confirmed-off", format!("host/{id}"), text);
     Ok(StatusCode::NO_CONTENT)
 }
 
