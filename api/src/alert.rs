@@ -365,11 +365,16 @@ pub struct AcknowledgeAlert {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SilenceAlert {
-    /// Minutes from now, at most 525600 (a year); 0 ends the silence.
+    /// Minutes from now, at most 525600 (a year); 0 ends the silence, 480 (eight hours) where absent.
+    #[serde(default = "eight_hours")]
     pub minutes: u32,
     /// At most 500 characters.
     #[serde(default)]
     pub comment: String,
+}
+
+fn eight_hours() -> u32 {
+    480
 }
 
 fn check_comment(comment: &str) -> Vec<FieldError> {

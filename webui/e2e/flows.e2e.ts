@@ -444,7 +444,8 @@ it("alerts: a rule is changed, its alert is in the bar, is taken note of and sil
   await dialog.getByLabel("Critical").fill("");
   await dialog.getByLabel("Seconds it has to hold").fill("0");
   await dialog.getByRole("button", { name: "Save" }).click();
-  await dialog.waitFor({ state: "hidden" });
+  await dialog.getByText("(changed)").waitFor();
+  await dialog.getByRole("button", { name: "Close" }).click();
   await page.getByRole("link", { name: /^Alerts: .*warning/ }).click();
   const alert = main().getByRole("row", { name: /is used/ });
   await alert.waitFor();

@@ -7068,9 +7068,9 @@ export interface components {
             comment?: string;
             /**
              * Format: int32
-             * @description Minutes from now, at most 525600 (a year); 0 ends the silence.
+             * @description Minutes from now, at most 525600 (a year); 0 ends the silence, 480 (eight hours) where absent.
              */
-            minutes: number;
+            minutes?: number;
         };
         /**
          * @description How far back, and how finely.
