@@ -166,6 +166,7 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
     ({ page }) =>
       main(page)
         .getByRole("row", { name: /is used/ })
+        .first()
         .waitFor(),
   ],
   [

@@ -29,18 +29,18 @@ export function Alerts() {
   const columns = useMemo(
     (): Column<Alert>[] => [
       {
+        id: "message",
+        label: "What is wrong",
+        value: ({ message }) => message,
+        cell: ({ message }) => <span title={message}>{message}</span>,
+      },
+      {
         id: "severity",
         label: "Severity",
         value: ({ severity }) => weight(severity),
         cell: ({ severity }) => <State state={colour(severity)} word={severity} />,
         width: "w-28",
         narrow: true,
-      },
-      {
-        id: "message",
-        label: "What is wrong",
-        value: ({ message }) => message,
-        cell: ({ message }) => <span title={message}>{message}</span>,
       },
       {
         id: "about",
