@@ -89,6 +89,10 @@ unit *ARGS: webui
     if command -v cargo-nextest >/dev/null; then cargo nextest run --workspace {{ARGS}}; else cargo test --workspace {{ARGS}}; fi
     cargo test --workspace --doc
 
+# Say everything a guest, an image, a viewer or a peer can say at random, SECONDS for each target (a few of them are part of `unit`)
+fuzz SECONDS="300" SEED="1":
+    FUZZ_SECONDS={{SECONDS}} FUZZ_SEED={{SEED}} cargo test -p lq-vmm --test fuzz -- --test-threads 1 --nocapture
+
 # Types, formatting, tests and size of the web pages
 web-check: webui
     cd webui && npm run --silent lint && npm run --silent test && npm run --silent size

@@ -276,3 +276,22 @@ fn machines_are_adopted_after_a_crash_of_the_daemon() {
     });
     assert_eq!(init.running().len(), 2);
 }
+
+/// A host that was silent for long enough finds its machine gone to another host and come back: what runs here is of the past.
+#[tokio::test]
+async fn what_runs_of_an_earlier_epoch_is_never_to_have_a_lease() {
+    let mut bench = bench().await;
+    bench.wish(|_| {});
+    bench.until(VmState::Running).await;
+    let leased = |bench: &Bench| bench.fleet.leased().into_iter().map(|(_, epoch)| epoch).collect::<Vec<_>>();
+    assert_eq!(leased(&bench), [None]);
+    bench.wish(|d| d.leased = true);
+    assert_eq!(leased(&bench), [Some(0)]);
+    // Nothing has been awaited: the driver has not even begun to end it.
+    bench.wish(|d| d.epoch = 2);
+    assert_eq!(leased(&bench), []);
+    bench.wish(|d| d.leased = false);
+    assert_eq!(leased(&bench), [], "nor is it freed to run on without one");
+    bench.until(VmState::Running).await;
+    assert_eq!(leased(&bench), [None], "what runs now is of this epoch");
+}

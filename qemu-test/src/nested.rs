@@ -112,5 +112,6 @@ pub(crate) fn config(name: &str, mib: u64, files: BootFiles) -> VmmConfig {
         devices: MoreDevices::default(),
         boot_order: vec![],
         lease: None,
+        empty_slots: vec![],
     }
 }

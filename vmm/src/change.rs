@@ -68,8 +68,8 @@ impl Slots {
     ///
     /// # Errors
     /// There is no such device, or the command asks for no change.
-    pub fn change(&self, command: Command) -> Result<(usize, Change), String> {
-        Ok(match command {
+    pub fn change(&self, command: &Command) -> Result<(usize, Change), String> {
+        Ok(match *command {
             Command::DiskLimits(DiskLimitsChange { disk, limits }) => {
                 refuse(config::limit_faults("limits", &limits))?;
                 (find("disk", &self.disks, disk)?, Change::DiskLimits(limits))

@@ -1,6 +1,6 @@
 //! The monitor's configuration: read, and checked as a whole so that every fault is told at once.
 
-use crate::{pci::root::MAX_DEVICES, virtio::scsi::MAX_DRIVES};
+use crate::{pci::q35::LPC_SLOT, pci::root::MAX_DEVICES, virtio::scsi::MAX_DRIVES};
 use lq_api::{
     image::ImageFormat,
     local::vmm::{
@@ -154,8 +154,20 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
     }
     check(firmware || !config.display, "display is true, but there is no firmware".to_owned());
     // Firmware's LPC bridge takes a slot.
-    let room = MAX_DEVICES - usize::from(firmware);
+    let empty = config.empty_slots.iter().collect::<BTreeSet<_>>().len();
+    let room = (MAX_DEVICES - usize::from(firmware)).saturating_sub(empty);
     check(devices <= room, format!("{devices} devices, at most {room} are possible"));
+    let mut slots: BTreeSet<u8> = config.empty_slots.iter().copied().collect();
+    let chosen = (0..).zip(&config.disks).map(|(i, disk)| (format!("disks[{i}]"), disk.slot));
+    let chosen = chosen.chain((0..).zip(&config.nics).map(|(i, nic)| (format!("nics[{i}]"), nic.slot)));
+    let last = if firmware { LPC_SLOT - 1 } else { MAX_DEVICES };
+    for (of, slot) in chosen.filter_map(|(of, slot)| Some((of, slot?))) {
+        check(
+            (1..=last).contains(&usize::from(slot)),
+            format!("{of}.slot is {slot}, 1 to {last} are possible"),
+        );
+        check(slots.insert(slot), format!("{of}.slot {slot} is used twice, or is to be empty"));
+    }
     let (mut serials, mut taps, mut macs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (i, disk) in config.disks.iter().enumerate() {
         let serial = &disk.serial;

@@ -21,6 +21,8 @@ pub enum GuestEvent {
     Restarted,
     /// Its kernel has panicked.
     Panicked,
+    /// It has let go of a device, which has left the bus.
+    Unplugged,
     /// It ejected the medium of a CD drive.
     Ejected(usize),
 }
@@ -29,7 +31,7 @@ impl GuestEvent {
     /// It is only told, and the machine goes on.
     #[must_use]
     pub fn is_news(&self) -> bool {
-        matches!(self, Self::Restarted | Self::Panicked | Self::Ejected(_))
+        matches!(self, Self::Restarted | Self::Panicked | Self::Unplugged | Self::Ejected(_))
     }
 }
 

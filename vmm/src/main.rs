@@ -30,7 +30,7 @@ end, 2 fault in the configuration or a file it names, 3 fault of the host, 4 fau
 Prints how it went.
 
 `ask` has the monitor behind SOCKET carry out a COMMAND in JSON, such as '\"status\"' or '{\"nic-link\":{\"nic\":0,\"up\":true}}',
-and prints its answer. A command that comes with a descriptor takes standard input.
+and prints its answer. A command that comes with descriptors takes standard input for each.
 
   --seccomp  what becomes of a system call that is on no list: kill the process (the default), log it, or nothing
 ";
@@ -70,7 +70,7 @@ fn ask(socket: &Path, command: &str) -> Result<(), String> {
     let mut asker = Asker::connect(socket)
         .map_err(|e| format!("cannot reach the monitor at {}: {e}", socket.display()))?;
     let input = io::stdin();
-    let outcome = asker.ask(command, command.takes_descriptor().then(|| input.as_fd()));
+    let outcome = asker.ask(command.clone(), vec![input.as_fd(); command.descriptors()]);
     let outcome = outcome.map_err(|e| e.to_string())?;
     println!("{}", serde_json::to_string(&outcome).map_err(|e| e.to_string())?);
     Ok(())

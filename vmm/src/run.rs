@@ -14,11 +14,13 @@ use crate::{
     disk::{self, Disk},
     exit, firmware,
     guest::Notifier,
+    inventory::Inventory,
     jail,
     lease::fence::Fence,
     machine::{self, Builder, Display, Parts, cpuid, kvm},
     memory::SharedMemory,
-    pci::root,
+    pci::root::{self, Placement},
+    plug,
     seccomp::{self, Filters, Mode},
     smbios::Identity,
     stats::DeviceCounters,
@@ -26,7 +28,6 @@ use crate::{
     virtio::{
         DeviceType, VirtioDevice, VirtioPci,
         balloon::Balloon,
-        blk::Block,
         input::{Pointer, Tablet},
         net,
         rng::Rng,
@@ -45,6 +46,7 @@ use lq_api::{
     },
 };
 use std::{
+    collections::BTreeSet,
     fs::File,
     io,
     os::unix::{
@@ -180,10 +182,13 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
         boot_order: made.boot_order,
         cpu: config.cpu,
         panic: config.devices.panic,
+        hotplug: config.devices.hotplug.is_some(),
         display: display.map(|socket| Display { socket, name: config.name.clone(), pointer: made.pointer }),
     })?;
-    let attached = Attached { counters: made.counters, slots: made.slots, watchdog: made.watchdog };
-    let server = Server::new(config.vm, machine, sources, console, notifier, attached, leased);
+    let vm = config.vm;
+    let inventory = Inventory::new(config, made.slots, made.counters, made.others);
+    let attached = Attached { inventory, watchdog: made.watchdog };
+    let server = Server::new(vm, machine, sources, console, notifier, attached, leased);
     let server = server.map_err(host("set up the control loop"))?;
     seccomp::install(&filters.control)?;
     Ok((server, begin))
@@ -242,6 +247,8 @@ fn listen(path: &Path) -> Result<UnixListener, Error> {
 struct Made {
     counters: DeviceCounters,
     slots: Slots,
+    /// Slots of what is neither disk nor interface.
+    others: BTreeSet<usize>,
     /// OpenFirmware paths.
     boot_order: Vec<String>,
     pointer: Option<Arc<Pointer>>,
@@ -276,39 +283,42 @@ fn add_devices(
 ) -> Result<Made, Error> {
     let memory = SharedMemory::new(builder.memory().clone());
     let mut made = Made::default();
-    let mut add = |device: Box<dyn VirtioDevice>| -> Result<(crate::stats::Counter, usize), Error> {
+    let slots = config.disks.iter().filter_map(|disk| disk.slot);
+    let slots = slots.chain(config.nics.iter().filter_map(|nic| nic.slot));
+    builder.keep_empty(slots.chain(config.empty_slots.iter().copied()).map(usize::from).collect());
+    let removable = |slot: Option<u8>| Placement { slot: slot.map(usize::from), removable: true };
+    let fixed = Placement::default();
+    let mut add = |device: Box<dyn VirtioDevice>, place| -> Result<(crate::stats::Counter, usize), Error> {
         let counters = device.counters();
         let kind = device.device_type();
         let function = VirtioPci::new(device, memory.clone(), builder.platform())
             .map_err(|source| Error::Virtio { kind, source: source.into() })?;
-        let slot = builder.add(Box::new(function))?;
+        let slot = builder.add(Box::new(function), place)?;
         Ok((Box::new(move || IoStats::from(&*counters)), slot))
     };
     for disk in &config.disks {
         // A machine that is still another monitor's has its disks there.
         let hold = config.start != Start::Incoming;
         let opened = disk::movable::open(&disk.image, disk.read_only, hold, Arc::clone(lease))?;
-        let (limits, lease) = (disk.limits, Arc::clone(lease));
-        let device = Block::limited(Box::new(opened), &disk.serial, disk.read_only, limits, lease);
-        let (counter, slot) = add(Box::new(device))?;
+        let device = plug::disk(opened, disk, lease);
+        let (counter, slot) = add(Box::new(device), removable(disk.slot))?;
         made.slots.disks.push(slot);
         made.counters.disks.push(counter);
     }
     for nic in &config.nics {
-        let opened = net::open_tap(&nic.tap)
-            .and_then(|tap| net::Net::limited(tap, nic.mac, nic.limits, !nic.link_down));
+        let opened = net::open_tap(&nic.tap).and_then(|tap| plug::nic(tap, nic));
         let device = opened.map_err(|source| open_error("tap", Path::new(&nic.tap), source))?;
-        let (counter, slot) = add(Box::new(device))?;
+        let (counter, slot) = add(Box::new(device), removable(nic.slot))?;
         made.counters.nics.push(counter);
         made.slots.nics.push(slot);
     }
     if config.rng {
-        drop(add(Box::new(Rng::new()))?);
+        made.others.insert(add(Box::new(Rng::new()), fixed)?.1);
     }
     if config.display {
         let (tablet, pointer) = Tablet::new().map_err(host("make the pointer"))?;
         made.pointer = Some(pointer);
-        drop(add(Box::new(tablet))?);
+        made.others.insert(add(Box::new(tablet), fixed)?.1);
     }
     let cdroms = &config.devices.cdroms;
     if !cdroms.is_empty() {
@@ -321,17 +331,19 @@ fn add_devices(
         let media = cdroms.iter().map(medium).collect::<Result<_, _>>()?;
         let mut device = Cdroms::new(media, Arc::clone(lease), Arc::clone(notifier));
         made.slots.loaded = device.loaded().map_err(host("set up CD drives"))?;
-        let (_, slot) = add(Box::new(device))?;
+        let (_, slot) = add(Box::new(device), fixed)?;
+        made.others.insert(slot);
         made.slots.cdroms = vec![slot; cdroms.len()];
     }
     if let Some(balloon) = &config.devices.balloon {
         let (device, gauge) = Balloon::new(config.memory_bytes.get(), balloon.target_bytes);
-        let (_, slot) = add(Box::new(device))?;
+        let (_, slot) = add(Box::new(device), fixed)?;
+        made.others.insert(slot);
         made.slots.balloon = Some((slot, gauge));
     }
     if let Some(action) = config.devices.watchdog {
         let (device, shared) = watchdog::Device::new()?;
-        builder.add(Box::new(device))?;
+        made.others.insert(builder.add(Box::new(device), fixed)?);
         made.watchdog = Some((shared, action));
     }
     made.boot_order = boot_order(config, &made.slots);

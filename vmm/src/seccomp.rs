@@ -142,6 +142,8 @@ const THREADS: List = &[
 const KVM_TYPE: u64 = 0xae00;
 const TYPE_MASK: u64 = 0xff00;
 const TUNSETOFFLOAD: u64 = 0x4004_54d0;
+const TUNSETVNETHDRSZ: u64 = 0x4004_54d8;
+const TUNGETIFF: u64 = 0x8004_54d2;
 const FIONBIO: u64 = 0x5421;
 const PR_SET_NAME: u64 = 15;
 
@@ -150,6 +152,8 @@ const PR_SET_NAME: u64 = 15;
 struct Grants {
     kvm: bool,
     tap: bool,
+    /// Taps that come while the machine runs.
+    new_tap: bool,
     nonblocking: bool,
     /// `prctl` and `seccomp`, to name and lock itself.
     lock_itself: bool,
@@ -161,13 +165,14 @@ impl Filters {
         let filter = |lists: &[List], grants| compile(mode, lists, grants).map(Arc::new);
         let kvm = Grants { kvm: true, ..Grants::default() };
         let nonblocking = Grants { nonblocking: true, ..Grants::default() };
-        let all = Grants { kvm: true, tap: true, nonblocking: true, lock_itself: true };
+        let all = Grants { kvm: true, tap: true, new_tap: true, nonblocking: true, lock_itself: true };
+        let operator = Grants { tap: true, new_tap: true, nonblocking: true, ..kvm };
         Ok(Self {
             // A new thread has its maker's filter, so this one holds all that those may.
             spawner: filter(&[COMMON, EVENTS, FILES, THREADS, SOCKETS, LISTEN, KICK], all)?,
             vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
             io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
-            operator: filter(&[COMMON, EVENTS, FILES, SOCKETS, KICK], Grants { tap: true, ..kvm })?,
+            operator: filter(&[COMMON, EVENTS, FILES, SOCKETS, KICK], operator)?,
             migrate: filter(&[COMMON, EVENTS, SOCKETS, KICK, DURABLE], kvm)?,
             display: filter(&[COMMON, EVENTS, SOCKETS, LISTEN], nonblocking)?,
             control: filter(&[COMMON, EVENTS, SOCKETS, LISTEN, CONTROL], nonblocking)?,
@@ -197,6 +202,10 @@ fn compile(mode: Mode, lists: &[List], grants: Grants) -> Result<BpfProgram, Err
     }
     if grants.tap {
         requests.push(argument(1, SeccompCmpOp::Eq, TUNSETOFFLOAD)?);
+    }
+    if grants.new_tap {
+        requests.push(argument(1, SeccompCmpOp::Eq, TUNSETVNETHDRSZ)?);
+        requests.push(argument(1, SeccompCmpOp::Eq, TUNGETIFF)?);
     }
     if grants.nonblocking {
         requests.push(argument(1, SeccompCmpOp::Eq, FIONBIO)?);

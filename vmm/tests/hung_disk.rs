@@ -12,8 +12,9 @@ use lq_vmm::{
     console::Console,
     control::{Attached, Begin, Leased, Server, Sources},
     guest::Notifier,
+    inventory::Inventory,
     machine::{Builder, Parts, kvm},
-    pci::{BarRequest, ConfigEffect, PciDevice, root},
+    pci::{BarRequest, ConfigEffect, PciDevice, root, root::Placement},
     smbios::Identity,
     state::{self, description::Device},
 };
@@ -84,7 +85,7 @@ impl PciDevice for Hanging {
         self.begin("reset");
     }
     fn describe(&self) -> Device {
-        Device { kind: "hanging".into(), features: 0, queue_sizes: Vec::new(), config: Vec::new() }
+        Device { kind: "hanging".into(), ..Device::default() }
     }
     fn save(&mut self, _: u32, _: &mut state::State) -> Result<(), state::Error> {
         Ok(())
@@ -92,6 +93,16 @@ impl PciDevice for Hanging {
     fn load(&mut self, _: u32, _: &mut state::State) -> Result<(), state::Error> {
         Ok(())
     }
+}
+
+fn attached() -> Attached {
+    let config = format!(
+        r#"{{"version":1,"vm":"{VM}","name":"hung","vcpus":1,"memory_bytes":67108864,
+            "boot":{{"direct":{{"kernel":"/k"}}}},"run_dir":"/run"}}"#
+    );
+    let config = serde_json::from_str(&config).unwrap();
+    let (slots, counters, others) = Default::default();
+    Attached { inventory: Inventory::new(config, slots, counters, others), watchdog: None }
 }
 
 struct Bench {
@@ -118,7 +129,7 @@ impl Bench {
             let boot = Boot::Direct(BootSource { kernel, initrd: None, cmdline: String::new() });
             let kvm = kvm::open(1).unwrap();
             let mut builder = Builder::new(kvm, 1, 64 << 20, root::Kind::Assigned).unwrap();
-            builder.add(Box::new(put_in)).unwrap();
+            builder.add(Box::new(put_in), Placement::default()).unwrap();
             let notifier = Arc::new(Notifier::new().unwrap());
             let line = Console::new().unwrap();
             let (output, display) = (line.output(), None);
@@ -130,6 +141,7 @@ impl Bench {
                 boot_order: Vec::new(),
                 cpu: Default::default(),
                 panic: false,
+                hotplug: false,
                 display,
             };
             let machine = builder.build(parts).unwrap();
@@ -140,7 +152,7 @@ impl Bench {
                 sources,
                 line,
                 notifier,
-                Attached::default(),
+                attached(),
                 Leased::new(None, Arc::default()).unwrap(),
             );
             // Nobody listens any more where the test has failed.

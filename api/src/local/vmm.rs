@@ -9,6 +9,7 @@
 
 mod cpu;
 mod devices;
+mod hotplug;
 mod lease;
 mod limits;
 
@@ -17,6 +18,7 @@ pub use devices::{
     BalloonConfig, BalloonStatus, BalloonTarget, BootDevice, CdromConfig, CdromEject, CdromInsert,
     GuestMemory, MoreDevices, WatchdogAction,
 };
+pub use hotplug::{DeviceName, DiskPlug, HotplugConfig, NicPlug, Unplug, default_unplug_timeout};
 pub use lease::{
     LeaseConfig, LeaseEnd, LeaseGrant, LeasePhase, LeaseRelease, LeaseStatus, default_grace, default_margin,
 };
@@ -77,6 +79,10 @@ pub struct VmmConfig {
     /// Until when it may write to its disks; absent: for ever.
     #[serde(default)]
     pub lease: Option<LeaseConfig>,
+    /// Slots of the bus nothing is put into by itself: where devices were that have been unplugged. Keeps the devices after
+    /// them where their guest knows them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub empty_slots: Vec<u8>,
 }
 
 /// How a machine begins.
@@ -155,6 +161,9 @@ pub struct DiskConfig {
     /// How much it may do.
     #[serde(default)]
     pub limits: IoLimits,
+    /// Its slot on the bus, from 1; absent: the next free one, in the order disks, interfaces, all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
 }
 
 /// An image file and what lies under it. A qcow2 file's own word about its backing file is never followed: only what is
@@ -171,6 +180,13 @@ pub struct DiskImage {
     pub backing: Option<Box<DiskImage>>,
 }
 
+impl DiskImage {
+    /// It, then those under it.
+    pub fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |image| image.backing.as_deref())
+    }
+}
+
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,6 +201,9 @@ pub struct NicConfig {
     /// Its cable is out at the start.
     #[serde(default)]
     pub link_down: bool,
+    /// Its slot on the bus, as of a disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u8>,
 }
 
 /// How the monitor locks itself in.
@@ -208,14 +227,16 @@ pub struct Request {
     pub command: Command,
 }
 
-/// What a monitor can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a monitor can be asked. Devices are counted in the order of the present configuration, which `Config` tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// Answer: `Status`.
     Status,
     /// Answer: `Stats`.
     Stats,
+    /// Answer: `Config`.
+    Config,
     /// Halts the virtual CPUs; block I/O under way is finished first.
     Pause,
     /// Goes on after `Pause`.
@@ -257,6 +278,12 @@ pub enum Command {
     DiskResize(DiskResize),
     /// Puts an interface's cable in or pulls it out; its driver is told.
     NicLink(NicLink),
+    /// Plugs a disk in, as the last one.
+    DiskPlug(DiskPlug),
+    /// Plugs an interface in, as the last one.
+    NicPlug(NicPlug),
+    /// Unplugs a disk or an interface; those after it move up one place.
+    Unplug(Unplug),
     /// Puts a medium into a CD drive, in place of one the guest has not locked.
     CdromInsert(CdromInsert),
     /// Takes a medium out of a CD drive.
@@ -274,10 +301,18 @@ pub enum Command {
 }
 
 impl Command {
-    /// A descriptor comes with it.
+    /// How many descriptors come with it.
     #[must_use]
-    pub const fn takes_descriptor(&self) -> bool {
-        matches!(self, Self::Snapshot | Self::MigrateOut(_) | Self::MigrateIn | Self::CdromInsert(_))
+    pub fn descriptors(&self) -> usize {
+        match self {
+            Self::Snapshot
+            | Self::MigrateOut(_)
+            | Self::MigrateIn
+            | Self::CdromInsert(_)
+            | Self::NicPlug(_) => 1,
+            Self::DiskPlug(plug) => plug.disk.image.chain().count(),
+            _ => 0,
+        }
     }
 }
 
@@ -362,6 +397,9 @@ pub enum Outcome {
     Status(Status),
     /// Answer to `Stats`.
     Stats(Stats),
+    /// Answer to `Config`: with what the machine would have to be started to be as it is now: the devices it has, each disk
+    /// and interface with its slot. `start` is as it was; a medium that was put into a CD drive has no name here.
+    Config(Box<VmmConfig>),
     /// Answer to `MigrateStatus`.
     Migration(MigrationStatus),
     /// Answer to `BalloonStatus`.
@@ -460,6 +498,11 @@ pub enum Event {
     Ejected {
         /// Which, by its place in the configuration, from 0.
         cdrom: u32,
+    },
+    /// A device is gone: the guest has let go of it, or it was taken away.
+    Unplugged {
+        /// Which.
+        device: DeviceName,
     },
     /// The lease ran out, was given back, or was granted again after that.
     Lease(LeaseStatus),

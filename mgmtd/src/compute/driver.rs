@@ -47,13 +47,16 @@ pub(super) struct Progress {
     pub(super) seen: u64,
     /// There is a process, or there may be one soon.
     pub(super) process: bool,
+    /// The epoch that process is of, where it is known.
+    pub(super) epoch: Option<u64>,
 }
 
 impl Slot {
-    pub(super) fn new(want: Want, process: bool, machine: Option<Arc<dyn Machine>>) -> Self {
+    pub(super) fn new(want: Want, life: &Life, machine: Option<Arc<dyn Machine>>) -> Self {
+        let progress = Progress { seen: 0, process: life.has_process(), epoch: life.epoch() };
         Self {
             order: watch::Sender::new(Order { want, version: 1 }),
-            progress: watch::Sender::new(Progress { seen: 0, process }),
+            progress: watch::Sender::new(progress),
             machine: Mutex::new(machine),
         }
     }
@@ -119,7 +122,7 @@ impl Driver {
             self.life = life;
             // Told before anything is carried out: whoever waits for the process to be gone must see it coming.
             let process = self.life.has_process();
-            self.slot.progress.send_replace(Progress { seen: version, process });
+            self.slot.progress.send_replace(Progress { seen: version, process, epoch: self.life.epoch() });
             let unreported = !self.report_status(&want);
             for effect in effects {
                 self.carry_out(effect, &want).await;
@@ -242,7 +245,7 @@ impl Driver {
         if unwanted {
             slots.remove(&self.vm);
             // The order may have come and gone unseen; whoever waits for it must not wait for ever.
-            self.slot.progress.send_replace(Progress { seen: u64::MAX, process: false });
+            self.slot.progress.send_replace(Progress { seen: u64::MAX, process: false, epoch: None });
         }
         unwanted
     }

@@ -68,7 +68,7 @@ impl Fleet {
     }
 
     fn drive(&self, vm: VmId, want: Want, life: Life, machine: Option<Arc<dyn Machine>>) -> Arc<Slot> {
-        let slot = Arc::new(Slot::new(want, life.has_process(), machine.clone()));
+        let slot = Arc::new(Slot::new(want, &life, machine.clone()));
         tokio::spawn(Driver::new(vm, self.inner.clone(), slot.clone(), life, machine).run());
         slot
     }
@@ -128,11 +128,20 @@ impl Fleet {
     }
 
     /// The machines that run and are wanted, with the epoch they are to have leases of, where they are to have any.
+    ///
+    /// Without those that run in another epoch than they are wanted in: the machine was another host's since, and what runs
+    /// here is of the past and about to be ended. It is never to go on.
     #[must_use]
     pub fn leased(&self) -> Vec<(Arc<dyn Machine>, Option<u64>)> {
         let slots = self.inner.slots();
         let wanted = slots.values().filter_map(|slot| match &slot.order.borrow().want {
-            Want::This(desired) => Some((slot.machine()?, desired.leased.then_some(desired.epoch))),
+            Want::This(desired) => {
+                let machine = slot.machine()?;
+                // Asked for after the machine: a later process has a later machine.
+                let of = slot.progress.borrow().epoch;
+                let current = of.is_none_or(|epoch| epoch == desired.epoch);
+                current.then(|| (machine, desired.leased.then_some(desired.epoch)))
+            }
             _ => None,
         });
         wanted.collect()

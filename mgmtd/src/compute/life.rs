@@ -197,6 +197,11 @@ impl Life {
         Self::in_state(State::Ended { end: End::Record(record), ran: Duration::ZERO, stopped: false })
     }
 
+    /// The epoch its process belongs to, where it is known.
+    pub(super) fn epoch(&self) -> Option<u64> {
+        self.epoch
+    }
+
     fn in_state(state: State) -> Self {
         Self { state, resets: None, failures: 0, restarts: 0, epoch: None }
     }

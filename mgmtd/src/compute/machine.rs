@@ -107,6 +107,7 @@ impl Watcher {
                     | Event::Panicked
                     | Event::Watchdog { .. }
                     | Event::Ejected { .. }
+                    | Event::Unplugged { .. }
                     | Event::Lease(_),
                 ) => {}
                 Ok(Event::Exit(record)) => told = Some(record),

@@ -52,7 +52,7 @@ impl Monitor {
                 Some(lines) => lines,
                 None => self.connect().await?,
             };
-            let outcome = exchange(&mut lines, id, command).await?;
+            let outcome = exchange(&mut lines, id, command.clone()).await?;
             *kept = Some(lines);
             io::Result::Ok(outcome)
         };

@@ -87,6 +87,7 @@ impl Place {
             devices: devices(desired),
             boot_order: Vec::new(),
             lease: launch.lease,
+            empty_slots: Vec::new(),
         };
         let path = self.config_path();
         let text =
@@ -159,7 +160,13 @@ impl Place {
             // The host itself does not speak on a guest's port. Without IPv6 in the kernel there is nothing to switch off.
             let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6"), "1");
             links.attach(&tap, &nic.bridge).await.map_err(failed)?;
-            made.push(NicConfig { tap, mac: nic.mac, limits: nic.limits, link_down: !nic.connected });
+            made.push(NicConfig {
+                tap,
+                mac: nic.mac,
+                limits: nic.limits,
+                link_down: !nic.connected,
+                slot: None,
+            });
         }
         Ok(made)
     }
@@ -236,6 +243,7 @@ fn devices(desired: &Desired) -> MoreDevices {
         // A guest without a driver for it does not notice.
         panic: true,
         watchdog: desired.spec.watchdog,
+        hotplug: None,
     }
 }
 

@@ -26,7 +26,8 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{future::join_all, stream};
 use lq_api::{
-    HostId, ImageId, PoolId, ha::HaStatus, host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind,
+    HostId, ImageId, PoolId, Timestamp, ha::HaStatus, host::HostStatus, network::Lease, pool::PoolStatus,
+    problem::Kind,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{sync::Arc, time::Duration};
@@ -49,6 +50,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/ha/status", post(ha_status))
         .route("/host/status", post(status))
         .route("/host/leases", post(leases))
+        .route("/host/clock", post(clock))
         .route("/host/pool", post(pool))
         .route("/store/images/{id}", post(image))
         .layer(DefaultBodyLimit::max(super::MAX_BODY))
@@ -105,6 +107,11 @@ async fn pool(State(api): State<Arc<Api>>, Json(id): Json<PoolId>) -> Json<Optio
     Json(own_pool(&api, id).await)
 }
 
+/// What time it is here.
+async fn clock() -> Json<Timestamp> {
+    Json(Timestamp::now())
+}
+
 /// The bytes of an image in a pool of this host.
 async fn image(State(api): State<Arc<Api>>, Id(id): Id<ImageId>) -> Result<Response, Failure> {
     let missing = || Failure::not_found("image", id);
@@ -127,7 +134,11 @@ async fn image(State(api): State<Arc<Api>>, Id(id): Id<ImageId>) -> Result<Respo
 /// What this host is. Read off the async threads: it looks at many small files.
 pub(super) async fn own_status(api: &Api) -> Option<HostStatus> {
     let host = api.node.host.clone();
-    tokio::task::spawn_blocking(move || host.status()).await.ok()
+    let mut status = tokio::task::spawn_blocking(move || host.status()).await.ok()?;
+    for disk in &mut status.disks {
+        disk.health = api.alerts.disk_health(&disk.name);
+    }
+    Some(status)
 }
 
 /// Room in a pool of this host.

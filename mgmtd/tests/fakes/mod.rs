@@ -300,7 +300,7 @@ impl Monitor {
                     Outcome::Done
                 }
                 Command::Subscribe => Outcome::Done,
-                other => Outcome::Error(format!("nobody asks this monitor for {other:?}")),
+                ref other => Outcome::Error(format!("nobody asks this monitor for {other:?}")),
             };
             if !say(&mut writer, &Response { id: request.id, outcome }).await {
                 return;

@@ -35,6 +35,7 @@ pub(super) async fn moves(ctx: &mut Ctx) -> Result<()> {
         image: DiskImage { path: "/guest/debian.qcow2".into(), format: ImageFormat::Qcow2, backing: None },
         read_only: false,
         limits: IoLimits::default(),
+        slot: None,
     };
     let line =
         format!("console=ttyS0 quiet panic=-1 root=/dev/vda rw {words} init=/bin/sh -- -c \"{COUNTING}\"");

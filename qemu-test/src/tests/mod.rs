@@ -5,6 +5,7 @@ mod cluster;
 mod console;
 mod crash;
 mod guest;
+mod hotplug;
 mod install;
 mod migrate;
 mod pool;
@@ -100,6 +101,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: "install",
             limit: 900,
             run: |ctx| Box::pin(install::refusals(ctx)),
+        },
+        Test {
+            name: "vmm-hotplug",
+            about: "disks come to a running Debian guest, are used, and go when it is asked for them",
+            group: "nested",
+            limit: 1200,
+            run: |ctx| Box::pin(hotplug::disks(ctx)),
         },
         Test {
             name: "vmm-migrate",

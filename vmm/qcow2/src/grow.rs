@@ -225,10 +225,43 @@ fn end_of_counted(file: &File, header: &Header, table: &[u64]) -> Result<u64, Er
     Ok(0)
 }
 
+/// The refcount table. Whoever writes relies on it, so it is looked at: blocks lie in clusters of their own, and all clusters
+/// with metadata are counted somewhere. Otherwise what looks free would be the header or a table.
 fn read_table(file: &File, header: &Header) -> Result<Vec<u64>, Error> {
-    let mut table = vec![0; (u64::from(header.refcount_table_clusters) << header.info.cluster_bits) as usize];
-    io::read(file, "read the refcount table", &mut table, header.refcount_table_offset)?;
-    Ok(entries(&table).collect())
+    let mut bytes = vec![0; (u64::from(header.refcount_table_clusters) << header.info.cluster_bits) as usize];
+    io::read(file, "read the refcount table", &mut bytes, header.refcount_table_offset)?;
+    let table: Vec<u64> = entries(&bytes).collect();
+    let size = header.cluster_size();
+    let per_block = (size * 8) >> header.refcount_order;
+    let wrong = |index, value, reason| Err(Error::Entry { table: "refcount table", index, value, reason });
+    let counted = |cluster: u64| {
+        usize::try_from(cluster / per_block)
+            .ok()
+            .and_then(|index| table.get(index))
+            .is_some_and(|at| *at != 0)
+    };
+    let clusters = |offset: u64, bytes: u64| offset / size..offset.saturating_add(bytes).div_ceil(size);
+    let l1 = clusters(header.l1_offset, u64::from(header.l1_entries) * 8);
+    let own = clusters(header.refcount_table_offset, bytes.len() as u64);
+    for cluster in (0..1).chain(l1.clone()).chain(own.clone()) {
+        if !counted(cluster) {
+            return wrong(cluster / per_block, 0, "it must count the header or a table of the image");
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for (index, at) in (0..).zip(&table).filter(|(_, at)| **at != 0) {
+        let cluster = at / size;
+        if !at.is_multiple_of(size) || cluster == 0 || l1.contains(&cluster) || own.contains(&cluster) {
+            return wrong(index, *at, "no refcount block can be there");
+        }
+        if !counted(cluster) {
+            return wrong(index, *at, "the block itself is counted nowhere");
+        }
+        if !seen.insert(cluster) {
+            return wrong(index, *at, "another entry names the same block");
+        }
+    }
+    Ok(table)
 }
 
 /// Takes one off the refcounts of `count` clusters from `offset`.

@@ -243,6 +243,30 @@ fn hostile_fields_and_entries_are_named() {
     }
 }
 
+/// Found by fuzzing: with a table like this, what looks free is the header, and a writer went round for ever.
+#[test]
+fn nobody_writes_an_image_whose_own_clusters_are_not_counted() {
+    let be = |value: u64| value.to_be_bytes();
+    for (at, bytes, said) in [
+        (1 << 16, be(0), "refcount table entry 0 is 0x0000000000000000: it must count the header"),
+        (1 << 16, be(32), "entry 0 is 0x0000000000000020: no refcount block can be there"),
+        (1 << 16, be(1 << 16), "no refcount block can be there"),
+        (1 << 16, be(3 << 16), "no refcount block can be there"),
+        ((1 << 16) + 8, be(2 << 16), "entry 1 is 0x0000000000020000: another entry names the same block"),
+        ((1 << 16) + 8, be(1 << 40), "the block itself is counted nowhere"),
+    ] {
+        let (_dir, file) = with_data();
+        let before = file.metadata().unwrap().len();
+        file.write_all_at(&bytes, at).unwrap();
+        for error in
+            [prepare_for_writing(&file, &Limits::default()).unwrap_err(), grow(&file, 1 << 40).unwrap_err()]
+        {
+            assert!(error.to_string().contains(said), "{bytes:x?} at {at}: {error}");
+        }
+        assert_eq!(file.metadata().unwrap().len(), before);
+    }
+}
+
 #[test]
 fn other_files_are_refused() {
     let file = tempfile::tempfile().unwrap();

@@ -1,16 +1,16 @@
-//! The DSDT: processors, PCI host bridge, COM1, power button and generation id by the Generic Event Device, S5.
+//! The DSDT: processors, PCI host bridge, COM1, power button, generation id and hot plug by the Generic Event Device, S5.
 
 use super::{Board, OEM, OEM_TABLE, REVISION};
 use crate::{
-    legacy::{COM1, COM1_IRQ, i8042, power, pvpanic},
+    legacy::{COM1, COM1_IRQ, hotplug, i8042, power, pvpanic},
     memory::PciMap,
 };
 use acpi_tables::{
     Aml, AmlSink,
     aml::{
         AddressSpace, AddressSpaceCacheable, And, Device, EISAName, Field, FieldAccessType, FieldEntry,
-        FieldLockRule, FieldUpdateRule, IO, If, Interrupt, Local, Memory32Fixed, Method, Name, Notify, ONE,
-        OpRegion, OpRegionSpace, Package, Path, ResourceTemplate, Scope, Store, ZERO,
+        FieldLockRule, FieldUpdateRule, IO, If, Interrupt, Local, Memory32Fixed, Method, MethodCall, Name,
+        Notify, ONE, OpRegion, OpRegionSpace, Package, Path, ResourceTemplate, Scope, Store, ZERO,
     },
     sdt::Sdt,
 };
@@ -33,7 +33,8 @@ pub(super) fn dsdt(board: &Board) -> Vec<u8> {
         serial(),
         power_button(),
         generation_id(board.generation),
-        events(),
+        board.fixed_slots.map(slots).unwrap_or_default(),
+        events(board.fixed_slots.is_some()),
         sleep(),
     ];
     for part in parts {
@@ -48,6 +49,15 @@ fn bytes(part: &dyn Aml) -> Vec<u8> {
     let mut bytes = Vec::new();
     part.to_aml_bytes(&mut bytes);
     bytes
+}
+
+/// What is encoded already.
+struct Bytes<'a>(&'a [u8]);
+
+impl Aml for Bytes<'_> {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        self.0.iter().for_each(|byte| sink.byte(*byte));
+    }
 }
 
 /// A device in the system bus scope.
@@ -97,6 +107,54 @@ fn host_bridge(pci: &PciMap) -> Vec<u8> {
             &Name::new(path("_CRS"), &resources),
         ],
     )
+}
+
+/// Notifies of all slots that something became of.
+const LOOK_AT_SLOTS: &str = "\\_SB_.PCI0.PCNT";
+/// To a slot: look whether there is another device. To a device: let go of it.
+const DEVICE_CHECK: u8 = 1;
+const EJECT_REQUEST: u8 = 3;
+
+/// The slots devices can come to and go from, and the method that looks at the registers. Without `_STA`: a guest looks into
+/// configuration space then.
+fn slots(fixed: u32) -> Vec<u8> {
+    let registers = Field::new(
+        path("PHPR"),
+        FieldAccessType::DWord,
+        FieldLockRule::NoLock,
+        FieldUpdateRule::WriteAsZeroes,
+        vec![
+            FieldEntry::Named(*b"PCIU", 32),
+            FieldEntry::Named(*b"PCID", 32),
+            FieldEntry::Named(*b"PCIE", 32),
+        ],
+    );
+    let (mut parts, mut looks) = (Vec::new(), Vec::new());
+    OpRegion::new(path("PHPR"), OpRegionSpace::SystemIO, &hotplug::BASE, &hotplug::SLOTS_LENGTH)
+        .to_aml_bytes(&mut parts);
+    registers.to_aml_bytes(&mut parts);
+    Store::new(&Local(0), &path("PCIU")).to_aml_bytes(&mut looks);
+    Store::new(&Local(1), &path("PCID")).to_aml_bytes(&mut looks);
+    for slot in (1..32_u32).filter(|slot| fixed & 1 << slot == 0) {
+        let (name, bit) = (path(&format!("S{slot:03}")), 1_u32 << slot);
+        let eject = bytes(&Store::new(&path("PCIE"), &bit));
+        Device::new(
+            path(&format!("S{slot:03}")),
+            vec![
+                &Name::new(path("_ADR"), &(slot << 16)),
+                &Name::new(path("_SUN"), &slot),
+                &Method::new(path("_EJ0"), 1, true, vec![&Bytes(&eject)]),
+            ],
+        )
+        .to_aml_bytes(&mut parts);
+        for (local, what) in [(0, DEVICE_CHECK), (1, EJECT_REQUEST)] {
+            let read = Local(local);
+            let told = And::new(&ZERO, &read, &bit);
+            If::new(&told, vec![&Notify::new(&name, &what)]).to_aml_bytes(&mut looks);
+        }
+    }
+    Method::new(path("PCNT"), 0, true, vec![&Bytes(&looks)]).to_aml_bytes(&mut parts);
+    bytes(&Scope::new(path("\\_SB_.PCI0"), vec![&Bytes(&parts)]))
 }
 
 /// Reserves the configuration window: without it Linux does not trust the MCFG.
@@ -190,7 +248,7 @@ fn generation_id(address: u64) -> Vec<u8> {
 }
 
 /// The device that tells of events: `_EVT` reads the event register, which clears it, and notifies whom it concerns.
-fn events() -> Vec<u8> {
+fn events(hotplug: bool) -> Vec<u8> {
     let interrupt = Interrupt::new(true, true, false, false, power::IRQ);
     let event = path("EVTS");
     let (button, generation) = (path("\\_SB_.PWRB"), path("\\_SB_.VGEN"));
@@ -198,6 +256,16 @@ fn events() -> Vec<u8> {
         (Notify::new(&button, &0x80_u8), Notify::new(&generation, &0x80_u8));
     let pressed = And::new(&ZERO, &Local(0), &power::POWER_BUTTON);
     let renewed = And::new(&ZERO, &Local(0), &power::GENERATION);
+    let changed = And::new(&ZERO, &Local(0), &power::HOTPLUG);
+    let look = MethodCall::new(path(LOOK_AT_SLOTS), Vec::new());
+    let look_at_slots = If::new(&changed, vec![&look]);
+    let (pressed, renewed) =
+        (If::new(&pressed, vec![&notify_button]), If::new(&renewed, vec![&notify_generation]));
+    let from = Store::new(&Local(0), &event);
+    let mut steps: Vec<&dyn Aml> = vec![&from, &pressed, &renewed];
+    if hotplug {
+        steps.push(&look_at_slots);
+    }
     device(
         "GED_",
         vec![
@@ -212,16 +280,7 @@ fn events() -> Vec<u8> {
                 FieldUpdateRule::WriteAsZeroes,
                 vec![FieldEntry::Named(*b"EVTS", 8)],
             ),
-            &Method::new(
-                path("_EVT"),
-                1,
-                true,
-                vec![
-                    &Store::new(&Local(0), &event),
-                    &If::new(&pressed, vec![&notify_button]),
-                    &If::new(&renewed, vec![&notify_generation]),
-                ],
-            ),
+            &Method::new(path("_EVT"), 1, true, steps),
         ],
     )
 }

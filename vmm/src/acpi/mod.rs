@@ -58,6 +58,8 @@ pub struct Board {
     pub keyboard: bool,
     /// There is the port for panics.
     pub panic: bool,
+    /// Slots whose devices stay, one bit each, where others may come and go.
+    pub fixed_slots: Option<u32>,
     /// Where the generation id is; in tables to be relocated: where in its page.
     pub generation: u64,
 }
@@ -181,6 +183,7 @@ mod tests {
             pci: PciMap::fixed(8 << 30),
             keyboard: false,
             panic: false,
+            fixed_slots: Some(0),
             generation: generation::ADDRESS,
         }
     }
@@ -214,6 +217,7 @@ mod tests {
             pci: PciMap::by_firmware(8 << 30, ecam..ecam + (256 << 20), 46),
             keyboard: true,
             panic: true,
+            fixed_slots: Some(0x8000_0008),
             generation: generation::OFFSET,
         };
         let [one, other] = [0xb000_0000, 0xe000_0000].map(|ecam| relocatable(&board(ecam)));

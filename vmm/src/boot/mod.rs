@@ -118,19 +118,30 @@ struct Range {
     size: u64,
 }
 
-/// Loads everything into `memory` of the machine `identity` with `vcpus` processors, `ram` bytes and perhaps a port for
-/// panics.
+/// What a machine has that others have not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told {
+    /// A port for panics.
+    pub panic: bool,
+    /// Slots whose devices stay, one bit each, where others may come and go.
+    pub fixed_slots: Option<u32>,
+}
+
+/// Loads everything into `memory` of the machine `identity` with `vcpus` processors and `ram` bytes; `told` goes into the ACPI
+/// tables besides.
 pub fn load(
     source: &mut BootSource,
     identity: &smbios::Identity,
     memory: &Memory,
     vcpus: u8,
     ram: u64,
-    panic: bool,
+    told: Told,
 ) -> Result<Entry, Error> {
     let pci = memory::PciMap::fixed(ram);
     let generation = acpi::generation::ADDRESS;
-    let tables = acpi::tables(&acpi::Board { vcpus, pci, keyboard: false, panic, generation });
+    let Told { panic, fixed_slots } = told;
+    let board = acpi::Board { vcpus, pci, keyboard: false, panic, fixed_slots, generation };
+    let tables = acpi::tables(&board);
     memory.write_slice(&tables, GuestAddress(acpi::RSDP))?;
     acpi::generation::renew(memory, acpi::generation::ADDRESS)
         .map_err(|source| Error::Read { what: "host's random numbers", source })?;

@@ -39,7 +39,7 @@ fn a_bzimage_is_loaded_twice_alike() {
     let memory = memory::create(RAM).unwrap();
     let mut source = source(&bzimage(5000, 0x20f), Some(b"initrd!"), "console=ttyS0");
     for _ in 0..2 {
-        let entry = load(&mut source, &identity(), &memory, 2, RAM, false).unwrap();
+        let entry = load(&mut source, &identity(), &memory, 2, RAM, Told::default()).unwrap();
         assert_eq!(entry, Entry::Linux64 { rip: 0x10_0200, zero_page: 0x7000, page_tables: 0x9000 });
         let mut initrd = [0; 7];
         memory.read_slice(&mut initrd, GuestAddress(RAM - 0x1000)).unwrap();
@@ -57,8 +57,9 @@ fn a_bzimage_is_loaded_twice_alike() {
 #[test]
 fn what_cannot_boot_is_refused_with_the_reason() {
     let memory = memory::create(RAM).unwrap();
-    let try_load =
-        |mut source: BootSource| load(&mut source, &identity(), &memory, 1, RAM, false).unwrap_err();
+    let try_load = |mut source: BootSource| {
+        load(&mut source, &identity(), &memory, 1, RAM, Told::default()).unwrap_err()
+    };
     assert!(matches!(try_load(source(&[0; 100], None, "")), Error::Kernel(_)));
     assert!(matches!(try_load(source(&[0; 9000], None, "")), Error::Kernel(_)));
     assert!(matches!(try_load(source(&bzimage(100, 0x204), None, "")), Error::Kernel(_)));

@@ -7,7 +7,7 @@ use lq_api::local::vmm::{
 };
 use std::{
     fs::{self, File},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::{fs::OpenOptionsExt, net::UnixStream},
@@ -70,19 +70,21 @@ impl Asker {
         Ok(Self { stream: BufReader::new(UnixStream::connect(socket)?), next: 1, end: None })
     }
 
-    /// Asks, with a descriptor where the command takes one, and waits for the answer.
+    /// Asks, with descriptors where the command takes some, and waits for the answer.
     ///
     /// # Errors
     /// The connection broke, or the monitor refused: then the error is its words.
-    pub fn ask(&mut self, command: Command, descriptor: Option<BorrowedFd<'_>>) -> io::Result<Outcome> {
+    pub fn ask<'a>(
+        &mut self,
+        command: Command,
+        descriptors: impl IntoIterator<Item = BorrowedFd<'a>>,
+    ) -> io::Result<Outcome> {
         let id = self.next;
         self.next += 1;
         let mut line = serde_json::to_vec(&Request { version: VERSION, id, command })?;
         line.push(b'\n');
-        match descriptor {
-            Some(descriptor) => passing::send(self.stream.get_ref(), &line, descriptor)?,
-            None => self.stream.get_mut().write_all(&line)?,
-        }
+        let descriptors: Vec<_> = descriptors.into_iter().collect();
+        passing::send(self.stream.get_ref(), &line, &descriptors)?;
         loop {
             let mut line = String::new();
             if self.stream.read_line(&mut line)? == 0 {

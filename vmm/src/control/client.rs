@@ -16,7 +16,7 @@ pub const MAX_LINE: usize = 64 << 10;
 /// Bytes that may wait for a client that does not read.
 const MAX_QUEUE: usize = 1 << 20;
 /// Descriptors that may wait for their request.
-const MAX_DESCRIPTORS: usize = 4;
+const MAX_DESCRIPTORS: usize = passing::MOST;
 /// Bytes read at once.
 const TURN: usize = 4096;
 
@@ -70,9 +70,9 @@ impl Client {
         requests
     }
 
-    /// The descriptor that came with a request.
-    pub(super) fn take_descriptor(&mut self) -> Option<OwnedFd> {
-        (!self.descriptors.is_empty()).then(|| self.descriptors.remove(0))
+    /// The descriptors that came with a request, at most `count`.
+    pub(super) fn take_descriptors(&mut self, count: usize) -> Vec<OwnedFd> {
+        self.descriptors.drain(..count.min(self.descriptors.len())).collect()
     }
 
     /// Queues a message and sends what can be sent.
@@ -127,8 +127,11 @@ fn refusal(id: u64, reason: String) -> Response {
     Response { id, outcome: Outcome::Error(reason) }
 }
 
-/// Reads one line. The error is the answer to it.
-fn parse(line: &[u8]) -> Result<Request, Response> {
+/// Reads one line.
+///
+/// # Errors
+/// It is no request: the answer to it.
+pub fn parse(line: &[u8]) -> Result<Request, Response> {
     let value: serde_json::Value = serde_json::from_slice(line)
         .map_err(|e| refusal(0, format!("not a JSON object on one line: {e}")))?;
     let number = |name| value.get(name).and_then(serde_json::Value::as_u64);

@@ -9,9 +9,10 @@ mod client;
 mod leased;
 mod operator;
 pub mod passing;
+mod plugging;
 mod server;
 
-pub use client::MAX_LINE;
+pub use client::{MAX_LINE, parse};
 pub use leased::Leased;
 pub use operator::Begin;
 pub use server::{Attached, Server, Sources};

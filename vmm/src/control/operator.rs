@@ -19,20 +19,22 @@
 use crate::{
     change::Change,
     exit,
+    inventory::Added,
     lease::{
         Moment,
         fence::{self, Fence},
     },
-    machine::{self, Machine},
+    machine::{self, Machine, Plugged, Removed},
     migrate::{
         self,
         source::{Halted, Outgoing, Owner},
         target,
     },
+    plug::New,
     state::file::encode,
     thread::{self, Kind},
 };
-use lq_api::local::vmm::{MigrateOptions, RunState};
+use lq_api::local::vmm::{Command, MigrateOptions, RunState};
 use std::{
     fs::File,
     io,
@@ -89,8 +91,21 @@ pub(super) enum Job {
     Fence(Moment),
     /// The lease was granted again.
     Unfence,
-    /// Changes the device in a slot.
-    Change(usize, Option<Change>),
+    /// Changes the device in a slot, as the command asks for.
+    Change(usize, Option<Change>, Command),
+    /// Plugs a device in; where it is is put in when that is done.
+    Plug {
+        /// The device, until it is taken.
+        new: Option<New>,
+        /// Its configuration, for the inventory.
+        added: Option<Added>,
+        /// Where it came to.
+        plugged: Option<Plugged>,
+    },
+    /// Takes a device out of its slot.
+    TakeOut(usize),
+    /// Ends the work of devices the guest has let go of.
+    Sweep,
     /// Writes it to a file.
     Snapshot(File),
     /// Takes it in.
@@ -146,6 +161,8 @@ pub(super) struct Finished {
     /// How the machine is now.
     pub(super) state: RunState,
     pub(super) result: Result<(), Failure>,
+    /// Devices that have gone meanwhile.
+    pub(super) removed: Vec<Removed>,
 }
 
 type Order = (Job, Option<Ticket>);
@@ -166,7 +183,8 @@ impl Operator {
         let (signal, internal) = (Arc::clone(&event), jobs.clone());
         let work = move || {
             let held = Held::default();
-            Hands { machine, state: RunState::Incoming, ran: false, fence, held, internal }
+            let (state, announced) = (RunState::Incoming, Vec::new());
+            Hands { machine, state, ran: false, fence, held, internal, announced }
                 .work(&inbox, &outbox, &signal)
         };
         // Never joined: where a disk hangs for good, the process ends without it.
@@ -222,6 +240,8 @@ struct Hands {
     fence: Arc<Fence>,
     held: Held,
     internal: Sender<Order>,
+    /// The devices the target of a move was told of.
+    announced: Vec<(Option<u32>, String)>,
 }
 
 /// What the end of the lease has taken from the guest, to be given back.
@@ -243,8 +263,9 @@ impl Hands {
     fn work(mut self, inbox: &Receiver<Order>, outbox: &Sender<Finished>, signal: &EventFd) {
         for (mut job, ticket) in inbox {
             let result = self.carry_out(&mut job);
+            let removed = self.machine.take_removed();
             let stopped = matches!(job, Job::Stop);
-            if outbox.send(Finished { job, ticket, state: self.state, result }).is_err() {
+            if outbox.send(Finished { job, ticket, state: self.state, result, removed }).is_err() {
                 return;
             }
             // Fails only when a signal is already waiting.
@@ -282,7 +303,20 @@ impl Hands {
                     self.held.ran = false;
                     Paused
                 }
-                (Job::Change(slot, change), Running | Paused) => {
+                (Job::Plug { new, plugged, .. }, Running | Paused) => {
+                    *plugged = self.plug(new.take())?;
+                    self.state
+                }
+                (Job::TakeOut(slot), Running | Paused) => {
+                    let taken = self.machine.take_out(*slot);
+                    taken.map_err(|error| Failure::Refused(exit::chain(&error)))?;
+                    self.state
+                }
+                (Job::Sweep, state) => {
+                    self.machine.sweep();
+                    state
+                }
+                (Job::Change(slot, change, _), Running | Paused) => {
                     self.change(*slot, change.take())?;
                     self.state
                 }
@@ -308,6 +342,7 @@ impl Hands {
                 (Job::Move(stream, options, begun), Running | Paused) => {
                     let stream = stream.try_clone();
                     let remote = Remote(self.internal.clone());
+                    self.announced = self.devices();
                     let mut copier = self.machine.copier();
                     copier.description.leased = !self.fence.is_free();
                     let started = stream.and_then(|s| Outgoing::start(copier, s, *options, remote));
@@ -376,6 +411,14 @@ impl Hands {
         self.machine.change(slot, change).map_err(|error| Failure::Refused(exit::chain(&error)))
     }
 
+    fn plug(&mut self, new: Option<New>) -> Result<Option<Plugged>, Failure> {
+        let Some(new) = new else { return Ok(None) };
+        let slot = new.slot();
+        let device = new.device(&self.fence).map_err(|error| Failure::Refused(exit::chain(&error)))?;
+        let plugged = self.machine.plug(device, slot);
+        plugged.map(Some).map_err(|error| Failure::Refused(exit::chain(&error)))
+    }
+
     fn snapshot(&mut self, file: &mut File) -> Result<(), Failure> {
         let running = self.state == RunState::Running;
         if running {
@@ -397,7 +440,13 @@ impl Hands {
         if self.ran {
             self.machine.pause();
         }
-        let saved = self.machine.save().map_err(|error| exit::chain(&error)).and_then(|state| {
+        let same = if self.devices() == self.announced {
+            Ok(())
+        } else {
+            Err("the guest has let go of a device while it moved; try again".to_owned())
+        };
+        let saved = same.and_then(|()| self.machine.save().map_err(|error| exit::chain(&error)));
+        let saved = saved.and_then(|state| {
             let state = encode("state", &state).map_err(|error| exit::chain(&error))?;
             self.machine.release().map_err(|error| exit::chain(&error))?;
             Ok(Halted { state, running: self.ran })
@@ -410,6 +459,12 @@ impl Hands {
             self.go_on();
         }
         saved
+    }
+
+    /// Which devices the machine has.
+    fn devices(&self) -> Vec<(Option<u32>, String)> {
+        let devices = &self.machine.description().devices;
+        devices.iter().map(|device| (device.slot, device.kind.clone())).collect()
     }
 
     fn go_on(&mut self) -> RunState {

@@ -9,9 +9,9 @@ use std::{
 };
 
 /// Most descriptors taken with one message; more are closed by the kernel.
-const MOST: usize = 4;
+pub const MOST: usize = 16;
 /// Room for them, in the alignment of a control message.
-const ROOM: usize = 8;
+const ROOM: usize = 12;
 
 /// Receives bytes into `buffer` (0: the other side has closed) and appends the descriptors that came along to `descriptors`.
 ///
@@ -58,12 +58,19 @@ pub fn receive(stream: &UnixStream, buffer: &mut [u8], descriptors: &mut Vec<Own
     Ok(count)
 }
 
-/// Sends all of `bytes`, with `descriptor` beside the first of them.
+/// Sends all of `bytes`, with `descriptors`, at most [`MOST`], beside the first of them.
 ///
 /// # Errors
 /// As of `sendmsg`.
-pub fn send(stream: &UnixStream, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
+pub fn send(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     use std::io::Write;
+    if descriptors.len() > MOST {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
+    }
+    let room = size_of_val(descriptors) as u32;
+    if descriptors.is_empty() {
+        return (&*stream).write_all(bytes);
+    }
     let mut control = [0_u64; ROOM];
     let mut data = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: as in `receive`; the one control message is written inside `control`, which has room for it.
@@ -72,12 +79,15 @@ pub fn send(stream: &UnixStream, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io
         message.msg_iov = &raw mut data;
         message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = libc::CMSG_SPACE(size_of::<RawFd>() as u32) as _;
+        message.msg_controllen = libc::CMSG_SPACE(room) as _;
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         (*header).cmsg_level = libc::SOL_SOCKET;
         (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
-        libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(descriptor.as_raw_fd());
+        (*header).cmsg_len = libc::CMSG_LEN(room) as _;
+        let first = libc::CMSG_DATA(header).cast::<RawFd>();
+        for (n, descriptor) in descriptors.iter().enumerate() {
+            first.add(n).write_unaligned(descriptor.as_raw_fd());
+        }
         libc::sendmsg(stream.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
     };
     let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
@@ -99,12 +109,13 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"inside").unwrap();
         file.rewind().unwrap();
-        send(&ours, b"take it", file.as_fd()).unwrap();
+        send(&ours, b"take it", &[file.as_fd(), file.as_fd()]).unwrap();
         let (mut buffer, mut descriptors) = ([0; 100], Vec::new());
         assert_eq!(receive(&theirs, &mut buffer, &mut descriptors).unwrap(), 7);
         let mut text = String::new();
         File::from(descriptors.pop().unwrap()).read_to_string(&mut text).unwrap();
-        assert_eq!((text.as_str(), descriptors.len()), ("inside", 0));
+        assert_eq!((text.as_str(), descriptors.len()), ("inside", 1));
+        descriptors.clear();
         drop(ours);
         assert_eq!(receive(&theirs, &mut buffer, &mut descriptors).unwrap(), 0);
     }

@@ -5,14 +5,14 @@ use super::{
     client::Client,
     leased::Leased,
     operator::{Begin, Failure, Finished, Job, Operator, Ticket},
+    plugging::Waiting,
 };
 use crate::{
-    change::Slots,
     console::{self, Console, PACE, Wants},
     guest::{GuestEvent, Notifier},
+    inventory::Inventory,
     machine::{Levers, Machine},
     migrate::{PATIENCE, source::Outgoing},
-    stats::DeviceCounters,
     watchdog,
 };
 use lq_api::{
@@ -73,12 +73,9 @@ impl Sources {
 }
 
 /// What the control thread has to do with the machine's devices.
-#[derive(Default)]
 pub struct Attached {
-    /// Their counters.
-    pub counters: DeviceCounters,
-    /// Where those are that can be changed.
-    pub slots: Slots,
+    /// Which there are.
+    pub inventory: Inventory,
     /// The watchdog, and what becomes of a guest that does not feed it.
     pub watchdog: Option<(Arc<watchdog::Shared>, WatchdogAction)>,
 }
@@ -88,29 +85,30 @@ pub struct Server {
     vm: VmId,
     operator: Operator,
     pub(super) leased: Leased,
-    slots: Slots,
+    pub(super) inventory: Inventory,
+    /// Who waits for the guest to let go of a device.
+    pub(super) waiting: Vec<Waiting>,
     watchdog: Option<(Arc<watchdog::Shared>, WatchdogAction)>,
     /// The guest's kernel has panicked.
     panicked: bool,
-    levers: Levers,
+    pub(super) levers: Levers,
     sources: Sources,
     console: Console,
     notifier: Arc<Notifier>,
-    counters: DeviceCounters,
     epoll: Epoll,
     clients: BTreeMap<u64, Client>,
     viewers: BTreeMap<u64, console::Client>,
     next_client: u64,
     /// When to look at the console next, while the guest writes.
     look_at: Option<Instant>,
-    state: RunState,
+    pub(super) state: RunState,
     resets: u64,
     /// A reset the guest asked for is on its way: what else it asked for belongs to the guest that goes.
     resetting: bool,
     /// Why the machine ends, once it does.
     end: Option<ExitRecord>,
     /// The last migration away from here.
-    outgoing: Option<Arc<Outgoing>>,
+    pub(super) outgoing: Option<Arc<Outgoing>>,
     /// The stream of a migration to here.
     incoming: Option<UnixStream>,
 }
@@ -126,7 +124,7 @@ impl Server {
         attached: Attached,
         leased: Leased,
     ) -> io::Result<Self> {
-        let Attached { counters, slots, watchdog } = attached;
+        let Attached { inventory, watchdog } = attached;
         let epoll = Epoll::new()?;
         let levers = machine.levers();
         let operator = Operator::start(machine, Arc::clone(leased.fence()))?;
@@ -151,14 +149,14 @@ impl Server {
             vm,
             operator,
             leased,
-            slots,
+            inventory,
+            waiting: Vec::new(),
             watchdog,
             panicked: false,
             levers,
             sources,
             console,
             notifier,
-            counters,
             epoll,
             clients: BTreeMap::new(),
             viewers: BTreeMap::new(),
@@ -178,6 +176,7 @@ impl Server {
         self.state = begin.state();
         self.submit(Job::Begin(begin), None);
         let end = loop {
+            self.end_waiting();
             let mut events = [EpollEvent::default(); 32];
             let count = match self.epoll.wait(self.timeout(), &mut events) {
                 Ok(0) => {
@@ -229,10 +228,13 @@ impl Server {
         }
     }
 
-    /// Milliseconds until the console wants a look, -1 where it does not.
+    /// Milliseconds until the console wants a look or somebody has waited long enough, -1 where neither will be.
     fn timeout(&self) -> i32 {
-        let left = |at: Instant| at.saturating_duration_since(Instant::now()).as_millis() as i32;
-        self.look_at.map_or(-1, left)
+        let left = |at: Instant| {
+            let left = at.saturating_duration_since(Instant::now());
+            i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+        };
+        self.look_at.into_iter().chain(self.patience_ends()).min().map_or(-1, left)
     }
 
     fn handle(&mut self, event: &EpollEvent) -> Option<ExitRecord> {
@@ -262,7 +264,9 @@ impl Server {
         news.into_iter().for_each(|event| self.news(&event));
         let Some(event) = asked.into_iter().next() else { return };
         let (reason, detail) = match event {
-            GuestEvent::Restarted | GuestEvent::Ejected(_) | GuestEvent::Panicked => return,
+            GuestEvent::Restarted | GuestEvent::Ejected(_) | GuestEvent::Unplugged | GuestEvent::Panicked => {
+                return;
+            }
             GuestEvent::Reset => {
                 self.resetting = true;
                 return self.submit(Job::Reset { by_guest: true }, None);
@@ -278,6 +282,7 @@ impl Server {
     fn news(&mut self, event: &GuestEvent) {
         match event {
             GuestEvent::Ejected(number) => self.tell(&Event::Ejected { cdrom: *number as u32 }),
+            GuestEvent::Unplugged => self.submit(Job::Sweep, None),
             GuestEvent::Restarted => self.panicked = false,
             GuestEvent::Panicked if !self.panicked => {
                 self.panicked = true;
@@ -312,10 +317,11 @@ impl Server {
 
     /// Takes what the operator has done. A record: the machine has ended.
     fn jobs_done(&mut self) -> Option<ExitRecord> {
-        for Finished { job, ticket, state, result } in self.operator.finished() {
+        for Finished { mut job, ticket, state, result, removed } in self.operator.finished() {
+            self.removed(removed);
             let outcome =
                 result.as_ref().map_or_else(|e| Outcome::Error(crate::exit::chain(e)), |()| Outcome::Done);
-            match (&job, &result) {
+            match (&mut job, &result) {
                 (Job::Stop, _) => {
                     let mut end = self.end.take().unwrap_or_else(|| internal("stopped without a reason"));
                     if let Err(error) = result {
@@ -331,6 +337,12 @@ impl Server {
                 (Job::HandedOver, Ok(())) => self.lease_away(true),
                 (Job::Keep, Ok(())) => self.lease_away(false),
                 (Job::Move(_, _, begun), Ok(())) => self.outgoing.clone_from(begun),
+                (Job::Change(_, _, by), Ok(())) => self.inventory.changed(by),
+                (Job::Plug { added, plugged, .. }, Ok(())) => {
+                    if let (Some(added), Some(plugged)) = (added.take(), plugged.take()) {
+                        self.inventory.plugged(added, plugged.slot, plugged.counter);
+                    }
+                }
                 (Job::Leave, Ok(())) => {
                     self.begin_end(ExitRecord { reason: ExitReason::Migrated, detail: self.moved() })
                 }
@@ -366,7 +378,7 @@ impl Server {
         format!("the machine runs on another host{}", pause.unwrap_or_default())
     }
 
-    fn answer(&mut self, number: u64, response: &Response) {
+    pub(super) fn answer(&mut self, number: u64, response: &Response) {
         if let Some(client) = self.clients.get_mut(&number) {
             client.send(response);
             self.settle_client(number);
@@ -392,7 +404,7 @@ impl Server {
     }
 
     /// Answers a request, or has the operator carry it out (`None`: the answer comes later).
-    fn command(&mut self, command: Command, ticket: Ticket) -> Option<Outcome> {
+    fn command(&mut self, command: Command, descriptors: Vec<OwnedFd>, ticket: Ticket) -> Option<Outcome> {
         let job = match command {
             Command::Status => {
                 let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -402,16 +414,17 @@ impl Server {
                     state: self.state,
                     resets: self.resets,
                     panicked: self.panicked,
-                    cdroms: self.slots.loaded(),
+                    cdroms: self.inventory.slots.loaded(),
                     lease: self.leased.status(),
                 }));
             }
             Command::Stats => {
-                let (disks, nics) = self.counters.read();
+                let (disks, nics) = self.inventory.counters.read();
                 return Some(Outcome::Stats(Stats { exits: self.levers.exits(), disks, nics }));
             }
+            Command::Config => return Some(Outcome::Config(Box::new(self.inventory.config()))),
             Command::BalloonStatus => {
-                return Some(self.slots.balloon().map_or_else(Outcome::Error, Outcome::Balloon));
+                return Some(self.inventory.slots.balloon().map_or_else(Outcome::Error, Outcome::Balloon));
             }
             Command::Subscribe => {
                 if let Some(client) = self.clients.get_mut(&ticket.client) {
@@ -435,19 +448,23 @@ impl Server {
             | Command::DiskResize(_)
             | Command::NicLink(_)
             | Command::CdromEject(_)
-            | Command::BalloonTarget(_) => match self.slots.change(command) {
-                Ok((slot, change)) => Job::Change(slot, Some(change)),
+            | Command::BalloonTarget(_) => match self.inventory.slots.change(&command) {
+                Ok((slot, change)) => Job::Change(slot, Some(change), command),
                 Err(why) => return Some(Outcome::Error(why)),
             },
             Command::Pause => Job::Pause,
             Command::Resume => Job::Resume,
             Command::Reset => Job::Reset { by_guest: false },
-            Command::Snapshot | Command::MigrateOut(_) | Command::MigrateIn | Command::CdromInsert(_) => {
-                match self.with_descriptor(command, ticket) {
-                    Ok(job) => job,
-                    Err(why) => return Some(Outcome::Error(why)),
-                }
-            }
+            Command::Unplug(unplug) => return self.unplug(unplug, ticket),
+            Command::Snapshot
+            | Command::MigrateOut(_)
+            | Command::MigrateIn
+            | Command::CdromInsert(_)
+            | Command::DiskPlug(_)
+            | Command::NicPlug(_) => match self.with_descriptors(command, descriptors) {
+                Ok(job) => job,
+                Err(why) => return Some(Outcome::Error(why)),
+            },
             Command::MigrateStatus => {
                 let status = self.outgoing.as_ref().map(|outgoing| outgoing.status()).unwrap_or_default();
                 return Some(Outcome::Migration(status));
@@ -475,16 +492,25 @@ impl Server {
         None
     }
 
-    /// The job of a command that takes a descriptor.
-    fn with_descriptor(&mut self, command: Command, ticket: Ticket) -> Result<Job, String> {
-        let descriptor = self.clients.get_mut(&ticket.client).and_then(Client::take_descriptor);
-        let descriptor = descriptor.ok_or("no descriptor came with the request")?;
+    /// The job of a command that takes descriptors.
+    fn with_descriptors(&mut self, command: Command, mut descriptors: Vec<OwnedFd>) -> Result<Job, String> {
+        let (came, wanted) = (descriptors.len(), command.descriptors());
+        if came < wanted && wanted > 1 {
+            return Err(format!("{came} descriptors came with the request, {wanted} are needed"));
+        }
+        if came == 0 {
+            return Err("no descriptor came with the request".to_owned());
+        }
+        if matches!(command, Command::DiskPlug(_) | Command::NicPlug(_)) {
+            return self.plug(command, descriptors);
+        }
+        let descriptor = descriptors.swap_remove(0);
         if command == Command::Snapshot {
             return Ok(Job::Snapshot(descriptor.into()));
         }
         if let Command::CdromInsert(insert) = command {
-            let (slot, change) = self.slots.insert(insert, descriptor.into())?;
-            return Ok(Job::Change(slot, Some(change)));
+            let (slot, change) = self.inventory.slots.insert(insert, descriptor.into())?;
+            return Ok(Job::Change(slot, Some(change), Command::CdromInsert(insert)));
         }
         let stream = UnixStream::from(descriptor);
         // A peer that stands still counts as lost.
@@ -522,7 +548,11 @@ impl Server {
                 let response = match &request {
                     Ok(Request { id, command, .. }) => {
                         let ticket = Ticket { client: number, request: *id };
-                        self.command(*command, ticket).map(|outcome| Response { id: *id, outcome })
+                        let descriptors = self.clients.get_mut(&number);
+                        let descriptors =
+                            descriptors.map(|client| client.take_descriptors(command.descriptors()));
+                        self.command(command.clone(), descriptors.unwrap_or_default(), ticket)
+                            .map(|outcome| Response { id: *id, outcome })
                     }
                     Err(refusal) => Some(refusal.clone()),
                 };

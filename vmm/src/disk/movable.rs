@@ -31,22 +31,34 @@ pub struct Movable {
 /// See [`Error`].
 pub fn open(image: &DiskImage, read_only: bool, hold: bool, lease: Arc<Fence>) -> Result<Movable, Error> {
     let mut files = Vec::new();
-    let mut next = Some(image);
-    while let Some(image) = next {
+    for image in image.chain() {
         files.push(file::open(&image.path, read_only || !files.is_empty())?);
-        next = image.backing.as_deref();
     }
-    let mut disk =
-        Movable { image: image.clone(), read_only, files, size: 0, granularity: 0, lease, held: None };
-    if hold {
-        disk.hold()?;
-    } else {
-        (disk.size, disk.granularity) = disk.shape()?;
-    }
-    Ok(disk)
+    Movable::new(image, files, read_only, hold, lease)
 }
 
 impl Movable {
+    /// As [`open`], of files that are opened already, the top one first.
+    ///
+    /// # Errors
+    /// As of [`open`].
+    pub fn new(
+        image: &DiskImage,
+        files: Vec<File>,
+        read_only: bool,
+        hold: bool,
+        lease: Arc<Fence>,
+    ) -> Result<Self, Error> {
+        let image = image.clone();
+        let mut disk = Self { image, read_only, files, size: 0, granularity: 0, lease, held: None };
+        if hold {
+            disk.hold()?;
+        } else {
+            (disk.size, disk.granularity) = disk.shape()?;
+        }
+        Ok(disk)
+    }
+
     fn hold(&mut self) -> Result<(), Error> {
         let (mut image, mut read_only) = (&self.image, self.read_only);
         for file in &self.files {
@@ -91,6 +103,16 @@ impl Movable {
         match &mut self.held {
             Some(disk) => Ok(disk),
             None => Err(missing()),
+        }
+    }
+}
+
+impl Drop for Movable {
+    fn drop(&mut self) {
+        self.held = None;
+        for file in &self.files {
+            // Whoever sent an opened file may still have it: then closing ours does not unlock it. What fails is closed.
+            let _ = file.unlock();
         }
     }
 }

@@ -169,6 +169,7 @@ mod tests {
             pci,
             keyboard: true,
             panic: true,
+            fixed_slots: Some(1 << 31),
             generation: generation::OFFSET,
         });
         let (places, memory) = carry_out(&files(&tables));

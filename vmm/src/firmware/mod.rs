@@ -21,6 +21,7 @@ pub mod timer;
 
 use crate::{
     acpi,
+    boot::Told,
     display::ramfb::Screen,
     legacy::power,
     memory,
@@ -112,8 +113,8 @@ pub struct Machine {
     pub ram: u64,
     /// Address bits of the processors.
     pub address_bits: u32,
-    /// It has a port for panics.
-    pub panic: bool,
+    /// What its tables tell besides.
+    pub told: Told,
     /// Which one it is.
     pub identity: Identity,
     /// Boot order: OpenFirmware paths, first to last.
@@ -171,7 +172,7 @@ impl Platform {
         let code = mapping::Mapping::of_file(&sources.code, code_size).map_err(failed(CODE))?;
         code_window.map(code_base, &code).map_err(failed(CODE))?;
         let vars = Flash::new(sources.vars, vars_size, vars_base, vars_window).map_err(failed(VARS))?;
-        let (vcpus, ram, bits, panic) = (machine.vcpus, machine.ram, machine.address_bits, machine.panic);
+        let (vcpus, ram, bits, told) = (machine.vcpus, machine.ram, machine.address_bits, machine.told);
         // The tables tell where the ECAM is, so they are made when the firmware asks for them: it has moved it by then.
         let tables = move || {
             let pci = PciMap::by_firmware(ram, ecam.range(), bits);
@@ -179,7 +180,8 @@ impl Platform {
                 vcpus,
                 pci,
                 keyboard: true,
-                panic,
+                panic: told.panic,
+                fixed_slots: told.fixed_slots,
                 generation: acpi::generation::OFFSET,
             }))
         };

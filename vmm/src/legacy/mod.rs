@@ -7,12 +7,14 @@
 //! | 0x3f8–0x3ff | COM1 |
 //! | 0x505 | panics of the guest's kernel, where the machine has that |
 //! | 0x600–0x60f | ACPI registers: sleep, reset, events |
+//! | 0x620–0x62f | what devices come and go, where the machine has that |
 //! | 0xcf8–0xcff | PCI configuration; 0xcf9 resets |
 //!
 //! Interrupt controllers, interval timer and port 0x61 are emulated by KVM and never come here. Everything else reads
 //! as ones and swallows writes, as an empty bus does.
 
 pub mod clock;
+pub mod hotplug;
 pub mod i8042;
 pub mod keyboard;
 pub mod power;
@@ -26,6 +28,7 @@ use crate::{
     state::{self, State},
 };
 use clock::Clock;
+use hotplug::Hotplug;
 use i8042::{Effect, I8042};
 use power::Power;
 use serial::Serial;
@@ -58,10 +61,21 @@ pub struct Devices {
     pub firmware: Option<Platform>,
     /// Keyboard controller of a machine with firmware.
     pub i8042: Option<Mutex<I8042>>,
+    /// Registers of what comes and goes.
+    pub hotplug: Option<Arc<Hotplug>>,
     /// There is the port for panics.
     panic: bool,
     clock: Mutex<Clock>,
     notifier: Arc<Notifier>,
+}
+
+/// What a machine may have of these or not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Optional {
+    /// The port for panics.
+    pub panic: bool,
+    /// Devices come and go.
+    pub hotplug: bool,
 }
 
 /// What a vCPU does after a port was written.
@@ -81,13 +95,15 @@ impl Devices {
         power: Power,
         firmware: Option<(Platform, I8042)>,
         ram: u64,
-        panic: bool,
+        optional: Optional,
         notifier: Arc<Notifier>,
     ) -> Self {
         let (firmware, i8042) = firmware.unzip();
         let (serial, power) = (Arc::new(Mutex::new(serial)), Arc::new(power));
         let clock = Mutex::new(Clock::new(ram));
-        Self { pci, serial, power, firmware, i8042: i8042.map(Mutex::new), panic, clock, notifier }
+        let Optional { panic, hotplug } = optional;
+        let hotplug = hotplug.then(|| Arc::new(Hotplug::new(Arc::clone(&power))));
+        Self { pci, serial, power, firmware, i8042: i8042.map(Mutex::new), hotplug, panic, clock, notifier }
     }
 
     /// Memory that is not RAM is read: ones where nothing is.
@@ -122,6 +138,11 @@ impl Devices {
             }
             pvpanic::PORT if self.panic => data.fill(pvpanic::read()),
             power::BASE..=power::END => self.power.read(port - power::BASE, data),
+            hotplug::BASE..=hotplug::END => {
+                if let Some(registers) = &self.hotplug {
+                    registers.read(port - hotplug::BASE, data);
+                }
+            }
             CLOCK_DATA => {
                 let clock = lock(&self.clock);
                 data.iter_mut().for_each(|byte| *byte = clock.read());
@@ -164,6 +185,10 @@ impl Devices {
                     return self.tell(event);
                 }
             }
+            hotplug::BASE..=hotplug::END => {
+                let ejected = self.hotplug.iter().flat_map(|h| h.write(port - hotplug::BASE, data));
+                ejected.for_each(|slot| self.eject(slot));
+            }
             CLOCK_INDEX | CLOCK_DATA => {
                 let mut clock = lock(&self.clock);
                 data.iter().for_each(|byte| clock.write(port == CLOCK_DATA, *byte));
@@ -172,6 +197,13 @@ impl Devices {
             _ => {}
         }
         Next::Run
+    }
+
+    /// The guest lets go of the device in `slot`, where there is one it can let go of.
+    fn eject(&self, slot: usize) {
+        if self.pci.eject(slot) {
+            self.notifier.send(GuestEvent::Unplugged);
+        }
     }
 
     fn i8042_write(&self, command: bool, data: &[u8]) -> Next {
@@ -202,6 +234,9 @@ impl Devices {
         if let Some(controller) = &self.i8042 {
             state.put(0, &lock(controller).save())?;
         }
+        if let Some(hotplug) = &self.hotplug {
+            state.put(0, &hotplug.save())?;
+        }
         self.firmware.as_ref().map_or(Ok(()), |firmware| firmware.save(state))
     }
 
@@ -214,12 +249,19 @@ impl Devices {
         if let Some(controller) = &self.i8042 {
             lock(controller).load(state.take(0)?)?;
         }
+        if let Some(hotplug) = &self.hotplug {
+            hotplug.load(state.take(0)?);
+        }
         self.firmware.as_ref().map_or(Ok(()), |firmware| firmware.load(state))
     }
 
     /// Returns the old devices to power-on (PCI has its own way) and forgets what the guest asked of the machine: it is
     /// gone. No vCPU may run.
     pub fn reset_legacy(&self) {
+        for slot in self.hotplug.iter().flat_map(|hotplug| hotplug.reset()) {
+            // It may have left already.
+            let _ = self.pci.eject(slot);
+        }
         self.notifier.forget();
         lock(&self.serial).reset();
         lock(&self.clock).reset();

@@ -5,7 +5,7 @@
 //! | 0 | sleep control (ACPI 6.5, 4.8.3.7): S5 switches off |
 //! | 1 | sleep status: always 0 |
 //! | 2 | reset: [`RESET_VALUE`] resets |
-//! | 4 | events of the Generic Event Device: read clears; bit 0 = power button, bit 1 = new generation |
+//! | 4 | events of the Generic Event Device: read clears; bit 0 = power button, bit 1 = new generation, bit 2 = what came or is to go |
 //!
 //! An event sets its bit and pulses the device's interrupt; the DSDT's `_EVT` method reads the register.
 
@@ -37,6 +37,8 @@ pub const IRQ: u32 = 5;
 pub const POWER_BUTTON: u8 = 1;
 /// Event: the machine is a copy now; its generation has changed.
 pub const GENERATION: u8 = 2;
+/// Event: devices have come or are asked for (see [`super::hotplug`]).
+pub const HOTPLUG: u8 = 4;
 /// Sleep type of S5, in the DSDT's `_S5` too.
 pub const S5: u8 = 5;
 
@@ -81,7 +83,8 @@ impl Power {
         self.raise(GENERATION);
     }
 
-    fn raise(&self, event: u8) {
+    /// Sets the bits of an event and interrupts the guest for it.
+    pub(super) fn raise(&self, event: u8) {
         self.events.fetch_or(event, Ordering::SeqCst);
         // Fails only when the interrupt is already on its way.
         let _ = self.interrupt.write(1);

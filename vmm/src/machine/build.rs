@@ -5,15 +5,18 @@ use super::{
     vcpu_state::Offers,
 };
 use crate::{
-    boot::{Boot, BootSource},
+    boot::{Boot, BootSource, Told},
     console::Output,
     display::{ramfb::Screen, server::Server},
     firmware,
     gate::{self, Gate},
     guest::Notifier,
-    legacy::{self, COM1_IRQ, Devices, i8042::I8042, power::Power, serial::Serial},
+    legacy::{self, COM1_IRQ, Devices, Optional, i8042::I8042, power::Power, serial::Serial},
     memory::{self, Memory},
-    pci::{PciDevice, root, root::PciRoot},
+    pci::{
+        PciDevice, root,
+        root::{PciRoot, Placement},
+    },
     smbios::Identity,
     state::{
         self,
@@ -27,6 +30,7 @@ use kvm_bindings::CpuId;
 use kvm_ioctls::Kvm;
 use lq_api::local::vmm::CpuModel;
 use std::{
+    collections::BTreeSet,
     os::unix::net::UnixListener,
     sync::{Arc, Mutex, atomic::AtomicU64},
 };
@@ -50,6 +54,8 @@ pub struct Parts {
     pub cpu: CpuModel,
     /// It has a port by which the guest says that it has panicked.
     pub panic: bool,
+    /// Its disks and interfaces may come and go.
+    pub hotplug: bool,
     /// Its screen. Only with firmware.
     pub display: Option<Display>,
 }
@@ -100,15 +106,24 @@ impl Builder {
         &self.memory
     }
 
+    /// No device comes into one of these slots but where it is said.
+    pub fn keep_empty(&mut self, slots: BTreeSet<usize>) {
+        self.pci.keep_empty(slots);
+    }
+
     /// Puts a device on the bus; returns its slot.
-    pub fn add(&mut self, device: Box<dyn PciDevice>) -> Result<usize, Error> {
-        Ok(self.pci.add(device)?)
+    ///
+    /// # Errors
+    /// There is no such place for it.
+    pub fn add(&mut self, device: Box<dyn PciDevice>, placement: Placement) -> Result<usize, Error> {
+        Ok(self.pci.place(device, placement)?)
     }
 
     /// Puts the rest together. Needs no privilege any more; starts the vCPU threads, parked.
     pub fn build(self, parts: Parts) -> Result<Machine, Error> {
         let Self { kvm, supported, vm, memory, ram, vcpus, pci } = self;
-        let Parts { identity, boot, output, notifier, boot_order, cpu, panic, display } = parts;
+        let Parts { identity, boot, output, notifier, boot_order, cpu, panic, hotplug, display } = parts;
+        let told = Told { panic, fixed_slots: hotplug.then(|| pci.fixed_slots()) };
         let screen = display.is_some().then(Screen::default);
         let (boot, firmware): (Option<BootSource>, _) = match boot {
             Boot::Direct(source) => (Some(source), None),
@@ -117,7 +132,7 @@ impl Builder {
                     vcpus,
                     ram,
                     address_bits: cpuid::address_bits(&leaves(&supported)),
-                    panic,
+                    told,
                     identity: identity.clone(),
                     boot_order,
                     screen: screen.clone(),
@@ -135,7 +150,9 @@ impl Builder {
         vm.routing().connect_line(COM1_IRQ, serial.interrupt()).map_err(host("connect COM1's interrupt"))?;
         let button = power.interrupt();
         vm.routing().connect_line(legacy::power::IRQ, button).map_err(host("connect the power button"))?;
-        let devices = Arc::new(Devices::new(pci, serial, power, firmware, ram, panic, Arc::clone(&notifier)));
+        let optional = Optional { panic, hotplug };
+        let devices =
+            Arc::new(Devices::new(pci, serial, power, firmware, ram, optional, Arc::clone(&notifier)));
         if let (Some(screen), Some(display)) = (screen, display) {
             let server = Server::new(display, screen, memory.clone(), Arc::clone(&devices));
             server.and_then(Server::start).map_err(host("start the display"))?;
@@ -153,6 +170,7 @@ impl Builder {
             devices: devices.pci.describe(),
             firmware: devices.firmware.as_ref().map(firmware::Platform::describe),
             panic,
+            hotplug,
             leased: false,
         };
         let mut machine = Machine {
@@ -169,6 +187,7 @@ impl Builder {
             mailboxes: Vec::new(),
             offers,
             description,
+            removed: Vec::new(),
         };
         (0..vcpus).try_for_each(|id| machine.add_vcpu(&kvm, &supported, cpu, id, &notifier))?;
         machine.gate.wait_for_threads(usize::from(vcpus));

@@ -1,8 +1,8 @@
 //! Interrupt routing: fixed lines to the I/O APIC, and message-signalled interrupts on numbers of their own.
 //!
 //! Numbers (GSIs) 0 to 23 are the pins of the I/O APIC; from 24 on each is one MSI vector of one device, with an eventfd
-//! that injects it. KVM takes the whole table at every change; a lock keeps table and kernel in step. Numbers are never
-//! given back: devices live as long as the machine.
+//! that injects it. KVM takes the whole table at every change; a lock keeps table and kernel in step. The numbers of a
+//! device that has gone are given to another.
 
 use crate::pci::{MsiVectors, Platform};
 use kvm_bindings::{
@@ -13,7 +13,7 @@ use kvm_ioctls::{IoEventAddress, NoDatamatch, VmFd};
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
@@ -26,6 +26,8 @@ const MAX_GSI: u32 = 4096;
 
 struct Table {
     next: u32,
+    /// Below `next`, and nobody's.
+    free: Vec<u32>,
     /// Address and data of each routed MSI.
     messages: BTreeMap<u32, (u64, u32)>,
 }
@@ -38,7 +40,7 @@ pub struct Routing {
 
 impl Routing {
     pub(super) fn new(vm: Arc<VmFd>) -> Self {
-        Self { vm, table: Mutex::new(Table { next: PINS, messages: BTreeMap::new() }) }
+        Self { vm, table: Mutex::new(Table { next: PINS, free: Vec::new(), messages: BTreeMap::new() }) }
     }
 
     /// Lets a signal of `event` pulse pin `line` of the I/O APIC.
@@ -46,8 +48,29 @@ impl Routing {
         self.vm.register_irqfd(event, line).map_err(io::Error::from)
     }
 
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for one MSI.
+    fn take(&self) -> io::Result<u32> {
+        let mut table = self.table();
+        if let Some(gsi) = table.free.pop() {
+            return Ok(gsi);
+        }
+        if table.next == MAX_GSI {
+            return Err(io::Error::other("the machine has no interrupts left"));
+        }
+        table.next += 1;
+        Ok(table.next - 1)
+    }
+
+    fn give_back(&self, gsi: u32) {
+        self.table().free.push(gsi);
+    }
+
     fn set(&self, gsi: u32, message: Option<(u64, u32)>) -> io::Result<()> {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table();
         let old = match message {
             Some(message) => table.messages.insert(gsi, message),
             None => table.messages.remove(&gsi),
@@ -99,34 +122,42 @@ impl Platform for KvmPlatform {
     }
 
     fn allocate_msi(&self, vectors: u16) -> io::Result<Arc<dyn MsiVectors>> {
-        let first = {
-            let mut table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
-            let first = table.next;
-            table.next = first + u32::from(vectors);
-            if table.next > MAX_GSI {
-                return Err(io::Error::other("the machine has no interrupts left"));
-            }
-            first
-        };
-        let mut events = Vec::new();
-        for gsi in first..first + u32::from(vectors) {
+        // Gives back what it has where it goes no further.
+        let mut made = Vectors { events: Vec::new(), routing: Arc::clone(&self.0) };
+        for _ in 0..vectors {
             let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-            self.0.vm.register_irqfd(&event, gsi)?;
-            events.push(event);
+            let gsi = self.0.take()?;
+            if let Err(error) = self.0.vm.register_irqfd(&event, gsi) {
+                self.0.give_back(gsi);
+                return Err(error.into());
+            }
+            made.events.push((gsi, event));
         }
-        Ok(Arc::new(Vectors { first, events, routing: Arc::clone(&self.0) }))
+        Ok(Arc::new(made))
     }
 }
 
 struct Vectors {
-    first: u32,
-    events: Vec<EventFd>,
+    events: Vec<(u32, EventFd)>,
     routing: Arc<Routing>,
+}
+
+impl Drop for Vectors {
+    fn drop(&mut self) {
+        for (gsi, event) in self.events.drain(..) {
+            let gone = self.routing.vm.unregister_irqfd(&event, gsi).map_err(io::Error::from);
+            match gone.and_then(|()| self.routing.set(gsi, None)) {
+                Ok(()) => self.routing.give_back(gsi),
+                // Then nobody else gets it.
+                Err(error) => eprintln!("lq-vmm: interrupt {gsi} cannot be given back: {error}"),
+            }
+        }
+    }
 }
 
 impl Vectors {
     fn gsi(&self, vector: u16) -> Option<u32> {
-        (usize::from(vector) < self.events.len()).then(|| self.first + u32::from(vector))
+        self.events.get(usize::from(vector)).map(|(gsi, _)| *gsi)
     }
 }
 
@@ -140,6 +171,6 @@ impl MsiVectors for Vectors {
     }
 
     fn event(&self, vector: u16) -> Option<&EventFd> {
-        self.events.get(usize::from(vector))
+        self.events.get(usize::from(vector)).map(|(_, event)| event)
     }
 }

@@ -22,14 +22,18 @@ pub use build::{Builder, Display, Parts};
 use crate::{
     boot::{self, BootSource, Entry},
     change::Change,
-    firmware,
+    exit, firmware,
     gate::{Gate, Order},
-    legacy::{Devices, power::Power, serial::Serial},
-    memory::{self, Memory},
-    pci::PciDevice,
+    legacy::{Devices, hotplug::Hotplug, power::Power, serial::Serial},
+    memory::{self, Memory, SharedMemory},
+    pci::{PciDevice, root::Placement},
     smbios::Identity,
     state::description::Description,
+    stats::Counter,
+    virtio::{TransportError, VirtioDevice, VirtioPci},
 };
+use interrupts::KvmPlatform;
+use lq_api::local::vmm::IoStats;
 use save::Mailbox;
 use std::{
     fs::File,
@@ -68,6 +72,9 @@ pub enum Error {
         /// Why.
         source: Box<save::Failure>,
     },
+    /// A device has no place.
+    #[error("cannot plug the device in")]
+    Plug(#[from] TransportError),
     /// A saved state.
     #[error("cannot save or take up the machine's state")]
     State(#[from] crate::state::Error),
@@ -82,6 +89,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+}
+
+/// What the guest is told of the machine besides.
+fn told(description: &Description, devices: &Devices) -> boot::Told {
+    let fixed_slots = devices.hotplug.is_some().then(|| devices.pci.fixed_slots());
+    boot::Told { panic: description.panic, fixed_slots }
 }
 
 fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
@@ -104,6 +117,25 @@ pub struct Machine {
     mailboxes: Vec<Arc<Mutex<Mailbox>>>,
     offers: Offers,
     description: Description,
+    /// Devices that have gone, until somebody asks.
+    removed: Vec<Removed>,
+}
+
+/// A device that has gone; its work has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Where it was.
+    pub slot: usize,
+    /// Why what the guest wrote to it may not be durable.
+    pub failure: Option<String>,
+}
+
+/// A device that was plugged in.
+pub struct Plugged {
+    /// Where it is.
+    pub slot: usize,
+    /// What it has done.
+    pub counter: Counter,
 }
 
 impl Machine {
@@ -117,8 +149,8 @@ impl Machine {
     pub fn power_on(&mut self) -> Result<(), Error> {
         let entry = match &mut self.boot {
             Some(source) => {
-                let panic = self.description.panic;
-                boot::load(source, &self.identity, &self.memory, self.vcpus, self.ram, panic)?
+                let told = told(&self.description, &self.devices);
+                boot::load(source, &self.identity, &self.memory, self.vcpus, self.ram, told)?
             }
             None => Entry::Reset,
         };
@@ -128,8 +160,9 @@ impl Machine {
     }
 
     /// Halts the virtual CPUs, then the devices once their requests under way are finished.
-    pub fn pause(&self) {
+    pub fn pause(&mut self) {
         self.gate.order(Order::Park);
+        self.sweep();
         self.devices.pci.for_each(|device| device.pause());
         self.settle();
     }
@@ -153,6 +186,7 @@ impl Machine {
         self.gate.order(Order::Park);
         self.devices.pci.reset()?;
         self.devices.reset_legacy();
+        self.sweep();
         self.vm.reset()?;
         memory::clear(&self.memory).map_err(host("clear guest memory"))?;
         // A copy made meanwhile knows nothing of that otherwise.
@@ -170,6 +204,59 @@ impl Machine {
         changed.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into())).map_err(host(WHAT))?;
         self.description.devices = self.devices.pci.describe();
         Ok(())
+    }
+
+    /// Plugs a device in, running or paused: into `slot`, or the lowest that is free. The guest is told.
+    ///
+    /// # Errors
+    /// It has no place; it is gone then.
+    pub fn plug(&mut self, device: Box<dyn VirtioDevice>, slot: Option<usize>) -> Result<Plugged, Error> {
+        self.sweep();
+        let counters = device.counters();
+        let platform = Arc::new(KvmPlatform(Arc::clone(self.vm.routing())));
+        let function = VirtioPci::new(device, SharedMemory::new(self.memory.clone()), platform)?;
+        let pci = &self.devices.pci;
+        let placement = Placement { slot: slot.or_else(|| pci.free_slot()), removable: true };
+        let slot = pci.place(Box::new(function), placement)?;
+        if let Some(hotplug) = &self.devices.hotplug {
+            hotplug.changed(slot);
+        }
+        self.description.devices = self.devices.pci.describe();
+        Ok(Plugged { slot, counter: Box::new(move || IoStats::from(&*counters)) })
+    }
+
+    /// Takes a device out, whatever the guest does with it.
+    ///
+    /// # Errors
+    /// There is none that can be taken out.
+    pub fn take_out(&mut self, slot: usize) -> Result<(), Error> {
+        if !self.devices.pci.eject(slot) {
+            return Err(host("take the device out")(io::ErrorKind::NotFound.into()));
+        }
+        if let Some(hotplug) = &self.devices.hotplug {
+            hotplug.changed(slot);
+        }
+        self.sweep();
+        Ok(())
+    }
+
+    /// Ends the work of devices the guest has let go of: what it wrote is durable, and others may have it.
+    pub fn sweep(&mut self) {
+        let left = self.devices.pci.take_left();
+        if left.is_empty() {
+            return;
+        }
+        for (slot, mut device) in left {
+            device.pause();
+            let settled = device.sync().and_then(|()| device.release());
+            self.removed.push(Removed { slot, failure: settled.err().map(|error| exit::chain(&error)) });
+        }
+        self.description.devices = self.devices.pci.describe();
+    }
+
+    /// Devices that have gone since the last call.
+    pub fn take_removed(&mut self) -> Vec<Removed> {
+        std::mem::take(&mut self.removed)
     }
 
     /// What a migration needs of the machine while the guest runs.
@@ -227,8 +314,13 @@ impl Machine {
     /// What may be done at any time, from any thread, without waiting.
     #[must_use]
     pub fn levers(&self) -> Levers {
-        let Devices { serial, power, .. } = &*self.devices;
-        Levers { serial: Arc::clone(serial), power: Arc::clone(power), exits: self.exits.clone() }
+        let Devices { serial, power, hotplug, .. } = &*self.devices;
+        Levers {
+            serial: Arc::clone(serial),
+            power: Arc::clone(power),
+            hotplug: hotplug.clone(),
+            exits: self.exits.clone(),
+        }
     }
 
     /// Makes durable what the guest wrote to its disks. Only while paused.
@@ -249,6 +341,7 @@ impl Machine {
             // A panicked thread has ended the process already.
             let _ = thread.join();
         }
+        self.sweep();
         self.devices.pci.for_each(|device| device.pause());
         self.settle();
         self.sync()
@@ -273,6 +366,7 @@ pub struct Copier {
 pub struct Levers {
     serial: Arc<Mutex<Serial>>,
     power: Arc<Power>,
+    hotplug: Option<Arc<Hotplug>>,
     exits: Vec<Arc<AtomicU64>>,
 }
 
@@ -280,6 +374,20 @@ impl Levers {
     /// Presses the power button.
     pub fn power_button(&self) {
         self.power.press();
+    }
+
+    /// Asks the guest for the device in a slot.
+    pub fn ask_for(&self, slot: usize) {
+        if let Some(hotplug) = &self.hotplug {
+            hotplug.ask(slot);
+        }
+    }
+
+    /// Asks for it no more.
+    pub fn forget(&self, slot: usize) {
+        if let Some(hotplug) = &self.hotplug {
+            hotplug.forget(slot);
+        }
     }
 
     /// Someone types on COM1.

@@ -3,9 +3,12 @@
 //! Slot 0 is the host bridge; slots 1 to 31 hold one single-function device each. A bus that firmware sets up ([`Kind`])
 //! has the bridges of Q35 ([`super::q35`]), the LPC bridge in slot 31, and nothing is assigned at power-on.
 //!
+//! ```text
+//!  place ─▶ in its slot ── eject (by the guest, at once) ─▶ left ── take_left (by the operator, who ends its work)
+//! ```
 //! Invariants: a device is only ever called under its own lock; the map of decoded BARs follows the registers the guest
-//! wrote (a BAR outside the windows, or on top of another, is decoded nowhere); locks are taken in the order device, then
-//! map.
+//! wrote (a BAR outside the windows, or on top of another, is decoded nowhere); a device that has left its slot is reached
+//! by no access any more; locks are taken in the order device, then map.
 
 use super::{
     BarRequest, ConfigEffect, PciDevice,
@@ -19,7 +22,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     ops::Range,
     sync::{
@@ -43,9 +46,24 @@ struct Decoded {
     bar: u8,
 }
 
-struct Slot {
-    device: Mutex<Box<dyn PciDevice>>,
+/// A device in its slot.
+struct Placed {
+    device: Box<dyn PciDevice>,
     bars: Vec<BarRequest>,
+    /// It may leave while the machine runs.
+    removable: bool,
+}
+
+/// A place for a device.
+type Slot = Mutex<Option<Placed>>;
+
+/// How a device comes into a slot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Placement {
+    /// The slot, from 1; none: the next free one that is not kept empty.
+    pub slot: Option<usize>,
+    /// It may leave while the machine runs.
+    pub removable: bool,
 }
 
 /// Who sets the bus up.
@@ -90,7 +108,12 @@ pub struct PciRoot {
     kind: Kind,
     bridge: Mutex<ConfigSpace>,
     lpc: Option<Mutex<ConfigSpace>>,
+    /// All there are, from 1 on.
     slots: Vec<Slot>,
+    /// Slots that are not given by themselves.
+    kept: BTreeSet<usize>,
+    /// Devices that have left, with their slots; their work is still to be ended.
+    left: Mutex<Vec<(usize, Box<dyn PciDevice>)>>,
     decoded: RwLock<BTreeMap<u64, Decoded>>,
     address: Mutex<u32>,
     ecam: Arc<Ecam>,
@@ -120,6 +143,9 @@ pub enum Error {
     /// All slots are taken.
     #[error("a machine has at most {MAX_DEVICES} devices")]
     Full,
+    /// The slot is taken, or there is none of this number.
+    #[error("slot {0} of the bus is not free")]
+    Taken(usize),
     /// The address windows are exhausted.
     #[error("no address space left for a {0} byte BAR")]
     NoSpace(u64),
@@ -151,7 +177,9 @@ impl PciRoot {
         let above = PciMap::by_firmware(ram, 0..0, bits).above_4g;
         let below = memory::LOW_RAM_END..memory::FIRMWARE_PCI32_END;
         let lpc = Some(Mutex::new(q35::lpc_bridge()));
-        Self { lpc, ..Self::empty(Kind::ByFirmware, q35::host_bridge(), [below, above]) }
+        let mut root = Self { lpc, ..Self::empty(Kind::ByFirmware, q35::host_bridge(), [below, above]) };
+        root.slots.truncate(q35::LPC_SLOT - 1);
+        root
     }
 
     fn empty(kind: Kind, bridge: ConfigSpace, windows: [Range<u64>; 2]) -> Self {
@@ -159,7 +187,9 @@ impl PciRoot {
             kind,
             bridge: Mutex::new(bridge),
             lpc: None,
-            slots: Vec::new(),
+            slots: (0..MAX_DEVICES).map(|_| Slot::default()).collect(),
+            kept: BTreeSet::new(),
+            left: Mutex::default(),
             decoded: RwLock::default(),
             address: Mutex::new(0),
             ecam: Arc::default(),
@@ -173,14 +203,72 @@ impl PciRoot {
         &self.ecam
     }
 
-    /// Puts a device into the next free slot; returns its number.
-    pub fn add(&mut self, device: Box<dyn PciDevice>) -> Result<usize, Error> {
-        if self.slots.len() == MAX_DEVICES - usize::from(self.lpc.is_some()) {
-            return Err(Error::Full);
-        }
+    /// From now on no device comes into one of `slots` but where it is said.
+    pub fn keep_empty(&mut self, slots: BTreeSet<usize>) {
+        self.kept = slots;
+    }
+
+    /// Puts a device into a slot; returns its number. Nothing of it is decoded until the guest says where.
+    ///
+    /// # Errors
+    /// The slot is not free, or none is.
+    pub fn place(&self, device: Box<dyn PciDevice>, placement: Placement) -> Result<usize, Error> {
+        let Placement { slot, removable } = placement;
         let bars = device.bars();
-        self.slots.push(Slot { device: Mutex::new(device), bars });
-        Ok(self.slots.len())
+        let mut placed = Some(Placed { device, bars, removable });
+        for (index, slot) in self.numbered().filter(|(number, _)| match slot {
+            Some(wanted) => *number == wanted,
+            None => !self.kept.contains(number),
+        }) {
+            let mut place = lock(slot);
+            if place.is_none() {
+                *place = placed.take();
+                return Ok(index);
+            }
+        }
+        Err(slot.map_or(Error::Full, Error::Taken))
+    }
+
+    /// The lowest slot that is free, whether or not it is kept empty.
+    #[must_use]
+    pub fn free_slot(&self) -> Option<usize> {
+        self.numbered().find(|(_, slot)| lock(slot).is_none()).map(|(number, _)| number)
+    }
+
+    /// Slots whose devices stay as long as the machine, one bit each; with firmware also that of the LPC bridge.
+    #[must_use]
+    pub fn fixed_slots(&self) -> u32 {
+        let stays = |slot: &Slot| lock(slot).as_ref().is_some_and(|placed| !placed.removable);
+        let fixed = self.numbered().filter(|(_, slot)| stays(slot)).map(|(number, _)| number);
+        fixed.chain(self.lpc.is_some().then_some(q35::LPC_SLOT)).fold(0, |bits, number| bits | 1 << number)
+    }
+
+    /// A removable device leaves its slot, at once: the guest reaches it no more. False: there is none.
+    pub fn eject(&self, number: usize) -> bool {
+        let Some(slot) = number.checked_sub(1).and_then(|index| self.slots.get(index)) else { return false };
+        let mut place = lock(slot);
+        let Some(Placed { mut device, bars, .. }) = place.take_if(|placed| placed.removable) else {
+            return false;
+        };
+        let mut map = self.decoded.write().unwrap_or_else(PoisonError::into_inner);
+        map.retain(|_, decoded| decoded.slot != number - 1);
+        drop(map);
+        for BarRequest { bar, .. } in bars {
+            if let Err(error) = device.bar_moved(bar, None) {
+                eprintln!("lq-vmm: device in slot {number}: cannot take a BAR away: {error}");
+            }
+        }
+        lock(&self.left).push((number, device));
+        true
+    }
+
+    /// Devices that have left since the last call, with their slots. They may still have work under way.
+    pub fn take_left(&self) -> Vec<(usize, Box<dyn PciDevice>)> {
+        std::mem::take(&mut *lock(&self.left))
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (usize, &Slot)> {
+        (1..).zip(&self.slots)
     }
 
     /// Gives every BAR its address and switches decoding on, unless firmware does.
@@ -191,16 +279,17 @@ impl PciRoot {
         let [low, high] = self.windows.clone();
         let mut allocator = Allocator::new(low, high);
         for (index, slot) in self.slots.iter().enumerate() {
-            let mut device = lock(&slot.device);
-            for &BarRequest { bar, size } in &slot.bars {
+            let mut place = lock(slot);
+            let Some(placed) = place.as_mut() else { continue };
+            for &BarRequest { bar, size } in &placed.bars {
                 let base = allocator.place(size).ok_or(Error::NoSpace(size))?;
                 let register = config::BAR0 + 4 * u16::from(bar);
-                let _ = device.config_write(register, &(base as u32).to_le_bytes());
-                let _ = device.config_write(register + 4, &((base >> 32) as u32).to_le_bytes());
+                let _ = placed.device.config_write(register, &(base as u32).to_le_bytes());
+                let _ = placed.device.config_write(register + 4, &((base >> 32) as u32).to_le_bytes());
             }
             let command = config::COMMAND_MEMORY.to_le_bytes();
-            if device.config_write(config::COMMAND, &command) == ConfigEffect::BarsChanged {
-                self.decode(index, slot, device.as_mut())?;
+            if placed.device.config_write(config::COMMAND, &command) == ConfigEffect::BarsChanged {
+                self.decode(index, placed)?;
             }
         }
         Ok(())
@@ -208,20 +297,25 @@ impl PciRoot {
 
     /// Runs `action` on every device, in slot order.
     pub fn for_each(&self, mut action: impl FnMut(&mut dyn PciDevice)) {
-        self.slots.iter().for_each(|slot| action(lock(&slot.device).as_mut()));
+        for slot in &self.slots {
+            if let Some(placed) = lock(slot).as_mut() {
+                action(placed.device.as_mut());
+            }
+        }
     }
 
     /// Runs `action` on the device in `slot`, from 1; none: there is none.
     pub fn with<T>(&self, slot: usize, action: impl FnOnce(&mut dyn PciDevice) -> T) -> Option<T> {
-        self.slots.get(slot.checked_sub(1)?).map(|slot| action(lock(&slot.device).as_mut()))
+        lock(self.slots.get(slot.checked_sub(1)?)?).as_mut().map(|placed| action(placed.device.as_mut()))
     }
 
     /// Returns the bus and all devices to power-on, BARs assigned.
     pub fn reset(&self) -> Result<(), Error> {
         for (index, slot) in self.slots.iter().enumerate() {
-            let mut device = lock(&slot.device);
-            device.reset();
-            self.decode(index, slot, device.as_mut())?;
+            if let Some(placed) = lock(slot).as_mut() {
+                placed.device.reset();
+                self.decode(index, placed)?;
+            }
         }
         lock(&self.bridge).reset();
         if let Some(lpc) = &self.lpc {
@@ -232,10 +326,17 @@ impl PciRoot {
         self.assign()
     }
 
-    /// What the devices are, by slot.
+    /// What the devices are, by slot; each says its slot that is not in the one after the device before it.
     #[must_use]
     pub fn describe(&self) -> Vec<Device> {
-        self.slots.iter().map(|slot| lock(&slot.device).describe()).collect()
+        let mut next = 1;
+        let describe = |(number, slot): (usize, &Slot)| {
+            let device = lock(slot).as_ref()?.device.describe();
+            let slot = (number != next).then_some(number as u32);
+            next = number + 1;
+            Some(Device { slot, ..device })
+        };
+        self.numbered().filter_map(describe).collect()
     }
 
     /// Adds the state of the bus and of all devices, which are paused.
@@ -243,8 +344,10 @@ impl PciRoot {
         let bridge = lock(&self.bridge).bytes().to_vec();
         let lpc = self.lpc.as_ref().map(|lpc| lock(lpc).bytes().to_vec());
         state.put(0, &SavedRoot { address: *lock(&self.address), bridge, lpc })?;
-        let mut slots = (1..).zip(&self.slots);
-        slots.try_for_each(|(number, slot)| lock(&slot.device).save(number, state))
+        (1..).zip(&self.slots).try_for_each(|(number, slot)| match lock(slot).as_mut() {
+            Some(placed) => placed.device.save(number, state),
+            None => Ok(()),
+        })
     }
 
     /// Takes up the state of the bus and of all devices, which never ran.
@@ -261,9 +364,10 @@ impl PciRoot {
         *lock(&self.address) = address;
         for (index, slot) in self.slots.iter().enumerate() {
             let number = index as u32 + 1;
-            let mut device = lock(&slot.device);
-            device.load(number, state)?;
-            self.decode(index, slot, device.as_mut()).map_err(|e| invalid(number, e.to_string()))?;
+            if let Some(placed) = lock(slot).as_mut() {
+                placed.device.load(number, state)?;
+                self.decode(index, placed).map_err(|e| invalid(number, e.to_string()))?;
+            }
         }
         Ok(())
     }
@@ -275,8 +379,11 @@ impl PciRoot {
             return true;
         }
         let Some((slot, bar, offset)) = self.find(address) else { return false };
-        lock(&slot.device).bar_read(bar, offset, data);
-        true
+        // Between the look at the map and this it may have left.
+        lock(slot).as_mut().is_some_and(|placed| {
+            placed.device.bar_read(bar, offset, data);
+            true
+        })
     }
 
     /// A guest's write of memory that is not RAM. False: nothing is there.
@@ -286,8 +393,10 @@ impl PciRoot {
             return true;
         }
         let Some((slot, bar, offset)) = self.find(address) else { return false };
-        lock(&slot.device).bar_write(bar, offset, data);
-        true
+        lock(slot).as_mut().is_some_and(|placed| {
+            placed.device.bar_write(bar, offset, data);
+            true
+        })
     }
 
     /// A read of one of the ports 0xcf8 to 0xcff.
@@ -320,7 +429,10 @@ impl PciRoot {
         match self.target(function, offset, data.len()) {
             Target::Bridge => lock(&self.bridge).read(offset, data),
             Target::Lpc(lpc) => lock(lpc).read(offset, data),
-            Target::Slot(_, slot) => lock(&slot.device).config_read(offset, data),
+            Target::Slot(_, slot) => match lock(slot).as_mut() {
+                Some(placed) => placed.device.config_read(offset, data),
+                None => data.fill(0xff),
+            },
             Target::None => data.fill(0xff),
         }
     }
@@ -336,9 +448,9 @@ impl PciRoot {
                 let _ = lock(lpc).write(offset, data);
             }
             Target::Slot(index, slot) => {
-                let mut device = lock(&slot.device);
-                if device.config_write(offset, data) == ConfigEffect::BarsChanged
-                    && let Err(error) = self.decode(index, slot, device.as_mut())
+                if let Some(placed) = lock(slot).as_mut()
+                    && placed.device.config_write(offset, data) == ConfigEffect::BarsChanged
+                    && let Err(error) = self.decode(index, placed)
                 {
                     eprintln!("lq-vmm: device in slot {}: cannot move a BAR: {error}", index + 1);
                 }
@@ -368,11 +480,12 @@ impl PciRoot {
     }
 
     /// Brings the map and the device in line with what its registers say. Unchanged BARs are left alone.
-    fn decode(&self, index: usize, slot: &Slot, device: &mut dyn PciDevice) -> Result<(), Error> {
+    fn decode(&self, index: usize, placed: &mut Placed) -> Result<(), Error> {
+        let Placed { device, bars, .. } = placed;
         let mut register = [0; 4];
         device.config_read(config::COMMAND, &mut register[..2]);
         let enabled = u16::from_le_bytes([register[0], register[1]]) & config::COMMAND_MEMORY != 0;
-        for &BarRequest { bar, size } in &slot.bars {
+        for &BarRequest { bar, size } in bars.iter() {
             let at = config::BAR0 + 4 * u16::from(bar);
             device.config_read(at, &mut register);
             let low = u64::from(u32::from_le_bytes(register) & !0xf);

@@ -11,11 +11,12 @@ struct Fake {
 }
 
 impl Fake {
-    fn on(root: &mut PciRoot, size: u64) -> Moves {
+    fn on(root: &PciRoot, size: u64) -> Moves {
         let moves = Moves::default();
         let mut config = ConfigSpace::new(Identity { vendor: 0x1af4, device: 0x1044, ..Identity::default() });
         config.add_bar(BarRequest { bar: 0, size }).unwrap();
-        root.add(Box::new(Self { config, moves: Arc::clone(&moves), register: 0 })).unwrap();
+        let device = Self { config, moves: Arc::clone(&moves), register: 0 };
+        root.place(Box::new(device), Placement { slot: None, removable: true }).unwrap();
         moves
     }
 }
@@ -46,7 +47,7 @@ impl PciDevice for Fake {
     }
     fn resume(&mut self) {}
     fn describe(&self) -> Device {
-        Device { kind: "fake".into(), features: 0, queue_sizes: Vec::new(), config: Vec::new() }
+        Device { kind: "fake".into(), ..Device::default() }
     }
     fn save(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error> {
         state.put(
@@ -73,8 +74,8 @@ fn read32(root: &PciRoot, address: u64) -> u32 {
 
 #[test]
 fn both_ways_into_configuration_space_agree() {
-    let mut root = PciRoot::new(512 << 20);
-    Fake::on(&mut root, 0x1000);
+    let root = PciRoot::new(512 << 20);
+    Fake::on(&root, 0x1000);
     assert_eq!(read32(&root, memory::ECAM + (1 << 15)), 0x1044_1af4);
     assert_eq!(read32(&root, memory::ECAM + (2 << 15)), u32::MAX);
     assert_eq!(read32(&root, memory::ECAM), 0x0008_1b36);
@@ -89,8 +90,8 @@ fn both_ways_into_configuration_space_agree() {
 
 #[test]
 fn a_bar_is_decoded_where_the_guest_puts_it_and_only_there() {
-    let mut root = PciRoot::new(512 << 20);
-    let moves = Fake::on(&mut root, 0x1000);
+    let root = PciRoot::new(512 << 20);
+    let moves = Fake::on(&root, 0x1000);
     root.assign().unwrap();
     assert_eq!(*moves.lock().unwrap(), [Some(memory::PCI32)]);
     assert!(root.memory_write(memory::PCI32, &[7]));
@@ -114,9 +115,9 @@ fn a_bar_is_decoded_where_the_guest_puts_it_and_only_there() {
 
 #[test]
 fn bars_on_top_of_each_other_do_not_both_decode() {
-    let mut root = PciRoot::new(512 << 20);
-    Fake::on(&mut root, 0x4000);
-    let second = Fake::on(&mut root, 0x1000);
+    let root = PciRoot::new(512 << 20);
+    Fake::on(&root, 0x4000);
+    let second = Fake::on(&root, 0x1000);
     root.assign().unwrap();
     let bar = memory::ECAM + (2 << 15) + 0x10;
     assert!(root.memory_write(bar, &(memory::PCI32 as u32 + 0x2000).to_le_bytes()));
@@ -125,13 +126,13 @@ fn bars_on_top_of_each_other_do_not_both_decode() {
 
 #[test]
 fn the_bus_has_room_for_31_devices() {
-    let mut root = PciRoot::new(512 << 20);
+    let root = PciRoot::new(512 << 20);
     for _ in 0..MAX_DEVICES {
-        Fake::on(&mut root, 0x1000);
+        Fake::on(&root, 0x1000);
     }
     let config = ConfigSpace::new(Identity::default());
     let one_more = Fake { config, moves: Moves::default(), register: 0 };
-    assert!(matches!(root.add(Box::new(one_more)), Err(Error::Full)));
+    assert!(matches!(root.place(Box::new(one_more), Placement::default()), Err(Error::Full)));
 }
 
 proptest! {
@@ -139,9 +140,9 @@ proptest! {
     fn any_access_is_answered(
         accesses in prop::collection::vec((any::<bool>(), 0_u64..0x20_0000, any::<u16>(), any::<u32>(), 0_usize..9), 0..60),
     ) {
-        let mut root = PciRoot::new(512 << 20);
-        Fake::on(&mut root, 0x1000);
-        Fake::on(&mut root, 0x20_0000);
+        let root = PciRoot::new(512 << 20);
+        Fake::on(&root, 0x1000);
+        Fake::on(&root, 0x20_0000);
         root.assign().unwrap();
         for (write, near, port, value, length) in accesses {
             let mut data = u64::from(value).to_le_bytes();
@@ -157,8 +158,8 @@ proptest! {
 
 #[test]
 fn firmware_moves_the_ecam_and_places_bars_itself() {
-    let mut root = PciRoot::by_firmware(4 << 30, 40);
-    let moves = Fake::on(&mut root, 0x4000);
+    let root = PciRoot::by_firmware(4 << 30, 40);
+    let moves = Fake::on(&root, 0x4000);
     root.assign().unwrap();
     assert!(moves.lock().unwrap().is_empty(), "nothing is assigned at power-on");
     let port = |register: u32| {

@@ -5,6 +5,7 @@ use crate::machine::cpuid;
 use kvm_bindings::kvm_cpuid_entry2;
 use lq_api::VmId;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far two time stamp counters may differ without scaling, in millionths.
 const TSC_TOLERANCE: u64 = 250;
@@ -35,6 +36,9 @@ pub struct Description {
     /// It has a port for panics.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub panic: bool,
+    /// Its guest was told that devices may come and go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hotplug: bool,
     /// It moves with a lease, and needs one where it goes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leased: bool,
@@ -80,9 +84,12 @@ impl From<&Leaf> for kvm_cpuid_entry2 {
 }
 
 /// One device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
+    /// Its slot, from 1; absent: the one after that of the device before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
     /// What it is.
     pub kind: String,
     /// What it offers its driver.
@@ -91,6 +98,18 @@ pub struct Device {
     pub queue_sizes: Vec<u16>,
     /// What its driver reads of it at the start: the size of a disk, an interface's address.
     pub config: Vec<u8>,
+}
+
+/// Devices by their slots.
+fn by_slot(devices: &[Device]) -> BTreeMap<u32, &Device> {
+    let mut next = 1_u32;
+    let mut by_slot = BTreeMap::new();
+    for device in devices {
+        let slot = device.slot.unwrap_or(next);
+        next = slot.saturating_add(1);
+        by_slot.insert(slot, device);
+    }
+    by_slot
 }
 
 impl Description {
@@ -114,10 +133,15 @@ impl Description {
         };
         differ("the firmware", firmware(&self.firmware), firmware(&other.firmware));
         differ("devices.panic", self.panic.to_string(), other.panic.to_string());
+        differ("devices.hotplug", self.hotplug.to_string(), other.hotplug.to_string());
         differ("the number of devices", self.devices.len().to_string(), other.devices.len().to_string());
-        for (slot, (ours, theirs)) in (1..).zip(self.devices.iter().zip(&other.devices)) {
+        let (ours, theirs) = (by_slot(&self.devices), by_slot(&other.devices));
+        for slot in ours.keys().chain(theirs.keys()).copied().collect::<BTreeSet<_>>() {
+            let kind = |of: Option<&&Device>| of.map_or("none".to_owned(), |device| device.kind.clone());
+            let (ours, theirs) = (ours.get(&slot), theirs.get(&slot));
+            differ(&format!("the device in slot {slot}"), kind(ours), kind(theirs));
+            let (Some(ours), Some(theirs)) = (ours, theirs) else { continue };
             if ours.kind != theirs.kind {
-                differ(&format!("the device in slot {slot}"), ours.kind.clone(), theirs.kind.clone());
                 continue;
             }
             let kind = &ours.kind;

@@ -40,7 +40,7 @@ mod tests;
 pub mod worker;
 
 pub use counters::Counters;
-pub use pci::VirtioPci;
+pub use pci::{Error as TransportError, VirtioPci};
 pub use virtio_queue::QueueState;
 
 use crate::change::{Change, Seen};

@@ -74,6 +74,14 @@ const LINK_UP: u16 = 1;
 pub type Net = Served<Packets>;
 
 impl Served<Packets> {
+    /// Makes a tap that was opened by someone else one for [`Net::limited`].
+    ///
+    /// # Errors
+    /// It is none that can be used.
+    pub fn adopt(tap: &File) -> io::Result<()> {
+        tap::adopt(tap)
+    }
+
     /// A stopped device with the hardware address `mac` on `tap`, as [`open_tap`] gives it.
     ///
     /// # Errors

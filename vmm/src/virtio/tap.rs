@@ -9,6 +9,7 @@ use std::{
 
 // From linux/if_tun.h; all take an int or a pointer to one unless noted.
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+const TUNGETIFF: libc::c_ulong = 0x8004_54d2;
 const TUNSETOFFLOAD: libc::c_ulong = 0x4004_54d0;
 const TUNSETVNETHDRSZ: libc::c_ulong = 0x4004_54d8;
 
@@ -53,6 +54,34 @@ pub fn open_tap(name: &str) -> io::Result<File> {
         return Err(io::Error::last_os_error());
     }
     Ok(file)
+}
+
+/// Makes a tap that was opened by someone else as [`open_tap`] gives it.
+///
+/// # Errors
+/// It is no tap, or packets do not have the header a virtio interface needs.
+pub(super) fn adopt(tap: &File) -> io::Result<()> {
+    // SAFETY: an all-zero `ifreq` is valid, as above.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // SAFETY: `request` is a valid ifreq that lives through the call.
+    if unsafe { libc::ioctl(tap.as_raw_fd(), TUNGETIFF as _, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has filled in the flags.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    let wanted = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    if flags & wanted != wanted {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it must be opened with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR",
+        ));
+    }
+    let on: libc::c_int = 1;
+    // SAFETY: the argument points to an int that lives through the call.
+    if unsafe { libc::ioctl(tap.as_raw_fd(), libc::FIONBIO, &raw const on) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Sets the size of the header before each packet.

@@ -177,7 +177,7 @@ impl PciDevice for Device {
     }
 
     fn describe(&self) -> Described {
-        Described { kind: KIND.to_owned(), features: 0, queue_sizes: Vec::new(), config: Vec::new() }
+        Described { kind: KIND.to_owned(), ..Described::default() }
     }
 
     fn save(&mut self, slot: u32, state: &mut State) -> Result<(), state::Error> {

@@ -3,13 +3,15 @@ import { Link } from "@tanstack/react-router";
 import { CircleCheck, LayoutDashboard, type LucideIcon } from "lucide-react";
 import { Disc3, MonitorCog, Network, Server } from "lucide-react";
 import type { ReactNode } from "react";
-import { useEvents, useHosts, useImages, useNetworks, usePools, useVms } from "../api/queries";
+import { useAlerts, useEvents, useHosts, useImages, useNetworks, usePools, useVms } from "../api/queries";
 import { Head } from "../components/Page";
 import { Target, useTargets } from "../components/Target";
 import { Bar, Card, Dot, Failure, Loading, buttonClass } from "../components/ui";
+import { colour, urgent, weight } from "../lib/alerts";
 import { bytes, time } from "../lib/format";
 import { standing } from "../lib/pools";
 import { hostState } from "../lib/tree";
+import { AlertTarget } from "./alerts/Target";
 
 export function Dashboard() {
   const vms = useVms();
@@ -103,6 +105,7 @@ export function Dashboard() {
           </Card>
           <Attention />
         </div>
+        <OpenAlerts />
         <Latest />
       </div>
     </>
@@ -222,6 +225,44 @@ function Attention() {
           {items.length > SHOWN && <li className="text-dim">and {items.length - SHOWN} more</li>}
         </ul>
       )}
+    </Card>
+  );
+}
+
+/** The alerts nobody has seen to yet. */
+function OpenAlerts() {
+  const alerts = useAlerts("active");
+  const SHOWN = 6;
+  const open = urgent(alerts.data).sort((a, b) => weight(b.severity) - weight(a.severity));
+  return (
+    <Card
+      title="Alerts"
+      actions={
+        <Link className="link text-sm" to="/alerts">
+          All alerts
+        </Link>
+      }
+    >
+      <Failure error={alerts.error} />
+      {alerts.data && open.length === 0 && (
+        <p className="flex items-center gap-2 text-good">
+          <CircleCheck size={18} aria-hidden /> None that nobody has seen to.
+        </p>
+      )}
+      <ul className="flex flex-col gap-2">
+        {open.slice(0, SHOWN).map((alert) => (
+          <li key={alert.id} className="flex gap-2.5 wrap-anywhere">
+            <span className="pt-1.5 leading-none">
+              <Dot state={colour(alert.severity)} />
+            </span>
+            <span>
+              <span className="font-medium">{alert.severity}: </span>
+              <AlertTarget alert={alert} /> {alert.message}
+            </span>
+          </li>
+        ))}
+        {open.length > SHOWN && <li className="text-dim">and {open.length - SHOWN} more</li>}
+      </ul>
     </Card>
   );
 }

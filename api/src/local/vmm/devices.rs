@@ -1,5 +1,6 @@
 //! Devices beside disks and interfaces.
 
+use super::HotplugConfig;
 use serde::{Deserialize, Serialize};
 
 /// Devices a machine may have besides. Adding one changes what the guest finds; machines keep those they began with.
@@ -18,6 +19,9 @@ pub struct MoreDevices {
     /// A watchdog (6300ESB), and what becomes of a guest that does not feed it any more.
     #[serde(default)]
     pub watchdog: Option<WatchdogAction>,
+    /// What may come and go while it runs; absent: nothing.
+    #[serde(default)]
+    pub hotplug: Option<HotplugConfig>,
 }
 
 /// What becomes of a guest whose watchdog has run out. It is told as an event in any case.

@@ -450,6 +450,7 @@ impl PciDevice for VirtioPci {
         let mut config = vec![0; DESCRIBED_CONFIG];
         self.device.identity(&mut config);
         Device {
+            slot: None,
             kind: self.device.device_type().name().to_owned(),
             features: self.device.features(),
             queue_sizes: self.device.queue_sizes().to_vec(),
