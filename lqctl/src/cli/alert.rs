@@ -107,7 +107,8 @@ pub(crate) enum Channel {
         #[command(flatten)]
         common: NewChannel,
         /// Where to.
-        url: String,
+        #[arg(value_name = "URL")]
+        to: String,
     },
     /// Tell by mail.
     CreateMail {

@@ -150,8 +150,8 @@ pub(super) async fn channel(session: &Session, command: ChannelCommand) -> anyho
             let channel = client.find_channel(&channel).await?;
             show_channel(session, &channel)
         }
-        ChannelCommand::CreateWebhook { common, url } => {
-            create(session, common, |ca| ChannelTarget::Webhook { url, ca }).await
+        ChannelCommand::CreateWebhook { common, to } => {
+            create(session, common, |ca| ChannelTarget::Webhook { url: to, ca }).await
         }
         ChannelCommand::CreateMail { common, server, port, security, username, from, to } => {
             let security = security.into();
