@@ -20,6 +20,7 @@ use lq_api::{
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
     placement::Placement,
     pool::{CreatePool, NfsSpec, NfsVersion, Pool, PoolSpec, PoolState},
+    problem::Kind,
     vm::{Boot, CreateVm, Disk, StopVm, VmState},
     volume::{CreateVolume, VolumeSpec},
 };
@@ -128,7 +129,7 @@ pub(super) fn ticking(ctx: &Ctx, kernel: ImageId, initrd: ImageId) -> Boot {
     Boot { kernel, initrd: Some(initrd), cmdline }
 }
 
-/// Waits until the hosts stand so to the pool.
+/// Waits until the hosts stand so to the pool. A host that is asked just after another made the pool may not know it yet.
 pub(super) async fn stands(
     api: &Client,
     pool: PoolId,
@@ -138,12 +139,17 @@ pub(super) async fn stands(
 ) -> Result<()> {
     let end = Instant::now() + scale::seconds(seconds);
     loop {
-        let seen: Pool = api.pool(pool).await.map_err(explain)?;
-        let states: Vec<_> = seen.hosts.iter().map(|h| h.state).collect();
+        let seen: Option<Pool> = match api.pool(pool).await {
+            Ok(seen) => Some(seen),
+            Err(e) if e.is(Kind::NotFound) => None,
+            Err(other) => return Err(explain(other)),
+        };
+        let hosts = seen.map(|pool| pool.hosts).unwrap_or_default();
+        let states: Vec<_> = hosts.iter().map(|h| h.state).collect();
         if wanted(&states) {
             return Ok(());
         }
-        ensure!(Instant::now() < end, "waited in vain for the pool to be {what}: {:?}", seen.hosts);
+        ensure!(Instant::now() < end, "waited in vain for the pool to be {what}: {hosts:?}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

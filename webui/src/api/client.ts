@@ -100,6 +100,10 @@ export class ApiError extends Error {
   }
 }
 
+/** Why a request was refused because of one of these fields; nothing where it was not. */
+export const fieldFault = (error: unknown, ...names: string[]) =>
+  error instanceof ApiError ? error.field(...names) : undefined;
+
 /** The problem an unsuccessful answer stands for, whatever its body is. */
 export function problem(status: number, body: unknown): Problem {
   if (typeof body === "object" && body !== null && "detail" in body && "title" in body)

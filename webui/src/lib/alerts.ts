@@ -11,11 +11,13 @@ export const weight = (severity: Severity) => WEIGHT[severity];
 export const colour = (severity: Severity) =>
   severity === "critical" ? "error" : severity === "warning" ? "warning" : "info";
 
+const isSilenced = ({ silenced }: Alert, now: number) => !!silenced && Date.parse(silenced.until) > now;
+
 /** What one should look at: active, not taken note of, not silenced, and more than worth knowing. */
 export const urgent = (alerts: readonly Alert[] | undefined, now = Date.now()) =>
   (alerts ?? []).filter(
-    ({ severity, resolved_at, acknowledged, silenced }) =>
-      severity !== "info" && !resolved_at && !acknowledged && !(silenced && Date.parse(silenced.until) > now),
+    (alert) =>
+      alert.severity !== "info" && !alert.resolved_at && !alert.acknowledged && !isSilenced(alert, now),
   );
 
 /** How many of each severity, the worst first; none with none. */
@@ -25,10 +27,10 @@ export const counts = (alerts: readonly Alert[]) =>
   ).filter(([, count]) => count > 0);
 
 /** How an alert stands, in one word. */
-export function standing({ resolved_at, acknowledged, silenced }: Alert, now = Date.now()): string {
-  if (resolved_at) return "over";
-  if (silenced && Date.parse(silenced.until) > now) return "silenced";
-  return acknowledged ? "acknowledged" : "active";
+export function standing(alert: Alert, now = Date.now()): string {
+  if (alert.resolved_at) return "over";
+  if (isSilenced(alert, now)) return "silenced";
+  return alert.acknowledged ? "acknowledged" : "active";
 }
 
 const UNITS: Record<RuleUnit, string> = {

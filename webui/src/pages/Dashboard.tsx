@@ -136,12 +136,35 @@ function Count({
   );
 }
 
+interface Note {
+  key: string;
+  state: string;
+  text: ReactNode;
+}
+
+/** The first of these, and how many there are beside them. */
+function Notes({ notes, shown }: { notes: Note[]; shown: number }) {
+  return (
+    <ul className="flex flex-col gap-2">
+      {notes.slice(0, shown).map(({ key, state, text }) => (
+        <li key={key} className="flex gap-2.5 wrap-anywhere">
+          <span className="pt-1.5 leading-none">
+            <Dot state={state} />
+          </span>
+          <span>{text}</span>
+        </li>
+      ))}
+      {notes.length > shown && <li className="text-dim">and {notes.length - shown} more</li>}
+    </ul>
+  );
+}
+
 /** What someone should look at. */
 function Attention() {
   const vms = useVms().data ?? [];
   const hosts = useHosts().data ?? [];
   const pools = usePools().data ?? [];
-  const items: { key: string; state: string; text: ReactNode }[] = [];
+  const items: Note[] = [];
   for (const vm of vms)
     if (vm.status.state === "failed")
       items.push({
@@ -205,7 +228,6 @@ function Attention() {
           </>
         ),
       });
-  const SHOWN = 8;
   return (
     <Card title="Needs attention">
       {items.length === 0 ? (
@@ -213,17 +235,7 @@ function Attention() {
           <CircleCheck size={18} aria-hidden /> Nothing.
         </p>
       ) : (
-        <ul className="flex flex-col gap-2">
-          {items.slice(0, SHOWN).map(({ key, state, text }) => (
-            <li key={key} className="flex gap-2.5 wrap-anywhere">
-              <span className="pt-1.5 leading-none">
-                <Dot state={state} />
-              </span>
-              <span>{text}</span>
-            </li>
-          ))}
-          {items.length > SHOWN && <li className="text-dim">and {items.length - SHOWN} more</li>}
-        </ul>
+        <Notes notes={items} shown={8} />
       )}
     </Card>
   );
@@ -232,7 +244,6 @@ function Attention() {
 /** The alerts nobody has seen to yet. */
 function OpenAlerts() {
   const alerts = useAlerts("active");
-  const SHOWN = 6;
   const open = urgent(alerts.data).sort((a, b) => weight(b.severity) - weight(a.severity));
   return (
     <Card
@@ -249,20 +260,19 @@ function OpenAlerts() {
           <CircleCheck size={18} aria-hidden /> None that nobody has seen to.
         </p>
       )}
-      <ul className="flex flex-col gap-2">
-        {open.slice(0, SHOWN).map((alert) => (
-          <li key={alert.id} className="flex gap-2.5 wrap-anywhere">
-            <span className="pt-1.5 leading-none">
-              <Dot state={colour(alert.severity)} />
-            </span>
-            <span>
+      <Notes
+        shown={6}
+        notes={open.map((alert) => ({
+          key: alert.id,
+          state: colour(alert.severity),
+          text: (
+            <>
               <span className="font-medium">{alert.severity}: </span>
               <AlertTarget alert={alert} /> {alert.message}
-            </span>
-          </li>
-        ))}
-        {open.length > SHOWN && <li className="text-dim">and {open.length - SHOWN} more</li>}
-      </ul>
+            </>
+          ),
+        }))}
+      />
     </Card>
   );
 }

@@ -3,7 +3,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { BellOff, BellRing, Check as Tick, Siren } from "lucide-react";
 import { useMemo, useState } from "react";
-import { ApiError, api, call, type Alert } from "../../api/client";
+import { api, call, fieldFault, type Alert } from "../../api/client";
 import { useAlerts } from "../../api/queries";
 import { useClusterRefusal } from "../../api/rights";
 import { FormDialog } from "../../components/Dialog";
@@ -199,7 +199,7 @@ function Act({ doing: { what, alert }, onClose }: { doing: Doing; onClose: () =>
         <Text
           label="Comment"
           value={comment}
-          fault={act.error instanceof ApiError ? act.error.field("comment") : undefined}
+          fault={fieldFault(act.error, "comment")}
           onChange={(event) => setComment(event.target.value)}
         />
       )}

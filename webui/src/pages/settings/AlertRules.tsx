@@ -1,7 +1,7 @@
 // The rules that raise alerts: each on or off, its thresholds, and how long it has to hold.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { ApiError, api, call, type AlertRuleInfo } from "../../api/client";
+import { api, call, fieldFault, type AlertRuleInfo } from "../../api/client";
 import { useAlertRules } from "../../api/queries";
 import { Dialog, FormDialog } from "../../components/Dialog";
 import { Button, Check, Failure, Loading, Text } from "../../components/ui";
@@ -80,7 +80,7 @@ function EditRule({ rule, onClose }: { rule: AlertRuleInfo; onClose: () => void 
     ...done,
   });
   const reset = useMutation({ mutationFn: () => call(api.DELETE("/alert-rules/{id}", { params })), ...done });
-  const at = (field: string) => (save.error instanceof ApiError ? save.error.field(field) : undefined);
+  const at = (field: string) => fieldFault(save.error, field);
   const unitText = unit ? ` (${unitWords(unit)})` : "";
   return (
     <FormDialog

@@ -2,7 +2,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { BellRing, Pencil, Plus, Send, SlidersHorizontal, Trash2 } from "lucide-react";
 import { useMemo, useState } from "react";
-import { ApiError, api, call, type Channel, type ChannelTarget, type Severity } from "../../api/client";
+import { api, call, fieldFault, type Channel, type ChannelTarget, type Severity } from "../../api/client";
 import { useChannels } from "../../api/queries";
 import { useClusterRefusal } from "../../api/rights";
 import { Dialog, FormDialog } from "../../components/Dialog";
@@ -250,7 +250,7 @@ function Edit({ channel, onClose }: { channel?: Channel; onClose: () => void }) 
     onSuccess: onClose,
     onSettled: () => client.invalidateQueries({ queryKey: ["channels"] }),
   });
-  const at = (field: string) => (save.error instanceof ApiError ? save.error.field(field) : undefined);
+  const at = (field: string) => fieldFault(save.error, field);
   const of = (field: string) => at(`spec.target.${field}`);
   const { kind } = form;
   return (
