@@ -74,6 +74,8 @@ permissions! {
     ClusterRead = "cluster.read",
     /// Change the cluster: hosts that join and leave, settings.
     ClusterWrite = "cluster.write",
+    /// Acknowledge and silence alerts. They are seen by those who may see what they are about.
+    AlertWrite = "alert.write",
     /// See users, groups, roles, and the tokens and sessions of all.
     UserRead = "user.read",
     /// Create, change and delete users, groups and roles; end sessions and revoke tokens of others.
@@ -203,7 +205,7 @@ impl FromStr for ObjectKind {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Scope {
-    /// Everywhere. `cluster.*`, `user.*` and `audit.*` hold only here.
+    /// Everywhere. `cluster.*`, `alert.*`, `user.*` and `audit.*` hold only here.
     Cluster,
     /// On objects that have all of these labels, e.g. `folder=prod`.
     Labels {

@@ -114,6 +114,33 @@ pub struct BlockDevice {
     /// Serial number, where it tells one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
+    /// What it says of its own health; absent where it was not asked yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<DiskHealth>,
+}
+
+/// What a disk says of its own health (SMART).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum DiskHealth {
+    /// It says it is well.
+    Healthy,
+    /// It is near the end of what it was made for.
+    Worn {
+        /// What it says.
+        reason: String,
+    },
+    /// It says it is failing.
+    Failing {
+        /// What it says.
+        reason: String,
+    },
+    /// It says nothing. That is not the same as healthy.
+    Unknown {
+        /// Why it is not known.
+        reason: String,
+    },
 }
 
 /// `POST /hosts/{id}/power`.

@@ -63,4 +63,8 @@ id! {
     SessionId,
     /// A record of the audit log.
     AuditId,
+    /// An alert.
+    AlertId,
+    /// A notification channel.
+    ChannelId,
 }

@@ -7,9 +7,11 @@
 //! Features: `openapi` derives the schemas for the OpenAPI document, `client` builds the HTTP client.
 
 pub mod access;
+pub mod alert;
 pub mod answer;
 pub mod audit;
 pub mod auth;
+pub mod channel;
 pub mod cluster;
 pub mod event;
 pub mod ha;
@@ -35,8 +37,8 @@ pub mod volume;
 pub mod client;
 
 pub use ids::{
-    AuditId, EventId, GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TaskId, TokenId,
-    UserId, VmId, VolumeId,
+    AlertId, AuditId, ChannelId, EventId, GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId,
+    TaskId, TokenId, UserId, VmId, VolumeId,
 };
 pub use jiff::Timestamp;
 pub use meta::Metadata;

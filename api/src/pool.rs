@@ -308,7 +308,7 @@ impl NfsSpec {
 }
 
 /// Whether a text is an IP address or a name of DNS (RFC 1123).
-fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     if text.parse::<IpAddr>().is_ok() {
         return true;
     }

@@ -1,7 +1,11 @@
 //! What the screen shows, gathered from files, the kernel and `mgmtd`. Nothing here can fail: what is not known is absent.
 
 use crate::{api, remote};
-use lq_api::local::{init::BootFacts, paths};
+use lq_api::{
+    alert::{Alert, Severity},
+    list::Page,
+    local::{init::BootFacts, paths},
+};
 use std::{collections::BTreeMap, fs, net::Ipv4Addr, path::Path};
 
 /// Fingerprint of the host's certificate, written by `mgmtd`.
@@ -59,6 +63,8 @@ pub(crate) struct Status {
     pub(crate) vms: Option<BTreeMap<String, usize>>,
     pub(crate) loads: Vec<Load>,
     pub(crate) warnings: Vec<String>,
+    /// Alerts that are not over, the gravest first: whether critical, and in words.
+    pub(crate) alerts: Vec<(bool, String)>,
     /// The last events that are worse than news.
     pub(crate) events: Vec<String>,
     /// How many hosts the cluster has, who leads, whether changes are possible; where more than one. True: all is well.
@@ -88,6 +94,12 @@ pub(crate) fn gather() -> Status {
         nics: nics(Path::new("/sys/class/net"), boot.uplink.as_deref()),
         vms: if ready { vms() } else { None },
         loads: loads(),
+        // Also while nothing can be changed: that is one of them.
+        alerts: if matches!(management, Management::Ready | Management::NotReady(_)) {
+            alerts()
+        } else {
+            vec![]
+        },
         events: if ready { events() } else { Vec::new() },
         cluster: if matches!(management, Management::Ready | Management::NotReady(_)) {
             cluster()
@@ -157,12 +169,38 @@ fn used(name: &'static str, total: f64, free: f64) -> Option<Load> {
     (total > 0.0).then(|| Load { name, share: (total - free) / total, text })
 }
 
-/// The last warnings and errors, newest first.
+/// Alerts shown.
+const ALERTS: usize = 3;
+
+/// Alerts that are not over and more than worth knowing.
+fn alerts() -> Vec<(bool, String)> {
+    let answer = api::get("/api/v1/alerts?severity=warning&limit=1000").ok().filter(|a| a.status == 200);
+    let page: Option<Page<Alert>> = answer.and_then(|a| serde_json::from_slice(&a.body).ok());
+    alert_lines(page.map(|p| p.items).unwrap_or_default())
+}
+
+fn alert_lines(mut alerts: Vec<Alert>) -> Vec<(bool, String)> {
+    // Newest first within a severity, as they come.
+    alerts.sort_by_key(|a| std::cmp::Reverse(a.severity));
+    let more = alerts.len().saturating_sub(ALERTS);
+    let line = |a: &Alert| {
+        let text = format!("{}: {}: {}", a.severity, a.target_name, a.message);
+        (a.severity == Severity::Critical, text)
+    };
+    let mut lines: Vec<_> = alerts.iter().take(ALERTS).map(line).collect();
+    if more > 0 {
+        lines.push((false, format!("and {more} more alerts, see the page")));
+    }
+    lines
+}
+
+/// The last warnings and errors that are not alerts, newest first.
 fn events() -> Vec<String> {
-    let answer = api::get("/api/v1/events?level=warning&limit=3").ok().filter(|a| a.status == 200);
+    let answer = api::get("/api/v1/events?level=warning&limit=20").ok().filter(|a| a.status == 200);
     let list: Option<serde_json::Value> = answer.and_then(|a| serde_json::from_slice(&a.body).ok());
     let items = list.as_ref().and_then(|l| l.get("items")).and_then(|i| i.as_array());
-    items.into_iter().flatten().take(3).map(remote::event_line).collect()
+    let alert = |e: &&serde_json::Value| e.get("kind").and_then(|k| k.as_str()) == Some("alert.raised");
+    items.into_iter().flatten().filter(|e| !alert(e)).take(3).map(remote::event_line).collect()
 }
 
 /// The cluster in one line.
@@ -287,6 +325,32 @@ mod tests {
         assert!(cluster_line(&lost).unwrap().1.contains("NO QUORUM"));
         let alone = Cluster { members: cluster.members[..1].to_vec(), ..cluster };
         assert_eq!(cluster_line(&alone), None);
+    }
+
+    #[test]
+    fn the_gravest_alerts_are_shown() {
+        let alert = |severity, name: &str| Alert {
+            id: "01890000-0000-7000-8000-000000000001".parse().unwrap(),
+            rule: lq_api::alert::AlertRule::HostLost,
+            severity,
+            target: "host/x".into(),
+            target_name: name.into(),
+            part: None,
+            message: "lost".into(),
+            source: None,
+            local: false,
+            raised_at: lq_api::Timestamp::UNIX_EPOCH,
+            changed_at: lq_api::Timestamp::UNIX_EPOCH,
+            resolved_at: None,
+            acknowledged: None,
+            silenced: None,
+        };
+        let [w, c] = [Severity::Warning, Severity::Critical];
+        let all = [alert(w, "a"), alert(w, "b"), alert(c, "c"), alert(w, "d"), alert(w, "e")];
+        let lines = alert_lines(all.into());
+        assert_eq!(lines[0], (true, "critical: c: lost".into()));
+        assert_eq!(lines[1], (false, "warning: a: lost".into()));
+        assert_eq!(lines[3], (false, "and 2 more alerts, see the page".into()));
     }
 
     #[test]

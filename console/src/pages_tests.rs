@@ -31,6 +31,10 @@ fn status() -> Status {
             Load { name: "Data", share: 0.95, text: "95 of 100 GiB".into() },
         ],
         warnings: vec!["the processor's microcode is old".into()],
+        alerts: vec![
+            (true, "critical: node2: the host does not answer".into()),
+            (false, "warning: local: 86 % is used".into()),
+        ],
         events: vec!["2026-01-02 10:00:00 warning: a disk is slow".into()],
         cluster: Some((true, "3 hosts, node2 leads".into())),
         live: false,

@@ -136,6 +136,10 @@ fn state(status: &Status, width: usize) -> Vec<Line> {
     for warning in &status.warnings {
         lines.extend(wrap(&format!("! {warning}"), width).into_iter().map(|l| (WARN, l)));
     }
+    for (critical, alert) in &status.alerts {
+        let style = if *critical { BAD } else { WARN };
+        lines.extend(wrap(&format!("! {alert}"), width).into_iter().take(1).map(|l| (style, l)));
+    }
     if !status.events.is_empty() {
         lines.push((PLAIN, String::new()));
         lines.extend(status.events.iter().filter_map(|e| Some((PLAIN, wrap(e, width).into_iter().next()?))));

@@ -1,10 +1,12 @@
 //! The words of the command line.
 
 mod access;
+mod alert;
 mod pool;
 mod vm;
 
 pub(crate) use access::{Audit, Group, Role, Session, Totp, User};
+pub(crate) use alert::{Alert, Channel, NewChannel, SetRule};
 pub(crate) use pool::{CreatePool, Pool};
 pub(crate) use vm::{CreateVm, Vm};
 
@@ -129,6 +131,12 @@ pub(crate) enum Command {
     /// What happened.
     #[command(subcommand)]
     Event(Event),
+    /// Alerts: what is wrong, and the rules that find it.
+    #[command(subcommand)]
+    Alert(Alert),
+    /// Notification channels.
+    #[command(subcommand)]
+    Channel(Channel),
     /// API tokens.
     #[command(subcommand)]
     Token(Token),

@@ -104,6 +104,7 @@ pub struct Daemon {
     history: Arc<History>,
     series: Arc<Series>,
     measuring: JoinHandle<()>,
+    alerting: JoinHandle<()>,
     following: JoinHandle<()>,
     addresses: Vec<SocketAddr>,
     fingerprint: String,
@@ -202,6 +203,7 @@ impl Daemon {
                 cluster.keep_backups(told).await;
             });
         }
+        let alerting = tokio::spawn(api.alerts.clone().run(api.ending.clone()));
         peers::join_by_file(&api.node, &config.join_token);
         if let HostKind::Simulated { crowd } = config.host {
             // It has no console to show it on.
@@ -218,6 +220,7 @@ impl Daemon {
             history,
             series,
             measuring,
+            alerting,
             following,
             addresses,
             fingerprint,
@@ -258,6 +261,9 @@ impl Daemon {
         }
         if let Err(e) = self.measuring.await {
             tracing::error!(error = %e, "measuring ended by a fault of ours");
+        }
+        if let Err(e) = self.alerting.await {
+            tracing::error!(error = %e, "alerts ended by a fault of ours");
         }
         let series = self.series;
         match tokio::task::spawn_blocking(move || series.flush()).await {

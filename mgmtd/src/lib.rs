@@ -3,6 +3,7 @@
 //! A library so that tests and the simulated host can use its rooms; the program is `main.rs`. `docs/architecture.md` has
 //! the map; each room's `mod.rs` says what it owns.
 
+pub mod alerts;
 pub mod auth;
 pub mod causes;
 pub mod cluster;

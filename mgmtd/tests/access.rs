@@ -32,8 +32,18 @@ async fn objects(api: &Api) -> BTreeMap<&'static str, String> {
     api.login("victim", PASSWORD).await;
     let session = api.get("/sessions?name=victim").await["items"][0]["id"].as_str().unwrap().to_owned();
     let backup = api.ok(Method::POST, "/cluster/backups", None).await;
+    let rule = json!({"enabled": true, "hold_seconds": 0, "clear_seconds": 0, "warning": 0.0});
+    api.ok(Method::PUT, "/alert-rules/pool-filling", Some(rule)).await;
+    let raised = |page: &Value| !page["items"].as_array().unwrap().is_empty();
+    let alert =
+        api.until("/alerts?rule=pool-filling", raised).await["items"][0]["id"].as_str().unwrap().to_owned();
+    let hook = json!({"name": "hook", "spec": {"target": {"kind": "webhook", "url": "http://127.0.0.1:1/"}}});
+    let channel = id(&api.ok(Method::POST, "/notification-channels", Some(hook)).await);
     BTreeMap::from([
         ("backups", backup["id"].as_str().unwrap().to_owned()),
+        ("alerts", alert),
+        ("alert-rules", "host-lost".to_owned()),
+        ("notification-channels", channel),
         ("vms", vm),
         ("volumes", volume),
         ("images", image),

@@ -431,6 +431,50 @@ it("second factor: set up by the page, asked for at the next log-in", async () =
   await main().getByText("Your password alone opens your account.").waitFor();
 });
 
+it("alerts: a rule is changed, its alert is in the bar, is taken note of and silenced; a channel says why it fails", async () => {
+  await go("/settings/notifications");
+  await page.getByRole("button", { name: "Alert rules" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("button", { name: "Change Pool filling" }).click();
+  // Filled to nothing is too full from now on, at once.
+  await dialog.getByLabel("Warning").fill("x");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await dialog.getByText("These have to be numbers.").waitFor();
+  await dialog.getByLabel("Warning").fill("0");
+  await dialog.getByLabel("Critical").fill("");
+  await dialog.getByLabel("Seconds it has to hold").fill("0");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await dialog.getByText("(changed)").waitFor();
+  await dialog.getByRole("button", { name: "Close" }).click();
+  await page.getByRole("link", { name: /^Alerts: .*warning/ }).click();
+  const alert = main().getByRole("row", { name: /is used/ });
+  await alert.waitFor();
+  await page.getByRole("button", { name: "Actions for the alert about local" }).click();
+  await page.getByRole("menuitem", { name: "Acknowledge" }).click();
+  await dialog.getByLabel("Comment").fill("a disk is on its way");
+  await dialog.getByRole("button", { name: "Acknowledge" }).click();
+  await alert.getByText("acknowledged").waitFor();
+  await page.getByRole("link", { name: "Alerts: none" }).waitFor();
+  await page.getByRole("button", { name: "Actions for the alert about local" }).click();
+  await page.getByRole("menuitem", { name: "Silence" }).click();
+  await dialog.getByRole("button", { name: "Silence" }).click();
+  await alert.getByText("silenced").waitFor();
+
+  await go("/settings/notifications");
+  await page.getByRole("button", { name: "Add channel" }).click();
+  await dialog.getByLabel("Name").fill("chat");
+  await dialog.getByLabel("URL").fill("nowhere");
+  await dialog.getByRole("button", { name: "Add channel" }).click();
+  await dialog.getByText("is not an address like").first().waitFor();
+  await dialog.getByLabel("URL").fill("http://127.0.0.1:1/hook");
+  await dialog.getByRole("button", { name: "Add channel" }).click();
+  await page.getByRole("button", { name: "Actions for chat" }).click();
+  await page.getByRole("menuitem", { name: "Send a test" }).click();
+  await dialog.getByRole("button", { name: "Send a test" }).click();
+  await dialog.getByText("127.0.0.1 port 1 cannot be reached").waitFor();
+  await dialog.getByRole("button", { name: "Close" }).last().click();
+});
+
 it("audit: who did what, and what was refused", async () => {
   await go("/settings/audit?q=action:vm.delete");
   await main()

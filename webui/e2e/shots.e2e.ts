@@ -66,6 +66,11 @@ beforeAll(async () => {
     },
   });
   host = (await daemon.api("GET", "/hosts")).items[0].meta.id;
+  // An alert that is raised on any machine: a pool that is filled to nothing is too full.
+  const settings = { enabled: true, hold_seconds: 0, clear_seconds: 0, warning: 0 };
+  await daemon.api("PUT", "/alert-rules/pool-filling", settings);
+  const target = { kind: "webhook", url: "http://127.0.0.1:1/hook" };
+  await daemon.api("POST", "/notification-channels", { name: "team-chat", spec: { target } });
   const nfs = { driver: "nfs", server: "nas.lan", export: "/srv/vm" };
   pool = (await daemon.api("POST", "/pools", { name: "shared", spec: nfs })).meta.id;
 });
@@ -153,6 +158,23 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
       main(page)
         .getByRole("row", { name: /Start virtual machine/ })
         .first()
+        .waitFor(),
+  ],
+  [
+    "alerts",
+    () => "/alerts",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /is used/ })
+        .first()
+        .waitFor(),
+  ],
+  [
+    "notifications",
+    () => "/settings/notifications",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /team-chat/ })
         .waitFor(),
   ],
   ["events", () => "/events", ({ page }) => main(page).getByRole("row").nth(3).waitFor()],

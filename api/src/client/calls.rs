@@ -5,16 +5,19 @@
 
 use super::{Client, Error, REQUEST_TIMEOUT, Resource};
 use crate::{
-    GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TaskId, TokenId, UserId, VmId, VolumeId,
+    AlertId, ChannelId, GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TaskId, TokenId,
+    UserId, VmId, VolumeId,
     access::{
         CreateGroup, CreateRole, CreateUser, Group, PermissionInfo, Role, SetPassword, UpdateGroup,
         UpdateRole, UpdateUser, User,
     },
+    alert::{AcknowledgeAlert, Alert, AlertQuery, AlertRule, AlertRuleInfo, RuleSettings, SilenceAlert},
     audit::{AuditQuery, AuditRecord},
     auth::{
         ChangePassword, ConfirmTotp, CreateToken, CreatedToken, EnrolTotp, Identity, Login, RecoveryCodes,
         RemoveTotp, Session, SessionInfo, Setup, SetupRequest, Token, TotpEnrolment,
     },
+    channel::{Channel, ChannelTest, CreateChannel, UpdateChannel},
     cluster::{Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Readiness},
     event::Event,
     ha::{HaSpec, HaStatus},
@@ -59,6 +62,7 @@ reading! {
     User, UserId, users, user, find_user;
     Group, GroupId, groups, group, find_group;
     Role, RoleId, roles, role, find_role;
+    Channel, ChannelId, channels, channel, find_channel;
 }
 
 /// Adds the fields of a query, each of which is a word, a number or an id.
@@ -365,6 +369,65 @@ impl Client {
         let mut url = self.endpoint(&["audit"]);
         append(&mut url, query);
         self.call_url(Method::GET, url).await
+    }
+
+    // Alerts.
+
+    /// One page of alerts, newest first.
+    pub async fn alerts(&self, query: &AlertQuery) -> Result<Page<Alert>, Error> {
+        let mut url = self.endpoint(&["alerts"]);
+        append(&mut url, query);
+        self.call_url(Method::GET, url).await
+    }
+    /// One alert.
+    pub async fn alert(&self, id: AlertId) -> Result<Alert, Error> {
+        self.call(Method::GET, &["alerts", &id.to_string()]).await
+    }
+    /// Takes note of an alert.
+    pub async fn acknowledge_alert(&self, id: AlertId, body: &AcknowledgeAlert) -> Result<Alert, Error> {
+        self.call_with(Method::POST, &["alerts", &id.to_string(), "acknowledge"], body).await
+    }
+    /// Lets nobody be notified of an alert for some time.
+    pub async fn silence_alert(&self, id: AlertId, body: &SilenceAlert) -> Result<Alert, Error> {
+        self.call_with(Method::POST, &["alerts", &id.to_string(), "silence"], body).await
+    }
+    /// What is watched, and how it is set.
+    pub async fn alert_rules(&self) -> Result<Vec<AlertRuleInfo>, Error> {
+        self.call(Method::GET, &["alert-rules"]).await
+    }
+    /// Sets a rule.
+    pub async fn set_alert_rule(
+        &self,
+        rule: AlertRule,
+        settings: &RuleSettings,
+    ) -> Result<AlertRuleInfo, Error> {
+        self.call_with(Method::PUT, &["alert-rules", rule.text()], settings).await
+    }
+    /// Sets a rule back to what it is by default.
+    pub async fn reset_alert_rule(&self, rule: AlertRule) -> Result<AlertRuleInfo, Error> {
+        self.call(Method::DELETE, &["alert-rules", rule.text()]).await
+    }
+    /// Makes a notification channel.
+    pub async fn create_channel(&self, new: &CreateChannel) -> Result<Channel, Error> {
+        self.call_with(Method::POST, &["notification-channels"], new).await
+    }
+    /// Changes a notification channel; with `revision` only if it is as it was then.
+    pub async fn update_channel(
+        &self,
+        id: ChannelId,
+        update: &UpdateChannel,
+        revision: Option<u64>,
+    ) -> Result<Channel, Error> {
+        self.call_if(Method::PATCH, &["notification-channels", &id.to_string()], update, revision).await
+    }
+    /// Sends a test to a notification channel.
+    pub async fn test_channel(&self, id: ChannelId) -> Result<ChannelTest, Error> {
+        self.call(Method::POST, &["notification-channels", &id.to_string(), "test"]).await
+    }
+    /// Deletes a notification channel.
+    pub async fn delete_channel(&self, id: ChannelId) -> Result<(), Error> {
+        let url = self.endpoint(&["notification-channels", &id.to_string()]);
+        self.call_empty(self.request(Method::DELETE, url)).await
     }
 
     // Hosts.

@@ -2,9 +2,11 @@
 
 use super::{Client, Error};
 use crate::{
-    GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TaskId, TokenId, UserId, VmId, VolumeId,
+    ChannelId, GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TaskId, TokenId, UserId, VmId,
+    VolumeId,
     access::{Group, Role, User},
     auth::{SessionInfo, Token},
+    channel::Channel,
     host::Host,
     image::Image,
     list::{ListQuery, Page},
@@ -54,6 +56,7 @@ named! {
     User, UserId, "users", "user";
     Group, GroupId, "groups", "group";
     Role, RoleId, "roles", "role";
+    Channel, ChannelId, "notification-channels", "notification channel";
 }
 
 impl Resource for Token {

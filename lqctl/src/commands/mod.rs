@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod alert;
 mod cluster;
 mod console;
 mod help;
@@ -64,6 +65,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Network(command) => network::run(&session().await?, command).await,
         Command::Host(command) => host::run(&session().await?, command).await,
         Command::Pool(command) => pool::run(&session().await?, command).await,
+        Command::Alert(command) => alert::run(&session().await?, command).await,
+        Command::Channel(command) => alert::channel(&session().await?, command).await,
         Command::Cluster(command) => cluster::run(&session().await?, command).await,
         Command::Task(command) => watch::task(&session().await?, command).await,
         Command::Event(command) => watch::event(&session().await?, command).await,

@@ -85,7 +85,7 @@ pub(super) async fn run(cluster: Cluster) {
     }
 }
 
-/// The only member needs no beats and no elections.
+/// The only member needs no beats and no elections; who has not come as far as its own epoch stands for none.
 fn clock(cluster: &Cluster) {
     let alone = {
         let metrics = cluster.raft.metrics();
@@ -93,7 +93,7 @@ fn clock(cluster: &Cluster) {
         let membership = metrics.membership_config.membership();
         membership.nodes().count() == 1 && membership.voter_ids().eq([NodeId::from(cluster.identity.host)])
     };
-    cluster.raft.runtime_config().tick(!alone);
+    cluster.raft.runtime_config().tick(!alone && cluster.has_arrived());
 }
 
 /// One step towards the membership the state asks for.

@@ -174,6 +174,8 @@ pub struct Cluster {
     /// Writes hold it for reading; whoever freezes the state, for writing.
     gate: Arc<RwLock<()>>,
     left: Arc<AtomicBool>,
+    /// [`Self::has_arrived`]
+    arrived: Arc<AtomicBool>,
     stop: CancellationToken,
     /// Begins when the daemon is to start again because of what the cluster found out.
     again: CancellationToken,
@@ -253,6 +255,11 @@ impl Cluster {
         let book = Book::open(dir, identity.cluster, identity.epoch, shared.clone()).map_err(unreadable)?;
         let epochs = Epochs::open(dir, identity.epoch).map_err(unreadable)?;
         let wire = Wire::new(identity.host, identity.cluster, Arc::new(book), epochs);
+        // A log that is being brought by others begins with memberships of before: this host may have been a voter of them, even
+        // the only one, and would stand for election by them.
+        let arrived = !identity.joined
+            || shared.read(State::epoch) >= identity.epoch
+            || log.holds_epoch(identity.epoch).map_err(unreadable)?;
         let failed = |e: &dyn std::fmt::Display| OpenError::Raft(e.to_string());
         let config = Config {
             cluster_name: identity.cluster.to_string(),
@@ -284,7 +291,7 @@ impl Cluster {
             let metrics = raft.metrics();
             let metrics = metrics.borrow_watched();
             let membership = metrics.membership_config.membership();
-            (membership.voter_ids().eq([id]), membership.nodes().count() == 1)
+            (arrived && membership.voter_ids().eq([id]), membership.nodes().count() == 1)
         };
         let cluster = Self {
             raft,
@@ -294,6 +301,7 @@ impl Cluster {
             dir: dir.into(),
             gate: Arc::default(),
             left: Arc::default(),
+            arrived: Arc::new(arrived.into()),
             stop: CancellationToken::new(),
             again: CancellationToken::new(),
         };
@@ -312,10 +320,18 @@ impl Cluster {
             );
             leads.await.map_err(|e| failed(&e))?;
         }
-        cluster.raft.runtime_config().tick(!alone);
+        cluster.raft.runtime_config().tick(!alone && arrived);
         cluster.certify()?;
         tokio::spawn(keeper::run(cluster.clone()));
         Ok(cluster)
+    }
+
+    /// Whether this host has come as far as its own epoch, so that the memberships it knows are of it.
+    fn has_arrived(&self) -> bool {
+        if !self.arrived.load(Ordering::Acquire) && self.read(State::epoch) >= self.identity.epoch {
+            self.arrived.store(true, Ordering::Release);
+        }
+        self.arrived.load(Ordering::Acquire)
     }
 
     /// Takes a certificate for the peers, where the cluster has an authority already.

@@ -133,6 +133,25 @@ async fn a_survivor_that_lacks_nothing_follows_by_itself() {
     third.stop().await;
 }
 
+/// The founder of a cluster that joins its next epoch is brought the log from its beginning, where it was the only voter.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_a_voter_in_the_log_it_is_just_brought_does_not_lead_by_it() {
+    let (dir, identity) = one().await;
+    let (log, _) = open_store(dir.path()).await.unwrap();
+    log.pretend_joined(2).unwrap();
+    drop(log);
+    let cluster = Cluster::open(dir.path()).await.unwrap();
+    assert_eq!(cluster.identity(), Identity { joined: true, epoch: 2, ..identity });
+    // Longer than any election takes.
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        assert_eq!(cluster.standing().leader, None);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!cluster.has_arrived());
+    cluster.shutdown().await;
+}
+
 /// A cluster of one, shut, with what is in it.
 async fn one() -> (tempfile::TempDir, Identity) {
     let host = Host::new().await;

@@ -174,6 +174,25 @@ impl LogStore {
         Ok((last.map(|e| e.log_id).or(self.meta("purged")?), self.meta("vote")?))
     }
 
+    /// Whether the beginning of this epoch is in the log.
+    pub(super) fn holds_epoch(&self, epoch: u64) -> io::Result<bool> {
+        let begins = |entry: &Entry| match &entry.payload {
+            EntryPayload::Normal(Command { op: Op::Reform { formation }, .. }) => formation.epoch == epoch,
+            _ => false,
+        };
+        Ok(self.entries(..)?.iter().any(begins))
+    }
+
+    /// Says that the log is one that others bring, of this epoch.
+    #[cfg(test)]
+    pub(super) fn pretend_joined(&self, epoch: u64) -> io::Result<()> {
+        let identity = self.meta::<Identity>("identity")?.map(|i| Identity { joined: true, epoch, ..i });
+        let tx = self.db.begin_write().map_err(io::Error::other)?;
+        tx.open_table(META).map_err(io::Error::other)?.remove("vote").map_err(io::Error::other)?;
+        tx.commit().map_err(io::Error::other)?;
+        self.put_meta("identity", &identity, Durability::Immediate)
+    }
+
     /// `snapshot` is where the newest snapshot ends.
     fn write_formation(
         &self,

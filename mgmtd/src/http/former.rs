@@ -123,6 +123,6 @@ pub(super) fn watched(kind: Kind) -> Option<ObjectKind> {
         Kind::Image => ObjectKind::Image,
         Kind::Volume => ObjectKind::Volume,
         Kind::Network => ObjectKind::Network,
-        Kind::Token | Kind::User | Kind::Group | Kind::Role | Kind::Session => return None,
+        Kind::Alert | Kind::Token | Kind::User | Kind::Group | Kind::Role | Kind::Session => return None,
     })
 }

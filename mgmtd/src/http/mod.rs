@@ -24,6 +24,7 @@ mod turns;
 mod ui;
 
 use crate::{
+    alerts::Alerts,
     auth::{Audit, Auth},
     ha::{self, leader::Leader},
     reconcile::Node,
@@ -70,6 +71,8 @@ pub struct Api {
     pub metrics: Metrics,
     /// Values over time.
     pub series: Arc<Series>,
+    /// What is wrong.
+    pub alerts: Arc<Alerts>,
     /// Watches the other hosts where this one leads.
     pub ha: Arc<Leader>,
     /// Begins when the daemon ends: long answers end with it.
@@ -87,6 +90,7 @@ impl Api {
     #[must_use]
     pub fn new(node: Arc<Node>, auth: Auth, audit: Audit, series: Arc<Series>, places: Places) -> Arc<Self> {
         let (former, ending) = (Arc::new(Former::default()), CancellationToken::new());
+        let alerts = Alerts::new(node.clone(), series.clone(), places.state.clone());
         tokio::spawn(former.clone().keep_up(node.cluster.clone(), ending.clone()));
         let ha = Leader::start(node.cluster.clone(), node.events.clone(), ending.clone());
         tokio::spawn(ha::host::run(node.clone(), ha.clone(), ending.clone()));
@@ -96,6 +100,7 @@ impl Api {
             audit,
             metrics: Metrics::default(),
             series,
+            alerts,
             ha,
             ending,
             following: AtomicBool::new(false),

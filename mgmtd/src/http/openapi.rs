@@ -25,7 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
             acknowledged anywhere before is seen, or the answer is 503.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(Problem, lq_api::history::Span))
+    components(schemas(Problem, lq_api::ChannelId, lq_api::alert::AlertState, lq_api::history::Span))
 )]
 struct Document;
 

@@ -30,8 +30,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{future::join_all, stream};
 use hyper_util::rt::TokioIo;
 use lq_api::{
-    HostId, ImageId, PoolId, VmId, ha::HaStatus, host::HostStatus, network::Lease, pool::PoolStatus,
-    problem::Kind, task::Task,
+    HostId, ImageId, PoolId, Timestamp, VmId, ha::HaStatus, host::HostStatus, network::Lease,
+    pool::PoolStatus, problem::Kind, task::Task,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -56,6 +56,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/host/status", post(status))
         .route("/host/leases", post(leases))
         .route("/host/tasks", post(tasks))
+        .route("/host/clock", post(clock))
         .route("/host/pool", post(pool))
         .route("/store/images/{id}", post(image))
         .route("/store/vars/{id}", post(vars))
@@ -116,6 +117,11 @@ async fn tasks(State(api): State<Arc<Api>>, Json(asked): Json<Asked>) -> Json<Ve
 
 async fn pool(State(api): State<Arc<Api>>, Json(id): Json<PoolId>) -> Json<Option<PoolStatus>> {
     Json(own_pool(&api, id).await)
+}
+
+/// What time it is here.
+async fn clock() -> Json<Timestamp> {
+    Json(Timestamp::now())
 }
 
 /// The bytes of an image in a pool of this host.
@@ -192,7 +198,11 @@ async fn arrive(
 /// What this host is. Read off the async threads: it looks at many small files.
 pub(super) async fn own_status(api: &Api) -> Option<HostStatus> {
     let host = api.node.host.clone();
-    tokio::task::spawn_blocking(move || host.status()).await.ok()
+    let mut status = tokio::task::spawn_blocking(move || host.status()).await.ok()?;
+    for disk in &mut status.disks {
+        disk.health = api.alerts.disk_health(&disk.name);
+    }
+    Some(status)
 }
 
 /// Room in a pool of this host.

@@ -75,6 +75,7 @@ pub(super) fn disks(root: &Path) -> Vec<BlockDevice> {
                 serial: attribute(&path, "serial")
                     .or_else(|| attribute(&device, "serial"))
                     .or_else(|| scsi_serial(&device)),
+                health: None,
             })
         })
         .filter(|disk| disk.size_bytes.get() > 0)

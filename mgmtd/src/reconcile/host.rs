@@ -6,7 +6,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use lq_api::{
-    host::HostStatus,
+    host::{DiskHealth, HostStatus},
     local::init::{BootFacts, InitAnswer, InitRequest},
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     network::Dhcp,
@@ -35,6 +35,10 @@ pub trait HostControl: Send + Sync {
     fn status(&self) -> HostStatus;
     /// How much it does. May take some milliseconds of the calling thread.
     fn load(&self) -> HostLoad;
+    /// What its disks say of their health, by name. May take seconds of the calling thread.
+    fn disk_health(&self) -> Vec<(String, DiskHealth)>;
+    /// Whether something sets its clock; `None` where the kernel cannot be asked.
+    fn clock_is_set(&self) -> Option<bool>;
     /// What resets it should it hang.
     fn watchdog(&self) -> Watchdog;
     /// Has a hardware watchdog reset it within the time that other hosts wait for, or only later.
@@ -137,6 +141,12 @@ impl HostControl for RealHost {
     }
     fn load(&self) -> HostLoad {
         inventory::load()
+    }
+    fn disk_health(&self) -> Vec<(String, DiskHealth)> {
+        inventory::disk_health()
+    }
+    fn clock_is_set(&self) -> Option<bool> {
+        inventory::clock_is_set()
     }
     fn watchdog(&self) -> Watchdog {
         ha::host::watchdog()

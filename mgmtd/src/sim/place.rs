@@ -10,7 +10,7 @@ use crate::{
 use async_trait::async_trait;
 use lq_api::{
     Bytes, NetworkId, Timestamp,
-    host::{BlockDevice, Cpu, HostStatus, Interface, Memory, Virtualization},
+    host::{BlockDevice, Cpu, DiskHealth, HostStatus, Interface, Memory, Virtualization},
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     network::{Dhcp, Lease},
 };
@@ -113,6 +113,7 @@ impl HostControl for SimHost {
                 size_bytes: Bytes::gib(500),
                 model: Some("Simulated disk".into()),
                 serial: Some("SIM-0001".into()),
+                health: None,
             }],
             simulated: true,
             warnings: vec!["This host is simulated: its machines only pretend to run.".into()],
@@ -130,6 +131,12 @@ impl HostControl for SimHost {
             read: Measured::Counter(seconds * 5e6),
             written: Measured::Counter(seconds * 3e6),
         }
+    }
+    fn disk_health(&self) -> Vec<(String, DiskHealth)> {
+        vec![("simdisk".into(), DiskHealth::Healthy)]
+    }
+    fn clock_is_set(&self) -> Option<bool> {
+        Some(true)
     }
     fn watchdog(&self) -> Watchdog {
         Watchdog::Simulated

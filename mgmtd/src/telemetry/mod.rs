@@ -5,6 +5,7 @@
 
 pub mod bundle;
 mod events;
+pub mod exposition;
 mod history;
 pub mod logs;
 mod metrics;

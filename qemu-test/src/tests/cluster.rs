@@ -37,30 +37,11 @@ const WRITES: usize = 10;
 /// do with it; the leader's power is cut, the others go on, and it comes back to what it missed.
 pub(super) async fn three(ctx: &mut Ctx) -> Result<()> {
     let segment = Segment::open(&ctx.dir, 3).await?;
-    let began = Instant::now();
-    let first = installed(ctx, &segment, 0, None).await.context("the first host")?;
-    let first = media::boot_installed(first).await.context("the first host")?;
-    let wish = CreateJoinToken { uses: 2, ..CreateJoinToken::default() };
-    let token = first.api.create_join_token(&wish).await.map_err(explain)?.text;
-    let joining = async |n: usize| -> Result<Host> {
-        let machine = installed(ctx, &segment, n, Some(&token)).await?;
-        let host = Host::boot(machine).await?;
-        until(&host.api, "it to be a member", 300, |c| c.members.len() == 3).await?;
-        Ok(host)
-    };
-    let (second, third) = tokio::try_join!(joining(1), joining(2)).context("a host that joins")?;
-    let mut hosts = vec![first, second, third];
-    for host in &hosts {
-        until(&host.api, "three votes", 300, |c| c.quorum && c.voters.len() == 3).await?;
-    }
-    println!("        blank disks to a quorate cluster of three: {} s", began.elapsed().as_secs());
+    let mut hosts = formed(ctx, &segment).await?;
 
     let cluster = hosts[0].api.cluster().await.map_err(explain)?;
     let leader = cluster.leader.context("there is no leader")?;
-    let mut ids = Vec::new();
-    for host in &hosts {
-        ids.push(host.api.cluster().await.map_err(explain)?.this_host);
-    }
+    let ids = ids(&hosts).await?;
     let leading = ids.iter().position(|id| *id == leader).context("the leader is none of the hosts")?;
     let others: Vec<usize> = (0..3).filter(|n| *n != leading).collect();
     let [asked, holder] = others[..] else { bail!("two hosts follow") };
@@ -178,8 +159,39 @@ fn ticks(said: &str) -> Vec<u64> {
     whole.lines().filter_map(|line| line.trim().strip_prefix("tick ")?.parse().ok()).collect()
 }
 
+/// Three blank disks become a quorate cluster with three votes.
+pub(super) async fn formed(ctx: &Ctx, segment: &Segment) -> Result<Vec<Host>> {
+    let began = Instant::now();
+    let first = installed(ctx, segment, 0, None).await.context("the first host")?;
+    let first = media::boot_installed(first).await.context("the first host")?;
+    let wish = CreateJoinToken { uses: 2, ..CreateJoinToken::default() };
+    let token = first.api.create_join_token(&wish).await.map_err(explain)?.text;
+    let joining = async |n: usize| -> Result<Host> {
+        let machine = installed(ctx, segment, n, Some(&token)).await?;
+        let host = Host::boot(machine).await?;
+        until(&host.api, "it to be a member", 300, |c| c.members.len() == 3).await?;
+        Ok(host)
+    };
+    let (second, third) = tokio::try_join!(joining(1), joining(2)).context("a host that joins")?;
+    let hosts = vec![first, second, third];
+    for host in &hosts {
+        until(&host.api, "three votes", 300, |c| c.quorum && c.voters.len() == 3).await?;
+    }
+    println!("        blank disks to a quorate cluster of three: {} s", began.elapsed().as_secs());
+    Ok(hosts)
+}
+
+/// Who each is.
+pub(super) async fn ids(hosts: &[Host]) -> Result<Vec<HostId>> {
+    let mut ids = Vec::new();
+    for host in hosts {
+        ids.push(host.api.cluster().await.map_err(explain)?.this_host);
+    }
+    Ok(ids)
+}
+
 /// The machine of a host, from its disk alone.
-fn ctx_machine(ctx: &Ctx, segment: &Segment, n: usize) -> Result<Machine> {
+pub(super) fn ctx_machine(ctx: &Ctx, segment: &Segment, n: usize) -> Result<Machine> {
     let dir = ctx.dir.join(format!("host{n}"));
     let (plug, api) = segment.plug(n)?;
     let disk = media::disk_at(&dir.join("disk.raw"), Bus::Virtio);

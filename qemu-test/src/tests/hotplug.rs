@@ -14,10 +14,11 @@ use lq_api::{
     },
 };
 
-/// PID 1 of the guest: writes a number to each disk that comes, once. Without double quotes: the kernel's command line has
-/// them around it.
-const WATCHING: &str = "mount -t proc proc /proc; mount -t sysfs sysfs /sys; n=0; while :; do \
-    if [ ! -b /dev/vdb ]; then seen=; elif [ -z $seen ]; then n=$((n+1)); seen=1; \
+/// PID 1 of the guest: writes a number to each disk that comes, once. Disks are told apart by their sequence number: one may go
+/// and the next come between two looks. Without double quotes: the kernel's command line has them around it.
+const WATCHING: &str = "mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev; n=0; seen=; \
+    while :; do now=$(cat /sys/block/vdb/diskseq 2>/dev/null); \
+    if [ -b /dev/vdb ] && [ x$now != x$seen ]; then n=$((n+1)); seen=$now; \
     echo plugged $n | dd of=/dev/vdb bs=512 conv=sync,fsync 2>/dev/null; fi; echo guest: $n $seen; sleep 1; done";
 
 /// What the nested host does: `ask` is the monitor's answer, `written` waits until the guest has used the disk.

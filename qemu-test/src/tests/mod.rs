@@ -4,6 +4,7 @@ mod boot;
 mod cluster;
 mod console;
 mod crash;
+mod failover;
 mod guest;
 mod hotplug;
 mod install;
@@ -19,7 +20,7 @@ use crate::runner::Test;
 pub(crate) const ON_A_SITE: &str = "site";
 
 /// Tests that `all` leaves out: they have not been seen to pass often enough to judge a change by.
-pub(crate) const BY_NAME_ONLY: &[&str] = &["cluster-migrate", "console-session", "pool-nfs"];
+pub(crate) const BY_NAME_ONLY: &[&str] = &["cluster-migrate", "console-session"];
 
 /// Every test, in the order in which tests of a group run.
 pub(crate) fn all() -> Vec<Test> {
@@ -136,6 +137,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: "cluster",
             limit: 2400,
             run: |ctx| Box::pin(cluster::migrate(ctx)),
+        },
+        Test {
+            name: "cluster-failover",
+            about: "the power of a host is cut: its protected VM, on a disk of an NFS server, runs on another; the host comes back",
+            group: "cluster",
+            limit: 2400,
+            run: |ctx| Box::pin(failover::power_cut(ctx)),
         },
         Test {
             name: "pool-nfs",

@@ -20,6 +20,7 @@ use lq_api::{
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
     placement::Placement,
     pool::{CreatePool, NfsSpec, NfsVersion, Pool, PoolSpec, PoolState},
+    problem::Kind,
     vm::{Boot, CreateVm, Disk, StopVm, VmState},
     volume::{CreateVolume, VolumeSpec},
 };
@@ -50,15 +51,7 @@ pub(super) async fn nfs(ctx: &mut Ctx) -> Result<()> {
         until(&host.api, "two members", 300, |c| c.quorum && c.members.len() == 2).await?;
     }
     let began = Instant::now();
-    let spec = PoolSpec::Nfs(NfsSpec {
-        server: "10.0.2.2".into(),
-        export: ganesha::EXPORT.into(),
-        version: NfsVersion::V4_2,
-        port: server.port,
-        options: lq_api::pool::NfsOptions { timeo: Some(50), retrans: Some(2), ..Default::default() },
-    });
-    let create = CreatePool { name: "shared".into(), labels: BTreeMap::new(), spec };
-    let pool = first.api.create_pool(&create).await.map_err(explain)?.meta.id;
+    let pool = shared(&first.api, &server).await?;
     stands(&second.api, pool, "ready on both", 300, |s| s == [PoolState::Ready; 2]).await?;
     println!("        mounted by two hosts: {:.1} s", began.elapsed().as_secs_f64());
 
@@ -66,14 +59,10 @@ pub(super) async fn nfs(ctx: &mut Ctx) -> Result<()> {
     let files = guest_image::ensure(&ctx.paths).await?;
     let kernel = image(&first.api, pool, "kernel", ImageKind::Kernel, &files.kernel()).await?;
     let initrd = image(&second.api, pool, "initrd", ImageKind::Initrd, &files.tiny_initrd()).await?;
-    let boot = |ctx: &Ctx| {
-        let cmdline = format!("console=ttyS0 quiet panic=-1 tiny=tick {}", ctx.accel.kernel_words());
-        Boot { kernel, initrd: Some(initrd), cmdline }
-    };
     let mut guests = Vec::new();
     for (host, other, name) in [(&first, &second, "one"), (&second, &first, "two")] {
         let id = host.api.cluster().await.map_err(explain)?.this_host;
-        let console = guest(ctx, &other.api, pool, (name, id), boot(ctx)).await?;
+        let console = guest(ctx, &other.api, pool, (name, Some(id)), ticking(ctx, kernel, initrd)).await?;
         guests.push((name, console));
     }
 
@@ -121,8 +110,27 @@ pub(super) async fn nfs(ctx: &mut Ctx) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the hosts stand so to the pool.
-async fn stands(
+/// Makes the pool of this server.
+pub(super) async fn shared(api: &Client, server: &Ganesha) -> Result<PoolId> {
+    let spec = PoolSpec::Nfs(NfsSpec {
+        server: "10.0.2.2".into(),
+        export: ganesha::EXPORT.into(),
+        version: NfsVersion::V4_2,
+        port: server.port,
+        options: lq_api::pool::NfsOptions { timeo: Some(50), retrans: Some(2), ..Default::default() },
+    });
+    let create = CreatePool { name: "shared".into(), labels: BTreeMap::new(), spec };
+    Ok(api.create_pool(&create).await.map_err(explain)?.meta.id)
+}
+
+/// What a guest that counts boots.
+pub(super) fn ticking(ctx: &Ctx, kernel: ImageId, initrd: ImageId) -> Boot {
+    let cmdline = format!("console=ttyS0 quiet panic=-1 tiny=tick {}", ctx.accel.kernel_words());
+    Boot { kernel, initrd: Some(initrd), cmdline }
+}
+
+/// Waits until the hosts stand so to the pool. A host that is asked just after another made the pool may not know it yet.
+pub(super) async fn stands(
     api: &Client,
     pool: PoolId,
     what: &str,
@@ -131,17 +139,28 @@ async fn stands(
 ) -> Result<()> {
     let end = Instant::now() + scale::seconds(seconds);
     loop {
-        let seen: Pool = api.pool(pool).await.map_err(explain)?;
-        let states: Vec<_> = seen.hosts.iter().map(|h| h.state).collect();
+        let seen: Option<Pool> = match api.pool(pool).await {
+            Ok(seen) => Some(seen),
+            Err(e) if e.is(Kind::NotFound) => None,
+            Err(other) => return Err(explain(other)),
+        };
+        let hosts = seen.map(|pool| pool.hosts).unwrap_or_default();
+        let states: Vec<_> = hosts.iter().map(|h| h.state).collect();
         if wanted(&states) {
             return Ok(());
         }
-        ensure!(Instant::now() < end, "waited in vain for the pool to be {what}: {:?}", seen.hosts);
+        ensure!(Instant::now() < end, "waited in vain for the pool to be {what}: {hosts:?}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn image(api: &Client, pool: PoolId, name: &str, kind: ImageKind, file: &Path) -> Result<ImageId> {
+pub(super) async fn image(
+    api: &Client,
+    pool: PoolId,
+    name: &str,
+    kind: ImageKind,
+    file: &Path,
+) -> Result<ImageId> {
     let spec = ImageSpec { kind, format: ImageFormat::Raw, pool: Some(pool), sha256: None, boot: None };
     let create = CreateImage { name: name.into(), labels: BTreeMap::new(), spec };
     let id = api.create_image(&create).await.map_err(explain)?.meta.id;
@@ -149,12 +168,12 @@ async fn image(api: &Client, pool: PoolId, name: &str, kind: ImageKind, file: &P
     Ok(id)
 }
 
-/// Makes and starts a tiny guest with a disk in the pool on a host, and waits until it counts.
-async fn guest(
+/// Makes and starts a tiny guest with a disk in the pool, on this host where one is named, and waits until it counts.
+pub(super) async fn guest(
     ctx: &Ctx,
     api: &Client,
     pool: PoolId,
-    (name, host): (&str, HostId),
+    (name, host): (&str, Option<HostId>),
     boot: Boot,
 ) -> Result<GuestConsole> {
     let spec = VolumeSpec {
@@ -168,7 +187,7 @@ async fn guest(
     api.wait_volume(volume, patience(180)).await.map_err(explain)?;
     let disks = vec![Disk::of(volume)];
     let mut spec = site::spec(128, Some(boot), disks, vec![], Wish::default());
-    spec.placement = Placement { host: Some(host), ..Placement::default() };
+    spec.placement = Placement { host, ..Placement::default() };
     let create = CreateVm { name: name.into(), labels: BTreeMap::new(), spec };
     let vm = api.create_vm(&create).await.map_err(explain)?.meta.id;
     api.start_vm(vm).await.map_err(explain)?;

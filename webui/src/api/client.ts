@@ -9,6 +9,13 @@ export type Image = Schemas["Image"];
 export type Volume = Schemas["Volume"];
 export type Network = Schemas["Network"];
 export type Host = Schemas["Host"];
+export type DiskHealth = Schemas["DiskHealth"];
+export type Alert = Schemas["Alert"];
+export type Severity = Schemas["Severity"];
+export type RuleUnit = Schemas["RuleUnit"];
+export type AlertRuleInfo = Schemas["AlertRuleInfo"];
+export type Channel = Schemas["Channel"];
+export type ChannelTarget = Schemas["ChannelTarget"];
 export type Task = Schemas["Task"];
 export type Event = Schemas["Event"];
 export type CreateVm = Schemas["CreateVm"];
@@ -93,6 +100,10 @@ export class ApiError extends Error {
     return this.problem.errors?.find((error) => names.includes(error.field))?.reason;
   }
 }
+
+/** Why a request was refused because of one of these fields; nothing where it was not. */
+export const fieldFault = (error: unknown, ...names: string[]) =>
+  error instanceof ApiError ? error.field(...names) : undefined;
 
 /** The problem an unsuccessful answer stands for, whatever its body is. */
 export function problem(status: number, body: unknown): Problem {

@@ -95,6 +95,8 @@ export function useLive(active: boolean) {
           changes.set(notice.id, notice.object ?? undefined);
           gather ??= setTimeout(look, GATHER);
         });
+      // Of alerts only that they changed: they are few, and read anew.
+      ours.addEventListener("alert", () => void client.invalidateQueries({ queryKey: ["alerts"] }));
       ours.onopen = () => {
         pause = 1000;
       };

@@ -192,6 +192,25 @@ export const useEvents = ({ target, limit = 500 }: EventFilter = {}) =>
     staleTime: 1000,
   });
 
+/** Alerts: active ones come by the stream as well; what only one host knows does not. */
+export const useAlerts = (state: "active" | "resolved") =>
+  useQuery({
+    queryKey: ["alerts", state],
+    queryFn: () => all((query) => api.GET("/alerts", { params: { query: { ...query, state } } })),
+    refetchInterval: OFTEN * 2,
+    staleTime: 1000,
+  });
+
+export const useAlertRules = () =>
+  useQuery({ queryKey: ["alert-rules"], queryFn: () => call(api.GET("/alert-rules")) });
+
+export const useChannels = () =>
+  useQuery({
+    queryKey: ["channels"],
+    queryFn: () => all((query) => api.GET("/notification-channels", { params: { query } })),
+    refetchInterval: OFTEN,
+  });
+
 /** A task until it has ended. */
 export const useTask = (id: string) =>
   useQuery({

@@ -1,6 +1,336 @@
 // Made from api/openapi.json by `npm run types`. Not edited by hand.
 
 export interface paths {
+    "/alert-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is watched, and how it is set. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AlertRuleInfo"][];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/alert-rules/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Sets a rule, for the whole cluster. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["AlertRule"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["RuleSettings"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AlertRuleInfo"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        /** Sets a rule back to what it is by default. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["AlertRule"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AlertRuleInfo"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Alerts about what the caller may see, newest first: active ones, or with `state` those that are over. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Alerts per page, 1 to 1000; 100 where absent. */
+                    limit?: number;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: components["schemas"]["AlertId"];
+                    /** @description Active ones where absent. */
+                    state?: components["schemas"]["AlertState"];
+                    /** @description Only alerts at least this grave. */
+                    severity?: components["schemas"]["Severity"];
+                    /** @description Only alerts of this rule. */
+                    rule?: components["schemas"]["AlertRule"];
+                    /** @description Only alerts about this object: `kind/id`. */
+                    target?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Alert"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/alerts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An alert. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["AlertId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Alert"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/alerts/{id}/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes note of an alert, for all to see. It stays until what is wrong is right. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["AlertId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["AcknowledgeAlert"] | null;
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Alert"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/alerts/{id}/silence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Lets nobody be notified of an alert for some time; 0 minutes end that. If it is over and comes again within the time, it is
+         *     silent too.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["AlertId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["SilenceAlert"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Alert"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/audit": {
         parameters: {
             query?: never;
@@ -2087,6 +2417,245 @@ export interface paths {
                 };
             };
         };
+        trace?: never;
+    };
+    "/notification-channels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Notification channels. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Channel"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes a notification channel. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreateChannel"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Channel"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/notification-channels/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A notification channel. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ChannelId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Channel"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /** Deletes a notification channel, with what waits for it. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ChannelId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /** Changes a notification channel. One that failed is tried again at once. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ChannelId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["UpdateChannel"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Channel"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
+    "/notification-channels/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sends a test to a channel, from the host that was asked, and says what came of it. Takes up to half a minute. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ChannelId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ChannelTest"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/permissions": {
@@ -4660,6 +5229,23 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description `POST /alerts/{id}/acknowledge`. */
+        AcknowledgeAlert: {
+            /** @description At most 500 characters. */
+            comment?: string;
+        };
+        /** @description Someone has taken note of an alert. */
+        Acknowledgement: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Who. */
+            by: string;
+            /** @description What they said. */
+            comment?: string;
+        };
         /** @description Makes a volume or an image of a foreign file. It keeps its place and its id. */
         AdoptFile: {
             /** @description The file, as `foreign` names it. */
@@ -4680,6 +5266,72 @@ export interface components {
             /** @description Rather not at all than otherwise. Where absent it is only preferred. */
             strict?: boolean;
         };
+        /** @description Something that is wrong, or was. */
+        Alert: {
+            acknowledged?: components["schemas"]["Acknowledgement"] | null;
+            /**
+             * Format: date-time
+             * @description When severity or message last changed.
+             */
+            changed_at: string;
+            /** @description Identity; ordered by time. */
+            id: components["schemas"]["AlertId"];
+            /** @description Known only to the host that answered: the cluster takes no changes. */
+            local?: boolean;
+            /** @description What is wrong and what to do. */
+            message: string;
+            /** @description Which part of the object, e.g. a disk. */
+            part?: string | null;
+            /**
+             * Format: date-time
+             * @description When it was raised.
+             */
+            raised_at: string;
+            /**
+             * Format: date-time
+             * @description When it was over; absent while it is not.
+             */
+            resolved_at?: string | null;
+            /** @description The rule that raised it. */
+            rule: components["schemas"]["AlertRule"];
+            /** @description How grave it is. */
+            severity: components["schemas"]["Severity"];
+            silenced?: components["schemas"]["Silence"] | null;
+            source?: components["schemas"]["HostId"] | null;
+            /** @description About which object: `kind/id`, or `cluster`. */
+            target: string;
+            /** @description The name that object had when the alert was raised. */
+            target_name: string;
+        };
+        /**
+         * Format: uuid
+         * @description An alert.
+         */
+        AlertId: string;
+        /**
+         * @description What is watched.
+         * @enum {string}
+         */
+        AlertRule: "host-lost" | "quorum-at-risk" | "quorum-lost" | "pool-filling" | "pool-unreachable" | "disk-failing" | "certificate-expiring" | "clock-off" | "vm-failed" | "host-degraded" | "memory-pressure" | "channel-failing";
+        /** @description A rule with its settings. */
+        AlertRuleInfo: {
+            /** @description How it is set where nobody changed it. */
+            defaults: components["schemas"]["RuleSettings"];
+            /** @description When it raises an alert. */
+            description: string;
+            /** @description Which. */
+            id: components["schemas"]["AlertRule"];
+            /** @description How it is set. */
+            settings: components["schemas"]["RuleSettings"];
+            /** @description What people call it. */
+            title: string;
+            unit?: components["schemas"]["RuleUnit"] | null;
+        };
+        /**
+         * @description Which alerts are wanted.
+         * @enum {string}
+         */
+        AlertState: "active" | "resolved" | "all";
         /**
          * Format: uuid
          * @description A record of the audit log.
@@ -4755,6 +5407,7 @@ export interface components {
         BackupReason: "nightly" | "manual" | "reform" | "removal" | "restore" | "join" | "upgrade";
         /** @description A disk. */
         BlockDevice: {
+            health?: components["schemas"]["DiskHealth"] | null;
             /** @description Model, where it tells one. */
             model?: string | null;
             /** @description Kernel name. */
@@ -4787,6 +5440,109 @@ export interface components {
             new: string;
             /** @description The present one. */
             old: string;
+        };
+        /** @description A notification channel. */
+        Channel: {
+            /** @description It has a secret, which is never told. */
+            has_secret: boolean;
+            /** @description Identity. */
+            meta: components["schemas"]["Metadata_ChannelId"];
+            /** @description What is wanted. */
+            spec: components["schemas"]["ChannelSpec"];
+            /** @description How it does. */
+            status: components["schemas"]["ChannelStatus"];
+        };
+        /**
+         * Format: uuid
+         * @description A notification channel.
+         */
+        ChannelId: string;
+        /** @description What is wanted of a channel. */
+        ChannelSpec: {
+            /** @description Alerts are told to it. */
+            enabled?: boolean;
+            /** @description Only alerts at least this grave. */
+            min_severity?: components["schemas"]["Severity"];
+            /** @description Where to. */
+            target: components["schemas"]["ChannelTarget"];
+        };
+        /** @description How a channel does. */
+        ChannelStatus: {
+            /**
+             * Format: date-time
+             * @description When it last took a notification.
+             */
+            delivered_at?: string | null;
+            /**
+             * Format: int64
+             * @description Notifications that were given up: too many waited, or they waited longer than a day.
+             */
+            dropped: number;
+            /**
+             * Format: date-time
+             * @description Since when it takes none; absent while it does.
+             */
+            failing_since?: string | null;
+            /** @description Why it takes none. */
+            failure?: string | null;
+            /**
+             * Format: int64
+             * @description Notifications that wait for it.
+             */
+            waiting: number;
+        };
+        /**
+         * @description Where alerts are told to. TLS is verified with the certificates in `ca` (PEM) alone where there are such, else with those of
+         *     public authorities.
+         */
+        ChannelTarget: {
+            /** @description Certificates that are trusted. */
+            ca?: string | null;
+            /** @enum {string} */
+            kind: "webhook";
+            /** @description `https://…`, or `http://…` inside a network that is trusted. */
+            url: string;
+        } | {
+            /** @description Certificates that are trusted. */
+            ca?: string | null;
+            /** @description The sender. */
+            from: string;
+            /** @enum {string} */
+            kind: "mail";
+            /**
+             * Format: int32
+             * @description Its port; by the security where absent: 587 (STARTTLS), 465 (TLS) or 25.
+             */
+            port?: number | null;
+            /** @description How the connection is protected. */
+            security?: components["schemas"]["MailSecurity"];
+            /** @description The mail server. */
+            server: string;
+            /** @description The recipients, 1 to 50. */
+            to: string[];
+            /** @description Who logs in; nobody where absent. */
+            username?: string | null;
+        } | {
+            /** @description Certificates that are trusted. */
+            ca?: string | null;
+            /** @enum {string} */
+            kind: "syslog";
+            /**
+             * Format: int32
+             * @description Its port; 6514 (TLS) or 514 where absent.
+             */
+            port?: number | null;
+            /** @description The server. */
+            server: string;
+            /** @description Over TLS. */
+            tls?: boolean;
+        };
+        /** @description What came of a test. `POST /notification-channels/{id}/test`. */
+        ChannelTest: {
+            /** @description The channel took it. */
+            delivered: boolean;
+            /** @description Why it did not. */
+            failure?: string | null;
         };
         /** @description State of the cluster as this host sees it. */
         Cluster: {
@@ -4862,6 +5618,19 @@ export interface components {
          * @enum {string}
          */
         CpuModel: "host" | "x86-64-v2" | "x86-64-v3";
+        /** @description `POST /notification-channels`. */
+        CreateChannel: {
+            /** @description Labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique among channels. */
+            name: string;
+            /** @description Key of the signature, or password of the mail server, at most 1024 bytes. */
+            secret?: string | null;
+            /** @description What is wanted. */
+            spec: components["schemas"]["ChannelSpec"];
+        };
         /** @description `POST /groups`. */
         CreateGroup: {
             /** @description Labels. */
@@ -5022,6 +5791,26 @@ export interface components {
             read_only?: boolean;
             /** @description The volume; attached to at most one VM. */
             volume: components["schemas"]["VolumeId"];
+        };
+        /** @description What a disk says of its own health (SMART). */
+        DiskHealth: {
+            /** @enum {string} */
+            state: "healthy";
+        } | {
+            /** @description What it says. */
+            reason: string;
+            /** @enum {string} */
+            state: "worn";
+        } | {
+            /** @description What it says. */
+            reason: string;
+            /** @enum {string} */
+            state: "failing";
+        } | {
+            /** @description Why it is not known. */
+            reason: string;
+            /** @enum {string} */
+            state: "unknown";
         };
         /** @description `POST /session/totp`. */
         EnrolTotp: {
@@ -5443,6 +6232,11 @@ export interface components {
         };
         /** @description An Ethernet address, written `52:54:00:12:34:56`. */
         Mac: string;
+        /**
+         * @description How the connection to a mail server is protected.
+         * @enum {string}
+         */
+        MailSecurity: "start-tls" | "tls" | "none";
         /** @description `GET /hosts/{id}/network`: the management network of a host. */
         ManagementNetwork: {
             /** @description The settings that hold at the next start. */
@@ -5508,6 +6302,35 @@ export interface components {
             } | null;
             /** @description New name. */
             name?: string | null;
+        };
+        /** @description Identity and version of a stored object. */
+        Metadata_ChannelId: {
+            /**
+             * Format: date-time
+             * @description When the object was made.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each change of the desired state (`spec`).
+             */
+            generation: number;
+            /**
+             * Format: uuid
+             * @description A notification channel.
+             */
+            id: string;
+            /** @description Free key-value pairs for filters. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique per kind; may be changed at any time. See [`check_name`]. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Position in the cluster's log of the last change to this object, observed state included. The ETag.
+             */
+            revision: number;
         };
         /** @description Identity and version of a stored object. */
         Metadata_GroupId: {
@@ -5974,6 +6797,53 @@ export interface components {
             reason: string;
         };
         /** @description One page of a list. */
+        Page_Alert: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                acknowledged?: components["schemas"]["Acknowledgement"] | null;
+                /**
+                 * Format: date-time
+                 * @description When severity or message last changed.
+                 */
+                changed_at: string;
+                /** @description Identity; ordered by time. */
+                id: components["schemas"]["AlertId"];
+                /** @description Known only to the host that answered: the cluster takes no changes. */
+                local?: boolean;
+                /** @description What is wrong and what to do. */
+                message: string;
+                /** @description Which part of the object, e.g. a disk. */
+                part?: string | null;
+                /**
+                 * Format: date-time
+                 * @description When it was raised.
+                 */
+                raised_at: string;
+                /**
+                 * Format: date-time
+                 * @description When it was over; absent while it is not.
+                 */
+                resolved_at?: string | null;
+                /** @description The rule that raised it. */
+                rule: components["schemas"]["AlertRule"];
+                /** @description How grave it is. */
+                severity: components["schemas"]["Severity"];
+                silenced?: components["schemas"]["Silence"] | null;
+                source?: components["schemas"]["HostId"] | null;
+                /** @description About which object: `kind/id`, or `cluster`. */
+                target: string;
+                /** @description The name that object had when the alert was raised. */
+                target_name: string;
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
         Page_AuditRecord: {
             /** @description The objects, ordered by id (that is, by time of creation). */
             items: {
@@ -6008,6 +6878,27 @@ export interface components {
                 /** @description Name of the object at that time, where it has one. */
                 target_name?: string | null;
                 user?: components["schemas"]["UserId"] | null;
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_Channel: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description It has a secret, which is never told. */
+                has_secret: boolean;
+                /** @description Identity. */
+                meta: components["schemas"]["Metadata_ChannelId"];
+                /** @description What is wanted. */
+                spec: components["schemas"]["ChannelSpec"];
+                /** @description How it does. */
+                status: components["schemas"]["ChannelStatus"];
             }[];
             /** @description Give as `cursor` to get the next page; absent on the last. */
             next_cursor?: string | null;
@@ -6339,7 +7230,7 @@ export interface components {
          * @description Something one may do.
          * @enum {string}
          */
-        Permission: "vm.read" | "vm.write" | "vm.power" | "vm.console" | "storage.read" | "storage.write" | "network.read" | "network.write" | "host.read" | "host.power" | "cluster.read" | "cluster.write" | "user.read" | "user.write" | "audit.read";
+        Permission: "vm.read" | "vm.write" | "vm.power" | "vm.console" | "storage.read" | "storage.write" | "network.read" | "network.write" | "host.read" | "host.power" | "cluster.read" | "cluster.write" | "alert.write" | "user.read" | "user.write" | "audit.read";
         /** @description A permission, explained. */
         PermissionInfo: {
             /** @description What it allows, in words. */
@@ -6622,6 +7513,36 @@ export interface components {
             /** @description What one may do with it. */
             permissions: components["schemas"]["Permission"][];
         };
+        /** @description How a rule is set. `PUT /alert-rules/{id}`. */
+        RuleSettings: {
+            /**
+             * Format: int32
+             * @description Seconds it must not hold before the alert is resolved, at most 86400.
+             */
+            clear_seconds: number;
+            /**
+             * Format: double
+             * @description From where on it is critical; never where absent.
+             */
+            critical?: number | null;
+            /** @description It raises alerts. One that does not resolves those it has raised. */
+            enabled: boolean;
+            /**
+             * Format: int32
+             * @description Seconds it has to hold before an alert is raised, at most 86400.
+             */
+            hold_seconds: number;
+            /**
+             * Format: double
+             * @description From where on it is a warning, in the rule's unit; never where absent.
+             */
+            warning?: number | null;
+        };
+        /**
+         * @description What thresholds are measured in.
+         * @enum {string}
+         */
+        RuleUnit: "percent-used" | "percent-free" | "days-left" | "seconds-off";
         /** @description Where a role holds. */
         Scope: {
             /** @enum {string} */
@@ -6719,6 +7640,33 @@ export interface components {
             code: string;
             /** @description 8 characters to 256 bytes. */
             password: string;
+        };
+        /**
+         * @description How grave an alert is.
+         * @enum {string}
+         */
+        Severity: "info" | "warning" | "critical";
+        /** @description Nobody is notified of an alert for a while. */
+        Silence: {
+            /** @description Who asked for it. */
+            by: string;
+            /** @description What they said. */
+            comment?: string;
+            /**
+             * Format: date-time
+             * @description When it ends. If the alert is still there then, it is told.
+             */
+            until: string;
+        };
+        /** @description `POST /alerts/{id}/silence`. */
+        SilenceAlert: {
+            /** @description At most 500 characters. */
+            comment?: string;
+            /**
+             * Format: int32
+             * @description Minutes from now, at most 525600 (a year); 0 ends the silence, 480 (eight hours) where absent.
+             */
+            minutes?: number;
         };
         /**
          * @description How far back, and how finely.
@@ -6862,6 +7810,18 @@ export interface components {
          * @enum {string}
          */
         Unit: "share" | "processors" | "bytes" | "bytes-per-second" | "per-second";
+        /** @description `PATCH /notification-channels/{id}`; what is absent stays. */
+        UpdateChannel: {
+            /** @description All labels anew. */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** @description New name. */
+            name?: string | null;
+            /** @description A new secret; an empty one takes it away. Needed again where the channel is to speak to another server. */
+            secret?: string | null;
+            spec?: components["schemas"]["ChannelSpec"] | null;
+        };
         /** @description `PATCH /groups/{id}`; what is absent stays. */
         UpdateGroup: {
             /** @description New labels, replacing the old ones. */

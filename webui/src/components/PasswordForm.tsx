@@ -2,7 +2,7 @@
 import { useMutation } from "@tanstack/react-query";
 import { KeyRound } from "lucide-react";
 import { useState, type FormEvent } from "react";
-import { ApiError, api, call } from "../api/client";
+import { api, call, fieldFault } from "../api/client";
 import { MIN_PASSWORD } from "../lib/password";
 import { Button, Failure, Text } from "./ui";
 
@@ -13,7 +13,7 @@ export function PasswordForm({ onDone }: { onDone: () => void }) {
     mutationFn: (body: { old: string; new: string }) => call(api.POST("/session/password", { body })),
     onSuccess: onDone,
   });
-  const fault = (name: string) => (change.error instanceof ApiError ? change.error.field(name) : undefined);
+  const fault = (name: string) => fieldFault(change.error, name);
   const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
     const form = event.currentTarget;

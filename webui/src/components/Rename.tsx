@@ -1,7 +1,7 @@
 // Name and labels of an object.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { ApiError } from "../api/client";
+import { fieldFault } from "../api/client";
 import { labelsText, parseLabels, type Labels } from "../lib/labels";
 import { FormDialog } from "./Dialog";
 import { LabelsField } from "./Labels";
@@ -27,7 +27,7 @@ export function Rename({
     onSuccess: onClose,
     onSettled: () => client.invalidateQueries({ queryKey: [list] }),
   });
-  const fault = (field: string) => (save.error instanceof ApiError ? save.error.field(field) : undefined);
+  const fault = (field: string) => fieldFault(save.error, field);
   return (
     <FormDialog
       title={`Name and labels of ${object.meta.name}`}

@@ -28,31 +28,55 @@ export const targetName = (names: Names, target: string) =>
   names.get(target) ?? `${target.split("/")[0]} (gone)`;
 
 export function Target({ names, target }: { names: Names; target: string }) {
-  const [kind = "", id = ""] = target.split("/");
   const name = names.get(target);
-  if (name === undefined) return <span className="text-dim">{id ? `${kind} (gone)` : target}</span>;
+  if (name !== undefined) return <TargetLink target={target} label={name} />;
+  const [kind, id] = target.split("/");
+  return <span className="text-dim">{id ? `${kind} (gone)` : target}</span>;
+}
+
+/** The way to something under this label; the label alone where there is none. */
+export function TargetLink({ target, label }: { target: string; label: string }) {
+  const [kind, id = ""] = target.split("/");
   switch (kind) {
     case "vm":
       return (
         <Link className="link" to="/vms/$id" params={{ id }}>
-          {name}
+          {label}
         </Link>
       );
     case "host":
       return (
         <Link className="link" to="/hosts/$id" params={{ id }}>
-          {name}
+          {label}
+        </Link>
+      );
+    case "pool":
+      return (
+        <Link className="link" to="/pools/$id" params={{ id }}>
+          {label}
         </Link>
       );
     case "image":
     case "volume":
     case "network":
       return (
-        <Link className="link" to={`/${kind}s`} search={{ q: name }}>
-          {name}
+        <Link className="link" to={`/${kind}s`} search={{ q: label }}>
+          {label}
+        </Link>
+      );
+    case "cluster":
+      return (
+        <Link className="link" to="/cluster">
+          {label}
+        </Link>
+      );
+    case "channel":
+      return (
+        <Link className="link" to="/settings/notifications">
+          {label}
         </Link>
       );
     default:
-      return <span>{name}</span>;
+      return <span>{label}</span>;
   }
 }

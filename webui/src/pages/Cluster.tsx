@@ -3,7 +3,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { Boxes, LogIn, Plus, Trash2 } from "lucide-react";
 import { useState } from "react";
-import { ApiError, api, call, type JoinPreview, type JoinToken, type Member } from "../api/client";
+import { api, call, fieldFault, type JoinPreview, type JoinToken, type Member } from "../api/client";
 import { useCluster } from "../api/queries";
 import { useClusterRefusal } from "../api/rights";
 import { CopyOnce } from "../components/CopyOnce";
@@ -237,7 +237,7 @@ function AddHosts({ onClose }: { onClose: () => void }) {
       call(api.POST("/cluster/join-tokens", { body: { minutes: Number(minutes), uses: Number(uses) } })),
     onSuccess: () => client.invalidateQueries({ queryKey: ["join-tokens"] }),
   });
-  const fault = (field: string) => (make.error instanceof ApiError ? make.error.field(field) : undefined);
+  const fault = (field: string) => fieldFault(make.error, field);
   if (make.data) {
     const { text } = make.data;
     return (

@@ -3,13 +3,15 @@ import { Link } from "@tanstack/react-router";
 import { CircleCheck, LayoutDashboard, type LucideIcon } from "lucide-react";
 import { Disc3, MonitorCog, Network, Server } from "lucide-react";
 import type { ReactNode } from "react";
-import { useEvents, useHosts, useImages, useNetworks, usePools, useVms } from "../api/queries";
+import { useAlerts, useEvents, useHosts, useImages, useNetworks, usePools, useVms } from "../api/queries";
 import { Head } from "../components/Page";
 import { Target, useTargets } from "../components/Target";
 import { Bar, Card, Dot, Failure, Loading, buttonClass } from "../components/ui";
+import { colour, urgent, weight } from "../lib/alerts";
 import { bytes, time } from "../lib/format";
 import { standing } from "../lib/pools";
 import { hostState } from "../lib/tree";
+import { AlertTarget } from "./alerts/Target";
 
 export function Dashboard() {
   const vms = useVms();
@@ -103,6 +105,7 @@ export function Dashboard() {
           </Card>
           <Attention />
         </div>
+        <OpenAlerts />
         <Latest />
       </div>
     </>
@@ -133,12 +136,35 @@ function Count({
   );
 }
 
+interface Note {
+  key: string;
+  state: string;
+  text: ReactNode;
+}
+
+/** The first of these, and how many there are beside them. */
+function Notes({ notes, shown }: { notes: Note[]; shown: number }) {
+  return (
+    <ul className="flex flex-col gap-2">
+      {notes.slice(0, shown).map(({ key, state, text }) => (
+        <li key={key} className="flex gap-2.5 wrap-anywhere">
+          <span className="pt-1.5 leading-none">
+            <Dot state={state} />
+          </span>
+          <span>{text}</span>
+        </li>
+      ))}
+      {notes.length > shown && <li className="text-dim">and {notes.length - shown} more</li>}
+    </ul>
+  );
+}
+
 /** What someone should look at. */
 function Attention() {
   const vms = useVms().data ?? [];
   const hosts = useHosts().data ?? [];
   const pools = usePools().data ?? [];
-  const items: { key: string; state: string; text: ReactNode }[] = [];
+  const items: Note[] = [];
   for (const vm of vms)
     if (vm.status.state === "failed")
       items.push({
@@ -202,7 +228,6 @@ function Attention() {
           </>
         ),
       });
-  const SHOWN = 8;
   return (
     <Card title="Needs attention">
       {items.length === 0 ? (
@@ -210,18 +235,44 @@ function Attention() {
           <CircleCheck size={18} aria-hidden /> Nothing.
         </p>
       ) : (
-        <ul className="flex flex-col gap-2">
-          {items.slice(0, SHOWN).map(({ key, state, text }) => (
-            <li key={key} className="flex gap-2.5 wrap-anywhere">
-              <span className="pt-1.5 leading-none">
-                <Dot state={state} />
-              </span>
-              <span>{text}</span>
-            </li>
-          ))}
-          {items.length > SHOWN && <li className="text-dim">and {items.length - SHOWN} more</li>}
-        </ul>
+        <Notes notes={items} shown={8} />
       )}
+    </Card>
+  );
+}
+
+/** The alerts nobody has seen to yet. */
+function OpenAlerts() {
+  const alerts = useAlerts("active");
+  const open = urgent(alerts.data).sort((a, b) => weight(b.severity) - weight(a.severity));
+  return (
+    <Card
+      title="Alerts"
+      actions={
+        <Link className="link text-sm" to="/alerts">
+          All alerts
+        </Link>
+      }
+    >
+      <Failure error={alerts.error} />
+      {alerts.data && open.length === 0 && (
+        <p className="flex items-center gap-2 text-good">
+          <CircleCheck size={18} aria-hidden /> None that nobody has seen to.
+        </p>
+      )}
+      <Notes
+        shown={6}
+        notes={open.map((alert) => ({
+          key: alert.id,
+          state: colour(alert.severity),
+          text: (
+            <>
+              <span className="font-medium">{alert.severity}: </span>
+              <AlertTarget alert={alert} /> {alert.message}
+            </>
+          ),
+        }))}
+      />
     </Card>
   );
 }

@@ -2,7 +2,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { ShieldCheck } from "lucide-react";
 import { useState, type FormEvent, type ReactNode } from "react";
-import { ApiError, api, call } from "../api/client";
+import { ApiError, api, call, fieldFault } from "../api/client";
 import { Dialog } from "../components/Dialog";
 import { PasswordForm } from "../components/PasswordForm";
 import { Button, Failure, Text, cx } from "../components/ui";
@@ -138,7 +138,7 @@ export function Setup() {
     mutationFn: (body: { code: string; password: string }) => call(api.POST("/setup", { body })),
     onSuccess: () => client.invalidateQueries({ queryKey: ["session"] }),
   });
-  const fault = (name: string) => (setup.error instanceof ApiError ? setup.error.field(name) : undefined);
+  const fault = (name: string) => fieldFault(setup.error, name);
   return (
     <Front title="Set up this host">
       <p>

@@ -3,7 +3,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { Network as NetworkIcon, Pencil, Plus, Trash2 } from "lucide-react";
 import { useMemo, useState } from "react";
-import { ApiError, api, call, type Network, type NetworkSpec } from "../api/client";
+import { api, call, fieldFault, type Network, type NetworkSpec } from "../api/client";
 import { useNetworks, useVms } from "../api/queries";
 import { useRefusal } from "../api/rights";
 import { FormDialog } from "../components/Dialog";
@@ -186,7 +186,7 @@ function Edit({ network, onClose }: { network?: Network; onClose: () => void }) 
   });
   const text = (field: Exclude<keyof typeof form, "served">, ...names: string[]) => ({
     value: form[field],
-    fault: save.error instanceof ApiError ? save.error.field(...names) : undefined,
+    fault: fieldFault(save.error, ...names),
     onChange: (event: { target: { value: string } }) => set({ [field]: event.target.value }),
   });
   return (

@@ -161,6 +161,15 @@ impl State {
             Op::EndSession { id } => self.end_session(ctx, *id),
             Op::CreateToken { token, hash } => self.create_token(ctx, token, hash),
             Op::DeleteToken { id } => self.delete_token(ctx, *id),
+            Op::RaiseAlert { alert } => self.raise_alert(ctx, alert),
+            Op::ClearAlert { id } => self.clear_alert(ctx, *id),
+            Op::AcknowledgeAlert { id, by, comment } => self.acknowledge_alert(ctx, *id, by, comment),
+            Op::SilenceAlert { id, until, by, comment } => self.silence_alert(ctx, *id, *until, by, comment),
+            Op::SetAlertRule { rule, settings } => self.set_alert_rule(*rule, settings.as_ref()),
+            Op::CreateChannel { id, create } => self.create_channel(ctx, *id, create),
+            Op::UpdateChannel { id, expect, update } => self.update_channel(ctx, *id, *expect, update),
+            Op::DeleteChannel { id, expect } => self.delete_channel(*id, *expect),
+            Op::ObserveChannel { id, attempt } => self.observe_channel(ctx, *id, attempt),
         }
     }
 }

@@ -3,15 +3,18 @@
 use super::{
     Adopted, Application, Authority, Capacity, Discarded, Formation, Maintenance, Peer,
     access::{External, Factor, SessionRecord, TotpChange},
+    alerts::{Attempt, Raised},
 };
 use jiff::Timestamp;
 use lq_api::{
-    Bytes, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId, TokenId, UserId, VmId,
-    VolumeId,
+    AlertId, Bytes, ChannelId, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId,
+    TokenId, UserId, VmId, VolumeId,
     access::{
         CreateGroup, CreateRole, Group, Role, UpdateGroup, UpdateRole, UpdateUser, User, UserSource, UserSpec,
     },
+    alert::{Alert, AlertRule, RuleSettings},
     auth::{FIRST_USER, Token},
+    channel::{Channel, CreateChannel, UpdateChannel},
     cluster::JoinToken,
     ha::HaSpec,
     image::{CreateImage, Image},
@@ -259,6 +262,25 @@ pub enum Op {
     CreateToken { token: Token, hash: String },
     /// Removes an API token.
     DeleteToken { id: TokenId },
+
+    /// Something is wrong, or is wrong in another way than before.
+    RaiseAlert { alert: Raised },
+    /// It is over.
+    ClearAlert { id: AlertId },
+    /// Someone takes note of it.
+    AcknowledgeAlert { id: AlertId, by: String, comment: String },
+    /// Nobody is notified of it until then; without a time they are again.
+    SilenceAlert { id: AlertId, until: Option<Timestamp>, by: String, comment: String },
+    /// Sets a rule, or sets it back.
+    SetAlertRule { rule: AlertRule, settings: Option<RuleSettings> },
+    /// Makes a notification channel.
+    CreateChannel { id: ChannelId, create: CreateChannel },
+    /// Changes a notification channel.
+    UpdateChannel { id: ChannelId, expect: Option<u64>, update: UpdateChannel },
+    /// Removes a notification channel.
+    DeleteChannel { id: ChannelId, expect: Option<u64> },
+    /// A channel was told something, or could not be.
+    ObserveChannel { id: ChannelId, attempt: Attempt },
 }
 
 fn first_user() -> UserId {
@@ -332,6 +354,10 @@ pub enum Reply {
     Group(Arc<Group>),
     /// A role.
     Role(Arc<Role>),
+    /// An alert.
+    Alert(Arc<Alert>),
+    /// A notification channel.
+    Channel(Arc<Channel>),
     /// A session goes on, in this generation; without one, only its access token is made anew.
     Refreshed {
         /// Of the next refresh token.

@@ -12,6 +12,7 @@
 //! - `meta.revision` of an object is the log position of its last change, `meta.generation` grows with its `spec`.
 
 pub mod access;
+pub mod alerts;
 pub mod apply;
 pub mod bytes;
 pub mod command;
@@ -108,6 +109,9 @@ pub struct State {
     /// Bytes in pools that are to be removed.
     #[serde(default)]
     pub discarded: BTreeMap<PoolId, Discarded>,
+    /// Alerts, their rules, and whom they are told to.
+    #[serde(default)]
+    pub alerting: alerts::Alerting,
 }
 
 /// How a host was admitted.
@@ -362,6 +366,8 @@ pub enum Kind {
     Volume,
     /// [`Network`]
     Network,
+    /// [`alerts::AlertRecord`]
+    Alert,
     /// [`TokenRecord`]; like all that follow never sent to watchers.
     Token,
     /// [`UserRecord`]

@@ -1,6 +1,8 @@
 //! The handlers, one file per kind of object.
 
+mod alerts;
 mod audit;
+mod channels;
 mod cluster;
 mod console;
 mod display;
@@ -10,6 +12,7 @@ mod history;
 mod hosts;
 mod images;
 mod management;
+mod metrics;
 mod networks;
 mod pools;
 pub(super) mod probes;
@@ -49,5 +52,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(pools::router())
         .merge(tasks::router())
         .merge(events::router())
+        .merge(alerts::router())
+        .merge(channels::router())
         .merge(watch::router())
 }

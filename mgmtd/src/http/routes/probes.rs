@@ -1,7 +1,7 @@
 //! Probes for load balancers and supervisors, and metrics.
 
 use super::super::{Api, extract::Answer, guard, peer::own_pool, problem::Failure};
-use crate::telemetry::Gauges;
+use crate::telemetry::{Gauges, exposition::from_open_metrics};
 use axum::{
     Router,
     extract::{Request, State},
@@ -74,7 +74,8 @@ async fn metrics(State(api): State<Arc<Api>>, req: Request) -> Result<Response, 
         }
     }
     let text = api.metrics.render(now).map_err(|e| Failure::internal(&e))?;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let text = from_open_metrics(&text) + &super::metrics::read(&api).await;
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     super::{Api, extract::Query, former::watched, problem::Failure},
+    alerts::visible as visible_alert,
     pools::visible,
 };
 use crate::{
@@ -13,7 +14,10 @@ use axum::{
     response::sse::{Event as Message, KeepAlive, Sse},
 };
 use futures::{Stream, StreamExt as _, stream};
-use lq_api::{host::Host, image::Image, network::Network, pool::Pool, problem, vm::Vm, volume::Volume};
+use lq_api::{
+    access::Permission, alert::Alert, host::Host, image::Image, network::Network, pool::Pool, problem,
+    vm::Vm, volume::Volume,
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 use utoipa::{IntoParams, ToSchema};
@@ -63,6 +67,8 @@ enum Object {
     Volume(Volume),
     /// A network.
     Network(Network),
+    /// An alert.
+    Alert(Alert),
 }
 
 /// Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
@@ -122,19 +128,37 @@ fn notices(api: &Api, caller: &Caller, since: u64, changes: &[Change]) -> Vec<Me
     latest
         .into_iter()
         .filter_map(|change| {
+            if change.kind == Kind::Alert {
+                return alert(cluster, caller, change);
+            }
             let kind = watched(change.kind)?;
             let seen = cluster.read(|s| caller.may(kind.read_permission(), s.object(kind, change.id)));
             // That an object is gone is told also when it was moved out of sight, but only to those who could see it.
             if !seen && !api.former.was_seen(caller, (kind, change.id), since) {
                 return None;
             }
-            let object = object(cluster, caller, change).filter(|_| seen);
-            let notice = Notice { revision: change.revision, id: change.id, object };
-            let name = serde_json::to_value(change.kind).ok()?;
-            let message = Message::default().event(name.as_str()?).id(change.revision.to_string());
-            message.json_data(&notice).ok()
+            message(change, object(cluster, caller, change).filter(|_| seen))
         })
         .collect()
+}
+
+fn message(change: Change, object: Option<Object>) -> Option<Message> {
+    let notice = Notice { revision: change.revision, id: change.id, object };
+    let name = serde_json::to_value(change.kind).ok()?;
+    let message = Message::default().event(name.as_str()?).id(change.revision.to_string());
+    message.json_data(&notice).ok()
+}
+
+/// An alert is seen by those who may see what it is about; that one is forgotten is told to those who may see all of them.
+fn alert(cluster: &Cluster, caller: &Caller, change: Change) -> Option<Message> {
+    let (known, found) = cluster.read(|s| {
+        let id = change.id.into();
+        (s.alerting.alerts.contains_key(&id), visible_alert(s, caller, id))
+    });
+    match found {
+        Some(found) => message(change, Some(Object::Alert(found))),
+        None => (!known && caller.may_all(Permission::ClusterRead)).then(|| message(change, None)).flatten(),
+    }
 }
 
 fn object(cluster: &Cluster, caller: &Caller, Change { kind, id, .. }: Change) -> Option<Object> {
@@ -145,6 +169,6 @@ fn object(cluster: &Cluster, caller: &Caller, Change { kind, id, .. }: Change) -
         Kind::Image => s.images.get(&id.into()).map(|r| Object::Image(r.image.clone())),
         Kind::Volume => s.volumes.get(&id.into()).map(|v| Object::Volume((**v).clone())),
         Kind::Network => s.networks.get(&id.into()).map(|n| Object::Network((**n).clone())),
-        Kind::Token | Kind::User | Kind::Group | Kind::Role | Kind::Session => None,
+        Kind::Alert | Kind::Token | Kind::User | Kind::Group | Kind::Role | Kind::Session => None,
     })
 }

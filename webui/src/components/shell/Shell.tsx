@@ -13,6 +13,7 @@ import { useRoomy } from "../../lib/media";
 import { Relogin } from "../../pages/Gate";
 import { Guard } from "../Guard";
 import { Menu, cx } from "../ui";
+import { AlertBadge } from "./AlertBadge";
 import { Orders } from "./Orders";
 import { Palette } from "./Palette";
 import { TaskPane } from "./TaskPane";
@@ -92,6 +93,7 @@ export function Shell({ access }: { access: Extract<Access, { identity: unknown 
             <span className="sr-only sm:not-sr-only">Search or command</span>
             <kbd className="ml-auto hidden font-sans text-sm sm:inline">Ctrl K</kbd>
           </button>
+          <AlertBadge />
           <ThemeMenu />
           <UserMenu name={access.identity.username} />
         </header>

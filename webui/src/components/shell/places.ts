@@ -11,6 +11,7 @@ import {
   Network,
   Server,
   Settings,
+  Siren,
   type LucideIcon,
 } from "lucide-react";
 
@@ -26,6 +27,7 @@ export interface Place {
     | "/images"
     | "/networks"
     | "/tasks"
+    | "/alerts"
     | "/events"
     | "/settings";
   label: string;
@@ -54,6 +56,7 @@ export const PLACES: { title?: string; places: Place[] }[] = [
   {
     title: "Monitor",
     places: [
+      { to: "/alerts", label: "Alerts", icon: Siren },
       { to: "/tasks", label: "Tasks", icon: Activity },
       { to: "/events", label: "Events", icon: Bell },
     ],

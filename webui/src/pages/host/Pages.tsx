@@ -2,7 +2,8 @@
 import { usePools, useVms } from "../../api/queries";
 import { EventList } from "../../components/EventList";
 import { LastHour } from "../../components/History";
-import { Bar, Card, Dot, Fact, Facts } from "../../components/ui";
+import type { DiskHealth } from "../../api/client";
+import { Bar, Card, Dot, Fact, Facts, State } from "../../components/ui";
 import { age, bytes, time } from "../../lib/format";
 import { VmList } from "../vm/List";
 import { WithHost, useHostId } from "./Layout";
@@ -127,12 +128,13 @@ export function HostHardware() {
           <Card title="Disks">
             <Rows
               label="Disks"
-              head={["Name", "Size", "Model", "Serial number"]}
+              head={["Name", "Size", "Model", "Serial number", "Health"]}
               rows={status.disks.map((disk) => [
                 disk.name,
                 bytes(disk.size_bytes),
                 disk.model ?? "–",
                 disk.serial ?? "–",
+                <Health key="health" health={disk.health} />,
               ])}
             />
           </Card>
@@ -140,6 +142,19 @@ export function HostHardware() {
       )}
     </WithHost>
   );
+}
+
+/** What a disk says of itself; one that says nothing is not taken for healthy. */
+function Health({ health }: { health?: DiskHealth | null | undefined }) {
+  if (!health || health.state === "unknown")
+    return (
+      <span className="text-dim" title={health?.state === "unknown" ? health.reason : undefined}>
+        not known
+      </span>
+    );
+  if (health.state === "healthy") return <State state="ready" word="healthy" />;
+  const state = health.state === "failing" ? "failed" : "warning";
+  return <State state={state} word={`${health.state}: ${health.reason}`} />;
 }
 
 function Rows({ label, head, rows }: { label: string; head: string[]; rows: React.ReactNode[][] }) {

@@ -1,7 +1,7 @@
 // Uploading an image: declared first, then its bytes, with progress; the host checks size, format and checksum.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
-import { ApiError, api, call, upload, type CreateImage } from "../../api/client";
+import { api, call, upload, fieldFault, type CreateImage } from "../../api/client";
 import { useImages } from "../../api/queries";
 import { Dialog } from "../../components/Dialog";
 import { useFollow } from "../../components/shell/Orders";
@@ -83,7 +83,7 @@ export function Upload({ onClose }: { onClose: () => void }) {
     setKind(likely.kind);
     setFormat(likely.format);
   };
-  const fault = (field: string) => (send.error instanceof ApiError ? send.error.field(field) : undefined);
+  const fault = (field: string) => fieldFault(send.error, field);
   const aborted = send.error instanceof DOMException;
   const seconds = (Date.now() - begun.current) / 1000;
   const left = file && sent > 0 ? (seconds * (file.size - sent)) / sent : undefined;

@@ -1,7 +1,7 @@
 // Making a shared pool.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { ApiError, api, call, type CreatePool } from "../../api/client";
+import { api, call, fieldFault, type CreatePool } from "../../api/client";
 import { FormDialog } from "../../components/Dialog";
 import { Select, Text, Warning } from "../../components/ui";
 import { NFS_FORM, nfsPool, type NfsForm } from "../../lib/pools";
@@ -29,7 +29,7 @@ export function CreatePoolDialog({ onClose }: { onClose: () => void }) {
   });
   const text = (field: keyof NfsForm) => ({
     value: form[field],
-    fault: faults[field] ?? (make.error instanceof ApiError ? make.error.field(FIELDS[field]) : undefined),
+    fault: faults[field] ?? fieldFault(make.error, FIELDS[field]),
     onChange: (event: { target: { value: string } }) => setForm({ ...form, [field]: event.target.value }),
   });
   return (

@@ -2,7 +2,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Import, Trash2 } from "lucide-react";
 import { useState } from "react";
-import { ApiError, api, call, type ForeignFile, type Pool } from "../../api/client";
+import { api, call, fieldFault, type ForeignFile, type Pool } from "../../api/client";
 import { useClusterRefusal } from "../../api/rights";
 import { Confirm, FormDialog } from "../../components/Dialog";
 import { useFollow } from "../../components/shell/Orders";
@@ -84,7 +84,7 @@ function Adopt({ pool, file, onClose }: { pool: Pool; file: ForeignFile; onClose
     },
     onSettled: () => client.invalidateQueries({ queryKey: ["pool", pool.meta.id] }),
   });
-  const fault = (field: string) => (adopt.error instanceof ApiError ? adopt.error.field(field) : undefined);
+  const fault = (field: string) => fieldFault(adopt.error, field);
   return (
     <FormDialog
       title={`Adopt ${file.file}`}

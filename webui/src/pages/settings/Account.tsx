@@ -2,7 +2,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { KeyRound, LogOut, Plus, Trash2 } from "lucide-react";
 import { useState } from "react";
-import { ApiError, api, call, type Token } from "../../api/client";
+import { api, call, fieldFault, type Token } from "../../api/client";
 import { useAccess, useSessions, useTokens } from "../../api/queries";
 import { CopyOnce } from "../../components/CopyOnce";
 import { Confirm, Dialog, FormDialog } from "../../components/Dialog";
@@ -146,7 +146,7 @@ function AddToken({ onClose }: { onClose: () => void }) {
       ),
     onSuccess: () => client.invalidateQueries({ queryKey: ["tokens"] }),
   });
-  const fault = (field: string) => (make.error instanceof ApiError ? make.error.field(field) : undefined);
+  const fault = (field: string) => fieldFault(make.error, field);
   if (make.data)
     return (
       <Dialog title={`Token ${make.data.name}`} onClose={onClose}>

@@ -2,7 +2,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Pencil, Plus, Trash2, UsersRound } from "lucide-react";
 import { useMemo, useState } from "react";
-import { ApiError, api, call, type Group } from "../../api/client";
+import { api, call, fieldFault, type Group } from "../../api/client";
 import { useGroups, useUsers } from "../../api/queries";
 import { useClusterRefusal } from "../../api/rights";
 import { FormDialog } from "../../components/Dialog";
@@ -133,7 +133,7 @@ function Edit({ group, onClose }: { group?: Group; onClose: () => void }) {
       void client.invalidateQueries({ queryKey: ["users"] });
     },
   });
-  const at = (field: string) => (save.error instanceof ApiError ? save.error.field(field) : undefined);
+  const at = (field: string) => fieldFault(save.error, field);
   const toggle = (user: string, on: boolean) => {
     const next = new Set(members);
     if (on) next.add(user);

@@ -2,7 +2,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { IdCard, Pencil, Plus, Trash2 } from "lucide-react";
 import { useMemo, useState } from "react";
-import { ApiError, api, call, type Role } from "../../api/client";
+import { api, call, fieldFault, type Role } from "../../api/client";
 import { useRoles } from "../../api/queries";
 import { useClusterRefusal } from "../../api/rights";
 import { FormDialog } from "../../components/Dialog";
@@ -133,7 +133,7 @@ function Edit({ role, onClose }: { role?: Role; onClose: () => void }) {
     onSuccess: onClose,
     onSettled: () => client.invalidateQueries({ queryKey: ["roles"] }),
   });
-  const at = (field: string) => (save.error instanceof ApiError ? save.error.field(field) : undefined);
+  const at = (field: string) => fieldFault(save.error, field);
   const toggle = (permission: string, on: boolean) => {
     const next = new Set(chosen);
     if (on) next.add(permission);

@@ -2,7 +2,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { ShieldCheck, ShieldOff } from "lucide-react";
 import { useState } from "react";
-import { ApiError, api, call } from "../../api/client";
+import { api, call, fieldFault } from "../../api/client";
 import { useAccess } from "../../api/queries";
 import { Dialog, FormDialog } from "../../components/Dialog";
 import { Qr } from "../../components/Qr";
@@ -95,7 +95,7 @@ function Enrol({ onClose }: { onClose: () => void }) {
           type="password"
           autoComplete="current-password"
           value={password}
-          fault={offer.error instanceof ApiError ? offer.error.field("password") : undefined}
+          fault={fieldFault(offer.error, "password")}
           onChange={(event) => setPassword(event.target.value)}
         />
       </FormDialog>
@@ -122,7 +122,7 @@ function Enrol({ onClose }: { onClose: () => void }) {
         inputMode="numeric"
         autoComplete="one-time-code"
         value={code}
-        fault={confirm.error instanceof ApiError ? confirm.error.field("code") : undefined}
+        fault={fieldFault(confirm.error, "code")}
         onChange={(event) => setCode(event.target.value)}
       />
     </FormDialog>

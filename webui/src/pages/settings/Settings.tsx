@@ -8,6 +8,7 @@ const TABS = [
   ["/settings/users", "Users"],
   ["/settings/groups", "Groups"],
   ["/settings/roles", "Roles"],
+  ["/settings/notifications", "Notifications"],
   ["/settings/audit", "Audit log"],
   ["/settings/about", "About"],
 ] as const;

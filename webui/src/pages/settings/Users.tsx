@@ -2,7 +2,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { KeyRound, Pencil, Plus, ShieldOff, Trash2, Users as People } from "lucide-react";
 import { useMemo, useState } from "react";
-import { ApiError, api, call, type User } from "../../api/client";
+import { api, call, fieldFault, type User } from "../../api/client";
 import { useAccess, useGroups, useUsers } from "../../api/queries";
 import { useClusterRefusal } from "../../api/rights";
 import { Confirm, FormDialog } from "../../components/Dialog";
@@ -180,7 +180,7 @@ function Edit({ user, onClose }: { user?: User; onClose: () => void }) {
     onSuccess: onClose,
     onSettled: () => client.invalidateQueries({ queryKey: ["users"] }),
   });
-  const at = (field: string) => (save.error instanceof ApiError ? save.error.field(field) : undefined);
+  const at = (field: string) => fieldFault(save.error, field);
   return (
     <FormDialog
       title={user ? `User ${user.meta.name}` : "Create user"}
@@ -270,7 +270,7 @@ function SetPassword({ user, onClose }: { user: User; onClose: () => void }) {
         type="password"
         autoComplete="new-password"
         value={password}
-        fault={save.error instanceof ApiError ? save.error.field("password") : undefined}
+        fault={fieldFault(save.error, "password")}
         onChange={(event) => setPassword(event.target.value)}
       />
       <Check checked={change} onChange={(event) => setChange(event.target.checked)}>

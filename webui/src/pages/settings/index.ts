@@ -3,6 +3,7 @@ export { AboutPage } from "./About";
 export { Account } from "./Account";
 export { Audit } from "./Audit";
 export { Groups } from "./Groups";
+export { Notifications } from "./Notifications";
 export { Roles } from "./Roles";
 export { Settings } from "./Settings";
 export { Users } from "./Users";

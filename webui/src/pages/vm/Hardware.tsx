@@ -3,7 +3,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { HardDrive, Pencil, Plus, Unlink } from "lucide-react";
 import { useState } from "react";
-import { ApiError, type Vm, type Volume } from "../../api/client";
+import { fieldFault, type Vm, type Volume } from "../../api/client";
 import { useImages, useNames, useVolumes } from "../../api/queries";
 import { Confirm, FormDialog } from "../../components/Dialog";
 import { Button, Card, Check, Empty, Fact, Facts, Select, State, Text, Warning } from "../../components/ui";
@@ -84,8 +84,7 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
   const save = useSaveSpec(vm, onClose);
   const [local, setLocal] = useState<Record<string, string>>({});
   const fault = (field: string, local_name?: string) =>
-    (local_name && local[local_name]) ||
-    (save.error instanceof ApiError ? save.error.field(field) : undefined);
+    (local_name && local[local_name]) || fieldFault(save.error, field);
   const running = resting(vm) !== undefined;
   return (
     <FormDialog

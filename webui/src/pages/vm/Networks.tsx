@@ -2,7 +2,7 @@
 import { Link } from "@tanstack/react-router";
 import { Network as NetworkIcon, Plus, Unplug } from "lucide-react";
 import { useState } from "react";
-import { ApiError, type Vm } from "../../api/client";
+import { fieldFault, type Vm } from "../../api/client";
 import { useNames, useNetworks } from "../../api/queries";
 import { Confirm, FormDialog } from "../../components/Dialog";
 import { Button, Card, Empty, Select, Text } from "../../components/ui";
@@ -98,8 +98,7 @@ function Edit({
   const [network, setNetwork] = useState(old?.network ?? networks[0]?.meta.id ?? "");
   const [mac, setMac] = useState(old?.mac ?? "");
   const save = useSaveSpec(vm, onClose);
-  const fault = (field: string) =>
-    save.error instanceof ApiError ? save.error.field(`spec.nics[${at}].${field}`) : undefined;
+  const fault = (field: string) => fieldFault(save.error, `spec.nics[${at}].${field}`);
   return (
     <FormDialog
       title={old ? `Interface ${at} of ${vm.meta.name}` : `Add an interface to ${vm.meta.name}`}

@@ -1,7 +1,7 @@
 // Making and growing volumes.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { ApiError, api, call, type Volume } from "../../api/client";
+import { api, call, fieldFault, type Volume } from "../../api/client";
 import { useImages, usePools } from "../../api/queries";
 import { FormDialog } from "../../components/Dialog";
 import { useFollow } from "../../components/shell/Orders";
@@ -51,7 +51,7 @@ export function Grow({ volume, onClose }: { volume: Volume; onClose: () => void 
         autoFocus
         value={size}
         hint={`It has ${bytes(now)} now. The file system in it is grown by the guest.`}
-        fault={local ?? (grow.error instanceof ApiError ? grow.error.field("size_bytes") : undefined)}
+        fault={local ?? fieldFault(grow.error, "size_bytes")}
         onChange={(event) => setSize(event.target.value)}
       />
     </FormDialog>
@@ -90,7 +90,7 @@ export function CreateVolumeDialog({ onClose }: { onClose: () => void }) {
       onClose();
     },
   });
-  const fault = (field: string) => (make.error instanceof ApiError ? make.error.field(field) : undefined);
+  const fault = (field: string) => fieldFault(make.error, field);
   return (
     <FormDialog
       title="Create volume"

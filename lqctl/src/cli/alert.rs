@@ -1,0 +1,203 @@
+//! The words about alerts and notification channels.
+
+use clap::{Args, Subcommand, ValueEnum};
+use lq_api::{
+    alert::{AlertRule, Severity as Wanted},
+    channel::MailSecurity,
+};
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Alert {
+    /// What is wrong.
+    List {
+        /// What was wrong and is over.
+        #[arg(long)]
+        past: bool,
+        /// Only alerts at least this grave.
+        #[arg(long, value_enum)]
+        severity: Option<Severity>,
+    },
+    /// One alert.
+    Show {
+        /// Id.
+        alert: String,
+    },
+    /// Take note of an alert, for all to see.
+    Acknowledge {
+        /// Id.
+        alert: String,
+        /// What there is to say.
+        #[arg(long, default_value = "")]
+        comment: String,
+    },
+    /// Let nobody be notified of an alert for some time.
+    Silence {
+        /// Id.
+        alert: String,
+        /// Minutes from now; 0 ends the silence.
+        #[arg(long, default_value_t = 480)]
+        minutes: u32,
+        /// What there is to say.
+        #[arg(long, default_value = "")]
+        comment: String,
+    },
+    /// The rules, and how they are set.
+    Rules,
+    /// Set a rule; what is not given stays.
+    Set(SetRule),
+    /// Set a rule back to what it is by default.
+    Reset {
+        /// Which, e.g. `pool-filling`.
+        rule: AlertRule,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetRule {
+    /// Which, e.g. `pool-filling`.
+    pub(crate) rule: AlertRule,
+    /// Whether it raises alerts.
+    #[arg(long)]
+    pub(crate) enabled: Option<bool>,
+    /// From where on it is a warning, in the rule's unit.
+    #[arg(long)]
+    pub(crate) warning: Option<f64>,
+    /// From where on it is critical.
+    #[arg(long)]
+    pub(crate) critical: Option<f64>,
+    /// Seconds it has to hold.
+    #[arg(long)]
+    pub(crate) hold: Option<u32>,
+    /// Seconds until it is over.
+    #[arg(long)]
+    pub(crate) clear: Option<u32>,
+}
+
+/// [`Wanted`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
+
+impl From<Severity> for Wanted {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Info => Self::Info,
+            Severity::Warning => Self::Warning,
+            Severity::Critical => Self::Critical,
+        }
+    }
+}
+
+/// Channels: whom alerts are told to. A secret (key of a webhook's signature, password of a mail server) is read from LQ_SECRET.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Channel {
+    /// Every channel.
+    List,
+    /// One channel.
+    Show {
+        /// Name or id.
+        channel: String,
+    },
+    /// Tell by a JSON document sent by HTTP POST.
+    CreateWebhook {
+        #[command(flatten)]
+        common: NewChannel,
+        /// Where to.
+        #[arg(value_name = "URL")]
+        to: String,
+    },
+    /// Tell by mail.
+    CreateMail {
+        #[command(flatten)]
+        common: NewChannel,
+        /// The mail server.
+        #[arg(long)]
+        server: String,
+        /// Its port.
+        #[arg(long)]
+        port: Option<u16>,
+        /// How the connection is protected.
+        #[arg(long, value_enum, default_value = "start-tls")]
+        security: Security,
+        /// Who logs in; nobody where absent.
+        #[arg(long, requires = "secret")]
+        username: Option<String>,
+        /// The sender.
+        #[arg(long)]
+        from: String,
+        /// The recipients.
+        #[arg(required = true)]
+        to: Vec<String>,
+    },
+    /// Tell a syslog server.
+    CreateSyslog {
+        #[command(flatten)]
+        common: NewChannel,
+        /// The server.
+        server: String,
+        /// Its port.
+        #[arg(long)]
+        port: Option<u16>,
+        /// Over TCP without TLS.
+        #[arg(long)]
+        plain: bool,
+    },
+    /// Tell it of alerts, or no more.
+    Enable {
+        /// Name or id.
+        channel: String,
+        /// No more.
+        #[arg(long)]
+        off: bool,
+    },
+    /// Send a test.
+    Test {
+        /// Name or id.
+        channel: String,
+    },
+    /// Delete a channel.
+    Delete {
+        /// Name or id.
+        channel: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewChannel {
+    /// Its name.
+    pub(crate) name: String,
+    /// Only alerts at least this grave.
+    #[arg(long, value_enum, default_value = "warning")]
+    pub(crate) severity: Severity,
+    /// File with certificates (PEM) that alone are trusted.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The secret. Better in the environment than on the command line.
+    #[arg(long, env = "LQ_SECRET", hide_env_values = true)]
+    pub(crate) secret: Option<String>,
+}
+
+/// [`MailSecurity`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Security {
+    StartTls,
+    Tls,
+    None,
+}
+
+impl From<Security> for MailSecurity {
+    fn from(security: Security) -> Self {
+        match security {
+            Security::StartTls => Self::StartTls,
+            Security::Tls => Self::Tls,
+            Security::None => Self::None,
+        }
+    }
+}
