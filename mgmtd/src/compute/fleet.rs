@@ -77,7 +77,7 @@ impl Fleet {
                     let life = life.of_epoch(machine.epoch());
                     (machine.vm(), life, Some(machine))
                 }
-                Found::Ended(vm, record) => (vm, Life::ended(record), None),
+                Found::Ended(vm, record, epoch) => (vm, Life::ended(record).of_epoch(epoch), None),
             };
             slots.entry(vm).or_insert_with(|| self.drive(vm, Want::Unknown, life, machine));
         }

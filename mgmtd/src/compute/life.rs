@@ -19,7 +19,8 @@
 //! its end is reported, which ends the move, and only then decided on.
 //! A machine whose lease ran out has not failed: it waits for a lease, whatever its restart policy says.
 //!
-//! What runs of an earlier epoch is ended: since then the machine was another host's.
+//! What runs of an earlier epoch is ended: since then the machine was another host's. How something of an earlier epoch ended, or
+//! a place that only waited for the machine, says nothing of the machine, whatever its restart policy is.
 //!
 //! Invariants: a launch is asked for only while there is no process and none is being launched; nothing is launched while
 //! the host goes down; what is not known to be wanted or unwanted (before the first sync) is left alone.
@@ -470,6 +471,13 @@ impl Life {
     fn conclude(&mut self, desired: &Desired, going_down: bool, now: Now, effects: &mut Vec<Effect>) {
         let State::Ended { end, ran, stopped } = &self.state else { return };
         let (ran, stopped) = (*ran, *stopped);
+        // A machine that moved away is this host's again only in a later epoch. Where the epoch of what ended is not known, the
+        // daemon was started since, and reads no older word than the one that let the machine go.
+        let moved_before = end.migrated() && self.epoch.is_none();
+        if end.never_ran() || moved_before || is_past(self.epoch, false, desired) {
+            // That was not the machine as it is this host's now: its end says nothing of this one, which is yet to be started.
+            return self.rest(Rest::Stopped, None, None);
+        }
         if end.migrated() {
             // Another host has it: whatever else is wanted is not for this one to do, before it is told so in a later epoch.
             let reason = "the machine moved to another host".to_owned();

@@ -470,3 +470,33 @@ fn what_runs_of_an_earlier_epoch_is_ended_and_started_anew() {
     bench.see(Seen::Launched { pid: Some(8), started_at: None, state: MachineState::Running });
     assert_eq!(bench.state(), VmState::Running);
 }
+
+#[test]
+fn how_something_of_an_earlier_epoch_ended_says_nothing_of_the_machine() {
+    use ExitReason::{GuestPowerOff, Internal, Migrated, NotArrived, Told};
+    for reason in [GuestPowerOff, Internal, Migrated, NotArrived, Told] {
+        let mut bench = Bench::new(PowerState::Running);
+        bench.wish(|d| (d.epoch, d.spec.restart) = (3, RestartPolicy::Never));
+        bench.life = Life::ended(ExitRecord { reason, detail: "before".into() }).of_epoch(Some(1));
+        assert_eq!(bench.see(Seen::Nothing), [Effect::Launch], "{reason:?}");
+    }
+}
+
+#[test]
+fn a_place_that_ended_is_no_machine_that_failed() {
+    let mut bench = Bench::new(PowerState::Running);
+    bench.wish(|d| d.spec.restart = RestartPolicy::Never);
+    bench.life = Life::ended(ExitRecord { reason: ExitReason::NotArrived, detail: "cut".into() });
+    assert_eq!(bench.see(Seen::Nothing), [Effect::Launch]);
+}
+
+#[test]
+fn what_moved_away_is_not_started_before_a_later_epoch_makes_it_this_hosts_again() {
+    let mut bench = Bench::up(PowerState::Running);
+    assert!(!bench.end(ExitReason::Migrated).contains(&Effect::Launch));
+    assert!(!bench.after(600).contains(&Effect::Launch));
+    assert!(bench.wish(|d| d.epoch += 3).contains(&Effect::Launch));
+    // Found ended by a daemon that was started since: what is wanted now was said after it had moved.
+    bench.life = Life::ended(ExitRecord { reason: ExitReason::Migrated, detail: "gone".into() });
+    assert_eq!(bench.see(Seen::Nothing), [Effect::Launch]);
+}

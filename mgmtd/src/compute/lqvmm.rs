@@ -322,7 +322,8 @@ impl Hypervisor for LqVmm {
             if let Some(end) = unit.end {
                 let record = place.exit_record(end, None);
                 place.clear(&taps).await;
-                found.push(Found::Ended(vm, record));
+                let epoch = config.ok().and_then(|config| config.lease).map(|lease| lease.grant.epoch);
+                found.push(Found::Ended(vm, record, epoch));
                 continue;
             }
             let config = config.map_err(|source| Error::Io {

@@ -176,8 +176,8 @@ pub trait Hypervisor: Send + Sync {
 pub enum Found {
     /// It runs.
     Running(Arc<dyn Machine>),
-    /// It ended while nobody looked.
-    Ended(VmId, ExitRecord),
+    /// It ended while nobody looked. The epoch of the lease it was started with, where it had one.
+    Ended(VmId, ExitRecord, Option<u64>),
 }
 
 /// A running machine.

@@ -176,7 +176,7 @@ fn what_the_former_host_saw_counts_for_nothing() {
     let before = site.record().clone();
     site.done(late((host(0), 0)));
     assert_eq!(*site.record(), before);
-    site.done(late((host(1), 1)));
+    site.done(late((host(1), 2)));
     assert_eq!(site.record().vm.status.observed_generation, 1);
 }
 

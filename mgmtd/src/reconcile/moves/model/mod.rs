@@ -47,6 +47,8 @@ struct Host {
     monitor: Option<Monitor>,
     /// How the last process ended.
     record: Option<ExitRecord>,
+    /// The epoch it was started in.
+    started_in: Option<u64>,
     /// How often all leases of the host have run out.
     lapses: u32,
     /// It has no power.
@@ -228,9 +230,10 @@ impl World {
         let host = &self.hosts[h];
         let life = match (&host.monitor, &host.record) {
             (Some(monitor), _) => {
-                Life::adopted(None, None, &monitor.state(), now).of_epoch(Some(monitor.epoch))
+                let epoch = Some(monitor.epoch).filter(|_| self.broken != Some(Broken::Past));
+                Life::adopted(None, None, &monitor.state(), now).of_epoch(epoch)
             }
-            (None, Some(record)) => Life::ended(record.clone()),
+            (None, Some(record)) => Life::ended(record.clone()).of_epoch(host.started_in),
             (None, None) => Life::resting(),
         };
         let machine = host.monitor.as_ref().map(|m| (m.number, None));

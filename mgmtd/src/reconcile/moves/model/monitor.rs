@@ -97,7 +97,7 @@ impl World {
             self.boots += 1;
             self.latest = self.boots * 1000 + self.monitors;
         }
-        self.hosts[h].record = None;
+        (self.hosts[h].record, self.hosts[h].started_in) = (None, Some(lease.epoch));
         if !waits && !begins {
             self.hosts[h].record = Some(ExitRecord { reason: ExitReason::LeaseLost, detail: String::new() });
             return;

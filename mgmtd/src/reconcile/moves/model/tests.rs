@@ -148,13 +148,16 @@ fn a_broken_rule_is_noticed() {
 }
 
 /// A host is lost after so many steps of a move, and what it owned then fails over; it comes back before or after the other is
-/// lost too and all fails over once more.
-fn lost(broken: Option<Broken>, (at, host, power, again): (usize, usize, bool, bool)) {
+/// lost too and all fails over once more. Where it only reaches the cluster no more, its daemon may die too.
+fn lost(broken: Option<Broken>, (at, host, how, again): (usize, usize, Loss, bool)) {
     let mut world = World { broken, ..World::new() };
-    let lose = |h| if power { Chance::PowerCut(h, 1) } else { Chance::Silence(h) };
+    let lose = |h| if how == Loss::Power { Chance::PowerCut(h, 1) } else { Chance::Silence(h) };
     world.begin(0);
     (0..at).for_each(|n| world.turn(n));
     world.step(lose(host));
+    if how == Loss::SilenceAndCrash {
+        world.step(Chance::Crash(host, 1));
+    }
     let record = world.record(&world.state);
     let (owner, epoch) = (record.vm.status.host, record.epoch);
     world.step(Chance::FailOver);
@@ -181,8 +184,19 @@ fn lost(broken: Option<Broken>, (at, host, power, again): (usize, usize, bool, b
     world.at_home();
 }
 
-fn losses() -> impl Iterator<Item = (usize, usize, bool, bool)> {
-    let each = |at| (0..8).map(move |n: usize| (at, n & 1, n & 2 != 0, n & 4 != 0));
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    Power,
+    Silence,
+    SilenceAndCrash,
+}
+
+fn losses() -> impl Iterator<Item = (usize, usize, Loss, bool)> {
+    let ways = [Loss::Power, Loss::Silence, Loss::SilenceAndCrash];
+    let each = move |at| {
+        let ways = ways.into_iter().flat_map(|how| [(how, false), (how, true)]);
+        ways.flat_map(move |(how, again)| [0, 1].map(|host| (at, host, how, again)))
+    };
     (0..=steps(None)).flat_map(each)
 }
 
