@@ -287,13 +287,8 @@ impl Driver {
         if unwanted {
             slots.remove(&self.vm);
             // The order may have come and gone unseen; whoever waits for it must not wait for ever.
-            let over = Progress {
-                seen: u64::MAX,
-                process: false,
-                epoch: None,
-                never_ran: false,
-                arrival: None,
-            };
+            let over =
+                Progress { seen: u64::MAX, process: false, epoch: None, never_ran: false, arrival: None };
             self.slot.progress.send_replace(over);
         }
         unwanted

@@ -107,7 +107,9 @@ impl State {
             }
             Op::SetHa { spec } => self.set_ha(*spec),
             Op::GuardVm { id, host, epoch, since } => self.guard_vm(*id, *host, *epoch, *since),
-            Op::FailOver { id, from, epoch, to, term: _ } => self.fail_over(ctx, *id, *from, *epoch, *to),
+            Op::FailOver { id, from, epoch, to, term: _, past_places } => {
+                self.fail_over(ctx, *id, (*from, *epoch), *to, *past_places)
+            }
             Op::ConfirmOff { id, expect } => self.confirm_off(ctx, *id, *expect),
             Op::RevokeOff { id, boot } => self.revoke_off(ctx, *id, *boot),
             Op::CreateImage { id, create } => self.create_image(ctx, *id, create),

@@ -137,7 +137,17 @@ pub enum Op {
     /// Nothing of the machine runs without a lease on its host, in this epoch, since protection was asked for.
     GuardVm { id: VmId, host: HostId, epoch: u64, since: u64 },
     /// A machine of a lost host becomes another's. Counts only in the term it was decided in.
-    FailOver { id: VmId, from: HostId, epoch: u64, to: HostId, term: u64 },
+    FailOver {
+        id: VmId,
+        from: HostId,
+        epoch: u64,
+        to: HostId,
+        term: u64,
+        /// It runs there in the epoch past the one in which a place waits for it. Not so in logs from before machines moved: they
+        /// mean the next epoch, and have to go on meaning it.
+        #[serde(default)]
+        past_places: bool,
+    },
     /// A host that is silent is off, for certain.
     ConfirmOff { id: HostId, expect: Option<u64> },
     /// It is not: it was heard in that boot.

@@ -4,7 +4,7 @@
 //! ```text
 //!            spec.ha set                GuardVm (its host: what runs holds a lease)
 //!   free ────────────────▶ asked ─────────────────────────────────────────────────▶ held ──┐ FailOver:
-//!    ▲                       │                                                      │ ▲    │ next epoch, another host
+//!    ▲                       │                                                      │ ▲    │ later epoch, another host
 //!    └──── spec.ha unset ────┴──────────────────────────────────────────────────────┘ └────┘
 //! ```
 //! Invariants
@@ -101,9 +101,9 @@ impl State {
         &mut self,
         ctx: &mut Context<'_>,
         id: VmId,
-        from: HostId,
-        epoch: u64,
+        (from, epoch): (HostId, u64),
         to: HostId,
+        past_places: bool,
     ) -> Outcome {
         let old = self.usable(id)?;
         if old.vm.status.host != Some(from) || old.epoch != epoch {
@@ -131,7 +131,7 @@ impl State {
         // Where it was on its way, it is no longer: whoever waits for it, or keeps it standing still, has nothing to do with it.
         new.end_move();
         new.vm.status = VmStatus::default();
-        new.give_to(to, new.epoch_past_places());
+        new.give_to(to, if past_places { new.epoch_past_places() } else { new.next_epoch() });
         // The new host knows of the lease from the first moment.
         new.guard = new.guard.map(|g| Guard { held: Some(new.epoch), ..g });
         Ok(self.put(ctx, new))

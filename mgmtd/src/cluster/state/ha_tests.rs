@@ -69,7 +69,8 @@ impl Site {
     }
 
     fn fail_over(&mut self, epoch: u64) -> Outcome {
-        self.apply(Op::FailOver { id: VM, from: host(0), epoch, to: host(1), term: 1 })
+        let (from, to) = (host(0), host(1));
+        self.apply(Op::FailOver { id: VM, from, epoch, to, term: 1, past_places: true })
     }
 }
 
@@ -202,4 +203,16 @@ fn arming_is_part_of_the_state() {
     assert!(site.state.ha().armed);
     site.done(Op::SetHa { spec: HaSpec { armed: false } });
     assert!(!site.state.ha().armed);
+}
+
+#[test]
+fn what_was_logged_before_machines_moved_means_what_it_meant() {
+    let mut site = Site::new(ON);
+    let op = Op::FailOver { id: VM, from: host(0), epoch: 0, to: host(1), term: 1, past_places: false };
+    let mut old = serde_json::to_value(&op).unwrap();
+    old.as_object_mut().unwrap().remove("past_places").unwrap();
+    let read: Op = serde_json::from_value(old).unwrap();
+    assert_eq!(read, op);
+    site.done(read);
+    assert_eq!((site.record().vm.status.host, site.record().epoch), (Some(host(1)), 1));
 }

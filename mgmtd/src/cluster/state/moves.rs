@@ -15,8 +15,8 @@
 //!   hosts that want different things one is refused.
 //!
 //! A protected machine whose owner is lost fails over ([`ha`](super::ha)), which ends the move, whatever step it is at, by a later
-//! epoch, that is not the one a place waits in for the machine. What the old host has kept standing still is of the past then, even if the machine becomes its own again: only
-//! `ReturnMove` says that it may be taken up ([`VmRecord::has_returned`]).
+//! epoch than the one in which a place waits for the machine. What the old host has kept standing still is of the past then, even
+//! if the machine becomes its own again: only `ReturnMove` says that it may be taken up ([`VmRecord::has_returned`]).
 //!
 //! So whatever is lost or dies, at most one host runs the machine, and always exactly one owns it.
 
@@ -118,8 +118,8 @@ impl VmRecord {
         self.epoch + 2
     }
 
-    /// Makes the machine another host's, in that later epoch. One of which nothing ran without a lease is so there too: a monitor takes in what had a
-    /// lease only with one of its own.
+    /// Makes the machine another host's, in that later epoch. One of which nothing ran without a lease is so there too: a monitor
+    /// takes in what had a lease only with one of its own.
     pub(super) fn give_to(&mut self, host: HostId, epoch: u64) {
         let guarded = self.is_guarded();
         self.vm.status.host = Some(host);

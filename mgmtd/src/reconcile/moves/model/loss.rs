@@ -24,7 +24,9 @@ impl World {
         let Some(daemon) = &self.hosts[h].daemon else { return };
         let Want::This(desired) = &daemon.want else { return };
         // As [`crate::compute::Fleet::leased`].
-        if daemon.life.epoch().is_some_and(|epoch| epoch != desired.runs_in()) && self.broken != Some(Broken::Epoch) {
+        if daemon.life.epoch().is_some_and(|epoch| epoch != desired.runs_in())
+            && self.broken != Some(Broken::Epoch)
+        {
             return;
         }
         let Some(lease) = self.lease_of(h, desired.runs_in()) else { return };
@@ -93,6 +95,6 @@ impl World {
             self.hosts[h].lapses += 1;
         }
         let (from, to) = (self.ids[h], self.ids[OTHER[h]]);
-        let _ = self.apply(Op::FailOver { id: self.vm, from, epoch, to, term: 1 });
+        let _ = self.apply(Op::FailOver { id: self.vm, from, epoch, to, term: 1, past_places: true });
     }
 }
