@@ -34,6 +34,8 @@ const PREFERENCE: i64 = 400;
 pub struct Request<'a> {
     /// The machine, where it exists already: it does not count against itself, nor does it stay where it is.
     pub vm: Option<VmId>,
+    /// It goes on there with all it has in memory, where it runs; else it starts anew.
+    pub goes_on: bool,
     /// Its labels.
     pub labels: &'a BTreeMap<String, String>,
     /// What is wanted.
@@ -78,7 +80,7 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     if there.is_some_and(|r| r.vm.status.host == Some(id)) {
         reasons.push("the machine is there already".into());
     }
-    if let Some(reason) = there.and_then(|record| outdated(state, host, record)) {
+    if let Some(reason) = there.filter(|_| request.goes_on).and_then(|record| outdated(state, host, record)) {
         reasons.push(reason);
     }
     if host.maintenance.is_some() {

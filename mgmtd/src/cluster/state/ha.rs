@@ -122,7 +122,8 @@ impl State {
         if from == to {
             return Err(Refusal::field("host", "the machine is there already"));
         }
-        let request = Request { vm: Some(id), labels: &old.vm.meta.labels, spec: &old.vm.spec };
+        let request =
+            Request { vm: Some(id), goes_on: false, labels: &old.vm.meta.labels, spec: &old.vm.spec };
         let reasons = placement::refusals(self, host, request);
         if !reasons.is_empty() {
             return Err(Refusal::NoRoom(reasons.join("; ")));

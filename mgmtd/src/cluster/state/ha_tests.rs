@@ -216,3 +216,17 @@ fn what_was_logged_before_machines_moved_means_what_it_meant() {
     site.done(read);
     assert_eq!((site.record().vm.status.host, site.record().epoch), (Some(host(1)), 1));
 }
+
+#[test]
+fn a_host_of_an_earlier_version_takes_what_starts_anew_but_nothing_that_runs() {
+    let mut site = Site::new(ON);
+    for (n, release) in [(0, [1, 2, 0]), (1, [1, 1, 9])] {
+        let release = Some(crate::cluster::state::Release(release));
+        let capacity =
+            Some(Capacity { threads: 1, memory: Bytes::gib(4), lacks: Default::default(), release });
+        let peer = Peer { pin: n.to_string(), address: String::new() };
+        site.done(Op::DescribeHost { host: host(n), peer, capacity });
+    }
+    assert!(matches!(site.state.may_move(site.record(), host(1)), Err(Refusal::NoRoom(_))));
+    assert!(site.fail_over(0).is_ok());
+}

@@ -180,7 +180,8 @@ impl State {
             ));
         }
         let vm = &record.vm;
-        let request = Request { vm: Some(vm.meta.id), labels: &vm.meta.labels, spec: &vm.spec };
+        let request =
+            Request { vm: Some(vm.meta.id), goes_on: true, labels: &vm.meta.labels, spec: &vm.spec };
         let reasons = placement::refusals(self, host, request);
         if reasons.is_empty() { Ok(from) } else { Err(Refusal::NoRoom(reasons.join("; "))) }
     }

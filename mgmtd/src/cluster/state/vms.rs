@@ -46,7 +46,7 @@ impl State {
         let record = self.hosts.get(&host).ok_or_else(|| Refusal::not_found("host", host))?;
         let spec = self.completed(id, &create.spec, None)?;
         // The claim: what the placement decided may not hold any more.
-        let request = Request { vm: None, labels: &create.labels, spec: &spec };
+        let request = Request { vm: None, goes_on: false, labels: &create.labels, spec: &spec };
         let reasons = placement::refusals(self, record, request);
         if !reasons.is_empty() {
             return Err(Refusal::NoRoom(reasons.join("; ")));

@@ -120,7 +120,7 @@ fn decide(
     spec: &VmSpec,
     reachable: Option<&BTreeSet<HostId>>,
 ) -> PlacementDecision {
-    api.node.cluster.read(|s| placement::decide(s, Request { vm, labels, spec }, reachable))
+    api.node.cluster.read(|s| placement::decide(s, Request { vm, goes_on: true, labels, spec }, reachable))
 }
 
 /// The decision without the hosts the caller may not see.

@@ -136,7 +136,8 @@ impl Node {
             };
         }
         let vm = &record.vm;
-        let request = Request { vm: Some(vm.meta.id), labels: &vm.meta.labels, spec: &vm.spec };
+        let request =
+            Request { vm: Some(vm.meta.id), goes_on: true, labels: &vm.meta.labels, spec: &vm.spec };
         let decision = self.cluster.read(|s| placement::decide(s, request, reachable.as_ref()));
         decision.host.ok_or(MoveError::Nowhere(decision))
     }
