@@ -10,8 +10,8 @@ use lq_api::{
         init::{End, InitAnswer, InitEvent, InitRequest, UnitState},
         paths,
         vmm::{
-            BootFiles, Command, Event, ExitReason, ExitRecord, Outcome, Request, Response, RunState, Stats,
-            Status, VmmConfig,
+            BootFiles, Command, Event, ExitReason, ExitRecord, LeaseConfig, LeaseEnd, LeaseGrant, Outcome,
+            Request, Response, RunState, Stats, Status, VmmConfig,
         },
     },
     vm::{PowerState, StopVm, VmSpec, VmStatus},
@@ -340,6 +340,10 @@ impl Observer for Watcher {
     }
     async fn event(&self, _vm: VmId, _level: EventLevel, kind: &'static str, message: String) {
         self.events.lock().unwrap().push((kind, message));
+    }
+    fn lease(&self, _vm: VmId, epoch: u64) -> Option<LeaseConfig> {
+        let grant = LeaseGrant { epoch, until: LeaseEnd::RemainingMs(3_600_000) };
+        Some(LeaseConfig { grant, margin_ms: 250, grace_ms: 600_000 })
     }
 }
 

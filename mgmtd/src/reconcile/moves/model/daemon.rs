@@ -142,7 +142,10 @@ impl World {
         let Some((part, lease)) = daemon.launching.take() else { return };
         let Some(lease) = lease else { return self.decide(h, Seen::NoLease, now) };
         self.launch(h, part, lease);
-        let Some(monitor) = self.hosts[h].monitor else { return };
+        let Some(monitor) = self.hosts[h].monitor else {
+            let reason = "it ended as it started".to_owned();
+            return self.decide(h, Seen::LaunchFailed { reason, lasting: false }, now);
+        };
         let Some(daemon) = &mut self.hosts[h].daemon else { return };
         daemon.machine = Some((monitor.number, None));
         let seen = Seen::Launched { pid: None, started_at: None, state: monitor.state() };
