@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Host {
     /// Identity.
     pub meta: Metadata<HostId>,
+    /// No machine is placed on it, and those that ran there were moved away, as far as they could be.
+    #[serde(default)]
+    pub maintenance: bool,
     /// Read at the time of the request; absent where the host cannot be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<HostStatus>,
@@ -178,4 +181,16 @@ pub enum HostPowerAction {
     Reboot,
     /// Switch off.
     PowerOff,
+}
+
+/// `POST /hosts/{id}/maintenance`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HostMaintenance {
+    /// Whether it is to be in maintenance.
+    pub on: bool,
+    /// Shut down the machines that cannot be moved.
+    #[serde(default)]
+    pub shut_down: bool,
 }

@@ -1,6 +1,6 @@
 //! Where a machine may run, and why not elsewhere.
 
-use crate::{HostId, problem::FieldError, vm::VmSpec};
+use crate::{HostId, VmId, problem::FieldError, vm::VmSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -65,11 +65,14 @@ impl Affinity {
     }
 }
 
-/// `POST /placement`: what if this machine were made.
+/// `POST /placement`: what if this machine were made, or moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PlacementQuery {
+    /// The machine, where it exists already: where it could go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<VmId>,
     /// Its labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

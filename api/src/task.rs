@@ -1,6 +1,6 @@
 //! Tasks: long operations as resources, with progress and cancel.
 
-use crate::{TaskId, Timestamp, UserId};
+use crate::{Bytes, TaskId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
 /// A long operation.
@@ -26,11 +26,67 @@ pub struct Task {
     /// What it is doing, or why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// How a machine's move to another host goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<MigrationProgress>,
+    /// What became of each object, where the task is about several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub results: Vec<TaskResult>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
+}
+
+/// How a machine's move to another host goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MigrationProgress {
+    /// What is being done.
+    pub phase: MovePhase,
+    /// Bytes of memory sent, as they went (compressed).
+    pub sent_bytes: Bytes,
+    /// Passes over the memory so far.
+    pub rounds: u32,
+    /// Bytes the guest wrote to in a second, during the last pass; absent before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dirty_bytes_per_second: Option<Bytes>,
+    /// Per cent of its time that is taken from the guest so that it can be moved.
+    pub throttle_percent: u8,
+    /// How long the guest stood still, in microseconds, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_micros: Option<u64>,
+}
+
+/// What is being done to move a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum MovePhase {
+    /// The other host makes a place for it.
+    #[default]
+    Preparing,
+    /// Its memory is sent while it runs.
+    Copying,
+    /// It stands still and changes hands.
+    Switching,
+    /// It runs on the other host.
+    Moved,
+}
+
+/// What became of one object of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskResult {
+    /// The object: `kind/id`.
+    pub target: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it became what was wanted.
+    pub done: bool,
+    /// What was done, or why it was not.
+    pub message: String,
 }
 
 /// Where a task is: `Running` → `Succeeded` | `Failed` | `Cancelled`.

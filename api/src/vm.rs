@@ -257,6 +257,9 @@ pub struct VmStatus {
     /// The host it is placed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostId>,
+    /// The host it is moving to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving_to: Option<HostId>,
     /// When its present run began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
@@ -281,6 +284,7 @@ impl Default for VmStatus {
             state: VmState::Stopped,
             reason: None,
             host: None,
+            moving_to: None,
             started_at: None,
             restarts: 0,
             pid: None,
@@ -370,6 +374,34 @@ fn default_stop_timeout() -> u32 {
 impl Default for StopVm {
     fn default() -> Self {
         Self { force: false, timeout_seconds: default_stop_timeout() }
+    }
+}
+
+/// `POST /vms/{id}/migrate`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MigrateVm {
+    /// Where to. Where absent the host that fits best is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostId>,
+    /// Most bytes sent in a second while the guest runs, at least 1 MiB; absent: no limit. What is left when it stands still
+    /// is sent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_bytes: Option<Bytes>,
+}
+
+/// Least of [`MigrateVm::bandwidth_bytes`].
+pub const MIN_BANDWIDTH: Bytes = Bytes(Bytes::MIB);
+
+impl MigrateVm {
+    /// Every fault that can be seen without looking at other objects.
+    #[must_use]
+    pub fn validate(&self) -> Vec<FieldError> {
+        let low = self.bandwidth_bytes.filter(|b| *b < MIN_BANDWIDTH);
+        low.map(|b| FieldError::new("bandwidth_bytes", format!("{b} is less than {MIN_BANDWIDTH}")))
+            .into_iter()
+            .collect()
     }
 }
 

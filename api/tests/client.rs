@@ -63,6 +63,8 @@ fn task(id: TaskId, state: TaskState) -> Task {
         state,
         progress: None,
         message: (state == TaskState::Failed).then(|| "no kernel".into()),
+        migration: None,
+        results: vec![],
         created_at: Timestamp::UNIX_EPOCH,
         ended_at: None,
     }

@@ -461,6 +461,17 @@ pub(crate) enum Host {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Move the machines away and let none be placed on the host, or end that.
+    Maintenance {
+        /// Name or id.
+        host: String,
+        /// Begin or end it.
+        #[arg(value_enum)]
+        state: Switch,
+        /// Shut down the machines that cannot be moved.
+        #[arg(long)]
+        shut_down: bool,
+    },
     /// Say for certain that a silent host is off, so that its protected machines are started elsewhere at once.
     ConfirmOff {
         /// Name or id.
@@ -723,4 +734,13 @@ mod tests {
         assert!(Cli::try_parse_from(["lqctl", "vm", "create", "x", "--memory", "1X"]).is_err());
         assert!(Cli::try_parse_from(["lqctl", "--url", "h", "vm", "list"]).is_err(), "no fingerprint");
     }
+}
+
+/// Begin or end something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// Begin it.
+    On,
+    /// End it.
+    Off,
 }

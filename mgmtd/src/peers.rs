@@ -2,7 +2,7 @@
 //! cluster and kept true while it changes.
 
 use crate::{
-    cluster::{Capacity, Cluster, JoinError, Op, Peer, WriteError},
+    cluster::{Capacity, Cluster, JoinError, Op, Peer, WriteError, state::Release},
     config::Config,
     http::{Api, peer, server::Server, tls},
     reconcile::Node,
@@ -133,6 +133,7 @@ async fn tell(node: &Node, bound: SocketAddr, advertise: Option<&str>) -> Result
         threads: s.cpu.threads,
         memory: s.memory.total_bytes,
         lacks: s.cpu.lacks,
+        release: Release::parse(&s.version),
     });
     let peer = Peer { pin, address };
     let known = node.cluster.read(|s| {

@@ -277,6 +277,25 @@ fn machines_are_adopted_after_a_crash_of_the_daemon() {
     assert_eq!(init.running().len(), 2);
 }
 
+/// The daemon comes back late: its machine was another host's meanwhile and is this one's again, since that one is lost too.
+#[tokio::test]
+async fn how_a_machine_of_an_earlier_epoch_ended_keeps_nobody_from_starting_it() {
+    let mut bench = bench().await;
+    bench.wish(|d| (d.leased, d.spec.restart) = (true, RestartPolicy::Never));
+    let before = bench.until(VmState::Running).await.pid;
+    let record = ExitRecord { reason: ExitReason::GuestPowerOff, detail: "S5".into() };
+    let file = bench.dir.path().join(format!("vms/{}/exit.json", bench.vm));
+    std::fs::write(file, serde_json::to_vec(&record).unwrap()).unwrap();
+    bench.init.kill(&bench.unit(), End::Exited(0));
+    bench.until(VmState::Stopped).await;
+    let watcher = Arc::new(Watcher::default());
+    let fleet = Fleet::new(Arc::new(LqVmm::with(settings(bench.dir.path()))), watcher.clone());
+    fleet.adopt().await.unwrap();
+    fleet.sync(vec![Desired { epoch: 4, ..bench.desired.clone() }]);
+    let after = watcher.until(bench.vm, |s| s.state == VmState::Running).await;
+    assert_ne!(after.pid, before);
+}
+
 /// A host that was silent for long enough finds its machine gone to another host and come back: what runs here is of the past.
 #[tokio::test]
 async fn what_runs_of_an_earlier_epoch_is_never_to_have_a_lease() {

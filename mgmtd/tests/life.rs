@@ -8,7 +8,7 @@ use common::{Bench, PATIENCE, answer, id};
 use futures::{SinkExt as _, StreamExt as _};
 use reqwest::Method;
 use serde_json::json;
-use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
+use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn image_volume_machine_console_and_back() {
@@ -58,7 +58,7 @@ async fn image_volume_machine_console_and_back() {
     api.done(Method::POST, &format!("{path}/start"), None).await;
 
     // The console: scroll-back, what is typed, what comes.
-    let mut console = open_console(api, &vm).await;
+    let mut console = api.socket(&format!("/vms/{vm}/console")).await;
     read_until(&mut console, "Welcome to web!").await;
     console.send(Message::Binary("hello\r".into())).await.unwrap();
     read_until(&mut console, "echo: hello").await;
@@ -117,7 +117,7 @@ async fn a_guest_ends_by_itself() {
     let (vm, _) = api.vm("a").await;
     let path = format!("/vms/{vm}");
     api.done(Method::POST, &format!("{path}/start"), None).await;
-    let mut console = open_console(api, &vm).await;
+    let mut console = api.socket(&format!("/vms/{vm}/console")).await;
     console.send(Message::Binary("poweroff\r".into())).await.unwrap();
     let off = api.until(&path, |v| v["status"]["state"] == "stopped").await;
     // The guest's own wish is the wish now.
@@ -178,9 +178,9 @@ async fn whoever_is_disabled_types_no_more() {
     let (vm, _) = api.vm("one").await;
     let (off, _) = api.vm("off").await;
     api.done(Method::POST, &format!("/vms/{vm}/start"), None).await;
-    let mut console = open_console(&eve, &vm).await;
+    let mut console = eve.socket(&format!("/vms/{vm}/console")).await;
     read_until(&mut console, "Welcome to one!").await;
-    let mut waiting = open_console(&eve, &off).await;
+    let mut waiting = eve.socket(&format!("/vms/{off}/console")).await;
     let mut watch = eve.request(Method::GET, "/watch").send().await.unwrap();
     let began = std::time::Instant::now();
     let spec = json!({"spec": {"disabled": true, "grants": grants}});
@@ -222,22 +222,7 @@ async fn bad_content_leaves_nothing_behind() {
     bench.daemon.unwrap().stop().await;
 }
 
-async fn open_console(api: &common::Api, vm: &str) -> tokio_tungstenite::WebSocketStream<TlsLine> {
-    let url = format!("{}/api/v1/vms/{vm}/console", api.base.replacen("https", "wss", 1));
-    let mut request = url.into_client_request().unwrap();
-    let bearer = format!("Bearer {}", api.token.as_ref().unwrap());
-    request.headers_mut().insert("authorization", bearer.parse().unwrap());
-    let address = api.base.strip_prefix("https://").unwrap();
-    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let tls = common::insecure_tls();
-    let name = "localhost".try_into().unwrap();
-    let stream = tokio_rustls::TlsConnector::from(tls).connect(name, stream).await.unwrap();
-    tokio_tungstenite::client_async(request, stream).await.unwrap().0
-}
-
-type TlsLine = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
-
-async fn read_until(line: &mut tokio_tungstenite::WebSocketStream<TlsLine>, wanted: &str) {
+async fn read_until(line: &mut common::Socket, wanted: &str) {
     let mut text = String::new();
     let read = async {
         while !text.contains(wanted) {
@@ -252,11 +237,11 @@ async fn read_until(line: &mut tokio_tungstenite::WebSocketStream<TlsLine>, want
     assert!(done.is_ok(), "`{wanted}` never came: {text}");
 }
 
-async fn read_end(line: &mut tokio_tungstenite::WebSocketStream<TlsLine>) {
+async fn read_end(line: &mut common::Socket) {
     assert_eq!(reason_of_end(line).await.as_deref(), Some("the machine was deleted"));
 }
 
-async fn reason_of_end(line: &mut tokio_tungstenite::WebSocketStream<TlsLine>) -> Option<String> {
+async fn reason_of_end(line: &mut common::Socket) -> Option<String> {
     let read = async {
         while let Some(Ok(message)) = line.next().await {
             if let Message::Close(frame) = message {

@@ -171,7 +171,7 @@ fn whatever_message_is_lost_one_owner_is_left() {
             }
             _ => {
                 let (never, status, record) = rest(target);
-                assert_eq!((never.len(), status), (0, Some(3)), "{record}");
+                assert_eq!((never.len(), status), (0, Some(6)), "{record}");
                 if last == Kind::Commit {
                     // The target may have got it, as far as the source knows. We know that it has ended.
                     wait_for(&mut source, "in-doubt");
@@ -212,7 +212,10 @@ fn a_move_can_be_called_off_and_refused_without_harm() {
         status["error"].as_str().unwrap().contains("virtual CPUs is 1 in the saved machine, 2 here"),
         "{status}"
     );
-    assert!(rest(other).2.contains("did not move here"));
+    // Whoever finds it ended knows that it never ran.
+    let (_, status, record) = rest(other);
+    assert!(record.contains("not-arrived") && record.contains("did not move here"), "{record}");
+    assert_eq!(status, Some(6));
     output.extend(source.see(b'\n'));
 
     // A peer that takes nothing in: called off while it copies, and a second one refused meanwhile.
@@ -242,7 +245,7 @@ fn a_move_can_be_called_off_and_refused_without_harm() {
     frame::write(&mut ours, Kind::Hello, b"{}").unwrap();
     let (kind, why) = frame::read(&mut ours).unwrap();
     assert_eq!(kind, Kind::Refuse, "{}", String::from_utf8_lossy(&why));
-    assert_eq!(rest(waiting).1, Some(3));
+    assert_eq!(rest(waiting).1, Some(6));
 
     output.extend(source.see(b'\n'));
     assert!(source.ask("quit").contains("done"));

@@ -22,7 +22,7 @@ use crate::{
     event::Event,
     ha::{HaSpec, HaStatus},
     history::{HistoryQuery, MetricHistory},
-    host::{Host, HostPower, HostPowerAction},
+    host::{Host, HostMaintenance, HostPower, HostPowerAction},
     image::{CreateImage, Image},
     list::{ListQuery, Page},
     local::vmm::Stats,
@@ -33,7 +33,7 @@ use crate::{
     pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
     task::Task,
-    vm::{CreateVm, StopVm, UpdateVm, Vm},
+    vm::{CreateVm, MigrateVm, StopVm, UpdateVm, Vm},
     volume::{CreateVolume, GrowVolume, Volume},
 };
 use reqwest::Method;
@@ -173,6 +173,10 @@ impl Client {
     /// Changes a host's name and labels.
     pub async fn update_host(&self, id: HostId, patch: &MetadataPatch) -> Result<Host, Error> {
         self.call_with(Method::PATCH, &["hosts", &id.to_string()], patch).await
+    }
+    /// Puts a host in maintenance, or ends it.
+    pub async fn host_maintenance(&self, id: HostId, wish: &HostMaintenance) -> Result<Task, Error> {
+        self.call_with(Method::POST, &["hosts", &id.to_string(), "maintenance"], wish).await
     }
     /// The management network of a host.
     pub async fn host_network(&self, id: HostId) -> Result<ManagementNetwork, Error> {
@@ -455,6 +459,10 @@ impl Client {
     /// Stops a VM.
     pub async fn stop_vm(&self, id: VmId, how: &StopVm) -> Result<Task, Error> {
         self.call_with(Method::POST, &["vms", &id.to_string(), "stop"], how).await
+    }
+    /// Moves a VM to another host.
+    pub async fn migrate_vm(&self, id: VmId, wish: &MigrateVm) -> Result<Task, Error> {
+        self.call_with(Method::POST, &["vms", &id.to_string(), "migrate"], wish).await
     }
     /// Resets a VM as its reset button would.
     pub async fn reset_vm(&self, id: VmId) -> Result<Task, Error> {

@@ -537,6 +537,8 @@ pub enum ExitReason {
     GuestFault,
     /// The lease ran out and was not granted again: the machine may run elsewhere (status 5).
     LeaseLost,
+    /// It waited for a machine that did not come: it never ran (status 6).
+    NotArrived,
     /// A fault of ours (status 70).
     Internal,
 }
@@ -551,6 +553,7 @@ impl ExitReason {
             Self::Host => 3,
             Self::GuestFault => 4,
             Self::LeaseLost => 5,
+            Self::NotArrived => 6,
             Self::Internal => 70,
         }
     }

@@ -60,6 +60,17 @@ pub(crate) enum Vm {
         /// Name or id.
         vm: String,
     },
+    /// Move to another host: while it runs, or at rest.
+    Migrate {
+        /// Name or id.
+        vm: String,
+        /// The host it goes to, by name or id; the one that fits best where absent.
+        #[arg(long, value_name = "HOST")]
+        to: Option<String>,
+        /// Most sent in a second while the guest runs, e.g. 100M.
+        #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+        bandwidth: Option<Bytes>,
+    },
     /// Delete a machine.
     Delete {
         /// Name or id.

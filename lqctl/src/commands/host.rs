@@ -3,15 +3,16 @@
 use super::Session;
 use crate::{
     cli,
-    output::{Table, age, describe, line, or_dash, show},
+    output::{Format, Table, age, describe, line, or_dash, show},
     terminal::confirm,
 };
 use anyhow::Context as _;
 use lq_api::{
     answer::HostNetwork,
-    host::{Host, HostPowerAction},
+    host::{Host, HostMaintenance, HostPowerAction},
     management::{ManagementNetwork, TryNetwork},
     meta::MetadataPatch,
+    task::TaskState,
 };
 use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
 
@@ -60,6 +61,11 @@ pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result
             client.remove_host(host.meta.id, force).await?;
             line(&format!("Host {} was removed.\n", host.meta.name))
         }
+        cli::Host::Maintenance { host, state, shut_down } => {
+            let host = client.find_host(&host).await?;
+            let wish = HostMaintenance { on: state == cli::Switch::On, shut_down };
+            maintenance(session, &host, wish).await
+        }
         cli::Host::ConfirmOff { host, yes } => {
             let host = client.find_host(&host).await?;
             let question = format!(
@@ -77,6 +83,41 @@ pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result
             power(session, &host, yes, HostPowerAction::PowerOff, "Switch off", "is switching off").await
         }
     }
+}
+
+async fn maintenance(session: &Session, host: &Host, wish: HostMaintenance) -> anyhow::Result<()> {
+    let task = session.client.host_maintenance(host.meta.id, &wish).await?;
+    let (id, followed) = (task.id, session.follow(task).await);
+    let task = match followed {
+        Ok(task) => task,
+        // What stayed is told below.
+        Err(error) if wish.on => match session.client.task(id).await {
+            Ok(task) if !task.results.is_empty() => task,
+            _ => return Err(error),
+        },
+        Err(error) => return Err(error),
+    };
+    show(session.format, &task, || {
+        let mut table = Table::new(&["VM", "RESULT", "MESSAGE"]);
+        for result in &task.results {
+            let word = if result.done { "done" } else { "stays" };
+            table.row([result.name.clone(), word.into(), result.message.clone()]);
+        }
+        table
+    })?;
+    if task.state == TaskState::Failed {
+        let why = task.message.unwrap_or_default();
+        anyhow::bail!("host {} is in maintenance, and {why}", host.meta.name);
+    }
+    if session.format == Format::Table {
+        let word = match (wish.on, task.state.ended()) {
+            (true, true) => "is in maintenance".to_owned(),
+            (true, false) => format!("is in maintenance; follow its machines with `lqctl task show {id}`"),
+            (false, _) => "takes machines again".to_owned(),
+        };
+        line(&format!("Host {} {word}.\n", host.meta.name))?;
+    }
+    Ok(())
 }
 
 async fn network(session: &Session, host: &str, change: cli::HostNetworkChange) -> anyhow::Result<()> {
@@ -167,6 +208,9 @@ fn table(hosts: &[Host]) -> Table {
 
 fn fields(host: &Host) -> Vec<(&'static str, String)> {
     let mut fields = vec![("Name", host.meta.name.clone()), ("Id", host.meta.id.to_string())];
+    if host.maintenance {
+        fields.push(("Maintenance", "yes: no machine is placed or started on it".into()));
+    }
     let Some(status) = &host.status else {
         fields.push(("Status", "the host cannot be asked right now".into()));
         return fields;

@@ -16,7 +16,7 @@ use lq_api::{
     pool::{Pool, PoolSpec},
     problem::Kind,
     task::Task,
-    vm::{Boot, Cdrom, CreateVm, Disk, Nic, StopVm, UpdateVm, Vm, VmSpec, VmState},
+    vm::{Boot, Cdrom, CreateVm, Disk, MigrateVm, Nic, StopVm, UpdateVm, Vm, VmSpec, VmState},
     volume::{CreateVolume, VolumeSpec},
 };
 use std::collections::BTreeMap;
@@ -64,6 +64,16 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
             let vm = client.find_vm(&vm).await?;
             done(session, &vm, client.resume_vm(vm.meta.id).await?, "resumed").await
         }
+        Command::Migrate { vm, to, bandwidth } => {
+            let vm = client.find_vm(&vm).await?;
+            let host = match to {
+                Some(host) => Some(client.find_host(&host).await?.meta.id),
+                None => None,
+            };
+            let wish = MigrateVm { host, bandwidth_bytes: bandwidth };
+            let task = client.migrate_vm(vm.meta.id, &wish).await?;
+            done(session, &vm, task, "moved").await
+        }
         Command::Delete { vm, volumes, yes } => delete(session, &vm, volumes, yes).await,
         Command::Vnc { vm, port } => vnc::run(client, &client.find_vm(&vm).await?, port).await,
         Command::Console { vm } => console::run(client, &client.find_vm(&vm).await?).await,
@@ -97,7 +107,11 @@ async fn hosts(session: &Session) -> BTreeMap<HostId, String> {
 }
 
 fn host_name(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Option<String> {
-    vm.status.host.map(|id| hosts.get(&id).cloned().unwrap_or_else(|| id.to_string()))
+    vm.status.host.map(|id| named(id, hosts))
+}
+
+fn named(id: HostId, hosts: &BTreeMap<HostId, String>) -> String {
+    hosts.get(&id).cloned().unwrap_or_else(|| id.to_string())
 }
 
 fn addresses(vm: &Vm) -> String {
@@ -131,6 +145,7 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
         ("Reason", text(vm.status.reason.clone())),
         ("Wanted", word(&vm.spec.power)),
         ("Host", text(host_name(vm, hosts))),
+        ("Moving to", text(vm.status.moving_to.map(|id| named(id, hosts)))),
         ("Started", text(vm.status.started_at.map(|t| format!("{t} ({} ago)", age(t))))),
         ("Restarts", vm.status.restarts.to_string()),
         ("CPUs", vm.spec.vcpus.to_string()),
@@ -271,7 +286,7 @@ async fn pool_for(
     labels: &BTreeMap<String, String>,
     spec: &VmSpec,
 ) -> Result<Option<PoolId>, Error> {
-    let query = PlacementQuery { labels: labels.clone(), spec: spec.clone() };
+    let query = PlacementQuery { vm: None, labels: labels.clone(), spec: spec.clone() };
     let Some(host) = client.placement(&query).await?.host else { return Ok(None) };
     let pools = client.pools().await?;
     let here = |pool: &&Pool| matches!(pool.spec, PoolSpec::Dir { host: of } if of == host);

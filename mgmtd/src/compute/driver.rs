@@ -4,7 +4,7 @@
 //! never keeps a machine from being stopped or started again; the latest status is never lost, and order is kept.
 
 use super::{
-    Action, Desired, Error, Machine, MachineState, Observer,
+    Action, Arrival, Desired, Error, Machine, MachineState, Observer, Part,
     fleet::{Inner, now},
     life::{Effect, Life, Seen, Want},
 };
@@ -20,6 +20,7 @@ use tokio::{
     task::{JoinError, JoinHandle},
     time::{Instant, sleep_until, timeout},
 };
+use uuid::Uuid;
 
 /// Reports waiting to be stored, per VM. Beyond it events are dropped and only the newest status is kept.
 const REPORTS: usize = 256;
@@ -42,18 +43,29 @@ pub(super) struct Order {
 }
 
 /// How far a driver is.
+#[derive(Clone)]
 pub(super) struct Progress {
     /// Version of the order it acts on.
     pub(super) seen: u64,
     /// There is a process, or there may be one soon.
     pub(super) process: bool,
+    /// The process waited for a machine that did not come: it never ran.
+    pub(super) never_ran: bool,
+    /// The place of a machine that moves here, by move.
+    pub(super) arrival: Option<(Uuid, Arrival)>,
     /// The epoch that process is of, where it is known.
     pub(super) epoch: Option<u64>,
 }
 
 impl Slot {
     pub(super) fn new(want: Want, life: &Life, machine: Option<Arc<dyn Machine>>) -> Self {
-        let progress = Progress { seen: 0, process: life.has_process(), epoch: life.epoch() };
+        let progress = Progress {
+            seen: 0,
+            process: life.has_process(),
+            epoch: life.epoch(),
+            never_ran: false,
+            arrival: None,
+        };
         Self {
             order: watch::Sender::new(Order { want, version: 1 }),
             progress: watch::Sender::new(progress),
@@ -122,7 +134,13 @@ impl Driver {
             self.life = life;
             // Told before anything is carried out: whoever waits for the process to be gone must see it coming.
             let process = self.life.has_process();
-            self.slot.progress.send_replace(Progress { seen: version, process, epoch: self.life.epoch() });
+            self.slot.progress.send_replace(Progress {
+                seen: version,
+                process,
+                epoch: self.life.epoch(),
+                never_ran: self.life.never_ran(),
+                arrival: self.life.arrival(&want),
+            });
             let unreported = !self.report_status(&want);
             for effect in effects {
                 self.carry_out(effect, &want).await;
@@ -169,13 +187,18 @@ impl Driver {
                     self.launching = Some(tokio::spawn(async move {
                         let mut desired = desired;
                         if desired.leased {
-                            let lease = observer.lease(desired.vm, desired.epoch).ok_or(Error::NoLease)?;
+                            let lease =
+                                observer.lease(desired.vm, desired.runs_in()).ok_or(Error::NoLease)?;
                             desired.launch.lease = Some(lease);
                         }
-                        hypervisor.launch(&desired).await
+                        match desired.part {
+                            Part::Arriving(_) => hypervisor.receive(&desired).await,
+                            _ => hypervisor.launch(&desired).await,
+                        }
                     }));
                 }
             }
+            Effect::Act(Action::Reclaim) => self.reclaim(want).await,
             Effect::Act(action) => self.act(action).await,
             Effect::Forget => self.fleet.hypervisor.forget(self.vm).await,
             Effect::Event { level, kind, message } => {
@@ -185,6 +208,24 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Takes back what was let go of. Its lease may have run out meanwhile, and without one it would end: then it waits for one.
+    async fn reclaim(&mut self, want: &Want) {
+        if let (Want::This(desired), Some((machine, _))) = (want, &self.machine)
+            && desired.leased
+        {
+            let Some(lease) = self.fleet.observer.lease(self.vm, desired.epoch) else { return };
+            match timeout(ACTION_TIMEOUT, machine.lease(lease.grant)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(vm = %self.vm, "the machine that came back did not take its lease: {}", chain(&error));
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+        self.act(Action::Reclaim).await;
     }
 
     async fn act(&mut self, action: Action) {
@@ -202,10 +243,11 @@ impl Driver {
         let error = match result {
             Ok(Ok(machine)) => {
                 let mut state = machine.state();
-                let paused = *state.borrow() == MachineState::Paused;
+                let first = state.borrow().clone();
                 // It may have ended already: look at its state once more in any case.
                 state.mark_changed();
-                let seen = Seen::Launched { pid: machine.pid(), started_at: machine.started_at(), paused };
+                let (pid, started_at) = (machine.pid(), machine.started_at());
+                let seen = Seen::Launched { pid, started_at, state: first };
                 self.slot.set_machine(Some(machine.clone()));
                 self.machine = Some((machine, state));
                 return seen;
@@ -245,7 +287,9 @@ impl Driver {
         if unwanted {
             slots.remove(&self.vm);
             // The order may have come and gone unseen; whoever waits for it must not wait for ever.
-            self.slot.progress.send_replace(Progress { seen: u64::MAX, process: false, epoch: None });
+            let over =
+                Progress { seen: u64::MAX, process: false, epoch: None, never_ran: false, arrival: None };
+            self.slot.progress.send_replace(over);
         }
         unwanted
     }

@@ -4,16 +4,20 @@
 //! unwanted and has no process.
 
 use super::{
-    Console, Desired, Error, Found, Hypervisor, Machine, MachineState, Observer,
-    driver::{Driver, Order, Slot},
+    Arrival, Console, Desired, Error, Found, Hypervisor, Machine, MachineState, Observer, Part,
+    driver::{Driver, Order, Progress, Slot},
     life::{Life, Now, Want},
 };
 use lq_api::{Timestamp, VmId, local::vmm::Stats};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
+use uuid::Uuid;
+
+/// How often a driver that is not there yet is looked for.
+const APPEARS: Duration = Duration::from_millis(20);
 
 /// The machines of this host. Clones are the same fleet.
 #[derive(Clone)]
@@ -32,6 +36,19 @@ impl Inner {
         // A panic elsewhere leaves the map itself whole: every change of it is a single call.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What there is of a machine on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remains {
+    /// A process, in this state.
+    Process(MachineState),
+    /// A process comes or goes at this moment.
+    Changing,
+    /// The process that waited for it has ended without it.
+    NeverRan,
+    /// No process, and nothing is known of one.
+    Nothing,
 }
 
 /// The time.
@@ -55,12 +72,12 @@ impl Fleet {
         for found in found {
             let (vm, life, machine) = match found {
                 Found::Running(machine) => {
-                    let paused = *machine.state().borrow() == MachineState::Paused;
-                    let life = Life::adopted(machine.pid(), machine.started_at(), paused, now());
+                    let state = machine.state().borrow().clone();
+                    let life = Life::adopted(machine.pid(), machine.started_at(), &state, now());
                     let life = life.of_epoch(machine.epoch());
                     (machine.vm(), life, Some(machine))
                 }
-                Found::Ended(vm, record) => (vm, Life::ended(record), None),
+                Found::Ended(vm, record, epoch) => (vm, Life::ended(record).of_epoch(epoch), None),
             };
             slots.entry(vm).or_insert_with(|| self.drive(vm, Want::Unknown, life, machine));
         }
@@ -106,6 +123,83 @@ impl Fleet {
         }
     }
 
+    /// From this epoch on the machine is another host's: its driver leaves what there is of it as it is, and so knows when this
+    /// returns. Older wishes have no effect any more. False where there may be another process in the place of `machine`; one
+    /// that has died since leaves its place to the other host.
+    pub async fn let_go(&self, machine: &Arc<dyn Machine>, epoch: u64) -> bool {
+        let slot = self.inner.slots().get(&machine.vm()).cloned();
+        let Some(slot) = slot else { return false };
+        slot.order.send_if_modified(|order| {
+            let Want::This(desired) = &mut order.want else { return false };
+            // What was told of this epoch, or a later one, says what is to be done.
+            let news = desired.epoch < epoch;
+            if news {
+                (desired.part, desired.epoch) = (Part::Still, epoch);
+                order.version += 1;
+            }
+            news
+        });
+        let version = slot.version();
+        let mut progress = slot.progress.subscribe();
+        let Ok(process) = progress.wait_for(|p| p.seen >= version).await.map(|p| p.process) else {
+            return false;
+        };
+        let still =
+            matches!(&slot.order.borrow().want, Want::This(d) if d.part == Part::Still && d.epoch == epoch);
+        still && slot.machine().map_or(!process, |now| Arc::ptr_eq(&now, machine))
+    }
+
+    /// What there is of the machine.
+    #[must_use]
+    pub fn remains(&self, vm: VmId) -> Remains {
+        let slot = self.inner.slots().get(&vm).cloned();
+        let Some(slot) = slot else { return Remains::Nothing };
+        // In this order: a process that ends is told after its machine is gone.
+        let progress = slot.progress.borrow().clone();
+        match (progress, slot.machine()) {
+            (_, Some(machine)) => Remains::Process(machine.state().borrow().clone()),
+            (Progress { process: true, .. }, None) => Remains::Changing,
+            (Progress { seen, .. }, None) if seen < slot.version() => Remains::Changing,
+            (Progress { never_ran: true, .. }, None) => Remains::NeverRan,
+            _ => Remains::Nothing,
+        }
+    }
+
+    /// Waits until the place of a machine that moves here is made: the machine that waits.
+    pub async fn arrival(
+        &self,
+        vm: VmId,
+        moving: Uuid,
+        mut tell: impl FnMut(&str),
+    ) -> Result<Arc<dyn Machine>, String> {
+        loop {
+            let slot = self.inner.slots().get(&vm).cloned();
+            let Some(slot) = slot else {
+                tokio::time::sleep(APPEARS).await;
+                continue;
+            };
+            let mut progress = slot.progress.subscribe();
+            loop {
+                let arrival = progress.borrow_and_update().arrival.clone();
+                match arrival.filter(|(of, _)| *of == moving).map(|(_, arrival)| arrival) {
+                    Some(Arrival::Failed(reason)) => return Err(reason),
+                    Some(Arrival::Waits) => {
+                        if let Some(machine) = slot.machine() {
+                            return Ok(machine);
+                        }
+                    }
+                    Some(Arrival::Making(Some(reason))) => tell(&reason),
+                    Some(Arrival::Making(None)) | None => {}
+                }
+                // A driver that left has made room for another one.
+                if progress.borrow().seen == u64::MAX || progress.changed().await.is_err() {
+                    break;
+                }
+            }
+            tokio::time::sleep(APPEARS).await;
+        }
+    }
+
     /// A connection to the machine's serial console.
     pub async fn console(&self, vm: VmId) -> Result<Box<dyn Console>, Error> {
         self.machine(vm)?.console().await
@@ -139,15 +233,17 @@ impl Fleet {
                 let machine = slot.machine()?;
                 // Asked for after the machine: a later process has a later machine.
                 let of = slot.progress.borrow().epoch;
-                let current = of.is_none_or(|epoch| epoch == desired.epoch);
-                current.then(|| (machine, desired.leased.then_some(desired.epoch)))
+                let epoch = desired.runs_in();
+                let current = of.is_none_or(|of| of == epoch);
+                current.then(|| (machine, desired.leased.then_some(epoch)))
             }
             _ => None,
         });
         wanted.collect()
     }
 
-    fn machine(&self, vm: VmId) -> Result<Arc<dyn Machine>, Error> {
+    /// The machine, while it has a process.
+    pub fn machine(&self, vm: VmId) -> Result<Arc<dyn Machine>, Error> {
         let slot = self.inner.slots().get(&vm).cloned();
         slot.and_then(|slot| slot.machine()).ok_or(Error::NotRunning)
     }
@@ -156,7 +252,7 @@ impl Fleet {
 impl Slot {
     fn order(&self, want: Want) {
         self.order.send_if_modified(|order| {
-            let changed = order.want != want;
+            let changed = order.want != want && !order.want.is_newer_than(&want);
             if changed {
                 *order = Order { want, version: order.version + 1 };
             }

@@ -14,14 +14,18 @@
 //!      └─────────────────────────────────────────┘ or must not be restarted
 //! ```
 //!
+//! The picture is of a machine that is this host's. One that moves here is launched to wait, once per move, and nothing else is
+//! done to it; one that may run on another host is left as it is ([`Part`]). One that moves away is not started anew where it ends:
+//! its end is reported, which ends the move, and only then decided on.
 //! A machine whose lease ran out has not failed: it waits for a lease, whatever its restart policy says.
 //!
-//! What runs of an earlier epoch is ended: since then the machine was another host's.
+//! What runs of an earlier epoch is ended: since then the machine was another host's. How something of an earlier epoch ended, or
+//! a place that only waited for the machine, says nothing of the machine, whatever its restart policy is.
 //!
 //! Invariants: a launch is asked for only while there is no process and none is being launched; nothing is launched while
 //! the host goes down; what is not known to be wanted or unwanted (before the first sync) is left alone.
 
-use super::{Action, Desired, Fault, Launch, MachineState};
+use super::{Action, Desired, Fault, Launch, MachineState, Part};
 use lq_api::{
     Timestamp,
     event::EventLevel,
@@ -29,11 +33,12 @@ use lq_api::{
     vm::{PowerState, RestartPolicy},
 };
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// Longest pause before a restart by policy; the first is one second, each further one twice as long.
-pub(super) const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 /// A run of this length makes the next failure the first again.
-pub(super) const SETTLED: Duration = Duration::from_secs(600);
+pub(crate) const SETTLED: Duration = Duration::from_secs(600);
 /// An action that shows no effect is repeated after this time.
 const NUDGE: Duration = Duration::from_secs(5);
 /// The power button is pressed again after this time: a guest that is still booting misses the first.
@@ -41,7 +46,7 @@ const BUTTON: Duration = Duration::from_secs(10);
 
 /// What is wanted of the VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Want {
+pub(crate) enum Want {
     /// Nobody said yet.
     Unknown,
     /// This.
@@ -50,22 +55,29 @@ pub(super) enum Want {
     Gone,
 }
 
+impl Want {
+    /// Whether it is of a later epoch: the other one was read before it.
+    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::This(a), Self::This(b)) if a.epoch > b.epoch)
+    }
+}
+
 /// The time, on both clocks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
+pub(crate) struct Now {
     /// For intervals.
-    pub(super) clock: Instant,
+    pub(crate) clock: Instant,
     /// For people.
-    pub(super) wall: Timestamp,
+    pub(crate) wall: Timestamp,
 }
 
 /// What was seen since the last decision.
 #[derive(Clone, Debug)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     /// Nothing: time passed, or what is wanted changed.
     Nothing,
     /// The launch succeeded.
-    Launched { pid: Option<u32>, started_at: Option<Timestamp>, paused: bool },
+    Launched { pid: Option<u32>, started_at: Option<Timestamp>, state: MachineState },
     /// The launch failed; `lasting`: trying the same again is pointless.
     LaunchFailed { reason: String, lasting: bool },
     /// It was not started: this host has no lease for it.
@@ -76,7 +88,7 @@ pub(super) enum Seen {
 
 /// What is to be done, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     /// Start it.
     Launch,
     /// Ask the machine for this.
@@ -89,20 +101,21 @@ pub(super) enum Effect {
 
 /// The definition a machine came to rest under: it is not started again until this changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Held {
+pub(crate) struct Held {
     generation: u64,
+    epoch: u64,
     launch: Launch,
 }
 
 impl Held {
     fn of(desired: &Desired) -> Self {
-        Self { generation: desired.generation, launch: desired.launch.clone() }
+        Self { generation: desired.generation, epoch: desired.epoch, launch: desired.launch.clone() }
     }
 }
 
 /// How far a stop is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// None under way.
     No,
     /// The power button was pressed first and last at these times.
@@ -113,7 +126,7 @@ pub(super) enum Stop {
 
 /// Where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// No process, none wanted or none allowed.
     Resting { rest: Rest, reason: Option<String>, held: Option<Held>, remembered: bool },
     /// Being launched.
@@ -128,7 +141,7 @@ pub(super) enum State {
 
 /// Why there is no process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(crate) enum Rest {
     /// None is wanted.
     #[default]
     Stopped,
@@ -140,8 +153,10 @@ pub(super) enum Rest {
 
 /// A process that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Up {
+pub(crate) struct Up {
     paused: bool,
+    /// It was let go of.
+    away: bool,
     since: Instant,
     started_at: Timestamp,
     pid: Option<u32>,
@@ -153,7 +168,7 @@ pub(super) struct Up {
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// With this record.
     Record(ExitRecord),
     /// It never began.
@@ -164,7 +179,7 @@ pub(super) enum End {
 
 /// A VM's life.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Life {
+pub(crate) struct Life {
     state: State,
     /// Resets asked for that are done or were asked for before the run began.
     resets: Option<u64>,
@@ -172,47 +187,85 @@ pub(super) struct Life {
     failures: u32,
     /// Restarts by policy since a person started it.
     restarts: u32,
+    /// The move a waiting machine was launched for.
+    tried: Option<Uuid>,
     /// The epoch its process belongs to, where it is known: in another one its memory is of the past.
     epoch: Option<u64>,
 }
 
+/// How far the place of a machine that moves here is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It is being made, or waits for this.
+    Making(Option<String>),
+    /// It waits for the machine.
+    Waits,
+    /// There will be none.
+    Failed(String),
+}
+
+impl End {
+    /// It waited for a machine that did not come.
+    fn never_ran(&self) -> bool {
+        matches!(self, Self::Record(ExitRecord { reason: ExitReason::NotArrived, .. }))
+    }
+
+    /// Another host has it.
+    fn migrated(&self) -> bool {
+        matches!(self, Self::Record(ExitRecord { reason: ExitReason::Migrated, .. }))
+    }
+
+    fn why(&self) -> &str {
+        match self {
+            Self::Record(record) => &record.detail,
+            Self::NotLaunched { reason, .. } => reason,
+            Self::NoLease => NO_LEASE_TO_ARRIVE,
+        }
+    }
+}
+
 impl Life {
     /// Of a VM without a process.
-    pub(super) fn resting() -> Self {
+    pub(crate) fn resting() -> Self {
         Self::in_state(State::Resting { rest: Rest::Stopped, reason: None, held: None, remembered: false })
     }
 
     /// Of a VM whose process runs already.
-    pub(super) fn adopted(pid: Option<u32>, started_at: Option<Timestamp>, paused: bool, now: Now) -> Self {
-        Self::in_state(State::Up(Up::new(pid, started_at, paused, now)))
+    pub(crate) fn adopted(
+        pid: Option<u32>,
+        started_at: Option<Timestamp>,
+        state: &MachineState,
+        now: Now,
+    ) -> Self {
+        Self::in_state(State::Up(Up::new(pid, started_at, state, now)))
     }
 
     /// Of this epoch, where that is known.
-    pub(super) fn of_epoch(self, epoch: Option<u64>) -> Self {
+    pub(crate) fn of_epoch(self, epoch: Option<u64>) -> Self {
         Self { epoch, ..self }
     }
 
     /// Of a VM whose process ended while nobody looked.
-    pub(super) fn ended(record: ExitRecord) -> Self {
+    pub(crate) fn ended(record: ExitRecord) -> Self {
         Self::in_state(State::Ended { end: End::Record(record), ran: Duration::ZERO, stopped: false })
     }
 
     /// The epoch its process belongs to, where it is known.
-    pub(super) fn epoch(&self) -> Option<u64> {
+    pub(crate) fn epoch(&self) -> Option<u64> {
         self.epoch
     }
 
     fn in_state(state: State) -> Self {
-        Self { state, resets: None, failures: 0, restarts: 0, epoch: None }
+        Self { state, resets: None, failures: 0, restarts: 0, tried: None, epoch: None }
     }
 
     /// Whether a process runs or may be about to.
-    pub(super) fn has_process(&self) -> bool {
+    pub(crate) fn has_process(&self) -> bool {
         matches!(self.state, State::Launching | State::Up(_))
     }
 
     /// Takes in what was seen and decides what to do.
-    pub(super) fn next(mut self, want: &Want, seen: Seen, going_down: bool, now: Now) -> (Self, Vec<Effect>) {
+    pub(crate) fn next(mut self, want: &Want, seen: Seen, going_down: bool, now: Now) -> (Self, Vec<Effect>) {
         let mut effects = Vec::new();
         self.absorb(seen, now, &mut effects);
         // One decision may open the next (ended → resting → launching); each step moves on along the diagram.
@@ -222,9 +275,11 @@ impl Life {
 
     fn absorb(&mut self, seen: Seen, now: Now, effects: &mut Vec<Effect>) {
         match (seen, &mut self.state) {
-            (Seen::Launched { pid, started_at, paused }, State::Launching) => {
-                self.state = State::Up(Up::new(pid, started_at, paused, now));
-                effects.push(event(EventLevel::Info, "vm.started", "The machine was started.".into()));
+            (Seen::Launched { pid, started_at, state }, State::Launching) => {
+                self.state = State::Up(Up::new(pid, started_at, &state, now));
+                if state != MachineState::Incoming {
+                    effects.push(event(EventLevel::Info, "vm.started", "The machine was started.".into()));
+                }
             }
             (Seen::LaunchFailed { reason, lasting }, State::Launching) => {
                 let end = End::NotLaunched { reason, lasting };
@@ -240,9 +295,9 @@ impl Life {
                 self.state = State::Ended { end: End::Record(record), ran, stopped };
             }
             (Seen::Machine(state), State::Up(up)) => {
-                let paused = state == MachineState::Paused;
-                if paused != up.paused {
-                    up.paused = paused;
+                let now = (state == MachineState::Paused, state == MachineState::Away);
+                if now != (up.paused, up.away) {
+                    (up.paused, up.away) = now;
                     up.nudge = None;
                 }
             }
@@ -255,10 +310,28 @@ impl Life {
         match (&mut self.state, want) {
             (State::Launching, _) | (_, Want::Unknown) => false,
             (State::Up(up), Want::Gone) => up.kill(now, effects),
-            (State::Up(up), Want::This(desired)) if self.epoch.is_some_and(|e| e != desired.epoch) => {
-                up.kill(now, effects)
-            }
-            (State::Up(_), Want::This(desired)) => self.steer(desired, now, effects),
+            (State::Up(up), Want::This(desired)) => match desired.part {
+                Part::Still => false,
+                // Of an earlier move, or of a time when it was this host's: it is another's.
+                Part::Arriving(moving)
+                    if self.tried.is_some_and(|tried| tried != moving)
+                        || self.epoch.is_some_and(|e| e != desired.runs_in()) =>
+                {
+                    up.kill(now, effects)
+                }
+                Part::Arriving(moving) => {
+                    self.tried = Some(moving);
+                    false
+                }
+                Part::Owner if is_past(self.epoch, up.away, desired) => up.kill(now, effects),
+                Part::Owner if self.epoch != Some(desired.epoch) => {
+                    self.epoch = Some(desired.epoch);
+                    true
+                }
+                Part::Leaving if up.away => false,
+                Part::Owner if up.away => up.reclaim(desired, now, effects),
+                Part::Owner | Part::Leaving => self.steer(desired, now, effects),
+            },
             (State::Resting { remembered, .. }, Want::Gone) => {
                 if std::mem::take(remembered) {
                     effects.push(Effect::Forget);
@@ -268,6 +341,15 @@ impl Life {
             (_, Want::Gone) => {
                 self.rest(Rest::Stopped, None, None);
                 true
+            }
+            (_, Want::This(desired)) if desired.part == Part::Still => false,
+            (_, Want::This(desired)) if let Part::Arriving(moving) = desired.part => {
+                self.make_place(desired, moving, going_down, effects)
+            }
+            (State::Ended { .. } | State::Waiting { .. } | State::Resting { .. }, Want::This(desired))
+                if desired.part == Part::Leaving =>
+            {
+                false
             }
             (State::Ended { .. }, Want::This(desired)) => {
                 self.conclude(desired, going_down, now, effects);
@@ -290,6 +372,46 @@ impl Life {
                 true
             }
             (State::Resting { .. }, Want::This(desired)) => self.wake(desired, going_down, effects),
+        }
+    }
+
+    /// Has a machine wait for the one that moves here, unless that was tried for this move.
+    fn make_place(
+        &mut self,
+        desired: &Desired,
+        moving: Uuid,
+        going_down: bool,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        if self.tried == Some(moving) {
+            return false;
+        }
+        match &mut self.state {
+            // Nobody here knows for which move it waited; for this one, maybe, and then its end says how it went.
+            State::Ended { end, .. } if self.tried.is_none() && end.never_ran() => {
+                self.tried = Some(moving);
+                false
+            }
+            State::Resting { rest, reason, .. } => {
+                let obstacle = match &desired.fault {
+                    Some(Fault::Broken(why)) => Some((Rest::Failed, why.clone())),
+                    _ if going_down => Some((Rest::Failed, HOST_GOES_DOWN.to_owned())),
+                    Some(Fault::Wait(why)) => Some((Rest::Waits, why.clone())),
+                    None => None,
+                };
+                if let Some((why, said)) = obstacle {
+                    (*rest, *reason) = (why, Some(said));
+                    return false;
+                }
+                self.tried = Some(moving);
+                self.launch(desired, effects);
+                true
+            }
+            // What ended here was of an earlier time.
+            _ => {
+                self.rest(Rest::Stopped, None, None);
+                true
+            }
         }
     }
 
@@ -336,7 +458,7 @@ impl Life {
 
     fn launch(&mut self, desired: &Desired, effects: &mut Vec<Effect>) {
         self.resets = Some(desired.reset_count);
-        self.epoch = Some(desired.epoch);
+        self.epoch = Some(desired.runs_in());
         self.state = State::Launching;
         effects.push(Effect::Launch);
     }
@@ -349,6 +471,18 @@ impl Life {
     fn conclude(&mut self, desired: &Desired, going_down: bool, now: Now, effects: &mut Vec<Effect>) {
         let State::Ended { end, ran, stopped } = &self.state else { return };
         let (ran, stopped) = (*ran, *stopped);
+        // A machine that moved away is this host's again only in a later epoch. Where the epoch of what ended is not known, the
+        // daemon was started since, and reads no older word than the one that let the machine go.
+        let moved_before = end.migrated() && self.epoch.is_none();
+        if end.never_ran() || moved_before || is_past(self.epoch, false, desired) {
+            // That was not the machine as it is this host's now: its end says nothing of this one, which is yet to be started.
+            return self.rest(Rest::Stopped, None, None);
+        }
+        if end.migrated() {
+            // Another host has it: whatever else is wanted is not for this one to do, before it is told so in a later epoch.
+            let reason = "the machine moved to another host".to_owned();
+            return self.rest(Rest::Stopped, Some(reason), Some(Held::of(desired)));
+        }
         let lease_lost = match end {
             End::NoLease => Some(false),
             End::Record(ExitRecord { reason: ExitReason::LeaseLost, .. }) => Some(true),
@@ -359,11 +493,11 @@ impl Life {
             End::NoLease => (false, false, NO_LEASE.to_owned()),
             End::Record(ExitRecord { reason, detail }) => match reason {
                 ExitReason::GuestPowerOff => (true, false, "the guest powered itself off".to_owned()),
-                ExitReason::Migrated => (true, false, "the machine moved to another host".to_owned()),
+                ExitReason::Migrated => (true, false, detail.clone()),
                 ExitReason::Told => (true, false, format!("the monitor was told to end: {detail}")),
                 ExitReason::Config => (false, true, detail.clone()),
                 ExitReason::LeaseLost => (false, false, format!("its lease ran out; {NO_LEASE}")),
-                ExitReason::Host | ExitReason::GuestFault | ExitReason::Internal => {
+                ExitReason::Host | ExitReason::GuestFault | ExitReason::NotArrived | ExitReason::Internal => {
                     (false, false, detail.clone())
                 }
             },
@@ -473,9 +607,43 @@ impl Life {
         false
     }
 
+    /// The process waited for a machine that moves here, and has ended without it: it never ran and never will.
+    pub(crate) fn never_ran(&self) -> bool {
+        matches!(&self.state, State::Ended { end, .. } if end.never_ran())
+    }
+
+    /// How far the place is for a machine that moves here.
+    pub(crate) fn arrival(&self, want: &Want) -> Option<(Uuid, Arrival)> {
+        let Want::This(desired) = want else { return None };
+        let Part::Arriving(moving) = desired.part else { return None };
+        let arrival = match &self.state {
+            State::Up(_) if self.tried == Some(moving) => Arrival::Waits,
+            // One that is in its place ends first.
+            State::Up(_) => Arrival::Making(None),
+            State::Ended { end, .. } => Arrival::Failed(end.why().to_owned()),
+            State::Resting { rest: Rest::Failed, reason: Some(reason), .. } => {
+                Arrival::Failed(reason.clone())
+            }
+            State::Resting { reason, .. } => Arrival::Making(reason.clone()),
+            State::Launching | State::Waiting { .. } => Arrival::Making(None),
+        };
+        Some((moving, arrival))
+    }
+
     /// When to decide again though nothing was seen.
-    pub(super) fn wake_at(&self, want: &Want) -> Option<Instant> {
+    pub(crate) fn wake_at(&self, want: &Want) -> Option<Instant> {
+        let moves = |desired: &Desired| matches!(desired.part, Part::Still | Part::Arriving(_));
         match (&self.state, want) {
+            (State::Up(Up { stop: Stop::Killing { again }, .. }), Want::This(desired))
+                if matches!(desired.part, Part::Arriving(_)) =>
+            {
+                Some(*again)
+            }
+            (_, Want::This(desired)) if moves(desired) => None,
+            (State::Waiting { .. }, Want::This(desired)) if desired.part == Part::Leaving => None,
+            (State::Up(up), Want::This(desired)) if up.away => {
+                up.nudge.filter(|_| desired.part == Part::Owner)
+            }
             (State::Waiting { until, .. }, Want::This(_)) => Some(*until),
             (State::Up(up), Want::This(desired)) => match up.stop {
                 Stop::Killing { again } => Some(again),
@@ -496,7 +664,18 @@ impl Life {
 const LEASE_PAUSE: Duration = Duration::from_millis(500);
 
 const NO_LEASE: &str = "it is started as soon as this host has a lease for it, unless another host starts it";
+const NO_LEASE_TO_ARRIVE: &str = "the host has no lease for it: it does not reach the one that leads";
 const HOST_GOES_DOWN: &str = "the host is going down";
+
+/// Whether the memory of a process is of the past: the machine was another host's since its epoch, and it is not known that it never
+/// ran there. Where the epoch is not known there was no lease, and only machines with leases fail over.
+fn is_past(epoch: Option<u64>, away: bool, desired: &Desired) -> bool {
+    match epoch {
+        Some(epoch) if epoch == desired.epoch => false,
+        Some(epoch) => !(desired.returned && epoch + 2 == desired.epoch),
+        None => away && desired.leased && !desired.returned,
+    }
+}
 
 /// The pause before the restart after this many failures in a row.
 fn back_off(failures: u32) -> Duration {
@@ -509,9 +688,29 @@ fn event(level: EventLevel, kind: &'static str, message: String) -> Effect {
 }
 
 impl Up {
-    fn new(pid: Option<u32>, started_at: Option<Timestamp>, paused: bool, now: Now) -> Self {
-        let started_at = started_at.unwrap_or(now.wall);
-        Self { paused, since: now.clock, started_at, pid, stop: Stop::No, pressed: false, nudge: None }
+    fn new(pid: Option<u32>, started_at: Option<Timestamp>, state: &MachineState, now: Now) -> Self {
+        Self {
+            paused: *state == MachineState::Paused,
+            away: *state == MachineState::Away,
+            since: now.clock,
+            started_at: started_at.unwrap_or(now.wall),
+            pid,
+            stop: Stop::No,
+            pressed: false,
+            nudge: None,
+        }
+    }
+
+    /// Takes back what was let go of; where it is to end at once, it ends.
+    fn reclaim(&mut self, desired: &Desired, now: Now, effects: &mut Vec<Effect>) -> bool {
+        if desired.spec.power == PowerState::Stopped && desired.stop.force {
+            return self.kill(now, effects);
+        }
+        if self.nudge.is_none_or(|at| now.clock >= at) {
+            self.nudge = Some(now.clock + NUDGE);
+            effects.push(Effect::Act(Action::Reclaim));
+        }
+        false
     }
 
     fn press(&mut self, now: Now, since: Instant, effects: &mut Vec<Effect>) {

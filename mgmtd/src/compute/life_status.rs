@@ -1,12 +1,16 @@
 //! What a VM's life looks like from outside.
 
-use super::{Life, Rest, State, Stop, Want};
+use super::{Life, Part, Rest, State, Stop, Want};
 use lq_api::vm::{PowerState, VmState, VmStatus};
 
 impl Life {
     /// The status to report; none while nobody said what is wanted. Host and addresses are for others to fill in.
-    pub(in crate::compute) fn status(&self, want: &Want) -> Option<VmStatus> {
+    pub(crate) fn status(&self, want: &Want) -> Option<VmStatus> {
         let Want::This(desired) = want else { return None };
+        // What is seen of a machine that may be another host's is no news of it.
+        if matches!(desired.part, Part::Still | Part::Arriving(_)) {
+            return None;
+        }
         let mut status = VmStatus {
             restarts: self.restarts,
             observed_generation: desired.generation,
@@ -25,6 +29,11 @@ impl Life {
             State::Waiting { reason, .. } => {
                 status.state = VmState::Starting;
                 status.reason = Some(reason.clone());
+            }
+            // What follows is decided once the move is over, which this ends.
+            State::Ended { end, .. } if desired.part == Part::Leaving && !end.migrated() => {
+                status.state = VmState::Starting;
+                status.reason = Some(end.why().to_owned());
             }
             // Decided on in the same step; never seen from outside once something is wanted.
             State::Ended { .. } => return None,

@@ -13,6 +13,8 @@ fn desired(power: PowerState) -> Desired {
         name: "a".into(),
         generation: 1,
         epoch: 0,
+        part: Part::Owner,
+        returned: false,
         leased: false,
         spec: lq_api::vm::VmSpec { memory_bytes: Bytes::mib(64), power, ..lq_api::vm::VmSpec::default() },
         stop: StopVm::default(),
@@ -53,7 +55,7 @@ impl Bench {
     fn up(power: PowerState) -> Self {
         let mut bench = Self::new(power);
         bench.see(Seen::Nothing);
-        bench.see(Seen::Launched { pid: Some(7), started_at: None, paused: false });
+        bench.see(Seen::Launched { pid: Some(7), started_at: None, state: MachineState::Running });
         bench
     }
     fn end(&mut self, reason: ExitReason) -> Vec<Effect> {
@@ -138,7 +140,7 @@ fn a_stop_during_a_start_is_carried_out_once_it_is_up() {
     let mut bench = Bench::new(PowerState::Running);
     assert_eq!(bench.see(Seen::Nothing), [Effect::Launch]);
     assert_eq!(bench.wish(|d| d.spec.power = PowerState::Stopped), []);
-    let effects = bench.see(Seen::Launched { pid: None, started_at: None, paused: false });
+    let effects = bench.see(Seen::Launched { pid: None, started_at: None, state: MachineState::Running });
     assert_eq!(acts(&effects), [Action::PowerButton]);
 }
 
@@ -151,7 +153,7 @@ fn failures_back_off_up_to_a_minute_and_a_long_run_resets_it() {
         assert_eq!(bench.reason(), format!("why; started again after {expected} s"));
         assert_eq!(bench.after(expected - 1), []);
         assert_eq!(bench.after(1), [Effect::Launch]);
-        bench.see(Seen::Launched { pid: None, started_at: None, paused: false });
+        bench.see(Seen::Launched { pid: None, started_at: None, state: MachineState::Running });
     }
     assert_eq!(bench.life.status(&bench.want).unwrap().restarts, 8);
     bench.after(600);
@@ -208,7 +210,7 @@ fn a_host_going_down_starts_nothing_and_keeps_what_is_wanted() {
 fn a_reset_is_done_once_per_growth_and_never_for_the_past() {
     let mut bench = Bench::new(PowerState::Running);
     bench.wish(|d| d.reset_count = 5);
-    let effects = bench.see(Seen::Launched { pid: None, started_at: None, paused: false });
+    let effects = bench.see(Seen::Launched { pid: None, started_at: None, state: MachineState::Running });
     assert_eq!(acts(&effects), []);
     assert_eq!(acts(&bench.wish(|d| d.reset_count = 7)), [Action::Reset]);
     assert_eq!(acts(&bench.after(60)), []);
@@ -242,7 +244,7 @@ fn what_is_being_made_is_waited_for() {
 #[test]
 fn an_adopted_machine_is_left_alone_until_something_is_said() {
     let now = Now { clock: Instant::now(), wall: Timestamp::UNIX_EPOCH };
-    let life = Life::adopted(Some(3), None, false, now);
+    let life = Life::adopted(Some(3), None, &MachineState::Running, now);
     let (life, effects) = life.next(&Want::Unknown, Seen::Nothing, false, now);
     assert_eq!((effects, life.status(&Want::Unknown)), (vec![], None));
     let (_, effects) = life.next(&Want::Gone, Seen::Nothing, false, now);
@@ -351,7 +353,7 @@ impl World {
                 Action::Resume => self.see(Seen::Machine(MachineState::Running)),
                 Action::PowerButton => self.end(ExitReason::GuestPowerOff),
                 Action::Kill => self.end(ExitReason::Told),
-                Action::Reset => {}
+                Action::Reset | Action::CancelMove | Action::Reclaim => {}
             }
         }
     }
@@ -381,7 +383,7 @@ impl World {
                 self.launching = false;
                 self.process = well;
                 return self.see(if well {
-                    Seen::Launched { pid: Some(1), started_at: None, paused: false }
+                    Seen::Launched { pid: Some(1), started_at: None, state: MachineState::Running }
                 } else {
                     Seen::LaunchFailed { reason: "no".into(), lasting: false }
                 });
@@ -444,7 +446,7 @@ fn a_machine_whose_lease_ran_out_waits_for_another_whatever_its_policy() {
             assert!(bench.reason().contains("lease"), "{}", bench.reason());
             assert!(bench.after(1).contains(&Effect::Launch));
         }
-        bench.see(Seen::Launched { pid: Some(8), started_at: None, paused: false });
+        bench.see(Seen::Launched { pid: Some(8), started_at: None, state: MachineState::Running });
         assert_eq!(bench.life.status(&bench.want).unwrap().restarts, 0);
     }
 }
@@ -465,6 +467,36 @@ fn what_runs_of_an_earlier_epoch_is_ended_and_started_anew() {
     assert_eq!(acts(&effects), [Action::Kill]);
     let effects = bench.end(ExitReason::Told);
     assert!(effects.contains(&Effect::Launch), "{effects:?}");
-    bench.see(Seen::Launched { pid: Some(8), started_at: None, paused: false });
+    bench.see(Seen::Launched { pid: Some(8), started_at: None, state: MachineState::Running });
     assert_eq!(bench.state(), VmState::Running);
+}
+
+#[test]
+fn how_something_of_an_earlier_epoch_ended_says_nothing_of_the_machine() {
+    use ExitReason::{GuestPowerOff, Internal, Migrated, NotArrived, Told};
+    for reason in [GuestPowerOff, Internal, Migrated, NotArrived, Told] {
+        let mut bench = Bench::new(PowerState::Running);
+        bench.wish(|d| (d.epoch, d.spec.restart) = (3, RestartPolicy::Never));
+        bench.life = Life::ended(ExitRecord { reason, detail: "before".into() }).of_epoch(Some(1));
+        assert_eq!(bench.see(Seen::Nothing), [Effect::Launch], "{reason:?}");
+    }
+}
+
+#[test]
+fn a_place_that_ended_is_no_machine_that_failed() {
+    let mut bench = Bench::new(PowerState::Running);
+    bench.wish(|d| d.spec.restart = RestartPolicy::Never);
+    bench.life = Life::ended(ExitRecord { reason: ExitReason::NotArrived, detail: "cut".into() });
+    assert_eq!(bench.see(Seen::Nothing), [Effect::Launch]);
+}
+
+#[test]
+fn what_moved_away_is_not_started_before_a_later_epoch_makes_it_this_hosts_again() {
+    let mut bench = Bench::up(PowerState::Running);
+    assert!(!bench.end(ExitReason::Migrated).contains(&Effect::Launch));
+    assert!(!bench.after(600).contains(&Effect::Launch));
+    assert!(bench.wish(|d| d.epoch += 3).contains(&Effect::Launch));
+    // Found ended by a daemon that was started since: what is wanted now was said after it had moved.
+    bench.life = Life::ended(ExitRecord { reason: ExitReason::Migrated, detail: "gone".into() });
+    assert_eq!(bench.see(Seen::Nothing), [Effect::Launch]);
 }

@@ -21,7 +21,7 @@ use lq_api::{
     local::{
         init::Unit,
         paths,
-        vmm::{ExitReason, ExitRecord, Jail, RunState},
+        vmm::{ExitReason, ExitRecord, Jail, RunState, Start},
     },
 };
 use std::{
@@ -266,9 +266,8 @@ fn failed_at_start(record: &ExitRecord, log: &str) -> Error {
     Error::Io { context: "lq-vmm ended while it started".into(), source }
 }
 
-#[async_trait]
-impl Hypervisor for LqVmm {
-    async fn launch(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error> {
+impl LqVmm {
+    async fn start(&self, desired: &Desired, start: Start) -> Result<Arc<dyn Machine>, Error> {
         let shared = &self.shared;
         shared.init.listen();
         let place = shared.place(desired.vm);
@@ -276,7 +275,7 @@ impl Hypervisor for LqVmm {
         let uid = shared.settings.jail.then(|| shared.take_uid());
         let jail = uid.map(|n| Jail { uid: paths::VM_UID_BASE + n, gid: paths::VM_UID_BASE + n });
         let started = async {
-            place.prepare(desired, jail, &shared.settings.firmware).await?;
+            place.prepare(desired, jail, &shared.settings.firmware, start).await?;
             shared.start(&place, uid).await
         };
         match started.await {
@@ -293,6 +292,17 @@ impl Hypervisor for LqVmm {
                 Err(error)
             }
         }
+    }
+}
+
+#[async_trait]
+impl Hypervisor for LqVmm {
+    async fn launch(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error> {
+        self.start(desired, Start::Boot).await
+    }
+
+    async fn receive(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error> {
+        self.start(desired, Start::Incoming).await
     }
 
     async fn adopt(&self) -> Result<Vec<Found>, Error> {
@@ -312,7 +322,8 @@ impl Hypervisor for LqVmm {
             if let Some(end) = unit.end {
                 let record = place.exit_record(end, None);
                 place.clear(&taps).await;
-                found.push(Found::Ended(vm, record));
+                let epoch = config.ok().and_then(|config| config.lease).map(|lease| lease.grant.epoch);
+                found.push(Found::Ended(vm, record, epoch));
                 continue;
             }
             let config = config.map_err(|source| Error::Io {

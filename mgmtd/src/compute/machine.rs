@@ -7,7 +7,7 @@
 //! ```
 
 use super::{
-    Action, Console, Error, Machine, MachineState,
+    Action, Console, Error, Incoming, Machine, MachineState,
     init_client::{EndOf, Init},
     lqvmm::{Shared, unit_name},
     monitor_client::{Events, Monitor},
@@ -18,7 +18,10 @@ use lq_api::{
     Timestamp, VmId,
     local::{
         init::End,
-        vmm::{Command, Event, ExitRecord, LeaseGrant, LeasePhase, LeaseRelease, RunState, Stats},
+        vmm::{
+            Command, Event, ExitRecord, LeaseGrant, LeasePhase, LeaseRelease, MigrateOptions,
+            MigrationStatus, RunState, Stats,
+        },
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -41,7 +44,9 @@ pub(super) fn machine_state(state: RunState, before: MachineState) -> MachineSta
     match state {
         RunState::Running => MachineState::Running,
         RunState::Paused => MachineState::Paused,
-        RunState::Incoming | RunState::Moving | RunState::MovedAway | RunState::Ending => before,
+        RunState::Incoming => MachineState::Incoming,
+        RunState::MovedAway => MachineState::Away,
+        RunState::Moving | RunState::Ending => before,
     }
 }
 
@@ -202,6 +207,8 @@ impl Machine for LqMachine {
             Action::Reset => Command::Reset,
             Action::PowerButton => Command::PowerButton,
             Action::Kill => return self.kill().await,
+            Action::CancelMove => Command::MigrateCancel,
+            Action::Reclaim => Command::MigrateReclaim,
         };
         self.monitor.ask(command).await.map(|_| ())
     }
@@ -230,5 +237,17 @@ impl Machine for LqMachine {
     async fn display(&self) -> Result<Box<dyn Console>, Error> {
         self.running()?;
         Ok(Box::new(self.monitor.display().await?))
+    }
+    async fn move_out(&self, options: MigrateOptions) -> Result<Box<dyn Console>, Error> {
+        self.running()?;
+        Ok(Box::new(self.monitor.move_out(options).await?))
+    }
+    async fn move_in(&self) -> Result<Incoming, Error> {
+        self.running()?;
+        self.monitor.move_in().await
+    }
+    async fn migration(&self) -> Result<MigrationStatus, Error> {
+        self.running()?;
+        self.monitor.migration().await
     }
 }

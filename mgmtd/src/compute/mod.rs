@@ -3,34 +3,43 @@
 //! Owns: the life of every monitor process of this host. One driver task per VM owns every transition of its VM; it is told
 //! the desired state (level-triggered) and reports what it observes. It knows nothing of the cluster or of HTTP.
 //!
+//! A machine that moves to another host goes as a byte stream from [`Machine::move_out`] there to [`Machine::move_in`] here. What
+//! goes between the hosts, and who may run the machine when, is not decided here: a driver is told its [`Part`].
+//!
 //! [`Hypervisor`] is what a driver needs of a kind of monitor: `lq-vmm` through PID 1 on a real host, a simulation in
 //! `sim`, QEMU later.
 
 mod driver;
 mod fleet;
+pub mod frames;
 mod init_client;
-mod life;
+pub(crate) mod life;
 mod lines;
 pub mod lqvmm;
 mod machine;
 mod monitor_client;
 mod place;
 
-pub use fleet::Fleet;
+pub use fleet::{Fleet, Remains};
+pub use life::Arrival;
 pub use place::Firmware;
 
 use crate::inventory::{self, Measured};
 use async_trait::async_trait;
 use lq_api::{
     Timestamp, VmId,
-    local::vmm::{BootFiles, DiskConfig, ExitRecord, LeaseConfig, LeaseGrant, NicLimits, Stats},
+    local::vmm::{
+        BootFiles, DiskConfig, ExitRecord, LeaseConfig, LeaseGrant, MigrateOptions, MigrationStatus,
+        NicLimits, Stats,
+    },
     vm::{Mac, VmSpec, VmStatus},
 };
 use std::sync::Arc;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::watch,
+    sync::{oneshot, watch},
 };
+use uuid::Uuid;
 
 /// A VM as this host is to run it: the desired state with everything resolved to what the host knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +52,10 @@ pub struct Desired {
     pub generation: u64,
     /// Grows each time the machine becomes another host's.
     pub epoch: u64,
+    /// What this host has to do with it.
+    pub part: Part,
+    /// It came back from another host without having run there: what was let go of is taken up again.
+    pub returned: bool,
     /// It runs only under leases, and is not started without one.
     pub leased: bool,
     /// What is wanted. Its power state says whether it is to run.
@@ -55,6 +68,28 @@ pub struct Desired {
     pub fault: Option<Fault>,
     /// What to start it with.
     pub launch: Launch,
+}
+
+impl Desired {
+    /// The epoch in which what is started for it runs: one that waits for a machine that moves here runs in the next.
+    #[must_use]
+    pub fn runs_in(&self) -> u64 {
+        self.epoch + u64::from(matches!(self.part, Part::Arriving(_)))
+    }
+}
+
+/// What a host has to do with a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// It runs it as is wanted.
+    #[default]
+    Owner,
+    /// It runs it as is wanted while it moves away; what it let go of is not taken back.
+    Leaving,
+    /// It has a machine wait for the one that moves here, once for each move.
+    Arriving(Uuid),
+    /// What there is of it is left as it is, and nothing is started: it may run on the other host.
+    Still,
 }
 
 /// What was found while resolving that keeps a VM from starting.
@@ -123,6 +158,10 @@ pub struct LaunchNic {
 pub trait Hypervisor: Send + Sync {
     /// Starts a machine. On error nothing is left behind.
     async fn launch(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error>;
+    /// Starts a machine that waits for the one that moves here. On error nothing is left behind.
+    async fn receive(&self, _desired: &Desired) -> Result<Arc<dyn Machine>, Error> {
+        Err(cannot_move())
+    }
     /// Machines that run already (this daemon was restarted), and the ends of those that ended meanwhile.
     async fn adopt(&self) -> Result<Vec<Found>, Error>;
     /// The end of a machine needs no longer be remembered: its log and exit record may go.
@@ -137,8 +176,8 @@ pub trait Hypervisor: Send + Sync {
 pub enum Found {
     /// It runs.
     Running(Arc<dyn Machine>),
-    /// It ended while nobody looked.
-    Ended(VmId, ExitRecord),
+    /// It ended while nobody looked. The epoch of the lease it was started with, where it had one.
+    Ended(VmId, ExitRecord, Option<u64>),
 }
 
 /// A running machine.
@@ -180,6 +219,30 @@ pub trait Machine: Send + Sync {
     async fn display(&self) -> Result<Box<dyn Console>, Error> {
         Err(Error::Refused("this kind of machine has no display".into()))
     }
+    /// Begins to send the machine; what comes from this stream is for the one that waits elsewhere, and the other way round.
+    async fn move_out(&self, _options: MigrateOptions) -> Result<Box<dyn Console>, Error> {
+        Err(cannot_move())
+    }
+    /// Begins to take in the machine that moves here.
+    async fn move_in(&self) -> Result<Incoming, Error> {
+        Err(cannot_move())
+    }
+    /// How its last move goes.
+    async fn migration(&self) -> Result<MigrationStatus, Error> {
+        Err(cannot_move())
+    }
+}
+
+fn cannot_move() -> Error {
+    Error::Refused("this kind of machine cannot be moved".into())
+}
+
+/// A machine being taken in.
+pub struct Incoming {
+    /// What is sent by the one that moves, and what it is answered.
+    pub stream: Box<dyn Console>,
+    /// It runs here now; or it never ran here and never will. Without a word nothing is known.
+    pub outcome: oneshot::Receiver<Result<(), Error>>,
 }
 
 fn cannot_lease() -> Error {
@@ -203,6 +266,10 @@ pub enum Action {
     PowerButton,
     /// End at once (asks the monitor, then kills it).
     Kill,
+    /// Stay, though it was to move.
+    CancelMove,
+    /// Go on, though it was let go of: it never ran elsewhere and never will.
+    Reclaim,
 }
 
 /// State of a machine.
@@ -212,6 +279,10 @@ pub enum MachineState {
     Running,
     /// Halted.
     Paused,
+    /// It waits for one that moves here, and has never run.
+    Incoming,
+    /// It was let go of, and stands still: it is another host's, as far as the monitor knows.
+    Away,
     /// Its process has ended.
     Ended(ExitRecord),
 }

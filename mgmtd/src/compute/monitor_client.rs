@@ -1,16 +1,26 @@
 //! Client of one `lq-vmm`: its control and console sockets.
 
-use super::{Error, lines::Lines};
+use super::{Error, Incoming, lines::Lines};
 use lq_api::local::{
     paths,
-    vmm::{Command, Event, Outcome, Request, Response, RunState, Stats, Status, VERSION},
+    vmm::{
+        Command, Event, MigrateOptions, MigrationStatus, Outcome, Request, Response, RunState, Stats, Status,
+        VERSION,
+    },
 };
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use std::{
-    io,
+    io::{self, IoSlice},
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::{net::UnixStream, sync::Mutex, time::timeout};
+use tokio::{
+    io::{AsyncWriteExt as _, Interest},
+    net::UnixStream,
+    sync::{Mutex, oneshot},
+    time::timeout,
+};
 
 /// A monitor answers within this time; `Pause` may have to wait for disks.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -36,8 +46,12 @@ impl Monitor {
         Self { run_dir: run_dir.to_owned(), control: Mutex::new((None, 0)) }
     }
 
+    async fn connect_raw(&self) -> io::Result<UnixStream> {
+        UnixStream::connect(self.run_dir.join(paths::VM_CONTROL)).await
+    }
+
     async fn connect(&self) -> io::Result<Lines> {
-        Lines::connect(&self.run_dir.join(paths::VM_CONTROL)).await
+        Ok(Lines::on(self.connect_raw().await?))
     }
 
     /// Asks, and waits for the answer.
@@ -78,6 +92,73 @@ impl Monitor {
             Outcome::Stats(stats) => Ok(stats),
             other => Err(unexpected(&other)),
         }
+    }
+
+    pub(super) async fn migration(&self) -> Result<MigrationStatus, Error> {
+        match self.ask(Command::MigrateStatus).await? {
+            Outcome::Migration(status) => Ok(status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Asks with a stream of whose two ends the monitor gets one. Returns the other one, and the connection its answer comes by.
+    async fn hand_over(&self, command: Command) -> io::Result<(UnixStream, Lines)> {
+        let connection = self.connect_raw().await?;
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut line = serde_json::to_vec(&Request { version: VERSION, id: 1, command })?;
+        line.push(b'\n');
+        let sent = connection.async_io(Interest::WRITABLE, || {
+            let descriptors = [theirs.as_raw_fd()];
+            let beside = [ControlMessage::ScmRights(&descriptors)];
+            let flags = MsgFlags::MSG_NOSIGNAL;
+            let sent = sendmsg::<()>(connection.as_raw_fd(), &[IoSlice::new(&line)], &beside, flags, None);
+            sent.map_err(io::Error::from)
+        });
+        let sent = timeout(ANSWER, sent).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let mut connection = connection;
+        // A line of this length goes in one piece but for an odd kernel.
+        connection.write_all(line.get(sent..).unwrap_or_default()).await?;
+        Ok((ours, Lines::on(connection)))
+    }
+
+    pub(super) async fn move_out(&self, options: MigrateOptions) -> Result<UnixStream, Error> {
+        let command = Command::MigrateOut(options);
+        let failed = |source| Error::Io { context: "having the monitor send its machine".into(), source };
+        let asked = async {
+            let (stream, mut lines) = self.hand_over(command).await?;
+            let response: Response = lines.receive().await?;
+            io::Result::Ok((stream, response.outcome))
+        };
+        match timeout(ANSWER, asked)
+            .await
+            .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
+            .map_err(failed)?
+        {
+            (stream, Outcome::Done) => Ok(stream),
+            (_, Outcome::Error(reason)) => Err(failed(io::Error::other(reason))),
+            (_, other) => Err(unexpected(&other)),
+        }
+    }
+
+    pub(super) async fn move_in(&self) -> Result<Incoming, Error> {
+        let failed = |source| Error::Io { context: "having the monitor take a machine in".into(), source };
+        let (stream, mut lines) = self.hand_over(Command::MigrateIn).await.map_err(failed)?;
+        let (tell, outcome) = oneshot::channel();
+        tokio::spawn(async move {
+            // It answers once the machine runs, however long that takes; a connection that breaks says nothing.
+            if let Ok(Response { outcome, .. }) = lines.receive().await {
+                let known = match outcome {
+                    Outcome::Done => Ok(()),
+                    Outcome::Error(reason) => Err(Error::Refused(reason)),
+                    other => {
+                        tracing::warn!("unexpected answer of a monitor: {other:?}");
+                        return;
+                    }
+                };
+                let _ = tell.send(known);
+            }
+        });
+        Ok(Incoming { stream: Box::new(stream), outcome })
     }
 
     /// Subscribes, then asks for the state: together nothing is missed.

@@ -62,6 +62,7 @@ impl Place {
         desired: &Desired,
         jail: Option<Jail>,
         firmware: &Firmware,
+        start: Start,
     ) -> Result<(), Error> {
         self.make_run_dir()?;
         if let Some(cgroup) = &self.cgroup {
@@ -82,7 +83,7 @@ impl Place {
             display: desired.spec.display.unwrap_or_default(),
             run_dir: self.run_dir.to_string_lossy().into_owned(),
             jail,
-            start: Start::Boot,
+            start,
             cpu: desired.spec.cpu,
             devices: devices(desired),
             boot_order: Vec::new(),
@@ -181,7 +182,14 @@ impl Place {
                 (ExitReason::Internal, format!("lq-vmm was killed by signal {}", signal_name(signal)))
             }
             End::Exited(status) => {
-                let known = [ExitReason::Told, ExitReason::Config, ExitReason::Host, ExitReason::GuestFault];
+                let known = [
+                    ExitReason::Told,
+                    ExitReason::Config,
+                    ExitReason::Host,
+                    ExitReason::GuestFault,
+                    ExitReason::LeaseLost,
+                    ExitReason::NotArrived,
+                ];
                 let reason = known.into_iter().find(|r| i32::from(r.status()) == status);
                 (
                     reason.unwrap_or(ExitReason::Internal),

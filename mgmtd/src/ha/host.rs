@@ -8,7 +8,8 @@
 //! Invariants
 //! - T is counted from before the beat was sent, on this host's `CLOCK_BOOTTIME`: however long the answer takes, and whatever the
 //!   leader's clock says, it is not later than the leader thinks.
-//! - A machine gets the lease only in the epoch in which the state at P or later says that it is this host's.
+//! - A machine gets the lease only in the epoch in which the state at P or later says that it is this host's. One that waits for a
+//!   machine that moves here gets it for the epoch in which that becomes this host's; it touches no disk before.
 //! - The state is told that a machine is guarded only after its monitor has taken the lease.
 
 use super::{Answer, BEAT, Beat, Watchdog, boot_ms, leader::Leader};
@@ -74,7 +75,7 @@ impl HostLease {
         let me = cluster.identity().host;
         let own = cluster.read_at(|s, index| {
             let record = s.vms.get(&vm).filter(|_| index >= known);
-            record.is_some_and(|r| r.vm.status.host == Some(me) && r.epoch == epoch && !r.deleting)
+            record.is_some_and(|r| r.runs_on(me) == Some(epoch) && !r.deleting)
         });
         let enough = until.saturating_sub(boot_ms()) >= LEAST;
         (own && enough).then_some(LeaseConfig {
@@ -182,10 +183,15 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
     let until = node.lease.until.load(Ordering::Acquire);
     let known = node.lease.known.load(Ordering::Acquire);
     let me = node.id();
-    // Machines that are this host's: epoch, since when they are to be guarded, and whether the state knows that they are.
+    // Machines that are this host's, or move here: epoch, since when they are to be guarded, and whether the state knows that they are.
     let own: BTreeMap<VmId, (u64, Option<u64>, bool)> = node.cluster.read_at(|s, index| {
-        let mine = s.vms.values().filter(|r| r.vm.status.host == Some(me) && index >= known);
-        mine.map(|r| (r.vm.meta.id, (r.epoch, r.guard.map(|g| g.since), r.is_guarded()))).collect()
+        let records = s.vms.values().filter(|_| index >= known);
+        let mine = records.filter_map(|r| {
+            // What waits for a machine that moves here has nothing to tell: its owner has.
+            let told = r.is_guarded() || r.vm.status.host != Some(me);
+            Some((r.vm.meta.id, (r.runs_on(me)?, r.guard.map(|g| g.since), told)))
+        });
+        mine.collect()
     });
     let lasts = until > boot_ms();
     let running = node.fleet.leased();

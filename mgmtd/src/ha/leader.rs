@@ -171,7 +171,7 @@ impl Leader {
         for decision in decisions {
             self.tell(&decision);
             if let Decision::Restart { vm, from, epoch, to } = decision {
-                let op = Op::FailOver { id: vm, from, epoch, to, term: leading.term };
+                let op = Op::FailOver { id: vm, from, epoch, to, term: leading.term, past_places: true };
                 tokio::spawn(self.clone().restart(op, vm, from));
             }
         }

@@ -252,7 +252,7 @@ impl World {
             let machine = &mut self.machines.get_mut(&vm).unwrap().protected;
             let now = (machine.host, machine.epoch) == (from, epoch) && self.writes == Writes::Done;
             if now {
-                (machine.host, machine.epoch) = (to, epoch + 1);
+                (machine.host, machine.epoch) = (to, epoch + 2);
             }
             let (outcome, word) = if now {
                 (Outcome::Done(self.revision), "starts")

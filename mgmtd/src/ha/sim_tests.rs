@@ -111,7 +111,7 @@ impl State {
                 if term != entry.term || self.owners[vm] != (from, epoch) {
                     return false;
                 }
-                self.owners[vm] = (to, epoch + 1);
+                self.owners[vm] = (to, epoch + 2);
             }
         }
         true

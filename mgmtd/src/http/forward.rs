@@ -58,7 +58,7 @@ fn place(state: &Agreed, me: HostId, method: &Method, path: &str) -> Place {
     let only = |host: Option<HostId>| host.map_or(Place::Anywhere, Place::Only);
     let better = |host: Option<HostId>| host.map_or(Place::Anywhere, Place::Better);
     match (kind, rest) {
-        ("vms", Some("console" | "display" | "history" | "stats")) => {
+        ("vms", Some("console" | "display" | "history" | "migrate" | "stats")) => {
             let vm = id.parse::<VmId>().ok().and_then(|id| state.vms.get(&id));
             only(vm.and_then(|r| r.vm.status.host))
         }
@@ -66,7 +66,10 @@ fn place(state: &Agreed, me: HostId, method: &Method, path: &str) -> Place {
         ("images", None) if *method == Method::DELETE => better(of_image(id)),
         (
             "hosts",
-            Some("certificate" | "factory-reset" | "history" | "network" | "power" | "support-bundle"),
+            Some(
+                "certificate" | "factory-reset" | "history" | "maintenance" | "network" | "power"
+                | "support-bundle",
+            ),
         ) => only(id.parse().ok().filter(|id| state.hosts.contains_key(id))),
         ("hosts", None) if *method == Method::GET => {
             better(id.parse().ok().filter(|id| state.hosts.contains_key(id)))

@@ -7,30 +7,35 @@ use super::{
     forward::CALLER,
     openapi,
     problem::{self, Failure},
+    routes::tasks::{Asked, own as own_tasks},
 };
 use crate::{
     auth::Caller,
     cluster::{Cluster, PeerFrom},
     ha::{self, Beat},
+    reconcile::moves::PROTOCOL,
     storage,
     tasks::asked_by,
 };
 use axum::{
     Extension, Json, Router,
-    body::Body,
-    extract::{DefaultBodyLimit, Request, State},
+    body::{Body, Bytes},
+    extract::{DefaultBodyLimit, Path, Request, State},
+    http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::post,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{future::join_all, stream};
+use hyper_util::rt::TokioIo;
 use lq_api::{
-    HostId, ImageId, PoolId, Timestamp, ha::HaStatus, host::HostStatus, network::Lease, pool::PoolStatus,
-    problem::Kind,
+    HostId, ImageId, PoolId, Timestamp, VmId, ha::HaStatus, host::HostStatus, network::Lease,
+    pool::PoolStatus, problem::Kind, task::Task,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use uuid::Uuid;
 
 /// Bytes of an image read at once.
 const BLOCK: usize = 1 << 18;
@@ -50,9 +55,12 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/ha/status", post(ha_status))
         .route("/host/status", post(status))
         .route("/host/leases", post(leases))
+        .route("/host/tasks", post(tasks))
         .route("/host/clock", post(clock))
         .route("/host/pool", post(pool))
         .route("/store/images/{id}", post(image))
+        .route("/store/vars/{id}", post(vars))
+        .route("/move/{vm}/{moving}", post(arrive))
         .layer(DefaultBodyLimit::max(super::MAX_BODY))
         .with_state(api)
 }
@@ -103,6 +111,10 @@ async fn leases(State(api): State<Arc<Api>>) -> Json<Vec<Lease>> {
     Json(api.node.fabric.leases().await)
 }
 
+async fn tasks(State(api): State<Arc<Api>>, Json(asked): Json<Asked>) -> Json<Vec<Task>> {
+    Json(own_tasks(&api, &asked))
+}
+
 async fn pool(State(api): State<Arc<Api>>, Json(id): Json<PoolId>) -> Json<Option<PoolStatus>> {
     Json(own_pool(&api, id).await)
 }
@@ -129,6 +141,58 @@ async fn image(State(api): State<Arc<Api>>, Id(id): Id<ImageId>) -> Result<Respo
         }
     });
     Ok(Body::from_stream(blocks).into_response())
+}
+
+/// The firmware variables of a machine that is to be this host's, from the host it is on.
+async fn vars(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<VmId>,
+    Extension(PeerFrom(from)): Extension<PeerFrom>,
+    body: Bytes,
+) -> Result<StatusCode, Failure> {
+    let theirs = api.node.cluster.read(|s| {
+        let record = s.vms.get(&id)?;
+        Some(record.at_rest() && record.vm.status.host.is_some() && record.vm.status.host == from)
+    });
+    if theirs != Some(true) || from == Some(api.node.id()) {
+        return Err(Failure::new(Kind::Conflict, "the machine is not at rest on the host that sends them"));
+    }
+    let target = PathBuf::from(api.node.local_pool().vars_path(id));
+    let made = tokio::task::spawn_blocking(move || storage::vars::replace(&target, &body)).await;
+    made.map_err(|e| Failure::new(Kind::Internal, e.to_string()))?
+        .map_err(|e| Failure::new(Kind::Unavailable, crate::causes::chain(&e)))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A machine that moves here, as a stream. Answered once a machine waits for it.
+async fn arrive(
+    State(api): State<Arc<Api>>,
+    Path((vm, moving)): Path<(VmId, Uuid)>,
+    Extension(PeerFrom(from)): Extension<PeerFrom>,
+    mut req: Request,
+) -> Result<Response, Failure> {
+    let from = from.ok_or_else(|| Failure::new(Kind::Unauthenticated, "this is for hosts of the cluster"))?;
+    if req.headers().get(header::UPGRADE).is_none_or(|p| p.as_bytes() != PROTOCOL.as_bytes()) {
+        return Err(Failure::new(Kind::Malformed, format!("this is a stream: ask for `{PROTOCOL}`")));
+    }
+    let upgrade = hyper::upgrade::on(&mut req);
+    let waiting = api.node.expect_machine(vm, moving, from).await;
+    let machine = waiting.map_err(|why| Failure::new(Kind::Conflict, why))?;
+    let (node, ending) = (api.node.clone(), api.ending.clone());
+    tokio::spawn(async move {
+        let stream = match upgrade.await {
+            Ok(stream) => TokioIo::new(stream),
+            Err(e) => {
+                return tracing::warn!(%vm, error = %e, "the stream of a machine that moves here did not open");
+            }
+        };
+        tokio::select! {
+            () = ending.cancelled() => {}
+            () = node.take_in(vm, moving, machine, stream) => {}
+        }
+    });
+    let head = [(header::CONNECTION, "upgrade"), (header::UPGRADE, PROTOCOL)];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, head).into_response())
 }
 
 /// What this host is. Read off the async threads: it looks at many small files.
@@ -171,14 +235,26 @@ pub(super) async fn statuses(api: &Api, hosts: &[HostId]) -> Vec<(HostId, HostSt
     join_all(hosts.iter().map(|h| one(*h))).await.into_iter().flatten().collect()
 }
 
-/// Leases of every host's DHCP.
-pub(super) async fn all_leases(api: &Api) -> Vec<Lease> {
+/// What every other host answers.
+async fn of_others<T: DeserializeOwned>(api: &Api, path: &str, body: &impl Serialize) -> Vec<T> {
     let others: Vec<HostId> =
         api.node.cluster.read(|s| s.hosts.keys().copied().filter(|h| *h != api.node.id()).collect());
-    let asked = others.iter().map(|h| ask::<Vec<Lease>>(&api.node.cluster, *h, "/host/leases", &()));
+    let asked = others.iter().map(|h| ask::<Vec<T>>(&api.node.cluster, *h, path, body));
+    join_all(asked).await.into_iter().flatten().flatten().collect()
+}
+
+/// Leases of every host's DHCP.
+pub(super) async fn all_leases(api: &Api) -> Vec<Lease> {
     let mut leases = api.node.fabric.leases().await;
-    leases.extend(join_all(asked).await.into_iter().flatten().flatten());
+    leases.extend(of_others(api, "/host/leases", &()).await);
     leases
+}
+
+/// Tasks of every host, in no order.
+pub(super) async fn all_tasks(api: &Api, asked: &Asked) -> Vec<Task> {
+    let mut tasks = own_tasks(api, asked);
+    tasks.extend(of_others(api, "/host/tasks", asked).await);
+    tasks
 }
 
 /// Room in a pool, wherever it is.

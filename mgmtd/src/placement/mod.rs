@@ -32,8 +32,10 @@ const PREFERENCE: i64 = 400;
 /// A machine to be placed.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// The machine, where it exists already: it does not count against itself.
+    /// The machine, where it exists already: it does not count against itself, nor does it stay where it is.
     pub vm: Option<VmId>,
+    /// It goes on there with all it has in memory, where it runs; else it starts anew.
+    pub goes_on: bool,
     /// Its labels.
     pub labels: &'a BTreeMap<String, String>,
     /// What is wanted.
@@ -74,6 +76,16 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     if host.leaving {
         reasons.push("it is leaving the cluster".into());
     }
+    let there = request.vm.and_then(|vm| state.vms.get(&vm));
+    if there.is_some_and(|r| r.vm.status.host == Some(id)) {
+        reasons.push("the machine is there already".into());
+    }
+    if let Some(reason) = there.filter(|_| request.goes_on).and_then(|record| outdated(state, host, record)) {
+        reasons.push(reason);
+    }
+    if host.maintenance.is_some() {
+        reasons.push("it is in maintenance".into());
+    }
     if host.lost.is_some() {
         reasons.push("the cluster was formed anew without it".into());
     }
@@ -86,6 +98,10 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
         if let Some(why) = state.unreached(pool, id) {
             reasons.push(format!("the volume `{}` {why}", volume.meta.name));
         }
+    }
+    // Its firmware's variables follow it only in a pool that both hosts reach.
+    if let Some(why) = there.and_then(|r| r.vars).and_then(|pool| state.unreached(pool, id)) {
+        reasons.push(format!("what its firmware remembers {why}"));
     }
     for image in spec.boot.iter().flat_map(|b| std::iter::once(b.kernel).chain(b.initrd)) {
         let Some(image) = state.images.get(&image).map(|r| &r.image) else { continue };
@@ -128,6 +144,14 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
     reasons
 }
 
+/// Why a machine that runs cannot go on there: a monitor does not know what a later one brings.
+fn outdated(state: &State, host: &HostRecord, record: &VmRecord) -> Option<String> {
+    let from = state.hosts.get(&record.vm.status.host?)?;
+    let (theirs, ours) = (from.capacity.as_ref()?.release?, host.capacity.as_ref()?.release?);
+    (!record.at_rest() && ours < theirs)
+        .then(|| format!("it runs version {ours}, the machine's host {theirs}: it has to be updated first"))
+}
+
 /// Memory for machines; `None` where the host has not said what it has.
 fn room(host: &HostRecord) -> Option<u64> {
     let all = host.capacity.as_ref()?.memory.get();
@@ -136,7 +160,8 @@ fn room(host: &HostRecord) -> Option<u64> {
 
 fn on_host(state: &State, host: HostId, but: Option<VmId>) -> impl Iterator<Item = &VmRecord> {
     let here = state.vms.values().map(|r| &**r);
-    here.filter(move |r| r.vm.status.host == Some(host) && Some(r.vm.meta.id) != but)
+    // One that moves counts on both hosts until it is known to be on one alone.
+    here.filter(move |r| r.role(host).is_some() && Some(r.vm.meta.id) != but)
 }
 
 /// Memory of the machines that run there or are to.

@@ -34,8 +34,8 @@ const BLOCK: usize = Bytes::MIB as usize;
 /// Images this host needs in its own pool that are in pools of others: what its machines boot or have in their drives, what its
 /// volumes are clones of.
 pub(super) fn needed(state: &State, me: HostId) -> BTreeSet<ImageId> {
-    let mine = state.vms.values().filter(|r| r.vm.status.host == Some(me) && !r.deleting);
-    let mut ids: BTreeSet<ImageId> = mine.flat_map(|r| r.vm.spec.images()).collect();
+    let mine = state.machines_of(me).filter(|(r, _)| !r.deleting);
+    let mut ids: BTreeSet<ImageId> = mine.flat_map(|(r, _)| r.vm.spec.images()).collect();
     ids.retain(|id| elsewhere(state, me, *id));
     let own = state.pools.keys().filter(|pool| state.only_on(Some(**pool), me));
     ids.extend(own.flat_map(|pool| sources(state, *pool)));

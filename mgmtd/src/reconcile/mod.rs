@@ -9,6 +9,7 @@ mod copies;
 mod foreign;
 pub mod host;
 pub mod measure;
+pub mod moves;
 mod observe;
 mod pools;
 mod resolve;
@@ -81,6 +82,8 @@ pub struct Node {
     copies: Mutex<HashMap<ImageId, copies::Copied>>,
     /// Objects a keeper is at work on.
     busy: Mutex<HashSet<Uuid>>,
+    /// Machines that come and go.
+    moves: moves::Moves,
     /// Held by whoever removes bytes, so that nobody is late with it.
     removing: tokio::sync::Mutex<()>,
     /// A keeper has ended: what changed under its hands is looked at again.
@@ -110,6 +113,7 @@ impl Node {
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             copies: Mutex::default(),
             busy: Mutex::default(),
+            moves: moves::Moves::default(),
             removing: tokio::sync::Mutex::default(),
             ended: Notify::new(),
             stop: CancellationToken::new(),
@@ -190,6 +194,7 @@ impl Node {
             return;
         }
         self.recover().await;
+        self.evacuate_again();
         tokio::spawn(pools::watch_silent(self.clone()));
         sync::run(self, ready).await;
     }

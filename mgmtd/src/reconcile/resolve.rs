@@ -1,8 +1,11 @@
 //! From the state to what this host is to do. Pure but for the paths it asks the drivers for.
 
 use crate::{
-    cluster::{State, state::VmRecord},
-    compute::{Desired, Fault, Launch, LaunchBoot, LaunchNic},
+    cluster::{
+        State,
+        state::{HostRole, VmRecord},
+    },
+    compute::{Desired, Fault, Launch, LaunchBoot, LaunchNic, Part},
     network::{WantedNetwork, WantedPort},
     storage::Pool,
 };
@@ -33,7 +36,7 @@ pub(super) fn networks(state: &State, host: HostId) -> Vec<WantedNetwork> {
         .values()
         .map(|network| {
             let id = network.meta.id;
-            let ports = mine(state, host).flat_map(|record| {
+            let ports = mine(state, host).flat_map(|(record, _)| {
                 let (vm, nics) = (record.vm.meta.id, &record.vm.spec.nics);
                 (0u8..).zip(nics).filter_map(move |(index, nic)| {
                     let mac = nic.mac.filter(|_| nic.network == id)?;
@@ -47,15 +50,24 @@ pub(super) fn networks(state: &State, host: HostId) -> Vec<WantedNetwork> {
 
 /// The machines of this host; those being deleted are left out, so that their processes end.
 pub(super) fn machines(state: &State, host: HostId, names: &Names<'_>) -> Vec<Desired> {
-    mine(state, host).map(|record| desired(state, host, record, names)).collect()
+    mine(state, host).map(|(record, role)| desired(state, host, record, role, names)).collect()
 }
 
-fn mine(state: &State, host: HostId) -> impl Iterator<Item = &VmRecord> {
-    let records = state.vms.values().map(AsRef::as_ref);
-    records.filter(move |r| r.vm.status.host == Some(host) && !r.deleting)
+fn mine(state: &State, host: HostId) -> impl Iterator<Item = (&VmRecord, HostRole)> {
+    state.machines_of(host).filter(|(r, _)| !r.deleting)
 }
 
-fn desired(state: &State, host: HostId, record: &VmRecord, names: &Names<'_>) -> Desired {
+/// What a driver has to do with a machine its host is this to.
+pub(super) fn part(role: HostRole) -> Part {
+    match role {
+        HostRole::Owner => Part::Owner,
+        HostRole::Leaving(_) => Part::Leaving,
+        HostRole::Arriving(moving) => Part::Arriving(moving),
+        HostRole::Settling(_) | HostRole::Left(_) => Part::Still,
+    }
+}
+
+fn desired(state: &State, host: HostId, record: &VmRecord, role: HostRole, names: &Names<'_>) -> Desired {
     let vm = &record.vm;
     let (launch, fault) = match launch(state, host, record, names) {
         Ok(launch) => (launch, None),
@@ -66,6 +78,8 @@ fn desired(state: &State, host: HostId, record: &VmRecord, names: &Names<'_>) ->
         name: vm.meta.name.clone(),
         generation: vm.meta.generation,
         epoch: record.epoch,
+        part: part(role),
+        returned: record.has_returned(),
         leased: record.runs_leased(),
         spec: vm.spec.clone(),
         stop: record.stop.clone(),

@@ -79,6 +79,7 @@ async fn follow(node: &Arc<Node>, told: &mut Told) {
         node.fleet.sync(machines.clone());
         told.machines = Some(machines);
     }
+    node.look_at_moves();
     node.keep_pools();
     for pool in node.pools_with_waste() {
         node.keep(pool.0, move |node| async move { node.remove_waste_until_done(pool).await });

@@ -21,9 +21,8 @@ pub struct SimHypervisor {
     started: AtomicU32,
 }
 
-#[async_trait]
-impl Hypervisor for SimHypervisor {
-    async fn launch(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error> {
+impl SimHypervisor {
+    async fn start(&self, desired: &Desired, waits: bool) -> Result<Arc<dyn Machine>, Error> {
         // The files a real monitor would open must be there.
         let launch = &desired.launch;
         let disks = launch.disks.iter().map(|d| d.image.path.as_str());
@@ -38,7 +37,18 @@ impl Hypervisor for SimHypervisor {
         }
         tokio::time::sleep(START).await;
         let pid = 1_000_000 + self.started.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(SimMachine::start(desired, pid)))
+        Ok(Arc::new(SimMachine::start(desired, pid, waits)))
+    }
+}
+
+#[async_trait]
+impl Hypervisor for SimHypervisor {
+    async fn launch(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error> {
+        self.start(desired, false).await
+    }
+
+    async fn receive(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error> {
+        self.start(desired, true).await
     }
 
     async fn adopt(&self) -> Result<Vec<Found>, Error> {

@@ -2,16 +2,22 @@
 //!
 //! Commands typed on the line: `poweroff`, `crash` (the monitor dies), `deaf` (the power button is ignored), anything else
 //! is answered by an echo.
+//!
+//! It moves to another host as real ones do ([`super::travel`]).
 
+use super::travel::{self, Journey, Shape};
 use crate::{
-    compute::{Action, Console, Desired, Error, LaunchBoot, Machine, MachineState},
+    compute::{Action, Console, Desired, Error, Incoming, LaunchBoot, Machine, MachineState},
     ha::boot_ms,
     inventory::Measured,
 };
 use async_trait::async_trait;
 use lq_api::{
     VmId,
-    local::vmm::{ExitReason, ExitRecord, IoStats, LeaseConfig, LeaseEnd, LeaseGrant, Stats, default_grace},
+    local::vmm::{
+        ExitReason, ExitRecord, IoStats, LeaseConfig, LeaseEnd, LeaseGrant, MigrateOptions, MigrationStatus,
+        Stats, default_grace,
+    },
 };
 use std::{
     collections::VecDeque,
@@ -39,30 +45,37 @@ pub(super) struct SimMachine {
     guest: Arc<Guest>,
     disks: usize,
     nics: usize,
+    journey: Arc<Journey>,
 }
 
-struct Guest {
+pub(super) struct Guest {
     name: String,
-    cmdline: String,
-    state: watch::Sender<MachineState>,
+    pub(super) cmdline: String,
+    pub(super) shape: Shape,
+    pub(super) state: watch::Sender<MachineState>,
+    /// It stands still to change hands.
+    pub(super) halted: AtomicBool,
     line: Mutex<VecDeque<u8>>,
     live: broadcast::Sender<Vec<u8>>,
-    typed: Mutex<Vec<u8>>,
-    ticks: AtomicU64,
-    deaf: AtomicBool,
+    pub(super) typed: Mutex<Vec<u8>>,
+    pub(super) ticks: AtomicU64,
+    pub(super) deaf: AtomicBool,
     /// Until when it may run, of `CLOCK_BOOTTIME` in milliseconds, and the grace after that; without one for ever.
     lease: watch::Sender<Option<(u64, u32)>>,
 }
 
 impl SimMachine {
-    pub(super) fn start(desired: &Desired, pid: u32) -> Self {
+    /// One that boots, or one that waits for a machine that moves here.
+    pub(super) fn start(desired: &Desired, pid: u32, waits: bool) -> Self {
         let guest = Arc::new(Guest {
             name: desired.name.clone(),
             cmdline: match &desired.launch.boot {
                 LaunchBoot::Direct(files) => files.cmdline.clone(),
                 LaunchBoot::Firmware { .. } => "by firmware".to_owned(),
             },
-            state: watch::Sender::new(MachineState::Running),
+            shape: Shape { vm: desired.vm, vcpus: desired.spec.vcpus, memory: desired.spec.memory_bytes },
+            state: watch::Sender::new(if waits { MachineState::Incoming } else { MachineState::Running }),
+            halted: AtomicBool::new(false),
             line: Mutex::default(),
             live: broadcast::Sender::new(256),
             typed: Mutex::default(),
@@ -73,11 +86,13 @@ impl SimMachine {
         if let Some(LeaseConfig { grant, grace_ms, .. }) = desired.launch.lease {
             guest.lease.send_replace(Some((end(grant), grace_ms)));
         }
-        guest.boot();
+        if !waits {
+            guest.boot();
+        }
         tokio::spawn(tick(guest.clone()));
         tokio::spawn(obey(guest.clone()));
         let (disks, nics) = (desired.launch.disks.len(), desired.launch.nics.len());
-        Self { vm: desired.vm, pid, guest, disks, nics }
+        Self { vm: desired.vm, pid, guest, disks, nics, journey: Arc::default() }
     }
 }
 
@@ -98,7 +113,10 @@ async fn obey(guest: Arc<Guest>) {
         let held = *lease.borrow_and_update();
         let next = match held {
             Some((until, grace)) if now >= until => {
-                halted |= guest.set(MachineState::Paused);
+                // What waits or was let go of stands still already.
+                if *guest.state.borrow() == MachineState::Running {
+                    halted |= guest.set(MachineState::Paused);
+                }
                 let lost = until.saturating_add(grace.into());
                 if now >= lost {
                     guest.end(ExitReason::LeaseLost, "the lease of the machine ran out");
@@ -128,11 +146,11 @@ async fn tick(guest: Arc<Guest>) {
         tokio::time::sleep(TICK).await;
         let state = guest.state.borrow().clone();
         match state {
-            MachineState::Running => {
+            MachineState::Running if !guest.halted.load(Ordering::SeqCst) => {
                 let n = guest.ticks.fetch_add(1, Ordering::Relaxed) + 1;
                 guest.print(&format!("tick {n}\r\n"));
             }
-            MachineState::Paused => {}
+            MachineState::Running | MachineState::Paused | MachineState::Incoming | MachineState::Away => {}
             MachineState::Ended(_) => return,
         }
     }
@@ -146,7 +164,7 @@ impl Guest {
         self.print(&format!("\r\nWelcome to {name}!\r\n\r\n# "));
     }
 
-    fn print(&self, text: &str) {
+    pub(super) fn print(&self, text: &str) {
         self.print_bytes(text.as_bytes());
     }
 
@@ -193,7 +211,7 @@ impl Guest {
     }
 
     /// Changes its state, unless it has ended; whether that was a change.
-    fn set(&self, to: MachineState) -> bool {
+    pub(super) fn set(&self, to: MachineState) -> bool {
         self.state.send_if_modified(|state| {
             let changed = *state != to && !matches!(state, MachineState::Ended(_));
             if changed {
@@ -203,7 +221,7 @@ impl Guest {
         })
     }
 
-    fn end(&self, reason: ExitReason, detail: &str) {
+    pub(super) fn end(&self, reason: ExitReason, detail: &str) {
         self.state.send_if_modified(|state| {
             let first = !matches!(state, MachineState::Ended(_));
             if first {
@@ -228,15 +246,20 @@ impl Machine for SimMachine {
 
     async fn act(&self, action: Action) -> Result<(), Error> {
         let guest = &self.guest;
-        if matches!(*guest.state.borrow(), MachineState::Ended(_)) {
-            return Err(Error::NotRunning);
+        let state = guest.state.borrow().clone();
+        match (&state, action) {
+            (MachineState::Ended(_), _) => return Err(Error::NotRunning),
+            (MachineState::Running | MachineState::Paused, _) if !guest.halted.load(Ordering::SeqCst) => {}
+            (_, Action::Kill | Action::CancelMove | Action::Reclaim) => {}
+            _ => return Err(Error::Refused(format!("it is {state:?} and cannot do that now"))),
         }
+        let over = || guest.lease.borrow().is_some_and(|(until, _)| boot_ms() >= until);
         match action {
             Action::Pause => drop(guest.set(MachineState::Paused)),
-            Action::Resume if guest.lease.borrow().is_some_and(|(until, _)| boot_ms() >= until) => {
-                return Err(Error::NoLease);
-            }
+            Action::Resume | Action::Reclaim if over() => return Err(Error::NoLease),
             Action::Resume => drop(guest.set(MachineState::Running)),
+            Action::CancelMove => self.journey.cancel()?,
+            Action::Reclaim => self.journey.reclaim(guest)?,
             Action::Reset => guest.boot(),
             Action::PowerButton => {
                 let guest = guest.clone();
@@ -287,6 +310,18 @@ impl Machine for SimMachine {
         };
         tokio::spawn(serve(self.guest.clone(), ours, kept, live));
         Ok(Box::new(theirs))
+    }
+
+    async fn move_out(&self, options: MigrateOptions) -> Result<Box<dyn Console>, Error> {
+        self.journey.begin(&self.guest, options)
+    }
+
+    async fn move_in(&self) -> Result<Incoming, Error> {
+        travel::arrive(&self.guest)
+    }
+
+    async fn migration(&self) -> Result<MigrationStatus, Error> {
+        Ok(self.journey.status())
     }
 }
 

@@ -8,6 +8,7 @@ mod machine;
 mod mounter;
 mod network;
 mod place;
+mod travel;
 
 pub use crowd::crowd;
 pub use hypervisor::SimHypervisor;

@@ -3,7 +3,7 @@
 use super::{Error, upload::sync_dir};
 use std::{
     fs::{self, File},
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -34,6 +34,23 @@ pub fn provide(template: &Path, target: &Path) -> Result<(), Error> {
     sync_dir(target)
 }
 
+/// Makes `target` durably these bytes, whatever it was.
+///
+/// # Errors
+/// The pool does not take the file.
+pub fn replace(target: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let half = target.with_extension(HALF_MADE);
+    let made = (|| -> io::Result<()> {
+        let mut to = File::options().write(true).create(true).truncate(true).mode(0o600).open(&half)?;
+        to.write_all(bytes)?;
+        to.sync_all()?;
+        fs::rename(&half, target)
+    })();
+    let context = || format!("making {}", target.display());
+    made.map_err(|source| Error::Io { context: context(), source })?;
+    sync_dir(target)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +69,8 @@ mod tests {
         fs::write(&target, b"changed by the guest").unwrap();
         provide(&template, &target).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"changed by the guest");
+        replace(&target, b"brought").unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"brought");
+        assert!(!target.with_extension(HALF_MADE).exists());
     }
 }

@@ -10,7 +10,7 @@ use crate::telemetry::{Events, History, NewEvent, Ring};
 use lq_api::{
     TaskId, Timestamp, UserId,
     event::EventLevel,
-    task::{Task, TaskState},
+    task::{MigrationProgress, Task, TaskResult, TaskState},
 };
 use std::{
     collections::BTreeMap,
@@ -75,6 +75,7 @@ pub enum CancelError {
 pub struct Handle {
     id: TaskId,
     tasks: Arc<Tasks>,
+    cancel: CancellationToken,
 }
 
 impl Handle {
@@ -83,6 +84,33 @@ impl Handle {
         if let Some(entry) = self.tasks.lock().get_mut(&self.id) {
             entry.task.progress = share.map(|s| s.clamp(0.0, 1.0));
             entry.task.message = Some(message.into());
+        }
+    }
+
+    /// Begins when the task is to end early; only for work started by [`Tasks::start_asked`].
+    #[must_use]
+    pub fn cancelled(&self) -> CancellationToken {
+        self.cancel.clone()
+    }
+
+    /// From now on the task cannot be ended early any more.
+    pub fn goes_through(&self) {
+        self.change(|entry| entry.cancel = None);
+    }
+
+    /// Says how a machine's move goes.
+    pub fn migration(&self, progress: MigrationProgress) {
+        self.change(|entry| entry.task.migration = Some(progress));
+    }
+
+    /// Says what became of each object.
+    pub fn results(&self, results: Vec<TaskResult>) {
+        self.change(|entry| entry.task.results = results);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.tasks.lock().get_mut(&self.id) {
+            change(entry);
         }
     }
 }
@@ -109,8 +137,24 @@ impl Tasks {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a task. `work` answers with its last message, or why it failed.
+    /// Starts a task. `work` answers with its last message, or why it failed. Where it is ended early, its work is dropped.
     pub fn start<F>(self: &Arc<Self>, new: NewTask, work: impl FnOnce(Handle) -> F) -> Task
+    where
+        F: Future<Output = Result<Option<String>, String>> + Send + 'static,
+    {
+        self.run(new, false, work)
+    }
+
+    /// Like [`Self::start`], for work that has to put things in order when it is to end early: it is asked to
+    /// ([`Handle::cancelled`]), and was cancelled if it fails after that.
+    pub fn start_asked<F>(self: &Arc<Self>, new: NewTask, work: impl FnOnce(Handle) -> F) -> Task
+    where
+        F: Future<Output = Result<Option<String>, String>> + Send + 'static,
+    {
+        self.run(new, true, work)
+    }
+
+    fn run<F>(self: &Arc<Self>, new: NewTask, asked: bool, work: impl FnOnce(Handle) -> F) -> Task
     where
         F: Future<Output = Result<Option<String>, String>> + Send + 'static,
     {
@@ -123,6 +167,8 @@ impl Tasks {
             state: TaskState::Running,
             progress: None,
             message: None,
+            migration: None,
+            results: vec![],
             created_at: Timestamp::now(),
             ended_at: None,
         };
@@ -139,16 +185,18 @@ impl Tasks {
             }
         }
         self.history.put(Ring::Tasks, task.id.0, &task);
-        let work = work(Handle { id: task.id, tasks: self.clone() });
+        let work = work(Handle { id: task.id, tasks: self.clone(), cancel: cancel.clone() });
         let (this, id) = (self.clone(), task.id);
         tokio::spawn(async move {
             // Inside its own task, so that a fault in the work still ends the task.
             let mut work = tokio::spawn(work);
+            let done = |done: Result<_, _>| done.unwrap_or_else(|e| Err(format!("a fault of ours: {e}")));
             let ended = tokio::select! {
-                done = &mut work => Some(done.unwrap_or_else(|e| Err(format!("a fault of ours: {e}")))),
-                () = cancel.cancelled() => { work.abort(); None }
+                ended = &mut work => Some(done(ended)),
+                () = cancel.cancelled(), if !asked => { work.abort(); None }
             };
-            this.end(id, ended);
+            let put_in_order = asked && cancel.is_cancelled() && matches!(ended, Some(Err(_)));
+            this.end(id, ended.filter(|_| !put_in_order));
         });
         task
     }

@@ -11,6 +11,7 @@ use lq_mgmtd::{
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header};
 use serde_json::{Value, json};
 use std::{net::SocketAddr, path::Path, time::Duration};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 pub const PASSWORD: &str = "correct horse battery";
 /// Longest a condition is waited for; only ever reached by a fault.
@@ -83,6 +84,9 @@ impl Bench {
     }
 }
 
+/// A stream of bytes.
+pub type Socket = tokio_tungstenite::WebSocketStream<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
+
 impl Api {
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}/api/v1{path}", self.base));
@@ -90,6 +94,19 @@ impl Api {
             Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
             None => request,
         }
+    }
+
+    /// A stream of bytes at a path.
+    pub async fn socket(&self, path: &str) -> Socket {
+        let url = format!("{}/api/v1{path}", self.base.replacen("https", "wss", 1));
+        let mut request = url.into_client_request().unwrap();
+        let bearer = format!("Bearer {}", self.token.as_ref().unwrap());
+        request.headers_mut().insert("authorization", bearer.parse().unwrap());
+        let address = self.base.strip_prefix("https://").unwrap();
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let stream = tokio_rustls::TlsConnector::from(insecure_tls()).connect(name, stream).await.unwrap();
+        tokio_tungstenite::client_async(request, stream).await.unwrap().0
     }
 
     /// Status and body of the answer.

@@ -10,13 +10,13 @@ use lq_api::{
         init::{End, InitAnswer, InitEvent, InitRequest, UnitState},
         paths,
         vmm::{
-            BootFiles, Command, Event, ExitReason, ExitRecord, Outcome, Request, Response, RunState, Stats,
-            Status, VmmConfig,
+            BootFiles, Command, Event, ExitReason, ExitRecord, LeaseConfig, LeaseEnd, LeaseGrant, Outcome,
+            Request, Response, RunState, Stats, Status, VmmConfig,
         },
     },
     vm::{PowerState, StopVm, VmSpec, VmStatus},
 };
-use lq_mgmtd::compute::{Desired, Firmware, Launch, LaunchBoot, Observer, lqvmm::Settings};
+use lq_mgmtd::compute::{Desired, Firmware, Launch, LaunchBoot, Observer, Part, lqvmm::Settings};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -341,6 +341,10 @@ impl Observer for Watcher {
     async fn event(&self, _vm: VmId, _level: EventLevel, kind: &'static str, message: String) {
         self.events.lock().unwrap().push((kind, message));
     }
+    fn lease(&self, _vm: VmId, epoch: u64) -> Option<LeaseConfig> {
+        let grant = LeaseGrant { epoch, until: LeaseEnd::RemainingMs(3_600_000) };
+        Some(LeaseConfig { grant, margin_ms: 250, grace_ms: 600_000 })
+    }
 }
 
 impl Watcher {
@@ -385,6 +389,8 @@ pub(crate) fn desired(vm: VmId) -> Desired {
         name: "web".into(),
         generation: 1,
         epoch: 0,
+        part: Part::Owner,
+        returned: false,
         leased: false,
         spec: VmSpec { memory_bytes: Bytes::mib(64), power: PowerState::Running, ..VmSpec::default() },
         stop: StopVm::default(),

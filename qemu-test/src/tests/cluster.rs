@@ -1,4 +1,4 @@
-//! Three hosts on one segment.
+//! Several hosts on one segment.
 
 use crate::{
     guest_console::GuestConsole,
@@ -13,14 +13,15 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use lq_api::{
-    HostId,
+    HostId, VmId,
     auth::CreateToken,
     client::Client,
     cluster::{Cluster, CreateJoinToken},
+    host::HostMaintenance,
     image::ImageKind,
     local::layout::DISK_MIN_MIB,
     placement::Placement,
-    vm::{Boot, CreateVm, VmState},
+    vm::{Boot, CreateVm, MigrateVm, UpdateVm, VmState},
 };
 use std::{
     collections::BTreeMap,
@@ -81,6 +82,81 @@ pub(super) async fn three(ctx: &mut Ctx) -> Result<()> {
     drop(hosts);
     segment.close().await;
     Ok(())
+}
+
+/// A guest on memory only counts on its console. It moves to the other host, called for through the host it is not on, and back
+/// because its host is put in maintenance; neither is a tick left out, nor said twice.
+pub(super) async fn migrate(ctx: &mut Ctx) -> Result<()> {
+    let segment = Segment::open(&ctx.dir, 2).await?;
+    let first = installed(ctx, &segment, 0, None).await.context("the first host")?;
+    let first = media::boot_installed(first).await.context("the first host")?;
+    let token = first.api.create_join_token(&CreateJoinToken::default()).await.map_err(explain)?.text;
+    let second = installed(ctx, &segment, 1, Some(&token)).await.context("the host that joins")?;
+    let second = Host::boot(second).await.context("the host that joins")?;
+    for host in [&second, &first] {
+        let whole = |c: &Cluster| c.quorum && c.members.len() == 2;
+        until(&host.api, "two members", 300, whole).await?;
+    }
+    let [here, there] = [&first, &second].map(|host| &host.api);
+    let ids = [here.cluster().await, there.cluster().await].map(|c| c.map(|c| c.this_host));
+    let [Ok(home), Ok(away)] = ids else { bail!("the hosts do not say which they are: {ids:?}") };
+
+    let console = counting_guest(ctx, here, home).await?;
+    let vms = here.vms().await.map_err(explain)?;
+    let vm = vms.into_iter().find(|vm| vm.meta.name == "counts").context("the VM is not listed")?;
+    let mut spec = vm.spec.clone();
+    spec.placement = Placement::default();
+    let free = UpdateVm { spec: Some(spec), ..UpdateVm::default() };
+    let id = vm.meta.id;
+    here.update_vm(id, &free, None).await.map_err(explain).context("letting the VM go anywhere")?;
+
+    let wish = MigrateVm { host: Some(away), ..MigrateVm::default() };
+    let task = there.migrate_vm(id, &wish).await.map_err(explain).context("asking for the move")?;
+    let task = there.wait_task(task.id, patience(600), |_| {}).await.map_err(explain).context("the move")?;
+    let stood =
+        task.migration.and_then(|m| m.pause_micros).context("nobody knows how long it stood still")?;
+    println!("        moved; the guest stood still for {} ms", stood.div_ceil(1000));
+    let console = counts_on(ctx, here, id, away, &console, "there").await?;
+
+    let wish = HostMaintenance { on: true, shut_down: false };
+    let task = here.host_maintenance(away, &wish).await.map_err(explain).context("asking for maintenance")?;
+    here.wait_task(task.id, patience(600), |_| {}).await.map_err(explain).context("the evacuation")?;
+    counts_on(ctx, there, id, home, &console, "back").await?;
+    drop(second);
+    drop(first);
+    segment.close().await;
+    Ok(())
+}
+
+/// A guest that was moved counts on on `host`, from where it was; its console there.
+async fn counts_on(
+    ctx: &Ctx,
+    api: &Client,
+    vm: VmId,
+    host: HostId,
+    before: &GuestConsole,
+    name: &str,
+) -> Result<GuestConsole> {
+    let seen = api.vm(vm).await.map_err(explain)?.status;
+    ensure!(seen.host == Some(host) && seen.state == VmState::Running, "after the move the VM is {seen:?}");
+    // The scroll-back begins with what the guest said here first.
+    let console = GuestConsole::open(api, vm, &ctx.dir.join(format!("console-{name}.log"))).await?;
+    for _ in 0..5 {
+        console.said.expect("tick ", 120).await.context("the guest after its move")?;
+    }
+    console.said.expect("\n", 120).await?;
+    // It ends with the process it is of.
+    let _ = tokio::time::timeout(scale::seconds(60), before.said.watch(&["\0"])).await;
+    // A line may have begun on the one and ended on the other.
+    let all = ticks(&(before.said.all() + &console.said.all()));
+    ensure!(all.windows(2).all(|w| matches!(w, [a, b] if *b == a + 1)), "it did not count on: {all:?}");
+    Ok(console)
+}
+
+/// The numbers of whole lines `tick N`.
+fn ticks(said: &str) -> Vec<u64> {
+    let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().filter_map(|line| line.trim().strip_prefix("tick ")?.parse().ok()).collect()
 }
 
 /// Three blank disks become a quorate cluster with three votes.

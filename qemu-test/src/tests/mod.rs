@@ -20,7 +20,7 @@ use crate::runner::Test;
 pub(crate) const ON_A_SITE: &str = "site";
 
 /// Tests that `all` leaves out: they have not been seen to pass often enough to judge a change by.
-pub(crate) const BY_NAME_ONLY: &[&str] = &["console-session"];
+pub(crate) const BY_NAME_ONLY: &[&str] = &["cluster-migrate", "console-session"];
 
 /// Every test, in the order in which tests of a group run.
 pub(crate) fn all() -> Vec<Test> {
@@ -130,6 +130,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: "cluster",
             limit: 2400,
             run: |ctx| Box::pin(cluster::three(ctx)),
+        },
+        Test {
+            name: "cluster-migrate",
+            about: "two hosts: a counting guest moves there and back while it runs, by maintenance too: no tick is lost",
+            group: "cluster",
+            limit: 2400,
+            run: |ctx| Box::pin(cluster::migrate(ctx)),
         },
         Test {
             name: "cluster-failover",

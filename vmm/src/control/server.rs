@@ -349,7 +349,7 @@ impl Server {
                 (Job::Receive(_), Ok(())) => self.incoming = None,
                 (_, Err(Failure::Move(error))) => {
                     let detail = format!("the machine did not move here: {}", crate::exit::chain(error));
-                    self.begin_end(ExitRecord { reason: ExitReason::Host, detail });
+                    self.begin_end(ExitRecord { reason: ExitReason::NotArrived, detail });
                 }
                 (_, Err(error @ Failure::LeaseLost)) => {
                     let detail = crate::exit::chain(error);

@@ -46,6 +46,7 @@ export type Grant = Schemas["Grant"];
 export type Right = Schemas["Right"];
 export type SessionInfo = Schemas["SessionInfo"];
 export type AuditRecord = Schemas["AuditRecord"];
+export type Verdict = Schemas["Verdict"];
 export type HostPowerAction = Schemas["HostPowerAction"];
 
 /** Proof that a request comes from this page: other origins cannot set it. */

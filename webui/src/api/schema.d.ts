@@ -1665,6 +1665,60 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/hosts/{id}/maintenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Puts a host in maintenance, or ends it. In maintenance no machine is placed or started on it; the task moves those that run
+         *     there to other hosts, one result each. With `shut_down` those that cannot be moved are shut down; else they run on, and the
+         *     task fails. The host is in maintenance in any case, across restarts, until it is ended.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["HostMaintenance"];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/hosts/{id}/network": {
         parameters: {
             query?: never;
@@ -2712,7 +2766,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Where a machine would be placed if it were made now, and why not elsewhere. Of hosts the caller may not see nothing is
+         * Where a machine would be placed if it were made or moved now, and why not elsewhere. Of hosts the caller may not see nothing is
          *     said. Nothing is changed.
          */
         post: {
@@ -3761,7 +3815,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Tasks, newest first. The last 1000 are remembered. */
+        /** Tasks of every host that answers, newest first. Each host remembers its last 1000. */
         get: {
             parameters: {
                 query?: {
@@ -4643,6 +4697,61 @@ export interface paths {
         };
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/vms/{id}/migrate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Moves a machine to another host: one that runs while it runs, one at rest by giving it to the other host, if what it has is
+         *     reached from there. The task can be cancelled until the machine changes hands. Refused before anything is sent where the other
+         *     host cannot take the machine, with the reason; whether its processor has what the guest was told to have is found out
+         *     before any memory is sent, and fails the task. Scroll-back of the serial console begins anew on the new host.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["MigrateVm"] | null;
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -5999,6 +6108,8 @@ export interface components {
         };
         /** @description A host. */
         Host: {
+            /** @description No machine is placed on it, and those that ran there were moved away, as far as they could be. */
+            maintenance?: boolean;
             /** @description Identity. */
             meta: components["schemas"]["Metadata_HostId"];
             status?: components["schemas"]["HostStatus"] | null;
@@ -6008,6 +6119,13 @@ export interface components {
          * @description A host (one machine running LimiQuantix).
          */
         HostId: string;
+        /** @description `POST /hosts/{id}/maintenance`. */
+        HostMaintenance: {
+            /** @description Whether it is to be in maintenance. */
+            on: boolean;
+            /** @description Shut down the machines that cannot be moved. */
+            shut_down?: boolean;
+        };
         /** @description Management network of a host. */
         HostNetwork: {
             /** @description Address with prefix; DHCP where absent. */
@@ -6617,6 +6735,34 @@ export interface components {
             /** @description Mean of each interval; `null` where nothing was measured. All metrics have equally many. */
             values: (number | null)[];
         };
+        /** @description `POST /vms/{id}/migrate`. */
+        MigrateVm: {
+            bandwidth_bytes?: components["schemas"]["Bytes"] | null;
+            host?: components["schemas"]["HostId"] | null;
+        };
+        /** @description How a machine's move to another host goes. */
+        MigrationProgress: {
+            dirty_bytes_per_second?: components["schemas"]["Bytes"] | null;
+            /**
+             * Format: int64
+             * @description How long the guest stood still, in microseconds, once it is known.
+             */
+            pause_micros?: number | null;
+            /** @description What is being done. */
+            phase: components["schemas"]["MovePhase"];
+            /**
+             * Format: int32
+             * @description Passes over the memory so far.
+             */
+            rounds: number;
+            /** @description Bytes of memory sent, as they went (compressed). */
+            sent_bytes: components["schemas"]["Bytes"];
+            /**
+             * Format: int32
+             * @description Per cent of its time that is taken from the guest so that it can be moved.
+             */
+            throttle_percent: number;
+        };
         /** @description A host that does not answer. */
         MissingHost: {
             /** @description The host. */
@@ -6631,6 +6777,11 @@ export interface components {
             /** @description Its vote counts. */
             voter: boolean;
         };
+        /**
+         * @description What is being done to move a machine.
+         * @enum {string}
+         */
+        MovePhase: "preparing" | "copying" | "switching" | "moved";
         /** @description A network. */
         Network: {
             /** @description Identity. */
@@ -6959,6 +7110,8 @@ export interface components {
         Page_Host: {
             /** @description The objects, ordered by id (that is, by time of creation). */
             items: {
+                /** @description No machine is placed on it, and those that ran there were moved away, as far as they could be. */
+                maintenance?: boolean;
                 /** @description Identity. */
                 meta: components["schemas"]["Metadata_HostId"];
                 status?: components["schemas"]["HostStatus"] | null;
@@ -7113,11 +7266,14 @@ export interface components {
                 kind: string;
                 /** @description What it is doing, or why it failed. */
                 message?: string | null;
+                migration?: components["schemas"]["MigrationProgress"] | null;
                 /**
                  * Format: double
                  * @description Share done, 0 to 1, where it can be told.
                  */
                 progress?: number | null;
+                /** @description What became of each object, where the task is about several. */
+                results?: components["schemas"]["TaskResult"][];
                 /** @description Where it is. */
                 state: components["schemas"]["TaskState"];
                 /** @description The object it is done to: `kind/id`. */
@@ -7252,7 +7408,7 @@ export interface components {
             /** @description Every host, the best first, those that do not fit last. */
             hosts: components["schemas"]["Verdict"][];
         };
-        /** @description `POST /placement`: what if this machine were made. */
+        /** @description `POST /placement`: what if this machine were made, or moved. */
         PlacementQuery: {
             /** @description Its labels. */
             labels?: {
@@ -7260,6 +7416,7 @@ export interface components {
             };
             /** @description What would be wanted. */
             spec: components["schemas"]["VmSpec"];
+            vm?: components["schemas"]["VmId"] | null;
         };
         /** @description A storage pool. */
         Pool: {
@@ -7735,11 +7892,14 @@ export interface components {
             kind: string;
             /** @description What it is doing, or why it failed. */
             message?: string | null;
+            migration?: components["schemas"]["MigrationProgress"] | null;
             /**
              * Format: double
              * @description Share done, 0 to 1, where it can be told.
              */
             progress?: number | null;
+            /** @description What became of each object, where the task is about several. */
+            results?: components["schemas"]["TaskResult"][];
             /** @description Where it is. */
             state: components["schemas"]["TaskState"];
             /** @description The object it is done to: `kind/id`. */
@@ -7751,6 +7911,17 @@ export interface components {
          * @description A long operation.
          */
         TaskId: string;
+        /** @description What became of one object of a task. */
+        TaskResult: {
+            /** @description Whether it became what was wanted. */
+            done: boolean;
+            /** @description What was done, or why it was not. */
+            message: string;
+            /** @description Its name. */
+            name: string;
+            /** @description The object: `kind/id`. */
+            target: string;
+        };
         /**
          * @description Where a task is: `Running` → `Succeeded` | `Failed` | `Cancelled`.
          * @enum {string}
@@ -8025,6 +8196,7 @@ export interface components {
             /** @description Addresses leased by the network's own DHCP, in the order of the interfaces. */
             addresses?: string[];
             host?: components["schemas"]["HostId"] | null;
+            moving_to?: components["schemas"]["HostId"] | null;
             /**
              * Format: int64
              * @description `meta.generation` this status answers to.

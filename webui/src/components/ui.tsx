@@ -328,6 +328,7 @@ const DOTS: Record<string, string> = {
   pending: "bg-warn-dot",
   paused: "bg-warn-dot",
   warning: "bg-warn-dot",
+  maintenance: "bg-warn-dot",
   failed: "bg-bad-dot",
   error: "bg-bad-dot",
   away: "bg-bad-dot",

@@ -51,8 +51,9 @@ export function branches(
 }
 
 /** How a host is, in a word. */
-export function hostState(host: Host): "up" | "warning" | "away" {
+export function hostState(host: Host): "up" | "warning" | "away" | "maintenance" {
   if (!host.status) return "away";
+  if (host.maintenance) return "maintenance";
   const real = (host.status.warnings ?? []).length > 0 && !host.status.simulated;
   return real || !host.status.virtualization.available ? "warning" : "up";
 }

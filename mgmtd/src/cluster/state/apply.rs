@@ -96,9 +96,20 @@ impl State {
             Op::DeleteVm { id, expect } => self.delete_vm(ctx, *id, *expect),
             Op::ForgetVm { id } => self.forget_vm(ctx, *id),
             Op::ObserveVm { id, status, host_ends, by } => self.observe_vm(ctx, *id, status, *host_ends, *by),
+            Op::BeginMove { id, expect, moving, to } => self.begin_move(ctx, *id, *expect, *moving, *to),
+            Op::SwitchMove { id, moving } => self.switch_move(ctx, *id, *moving),
+            Op::EndMove { id, moving } => self.end_move(ctx, *id, *moving),
+            Op::ConfirmMove { id, moving } => self.confirm_move(ctx, *id, *moving),
+            Op::ReturnMove { id, moving } => self.return_move(ctx, *id, *moving),
+            Op::ReassignVm { id, expect, to } => self.reassign_vm(ctx, *id, *expect, *to),
+            Op::SetMaintenance { id, expect, maintenance } => {
+                self.set_maintenance(ctx, *id, *expect, *maintenance)
+            }
             Op::SetHa { spec } => self.set_ha(*spec),
             Op::GuardVm { id, host, epoch, since } => self.guard_vm(*id, *host, *epoch, *since),
-            Op::FailOver { id, from, epoch, to, term: _ } => self.fail_over(ctx, *id, *from, *epoch, *to),
+            Op::FailOver { id, from, epoch, to, term: _, past_places } => {
+                self.fail_over(ctx, *id, (*from, *epoch), *to, *past_places)
+            }
             Op::ConfirmOff { id, expect } => self.confirm_off(ctx, *id, *expect),
             Op::RevokeOff { id, boot } => self.revoke_off(ctx, *id, *boot),
             Op::CreateImage { id, create } => self.create_image(ctx, *id, create),

@@ -1,7 +1,7 @@
 //! What can be asked of the state, and its answers. Stored in the log: fields are only ever added, with a default.
 
 use super::{
-    Adopted, Application, Authority, Capacity, Discarded, Formation, Peer,
+    Adopted, Application, Authority, Capacity, Discarded, Formation, Maintenance, Peer,
     access::{External, Factor, SessionRecord, TotpChange},
     alerts::{Attempt, Raised},
 };
@@ -118,12 +118,36 @@ pub enum Op {
         #[serde(default)]
         by: Option<(HostId, u64)>,
     },
+    /// A machine that runs begins to move; `moving` names the move. The claim of room on the other host.
+    BeginMove { id: VmId, expect: Option<u64>, moving: Uuid, to: HostId },
+    /// The machine is the other host's from now on.
+    SwitchMove { id: VmId, moving: Uuid },
+    /// A move that was not switched is over: the machine stays. It can never be switched after that.
+    EndMove { id: VmId, moving: Uuid },
+    /// The machine is known to run on its new host, or it can be nowhere else any more.
+    ConfirmMove { id: VmId, moving: Uuid },
+    /// The machine never ran on its new host and never will: it is the old one's again.
+    ReturnMove { id: VmId, moving: Uuid },
+    /// A machine at rest becomes another host's.
+    ReassignVm { id: VmId, expect: Option<u64>, to: HostId },
+    /// Puts a host in maintenance, or ends it.
+    SetMaintenance { id: HostId, expect: Option<u64>, maintenance: Option<Maintenance> },
     /// Arms or disarms high availability.
     SetHa { spec: HaSpec },
     /// Nothing of the machine runs without a lease on its host, in this epoch, since protection was asked for.
     GuardVm { id: VmId, host: HostId, epoch: u64, since: u64 },
     /// A machine of a lost host becomes another's. Counts only in the term it was decided in.
-    FailOver { id: VmId, from: HostId, epoch: u64, to: HostId, term: u64 },
+    FailOver {
+        id: VmId,
+        from: HostId,
+        epoch: u64,
+        to: HostId,
+        term: u64,
+        /// It runs there in the epoch past the one in which a place waits for it. Not so in logs from before machines moved: they
+        /// mean the next epoch, and have to go on meaning it.
+        #[serde(default)]
+        past_places: bool,
+    },
     /// A host that is silent is off, for certain.
     ConfirmOff { id: HostId, expect: Option<u64> },
     /// It is not: it was heard in that boot.

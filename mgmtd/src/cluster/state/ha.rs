@@ -4,13 +4,17 @@
 //! ```text
 //!            spec.ha set                GuardVm (its host: what runs holds a lease)
 //!   free ────────────────▶ asked ─────────────────────────────────────────────────▶ held ──┐ FailOver:
-//!    ▲                       │                                                      │ ▲    │ next epoch, another host
+//!    ▲                       │                                                      │ ▲    │ later epoch, another host
 //!    └──── spec.ha unset ────┴──────────────────────────────────────────────────────┘ └────┘
 //! ```
 //! Invariants
 //! - Only a machine that is held fails over: of one that is not, something may run that no lease ends, unless its host is off.
 //! - A fail-over names owner and epoch it is decided of, and the term it is decided in; where one of them is another by then,
 //!   it is refused. (The term is compared with that of the log entry, in `cluster::machine`.)
+//! - A move takes the guard along ([`moves`](super::moves)): what runs of a held machine on the new host, or on the old one that
+//!   took it back, runs under a lease of the next epoch. A fail-over ends the move: the host that is lost is the one that owns the
+//!   machine then, so one whose new host has it already does not fail over with the old one. A place that waits for the machine
+//!   is of the next epoch, so what fails over is of the one after that: nobody takes the place for the machine.
 //! - Leases of an older epoch of the cluster (`state::epoch`) end for nobody here: what is placed on a host that was lost with it
 //!   stays there until the host is off for certain, or joins anew.
 //! - The epoch of a machine grows with each owner. A host runs a machine in the epoch it owns it in, and in no other.
@@ -49,19 +53,6 @@ impl VmRecord {
     #[must_use]
     pub fn runs_leased(&self) -> bool {
         self.guard.is_some()
-    }
-
-    /// What was seen of the machine, with what only the state says of its place.
-    #[must_use]
-    pub fn with_place(&self, seen: VmStatus) -> VmStatus {
-        VmStatus { host: self.vm.status.host, ..seen }
-    }
-
-    /// Makes the machine another host's.
-    fn give_to(&mut self, host: HostId) {
-        self.vm.status.host = Some(host);
-        self.vm.status.pid = None;
-        self.epoch += 1;
     }
 
     /// Follows a changed specification.
@@ -110,9 +101,9 @@ impl State {
         &mut self,
         ctx: &mut Context<'_>,
         id: VmId,
-        from: HostId,
-        epoch: u64,
+        (from, epoch): (HostId, u64),
         to: HostId,
+        past_places: bool,
     ) -> Outcome {
         let old = self.usable(id)?;
         if old.vm.status.host != Some(from) || old.epoch != epoch {
@@ -131,14 +122,17 @@ impl State {
         if from == to {
             return Err(Refusal::field("host", "the machine is there already"));
         }
-        let request = Request { vm: Some(id), labels: &old.vm.meta.labels, spec: &old.vm.spec };
+        let request =
+            Request { vm: Some(id), goes_on: false, labels: &old.vm.meta.labels, spec: &old.vm.spec };
         let reasons = placement::refusals(self, host, request);
         if !reasons.is_empty() {
             return Err(Refusal::NoRoom(reasons.join("; ")));
         }
         let mut new = (*old).clone();
+        // Where it was on its way, it is no longer: whoever waits for it, or keeps it standing still, has nothing to do with it.
+        new.end_move();
         new.vm.status = VmStatus::default();
-        new.give_to(to);
+        new.give_to(to, if past_places { new.epoch_past_places() } else { new.next_epoch() });
         // The new host knows of the lease from the first moment.
         new.guard = new.guard.map(|g| Guard { held: Some(new.epoch), ..g });
         Ok(self.put(ctx, new))

@@ -35,7 +35,12 @@ impl Site {
         site.state.hosts.insert(host(1), second.into());
         for n in 0..2 {
             let peer = Peer { pin: n.to_string(), address: String::new() };
-            let capacity = Some(Capacity { threads: 8, memory: Bytes::gib(8), lacks: Default::default() });
+            let capacity = Some(Capacity {
+                threads: 8,
+                memory: Bytes::gib(8),
+                lacks: Default::default(),
+                release: None,
+            });
             site.done(Op::DescribeHost { host: host(n), peer, capacity });
             site.done(Op::HostStarted { host: host(n), name: format!("h{n}"), boot: Uuid::from_u128(n) });
         }
@@ -64,7 +69,8 @@ impl Site {
     }
 
     fn fail_over(&mut self, epoch: u64) -> Outcome {
-        self.apply(Op::FailOver { id: VM, from: host(0), epoch, to: host(1), term: 1 })
+        let (from, to) = (host(0), host(1));
+        self.apply(Op::FailOver { id: VM, from, epoch, to, term: 1, past_places: true })
     }
 }
 
@@ -79,12 +85,12 @@ const ON: Option<VmHa> = Some(VmHa { priority: HaPriority::High });
 const OFF: Option<VmHa> = Some(VmHa { priority: HaPriority::Disabled });
 
 #[test]
-fn a_machine_that_was_always_protected_fails_over_in_the_next_epoch() {
+fn a_machine_that_was_always_protected_fails_over_in_a_later_epoch() {
     let mut site = Site::new(ON);
     assert!(site.fail_over(1).is_err(), "it is not in that epoch");
     assert!(matches!(site.fail_over(0), Ok(Reply::Vm(_))));
     let record = site.record();
-    assert_eq!((record.vm.status.host, record.epoch, record.is_guarded()), (Some(host(1)), 1, true));
+    assert_eq!((record.vm.status.host, record.epoch, record.is_guarded()), (Some(host(1)), 2, true));
     assert!(site.fail_over(0).is_err(), "a decision counts once");
 }
 
@@ -171,14 +177,15 @@ fn what_the_former_host_saw_counts_for_nothing() {
     let before = site.record().clone();
     site.done(late((host(0), 0)));
     assert_eq!(*site.record(), before);
-    site.done(late((host(1), 1)));
+    site.done(late((host(1), 2)));
     assert_eq!(site.record().vm.status.observed_generation, 1);
 }
 
 #[test]
 fn a_machine_that_is_not_wanted_or_has_no_room_stays() {
     let mut site = Site::new(ON);
-    let small = Some(Capacity { threads: 1, memory: Bytes::mib(600), lacks: Default::default() });
+    let small =
+        Some(Capacity { threads: 1, memory: Bytes::mib(600), lacks: Default::default(), release: None });
     let peer = Peer { pin: "1".into(), address: String::new() };
     site.done(Op::DescribeHost { host: host(1), peer, capacity: small });
     assert!(matches!(site.fail_over(0), Err(Refusal::NoRoom(_))));
@@ -196,4 +203,30 @@ fn arming_is_part_of_the_state() {
     assert!(site.state.ha().armed);
     site.done(Op::SetHa { spec: HaSpec { armed: false } });
     assert!(!site.state.ha().armed);
+}
+
+#[test]
+fn what_was_logged_before_machines_moved_means_what_it_meant() {
+    let mut site = Site::new(ON);
+    let op = Op::FailOver { id: VM, from: host(0), epoch: 0, to: host(1), term: 1, past_places: false };
+    let mut old = serde_json::to_value(&op).unwrap();
+    old.as_object_mut().unwrap().remove("past_places").unwrap();
+    let read: Op = serde_json::from_value(old).unwrap();
+    assert_eq!(read, op);
+    site.done(read);
+    assert_eq!((site.record().vm.status.host, site.record().epoch), (Some(host(1)), 1));
+}
+
+#[test]
+fn a_host_of_an_earlier_version_takes_what_starts_anew_but_nothing_that_runs() {
+    let mut site = Site::new(ON);
+    for (n, release) in [(0, [1, 2, 0]), (1, [1, 1, 9])] {
+        let release = Some(crate::cluster::state::Release(release));
+        let capacity =
+            Some(Capacity { threads: 1, memory: Bytes::gib(4), lacks: Default::default(), release });
+        let peer = Peer { pin: n.to_string(), address: String::new() };
+        site.done(Op::DescribeHost { host: host(n), peer, capacity });
+    }
+    assert!(matches!(site.state.may_move(site.record(), host(1)), Err(Refusal::NoRoom(_))));
+    assert!(site.fail_over(0).is_ok());
 }

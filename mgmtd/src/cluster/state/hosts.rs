@@ -5,13 +5,17 @@
 //! ```
 
 use super::{
-    Admission, Authority, Capacity, HostRecord, JoinTokenRecord, Kind, Outcome, Peer, PoolRecord, Refusal,
-    RemovedHost, Reply, State, VmRecord,
+    Admission, Authority, Capacity, HostRecord, JoinTokenRecord, Kind, Maintenance, Outcome, Peer,
+    PoolRecord, Refusal, RemovedHost, Reply, State, VmRecord,
     apply::{Context, check_expected, patched},
     merge::{self, Objects},
 };
 use lq_api::{
-    HostId, ImageId, PoolId, TokenId, VolumeId, cluster::JoinToken, image::ImageState, meta::MetadataPatch,
+    HostId, ImageId, PoolId, TokenId, VolumeId,
+    cluster::JoinToken,
+    host::{Host, HostStatus},
+    image::ImageState,
+    meta::MetadataPatch,
     vm::VmState,
 };
 use serde::{Deserialize, Serialize};
@@ -53,6 +57,14 @@ struct Held {
     pools: Vec<PoolId>,
 }
 
+impl HostRecord {
+    /// The host as the API shows it.
+    #[must_use]
+    pub fn shown(&self, status: Option<HostStatus>) -> Host {
+        Host { meta: self.meta.clone(), maintenance: self.maintenance.is_some(), status }
+    }
+}
+
 impl State {
     pub(super) fn set_authority(&mut self, authority: &Authority) -> Outcome {
         let cluster = self.cluster.as_mut().ok_or_else(|| Refusal::not_found("cluster", "yet"))?;
@@ -73,6 +85,7 @@ impl State {
                 named: false,
                 peer: None,
                 capacity: None,
+                maintenance: None,
                 lost: None,
                 off: None,
             }),
@@ -104,6 +117,12 @@ impl State {
         record.meta.revision = ctx.revision;
         ctx.changed(Kind::Host, id.0);
         Ok(Reply::Started(if fresh { self.host_booted(ctx, id) } else { vec![] }))
+    }
+
+    /// Whether the host is in maintenance.
+    #[must_use]
+    pub fn in_maintenance(&self, id: HostId) -> bool {
+        self.hosts.get(&id).is_some_and(|h| h.maintenance.is_some())
     }
 
     /// Takes in a host the state does not know, with its pools, under names that are free.
@@ -189,6 +208,26 @@ impl State {
         let reply = Reply::Host(Arc::new(new.meta.clone()));
         self.hosts.insert(id, Arc::new(new));
         ctx.changed(Kind::Host, id.0);
+        Ok(reply)
+    }
+
+    pub(super) fn set_maintenance(
+        &mut self,
+        ctx: &mut Context<'_>,
+        id: HostId,
+        expect: Option<u64>,
+        maintenance: Option<Maintenance>,
+    ) -> Outcome {
+        let old = self.hosts.get(&id).ok_or_else(|| self.no_host(id))?;
+        check_expected(&old.meta, expect)?;
+        let mut new = (**old).clone();
+        new.maintenance = maintenance;
+        if new != **old {
+            new.meta.revision = ctx.revision;
+            ctx.changed(Kind::Host, id.0);
+        }
+        let reply = Reply::Host(Arc::new(new.meta.clone()));
+        self.hosts.insert(id, Arc::new(new));
         Ok(reply)
     }
 
@@ -286,6 +325,7 @@ impl State {
             named: known.is_some_and(|k| k.named),
             peer: Some(application.peer.clone()),
             capacity: application.capacity.clone(),
+            maintenance: known.and_then(|k| k.maintenance),
             lost: None,
             off: None,
         };
@@ -373,6 +413,7 @@ impl State {
                 self.detach(ctx, disk.volume);
             }
         }
+        self.stop_moves_to(ctx, id);
         let refuge =
             self.pools.values().find(|p| !p.deleting && !pools.contains(&p.meta.id)).map(|p| p.meta.id);
         self.give_up(ctx, &volumes, &images, refuge);

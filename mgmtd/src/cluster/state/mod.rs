@@ -20,6 +20,7 @@ pub mod epoch;
 mod ha;
 mod hosts;
 pub mod merge;
+mod moves;
 mod networks;
 mod pools;
 mod storage;
@@ -34,6 +35,7 @@ pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
 pub use epoch::{Formation, Position, Told};
 pub use ha::Guard;
 pub use hosts::Application;
+pub use moves::{HostRole, Move};
 pub use upgrade::{UpgradeError, read as read_state};
 
 use jiff::Timestamp;
@@ -176,6 +178,30 @@ pub struct Capacity {
     /// Features of the highest CPU model that its processors have not.
     #[serde(default)]
     pub lacks: Vec<String>,
+    /// The version it runs.
+    #[serde(default)]
+    pub release: Option<Release>,
+}
+
+/// A version of the product: machines move while they run to the same or a later one only, whose monitor knows all that they
+/// bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Release(pub [u16; 3]);
+
+impl Release {
+    /// From `1.2.3`; what follows after that says nothing here.
+    #[must_use]
+    pub fn parse(version: &str) -> Option<Self> {
+        let mut parts = version.split(['.', '-', '+']).map(|part| part.parse().ok());
+        Some(Self([parts.next()??, parts.next()??, parts.next()??]))
+    }
+}
+
+impl std::fmt::Display for Release {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self([major, minor, patch]) = self;
+        write!(f, "{major}.{minor}.{patch}")
+    }
 }
 
 /// A host that was removed.
@@ -216,12 +242,22 @@ pub struct HostRecord {
     /// What it can carry, as it last said.
     #[serde(default)]
     pub capacity: Option<Capacity>,
+    /// It is in maintenance: no machine is placed on it.
+    #[serde(default)]
+    pub maintenance: Option<Maintenance>,
     /// The cluster was formed anew without it. It comes back by joining anew.
     #[serde(default)]
     pub lost: Option<epoch::Lost>,
     /// The boot in which it is known to have been switched off, without having said so itself.
     #[serde(default)]
     pub off: Option<Uuid>,
+}
+
+/// That a host is in maintenance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Machines that cannot be moved away are shut down.
+    pub shut_down: bool,
 }
 
 /// A storage pool.
@@ -264,12 +300,18 @@ pub struct VmRecord {
     /// It is to disappear as soon as its process is gone.
     #[serde(default)]
     pub deleting: bool,
-    /// The shared pool its firmware's variables are in; its host's own where absent. Never changes.
-    #[serde(default)]
-    pub vars: Option<PoolId>,
     /// Grows each time the machine becomes another host's.
     #[serde(default)]
     pub epoch: u64,
+    /// It moves to another host.
+    #[serde(default)]
+    pub moving: Option<Move>,
+    /// The epoch in which it last came back from a host that never ran it.
+    #[serde(default)]
+    pub returned: Option<u64>,
+    /// The shared pool its firmware's variables are in; its host's own where absent. Never changes.
+    #[serde(default)]
+    pub vars: Option<PoolId>,
     /// It is to run only under leases, because it is protected.
     #[serde(default)]
     pub guard: Option<Guard>,

@@ -81,6 +81,23 @@ fn status() -> impl Strategy<Value = VmStatus> {
     })
 }
 
+fn any_host() -> impl Strategy<Value = HostId> {
+    prop_oneof![Just(HOST), guest_host()]
+}
+
+/// A step of a move of a machine.
+fn a_move() -> impl Strategy<Value = Op> {
+    let of = (small().prop_map(|n| VmId(Uuid::from_u128(n))), (0u128..2).prop_map(Uuid::from_u128));
+    (of, any_host(), 0u8..6).prop_map(|((id, moving), to, step)| match step {
+        0 => Op::BeginMove { id, expect: None, moving, to },
+        1 => Op::SwitchMove { id, moving },
+        2 => Op::EndMove { id, moving },
+        3 => Op::ConfirmMove { id, moving },
+        4 => Op::ReturnMove { id, moving },
+        _ => Op::ReassignVm { id, expect: None, to },
+    })
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let vm = || small().prop_map(|n| VmId(Uuid::from_u128(n)));
     let image = || small().prop_map(|n| ImageId(Uuid::from_u128(n)));
@@ -231,6 +248,14 @@ fn op() -> impl Strategy<Value = Op> {
         }),
         application().prop_map(|a| Op::Admit { token: TOKEN.into(), application: Box::new(a) }),
         (guest_host(), any::<bool>()).prop_map(|(id, force)| Op::RemoveHost { id, expect: None, force }),
+        a_move(),
+        a_move(),
+        a_move(),
+        (any_host(), prop::option::of(any::<bool>())).prop_map(|(id, on)| Op::SetMaintenance {
+            id,
+            expect: None,
+            maintenance: on.map(|shut_down| Maintenance { shut_down })
+        }),
         (guest_host(), name()).prop_map(|(id, name)| Op::UpdateHost {
             id,
             expect: None,
@@ -421,6 +446,14 @@ fn check(state: &State, revision: u64) {
     for record in state.vms.values() {
         let vm = &record.vm;
         assert!(vm.meta.revision <= revision);
+        assert_eq!(vm.status.moving_to, record.moving.filter(|m| !m.switched).map(|m| m.to));
+        if let Some(Move { from, to, switched, .. }) = record.moving {
+            assert_eq!(vm.status.host, Some(if switched { to } else { from }));
+            assert!(switched || state.hosts.contains_key(&to));
+        }
+        // Of two hosts one runs it, and one alone.
+        let owns = |role| matches!(role, HostRole::Owner | HostRole::Leaving(_) | HostRole::Settling(_));
+        assert_eq!(state.hosts.keys().filter(|h| record.role(**h).is_some_and(owns)).count(), 1);
         for disk in &vm.spec.disks {
             assert_eq!(state.volumes[&disk.volume].status.attached_to, Some(vm.meta.id));
         }
@@ -455,6 +488,10 @@ proptest! {
             }
             // Every changed object is told of.
             for (id, record) in &state.vms {
+                if let Some(old) = before.vms.get(id) {
+                    prop_assert_eq!(record.epoch > old.epoch, record.vm.status.host != old.vm.status.host);
+                    prop_assert!(record.epoch >= old.epoch);
+                }
                 if before.vms.get(id) != Some(record) {
                     prop_assert!(changes.iter().any(|c| c.id == id.0), "{:?}", command);
                     prop_assert_eq!(record.vm.meta.revision, revision);

@@ -46,7 +46,7 @@ impl State {
         let record = self.hosts.get(&host).ok_or_else(|| Refusal::not_found("host", host))?;
         let spec = self.completed(id, &create.spec, None)?;
         // The claim: what the placement decided may not hold any more.
-        let request = Request { vm: None, labels: &create.labels, spec: &spec };
+        let request = Request { vm: None, goes_on: false, labels: &create.labels, spec: &spec };
         let reasons = placement::refusals(self, record, request);
         if !reasons.is_empty() {
             return Err(Refusal::NoRoom(reasons.join("; ")));
@@ -85,6 +85,9 @@ impl State {
         if new == *old {
             return Ok(Reply::Vm(Arc::new(new.vm)));
         }
+        if old.moving.is_some() && new.vm.spec != old.vm.spec {
+            return Err(being_moved());
+        }
         if plugged(&new.vm.spec) != plugged(&old.vm.spec) && !old.at_rest() {
             return Err(Refusal::Conflict(
                 "disks, network interfaces and CD drives can only be changed while the machine is stopped (but for their \
@@ -94,7 +97,12 @@ impl State {
         }
         match (old.vm.spec.power, new.vm.spec.power) {
             (from, to) if from == to => {}
-            (_, PowerState::Running) => self.check_startable(&new.vm.spec)?,
+            (from, PowerState::Running) => {
+                self.check_startable(&new.vm.spec)?;
+                if from == PowerState::Stopped {
+                    self.check_served(&old.vm)?;
+                }
+            }
             (PowerState::Stopped, PowerState::Paused) => return Err(not_running()),
             (_, PowerState::Stopped) => new.stop = StopVm::default(),
             _ => {}
@@ -122,6 +130,9 @@ impl State {
         match power {
             Power::Start => {
                 self.check_startable(&old.vm.spec)?;
+                if old.vm.spec.power == PowerState::Stopped {
+                    self.check_served(&old.vm)?;
+                }
                 new.vm.spec.power = PowerState::Running;
                 // A machine that failed although it is wanted running is tried anew.
                 new.vm.meta.generation += u64::from(settled && state == VmState::Failed);
@@ -131,6 +142,10 @@ impl State {
                     return Err(Refusal::field("timeout_seconds", "is not between 1 and 3600"));
                 }
                 new.vm.spec.power = PowerState::Stopped;
+                // What is to stop need not be moved first.
+                if new.moving.as_ref().is_some_and(|m| !m.switched) {
+                    new.end_move();
+                }
                 if !(settled && state == VmState::Stopped) && new.stop != *stop {
                     new.stop = stop.clone();
                     new.vm.meta.generation += u64::from(old.vm.spec.power == PowerState::Stopped);
@@ -162,6 +177,9 @@ impl State {
         }
         if new == *old {
             return Ok(Reply::Vm(Arc::new(new.vm)));
+        }
+        if old.moving.is_some() && !matches!(power, Power::Stop(_)) {
+            return Err(being_moved());
         }
         new.vm.meta.generation += u64::from(new.vm.spec != old.vm.spec);
         Ok(self.put(ctx, new))
@@ -218,6 +236,12 @@ impl State {
         }
         let mut new = (*old).clone();
         new.vm.status = old.with_place(status.clone());
+        // What does not run any more cannot be moved while it runs.
+        if !matches!(status.state, VmState::Running | VmState::Paused)
+            && new.moving.as_ref().is_some_and(|m| !m.switched)
+        {
+            new.end_move();
+        }
         // The guest switched itself off and its policy leaves it so: from now on this is what is wanted. Only where the
         // driver knew the present wish, so that a wish under way is not undone.
         let ended_itself = !host_ends
@@ -239,14 +263,24 @@ impl State {
     /// The host booted: none of its machines runs. Those with autostart run again if they did before.
     pub(super) fn host_booted(&mut self, ctx: &mut Context<'_>, host: HostId) -> Vec<(VmId, String)> {
         let mut told = Vec::new();
+        self.stop_moves_to(ctx, host);
+        let maintenance = self.hosts.get(&host).is_some_and(|h| h.maintenance.is_some());
         let records: Vec<_> = self.vms.values().filter(|r| r.vm.status.host == Some(host)).cloned().collect();
         for old in records {
             let mut new = (*old).clone();
+            // Of one that came at the last moment nothing is left either.
+            new.end_move();
             new.vm.status = VmStatus { host: Some(host), ..VmStatus::default() };
             if old.vm.spec.power != PowerState::Stopped {
                 let never =
                     old.vm.status.state == VmState::Failed && old.vm.spec.restart == RestartPolicy::Never;
-                new.vm.spec.power = if old.vm.spec.autostart && !never {
+                new.vm.spec.power = if maintenance {
+                    told.push((
+                        old.vm.meta.id,
+                        "left stopped after the host's boot (the host is in maintenance)".to_owned(),
+                    ));
+                    PowerState::Stopped
+                } else if old.vm.spec.autostart && !never {
                     told.push((old.vm.meta.id, "started again after the host's boot".to_owned()));
                     PowerState::Running
                 } else {
@@ -409,6 +443,18 @@ impl State {
         }
     }
 
+    /// Whether the machine's host starts machines at all.
+    fn check_served(&self, vm: &Vm) -> Result<(), Refusal> {
+        let host = vm.status.host.and_then(|h| self.hosts.get(&h));
+        match host.filter(|h| h.maintenance.is_some()) {
+            Some(host) => Err(Refusal::Conflict(format!(
+                "its host `{}` is in maintenance: move the machine to another host, or end the maintenance",
+                host.meta.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
     fn check_startable(&self, spec: &VmSpec) -> Result<(), Refusal> {
         for disk in &spec.disks {
             let Some(volume) = self.volumes.get(&disk.volume) else { continue };
@@ -453,8 +499,10 @@ impl VmRecord {
             stop: StopVm::default(),
             reset_count: 0,
             deleting: false,
-            vars: None,
             epoch: 0,
+            moving: None,
+            returned: None,
+            vars: None,
             guard: None,
         }
     }
@@ -464,7 +512,12 @@ impl VmRecord {
     pub fn at_rest(&self) -> bool {
         matches!(self.vm.status.state, VmState::Stopped | VmState::Failed)
             && self.vm.spec.power == PowerState::Stopped
+            && self.moving.is_none()
     }
+}
+
+fn being_moved() -> Refusal {
+    Refusal::Conflict("the machine is being moved to another host: wait for it, or cancel the move".into())
 }
 
 /// What is plugged in, without what can be changed about it at any time.

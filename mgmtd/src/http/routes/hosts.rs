@@ -20,10 +20,11 @@ use lq_api::{
     access::{ObjectKind, Permission},
     event::EventLevel,
     ha::HaHostState,
-    host::{Host, HostPower, HostPowerAction, HostStatus},
+    host::{Host, HostMaintenance, HostPower, HostPowerAction, HostStatus},
     list::{ListQuery, Page},
     meta::MetadataPatch,
     problem::Kind,
+    task::Task,
 };
 use serde::Deserialize;
 use std::sync::Arc;
@@ -35,12 +36,13 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(list))
         .routes(routes!(get, update, remove))
         .routes(routes!(power))
+        .routes(routes!(maintenance))
         .routes(routes!(confirm_off))
 }
 
 fn show(record: &HostRecord, statuses: &[(HostId, HostStatus)]) -> Host {
     let status = statuses.iter().find(|(id, _)| *id == record.meta.id).map(|(_, s)| s.clone());
-    Host { meta: record.meta.clone(), status }
+    record.shown(status)
 }
 
 /// Hosts of the cluster.
@@ -90,7 +92,8 @@ async fn update(
     })?;
     match api.node.cluster.write(Op::UpdateHost { id, expect, patch }).await? {
         Reply::Host(meta) => {
-            let host = Host { meta: (*meta).clone(), status: None };
+            let maintenance = api.node.cluster.read(|s| s.in_maintenance(id));
+            let host = Host { meta: (*meta).clone(), maintenance, status: None };
             Ok(tagged(StatusCode::OK, &host.meta, &host))
         }
         _ => Err(Failure::new(Kind::Internal, "an unexpected answer of the state")),
@@ -188,4 +191,27 @@ async fn power(
     let done = api.node.host.power(reboot, reason).await;
     done.map_err(|e| Failure::new(Kind::Unavailable, crate::causes::chain(&e)))?;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Puts a host in maintenance, or ends it. In maintenance no machine is placed or started on it; the task moves those that run
+/// there to other hosts, one result each. With `shut_down` those that cannot be moved are shut down; else they run on, and the
+/// task fails. The host is in maintenance in any case, across restarts, until it is ended.
+#[utoipa::path(
+    post, path = "/hosts/{id}/maintenance", tag = "hosts", params(("id" = HostId, Path)), request_body = HostMaintenance,
+    responses((status = 202, body = Task))
+)]
+async fn maintenance(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<HostId>,
+    IfMatch(expect): IfMatch,
+    Json(wish): Json<HostMaintenance>,
+) -> Result<Answer<Task>, Failure> {
+    if !api.node.cluster.read(|s| s.hosts.contains_key(&id)) {
+        return Err(Failure::not_found("host", id));
+    }
+    if id != api.node.id() {
+        return Err(Failure::new(Kind::Unavailable, "that host cannot be asked from here"));
+    }
+    Ok(Answer(StatusCode::ACCEPTED, api.node.set_maintenance(expect, wish, &caller.actor).await?))
 }

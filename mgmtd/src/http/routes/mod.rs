@@ -18,7 +18,7 @@ mod pools;
 pub(super) mod probes;
 mod recovery;
 mod session;
-mod tasks;
+pub(super) mod tasks;
 mod tokens;
 mod users;
 mod viewer;

@@ -4,6 +4,7 @@ use super::super::{
     Api,
     access::{may_cancel, sees_target},
     extract::{Answer, Id, Query},
+    peer::all_tasks,
     problem::Failure,
 };
 use crate::{auth::Caller, cluster::State as Agreed, tasks::CancelError};
@@ -14,7 +15,7 @@ use lq_api::{
     problem::Kind,
     task::{Task, TaskState},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -37,27 +38,46 @@ struct TaskQuery {
     target: Option<String>,
 }
 
-/// Tasks, newest first. The last 1000 are remembered.
+/// What a host is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::http) struct Asked {
+    /// Most tasks wanted.
+    most: usize,
+    cursor: Option<TaskId>,
+    state: Option<TaskState>,
+    target: Option<String>,
+    /// Who may see them.
+    caller: Caller,
+}
+
+/// The newest tasks of this host that are asked for.
+pub(in crate::http) fn own(api: &Api, asked: &Asked) -> Vec<Task> {
+    let wanted = |t: &Task| {
+        asked.cursor.is_none_or(|c| t.id < c)
+            && asked.state.is_none_or(|s| s == t.state)
+            && asked.target.as_ref().is_none_or(|o| *o == t.target)
+    };
+    let all = api.node.tasks.all();
+    api.node.cluster.read(|s| {
+        let seen = |t: &Task| wanted(t) && sees_task(s, &asked.caller, t);
+        all.into_iter().rev().filter(seen).take(asked.most).collect()
+    })
+}
+
+/// Tasks of every host that answers, newest first. Each host remembers its last 1000.
 #[utoipa::path(get, path = "/tasks", tag = "tasks", params(TaskQuery), responses((status = 200, body = Page<Task>)))]
 async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Query(query): Query<TaskQuery>,
 ) -> Result<Answer<Page<Task>>, Failure> {
-    let limit = query.limit.unwrap_or(100) as usize;
+    let TaskQuery { limit, cursor, state, target } = query;
+    let limit = limit.unwrap_or(100) as usize;
     if !(1..=1000).contains(&limit) {
         return Err(Failure::new(Kind::Malformed, "`limit` is not between 1 and 1000"));
     }
-    let wanted = |t: &Task| {
-        query.cursor.is_none_or(|c| t.id < c)
-            && query.state.is_none_or(|s| s == t.state)
-            && query.target.as_ref().is_none_or(|o| *o == t.target)
-    };
-    let all = api.node.tasks.all();
-    let mut items: Vec<Task> = api.node.cluster.read(|s| {
-        let seen = |t: &Task| wanted(t) && sees_task(s, &caller, t);
-        all.into_iter().rev().filter(seen).take(limit + 1).collect()
-    });
+    let mut items = all_tasks(&api, &Asked { most: limit + 1, cursor, state, target, caller }).await;
+    items.sort_by_key(|t| std::cmp::Reverse(t.id));
     let more = items.len() > limit;
     items.truncate(limit);
     let next_cursor = items.last().filter(|_| more).map(|t| t.id.to_string());

@@ -14,6 +14,7 @@ use crate::{
         state::{Object, VmRecord},
     },
     placement::{self, Request},
+    reconcile::moves::MoveError,
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use lq_api::{
@@ -25,7 +26,7 @@ use lq_api::{
     placement::{PlacementDecision, PlacementQuery},
     problem::Kind,
     task::Task,
-    vm::{CreateVm, PowerState, StopVm, UpdateVm, Vm, VmSpec},
+    vm::{CreateVm, MigrateVm, PowerState, StopVm, UpdateVm, Vm, VmSpec},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,6 +46,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(reset))
         .routes(routes!(pause))
         .routes(routes!(resume))
+        .routes(routes!(migrate))
         .routes(routes!(stats))
         .routes(routes!(what_if))
 }
@@ -93,10 +95,10 @@ async fn create(
     let object = Object::Of { kind: ObjectKind::Vm, id: id.0, labels: &create.labels };
     may_switch(&caller, object, create.spec.power, PowerState::Stopped)?;
     api.node.cluster.read(|s| may_have_parts(s, &caller, &create.spec, None))?;
-    let reachable = reachable(&api).await;
+    let reachable = api.node.reachable().await;
     let mut last = None;
     for _ in 0..CLAIMS {
-        let decision = decide(&api, &create.labels, &create.spec, reachable.as_ref());
+        let decision = decide(&api, None, &create.labels, &create.spec, reachable.as_ref());
         let Some(host) = decision.host else {
             let why = || placement::explain(&api.node.cluster.read(|s| visible(s, &caller, decision)));
             return Err(last.unwrap_or_else(|| Failure::new(Kind::Conflict, why())));
@@ -111,21 +113,14 @@ async fn create(
     Err(last.unwrap_or_else(|| Failure::new(Kind::Conflict, "no host took the machine: try again")))
 }
 
-/// The hosts the leader hears, where there is more than one host and it can be asked.
-async fn reachable(api: &Api) -> Option<BTreeSet<HostId>> {
-    if api.node.cluster.read(|s| s.hosts.len()) == 1 {
-        return None;
-    }
-    api.node.cluster.health().await.map(|h| h.reachable)
-}
-
 fn decide(
     api: &Api,
+    vm: Option<VmId>,
     labels: &BTreeMap<String, String>,
     spec: &VmSpec,
     reachable: Option<&BTreeSet<HostId>>,
 ) -> PlacementDecision {
-    api.node.cluster.read(|s| placement::decide(s, Request { vm: None, labels, spec }, reachable))
+    api.node.cluster.read(|s| placement::decide(s, Request { vm, goes_on: true, labels, spec }, reachable))
 }
 
 /// The decision without the hosts the caller may not see.
@@ -135,7 +130,7 @@ fn visible(state: &cluster::State, caller: &Caller, mut decision: PlacementDecis
     decision
 }
 
-/// Where a machine would be placed if it were made now, and why not elsewhere. Of hosts the caller may not see nothing is
+/// Where a machine would be placed if it were made or moved now, and why not elsewhere. Of hosts the caller may not see nothing is
 /// said. Nothing is changed.
 #[utoipa::path(
     post, path = "/placement", tag = "vms", request_body = PlacementQuery,
@@ -147,9 +142,18 @@ async fn what_if(
     Json(query): Json<PlacementQuery>,
 ) -> Result<Answer<PlacementDecision>, Failure> {
     Failure::check(query.spec.validate())?;
-    api.node.cluster.read(|s| may_have_parts(s, &caller, &query.spec, None))?;
-    let reachable = reachable(&api).await;
-    let decision = decide(&api, &query.labels, &query.spec, reachable.as_ref());
+    api.node.cluster.read(|s| {
+        let sees = |vm: &VmId| caller.may(Permission::VmRead, s.object(ObjectKind::Vm, vm.0));
+        let record = match query.vm {
+            Some(vm) => {
+                Some(s.vms.get(&vm).filter(|_| sees(&vm)).ok_or_else(|| Failure::not_found("vm", vm))?)
+            }
+            None => None,
+        };
+        may_have_parts(s, &caller, &query.spec, record.map(|r| &r.vm.spec))
+    })?;
+    let reachable = api.node.reachable().await;
+    let decision = decide(&api, query.vm, &query.labels, &query.spec, reachable.as_ref());
     Ok(Answer(StatusCode::OK, api.node.cluster.read(|s| visible(s, &caller, decision))))
 }
 
@@ -284,6 +288,40 @@ async fn resume(
     IfMatch(expect): IfMatch,
 ) -> Result<Answer<Task>, Failure> {
     act(&api, &caller, id, expect, Power::Resume).await
+}
+
+/// Moves a machine to another host: one that runs while it runs, one at rest by giving it to the other host, if what it has is
+/// reached from there. The task can be cancelled until the machine changes hands. Refused before anything is sent where the other
+/// host cannot take the machine, with the reason; whether its processor has what the guest was told to have is found out
+/// before any memory is sent, and fails the task. Scroll-back of the serial console begins anew on the new host.
+#[utoipa::path(
+    post, path = "/vms/{id}/migrate", tag = "vms", params(("id" = VmId, Path)), request_body = Option<MigrateVm>,
+    responses((status = 202, body = Task))
+)]
+async fn migrate(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<VmId>,
+    IfMatch(expect): IfMatch,
+    OptionalJson(wish): OptionalJson<MigrateVm>,
+) -> Result<Answer<Task>, Failure> {
+    Failure::check(wish.validate())?;
+    if let Some(host) = wish.host {
+        let seen =
+            api.node.cluster.read(|s| caller.may(Permission::HostRead, s.object(ObjectKind::Host, host.0)));
+        if !seen {
+            return Err(Failure::not_found("host", host));
+        }
+    }
+    match api.node.migrate_vm(id, expect, &wish, &caller.actor).await {
+        Ok(task) => Ok(Answer(StatusCode::ACCEPTED, task)),
+        Err(MoveError::Write(e)) => Err(e.into()),
+        Err(MoveError::Nowhere(decision)) => {
+            let decision = api.node.cluster.read(|s| visible(s, &caller, decision));
+            Err(Failure::new(Kind::Conflict, placement::explain(&decision)))
+        }
+        Err(e @ MoveError::Silent(_)) => Err(Failure::new(Kind::Conflict, e.to_string())),
+    }
 }
 
 /// Counters of a running machine since its start.

@@ -163,9 +163,7 @@ fn alert(cluster: &Cluster, caller: &Caller, change: Change) -> Option<Message> 
 
 fn object(cluster: &Cluster, caller: &Caller, Change { kind, id, .. }: Change) -> Option<Object> {
     cluster.read(|s| match kind {
-        Kind::Host => {
-            s.hosts.get(&id.into()).map(|r| Object::Host(Host { meta: r.meta.clone(), status: None }))
-        }
+        Kind::Host => s.hosts.get(&id.into()).map(|r| Object::Host(r.shown(None))),
         Kind::Pool => s.pools.get(&id.into()).map(|r| Object::Pool(visible(s, caller, r))),
         Kind::Vm => s.vms.get(&id.into()).map(|r| Object::Vm(r.vm.clone())),
         Kind::Image => s.images.get(&id.into()).map(|r| Object::Image(r.image.clone())),

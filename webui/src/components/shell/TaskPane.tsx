@@ -6,6 +6,7 @@ import { api, call, type Task } from "../../api/client";
 import { useTasks } from "../../api/queries";
 import { duration, taskName, time } from "../../lib/format";
 import { useNarrow } from "../../lib/media";
+import { moveWords } from "../../lib/moves";
 import { useFlag } from "../../lib/prefs";
 import { Target, useTargets } from "../Target";
 import { Button, State, cx } from "../ui";
@@ -128,7 +129,7 @@ export function TaskState({ task }: { task: Task }) {
         />
         <span className="truncate text-dim">
           {typeof task.progress === "number"
-            ? `${Math.round(task.progress * 100)} %`
+            ? [`${Math.round(task.progress * 100)} %`, moveWords(task)].filter(Boolean).join(", ")
             : (task.message ?? "running")}
         </span>
       </span>

@@ -1,7 +1,7 @@
 // One host: its head and tabs; the tab's page is inside.
 import { useMutation } from "@tanstack/react-query";
 import { Outlet, useParams } from "@tanstack/react-router";
-import { Power, RotateCcw, Server } from "lucide-react";
+import { DoorClosed, DoorOpen, Power, RotateCcw, Server } from "lucide-react";
 import { useState } from "react";
 import { api, call, type Host, type HostPowerAction } from "../../api/client";
 import { useHosts, useVms } from "../../api/queries";
@@ -12,6 +12,7 @@ import { useFollow } from "../../components/shell/Orders";
 import { Empty, Menu, State, Warning } from "../../components/ui";
 import { hostState } from "../../lib/tree";
 import { STATES } from "./List";
+import { EnterMaintenance, Evacuation, useMaintenance } from "./Maintenance";
 
 const TABS = [
   { to: "/hosts/$id", label: "Summary" },
@@ -68,6 +69,7 @@ export function HostLayout() {
           </Head>
           <Tabs label="Pages of this host" id={id} tabs={TABS} />
           <div className="flex min-h-0 flex-1 flex-col gap-4">
+            <Evacuation host={host} />
             {host.status?.warnings?.map((warning) => (
               <Warning key={warning}>{warning}</Warning>
             ))}
@@ -98,6 +100,8 @@ const WORDS: Record<HostPowerAction, { label: string; text: string }> = {
 
 function PowerMenu({ host }: { host: Host }) {
   const [asked, setAsked] = useState<HostPowerAction>();
+  const [enters, setEnters] = useState(false);
+  const maintenance = useMaintenance(host);
   const running =
     useVms().data?.filter(
       ({ status }) =>
@@ -119,8 +123,26 @@ function PowerMenu({ host }: { host: Host }) {
       <Menu
         label={`Power of ${host.meta.name}`}
         items={[
+          host.maintenance
+            ? {
+                label: "Leave maintenance",
+                icon: DoorOpen,
+                refusal,
+                run: () =>
+                  maintenance.mutate(
+                    { on: false, shut_down: false },
+                    { onError: (error) => follow(`Reopen ${host.meta.name}`, error) },
+                  ),
+              }
+            : {
+                label: "Enter maintenance",
+                icon: DoorClosed,
+                refusal,
+                run: () => setEnters(true),
+              },
           {
             label: "Restart",
+            apart: true,
             icon: RotateCcw,
             danger: true,
             refusal,
@@ -137,6 +159,7 @@ function PowerMenu({ host }: { host: Host }) {
       >
         Power
       </Menu>
+      {enters && <EnterMaintenance host={host} onClose={() => setEnters(false)} />}
       {asked && (
         <Confirm
           title={`${WORDS[asked].label} ${host.meta.name}?`}

@@ -129,4 +129,9 @@ export function Hosts() {
   );
 }
 
-export const STATES = { up: "up", warning: "needs a look", away: "cannot be asked" } as const;
+export const STATES = {
+  up: "up",
+  warning: "needs a look",
+  away: "cannot be asked",
+  maintenance: "in maintenance",
+} as const;

@@ -2,9 +2,11 @@
 import { Outlet, useNavigate, useParams } from "@tanstack/react-router";
 import { MonitorCog } from "lucide-react";
 import type { Vm } from "../../api/client";
-import { useVm } from "../../api/queries";
+import { useHosts, useNames, useTasks, useVm } from "../../api/queries";
 import { Await, Head, Tabs } from "../../components/Page";
+import { Cancel, TaskState } from "../../components/shell/TaskPane";
 import { Failure, State, Warning } from "../../components/ui";
+import { moveOf } from "../../lib/moves";
 import { hasScreen } from "../../lib/screen";
 import { VmButtons, VmOrders } from "./actions";
 
@@ -25,6 +27,22 @@ export const useVmId = () => (useParams({ strict: false }) as { id: string }).id
 export function WithVm({ children }: { children: (vm: Vm) => React.ReactNode }) {
   const vm = useVm(useVmId());
   return vm.data ? children(vm.data) : null;
+}
+
+/** That it is on its way, how far, and the way back. */
+function Moves({ vm, to }: { vm: Vm; to: string }) {
+  const host = useNames(useHosts());
+  const task = moveOf(vm, useTasks().data);
+  return (
+    <div
+      className="flex flex-wrap items-center gap-x-4 gap-y-1 rounded-md bg-sunken px-4 py-2.5"
+      role="status"
+    >
+      <span>It is moving to {host(to) ?? "another host"}.</span>
+      {task && <TaskState task={task} />}
+      {task && <Cancel task={task} />}
+    </div>
+  );
 }
 
 export function VmLayout() {
@@ -58,6 +76,7 @@ export function VmLayout() {
           />
           <div className="flex min-h-0 flex-1 flex-col gap-4">
             {Boolean(vm.error) && <Failure error={vm.error} />}
+            {data.status.moving_to && <Moves vm={data} to={data.status.moving_to} />}
             {data.status.reason &&
               (data.status.state === "failed" ? (
                 <p className="rounded-md bg-bad-soft px-4 py-2.5 wrap-anywhere text-bad" role="status">

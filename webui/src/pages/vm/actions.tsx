@@ -1,14 +1,26 @@
 // What can be done to a machine: the likely thing as a button, the rest in a menu, the dangerous after a question.
 import { useNavigate } from "@tanstack/react-router";
-import { Pause, Play, Power, RotateCcw, SquareTerminal, Trash2, Unplug, type LucideIcon } from "lucide-react";
+import {
+  MoveRight,
+  Pause,
+  Play,
+  Power,
+  RotateCcw,
+  SquareTerminal,
+  Trash2,
+  Unplug,
+  type LucideIcon,
+} from "lucide-react";
 import { createContext, useCallback, useContext, useMemo, useState, type ReactNode } from "react";
 import { ApiError, api, call, type Vm } from "../../api/client";
-import { useAction } from "../../api/queries";
+import { useAction, useHosts } from "../../api/queries";
 import { Confirm } from "../../components/Dialog";
 import { useFollow, type Follow } from "../../components/shell/Orders";
 import { Button, Menu, type MenuItem } from "../../components/ui";
 import { useRefusal } from "../../api/rights";
 import { ACTIONS, permission, primary, refusal, type Action } from "../../lib/actions";
+import { moveRefusal } from "../../lib/moves";
+import { Migrate } from "./Migrate";
 
 export const ICONS: Record<Action, LucideIcon> = {
   start: Play,
@@ -24,6 +36,7 @@ export const ALL: Action[] = ["start", "stop", "pause", "resume", "reset", "forc
 
 type Ask = (vm: Vm, action: Action) => void;
 const Context = createContext<Ask>(() => {});
+const Moving = createContext<(vm: Vm) => void>(() => {});
 
 /** Gives the pages inside a way to order something done to a machine; one question for all of them. */
 export function VmOrders({ onDeleted, children }: { onDeleted?: () => void; children: ReactNode }) {
@@ -32,6 +45,7 @@ export function VmOrders({ onDeleted, children }: { onDeleted?: () => void; chil
   const follow = useFollow();
   const [asked, setAsked] = useState<{ vm: Vm; action: Action }>();
   const [error, setError] = useState<unknown>();
+  const [moving, setMoving] = useState<Vm>();
 
   const run = useCallback(
     async (vm: Vm, what: Action, volumes = false) => {
@@ -62,7 +76,8 @@ export function VmOrders({ onDeleted, children }: { onDeleted?: () => void; chil
   const disks = asked?.vm.spec.disks?.length ?? 0;
   return (
     <Context value={ask}>
-      {children}
+      <Moving value={setMoving}>{children}</Moving>
+      {moving && <Migrate vm={moving} onClose={() => setMoving(undefined)} />}
       {asked && (
         <Confirm
           title={`${ACTIONS[asked.action].label} ${asked.vm.meta.name}?`}
@@ -92,6 +107,24 @@ export function VmOrders({ onDeleted, children }: { onDeleted?: () => void; chil
 
 export const useAsk = () => useContext(Context);
 
+/** The way to another host. */
+function useMove(vm: Vm): MenuItem {
+  const move = useContext(Moving);
+  const denied = useRefusal();
+  const hosts = useHosts().data?.length ?? 0;
+  return useMemo(
+    () => ({
+      label: "Migrate",
+      icon: MoveRight,
+      refusal:
+        denied("vm.write", { kind: "vm", id: vm.meta.id, labels: vm.meta.labels }) ?? moveRefusal(vm, hosts),
+      apart: true,
+      run: () => move(vm),
+    }),
+    [vm, move, denied, hosts],
+  );
+}
+
 /** Why something cannot be done to a machine: by its state, or by one's rights. */
 export function useVmRefusal() {
   const denied = useRefusal();
@@ -106,6 +139,7 @@ export function VmMenu({ vm }: { vm: Vm }) {
   const navigate = useNavigate();
   const why = useVmRefusal();
   const denied = useRefusal();
+  const move = useMove(vm);
   const items = useMemo(
     (): MenuItem[] => [
       {
@@ -114,9 +148,9 @@ export function VmMenu({ vm }: { vm: Vm }) {
         refusal: denied("vm.console", { kind: "vm", id: vm.meta.id, labels: vm.meta.labels }),
         run: () => void navigate({ to: "/vms/$id/console", params: { id: vm.meta.id } }),
       },
-      ...menu(vm, ask, ALL, why),
+      ...withMove(menu(vm, ask, ALL, why), move),
     ],
-    [vm, ask, navigate, why, denied],
+    [vm, ask, navigate, why, denied, move],
   );
   return <Menu label={`Actions for ${vm.meta.name}`} items={items} />;
 }
@@ -137,9 +171,13 @@ function menu(
   }));
 }
 
+/** Before what deletes. */
+const withMove = (items: MenuItem[], move: MenuItem) => [...items.slice(0, -1), move, ...items.slice(-1)];
+
 /** The buttons of a machine's own page. */
 export function VmButtons({ vm }: { vm: Vm }) {
   const ask = useAsk();
+  const move = useMove(vm);
   const why = useVmRefusal();
   const first = primary(vm.status.state);
   return (
@@ -154,11 +192,14 @@ export function VmButtons({ vm }: { vm: Vm }) {
       </Button>
       <Menu
         label={`Actions for ${vm.meta.name}`}
-        items={menu(
-          vm,
-          ask,
-          ALL.filter((action) => action !== first),
-          why,
+        items={withMove(
+          menu(
+            vm,
+            ask,
+            ALL.filter((action) => action !== first),
+            why,
+          ),
+          move,
         )}
       >
         Actions
