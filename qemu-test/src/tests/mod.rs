@@ -19,9 +19,6 @@ use crate::runner::Test;
 /// The group whose tests share one installed host with the fault agent.
 pub(crate) const ON_A_SITE: &str = "site";
 
-/// Tests that `all` leaves out: they have not been seen to pass often enough to judge a change by.
-pub(crate) const BY_NAME_ONLY: &[&str] = &["cluster-migrate", "console-session"];
-
 /// Every test, in the order in which tests of a group run.
 pub(crate) fn all() -> Vec<Test> {
     let site = ON_A_SITE;
