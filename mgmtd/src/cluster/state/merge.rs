@@ -129,8 +129,25 @@ impl Plan {
         )))
     }
 
-    fn name(&self, id: Uuid, old: &str) -> String {
-        self.renamings.iter().find(|r| r.id == id).map_or_else(|| old.to_owned(), |r| r.to.clone())
+    /// What comes may bear one id in two kinds: only by chance or bad will, and yet it is two objects.
+    fn name(&self, kind: Kind, id: Uuid, old: &str) -> String {
+        let of = kind_name(kind);
+        self.renamings
+            .iter()
+            .find(|r| r.kind == of && r.id == id)
+            .map_or_else(|| old.to_owned(), |r| r.to.clone())
+    }
+}
+
+/// Of those that come in.
+const fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Vm => "vm",
+        Kind::Image => "image",
+        Kind::Volume => "volume",
+        Kind::Network => "network",
+        Kind::Pool => "pool",
+        _ => "",
     }
 }
 
@@ -154,7 +171,7 @@ fn numbered(name: &str, from: u64, taken: impl Fn(&str) -> bool) -> String {
 
 /// New names for those of one kind that are taken.
 fn renamings<'a>(
-    kind: &str,
+    kind: Kind,
     host: &str,
     taken: impl Iterator<Item = &'a str>,
     brought: &[(Uuid, &str)],
@@ -171,7 +188,7 @@ fn renamings<'a>(
         let to = free_name(&first, |n| all.contains(n));
         all.insert(to.clone());
         out.push(Renaming {
-            kind: kind.into(),
+            kind: kind_name(kind).into(),
             id: *id,
             from: (*name).to_owned(),
             to,
@@ -238,14 +255,14 @@ pub(super) fn plan(state: &State, application: &Application) -> Result<Plan, Ref
     let mut out = Vec::new();
     let host = &application.name;
     let vms: Vec<_> = brought.vms.iter().map(|r| (r.vm.meta.id.0, r.vm.meta.name.as_str())).collect();
-    renamings("vm", host, state.vms.values().map(|r| r.vm.meta.name.as_str()), &vms, |_| false, &mut out);
+    renamings(Kind::Vm, host, state.vms.values().map(|r| r.vm.meta.name.as_str()), &vms, |_| false, &mut out);
     let images: Vec<_> =
         brought.images.iter().map(|r| (r.image.meta.id.0, r.image.meta.name.as_str())).collect();
     let here = state.images.values().map(|r| r.image.meta.name.as_str());
-    renamings("image", host, here, &images, |_| false, &mut out);
+    renamings(Kind::Image, host, here, &images, |_| false, &mut out);
     let volumes: Vec<_> = brought.volumes.iter().map(|v| (v.meta.id.0, v.meta.name.as_str())).collect();
     renamings(
-        "volume",
+        Kind::Volume,
         host,
         state.volumes.values().map(|v| v.meta.name.as_str()),
         &volumes,
@@ -259,9 +276,16 @@ pub(super) fn plan(state: &State, application: &Application) -> Result<Plan, Ref
         .map(|n| (n.meta.id.0, n.meta.name.as_str()))
         .collect();
     let here = state.networks.values().map(|n| n.meta.name.as_str());
-    renamings("network", host, here, &networks, |name| name == "default", &mut out);
+    renamings(Kind::Network, host, here, &networks, |name| name == "default", &mut out);
     let pools: Vec<_> = brought.pools.iter().map(|p| (p.meta.id.0, p.meta.name.as_str())).collect();
-    renamings("pool", host, state.pools.values().map(|p| p.meta.name.as_str()), &pools, |_| true, &mut out);
+    renamings(
+        Kind::Pool,
+        host,
+        state.pools.values().map(|p| p.meta.name.as_str()),
+        &pools,
+        |_| true,
+        &mut out,
+    );
     Ok(Plan { renamings: out, left_out })
 }
 
@@ -375,7 +399,7 @@ impl Taking<'_, '_> {
             let mut object = (**object).clone();
             let of = meta(&mut object);
             let id = of.id;
-            of.name = self.plan.name(id.into(), &of.name);
+            of.name = self.plan.name(kind, id.into(), &of.name);
             of.revision = self.ctx.revision;
             map.insert(id, Arc::new(object));
             self.ctx.changed(kind, id.into());
