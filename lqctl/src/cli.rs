@@ -690,6 +690,15 @@ pub(crate) enum JoinToken {
     },
 }
 
+/// Begin or end something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// Begin it.
+    On,
+    /// End it.
+    Off,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -734,13 +743,4 @@ mod tests {
         assert!(Cli::try_parse_from(["lqctl", "vm", "create", "x", "--memory", "1X"]).is_err());
         assert!(Cli::try_parse_from(["lqctl", "--url", "h", "vm", "list"]).is_err(), "no fingerprint");
     }
-}
-
-/// Begin or end something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Switch {
-    /// Begin it.
-    On,
-    /// End it.
-    Off,
 }

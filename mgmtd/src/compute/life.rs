@@ -493,13 +493,15 @@ impl Life {
             End::NoLease => (false, false, NO_LEASE.to_owned()),
             End::Record(ExitRecord { reason, detail }) => match reason {
                 ExitReason::GuestPowerOff => (true, false, "the guest powered itself off".to_owned()),
-                ExitReason::Migrated => (true, false, detail.clone()),
                 ExitReason::Told => (true, false, format!("the monitor was told to end: {detail}")),
                 ExitReason::Config => (false, true, detail.clone()),
                 ExitReason::LeaseLost => (false, false, format!("its lease ran out; {NO_LEASE}")),
-                ExitReason::Host | ExitReason::GuestFault | ExitReason::NotArrived | ExitReason::Internal => {
-                    (false, false, detail.clone())
-                }
+                // Of the last two nothing is left to conclude here.
+                ExitReason::Host
+                | ExitReason::GuestFault
+                | ExitReason::Internal
+                | ExitReason::NotArrived
+                | ExitReason::Migrated => (false, false, detail.clone()),
             },
         };
         let ended = |message: String| event(EventLevel::Info, "vm.stopped", message);

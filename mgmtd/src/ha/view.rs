@@ -27,7 +27,7 @@ pub(super) fn host(state: &State, id: HostId) -> HostView {
     HostView {
         boot: state.hosts.get(&id).and_then(|record| record.boot),
         off: state.is_off(id),
-        maintenance: state.hosts.get(&id).is_some_and(|record| record.maintenance.is_some()),
+        maintenance: state.in_maintenance(id),
     }
 }
 
@@ -96,10 +96,7 @@ impl Planner {
             }
         }
         let record = state.vms.get(&machine.vm).ok_or_else(missing)?;
-        let vm = &record.vm;
-        let request =
-            Request { vm: Some(machine.vm), goes_on: false, labels: &vm.meta.labels, spec: &vm.spec };
-        let mut decision = placement::decide(&state, request, Some(usable));
+        let mut decision = placement::decide(&state, Request::anew(&record.vm), Some(usable));
         // That it is not on its own host needs no words.
         decision.hosts.retain(|verdict| verdict.host != machine.host);
         let best = decision.hosts.iter().find(|verdict| verdict.score.is_some());

@@ -7,7 +7,7 @@
 
 use crate::{
     auth::Caller,
-    cluster::{Cluster, Kind, State, state::Object},
+    cluster::{Cluster, State, state::Object},
 };
 use lq_api::access::ObjectKind;
 use std::{
@@ -84,7 +84,7 @@ impl Former {
             None => inner.begin(state, revision),
             Some(changes) => {
                 for change in &changes {
-                    if let Some(kind) = watched(change.kind) {
+                    if let Some(kind) = change.kind.object() {
                         inner.change(state, change.revision, (kind, change.id));
                     }
                     inner.reached = Some(change.revision);
@@ -112,17 +112,4 @@ impl Former {
         let mut past = inner.past.iter().filter(|p| p.revision > revision && p.key == (kind, id));
         past.any(|p| caller.may(kind.read_permission(), Object::Of { kind, id, labels: &p.labels }))
     }
-}
-
-/// The kind as grants know it, of what is watched.
-pub(super) fn watched(kind: Kind) -> Option<ObjectKind> {
-    Some(match kind {
-        Kind::Host => ObjectKind::Host,
-        Kind::Pool => ObjectKind::Pool,
-        Kind::Vm => ObjectKind::Vm,
-        Kind::Image => ObjectKind::Image,
-        Kind::Volume => ObjectKind::Volume,
-        Kind::Network => ObjectKind::Network,
-        Kind::Alert | Kind::Token | Kind::User | Kind::Group | Kind::Role | Kind::Session => return None,
-    })
 }

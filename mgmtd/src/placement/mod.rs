@@ -18,7 +18,7 @@ use crate::cluster::{
 use lq_api::{
     Bytes, HostId, VmId,
     placement::{Affinity, PlacementDecision, Verdict},
-    vm::{PowerState, VmSpec},
+    vm::{PowerState, Vm, VmSpec},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +40,26 @@ pub struct Request<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// What is wanted.
     pub spec: &'a VmSpec,
+}
+
+impl<'a> Request<'a> {
+    /// Of a machine that is to be made.
+    #[must_use]
+    pub fn new(labels: &'a BTreeMap<String, String>, spec: &'a VmSpec) -> Self {
+        Self { vm: None, goes_on: false, labels, spec }
+    }
+
+    /// Of one that exists and goes on elsewhere with all it has in memory.
+    #[must_use]
+    pub fn going_on(vm: &'a Vm) -> Self {
+        Self { goes_on: true, ..Self::anew(vm) }
+    }
+
+    /// Of one that exists and starts anew elsewhere.
+    #[must_use]
+    pub fn anew(vm: &'a Vm) -> Self {
+        Self { vm: Some(vm.meta.id), ..Self::new(&vm.meta.labels, &vm.spec) }
+    }
 }
 
 /// Decides. `reachable` are the hosts the leader hears, where that is known.

@@ -105,7 +105,7 @@ proptest! {
             state.hosts.keys().copied().filter(|h| Some(*h) != dead.map(host)).collect();
         for (n, (mib, placement, label)) in wishes.into_iter().enumerate() {
             let (spec, labels) = (spec(mib, placement.clone()), labels(label));
-            let request = Request { vm: None, goes_on: false, labels: &labels, spec: &spec };
+            let request = Request::new(&labels, &spec);
             let decision = decide(&state, request, Some(&reachable));
             prop_assert_eq!(decide(&state, request, Some(&reachable)), decision.clone());
             prop_assert_eq!(decision.hosts.len(), state.hosts.len());
@@ -137,13 +137,13 @@ fn the_emptier_host_is_taken_and_groups_are_kept_apart() {
     let apart = Placement { apart: vec![rule("app=a", true)], ..Placement::default() };
     for n in 0..3 {
         let spec = spec(512, apart.clone());
-        let decision = decide(&state, Request { vm: None, goes_on: false, labels: &a, spec: &spec }, None);
+        let decision = decide(&state, Request::new(&a, &spec), None);
         create(&mut state, n, decision.host.unwrap(), &a, spec).unwrap();
     }
     let hosts: BTreeSet<_> = state.vms.values().map(|r| r.vm.status.host).collect();
     assert_eq!(hosts.len(), 3);
     let spec = spec(512, apart);
-    let decision = decide(&state, Request { vm: None, goes_on: false, labels: &a, spec: &spec }, None);
+    let decision = decide(&state, Request::new(&a, &spec), None);
     assert_eq!(decision.host, None);
     let text = explain(&decision);
     assert!(text.contains("`h2`: `v") && text.contains("with the label app=a runs there"), "{text}");
@@ -159,7 +159,7 @@ fn a_host_without_the_features_of_a_cpu_model_is_refused_with_their_names() {
     let none = BTreeMap::new();
     let at = |cpu| {
         let spec = VmSpec { cpu, ..spec(256, Placement::default()) };
-        decide(&state, Request { vm: None, goes_on: false, labels: &none, spec: &spec }, None)
+        decide(&state, Request::new(&none, &spec), None)
     };
     assert_eq!(at(CpuModel::Host).host, Some(host(0)));
     assert_eq!(at(CpuModel::V2).host, Some(host(0)));
@@ -175,14 +175,10 @@ fn near_the_others_of_its_group_but_the_first_goes_anywhere() {
     let a = labels("app=a");
     let near = Placement { near: vec![rule("app=a", true)], ..Placement::default() };
     let spec = spec(256, near);
-    let first =
-        decide(&state, Request { vm: None, goes_on: false, labels: &a, spec: &spec }, None).host.unwrap();
+    let first = decide(&state, Request::new(&a, &spec), None).host.unwrap();
     assert_eq!(first, host(1));
     create(&mut state, 0, host(0), &a, spec.clone()).unwrap();
-    assert_eq!(
-        decide(&state, Request { vm: None, goes_on: false, labels: &a, spec: &spec }, None).host,
-        Some(host(0))
-    );
+    assert_eq!(decide(&state, Request::new(&a, &spec), None).host, Some(host(0)));
 }
 
 #[test]
@@ -190,10 +186,8 @@ fn two_decisions_at_a_time_do_not_both_take_the_last_room() {
     let mut state = site(&[2]);
     let none = BTreeMap::new();
     let spec = spec(1000, Placement::default());
-    let one =
-        decide(&state, Request { vm: None, goes_on: false, labels: &none, spec: &spec }, None).host.unwrap();
-    let two =
-        decide(&state, Request { vm: None, goes_on: false, labels: &none, spec: &spec }, None).host.unwrap();
+    let one = decide(&state, Request::new(&none, &spec), None).host.unwrap();
+    let two = decide(&state, Request::new(&none, &spec), None).host.unwrap();
     create(&mut state, 0, one, &none, spec.clone()).unwrap();
     assert!(matches!(create(&mut state, 1, two, &none, spec), Err(Refusal::NoRoom(_))));
 }

@@ -22,16 +22,8 @@ pub fn provide(template: &Path, target: &Path) -> Result<(), Error> {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         Err(e) => return Err(failed(format!("looking for {}", target.display()))(e)),
     }
-    let mut from = File::open(template).map_err(failed(format!("opening {}", template.display())))?;
-    let half = target.with_extension(HALF_MADE);
-    let made = (|| -> io::Result<()> {
-        let mut to = File::options().write(true).create(true).truncate(true).mode(0o600).open(&half)?;
-        io::copy(&mut from, &mut to)?;
-        to.sync_all()?;
-        fs::rename(&half, target)
-    })();
-    made.map_err(failed(format!("making {}", target.display())))?;
-    sync_dir(target)
+    let template_bytes = fs::read(template).map_err(failed(format!("reading {}", template.display())))?;
+    replace(target, &template_bytes)
 }
 
 /// Makes `target` durably these bytes, whatever it was.
@@ -46,8 +38,7 @@ pub fn replace(target: &Path, bytes: &[u8]) -> Result<(), Error> {
         to.sync_all()?;
         fs::rename(&half, target)
     })();
-    let context = || format!("making {}", target.display());
-    made.map_err(|source| Error::Io { context: context(), source })?;
+    made.map_err(|source| Error::Io { context: format!("making {}", target.display()), source })?;
     sync_dir(target)
 }
 

@@ -81,10 +81,10 @@ pub struct Handle {
 impl Handle {
     /// Says how far the task is and what it does.
     pub fn progress(&self, share: Option<f64>, message: impl Into<String>) {
-        if let Some(entry) = self.tasks.lock().get_mut(&self.id) {
+        self.change(|entry| {
             entry.task.progress = share.map(|s| s.clamp(0.0, 1.0));
             entry.task.message = Some(message.into());
-        }
+        });
     }
 
     /// Begins when the task is to end early; only for work started by [`Tasks::start_asked`].

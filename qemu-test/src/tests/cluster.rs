@@ -88,15 +88,7 @@ pub(super) async fn three(ctx: &mut Ctx) -> Result<()> {
 /// because its host is put in maintenance; neither is a tick left out, nor said twice.
 pub(super) async fn migrate(ctx: &mut Ctx) -> Result<()> {
     let segment = Segment::open(&ctx.dir, 2).await?;
-    let first = installed(ctx, &segment, 0, None).await.context("the first host")?;
-    let first = media::boot_installed(first).await.context("the first host")?;
-    let token = first.api.create_join_token(&CreateJoinToken::default()).await.map_err(explain)?.text;
-    let second = installed(ctx, &segment, 1, Some(&token)).await.context("the host that joins")?;
-    let second = Host::boot(second).await.context("the host that joins")?;
-    for host in [&second, &first] {
-        let whole = |c: &Cluster| c.quorum && c.members.len() == 2;
-        until(&host.api, "two members", 300, whole).await?;
-    }
+    let (first, second) = pair(ctx, &segment).await?;
     let [here, there] = [&first, &second].map(|host| &host.api);
     let ids = [here.cluster().await, there.cluster().await].map(|c| c.map(|c| c.this_host));
     let [Ok(home), Ok(away)] = ids else { bail!("the hosts do not say which they are: {ids:?}") };
@@ -157,6 +149,20 @@ async fn counts_on(
 fn ticks(said: &str) -> Vec<u64> {
     let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
     whole.lines().filter_map(|line| line.trim().strip_prefix("tick ")?.parse().ok()).collect()
+}
+
+/// Two blank disks become a cluster of two.
+pub(super) async fn pair(ctx: &Ctx, segment: &Segment) -> Result<(Host, Host)> {
+    let first = installed(ctx, segment, 0, None).await.context("the first host")?;
+    let first = media::boot_installed(first).await.context("the first host")?;
+    let token = first.api.create_join_token(&CreateJoinToken::default()).await.map_err(explain)?.text;
+    let second = installed(ctx, segment, 1, Some(&token)).await.context("the host that joins")?;
+    let second = Host::boot(second).await.context("the host that joins")?;
+    for host in [&second, &first] {
+        let whole = |c: &Cluster| c.quorum && c.members.len() == 2;
+        until(&host.api, "two members", 300, whole).await?;
+    }
+    Ok((first, second))
 }
 
 /// Three blank disks become a quorate cluster with three votes.

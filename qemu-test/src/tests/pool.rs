@@ -1,12 +1,11 @@
 //! A shared pool on a real NFS server.
 
-use super::cluster::{installed, until};
+use super::cluster::pair;
 use crate::{
     ganesha::{self, Ganesha},
     guest_console::GuestConsole,
     guest_image,
-    host::{Host, explain},
-    media,
+    host::explain,
     runner::Ctx,
     scale,
     segment::Segment,
@@ -16,7 +15,6 @@ use anyhow::{Context as _, Result, ensure};
 use lq_api::{
     Bytes, HostId, ImageId, PoolId,
     client::Client,
-    cluster::CreateJoinToken,
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
     placement::Placement,
     pool::{CreatePool, NfsSpec, NfsVersion, Pool, PoolSpec, PoolState},
@@ -42,14 +40,7 @@ pub(super) async fn nfs(ctx: &mut Ctx) -> Result<()> {
     }
     let server = Ganesha::start(&ctx.dir).await?;
     let segment = Segment::open(&ctx.dir, 2).await?;
-    let first = installed(ctx, &segment, 0, None).await.context("the first host")?;
-    let first = media::boot_installed(first).await.context("the first host")?;
-    let token = first.api.create_join_token(&CreateJoinToken::default()).await.map_err(explain)?.text;
-    let second = installed(ctx, &segment, 1, Some(&token)).await.context("the second host")?;
-    let second = Host::boot(second).await.context("the second host")?;
-    for host in [&first, &second] {
-        until(&host.api, "two members", 300, |c| c.quorum && c.members.len() == 2).await?;
-    }
+    let (first, second) = pair(ctx, &segment).await?;
     let began = Instant::now();
     let pool = shared(&first.api, &server).await?;
     stands(&second.api, pool, "ready on both", 300, |s| s == [PoolState::Ready; 2]).await?;

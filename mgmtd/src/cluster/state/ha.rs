@@ -122,9 +122,7 @@ impl State {
         if from == to {
             return Err(Refusal::field("host", "the machine is there already"));
         }
-        let request =
-            Request { vm: Some(id), goes_on: false, labels: &old.vm.meta.labels, spec: &old.vm.spec };
-        let reasons = placement::refusals(self, host, request);
+        let reasons = placement::refusals(self, host, Request::anew(&old.vm));
         if !reasons.is_empty() {
             return Err(Refusal::NoRoom(reasons.join("; ")));
         }

@@ -6,8 +6,8 @@
 
 use super::{Application, ImageRecord, Kind, PoolRecord, Refusal, State, VmRecord, apply::Context};
 use lq_api::{
-    HostId, ImageId, NetworkId, PoolId, VmId, VolumeId, cluster::Renaming, image::ImageState, meta::Metadata,
-    network::Network, pool::PoolSpec, vm::Mac, volume::Volume,
+    HostId, ImageId, NetworkId, PoolId, VmId, VolumeId, access::ObjectKind, cluster::Renaming,
+    image::ImageState, meta::Metadata, network::Network, pool::PoolSpec, vm::Mac, volume::Volume,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -131,23 +131,11 @@ impl Plan {
 
     /// What comes may bear one id in two kinds: only by chance or bad will, and yet it is two objects.
     fn name(&self, kind: Kind, id: Uuid, old: &str) -> String {
-        let of = kind_name(kind);
+        let of = kind.object().map(ObjectKind::text);
         self.renamings
             .iter()
-            .find(|r| r.kind == of && r.id == id)
+            .find(|r| Some(r.kind.as_str()) == of && r.id == id)
             .map_or_else(|| old.to_owned(), |r| r.to.clone())
-    }
-}
-
-/// Of those that come in.
-const fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Vm => "vm",
-        Kind::Image => "image",
-        Kind::Volume => "volume",
-        Kind::Network => "network",
-        Kind::Pool => "pool",
-        _ => "",
     }
 }
 
@@ -171,7 +159,7 @@ fn numbered(name: &str, from: u64, taken: impl Fn(&str) -> bool) -> String {
 
 /// New names for those of one kind that are taken.
 fn renamings<'a>(
-    kind: Kind,
+    kind: ObjectKind,
     host: &str,
     taken: impl Iterator<Item = &'a str>,
     brought: &[(Uuid, &str)],
@@ -188,7 +176,7 @@ fn renamings<'a>(
         let to = free_name(&first, |n| all.contains(n));
         all.insert(to.clone());
         out.push(Renaming {
-            kind: kind_name(kind).into(),
+            kind: kind.text().into(),
             id: *id,
             from: (*name).to_owned(),
             to,
@@ -255,14 +243,21 @@ pub(super) fn plan(state: &State, application: &Application) -> Result<Plan, Ref
     let mut out = Vec::new();
     let host = &application.name;
     let vms: Vec<_> = brought.vms.iter().map(|r| (r.vm.meta.id.0, r.vm.meta.name.as_str())).collect();
-    renamings(Kind::Vm, host, state.vms.values().map(|r| r.vm.meta.name.as_str()), &vms, |_| false, &mut out);
+    renamings(
+        ObjectKind::Vm,
+        host,
+        state.vms.values().map(|r| r.vm.meta.name.as_str()),
+        &vms,
+        |_| false,
+        &mut out,
+    );
     let images: Vec<_> =
         brought.images.iter().map(|r| (r.image.meta.id.0, r.image.meta.name.as_str())).collect();
     let here = state.images.values().map(|r| r.image.meta.name.as_str());
-    renamings(Kind::Image, host, here, &images, |_| false, &mut out);
+    renamings(ObjectKind::Image, host, here, &images, |_| false, &mut out);
     let volumes: Vec<_> = brought.volumes.iter().map(|v| (v.meta.id.0, v.meta.name.as_str())).collect();
     renamings(
-        Kind::Volume,
+        ObjectKind::Volume,
         host,
         state.volumes.values().map(|v| v.meta.name.as_str()),
         &volumes,
@@ -276,10 +271,10 @@ pub(super) fn plan(state: &State, application: &Application) -> Result<Plan, Ref
         .map(|n| (n.meta.id.0, n.meta.name.as_str()))
         .collect();
     let here = state.networks.values().map(|n| n.meta.name.as_str());
-    renamings(Kind::Network, host, here, &networks, |name| name == "default", &mut out);
+    renamings(ObjectKind::Network, host, here, &networks, |name| name == "default", &mut out);
     let pools: Vec<_> = brought.pools.iter().map(|p| (p.meta.id.0, p.meta.name.as_str())).collect();
     renamings(
-        Kind::Pool,
+        ObjectKind::Pool,
         host,
         state.pools.values().map(|p| p.meta.name.as_str()),
         &pools,

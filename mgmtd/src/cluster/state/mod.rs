@@ -42,7 +42,7 @@ use jiff::Timestamp;
 use lq_api::{
     Bytes, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId, TokenId, UserId, VmId,
     VolumeId,
-    access::{Group, Role},
+    access::{Group, ObjectKind, Role},
     auth::Token,
     cluster::JoinToken,
     ha::HaSpec,
@@ -378,6 +378,22 @@ pub enum Kind {
     Role,
     /// [`SessionRecord`]
     Session,
+}
+
+impl Kind {
+    /// The kind as grants know it, of what is watched.
+    #[must_use]
+    pub fn object(self) -> Option<ObjectKind> {
+        Some(match self {
+            Self::Host => ObjectKind::Host,
+            Self::Pool => ObjectKind::Pool,
+            Self::Vm => ObjectKind::Vm,
+            Self::Image => ObjectKind::Image,
+            Self::Volume => ObjectKind::Volume,
+            Self::Network => ObjectKind::Network,
+            Self::Alert | Self::Token | Self::User | Self::Group | Self::Role | Self::Session => return None,
+        })
+    }
 }
 
 /// An object was made, changed or removed.

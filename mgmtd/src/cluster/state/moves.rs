@@ -106,6 +106,13 @@ impl VmRecord {
         self.vm.status.moving_to = None;
     }
 
+    /// Ends the move, unless the machine is the other host's already.
+    pub(super) fn call_off_move(&mut self) {
+        if self.moving.is_some_and(|m| !m.switched) {
+            self.end_move();
+        }
+    }
+
     /// The epoch in which what waits for the machine on another host is to run it.
     #[must_use]
     pub fn next_epoch(&self) -> u64 {
@@ -179,10 +186,7 @@ impl State {
                 "its host may go on in an older epoch of the cluster: let it join again, or confirm that it is off".into(),
             ));
         }
-        let vm = &record.vm;
-        let request =
-            Request { vm: Some(vm.meta.id), goes_on: true, labels: &vm.meta.labels, spec: &vm.spec };
-        let reasons = placement::refusals(self, host, request);
+        let reasons = placement::refusals(self, host, Request::going_on(&record.vm));
         if reasons.is_empty() { Ok(from) } else { Err(Refusal::NoRoom(reasons.join("; "))) }
     }
 

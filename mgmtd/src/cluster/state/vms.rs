@@ -46,7 +46,7 @@ impl State {
         let record = self.hosts.get(&host).ok_or_else(|| Refusal::not_found("host", host))?;
         let spec = self.completed(id, &create.spec, None)?;
         // The claim: what the placement decided may not hold any more.
-        let request = Request { vm: None, goes_on: false, labels: &create.labels, spec: &spec };
+        let request = Request::new(&create.labels, &spec);
         let reasons = placement::refusals(self, record, request);
         if !reasons.is_empty() {
             return Err(Refusal::NoRoom(reasons.join("; ")));
@@ -143,9 +143,7 @@ impl State {
                 }
                 new.vm.spec.power = PowerState::Stopped;
                 // What is to stop need not be moved first.
-                if new.moving.as_ref().is_some_and(|m| !m.switched) {
-                    new.end_move();
-                }
+                new.call_off_move();
                 if !(settled && state == VmState::Stopped) && new.stop != *stop {
                     new.stop = stop.clone();
                     new.vm.meta.generation += u64::from(old.vm.spec.power == PowerState::Stopped);
@@ -237,10 +235,8 @@ impl State {
         let mut new = (*old).clone();
         new.vm.status = old.with_place(status.clone());
         // What does not run any more cannot be moved while it runs.
-        if !matches!(status.state, VmState::Running | VmState::Paused)
-            && new.moving.as_ref().is_some_and(|m| !m.switched)
-        {
-            new.end_move();
+        if !matches!(status.state, VmState::Running | VmState::Paused) {
+            new.call_off_move();
         }
         // The guest switched itself off and its policy leaves it so: from now on this is what is wanted. Only where the
         // driver knew the present wish, so that a wish under way is not undone.
@@ -264,7 +260,7 @@ impl State {
     pub(super) fn host_booted(&mut self, ctx: &mut Context<'_>, host: HostId) -> Vec<(VmId, String)> {
         let mut told = Vec::new();
         self.stop_moves_to(ctx, host);
-        let maintenance = self.hosts.get(&host).is_some_and(|h| h.maintenance.is_some());
+        let maintenance = self.in_maintenance(host);
         let records: Vec<_> = self.vms.values().filter(|r| r.vm.status.host == Some(host)).cloned().collect();
         for old in records {
             let mut new = (*old).clone();

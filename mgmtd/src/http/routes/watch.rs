@@ -1,7 +1,7 @@
 //! Following the objects: every change from a revision on, as server-sent events.
 
 use super::{
-    super::{Api, extract::Query, former::watched, problem::Failure},
+    super::{Api, extract::Query, problem::Failure},
     alerts::visible as visible_alert,
     pools::visible,
 };
@@ -131,7 +131,7 @@ fn notices(api: &Api, caller: &Caller, since: u64, changes: &[Change]) -> Vec<Me
             if change.kind == Kind::Alert {
                 return alert(cluster, caller, change);
             }
-            let kind = watched(change.kind)?;
+            let kind = change.kind.object()?;
             let seen = cluster.read(|s| caller.may(kind.read_permission(), s.object(kind, change.id)));
             // That an object is gone is told also when it was moved out of sight, but only to those who could see it.
             if !seen && !api.former.was_seen(caller, (kind, change.id), since) {

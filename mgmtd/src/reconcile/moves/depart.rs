@@ -135,9 +135,7 @@ impl Node {
                 _ => Ok(host),
             };
         }
-        let vm = &record.vm;
-        let request =
-            Request { vm: Some(vm.meta.id), goes_on: true, labels: &vm.meta.labels, spec: &vm.spec };
+        let request = Request::going_on(&record.vm);
         let decision = self.cluster.read(|s| placement::decide(s, request, reachable.as_ref()));
         decision.host.ok_or(MoveError::Nowhere(decision))
     }
