@@ -11,7 +11,7 @@ use nix::pty::openpty;
 use serde_json::Value;
 use std::{
     fs::File,
-    io::{Read as _, Write as _},
+    io::Write as _,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
