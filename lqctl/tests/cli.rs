@@ -110,7 +110,10 @@ fn the_same_in_three_forms() {
     let json = admin.json("network list");
     assert_eq!(json.as_array().unwrap().len(), 2);
     let yaml = admin.ok("network list -o yaml");
-    assert!(yaml.starts_with("- meta:") && yaml.contains("name: lan") && yaml.contains("tier: back"), "{yaml}");
+    assert!(
+        yaml.starts_with("- meta:") && yaml.contains("name: lan") && yaml.contains("tier: back"),
+        "{yaml}"
+    );
     assert_eq!(admin.json("network list --label tier=back").as_array().unwrap().len(), 1);
     let one = admin.json("network show lan");
     assert_eq!(one["meta"]["labels"], json!({"tier": "back"}));

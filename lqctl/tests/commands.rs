@@ -83,6 +83,8 @@ fn every_operation_is_in_the_table() {
 struct Bench {
     host: Host,
     admin: Person,
+    /// One that is not yet in the cluster.
+    other: Host,
     code: String,
     files: BTreeMap<&'static str, String>,
 }
@@ -92,7 +94,7 @@ impl Bench {
         let host = Host::fresh();
         let files =
             BTreeMap::from([("kernel", host.file("k", &kernel())), ("iso", host.file("c.iso", &iso()))]);
-        Self { code: host.setup_code(), host, admin: Person::new(), files }
+        Self { code: host.setup_code(), host, other: Host::fresh(), admin: Person::new(), files }
     }
 
     /// A line with everything filled in.
@@ -118,6 +120,14 @@ impl Bench {
             "url" => self.host.url(),
             "fingerprint" => self.host.fingerprint(),
             "code" => self.code.clone(),
+            "other" => {
+                let (url, fingerprint, code) =
+                    (self.other.url(), self.other.fingerprint(), self.other.setup_code());
+                let line = format!("--profile other setup {url} --fingerprint {fingerprint} --code {code}");
+                self.admin.words(&line).env("LQ_NEW_PASSWORD", PASSWORD).ok();
+                "other".into()
+            }
+            "token" => at("cluster token create", "/text"),
             "dir" => self.host.dir.path().display().to_string(),
             "host" => at("host list", "/0/meta/id"),
             "task" => at("task list", "/0/id"),
@@ -169,7 +179,8 @@ impl Bench {
             }
         }
         let told = said.text();
-        let requests = told.lines().filter_map(|l| l.trim_end().strip_prefix("lqctl: "));
+        // A question may stand before it in its line.
+        let requests = told.lines().filter_map(|l| Some(l.trim_end().split_once("lqctl: ")?.1));
         let requests = requests.filter(|r| r.split(' ').nth(1).is_some_and(|path| path.starts_with('/')));
         (requests.map(|r| r.replacen("/api/v1", "", 1)).collect(), fault)
     }
