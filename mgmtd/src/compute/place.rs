@@ -252,6 +252,8 @@ fn devices(desired: &Desired) -> MoreDevices {
         // A guest without a driver for it does not notice.
         panic: true,
         watchdog: desired.spec.watchdog,
+        vsock: None,
+        memory: None,
         hotplug: None,
     }
 }
