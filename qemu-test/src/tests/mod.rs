@@ -1,6 +1,7 @@
 //! The end-to-end tests. Each proves a promise of the product on its real ISO.
 
 mod boot;
+mod change;
 mod cluster;
 mod console;
 mod crash;
@@ -36,6 +37,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: site,
             limit: 2400,
             run: |ctx| Box::pin(guest::uefi(ctx)),
+        },
+        Test {
+            name: "vm-change",
+            about: "a running Debian guest gets and loses disk, interface, cable and medium, and a disk grows; mgmtd dies meanwhile",
+            group: site,
+            limit: 1800,
+            run: |ctx| Box::pin(change::vm(ctx)),
         },
         Test {
             name: "console-session",

@@ -4525,7 +4525,7 @@ export interface paths {
         };
         options?: never;
         head?: never;
-        /** Changes a machine. Disks and interfaces only while it is stopped; other hardware takes effect at the next start. */
+        /** Changes a machine, also while it runs; what waits is said in `status.pending`. */
         patch: {
             parameters: {
                 query?: never;
@@ -7382,6 +7382,17 @@ export interface components {
              */
             revision: number;
         };
+        /** @description A change of a machine that runs which has not taken effect. */
+        PendingChange: {
+            /** @description The device of that field it is about: the volume of a disk, the hardware address of an interface. */
+            device?: string | null;
+            /** @description The field of the specification, e.g. `spec.memory_bytes`. */
+            field: string;
+            /** @description In words. */
+            reason: string;
+            /** @description What it waits for. */
+            waits_for: components["schemas"]["WaitsFor"];
+        };
         /**
          * @description Something one may do.
          * @enum {string}
@@ -8033,7 +8044,7 @@ export interface components {
             name?: string | null;
             spec?: components["schemas"]["UserSpec"] | null;
         };
-        /** @description Changes a VM; what is absent stays. Changes to hardware take effect at the next start. */
+        /** @description Changes a VM; what is absent stays. A machine that runs is changed where it can be; what waits is said in `status.pending`. */
         UpdateVm: {
             /** @description New set of labels. */
             labels?: {
@@ -8202,6 +8213,8 @@ export interface components {
              * @description `meta.generation` this status answers to.
              */
             observed_generation?: number;
+            /** @description What of the specification the machine that runs does not have yet. */
+            pending?: components["schemas"]["PendingChange"][];
             /**
              * Format: int32
              * @description Process id of its monitor on the host.
@@ -8259,6 +8272,11 @@ export interface components {
             /** @description Where it is in its life. */
             state: components["schemas"]["VolumeState"];
         };
+        /**
+         * @description What a change of a machine that runs waits for.
+         * @enum {string}
+         */
+        WaitsFor: "start" | "guest" | "host";
         /**
          * @description What becomes of a guest whose watchdog has run out. It is told as an event in any case.
          * @enum {string}
