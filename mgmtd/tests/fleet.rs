@@ -330,6 +330,7 @@ fn disk(dir: &std::path::Path, name: &str) -> (Disk, DiskConfig) {
         },
         read_only: false,
         limits: disk.limits,
+        queues: 1,
         slot: None,
     };
     (disk, config)

@@ -17,6 +17,7 @@ fn desired(spec: VmSpec) -> Desired {
         image: DiskImage { path: format!("/v/{}", disk.volume), format: ImageFormat::Raw, backing: None },
         read_only: disk.read_only,
         limits: disk.limits,
+        queues: 1,
         slot: None,
     });
     let nics = spec.nics.iter().map(|nic| LaunchNic {

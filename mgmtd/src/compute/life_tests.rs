@@ -583,6 +583,7 @@ fn what_a_machine_holds_is_what_it_has_and_what_is_on_its_way() {
             },
             read_only: false,
             limits: disk.limits,
+            queues: 1,
             slot: None,
         }];
         desired.spec.disks = vec![disk];

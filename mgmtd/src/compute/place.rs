@@ -184,7 +184,14 @@ impl Place {
         // The host itself does not speak on a guest's port. Without IPv6 in the kernel there is nothing to switch off.
         let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6"), "1");
         links.attach(&tap, &nic.bridge).await.map_err(failed)?;
-        Ok(NicConfig { tap, mac: nic.mac, limits: nic.limits, link_down: !nic.connected, slot: nic.slot })
+        Ok(NicConfig {
+            tap,
+            mac: nic.mac,
+            limits: nic.limits,
+            queues: 1,
+            link_down: !nic.connected,
+            slot: nic.slot,
+        })
     }
 
     /// Why the process ended: its own record, or what PID 1 and the kernel know.

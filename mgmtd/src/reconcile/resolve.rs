@@ -130,6 +130,7 @@ fn launch(
                 image: disk_image(state, volume, (record.vm.meta.id, host), names)?,
                 read_only: disk.read_only,
                 limits: disk.limits,
+                queues: 1,
                 slot: has.and_then(|has| has.disks.get(n)?.slot),
             })
         })
