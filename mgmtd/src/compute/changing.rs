@@ -141,16 +141,9 @@ impl LqMachine {
     async fn come(&self, command: Command, files: &[File], step: &Step) -> Result<(), Error> {
         self.fittings.comes(|has| has.take_up(step)).map_err(unwritten)?;
         let come = self.monitor.change(command, files, CHANGE).await;
-        match &come {
-            Ok(()) => self.fittings.arrived(),
-            Err(Error::Refused(_)) => {
-                self.fittings.arrived();
-                self.look().await;
-            }
-            Err(error) => {
-                tracing::warn!(vm = %self.vm, "it is not known whether a device was plugged in: {}", crate::causes::chain(error));
-                self.look().await;
-            }
+        self.fittings.arrived();
+        if come.is_err() {
+            self.look().await;
         }
         come
     }
