@@ -184,19 +184,25 @@ impl Site {
 
     /// Forces a VM off and removes it, with its volumes.
     pub(crate) async fn remove(&self, vm: &Vm) -> Result<()> {
-        let (api, id) = (self.api(), vm.meta.id);
-        if self.api().vm(id).await.map_err(explain)?.status.state != VmState::Stopped {
-            let how = vm::StopVm { force: true, timeout_seconds: 30 };
-            api.stop_vm(id, &how).await.map_err(explain).context("forcing a VM off")?;
-            self.wait_state(id, VmState::Stopped, 60).await?;
-        }
-        api.delete_vm(id).await.map_err(explain).context("deleting a VM")?;
-        api.wait_vm_gone(id, patience(60)).await.map_err(explain)?;
-        for disk in &vm.spec.disks {
-            api.delete_volume(disk.volume).await.map_err(explain).context("deleting a volume")?;
-        }
-        Ok(())
+        remove_vm(self.api(), vm.meta.id).await
     }
+}
+
+/// Forces a VM off and removes it, with its volumes.
+pub(crate) async fn remove_vm(api: &Client, id: VmId) -> Result<()> {
+    let vm = api.vm(id).await.map_err(explain)?;
+    if vm.status.state != VmState::Stopped {
+        let how = vm::StopVm { force: true, timeout_seconds: 30 };
+        api.stop_vm(id, &how).await.map_err(explain).context("forcing a VM off")?;
+        api.wait_vm_state(id, VmState::Stopped, patience(60)).await.map_err(explain)?;
+    }
+    api.delete_vm(id).await.map_err(explain).context("deleting a VM")?;
+    api.wait_vm_gone(id, patience(60)).await.map_err(explain)?;
+    for disk in &vm.spec.disks {
+        let task = api.delete_volume(disk.volume).await.map_err(explain).context("deleting a volume")?;
+        api.wait_task(task.id, patience(180), |_| {}).await.map_err(explain).context("deleting a volume")?;
+    }
+    Ok(())
 }
 
 /// Kernel command line of a Debian guest.
