@@ -49,6 +49,7 @@ pub(crate) struct Site {
     files: GuestImages,
     kernel: Option<Kernel>,
     debian: Option<ImageId>,
+    debian_uefi: Option<ImageId>,
     paths: Paths,
 }
 
@@ -77,7 +78,7 @@ impl Site {
         let machine = Machine { disks: vec![disk.clone()], ..media::bare_metal(dir, accel) };
         let host = media::boot_installed(machine.clone()).await?;
         let paths = paths.clone();
-        Ok(Self { host, disk, machine, accel, files, kernel: None, debian: None, paths })
+        Ok(Self { host, disk, machine, accel, files, kernel: None, debian: None, debian_uefi: None, paths })
     }
 
     /// Starts the host again after its machine has ended, from this disk.
@@ -146,8 +147,14 @@ impl Site {
 
     /// Makes and starts a Debian guest that boots by UEFI from its own disk.
     pub(crate) async fn debian_uefi(&mut self, name: &str, wish: Wish) -> Result<Vm> {
-        let disk = guest_image::ensure_uefi_disk(&self.paths, &self.files).await?;
-        let image = self.upload("debian-12-uefi", ImageKind::Disk, &disk, None).await?;
+        let image = match self.debian_uefi {
+            Some(image) => image,
+            None => {
+                let disk = guest_image::ensure_uefi_disk(&self.paths, &self.files).await?;
+                let image = self.upload("debian-12-uefi", ImageKind::Disk, &disk, None).await?;
+                *self.debian_uefi.insert(image)
+            }
+        };
         let vm = create_debian(self.api(), name, image, wish).await?;
         self.start(vm.meta.id).await
     }

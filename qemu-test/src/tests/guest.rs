@@ -2,9 +2,11 @@
 
 use crate::{
     guest_console::GuestConsole,
+    guest_image,
     host::explain,
-    media::DHCP_RANGE,
+    media::{self, DHCP_RANGE},
     outside::Outside,
+    process::{command, run},
     runner::Ctx,
     site::{Site, Wish, patience},
 };
@@ -74,6 +76,24 @@ pub(super) async fn uefi(ctx: &mut Ctx) -> Result<()> {
     let value = console.shell(&format!("cat {VARIABLE} | tail -c +5"), 60).await?;
     ensure!(value == "kept", "the firmware variable holds `{value}` after a stop and a start");
     stop_by_button(&site, &mut console, &vm).await?;
+    let stopped = site.wait_state(vm.meta.id, VmState::Stopped, 60).await?;
+    site.remove(&stopped).await?;
+    ctx.give_back(site);
+    Ok(())
+}
+
+/// The page of the host in a browser, with a guest's serial console and screen in it. What is done there is told in
+/// `webui/e2e/guest.real.ts`; in the end the guest is off, by what was typed on its screen.
+pub(super) async fn in_a_browser(ctx: &mut Ctx) -> Result<()> {
+    let mut site = ctx.take_site().await?;
+    let vm = site.debian_uefi("page", Wish::default()).await?;
+    let mut browser = command("npm");
+    browser.args(["run", "--silent", "e2e-real"]).current_dir(ctx.paths.repo.join("webui"));
+    browser.env("LQ_URL", format!("https://127.0.0.1:{}", site.host.machine.port(443)?));
+    browser.env("LQ_PASSWORD", media::PASSWORD).env("LQ_VM", vm.meta.id.to_string());
+    browser.env("LQ_GUEST_PASSWORD", guest_image::PASSWORD);
+    let said = run(browser, "the page in a browser").await?;
+    std::fs::write(ctx.dir.join("browser.log"), said).context("writing what the browser's test said")?;
     let stopped = site.wait_state(vm.meta.id, VmState::Stopped, 60).await?;
     site.remove(&stopped).await?;
     ctx.give_back(site);

@@ -40,6 +40,13 @@ pub(crate) fn all() -> Vec<Test> {
             run: |ctx| Box::pin(guest::uefi(ctx)),
         },
         Test {
+            name: "page-console",
+            about: "the page in Chromium: a guest's serial console and its screen, where what is typed at GRUB switches it off",
+            group: site,
+            limit: 1800,
+            run: |ctx| Box::pin(guest::in_a_browser(ctx)),
+        },
+        Test {
             name: "console-session",
             about: "at the serial line: log in, change the network and let it revert, rename, restart a VM, read logs, log out",
             group: site,
