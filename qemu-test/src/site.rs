@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use lq_api::{
     Bytes, ImageId, NetworkId, VmId,
     client::{Client, Wait},
+    cloud_init::CloudInit,
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
     vm::{self, Boot, CreateVm, Nic, RestartPolicy, Vm, VmSpec, VmState},
     volume::{CreateVolume, VolumeSpec},
@@ -212,6 +213,9 @@ pub(crate) async fn remove_vm(api: &Client, id: VmId) -> Result<()> {
     Ok(())
 }
 
+/// What Debian guests are told for their set-up.
+pub(crate) const USER_DATA: &str = "#cloud-config\nfinal_message: set up\n";
+
 /// Kernel command line of a Debian guest.
 pub(crate) fn debian_words(accel: Accel) -> String {
     format!("root=/dev/vda rw console=ttyS0 quiet panic=-1 {}", accel.kernel_words()).trim_end().to_owned()
@@ -255,11 +259,9 @@ pub(crate) async fn create_debian(api: &Client, name: &str, image: ImageId, wish
     api.wait_volume(volume.meta.id, patience(60)).await.map_err(explain)?;
     let disks = vec![vm::Disk::of(volume.meta.id)];
     let nics = vec![Nic::on(default_network(api).await?)];
-    let request = CreateVm {
-        name: name.into(),
-        labels: BTreeMap::new(),
-        spec: self::spec(512, None, disks, nics, wish),
-    };
+    let mut spec = self::spec(512, None, disks, nics, wish);
+    spec.cloud_init = Some(CloudInit { user_data: USER_DATA.into(), network_config: None });
+    let request = CreateVm { name: name.into(), labels: BTreeMap::new(), spec };
     api.create_vm(&request).await.map_err(explain).with_context(|| format!("creating the VM {name}"))
 }
 

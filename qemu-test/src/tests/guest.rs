@@ -8,7 +8,7 @@ use crate::{
     outside::Outside,
     process::{command, run},
     runner::Ctx,
-    site::{Site, Wish, patience},
+    site::{self, Site, Wish, patience},
 };
 use anyhow::{Context as _, Result, ensure};
 use futures::StreamExt as _;
@@ -36,6 +36,13 @@ pub(super) async fn life(ctx: &mut Ctx) -> Result<()> {
     let fetched =
         console.shell(&format!("curl -sS --max-time 120 {} | sha256sum", outside.url()), 150).await?;
     ensure!(fetched.starts_with(outside.sha256()), "what was fetched over HTTP has the checksum {fetched}");
+
+    // What cloud-init would look for, by its label.
+    let seed = "modprobe vfat; mkdir -p /seed && mount -o ro LABEL=CIDATA /seed && cat /seed/meta-data /seed/user-data";
+    let seed = console.shell(seed, 60).await.context("the medium for cloud-init")?;
+    let name = format!("\"local-hostname\":\"{}\"", vm.meta.name);
+    ensure!(seed.contains(&name) && seed.ends_with(site::USER_DATA.trim_end()), "on it is: {seed}");
+    console.shell("umount /seed", 60).await?;
 
     // Written through to the disk, forgotten, read again.
     let write = "dd if=/dev/urandom of=/data bs=1M count=100 conv=fsync 2>/dev/null; sha256sum </data";

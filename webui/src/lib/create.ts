@@ -1,5 +1,6 @@
 // From the form of a new machine to what the API wants, and back from its refusals to the fields of the form.
 import type { CreateVm, CreateVolume, Image } from "../api/client";
+import { cloudInit, setupFaults, type Setup } from "./cloud";
 import { parseSize, sizeText } from "./format";
 import { parseLabels } from "./labels";
 
@@ -21,6 +22,7 @@ export interface Form {
   kernel: string;
   initrd: string;
   cmdline: string;
+  setup: Setup;
   restart: "never" | "on-failure" | "always";
   /** With its host. */
   autostart: boolean;
@@ -47,6 +49,8 @@ export function faults(form: Form, image: Image | undefined): Faults {
     if (!image) found.disk = "An empty disk needs a size.";
   } else if (disk === undefined) found.disk = SIZE;
   else if (disk < (image?.status.virtual_size_bytes ?? 2 ** 20)) found.disk = "Smaller than the image.";
+  const [wrong] = Object.values(setupFaults(form.setup));
+  if (wrong) found.setup = wrong;
   return found;
 }
 
@@ -71,6 +75,7 @@ export function likelyDisk(image: Image | undefined): string {
 
 /** The new machine, its disk made before. */
 export function machine(form: Form, volume: string): CreateVm {
+  const cloud_init = cloudInit(form.setup);
   return {
     name: form.name,
     labels: parseLabels(form.labels),
@@ -89,6 +94,7 @@ export function machine(form: Form, volume: string): CreateVm {
             },
           }
         : {}),
+      ...(cloud_init ? { cloud_init } : {}),
       rng: true,
       restart: form.restart,
       autostart: form.autostart,
@@ -108,6 +114,7 @@ const FIELDS: [prefix: string, field: keyof Form][] = [
   ["spec.disks", "disk"],
   ["spec.nics", "network"],
   ["spec.cdroms", "iso"],
+  ["spec.cloud_init", "setup"],
   ["spec.boot.kernel", "kernel"],
   ["spec.boot.initrd", "initrd"],
   ["spec.boot.cmdline", "cmdline"],
