@@ -4,6 +4,7 @@
 //! `meta-data` (its instance) changes with its data, so that a guest takes over new data at its next start, and with the machine.
 //! <https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html>
 
+use fatfs::{Date, DateTime, FileSystem, FsOptions, Time};
 use lq_api::{
     Bytes, VmId,
     cloud_init::{CloudInit, LABEL, MAX_TEXT},
@@ -16,6 +17,20 @@ const SIZE: u64 = Bytes::MIB;
 
 // Two texts of the longest kind, a short one, and the tables of the file system.
 const _: () = assert!(2 * MAX_TEXT as u64 + 64 * Bytes::KIB < SIZE);
+
+/// Files are of no time, so that they are the same wherever and whenever they are made.
+#[derive(Debug)]
+struct NoTime;
+
+impl fatfs::TimeProvider for NoTime {
+    fn get_current_date(&self) -> Date {
+        Date { year: 1980, month: 1, day: 1 }
+    }
+
+    fn get_current_date_time(&self) -> DateTime {
+        DateTime { date: self.get_current_date(), time: Time { hour: 0, min: 0, sec: 0, millis: 0 } }
+    }
+}
 
 /// The medium's bytes.
 ///
@@ -30,7 +45,8 @@ pub(super) fn medium(vm: VmId, name: &str, given: &CloudInit) -> io::Result<Vec<
     // A number that tells media apart, of no use here.
     let options = fatfs::FormatVolumeOptions::new().volume_label(label).volume_id(0x4c51_0001);
     fatfs::format_volume(Cursor::new(bytes.as_mut_slice()), options)?;
-    let system = fatfs::FileSystem::new(Cursor::new(bytes.as_mut_slice()), fatfs::FsOptions::new())?;
+    let options = FsOptions::new().time_provider(&NoTime);
+    let system = FileSystem::new(Cursor::new(bytes.as_mut_slice()), options)?;
     let root = system.root_dir();
     let put = |file: &str, text: &str| {
         let mut file = root.create_file(file)?;
@@ -66,7 +82,7 @@ mod tests {
     use std::io::Read as _;
 
     fn read(medium: &[u8], file: &str) -> io::Result<String> {
-        let system = fatfs::FileSystem::new(Cursor::new(medium.to_vec()), fatfs::FsOptions::new())?;
+        let system = FileSystem::new(Cursor::new(medium.to_vec()), FsOptions::new())?;
         assert_eq!(system.volume_label(), LABEL);
         let mut text = String::new();
         system.root_dir().open_file(file)?.read_to_string(&mut text)?;
@@ -87,7 +103,9 @@ mod tests {
         assert_eq!(read(&bytes, "network-config").unwrap(), "version: 2\n");
         let meta: serde_json::Value = serde_json::from_str(&read(&bytes, "meta-data").unwrap()).unwrap();
         assert_eq!(meta["local-hostname"], "web-1");
-        assert_eq!(medium(vm, "web-1", &data).unwrap(), bytes);
+        // Times in a FAT are of two seconds.
+        std::thread::sleep(std::time::Duration::from_millis(2100));
+        assert!(medium(vm, "web-1", &data).unwrap() == bytes, "it differs");
         let bare = medium(vm, "web-1", &CloudInit::default()).unwrap();
         assert!(read(&bare, "user-data").unwrap().starts_with("#cloud-config"));
         assert!(read(&bare, "network-config").is_err());
