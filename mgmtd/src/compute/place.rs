@@ -174,6 +174,7 @@ impl Place {
             image,
             read_only: true,
             limits: IoLimits::default(),
+            queues: 1,
             slot: None,
         }))
     }

@@ -3,6 +3,7 @@ import type { CreateVm, CreateVolume, Image } from "../api/client";
 import { cloudInit, setupFaults, type Setup } from "./cloud";
 import { parseSize, sizeText } from "./format";
 import { parseLabels } from "./labels";
+import { placement, ruleFault, type PlacementForm } from "./placement";
 
 export interface Form {
   name: string;
@@ -23,6 +24,7 @@ export interface Form {
   initrd: string;
   cmdline: string;
   setup: Setup;
+  placement: PlacementForm;
   restart: "never" | "on-failure" | "always";
   /** With its host. */
   autostart: boolean;
@@ -51,6 +53,8 @@ export function faults(form: Form, image: Image | undefined): Faults {
   else if (disk < (image?.status.virtual_size_bytes ?? 2 ** 20)) found.disk = "Smaller than the image.";
   const [wrong] = Object.values(setupFaults(form.setup));
   if (wrong) found.setup = wrong;
+  const rule = ruleFault(form.placement);
+  if (rule) found.placement = rule;
   return found;
 }
 
@@ -76,6 +80,7 @@ export function likelyDisk(image: Image | undefined): string {
 /** The new machine, its disk made before. */
 export function machine(form: Form, volume: string): CreateVm {
   const cloud_init = cloudInit(form.setup);
+  const place = placement(form.placement);
   return {
     name: form.name,
     labels: parseLabels(form.labels),
@@ -95,6 +100,7 @@ export function machine(form: Form, volume: string): CreateVm {
           }
         : {}),
       ...(cloud_init ? { cloud_init } : {}),
+      ...(place ? { placement: place } : {}),
       rng: true,
       restart: form.restart,
       autostart: form.autostart,
@@ -119,6 +125,7 @@ const FIELDS: [prefix: string, field: keyof Form][] = [
   ["spec.boot.initrd", "initrd"],
   ["spec.boot.cmdline", "cmdline"],
   ["spec.boot", "kernel"],
+  ["spec.placement", "placement"],
 ];
 
 /** The host's refusals at the fields of the form they are about. */

@@ -5,8 +5,9 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { ArrowLeft, ArrowRight, Check as Tick, MonitorCog } from "lucide-react";
 import { useState, type ReactNode } from "react";
 import { ApiError, api, call, type Image } from "../../api/client";
-import { useImages, useNetworks, usePools } from "../../api/queries";
+import { useHosts, useImages, useNetworks, usePools } from "../../api/queries";
 import { Head } from "../../components/Page";
+import { PlacementFields } from "../../components/PlacementFields";
 import { useFollow } from "../../components/shell/Orders";
 import {
   Button,
@@ -25,6 +26,7 @@ import { disk, faults, likelyDisk, machine, refusals, type Faults, type Form } f
 import { makeDisk, ready } from "../../lib/disks";
 import { bytes, parseSize } from "../../lib/format";
 import { GuestSetup } from "./GuestSetup";
+import { ANYWHERE, ruleText } from "../../lib/placement";
 import { RESTART } from "./Summary";
 
 const EMPTY: Form = {
@@ -41,6 +43,7 @@ const EMPTY: Form = {
   initrd: "",
   cmdline: "console=ttyS0",
   setup: NO_SETUP,
+  placement: ANYWHERE,
   restart: "on-failure",
   autostart: true,
   start: true,
@@ -50,7 +53,7 @@ const EMPTY: Form = {
 const STEPS: { title: string; fields: (keyof Form)[] }[] = [
   { title: "Name and source", fields: ["name", "labels", "image", "iso"] },
   { title: "Hardware", fields: ["cpus", "memory", "disk", "pool", "network"] },
-  { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline"] },
+  { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline", "placement"] },
   { title: "Guest set-up", fields: ["setup"] },
   { title: "Review", fields: [] },
 ];
@@ -60,6 +63,7 @@ export function CreateVm() {
   const images = useImages();
   const networks = useNetworks();
   const pools = (usePools().data ?? []).filter(({ deleting }) => !deleting);
+  const hosts = useHosts().data;
   const follow = useFollow();
   const client = useQueryClient();
   const navigate = useNavigate();
@@ -281,6 +285,11 @@ export function CreateVm() {
               <Check checked={whole.autostart} onChange={(event) => set({ autostart: event.target.checked })}>
                 Start it with its host, if it was running before
               </Check>
+              <PlacementFields
+                value={whole.placement}
+                fault={at("placement")}
+                onValue={(placement) => set({ placement })}
+              />
             </>
           )}
           {step === 3 && (
@@ -319,6 +328,16 @@ export function CreateVm() {
                     : whole.setup.way === "user"
                       ? `the user ${whole.setup.user}, by SSH key`
                       : "by cloud-init data"}
+                </Fact>
+                <Fact name="Placement">
+                  {(whole.placement.host || whole.placement.rules.length > 0) && (
+                    <ul>
+                      {whole.placement.host && <li>only on {nameOf(hosts, whole.placement.host)}</li>}
+                      {whole.placement.rules.map((rule, n) => (
+                        <li key={n}>{ruleText(rule)}</li>
+                      ))}
+                    </ul>
+                  )}
                 </Fact>
                 <Fact name="If it ends">{RESTART[whole.restart]}</Fact>
                 <Fact name="With its host">{whole.autostart ? "starts" : "does not start"}</Fact>
