@@ -4,6 +4,7 @@
 
 use crate::{
     Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId,
+    cloud_init::CloudInit,
     ha::{HaPriority, VmHa},
     local::vmm::{CpuModel, IoLimits, NicLimits, WatchdogAction},
     meta::check_name,
@@ -51,6 +52,9 @@ pub struct VmSpec {
     /// CD drives in the order the guest sees them, at most 4. Firmware boots from them where no disk can be booted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cdroms: Vec<Cdrom>,
+    /// What the guest sets itself up by, on a small read-only disk behind the others. Where absent there is no such disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_init: Option<CloudInit>,
     /// What the guest sees of the host's processor. With a level the machine can move to every host that has it; a host that
     /// lacks a feature of it is refused.
     #[serde(default, skip_serializing_if = "CpuModel::is_host")]
@@ -468,6 +472,7 @@ impl Default for VmSpec {
             disks: vec![],
             nics: vec![],
             cdroms: vec![],
+            cloud_init: None,
             cpu: CpuModel::default(),
             watchdog: None,
             rng: yes(),
@@ -549,6 +554,8 @@ impl VmSpec {
                 }
             }
         }
+        let cloud_init = self.cloud_init.iter().flat_map(CloudInit::validate);
+        errors.extend(cloud_init.map(|e| FieldError::new(format!("spec.{}", e.field), e.reason)));
         errors.extend(self.placement.validate());
         errors
     }

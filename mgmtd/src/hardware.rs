@@ -6,6 +6,7 @@
 
 use lq_api::{
     Bytes, ImageId, VolumeId,
+    cloud_init::CloudInit,
     local::vmm::{CpuModel, VmmConfig, WatchdogAction},
     vm::{Boot, Cdrom, Disk, Mac, Nic, VmSpec},
 };
@@ -45,6 +46,9 @@ pub struct Hardware {
     /// CD drives.
     #[serde(default)]
     pub cdroms: Vec<Drive>,
+    /// What its guest sets itself up by, on a disk of its own behind those it was started with.
+    #[serde(default)]
+    pub cloud_init: Option<Fitted<CloudInit>>,
     /// Slots of the bus nothing comes into by itself.
     #[serde(default)]
     pub empty_slots: Vec<u8>,
@@ -90,6 +94,9 @@ impl Drive {
     }
 }
 
+/// Serial number of the disk a guest sets itself up by; no volume has it.
+pub const SEED_SERIAL: &str = "cidata";
+
 /// A disk's serial number as the guest sees it, at most 20 bytes: the random end of the volume's id.
 #[must_use]
 pub fn serial(volume: VolumeId) -> String {
@@ -113,6 +120,7 @@ impl Hardware {
             disks: spec.disks.iter().cloned().map(Fitted::from).collect(),
             nics: spec.nics.iter().cloned().map(Fitted::from).collect(),
             cdroms: spec.cdroms.iter().map(|c| Drive::of(c.image)).collect(),
+            cloud_init: spec.cloud_init.clone().map(Fitted::from),
             empty_slots: vec![],
         }
     }
@@ -131,6 +139,7 @@ impl Hardware {
             disks: self.disks.iter().map(|d| d.device.clone()).collect(),
             nics: self.nics.iter().map(|n| n.device.clone()).collect(),
             cdroms: self.cdroms.iter().map(|c| Cdrom { image: c.image.filter(|_| c.loaded) }).collect(),
+            cloud_init: self.cloud_init.as_ref().map(|c| c.device.clone()),
             ..wanted.clone()
         }
     }
@@ -161,6 +170,8 @@ impl Hardware {
             let device = Nic { connected: !told.link_down, limits: told.limits, ..nic };
             Some(Fitted { device, slot: told.slot })
         });
+        let seed = config.disks.iter().find(|disk| disk.serial == SEED_SERIAL);
+        let seed = self.cloud_init.as_ref().zip(seed);
         let drives = self.cdroms.iter().enumerate().map(|(n, drive)| match loaded.get(n) {
             Some(true) => Drive { image: drive.image.filter(|_| drive.loaded), loaded: true },
             Some(false) => Drive { loaded: false, ..*drive },
@@ -171,6 +182,7 @@ impl Hardware {
             disks: disks.collect(),
             nics: nics.collect(),
             cdroms: drives.collect(),
+            cloud_init: seed.map(|(has, told)| Fitted { device: has.device.clone(), slot: told.slot }),
             empty_slots: config.empty_slots.clone(),
             ..self.clone()
         }
@@ -193,12 +205,13 @@ mod tests {
             disks: vec![Disk::of(one), Disk::of(two)],
             nics: vec![nic.clone()],
             cdroms: drives,
+            cloud_init: Some(CloudInit::default()),
             ..VmSpec::default()
         };
         let config: VmmConfig = serde_json::from_value(json!({
             "version": 1, "vm": lq_api::VmId::new(), "name": "web-1", "vcpus": 1, "memory_bytes": 64 << 20,
             "boot": {"direct": {"kernel": "/k"}}, "run_dir": "/run/vm", "empty_slots": [1],
-            "disks": [{"serial": serial(two), "image": {"path": "/d", "format": "raw"}, "read_only": true, "slot": 2},
+            "disks": [{"serial": "cidata", "image": {"path": "/s", "format": "raw"}, "slot": 5}, {"serial": serial(two), "image": {"path": "/d", "format": "raw"}, "read_only": true, "slot": 2},
                 {"serial": "foreign", "image": {"path": "/f", "format": "raw"}}],
             "nics": [{"tap": "t", "mac": "02:00:00:00:00:01", "link_down": true, "slot": 3}],
         }))
@@ -210,6 +223,7 @@ mod tests {
         assert_eq!(has.cdroms, [Drive::of(Some(image)), Drive { image: Some(image), loaded: false }]);
         assert_eq!((has.cdroms[0].ejected(), has.cdroms[1].ejected()), (None, Some(image)));
         assert!(!has.hotplug && has.empty_slots == [1]);
+        assert_eq!(has.cloud_init.as_ref().and_then(|c| c.slot), Some(5));
         let seen = has.spec(&VmSpec { autostart: false, ..spec });
         assert_eq!((seen.disks.len(), seen.cdroms[1].image, seen.autostart), (1, None, false));
     }

@@ -79,10 +79,16 @@ it("create a machine: faults are named at their fields, defaults fit, it starts"
   await page.getByLabel("Memory").fill("1G");
   await page.getByRole("button", { name: "Next" }).click();
   await page.getByRole("button", { name: "Next" }).click();
+  await page.getByLabel("Set up by cloud-init").selectOption({ label: "A user with SSH keys" });
+  await page.getByLabel("SSH public keys").fill("no key");
+  await page.getByRole("button", { name: "Next" }).click();
+  await page.getByText("Not an SSH public key: no key").waitFor();
+  await page.getByLabel("SSH public keys").fill("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ me@desk");
+  await page.getByRole("button", { name: "Next" }).click();
   await page.getByText("20 GiB, a copy of debian-12").waitFor();
-  expect(new URL(page.url()).searchParams.get("step")).toBe("4");
+  expect(new URL(page.url()).searchParams.get("step")).toBe("5");
   await page.goBack();
-  await page.getByRole("heading", { name: "Boot and behaviour" }).waitFor();
+  await page.getByRole("heading", { name: "Guest set-up" }).waitFor();
   await page.goForward();
   await main().getByRole("button", { name: "Create virtual machine" }).click();
   await page.getByRole("heading", { name: "web-1" }).waitFor();
@@ -90,6 +96,7 @@ it("create a machine: faults are named at their fields, defaults fit, it starts"
   const [vm] = (await daemon.api("GET", "/vms")).items;
   expect(vm.spec).toMatchObject({ vcpus: 2, memory_bytes: 2 ** 30 });
   expect(vm.spec.nics.length).toBe(1);
+  expect(vm.spec.cloud_init.user_data).toMatch(/^#cloud-config\n[^]*name: "admin"[^]*- "ssh-ed25519 AAAA/);
 });
 
 it("console: what is typed and pasted reaches the guest; it connects again", async () => {

@@ -22,6 +22,7 @@ pub mod lqvmm;
 mod machine;
 mod monitor_client;
 mod place;
+mod seed;
 
 pub use fleet::{Fleet, Remains};
 pub use life::Arrival;

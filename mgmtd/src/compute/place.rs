@@ -2,20 +2,21 @@
 //!
 //! Beside its configuration stands what it has ([`Fittings`]), so that this is known again after this daemon was restarted.
 
-use super::{Desired, Error, LaunchBoot, LaunchNic, fittings::Fittings};
+use super::{Desired, Error, LaunchBoot, LaunchNic, fittings::Fittings, seed};
 use crate::{
-    hardware::Hardware,
+    hardware::{Fitted, Hardware, SEED_SERIAL},
     network::{link::Links, tap},
     storage,
 };
 use lq_api::{
     Bytes, VmId,
+    image::ImageFormat,
     local::{
         init::End,
         paths,
         vmm::{
-            BootConfig, CdromConfig, ExitReason, ExitRecord, FirmwareFiles, HotplugConfig, Jail, MoreDevices,
-            NicConfig, Start, VERSION, VmmConfig,
+            BootConfig, CdromConfig, DiskConfig, DiskImage, ExitReason, ExitRecord, FirmwareFiles,
+            HotplugConfig, IoLimits, Jail, MoreDevices, NicConfig, Start, VERSION, VmmConfig,
         },
     },
     vm::Mac,
@@ -23,7 +24,7 @@ use lq_api::{
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -34,6 +35,10 @@ const OVERHEAD: u64 = 128 * Bytes::MIB;
 const THREADS: u32 = 64;
 /// Longest the making of the firmware's variables may take.
 const VARS: Duration = Duration::from_secs(30);
+/// File of the medium a guest sets itself up by, in the run directory.
+const SEED: &str = "seed.img";
+/// What is left out of it where it is empty, bytes.
+const SEED_PAGE: usize = 4096;
 /// Lines of the monitor's log that are shown as a reason.
 const LOG_LINES: usize = 5;
 
@@ -82,7 +87,7 @@ impl Place {
             vcpus: desired.spec.vcpus,
             memory_bytes: desired.spec.memory_bytes,
             boot: boot(&launch.boot, firmware).await?,
-            disks: launch.disks.clone(),
+            disks: launch.disks.iter().cloned().chain(self.make_seed(desired, &has)?).collect(),
             nics,
             rng: desired.spec.rng,
             display: desired.spec.display.unwrap_or_default(),
@@ -153,6 +158,35 @@ impl Place {
         // its guest must not be able to put another socket or a link in the place of its own.
         let made = DirBuilder::new().mode(0o700).create(&self.run_dir);
         made.map_err(io(format!("making {}", self.run_dir.display())))
+    }
+
+    /// The medium the guest sets itself up by, as a disk. It is gone with the process; it is made anew at each start.
+    fn make_seed(&self, desired: &Desired, has: &Hardware) -> Result<Option<DiskConfig>, Error> {
+        let Some(Fitted { device: given, slot }) = &has.cloud_init else { return Ok(None) };
+        let path = self.run_dir.join(SEED);
+        let make = || -> io::Result<()> {
+            let bytes = seed::medium(self.vm, &desired.name, given)?;
+            let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+            file.set_len(bytes.len() as u64)?;
+            // The run directory is in memory, and most of the medium is empty.
+            for (n, page) in bytes.chunks(SEED_PAGE).enumerate() {
+                if page.iter().any(|byte| *byte != 0) {
+                    file.write_all_at(page, (n * SEED_PAGE) as u64)?;
+                }
+            }
+            Ok(())
+        };
+        make().map_err(io(format!("making {}", path.display())))?;
+        let path = path.to_string_lossy().into_owned();
+        let image = DiskImage { path, format: ImageFormat::Raw, backing: None };
+        Ok(Some(DiskConfig {
+            serial: SEED_SERIAL.into(),
+            image,
+            read_only: true,
+            limits: IoLimits::default(),
+            queues: 1,
+            slot: *slot,
+        }))
     }
 
     async fn make_taps(&self, desired: &Desired) -> Result<Vec<NicConfig>, Error> {

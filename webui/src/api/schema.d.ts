@@ -5653,6 +5653,13 @@ export interface components {
             /** @description Why it did not. */
             failure?: string | null;
         };
+        /** @description What a guest with cloud-init (or another program that reads NoCloud media) sets itself up by. */
+        CloudInit: {
+            /** @description Network configuration in cloud-init's YAML, at most 64 KiB. Where absent the guest asks for addresses by DHCP. */
+            network_config?: string | null;
+            /** @description User data, at most 64 KiB: `#cloud-config` and YAML, or a script. Empty: the guest learns its name only. */
+            user_data?: string;
+        };
         /** @description State of the cluster as this host sees it. */
         Cluster: {
             /**
@@ -8155,6 +8162,7 @@ export interface components {
             boot?: components["schemas"]["Boot"] | null;
             /** @description CD drives in the order the guest sees them, at most 4. Firmware boots from them where no disk can be booted. */
             cdroms?: components["schemas"]["Cdrom"][];
+            cloud_init?: components["schemas"]["CloudInit"] | null;
             /**
              * @description What the guest sees of the host's processor. With a level the machine can move to every host that has it; a host that
              *     lacks a feature of it is refused.

@@ -15,6 +15,7 @@ const FIELDS: Record<string, string> = {
   "spec.cpu": "CPU model",
   "spec.watchdog": "Watchdog",
   "spec.rng": "Random numbers",
+  "spec.cloud_init": "Guest setup",
   spec: "Hardware",
 };
 
