@@ -12,6 +12,7 @@ pub mod answer;
 pub mod audit;
 pub mod auth;
 pub mod channel;
+pub mod cloud_init;
 pub mod cluster;
 pub mod event;
 pub mod ha;

@@ -12,6 +12,7 @@ pub mod config;
 pub mod daemon;
 pub mod durable;
 pub mod ha;
+pub mod hardware;
 pub mod http;
 pub mod inventory;
 pub mod network;

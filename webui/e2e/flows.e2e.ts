@@ -79,10 +79,16 @@ it("create a machine: faults are named at their fields, defaults fit, it starts"
   await page.getByLabel("Memory").fill("1G");
   await page.getByRole("button", { name: "Next" }).click();
   await page.getByRole("button", { name: "Next" }).click();
+  await page.getByLabel("Set up by cloud-init").selectOption({ label: "A user with SSH keys" });
+  await page.getByLabel("SSH public keys").fill("no key");
+  await page.getByRole("button", { name: "Next" }).click();
+  await page.getByText("Not an SSH public key: no key").waitFor();
+  await page.getByLabel("SSH public keys").fill("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ me@desk");
+  await page.getByRole("button", { name: "Next" }).click();
   await page.getByText("20 GiB, a copy of debian-12").waitFor();
-  expect(new URL(page.url()).searchParams.get("step")).toBe("4");
+  expect(new URL(page.url()).searchParams.get("step")).toBe("5");
   await page.goBack();
-  await page.getByRole("heading", { name: "Boot and behaviour" }).waitFor();
+  await page.getByRole("heading", { name: "Guest set-up" }).waitFor();
   await page.goForward();
   await main().getByRole("button", { name: "Create virtual machine" }).click();
   await page.getByRole("heading", { name: "web-1" }).waitFor();
@@ -90,6 +96,7 @@ it("create a machine: faults are named at their fields, defaults fit, it starts"
   const [vm] = (await daemon.api("GET", "/vms")).items;
   expect(vm.spec).toMatchObject({ vcpus: 2, memory_bytes: 2 ** 30 });
   expect(vm.spec.nics.length).toBe(1);
+  expect(vm.spec.cloud_init.user_data).toMatch(/^#cloud-config\n[^]*name: "admin"[^]*- "ssh-ed25519 AAAA/);
 });
 
 it("console: what is typed and pasted reaches the guest; it connects again", async () => {
@@ -110,6 +117,31 @@ it("console: what is typed and pasted reaches the guest; it connects again", asy
   await page.keyboard.type("again\n");
   await until("the echo after connecting again", async () => /echo: again/.test(await screen()) || undefined);
   expect((await screen()).match(/echo: pasted words/g)).toHaveLength(1);
+});
+
+it("console: fills the screen, and connects again by itself after the host was away", async () => {
+  const screen = () => page.locator(".xterm-rows").innerText();
+  const full = () => page.evaluate(() => document.fullscreenElement?.getAttribute("aria-label") ?? "");
+  await page.getByRole("button", { name: "Full screen" }).click();
+  await until("full screen", async () => (await full()).startsWith("Serial console") || undefined);
+  await page.keyboard.type("large\n");
+  await until("the echo", async () => /echo: large/.test(await screen()) || undefined);
+  await page.getByRole("button", { name: "Leave full screen" }).click();
+  await until("no full screen", async () => (await full()) === "" || undefined);
+  await daemon.kill();
+  await main().getByText("connecting again").waitFor({ timeout: 30_000 });
+  await daemon.up();
+  await until("its machine is there", async () => {
+    const [vm] = (await daemon.api("GET", "/vms?name=web-1")).items;
+    // A simulated machine ends with its daemon: it is started again where it has.
+    if (vm.status.state === "stopped" || vm.status.state === "failed")
+      await daemon.api("POST", `/vms/${vm.meta.id}/start`).catch(() => undefined);
+    return vm.status.state === "running" || undefined;
+  });
+  await main().getByText("connected", { exact: true }).waitFor();
+  await main().locator(".xterm").click();
+  await page.keyboard.type("back\n");
+  await until("the echo after the host was away", async () => /echo: back/.test(await screen()) || undefined);
 });
 
 it("a failed task says why, in the notice, in the task pane and at the machine", async () => {

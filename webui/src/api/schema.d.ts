@@ -4525,7 +4525,7 @@ export interface paths {
         };
         options?: never;
         head?: never;
-        /** Changes a machine. Disks and interfaces only while it is stopped; other hardware takes effect at the next start. */
+        /** Changes a machine, also while it runs; what waits is said in `status.pending`. */
         patch: {
             parameters: {
                 query?: never;
@@ -5652,6 +5652,13 @@ export interface components {
             delivered: boolean;
             /** @description Why it did not. */
             failure?: string | null;
+        };
+        /** @description What a guest with cloud-init (or another program that reads NoCloud media) sets itself up by. */
+        CloudInit: {
+            /** @description Network configuration in cloud-init's YAML, at most 64 KiB. Where absent the guest asks for addresses by DHCP. */
+            network_config?: string | null;
+            /** @description User data, at most 64 KiB: `#cloud-config` and YAML, or a script. Empty: the guest learns its name only. */
+            user_data?: string;
         };
         /** @description State of the cluster as this host sees it. */
         Cluster: {
@@ -7382,6 +7389,17 @@ export interface components {
              */
             revision: number;
         };
+        /** @description A change of a machine that runs which has not taken effect. */
+        PendingChange: {
+            /** @description The device of that field it is about: the volume of a disk, the hardware address of an interface. */
+            device?: string | null;
+            /** @description The field of the specification, e.g. `spec.memory_bytes`. */
+            field: string;
+            /** @description In words. */
+            reason: string;
+            /** @description What it waits for. */
+            waits_for: components["schemas"]["WaitsFor"];
+        };
         /**
          * @description Something one may do.
          * @enum {string}
@@ -8033,7 +8051,7 @@ export interface components {
             name?: string | null;
             spec?: components["schemas"]["UserSpec"] | null;
         };
-        /** @description Changes a VM; what is absent stays. Changes to hardware take effect at the next start. */
+        /** @description Changes a VM; what is absent stays. A machine that runs is changed where it can be; what waits is said in `status.pending`. */
         UpdateVm: {
             /** @description New set of labels. */
             labels?: {
@@ -8144,6 +8162,7 @@ export interface components {
             boot?: components["schemas"]["Boot"] | null;
             /** @description CD drives in the order the guest sees them, at most 4. Firmware boots from them where no disk can be booted. */
             cdroms?: components["schemas"]["Cdrom"][];
+            cloud_init?: components["schemas"]["CloudInit"] | null;
             /**
              * @description What the guest sees of the host's processor. With a level the machine can move to every host that has it; a host that
              *     lacks a feature of it is refused.
@@ -8202,6 +8221,8 @@ export interface components {
              * @description `meta.generation` this status answers to.
              */
             observed_generation?: number;
+            /** @description What of the specification the machine that runs does not have yet. */
+            pending?: components["schemas"]["PendingChange"][];
             /**
              * Format: int32
              * @description Process id of its monitor on the host.
@@ -8259,6 +8280,11 @@ export interface components {
             /** @description Where it is in its life. */
             state: components["schemas"]["VolumeState"];
         };
+        /**
+         * @description What a change of a machine that runs waits for.
+         * @enum {string}
+         */
+        WaitsFor: "start" | "guest" | "host";
         /**
          * @description What becomes of a guest whose watchdog has run out. It is told as an event in any case.
          * @enum {string}

@@ -96,7 +96,13 @@ impl State {
             Op::DeleteVm { id, expect } => self.delete_vm(ctx, *id, *expect),
             Op::ForgetVm { id } => self.forget_vm(ctx, *id),
             Op::ObserveVm { id, status, host_ends, by } => self.observe_vm(ctx, *id, status, *host_ends, *by),
-            Op::BeginMove { id, expect, moving, to } => self.begin_move(ctx, *id, *expect, *moving, *to),
+            Op::LetGo { id, by, generation, volumes, nics } => {
+                self.let_go(ctx, *id, *by, *generation, &(volumes, nics))
+            }
+            Op::MediumEjected { id, by, drive, image } => self.medium_ejected(ctx, *id, *by, *drive, *image),
+            Op::BeginMove { id, expect, moving, to, hardware } => {
+                self.begin_move(ctx, *id, *expect, (*moving, *to), hardware.clone())
+            }
             Op::SwitchMove { id, moving } => self.switch_move(ctx, *id, *moving),
             Op::EndMove { id, moving } => self.end_move(ctx, *id, *moving),
             Op::ConfirmMove { id, moving } => self.confirm_move(ctx, *id, *moving),

@@ -5,6 +5,7 @@ use super::{
     access::{External, Factor, SessionRecord, TotpChange},
     alerts::{Attempt, Raised},
 };
+use crate::hardware::Hardware;
 use jiff::Timestamp;
 use lq_api::{
     AlertId, Bytes, ChannelId, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId,
@@ -22,7 +23,7 @@ use lq_api::{
     network::{CreateNetwork, Dhcp, Network, UpdateNetwork},
     pool::{CreatePool, Pool, PoolState},
     problem::FieldError,
-    vm::{CreateVm, StopVm, UpdateVm, Vm, VmStatus},
+    vm::{CreateVm, Mac, StopVm, UpdateVm, Vm, VmStatus},
     volume::{CreateVolume, Volume},
 };
 use serde::{Deserialize, Serialize};
@@ -118,8 +119,27 @@ pub enum Op {
         #[serde(default)]
         by: Option<(HostId, u64)>,
     },
+    /// As of what was wanted in this generation there are only these devices of the machine on its host.
+    LetGo {
+        id: VmId,
+        /// Whose driver says so, and in which epoch.
+        by: (HostId, u64),
+        generation: u64,
+        volumes: BTreeSet<VolumeId>,
+        nics: BTreeSet<Mac>,
+    },
+    /// The guest ejected this medium of a CD drive.
+    MediumEjected { id: VmId, by: (HostId, u64), drive: u32, image: ImageId },
     /// A machine that runs begins to move; `moving` names the move. The claim of room on the other host.
-    BeginMove { id: VmId, expect: Option<u64>, moving: Uuid, to: HostId },
+    BeginMove {
+        id: VmId,
+        expect: Option<u64>,
+        moving: Uuid,
+        to: HostId,
+        /// What the machine has, which is not always what is wanted of it.
+        #[serde(default)]
+        hardware: Option<Arc<Hardware>>,
+    },
     /// The machine is the other host's from now on.
     SwitchMove { id: VmId, moving: Uuid },
     /// A move that was not switched is over: the machine stays. It can never be switched after that.

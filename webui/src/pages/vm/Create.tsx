@@ -1,12 +1,13 @@
-// A new machine in four short steps with defaults that fit, and a review before anything is made. The step is in the address,
+// A new machine in five short steps with defaults that fit, and a review before anything is made. The step is in the address,
 // so that the browser's back goes a step back.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { ArrowLeft, ArrowRight, Check as Tick, MonitorCog } from "lucide-react";
 import { useState, type ReactNode } from "react";
 import { ApiError, api, call, type Image } from "../../api/client";
-import { useImages, useNetworks, usePools } from "../../api/queries";
+import { useHosts, useImages, useNetworks, usePools } from "../../api/queries";
 import { Head } from "../../components/Page";
+import { PlacementFields } from "../../components/PlacementFields";
 import { useFollow } from "../../components/shell/Orders";
 import {
   Button,
@@ -20,9 +21,12 @@ import {
   buttonClass,
   cx,
 } from "../../components/ui";
+import { NO_SETUP, setupFaults } from "../../lib/cloud";
 import { disk, faults, likelyDisk, machine, refusals, type Faults, type Form } from "../../lib/create";
 import { makeDisk, ready } from "../../lib/disks";
 import { bytes, parseSize } from "../../lib/format";
+import { GuestSetup } from "./GuestSetup";
+import { ANYWHERE, ruleText } from "../../lib/placement";
 import { RESTART } from "./Summary";
 
 const EMPTY: Form = {
@@ -38,6 +42,8 @@ const EMPTY: Form = {
   kernel: "",
   initrd: "",
   cmdline: "console=ttyS0",
+  setup: NO_SETUP,
+  placement: ANYWHERE,
   restart: "on-failure",
   autostart: true,
   start: true,
@@ -47,7 +53,8 @@ const EMPTY: Form = {
 const STEPS: { title: string; fields: (keyof Form)[] }[] = [
   { title: "Name and source", fields: ["name", "labels", "image", "iso"] },
   { title: "Hardware", fields: ["cpus", "memory", "disk", "pool", "network"] },
-  { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline"] },
+  { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline", "placement"] },
+  { title: "Guest set-up", fields: ["setup"] },
   { title: "Review", fields: [] },
 ];
 const LAST = STEPS.length - 1;
@@ -56,6 +63,7 @@ export function CreateVm() {
   const images = useImages();
   const networks = useNetworks();
   const pools = (usePools().data ?? []).filter(({ deleting }) => !deleting);
+  const hosts = useHosts().data;
   const follow = useFollow();
   const client = useQueryClient();
   const navigate = useNavigate();
@@ -277,6 +285,21 @@ export function CreateVm() {
               <Check checked={whole.autostart} onChange={(event) => set({ autostart: event.target.checked })}>
                 Start it with its host, if it was running before
               </Check>
+              <PlacementFields
+                value={whole.placement}
+                fault={at("placement")}
+                onValue={(placement) => set({ placement })}
+              />
+            </>
+          )}
+          {step === 3 && (
+            <>
+              <GuestSetup
+                setup={whole.setup}
+                faults={shown.setup ? setupFaults(whole.setup) : {}}
+                onChange={(setup) => set({ setup })}
+              />
+              {refused.setup && <Failure error={new Error(refused.setup)} />}
             </>
           )}
           {step === LAST && (
@@ -298,6 +321,23 @@ export function CreateVm() {
                     : image?.spec.boot
                       ? "as the image says"
                       : "what its disk boots by itself"}
+                </Fact>
+                <Fact name="Guest set-up">
+                  {whole.setup.way === "none"
+                    ? "none"
+                    : whole.setup.way === "user"
+                      ? `the user ${whole.setup.user}, by SSH key`
+                      : "by cloud-init data"}
+                </Fact>
+                <Fact name="Placement">
+                  {(whole.placement.host || whole.placement.rules.length > 0) && (
+                    <ul>
+                      {whole.placement.host && <li>only on {nameOf(hosts, whole.placement.host)}</li>}
+                      {whole.placement.rules.map((rule, n) => (
+                        <li key={n}>{ruleText(rule)}</li>
+                      ))}
+                    </ul>
+                  )}
                 </Fact>
                 <Fact name="If it ends">{RESTART[whole.restart]}</Fact>
                 <Fact name="With its host">{whole.autostart ? "starts" : "does not start"}</Fact>
