@@ -1,6 +1,18 @@
 // The command palette (Ctrl-K): go anywhere, find any object, and do what can be done to a machine, by typing.
 import { useNavigate } from "@tanstack/react-router";
 import { Bookmark, Database, MoonStar, Search, Settings as Cog, type LucideIcon } from "lucide-react";
+import { MonitorCog, Server, HardDrive, Disc3, Network, Play, Plus } from "lucide-react";
+import { useEffect, useId, useMemo, useRef, useState } from "react";
+import {
+  order,
+  useFilters,
+  useHosts,
+  useImages,
+  useNetworks,
+  usePools,
+  useVms,
+  useVolumes,
+} from "../../api/queries";
 import type { Vm } from "../../api/client";
 import { useRefusal } from "../../api/rights";
 import { ACTIONS, permission, refusal, type Action } from "../../lib/actions";
