@@ -84,6 +84,7 @@ impl Looked {
             // That it is a simulation is as it should be.
             self.facts.warnings = if status.simulated { vec![] } else { status.warnings };
         }
+        self.facts.backups = node.cluster.kept_backups();
         let mine = node.cluster.read(|s| {
             let own =
                 s.pools.values().filter(|p| matches!(p.spec, PoolSpec::Dir { host } if host == node.id()));

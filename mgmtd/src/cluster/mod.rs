@@ -17,6 +17,7 @@ mod keeper;
 mod machine;
 #[cfg(test)]
 mod many_tests;
+mod nightly;
 mod reform;
 #[cfg(test)]
 mod reform_tests;
@@ -32,6 +33,7 @@ mod wire;
 pub use backup::{BackupError, MAX_BACKUP};
 pub use join::JoinError;
 pub use keeper::Health;
+pub use nightly::KeptBackups;
 pub use reform::ReformError;
 pub use restore::RestoreError;
 pub use snapshot::SnapshotError;
@@ -179,6 +181,7 @@ pub struct Cluster {
     stop: CancellationToken,
     /// Begins when the daemon is to start again because of what the cluster found out.
     again: CancellationToken,
+    backups: nightly::Watch,
 }
 
 /// While it lives the state takes no changes from this host.
@@ -304,6 +307,7 @@ impl Cluster {
             arrived: Arc::new(arrived.into()),
             stop: CancellationToken::new(),
             again: CancellationToken::new(),
+            backups: nightly::Watch::default(),
         };
         if voter && begun {
             // Nobody else begins the election.

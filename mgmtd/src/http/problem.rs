@@ -90,7 +90,7 @@ impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
         let text = error.to_string();
         match error {
-            JoinError::NotAToken => Problem::validation(vec![FieldError::new("token", text)]).into(),
+            JoinError::NotAToken(_) => Problem::validation(vec![FieldError::new("token", text)]).into(),
             JoinError::NotAlone(_) | JoinError::Member => Self::new(Kind::Conflict, text),
             JoinError::Refused(problem) => (*problem).into(),
             JoinError::Unreachable(_) | JoinError::Unknown(_) | JoinError::NotReady(_) => {

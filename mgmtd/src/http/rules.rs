@@ -43,6 +43,8 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/session", Rule::Anyone),
     ("DELETE", "/session", Rule::Anyone),
     ("POST", "/session/password", Rule::Anyone),
+    ("GET", "/session/settings", Rule::Anyone),
+    ("PUT", "/session/settings", Rule::Anyone),
     ("POST", "/session/totp", Rule::Anyone),
     ("POST", "/session/totp/confirm", Rule::Anyone),
     ("POST", "/session/totp/remove", Rule::Anyone),

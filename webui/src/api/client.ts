@@ -52,6 +52,7 @@ export type SessionInfo = Schemas["SessionInfo"];
 export type AuditRecord = Schemas["AuditRecord"];
 export type Verdict = Schemas["Verdict"];
 export type HostPowerAction = Schemas["HostPowerAction"];
+export type SavedFilter = Schemas["SavedFilter"];
 
 /** Proof that a request comes from this page: other origins cannot set it. */
 export const PROOF = { "X-LQ-Request": "1" } as const;

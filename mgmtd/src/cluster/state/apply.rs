@@ -169,6 +169,9 @@ impl State {
             Op::EndSession { id } => self.end_session(ctx, *id),
             Op::CreateToken { token, hash } => self.create_token(ctx, token, hash),
             Op::DeleteToken { id } => self.delete_token(ctx, *id),
+            Op::SetUserSettings { user, expect, filters } => {
+                self.set_user_settings(ctx, *user, *expect, filters)
+            }
             Op::RaiseAlert { alert } => self.raise_alert(ctx, alert),
             Op::ClearAlert { id } => self.clear_alert(ctx, *id),
             Op::AcknowledgeAlert { id, by, comment } => self.acknowledge_alert(ctx, *id, by, comment),

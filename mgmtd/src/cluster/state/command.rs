@@ -23,6 +23,7 @@ use lq_api::{
     network::{CreateNetwork, Dhcp, Network, UpdateNetwork},
     pool::{CreatePool, Pool, PoolState},
     problem::FieldError,
+    settings::SavedFilter,
     vm::{CreateVm, Mac, StopVm, UpdateVm, Vm, VmStatus},
     volume::{CreateVolume, Volume},
 };
@@ -292,6 +293,8 @@ pub enum Op {
     CreateToken { token: Token, hash: String },
     /// Removes an API token.
     DeleteToken { id: TokenId },
+    /// Replaces what a user keeps for themselves.
+    SetUserSettings { user: UserId, expect: Option<u64>, filters: Vec<SavedFilter> },
 
     /// Something is wrong, or is wrong in another way than before.
     RaiseAlert { alert: Raised },

@@ -53,6 +53,7 @@ use lq_api::{
     image::Image,
     network::Network,
     pool::{PoolHost, PoolSpec},
+    settings::UserSettings,
     vm::{StopVm, Vm},
     volume::Volume,
 };
@@ -101,6 +102,9 @@ pub struct State {
     /// What their tokens are signed with.
     #[serde(default)]
     pub signing: SigningKeys,
+    /// What users keep for themselves.
+    #[serde(default)]
+    pub settings: BTreeMap<UserId, Arc<UserSettings>>,
     /// Hosts that were removed. Their ids never come back.
     #[serde(default)]
     pub removed: BTreeMap<HostId, RemovedHost>,

@@ -18,6 +18,7 @@ mod pools;
 pub(super) mod probes;
 mod recovery;
 mod session;
+mod settings;
 pub(super) mod tasks;
 mod tokens;
 mod users;
@@ -34,6 +35,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .merge(session::router())
+        .merge(settings::router())
         .merge(tokens::router())
         .merge(users::router())
         .merge(groups::router())

@@ -12,6 +12,7 @@ use lq_api::{
     },
     auth::FIRST_USER,
     meta::{MetadataPatch, check_labels},
+    settings::{SavedFilter, UserSettings},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
@@ -222,6 +223,7 @@ impl State {
         let revision = ctx.revision;
         let left = self.keeping_an_administrator(|s| {
             s.users.remove(&id);
+            s.settings.remove(&id);
             let mut left = Vec::new();
             for group in s.groups.values_mut().filter(|g| g.spec.members.contains(&id)) {
                 let group = Arc::make_mut(group);
@@ -238,6 +240,26 @@ impl State {
         self.end_sessions_of(ctx, id, None);
         self.revoke_tokens_of(ctx, id);
         ctx.changed(Kind::User, id.0);
+        Ok(Reply::Done)
+    }
+
+    /// Replaces what a user keeps for themselves.
+    pub(in super::super) fn set_user_settings(
+        &mut self,
+        ctx: &Context<'_>,
+        user: UserId,
+        expect: Option<u64>,
+        filters: &[SavedFilter],
+    ) -> Outcome {
+        if !self.users.contains_key(&user) {
+            return Err(Refusal::not_found("user", user));
+        }
+        let found = self.settings.get(&user).map_or(0, |s| s.revision);
+        if let Some(expected) = expect.filter(|e| *e != found) {
+            return Err(Refusal::Stale { expected, found });
+        }
+        let settings = UserSettings { revision: ctx.revision, filters: filters.to_vec() };
+        self.settings.insert(user, Arc::new(settings));
         Ok(Reply::Done)
     }
 
