@@ -237,6 +237,21 @@ export const useSessions = () =>
     queryFn: () => all((query) => api.GET("/sessions", { params: { query } })),
   });
 
+export const useProviders = () =>
+  useQuery({
+    queryKey: ["providers"],
+    queryFn: () => all((query) => api.GET("/identity-providers", { params: { query } })),
+    refetchInterval: OFTEN * 2,
+  });
+
+/** Ways to log in. */
+export const useRealms = () =>
+  useQuery({
+    queryKey: ["session", "realms"],
+    queryFn: () => call(api.GET("/session/realms")),
+    staleTime: SELDOM,
+  });
+
 export const useAudit = () =>
   useQuery({
     queryKey: ["audit"],

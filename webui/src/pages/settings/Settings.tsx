@@ -8,6 +8,7 @@ const TABS = [
   ["/settings/users", "Users"],
   ["/settings/groups", "Groups"],
   ["/settings/roles", "Roles"],
+  ["/settings/identity", "Identity"],
   ["/settings/notifications", "Notifications"],
   ["/settings/audit", "Audit log"],
   ["/settings/about", "About"],
