@@ -249,7 +249,8 @@ export const useRealms = () =>
   useQuery({
     queryKey: ["session", "realms"],
     queryFn: () => call(api.GET("/session/realms")),
-    staleTime: SELDOM,
+    // Another one may have been added since the page was opened.
+    refetchOnMount: "always",
   });
 
 export const useAudit = () =>

@@ -104,6 +104,8 @@ export function Returned() {
     returning.answer.then(
       async () => {
         returning = undefined;
+        // What was asked before the login was answered without it, and would stand in for what is asked now.
+        await client.cancelQueries();
         await client.invalidateQueries();
         if (here) void navigate({ to: "/", search: {}, replace: true });
       },
