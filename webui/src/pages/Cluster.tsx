@@ -27,6 +27,7 @@ import {
 import { standing } from "../lib/cluster";
 import { time } from "../lib/format";
 import { Backups, LostQuorum } from "./Recovery";
+import { Rules } from "./Rules";
 
 const ROLES: Record<Member["role"], string> = {
   leader: "leads",
@@ -86,6 +87,7 @@ export function ClusterPage() {
               </Facts>
             </Card>
           </div>
+          <Rules />
           <Backups />
         </div>
       )}

@@ -34,6 +34,18 @@ export interface Place {
   icon: LucideIcon;
 }
 
+/** The pages of the settings. */
+export const SETTINGS = [
+  ["/settings", "My account"],
+  ["/settings/users", "Users"],
+  ["/settings/groups", "Groups"],
+  ["/settings/roles", "Roles"],
+  ["/settings/identity", "Identity"],
+  ["/settings/notifications", "Notifications"],
+  ["/settings/audit", "Audit log"],
+  ["/settings/about", "About"],
+] as const;
+
 export const PLACES: { title?: string; places: Place[] }[] = [
   { places: [{ to: "/", label: "Dashboard", icon: LayoutDashboard }] },
   {
