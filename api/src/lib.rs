@@ -29,6 +29,7 @@ pub mod network;
 pub mod placement;
 pub mod pool;
 pub mod problem;
+pub mod provider;
 pub mod quantity;
 pub mod recovery;
 pub mod settings;
@@ -40,8 +41,8 @@ pub mod volume;
 pub mod client;
 
 pub use ids::{
-    AlertId, AuditId, ChannelId, EventId, GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId,
-    TaskId, TokenId, UserId, VmId, VolumeId,
+    AlertId, AuditId, ChannelId, EventId, GroupId, HostId, ImageId, NetworkId, PoolId, ProviderId, RoleId,
+    SessionId, TaskId, TokenId, UserId, VmId, VolumeId,
 };
 pub use jiff::Timestamp;
 pub use meta::Metadata;

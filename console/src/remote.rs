@@ -403,7 +403,7 @@ impl Remote {
     }
 
     fn log_in(&mut self, username: String, password: String, code: Option<String>) -> Fallible<Outcome> {
-        let login = lq_api::auth::Login { username, password, code };
+        let login = lq_api::auth::Login { username, password, code, realm: None };
         let answer = send("POST", "/session", None, Some(&login))?;
         if answer.status == 401 && problem_kind(&answer).as_deref() == Some("/problems/second-factor") {
             return Ok(Outcome::CodeNeeded);

@@ -2,12 +2,16 @@
 
 mod access;
 mod alert;
+mod apply;
 mod pool;
+mod provider;
 mod vm;
 
 pub(crate) use access::{Audit, Group, Role, Session, Totp, User};
 pub(crate) use alert::{Alert, Channel, NewChannel, SetRule};
+pub(crate) use apply::{Apply, Export};
 pub(crate) use pool::{CreatePool, Pool};
+pub(crate) use provider::{NewProvider, Provider};
 pub(crate) use vm::{CreateVm, Vm};
 
 use crate::{output::Format, size};
@@ -75,6 +79,9 @@ pub(crate) enum Command {
         /// The one-time code; asked for where it is needed and absent.
         #[arg(long)]
         code: Option<String>,
+        /// The realm the user is of: `local`, or the name of a directory. USER@REALM says the same.
+        #[arg(long)]
+        realm: Option<String>,
     },
     /// End the session and forget it.
     Logout,
@@ -102,11 +109,16 @@ pub(crate) enum Command {
     /// Roles: named sets of permissions.
     #[command(subcommand)]
     Role(Role),
+    /// Identity providers: directories and OpenID Connect.
+    #[command(subcommand)]
+    Provider(Provider),
     /// Sessions of those who logged in.
     #[command(subcommand)]
     Session(Session),
     /// The audit log: every change asked for at the host, newest first.
     Audit(Audit),
+    Apply(Apply),
+    Export(Export),
     /// Virtual machines.
     #[command(subcommand)]
     Vm(Vm),

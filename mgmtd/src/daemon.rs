@@ -1,7 +1,7 @@
 //! The daemon put together: state, host, API. [`Daemon::start`] brings it up, [`Daemon::stop`] down; machines run on.
 
 use crate::{
-    auth::{Audit, AuditError, Auth, SetupCode},
+    auth::{self, Audit, AuditError, Auth, SetupCode},
     cluster::{Cluster, Op, OpenError, WriteError},
     compute::lqvmm::LqVmm,
     config::{Config, HostKind},
@@ -204,6 +204,7 @@ impl Daemon {
             });
         }
         let alerting = tokio::spawn(api.alerts.clone().run(api.ending.clone()));
+        tokio::spawn(auth::follow_directories(node.cluster.clone(), api.ending.clone()));
         peers::join_by_file(&api.node, &config.join_token);
         if let HostKind::Simulated { crowd } = config.host {
             // It has no console to show it on.

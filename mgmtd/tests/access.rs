@@ -39,7 +39,11 @@ async fn objects(api: &Api) -> BTreeMap<&'static str, String> {
         api.until("/alerts?rule=pool-filling", raised).await["items"][0]["id"].as_str().unwrap().to_owned();
     let hook = json!({"name": "hook", "spec": {"target": {"kind": "webhook", "url": "http://127.0.0.1:1/"}}});
     let channel = id(&api.ok(Method::POST, "/notification-channels", Some(hook)).await);
+    let directory = json!({"kind": "ldap", "servers": ["ldaps://127.0.0.1:1"], "base_dn": "dc=x"});
+    let directory = json!({"name": "corp", "spec": {"source": directory}});
+    let provider = id(&api.ok(Method::POST, "/identity-providers", Some(directory)).await);
     BTreeMap::from([
+        ("identity-providers", provider),
         ("backups", backup["id"].as_str().unwrap().to_owned()),
         ("alerts", alert),
         ("alert-rules", "host-lost".to_owned()),

@@ -114,6 +114,7 @@ const tree = root.addChildren([
     settingsTab("/users", "Users"),
     settingsTab("/groups", "Groups"),
     settingsTab("/roles", "Roles"),
+    settingsTab("/identity", "Identity"),
     settingsTab("/notifications", "Notifications"),
     settingsTab("/audit", "Audit"),
     settingsTab("/about", "AboutPage"),

@@ -5,8 +5,8 @@
 
 use super::{Client, Error, REQUEST_TIMEOUT, Resource};
 use crate::{
-    AlertId, ChannelId, GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TaskId, TokenId,
-    UserId, VmId, VolumeId,
+    AlertId, ChannelId, GroupId, HostId, ImageId, NetworkId, PoolId, ProviderId, RoleId, SessionId, TaskId,
+    TokenId, UserId, VmId, VolumeId,
     access::{
         CreateGroup, CreateRole, CreateUser, Group, PermissionInfo, Role, SetPassword, UpdateGroup,
         UpdateRole, UpdateUser, User,
@@ -31,6 +31,7 @@ use crate::{
     network::{CreateNetwork, Network, UpdateNetwork},
     placement::{PlacementDecision, PlacementQuery},
     pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
+    provider::{CreateProvider, Provider, ProviderTest, Realm, TestProvider, UpdateProvider},
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
     task::Task,
     vm::{CreateVm, MigrateVm, StopVm, UpdateVm, Vm},
@@ -63,6 +64,7 @@ reading! {
     Group, GroupId, groups, group, find_group;
     Role, RoleId, roles, role, find_role;
     Channel, ChannelId, channels, channel, find_channel;
+    Provider, ProviderId, providers, provider, find_provider;
 }
 
 /// Adds the fields of a query, each of which is a word, a number or an id.
@@ -235,9 +237,17 @@ impl Client {
     /// Logs this client in; the session is kept as long as the client is used. A problem of the kind
     /// [`SecondFactor`](crate::problem::Kind::SecondFactor) asks for the one-time code.
     pub async fn login(&self, username: &str, password: &str, code: Option<&str>) -> Result<Session, Error> {
-        let body =
-            Login { username: username.into(), password: password.into(), code: code.map(str::to_owned) };
-        let session: Session = self.call_with(Method::POST, &["session"], &body).await?;
+        let body = Login {
+            username: username.into(),
+            password: password.into(),
+            code: code.map(str::to_owned),
+            realm: None,
+        };
+        self.login_as(&body).await
+    }
+    /// The same, saying of which realm the user is.
+    pub async fn login_as(&self, body: &Login) -> Result<Session, Error> {
+        let session: Session = self.call_with(Method::POST, &["session"], body).await?;
         self.hold(&session).await;
         Ok(session)
     }
@@ -427,6 +437,35 @@ impl Client {
     /// Deletes a notification channel.
     pub async fn delete_channel(&self, id: ChannelId) -> Result<(), Error> {
         let url = self.endpoint(&["notification-channels", &id.to_string()]);
+        self.call_empty(self.request(Method::DELETE, url)).await
+    }
+
+    // Identity providers.
+
+    /// Ways to log in. Takes no credential.
+    pub async fn realms(&self) -> Result<Vec<Realm>, Error> {
+        self.call(Method::GET, &["session", "realms"]).await
+    }
+    /// Makes an identity provider.
+    pub async fn create_provider(&self, new: &CreateProvider) -> Result<Provider, Error> {
+        self.call_with(Method::POST, &["identity-providers"], new).await
+    }
+    /// Changes an identity provider; with `revision` only if it is as it was then.
+    pub async fn update_provider(
+        &self,
+        id: ProviderId,
+        update: &UpdateProvider,
+        revision: Option<u64>,
+    ) -> Result<Provider, Error> {
+        self.call_if(Method::PATCH, &["identity-providers", &id.to_string()], update, revision).await
+    }
+    /// Tries an identity provider.
+    pub async fn test_provider(&self, id: ProviderId, test: &TestProvider) -> Result<ProviderTest, Error> {
+        self.call_with(Method::POST, &["identity-providers", &id.to_string(), "test"], test).await
+    }
+    /// Deletes an identity provider and its users.
+    pub async fn delete_provider(&self, id: ProviderId) -> Result<(), Error> {
+        let url = self.endpoint(&["identity-providers", &id.to_string()]);
         self.call_empty(self.request(Method::DELETE, url)).await
     }
 

@@ -238,6 +238,22 @@ export const useSessions = () =>
     queryFn: () => all((query) => api.GET("/sessions", { params: { query } })),
   });
 
+export const useProviders = () =>
+  useQuery({
+    queryKey: ["providers"],
+    queryFn: () => all((query) => api.GET("/identity-providers", { params: { query } })),
+    refetchInterval: OFTEN * 2,
+  });
+
+/** Ways to log in. */
+export const useRealms = () =>
+  useQuery({
+    queryKey: ["session", "realms"],
+    queryFn: () => call(api.GET("/session/realms")),
+    // Another one may have been added since the page was opened.
+    refetchOnMount: "always",
+  });
+
 export const useAudit = () =>
   useQuery({
     queryKey: ["audit"],

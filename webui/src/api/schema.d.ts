@@ -2037,6 +2037,252 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/identity-providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Identity providers. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Provider"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes an identity provider: one can log in by it at once, if it is enabled. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreateProvider"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Provider"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/identity-providers/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An identity provider. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ProviderId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Provider"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /** Deletes an identity provider and its users, with their sessions and tokens. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ProviderId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /** Changes an identity provider. Switched off, the sessions and tokens of its users end. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ProviderId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["UpdateProvider"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Provider"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
+    "/identity-providers/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tries an identity provider, from the host that was asked: whether it can be asked, whether it finds a user, whether a password
+         *     is theirs. Nobody is logged in by it. Takes up to half a minute.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ProviderId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["TestProvider"] | null;
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ProviderTest"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/images": {
         parameters: {
             query?: never;
@@ -3395,6 +3641,105 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/session/oidc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Logs in with the code a browser came back with from an identity provider. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OidcFinish"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Session"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/session/oidc/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Begins to log in at the page of an identity provider. For browsers: the answer sets a cookie, and the provider sends the browser
+         *     back to `/oidc` of the address the page was opened by.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OidcStart"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OidcRedirect"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/session/password": {
         parameters: {
             query?: never;
@@ -3435,6 +3780,50 @@ export interface paths {
                 };
             };
         };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/session/realms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Ways to log in: the cluster's own users, directories, and providers at whose own page one logs in. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Realm"][];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -5804,6 +6193,19 @@ export interface components {
             /** @description What it is. */
             spec: components["schemas"]["PoolSpec"];
         };
+        /** @description `POST /identity-providers`. */
+        CreateProvider: {
+            /** @description Labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description The realm; unique among providers, and not `local`. */
+            name: string;
+            /** @description Password of the service account, or client secret, at most 1024 bytes. */
+            secret?: string | null;
+            /** @description What is wanted. */
+            spec: components["schemas"]["ProviderSpec"];
+        };
         /** @description `POST /roles`. */
         CreateRole: {
             /** @description Labels. */
@@ -6030,6 +6432,13 @@ export interface components {
          * @description A group of users.
          */
         GroupId: string;
+        /** @description A group of the directory that stands for one of the cluster. */
+        GroupMapping: {
+            /** @description Its name or distinguished name there, letter case aside; `*` for everyone the provider knows. */
+            external: string;
+            /** @description The group of the cluster. */
+            group: components["schemas"]["GroupId"];
+        };
         /** @description Who is in a group and what that grants. */
         GroupSpec: {
             /** @description What it is for. */
@@ -6192,8 +6601,12 @@ export interface components {
             expires_at?: string | null;
             /** @description The password is kept here and can be changed here. */
             has_password?: boolean;
+            /** @description Where one logs out at the identity provider too. */
+            logout_url?: string | null;
             /** @description Nothing is allowed before `POST /session/password`. */
             must_change_password?: boolean;
+            /** @description The realm they are of, where it is not the cluster's own. */
+            realm?: string | null;
             /** @description What the caller may do, and where: own grants, those of groups, and the limits of a token taken together. */
             rights?: components["schemas"]["Right"][];
             session?: components["schemas"]["SessionId"] | null;
@@ -6343,6 +6756,40 @@ export interface components {
              */
             uses_left: number;
         };
+        /** @description A directory. */
+        LdapSource: {
+            /** @description Below this users are searched for. */
+            base_dn?: string;
+            /**
+             * @description Distinguished name of the service account that searches, whose password is the provider's secret; nobody in particular
+             *     where absent.
+             */
+            bind_dn?: string | null;
+            /** @description Certificates that are trusted. */
+            ca?: string | null;
+            /** @description SHA-256 of the one certificate that is trusted, hexadecimal, in place of authorities. */
+            certificate_sha256?: string | null;
+            /** @description Below this groups are searched for; `base_dn` where absent. */
+            group_base_dn?: string | null;
+            /**
+             * @description Finds the groups of a user, `{dn}` standing for their distinguished name and `{user}` for their name; where absent the
+             *     attribute `memberOf` of the user tells them.
+             */
+            group_filter?: string | null;
+            /** @description Attribute with their name for people. */
+            name_attribute?: string;
+            /** @description `ldaps://host[:port]` (TLS from the first byte) or `ldap://host[:port]` (StartTLS), 1 to 8, tried in this order. */
+            servers: string[];
+            /** @description Attribute with the user's name. */
+            user_attribute?: string;
+            /**
+             * @description Distinguished name of a user, `{user}` standing for their name: where it is given users are not searched for. Without a
+             *     service account it cannot be seen then that someone was removed, before their session ends.
+             */
+            user_dn?: string | null;
+            /** @description Finds one user, `{user}` standing for their name (RFC 4515). */
+            user_filter?: string;
+        };
         /** @description `POST /session`. */
         Login: {
             /**
@@ -6352,6 +6799,11 @@ export interface components {
             code?: string | null;
             /** @description Their password. */
             password: string;
+            /**
+             * @description The realm the user is of: `local` or the name of a directory. Where absent it is what follows the last `@` of the name, if
+             *     there is such a directory, else `local`.
+             */
+            realm?: string | null;
             /** @description Name of the user, e.g. `admin`. */
             username: string;
         };
@@ -6588,6 +7040,35 @@ export interface components {
             /**
              * Format: uuid
              * @description A storage pool.
+             */
+            id: string;
+            /** @description Free key-value pairs for filters. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique per kind; may be changed at any time. See [`check_name`]. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Position in the cluster's log of the last change to this object, observed state included. The ETag.
+             */
+            revision: number;
+        };
+        /** @description Identity and version of a stored object. */
+        Metadata_ProviderId: {
+            /**
+             * Format: date-time
+             * @description When the object was made.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each change of the desired state (`spec`).
+             */
+            generation: number;
+            /**
+             * Format: uuid
+             * @description An identity provider.
              */
             id: string;
             /** @description Free key-value pairs for filters. */
@@ -6937,6 +7418,45 @@ export interface components {
          * @enum {string}
          */
         ObjectKind: "vm" | "image" | "volume" | "network" | "pool" | "host";
+        /** @description `POST /session/oidc`: what the browser came back with. */
+        OidcFinish: {
+            /** @description The code. */
+            code: string;
+            /** @description Who it is of, where the provider says so. */
+            iss?: string | null;
+            /** @description What the login was begun with. */
+            state: string;
+        };
+        /** @description Where the browser is to go. It comes back to `/oidc` with a code. */
+        OidcRedirect: {
+            /** @description The provider's page. */
+            url: string;
+        };
+        /**
+         * @description An OpenID Connect provider. Where it is asked for a redirection address, register `https://HOST/oidc` for every name and
+         *     address by which the page is opened.
+         */
+        OidcSource: {
+            /** @description Certificates that are trusted. */
+            ca?: string | null;
+            /** @description How it knows us. The client secret, where there is one, is the provider's secret. */
+            client_id: string;
+            /** @description Claim with their groups. */
+            groups_claim?: string;
+            /** @description Its issuer, `https://…` (`http://…` only on this very machine); what it is and can is found below it by discovery. */
+            issuer: string;
+            /** @description Claim with their name for people. */
+            name_claim?: string;
+            /** @description What is asked for beside `openid`. */
+            scopes?: string[];
+            /** @description Claim with the user's name. */
+            username_claim?: string;
+        };
+        /** @description `POST /session/oidc/start`: to log in at the page of an identity provider. */
+        OidcStart: {
+            /** @description The provider. */
+            realm: string;
+        };
         /** @description The cluster goes on in an epoch that this host is not of. */
         Outdated: {
             /**
@@ -7185,6 +7705,27 @@ export interface components {
                 /** @description What it is. */
                 spec: components["schemas"]["PoolSpec"];
                 status?: components["schemas"]["PoolStatus"] | null;
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
+        Page_Provider: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description It has a secret, which is never told. */
+                has_secret: boolean;
+                /** @description Identity; the name is the realm. */
+                meta: components["schemas"]["Metadata_ProviderId"];
+                /** @description What is wanted. */
+                spec: components["schemas"]["ProviderSpec"];
+                /** @description How it does. */
+                status: components["schemas"]["ProviderStatus"];
             }[];
             /** @description Give as `cursor` to get the next page; absent on the last. */
             next_cursor?: string | null;
@@ -7517,6 +8058,86 @@ export interface components {
             /** @description Stable name of the kind of problem, e.g. `/problems/validation`; clients may rely on it. */
             type: string;
         };
+        /** @description An identity provider. */
+        Provider: {
+            /** @description It has a secret, which is never told. */
+            has_secret: boolean;
+            /** @description Identity; the name is the realm. */
+            meta: components["schemas"]["Metadata_ProviderId"];
+            /** @description What is wanted. */
+            spec: components["schemas"]["ProviderSpec"];
+            /** @description How it does. */
+            status: components["schemas"]["ProviderStatus"];
+        };
+        /**
+         * Format: uuid
+         * @description An identity provider.
+         */
+        ProviderId: string;
+        /**
+         * @description Where a provider is and how it is asked. TLS is verified with the certificates in `ca` (PEM) alone where there are such, else
+         *     with those of public authorities.
+         */
+        ProviderSource: (components["schemas"]["LdapSource"] & {
+            /** @enum {string} */
+            kind: "ldap";
+        }) | (components["schemas"]["OidcSource"] & {
+            /** @enum {string} */
+            kind: "oidc";
+        });
+        /** @description What is wanted of a provider. */
+        ProviderSpec: {
+            /** @description One can log in by it. Switched off, sessions and tokens of its users end. */
+            enabled?: boolean;
+            /** @description Which of its groups stand for which of the cluster. */
+            groups?: components["schemas"]["GroupMapping"][];
+            /**
+             * Format: int32
+             * @description A session ends this long after its login, however it is used, 1 to 720 hours.
+             */
+            session_hours?: number;
+            /** @description Where it is and how it is asked. */
+            source: components["schemas"]["ProviderSource"];
+            /** @description What the login page calls it; its name where empty. */
+            title?: string;
+        };
+        /** @description How a provider does. */
+        ProviderStatus: {
+            /**
+             * Format: date-time
+             * @description When it was last asked whether those with sessions and tokens are still there. Directories only.
+             */
+            checked_at?: string | null;
+            /**
+             * Format: date-time
+             * @description Since when it cannot be asked; absent while it can.
+             */
+            failing_since?: string | null;
+            /** @description Why it cannot. */
+            failure?: string | null;
+            /**
+             * Format: int64
+             * @description Users of it that the cluster knows.
+             */
+            users: number;
+        };
+        /** @description What came of a test. */
+        ProviderTest: {
+            /** @description Their groups there. */
+            external_groups?: string[];
+            /** @description What did not, and why. */
+            failure?: string | null;
+            /** @description Their name for people. */
+            full_name?: string | null;
+            /** @description The groups of the cluster they would be in. */
+            groups?: components["schemas"]["GroupId"][];
+            /** @description All that was asked for worked. */
+            passed: boolean;
+            /** @description What worked, in order. */
+            steps: string[];
+            /** @description Who was found: the name they would log in with. */
+            username?: string | null;
+        };
         /** @description What is lost while no majority of the voters is reached. */
         QuorumLoss: {
             /** @description What is not possible, in words. */
@@ -7545,6 +8166,20 @@ export interface components {
              */
             per_second: number;
         };
+        /** @description A way to log in, as the login page shows it. `GET /session/realms`. */
+        Realm: {
+            /** @description How one logs in there. */
+            kind: components["schemas"]["RealmKind"];
+            /** @description The name. */
+            name: string;
+            /** @description What the page calls it. */
+            title: string;
+        };
+        /**
+         * @description How one logs in to a realm.
+         * @enum {string}
+         */
+        RealmKind: "password" | "redirect";
         /** @description Codes for the day the authenticator is lost; each works once. Shown this once. */
         RecoveryCodes: {
             /** @description The codes. */
@@ -7945,6 +8580,13 @@ export interface components {
          * @enum {string}
          */
         TaskState: "running" | "succeeded" | "failed" | "cancelled";
+        /** @description `POST /identity-providers/{id}/test`. */
+        TestProvider: {
+            /** @description Their password, where it is to be tried too. */
+            password?: string | null;
+            /** @description Of a directory: who is to be found. */
+            username?: string | null;
+        };
         /** @description An API token, without its secret. */
         Token: {
             /**
@@ -8031,6 +8673,16 @@ export interface components {
             name?: string | null;
             spec?: components["schemas"]["NetworkSpec"] | null;
         };
+        /** @description `PATCH /identity-providers/{id}`; what is absent stays. The name stays for ever: it is part of its users' names. */
+        UpdateProvider: {
+            /** @description All labels anew. */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** @description A new secret; an empty one takes it away. Needed again where another server is to be spoken to, or in another way. */
+            secret?: string | null;
+            spec?: components["schemas"]["ProviderSpec"] | null;
+        };
         /** @description `PATCH /roles/{id}`; what is absent stays. */
         UpdateRole: {
             /** @description New labels, replacing the old ones. */
@@ -8091,7 +8743,9 @@ export interface components {
         };
         /** @description The observed user. */
         UserStatus: {
-            /** @description Groups they are in. */
+            /** @description The provider does not know them any more, or has disabled them: they cannot log in. */
+            gone?: boolean;
+            /** @description Groups they are in, by what the provider says too. */
             groups?: components["schemas"]["GroupId"][];
             /**
              * Format: date-time
@@ -8105,6 +8759,7 @@ export interface components {
              * @description When the password was set; absent where there is none here.
              */
             password_set_at?: string | null;
+            provider?: components["schemas"]["ProviderId"] | null;
             /**
              * Format: int32
              * @description Recovery codes not used yet.

@@ -181,6 +181,13 @@ impl State {
             Op::UpdateChannel { id, expect, update } => self.update_channel(ctx, *id, *expect, update),
             Op::DeleteChannel { id, expect } => self.delete_channel(*id, *expect),
             Op::ObserveChannel { id, attempt } => self.observe_channel(ctx, *id, attempt),
+            Op::CreateProvider { id, create } => self.create_provider(ctx, *id, create),
+            Op::UpdateProvider { id, expect, update } => self.update_provider(ctx, *id, *expect, update),
+            Op::DeleteProvider { id, expect } => self.delete_provider(ctx, *id, *expect),
+            Op::Provision { id, provider, known } => self.provision(ctx, *id, *provider, known),
+            Op::ObserveProvider { id, failure, seen } => {
+                self.observe_provider(ctx, *id, failure.as_deref(), seen)
+            }
         }
     }
 }

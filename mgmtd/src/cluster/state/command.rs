@@ -2,14 +2,14 @@
 
 use super::{
     Adopted, Application, Authority, Capacity, Discarded, Formation, Maintenance, Peer,
-    access::{External, Factor, SessionRecord, TotpChange},
+    access::{External, Factor, Known, SessionRecord, TotpChange},
     alerts::{Attempt, Raised},
 };
 use crate::hardware::Hardware;
 use jiff::Timestamp;
 use lq_api::{
-    AlertId, Bytes, ChannelId, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId,
-    TokenId, UserId, VmId, VolumeId,
+    AlertId, Bytes, ChannelId, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, ProviderId, RoleId,
+    SessionId, TokenId, UserId, VmId, VolumeId,
     access::{
         CreateGroup, CreateRole, Group, Role, UpdateGroup, UpdateRole, UpdateUser, User, UserSource, UserSpec,
     },
@@ -23,6 +23,7 @@ use lq_api::{
     network::{CreateNetwork, Dhcp, Network, UpdateNetwork},
     pool::{CreatePool, Pool, PoolState},
     problem::FieldError,
+    provider::{CreateProvider, Provider, UpdateProvider},
     settings::SavedFilter,
     vm::{CreateVm, Mac, StopVm, UpdateVm, Vm, VmStatus},
     volume::{CreateVolume, Volume},
@@ -314,6 +315,17 @@ pub enum Op {
     DeleteChannel { id: ChannelId, expect: Option<u64> },
     /// A channel was told something, or could not be.
     ObserveChannel { id: ChannelId, attempt: Attempt },
+
+    /// Makes an identity provider.
+    CreateProvider { id: ProviderId, create: CreateProvider },
+    /// Changes an identity provider.
+    UpdateProvider { id: ProviderId, expect: Option<u64>, update: UpdateProvider },
+    /// Removes an identity provider and its users.
+    DeleteProvider { id: ProviderId, expect: Option<u64> },
+    /// A provider vouches for someone; `id` is theirs if they are new.
+    Provision { id: UserId, provider: ProviderId, known: Known },
+    /// A provider was asked about these users (nothing of those it does not know), or could not be.
+    ObserveProvider { id: ProviderId, failure: Option<String>, seen: BTreeMap<UserId, Option<Known>> },
 }
 
 fn first_user() -> UserId {
@@ -391,6 +403,8 @@ pub enum Reply {
     Alert(Arc<Alert>),
     /// A notification channel.
     Channel(Arc<Channel>),
+    /// An identity provider.
+    Provider(Arc<Provider>),
     /// A session goes on, in this generation; without one, only its access token is made anew.
     Refreshed {
         /// Of the next refresh token.

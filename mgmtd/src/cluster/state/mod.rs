@@ -44,8 +44,8 @@ pub use upgrade::{UpgradeError, read as read_state};
 use crate::hardware::Hardware;
 use jiff::Timestamp;
 use lq_api::{
-    Bytes, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId, TokenId, UserId, VmId,
-    VolumeId,
+    Bytes, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, ProviderId, RoleId, SessionId, TokenId,
+    UserId, VmId, VolumeId,
     access::{Group, ObjectKind, Role},
     auth::Token,
     cluster::JoinToken,
@@ -120,6 +120,9 @@ pub struct State {
     /// Alerts, their rules, and whom they are told to.
     #[serde(default)]
     pub alerting: alerts::Alerting,
+    /// Identity providers.
+    #[serde(default)]
+    pub providers: BTreeMap<ProviderId, Arc<access::ProviderRecord>>,
 }
 
 /// How a host was admitted.

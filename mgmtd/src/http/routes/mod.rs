@@ -16,6 +16,7 @@ mod metrics;
 mod networks;
 mod pools;
 pub(super) mod probes;
+mod providers;
 mod recovery;
 mod session;
 mod settings;
@@ -39,6 +40,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(tokens::router())
         .merge(users::router())
         .merge(groups::router())
+        .merge(providers::router())
         .merge(audit::router())
         .merge(cluster::router())
         .merge(recovery::router())

@@ -40,6 +40,7 @@ export const SETTINGS = [
   ["/settings/users", "Users"],
   ["/settings/groups", "Groups"],
   ["/settings/roles", "Roles"],
+  ["/settings/identity", "Identity"],
   ["/settings/notifications", "Notifications"],
   ["/settings/audit", "Audit log"],
   ["/settings/about", "About"],
