@@ -24,6 +24,7 @@ pub mod local;
 pub mod management;
 pub mod meta;
 pub mod network;
+pub mod pairing;
 pub mod placement;
 pub mod pool;
 pub mod problem;

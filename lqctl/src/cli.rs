@@ -617,6 +617,25 @@ pub(crate) enum Cluster {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Hosts that wait to be brought in, on the network of the host this command is sent to.
+    Waiting,
+    /// Bring in a waiting host by the code on its console, with its machines. They run on.
+    Pair {
+        /// Its name or id as `cluster waiting` shows it, or its address.
+        host: String,
+        /// The code on its console. Asked for where it is absent.
+        #[arg(long, env = "LQ_PAIRING_CODE", hide_env_values = true)]
+        code: Option<String>,
+        /// Objects of that host whose names are taken in the cluster may be given others.
+        #[arg(long)]
+        rename: bool,
+    },
+    /// How the host this command is sent to stands to being brought in, with its code.
+    Pairing {
+        /// Wait for an hour although the host has machines, volumes or images of its own, or end that.
+        #[arg(long, value_name = "BOOL")]
+        open: Option<bool>,
+    },
     /// Form the cluster anew from the host this command is sent to, when the majority of the voters is gone for good.
     Reform {
         /// A host that is lost, by name or id. Without any: all that do not answer.

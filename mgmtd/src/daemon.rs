@@ -5,6 +5,7 @@ use crate::{
     cluster::{Cluster, Op, OpenError, WriteError},
     compute::lqvmm::LqVmm,
     config::{Config, HostKind},
+    discovery,
     http::{
         self, Api, Places,
         server::Server,
@@ -171,7 +172,7 @@ impl Daemon {
         let tls = tls::load(&config.state, &name, &tls::own_addresses())?;
         let run = config.api_socket.parent().unwrap_or(&config.state).to_owned();
         let places = Places { state: config.state.clone(), run };
-        let api = Api::new(node.clone(), auth, audit, series.clone(), places);
+        let api = Api::new(node.clone(), auth, audit, series.clone(), places, config.discovery_port);
         let server = Server::new(http::router(api.clone()), api.ending.clone());
         let peers = PeerPort::start(api.clone(), &config);
         let mut addresses = Vec::new();
@@ -205,6 +206,10 @@ impl Daemon {
         }
         let alerting = tokio::spawn(api.alerts.clone().run(api.ending.clone()));
         peers::join_by_file(&api.node, &config.join_token);
+        if node.host.keeps() {
+            node.cluster.may_be_paired();
+        }
+        tokio::spawn(discovery::run(node.clone(), config.discovery_port, api.ending.clone()));
         if let HostKind::Simulated { crowd } = config.host {
             // It has no console to show it on.
             if let Ok(code) = fs::read_to_string(&config.setup_code) {

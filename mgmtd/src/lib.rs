@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod compute;
 pub mod config;
 pub mod daemon;
+mod discovery;
 pub mod durable;
 pub mod ha;
 pub mod http;

@@ -29,6 +29,7 @@ use crate::{
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     meta::MetadataPatch,
     network::{CreateNetwork, Network, UpdateNetwork},
+    pairing::{OpenPairing, PairHost, Pairing, WaitingHosts},
     placement::{PlacementDecision, PlacementQuery},
     pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
@@ -135,6 +136,22 @@ impl Client {
     /// Lets the host that is asked join. It answers before it starts again as a member.
     pub async fn join(&self, join: &JoinCluster) -> Result<JoinPreview, Error> {
         self.call_with(Method::POST, &["cluster", "join"], join).await
+    }
+    /// Hosts that wait to be paired on the network of the host that is asked. Takes a second.
+    pub async fn waiting_hosts(&self) -> Result<WaitingHosts, Error> {
+        self.call(Method::GET, &["cluster", "waiting"]).await
+    }
+    /// Brings in a waiting host by the code on its console.
+    pub async fn pair(&self, pair: &PairHost) -> Result<Task, Error> {
+        self.call_with(Method::POST, &["cluster", "pair"], pair).await
+    }
+    /// How the host that is asked stands to being paired, its code included.
+    pub async fn pairing(&self) -> Result<Pairing, Error> {
+        self.call(Method::GET, &["cluster", "pairing"]).await
+    }
+    /// Lets the host that is asked wait although it has things of its own.
+    pub async fn open_pairing(&self, open: &OpenPairing) -> Result<Pairing, Error> {
+        self.call_with(Method::PUT, &["cluster", "pairing"], open).await
     }
     /// What forming the cluster anew from the host that is asked would mean.
     pub async fn preview_reform(&self) -> Result<ReformPreview, Error> {

@@ -4,13 +4,14 @@ use super::{Session, recovery};
 use crate::{
     cli,
     output::{Table, describe, line, or_dash, show, word},
-    terminal::confirm,
+    terminal::{ask, confirm},
 };
 use anyhow::Context as _;
 use lq_api::{
     HostId, TokenId,
     cluster::{Cluster, CreateJoinToken, JoinCluster, JoinPreview},
     ha::HaSpec,
+    pairing::{OpenPairing, PairHost},
 };
 
 pub(super) async fn run(session: &Session, command: cli::Cluster) -> anyhow::Result<()> {
@@ -21,6 +22,9 @@ pub(super) async fn run(session: &Session, command: cli::Cluster) -> anyhow::Res
         cli::Cluster::Join { join_token, rename, preview, yes } => {
             join(session, JoinCluster { token: join_token, rename }, preview, yes).await
         }
+        cli::Cluster::Waiting => waiting(session).await,
+        cli::Cluster::Pair { host, code, rename } => pair(session, &host, code, rename).await,
+        cli::Cluster::Pairing { open } => pairing(session, open).await,
         cli::Cluster::Reform { lost, preview, yes } => recovery::reform(session, &lost, preview, yes).await,
         cli::Cluster::Backup(command) => recovery::backup(session, command).await,
         cli::Cluster::Restore { file, as_origin, yes } => {
@@ -185,4 +189,59 @@ fn fields(preview: &JoinPreview) -> Vec<(&'static str, String)> {
     }
     fields.extend(preview.left_out.iter().map(|n| ("Left out", format!("network {n}, which nothing uses"))));
     fields
+}
+
+async fn waiting(session: &Session) -> anyhow::Result<()> {
+    let waiting = session.client.waiting_hosts().await?;
+    show(session.format, &waiting, || {
+        let mut table = Table::new(&["NAME", "ADDRESS", "VERSION", "ID"]);
+        for host in &waiting.items {
+            let version = or_dash(host.version.clone());
+            table.row([host.name.clone(), host.address.clone(), version, host.host.to_string()]);
+        }
+        table
+    })?;
+    if session.format == crate::output::Format::Table && waiting.items.is_empty() {
+        line(match &waiting.looked_from {
+            Some(_) => "No host waits on this network. One that is elsewhere is paired by its address.\n",
+            None => "This host cannot look for others. Give `lqctl cluster pair` the address of the waiting host.\n",
+        })?;
+    }
+    Ok(())
+}
+
+async fn pair(session: &Session, host: &str, code: Option<String>, rename: bool) -> anyhow::Result<()> {
+    let waiting = session.client.waiting_hosts().await?.items;
+    let named: Vec<_> = waiting.iter().filter(|w| w.name == host || w.host.to_string() == host).collect();
+    let (address, id) = match named.as_slice() {
+        [one] => (one.address.clone(), Some(one.host)),
+        [] => (host.to_owned(), None),
+        _ => anyhow::bail!(
+            "{} hosts that wait are named `{host}`: give the id of the one you mean, or its address",
+            named.len()
+        ),
+    };
+    let code = match code {
+        Some(code) => code,
+        None => ask("Code on the console of the host")?,
+    };
+    let task = session.client.pair(&PairHost { address, host: id, code, rename }).await?;
+    let task = session.follow(task).await?;
+    describe(session.format, &task, &[("Task", task.id.to_string()), ("Outcome", or_dash(task.message.clone()))])
+}
+
+async fn pairing(session: &Session, open: Option<bool>) -> anyhow::Result<()> {
+    let pairing = match open {
+        Some(open) => session.client.open_pairing(&OpenPairing { open }).await?,
+        None => session.client.pairing().await?,
+    };
+    let mut fields = vec![("Waits", if pairing.waiting { "yes".into() } else { "no".to_owned() })];
+    fields.extend(pairing.reason.clone().map(|why| ("Because", why)));
+    fields.extend(pairing.code.clone().map(|code| ("Code", code)));
+    fields.extend(pairing.expires_at.map(|at| ("Another code", at.to_string())));
+    fields.extend(pairing.opened_until.map(|at| ("Open until", at.to_string())));
+    if pairing.joining {
+        fields.push(("Now", "a cluster gave the right code and is bringing it in".into()));
+    }
+    describe(session.format, &pairing, &fields)
 }

@@ -17,6 +17,7 @@ mod keeper;
 mod machine;
 #[cfg(test)]
 mod many_tests;
+pub mod pairing;
 mod reform;
 #[cfg(test)]
 mod reform_tests;
@@ -32,6 +33,7 @@ mod wire;
 pub use backup::{BackupError, MAX_BACKUP};
 pub use join::JoinError;
 pub use keeper::Health;
+pub use pairing::{NotWaiting, PairError};
 pub use reform::ReformError;
 pub use restore::RestoreError;
 pub use snapshot::SnapshotError;
@@ -170,6 +172,7 @@ pub struct Cluster {
     shared: Arc<Shared>,
     identity: Identity,
     wire: Arc<Wire>,
+    pairing: Arc<pairing::Pairing>,
     dir: Arc<Path>,
     /// Writes hold it for reading; whoever freezes the state, for writing.
     gate: Arc<RwLock<()>>,
@@ -298,6 +301,7 @@ impl Cluster {
             shared,
             identity,
             wire,
+            pairing: Arc::default(),
             dir: dir.into(),
             gate: Arc::default(),
             left: Arc::default(),

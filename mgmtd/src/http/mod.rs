@@ -81,6 +81,8 @@ pub struct Api {
     pub following: AtomicBool,
     /// Where the daemon keeps things.
     pub places: Places,
+    /// Port of multicast DNS; where absent, hosts that wait to be paired are not found.
+    pub discovery_port: Option<u16>,
     former: Arc<Former>,
     uploads: Turns,
 }
@@ -88,7 +90,7 @@ pub struct Api {
 impl Api {
     /// An API of this host. Called where a runtime is: it follows the state from now on.
     #[must_use]
-    pub fn new(node: Arc<Node>, auth: Auth, audit: Audit, series: Arc<Series>, places: Places) -> Arc<Self> {
+    pub fn new(node: Arc<Node>, auth: Auth, audit: Audit, series: Arc<Series>, places: Places, discovery_port: Option<u16>) -> Arc<Self> {
         let (former, ending) = (Arc::new(Former::default()), CancellationToken::new());
         let alerts = Alerts::new(node.clone(), series.clone(), places.state.clone());
         tokio::spawn(former.clone().keep_up(node.cluster.clone(), ending.clone()));
@@ -105,6 +107,7 @@ impl Api {
             ending,
             following: AtomicBool::new(false),
             places,
+            discovery_port,
             former,
             uploads: Turns::new(UPLOADS_OF_A_USER),
         })

@@ -28,6 +28,7 @@ export type CreatePool = Schemas["CreatePool"];
 export type ForeignFile = Schemas["ForeignFile"];
 export type Cluster = Schemas["Cluster"];
 export type Member = Schemas["Member"];
+export type WaitingHost = Schemas["WaitingHost"];
 export type JoinToken = Schemas["JoinToken"];
 export type JoinPreview = Schemas["JoinPreview"];
 export type QuorumLoss = Schemas["QuorumLoss"];

@@ -14,6 +14,7 @@ mod images;
 mod management;
 mod metrics;
 mod networks;
+mod pairing;
 mod pools;
 pub(super) mod probes;
 mod recovery;
@@ -39,6 +40,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(groups::router())
         .merge(audit::router())
         .merge(cluster::router())
+        .merge(pairing::router())
         .merge(recovery::router())
         .merge(hosts::router())
         .merge(management::router())
