@@ -11,6 +11,7 @@ pub mod alert;
 pub mod answer;
 pub mod audit;
 pub mod auth;
+pub mod balance;
 pub mod channel;
 pub mod cluster;
 pub mod event;

@@ -599,6 +599,18 @@ pub(crate) enum Cluster {
         #[arg(value_enum)]
         wanted: Option<Arming>,
     },
+    /// Balancing: how hosts are loaded, which machines would better run elsewhere, and who decides about it.
+    Balance {
+        /// Change who decides.
+        #[arg(value_enum)]
+        mode: Option<Balancing>,
+        /// Most machines moved at a time, 1 to 8.
+        #[arg(long)]
+        at_once: Option<u32>,
+        /// Move this machine as is recommended.
+        #[arg(long, value_name = "VM", conflicts_with_all = ["mode", "at_once"])]
+        apply: Option<String>,
+    },
     /// Join tokens: what a host needs to join.
     #[command(subcommand)]
     Token(JoinToken),
@@ -662,6 +674,17 @@ pub(crate) enum Cluster {
         #[arg(short, long)]
         yes: bool,
     },
+}
+
+/// Who decides about moves for balance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Balancing {
+    /// Nobody: nothing is recommended.
+    Off,
+    /// A person: moves are recommended.
+    Advise,
+    /// The cluster: what is recommended is done.
+    Automatic,
 }
 
 #[derive(Debug, Subcommand)]

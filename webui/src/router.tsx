@@ -98,6 +98,10 @@ const tree = root.addChildren([
     hostTab("/events", "HostEvents"),
   ]),
   createRoute({ ...page("/cluster", () => import("./pages/Cluster"), "ClusterPage"), path: "/cluster" }),
+  createRoute({
+    ...page("/recommendations", () => import("./pages/Recommendations"), "Recommendations"),
+    path: "/recommendations",
+  }),
   createRoute({ ...page("/pools", pools, "Pools"), path: "/pools" }),
   createRoute({ ...page("/pools/$id", pools, "PoolPage"), path: "/pools/$id" }),
   createRoute({ ...page("/volumes", () => import("./pages/volumes/List"), "Volumes"), path: "/volumes" }),

@@ -17,6 +17,7 @@ use crate::{
         ChangePassword, ConfirmTotp, CreateToken, CreatedToken, EnrolTotp, Identity, Login, RecoveryCodes,
         RemoveTotp, Session, SessionInfo, Setup, SetupRequest, Token, TotpEnrolment,
     },
+    balance::{Balance, BalanceSpec},
     channel::{Channel, ChannelTest, CreateChannel, UpdateChannel},
     cluster::{Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Readiness},
     event::Event,
@@ -109,6 +110,14 @@ impl Client {
     /// Arms or disarms high availability.
     pub async fn set_ha(&self, spec: &HaSpec) -> Result<HaSpec, Error> {
         self.call_with(Method::PUT, &["cluster", "ha"], spec).await
+    }
+    /// How the hosts are loaded, and which machines would better run elsewhere.
+    pub async fn recommendations(&self) -> Result<Balance, Error> {
+        self.call(Method::GET, &["cluster", "recommendations"]).await
+    }
+    /// Says what is wanted of balancing.
+    pub async fn set_balance(&self, spec: &BalanceSpec) -> Result<BalanceSpec, Error> {
+        self.call_with(Method::PUT, &["cluster", "balance"], spec).await
     }
     /// Says that a silent host is off.
     pub async fn confirm_off(&self, id: HostId) -> Result<(), Error> {

@@ -9,15 +9,19 @@ use crate::{
 use anyhow::Context as _;
 use lq_api::{
     HostId, TokenId,
+    balance::{BalanceMode, BalanceSpec},
     cluster::{Cluster, CreateJoinToken, JoinCluster, JoinPreview},
     ha::HaSpec,
     pairing::{OpenPairing, PairHost},
+    vm::MigrateVm,
 };
 
 pub(super) async fn run(session: &Session, command: cli::Cluster) -> anyhow::Result<()> {
     match command {
         cli::Cluster::Show => state(session).await,
         cli::Cluster::Ha { wanted } => ha(session, wanted).await,
+        cli::Cluster::Balance { apply: Some(vm), .. } => follow_recommendation(session, &vm).await,
+        cli::Cluster::Balance { mode, at_once, apply: None } => balance(session, mode, at_once).await,
         cli::Cluster::Token(command) => token(session, command).await,
         cli::Cluster::Join { join_token, rename, preview, yes } => {
             join(session, JoinCluster { token: join_token, rename }, preview, yes).await
@@ -114,6 +118,75 @@ async fn ha(session: &Session, wanted: Option<cli::Arming>) -> anyhow::Result<()
         }
         table
     })
+}
+
+async fn balance(
+    session: &Session,
+    mode: Option<cli::Balancing>,
+    at_once: Option<u32>,
+) -> anyhow::Result<()> {
+    let client = &session.client;
+    let mut balance = client.recommendations().await?;
+    if mode.is_some() || at_once.is_some() {
+        let mode = mode.map_or(balance.spec.mode, |mode| match mode {
+            cli::Balancing::Off => BalanceMode::Off,
+            cli::Balancing::Advise => BalanceMode::Advise,
+            cli::Balancing::Automatic => BalanceMode::Automatic,
+        });
+        let spec = BalanceSpec { mode, at_once: at_once.unwrap_or(balance.spec.at_once) };
+        client.set_balance(&spec).await?;
+        balance = client.recommendations().await?;
+    }
+    let mut fields =
+        vec![("Mode", word(&balance.spec.mode)), ("Moves at once", balance.spec.at_once.to_string())];
+    fields.extend(balance.rests_until.map(|at| ("Rests until", at.to_string())));
+    fields.extend(balance.note.clone().map(|note| ("Note", note)));
+    describe(session.format, &balance, &fields)?;
+    if session.format != crate::output::Format::Table {
+        return Ok(());
+    }
+    line("\n")?;
+    show(session.format, &balance, || {
+        let mut table = Table::new(&["HOST", "MEMORY", "VCPUS", "MACHINES", "LEFT ALONE"]);
+        for host in &balance.hosts {
+            table.row([
+                host.name.clone(),
+                format!("{} %", host.memory_percent),
+                format!("{} %", host.vcpu_percent),
+                host.machines.to_string(),
+                host.left_alone.clone().unwrap_or_default(),
+            ]);
+        }
+        table
+    })?;
+    if balance.items.is_empty() {
+        return Ok(());
+    }
+    line("\n")?;
+    show(session.format, &balance, || {
+        let mut table = Table::new(&["MACHINE", "FROM", "TO", "GAIN", "COST", "REASON"]);
+        for item in &balance.items {
+            table.row([
+                item.vm_name.clone(),
+                item.from_name.clone(),
+                item.to_name.clone(),
+                item.gain.to_string(),
+                item.cost.to_string(),
+                item.reason.clone(),
+            ]);
+        }
+        table
+    })
+}
+
+async fn follow_recommendation(session: &Session, vm: &str) -> anyhow::Result<()> {
+    let items = session.client.recommendations().await?.items;
+    let item = items.iter().find(|item| item.vm_name == vm || item.vm.to_string() == vm);
+    let item = item.with_context(|| format!("no move of `{vm}` is recommended: see `lqctl cluster balance`"))?;
+    let wish = MigrateVm { host: Some(item.to), ..MigrateVm::default() };
+    let task = session.client.migrate_vm(item.vm, &wish).await?;
+    let task = session.follow(task).await?;
+    describe(session.format, &task, &[("Task", task.id.to_string()), ("Outcome", or_dash(task.message.clone()))])
 }
 
 fn members(cluster: &Cluster) -> Table {

@@ -27,6 +27,7 @@ use crate::{
     alerts::Alerts,
     auth::{Audit, Auth},
     ha::{self, leader::Leader},
+    placement::balancer::Balancer,
     reconcile::Node,
     telemetry::{Metrics, Series},
 };
@@ -75,6 +76,8 @@ pub struct Api {
     pub alerts: Arc<Alerts>,
     /// Watches the other hosts where this one leads.
     pub ha: Arc<Leader>,
+    /// Balances where this host leads.
+    pub balancer: Arc<Balancer>,
     /// Begins when the daemon ends: long answers end with it.
     pub ending: CancellationToken,
     /// The host follows the state.
@@ -95,6 +98,7 @@ impl Api {
         let alerts = Alerts::new(node.clone(), series.clone(), places.state.clone());
         tokio::spawn(former.clone().keep_up(node.cluster.clone(), ending.clone()));
         let ha = Leader::start(node.cluster.clone(), node.events.clone(), ending.clone());
+        let balancer = Balancer::start(node.clone(), ending.clone());
         tokio::spawn(ha::host::run(node.clone(), ha.clone(), ending.clone()));
         Arc::new(Self {
             node,
@@ -104,6 +108,7 @@ impl Api {
             series,
             alerts,
             ha,
+            balancer,
             ending,
             following: AtomicBool::new(false),
             places,

@@ -59,7 +59,7 @@ pub enum NotWaiting {
 }
 
 impl Pairing {
-    pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

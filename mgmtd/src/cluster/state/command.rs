@@ -16,6 +16,7 @@ use lq_api::{
     auth::{FIRST_USER, Token},
     channel::{Channel, CreateChannel, UpdateChannel},
     cluster::JoinToken,
+    balance::BalanceSpec,
     ha::HaSpec,
     image::{CreateImage, Image},
     meta::MetadataPatch,
@@ -134,6 +135,8 @@ pub enum Op {
     SetMaintenance { id: HostId, expect: Option<u64>, maintenance: Option<Maintenance> },
     /// Arms or disarms high availability.
     SetHa { spec: HaSpec },
+    /// Says what is wanted of balancing.
+    SetBalance { spec: BalanceSpec },
     /// Nothing of the machine runs without a lease on its host, in this epoch, since protection was asked for.
     GuardVm { id: VmId, host: HostId, epoch: u64, since: u64 },
     /// A machine of a lost host becomes another's. Counts only in the term it was decided in.

@@ -203,6 +203,7 @@ mod tests {
                 created_at: Timestamp::UNIX_EPOCH,
                 authority: None,
                 ha: lq_api::ha::HaSpec::default(),
+                balance: lq_api::balance::BalanceSpec::default(),
                 epoch: FIRST,
                 formations: vec![],
             };

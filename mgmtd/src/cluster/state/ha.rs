@@ -26,6 +26,7 @@ use super::{
 use crate::placement::{self, Request};
 use lq_api::{
     HostId, VmId,
+    balance::BalanceSpec,
     ha::HaSpec,
     vm::{PowerState, VmSpec, VmStatus},
 };
@@ -81,6 +82,18 @@ impl State {
     pub(super) fn set_ha(&mut self, spec: HaSpec) -> Outcome {
         let cluster = self.cluster.as_mut().ok_or_else(|| Refusal::not_found("cluster", "yet"))?;
         cluster.ha = spec;
+        Ok(Reply::Done)
+    }
+
+    /// What is wanted of balancing.
+    #[must_use]
+    pub fn balance(&self) -> BalanceSpec {
+        self.cluster.as_ref().map(|c| c.balance).unwrap_or_default()
+    }
+
+    pub(super) fn set_balance(&mut self, spec: BalanceSpec) -> Outcome {
+        let cluster = self.cluster.as_mut().ok_or_else(|| Refusal::not_found("cluster", "yet"))?;
+        cluster.balance = spec;
         Ok(Reply::Done)
     }
 

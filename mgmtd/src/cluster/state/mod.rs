@@ -44,6 +44,7 @@ use lq_api::{
     VolumeId,
     access::{Group, ObjectKind, Role},
     auth::Token,
+    balance::BalanceSpec,
     cluster::JoinToken,
     ha::HaSpec,
     image::Image,
@@ -142,6 +143,9 @@ pub struct ClusterRecord {
     /// What is wanted of high availability.
     #[serde(default)]
     pub ha: HaSpec,
+    /// What is wanted of balancing.
+    #[serde(default)]
+    pub balance: BalanceSpec,
 }
 
 /// The cluster's certificate authority. Every host issues its own certificates with it.

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod audit;
+mod balance;
 mod channels;
 mod cluster;
 mod console;
@@ -41,6 +42,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(audit::router())
         .merge(cluster::router())
         .merge(pairing::router())
+        .merge(balance::router())
         .merge(recovery::router())
         .merge(hosts::router())
         .merge(management::router())

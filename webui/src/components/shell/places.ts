@@ -9,6 +9,7 @@ import {
   LayoutDashboard,
   MonitorCog,
   Network,
+  Scale,
   Server,
   Settings,
   Siren,
@@ -22,6 +23,7 @@ export interface Place {
     | "/vms/new"
     | "/hosts"
     | "/cluster"
+    | "/recommendations"
     | "/pools"
     | "/volumes"
     | "/images"
@@ -42,6 +44,7 @@ export const PLACES: { title?: string; places: Place[] }[] = [
       { to: "/vms", label: "Virtual machines", icon: MonitorCog },
       { to: "/hosts", label: "Hosts", icon: Server },
       { to: "/cluster", label: "Cluster", icon: Boxes },
+      { to: "/recommendations", label: "Recommendations", icon: Scale },
     ],
   },
   {
