@@ -32,6 +32,7 @@ pub mod problem;
 pub mod quantity;
 pub mod recovery;
 pub mod task;
+pub mod time;
 pub mod vm;
 pub mod volume;
 

@@ -145,7 +145,11 @@ mod tests {
     #[test]
     fn servers_are_names_or_addresses() {
         let spec = |servers: &[&str]| TimeSpec { servers: servers.iter().map(|s| (*s).to_owned()).collect() };
-        assert!(spec(&["ntp.example.org", "192.0.2.1", "2001:db8::1", "[2001:db8::1]:1123", "n:99"]).validate().is_empty());
+        assert!(
+            spec(&["ntp.example.org", "192.0.2.1", "2001:db8::1", "[2001:db8::1]:1123", "n:99"])
+                .validate()
+                .is_empty()
+        );
         assert_eq!(server_and_port("2001:db8::1"), Some(("2001:db8::1".into(), 123)));
         let faults: Vec<String> =
             spec(&["a b", "ok", "ok", "x:0", ""]).validate().into_iter().map(|e| e.field).collect();

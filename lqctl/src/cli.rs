@@ -611,6 +611,15 @@ pub(crate) enum Cluster {
         #[arg(long, value_name = "VM", conflicts_with_all = ["mode", "at_once"])]
         apply: Option<String>,
     },
+    /// Time: the servers the clocks of all hosts follow, and how they do.
+    Time {
+        /// The servers from now on, by name or address; with a port where it is not 123.
+        #[arg(long = "server", value_name = "SERVER")]
+        servers: Vec<String>,
+        /// No servers from now on: nothing sets the clocks.
+        #[arg(long, conflicts_with = "servers")]
+        none: bool,
+    },
     /// Join tokens: what a host needs to join.
     #[command(subcommand)]
     Token(JoinToken),

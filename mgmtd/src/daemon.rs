@@ -22,6 +22,7 @@ use crate::{
     storage::{self, dir::DirPool, shared::nfs::NfsMounter},
     tasks::Tasks,
     telemetry::{Events, History, HistoryError, Series, SeriesError},
+    time::Time,
 };
 use lq_api::{NetworkId, PoolId, event::EventLevel};
 use std::{
@@ -209,6 +210,7 @@ impl Daemon {
         if node.host.keeps() {
             node.cluster.may_be_paired();
         }
+        tokio::spawn(node.time.clone().run(node.cluster.clone(), api.ending.clone()));
         tokio::spawn(discovery::run(node.clone(), config.discovery_port, api.ending.clone()));
         if let HostKind::Simulated { crowd } = config.host {
             // It has no console to show it on.
@@ -300,6 +302,7 @@ fn parts(config: &Config, asked_to_end: &CancellationToken) -> Result<Parts, Sta
             mounter: Arc::new(sim::SimMounter::new(config.shared.clone())),
             fabric: Arc::new(sim::SimFabric::default()),
             host: Arc::new(sim::SimHost::new(asked_to_end.clone())),
+            time: Time::simulated(),
         },
         HostKind::Real { init_socket, boot_facts } => {
             let host = RealHost::new(boot_facts, init_socket.clone());
@@ -309,6 +312,7 @@ fn parts(config: &Config, asked_to_end: &CancellationToken) -> Result<Parts, Sta
                 mounter: Arc::new(NfsMounter::new(config.shared.clone())),
                 fabric: Arc::new(BridgeFabric::new(host.uplink())),
                 host: Arc::new(host),
+                time: Time::of_the_kernel(),
             }
         }
     })

@@ -23,3 +23,4 @@ pub mod sim;
 pub mod storage;
 pub mod tasks;
 pub mod telemetry;
+pub mod time;

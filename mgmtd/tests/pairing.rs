@@ -32,7 +32,10 @@ async fn a_waiting_host_is_found_and_brought_in_by_its_code() {
     let fields: Vec<&Value> = refused["errors"].as_array().unwrap().iter().map(|e| &e["field"]).collect();
     assert_eq!(fields, ["address", "code"]);
     // Who may not everything neither pairs nor reads the code.
-    first.api().user("eve", json!([{"role": first.api().role("operator").await, "scope": {"kind": "cluster"}}])).await;
+    first
+        .api()
+        .user("eve", json!([{"role": first.api().role("operator").await, "scope": {"kind": "cluster"}}]))
+        .await;
     let eve = first.api().logged_in("eve").await;
     eve.refused(403, Method::GET, "/cluster/pairing", None).await;
     let body = json!({"address": found["address"], "host": id, "code": code});

@@ -98,6 +98,7 @@ const tree = root.addChildren([
     hostTab("/events", "HostEvents"),
   ]),
   createRoute({ ...page("/cluster", () => import("./pages/Cluster"), "ClusterPage"), path: "/cluster" }),
+  createRoute({ ...page("/ha", () => import("./pages/HighAvailability"), "HighAvailability"), path: "/ha" }),
   createRoute({
     ...page("/recommendations", () => import("./pages/Recommendations"), "Recommendations"),
     path: "/recommendations",

@@ -35,6 +35,7 @@ use crate::{
     pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
     task::Task,
+    time::{Time, TimeSpec},
     vm::{CreateVm, MigrateVm, StopVm, UpdateVm, Vm},
     volume::{CreateVolume, GrowVolume, Volume},
 };
@@ -110,6 +111,14 @@ impl Client {
     /// Arms or disarms high availability.
     pub async fn set_ha(&self, spec: &HaSpec) -> Result<HaSpec, Error> {
         self.call_with(Method::PUT, &["cluster", "ha"], spec).await
+    }
+    /// The time servers, and how the clocks follow them.
+    pub async fn time(&self) -> Result<Time, Error> {
+        self.call(Method::GET, &["cluster", "time"]).await
+    }
+    /// Says which servers the clocks follow.
+    pub async fn set_time(&self, spec: &TimeSpec) -> Result<TimeSpec, Error> {
+        self.call_with(Method::PUT, &["cluster", "time"], spec).await
     }
     /// How the hosts are loaded, and which machines would better run elsewhere.
     pub async fn recommendations(&self) -> Result<Balance, Error> {

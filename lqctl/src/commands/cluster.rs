@@ -13,6 +13,7 @@ use lq_api::{
     cluster::{Cluster, CreateJoinToken, JoinCluster, JoinPreview},
     ha::HaSpec,
     pairing::{OpenPairing, PairHost},
+    time::TimeSpec,
     vm::MigrateVm,
 };
 
@@ -22,6 +23,7 @@ pub(super) async fn run(session: &Session, command: cli::Cluster) -> anyhow::Res
         cli::Cluster::Ha { wanted } => ha(session, wanted).await,
         cli::Cluster::Balance { apply: Some(vm), .. } => follow_recommendation(session, &vm).await,
         cli::Cluster::Balance { mode, at_once, apply: None } => balance(session, mode, at_once).await,
+        cli::Cluster::Time { servers, none } => time(session, servers, none).await,
         cli::Cluster::Token(command) => token(session, command).await,
         cli::Cluster::Join { join_token, rename, preview, yes } => {
             join(session, JoinCluster { token: join_token, rename }, preview, yes).await
@@ -182,11 +184,72 @@ async fn balance(
 async fn follow_recommendation(session: &Session, vm: &str) -> anyhow::Result<()> {
     let items = session.client.recommendations().await?.items;
     let item = items.iter().find(|item| item.vm_name == vm || item.vm.to_string() == vm);
-    let item = item.with_context(|| format!("no move of `{vm}` is recommended: see `lqctl cluster balance`"))?;
+    let item =
+        item.with_context(|| format!("no move of `{vm}` is recommended: see `lqctl cluster balance`"))?;
     let wish = MigrateVm { host: Some(item.to), ..MigrateVm::default() };
     let task = session.client.migrate_vm(item.vm, &wish).await?;
     let task = session.follow(task).await?;
-    describe(session.format, &task, &[("Task", task.id.to_string()), ("Outcome", or_dash(task.message.clone()))])
+    describe(
+        session.format,
+        &task,
+        &[("Task", task.id.to_string()), ("Outcome", or_dash(task.message.clone()))],
+    )
+}
+
+async fn time(session: &Session, servers: Vec<String>, none: bool) -> anyhow::Result<()> {
+    let client = &session.client;
+    if none || !servers.is_empty() {
+        client.set_time(&TimeSpec { servers }).await?;
+    }
+    let time = client.time().await?;
+    describe(session.format, &time, &[("Servers", or_dash((!time.spec.servers.is_empty()).then(|| time.spec.servers.join(" "))))])?;
+    if session.format != crate::output::Format::Table {
+        return Ok(());
+    }
+    line("\n")?;
+    let ms = |value: Option<f64>| or_dash(value.map(|ms| format!("{ms:.3} ms")));
+    show(session.format, &time, || {
+        let mut table = Table::new(&["HOST", "FOLLOWS", "OFFSET", "WITHIN", "SERVER", "STRATUM", "NOTE"]);
+        for host in &time.hosts {
+            let Some(status) = &host.status else {
+                let dash = || or_dash(None::<String>);
+                let cells = [host.name.clone(), dash(), dash(), dash(), dash(), dash(), "does not answer".into()];
+                table.row(cells);
+                continue;
+            };
+            table.row([
+                host.name.clone(),
+                if status.synchronised { "yes".into() } else { "no".to_owned() },
+                ms(status.offset_ms),
+                ms(status.error_ms),
+                or_dash(status.server.clone()),
+                or_dash(status.stratum),
+                status.note.clone().unwrap_or_default(),
+            ]);
+        }
+        table
+    })?;
+    let told = time.hosts.iter().filter_map(|h| Some((h, h.status.as_ref()?)));
+    let rows: Vec<_> = told.flat_map(|(h, s)| s.servers.iter().map(move |server| (&h.name, server))).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    line("\n")?;
+    show(session.format, &time, || {
+        let mut table = Table::new(&["HOST", "SERVER", "COUNTS", "OFFSET", "WAY", "STRATUM", "FAULT"]);
+        for (host, server) in &rows {
+            table.row([
+                (*host).clone(),
+                server.server.clone(),
+                if server.chosen { "yes".into() } else { "no".to_owned() },
+                ms(server.offset_ms),
+                ms(server.delay_ms),
+                or_dash(server.stratum),
+                server.fault.clone().unwrap_or_default(),
+            ]);
+        }
+        table
+    })
 }
 
 fn members(cluster: &Cluster) -> Table {
@@ -277,7 +340,9 @@ async fn waiting(session: &Session) -> anyhow::Result<()> {
     if session.format == crate::output::Format::Table && waiting.items.is_empty() {
         line(match &waiting.looked_from {
             Some(_) => "No host waits on this network. One that is elsewhere is paired by its address.\n",
-            None => "This host cannot look for others. Give `lqctl cluster pair` the address of the waiting host.\n",
+            None => {
+                "This host cannot look for others. Give `lqctl cluster pair` the address of the waiting host.\n"
+            }
         })?;
     }
     Ok(())
@@ -300,7 +365,11 @@ async fn pair(session: &Session, host: &str, code: Option<String>, rename: bool)
     };
     let task = session.client.pair(&PairHost { address, host: id, code, rename }).await?;
     let task = session.follow(task).await?;
-    describe(session.format, &task, &[("Task", task.id.to_string()), ("Outcome", or_dash(task.message.clone()))])
+    describe(
+        session.format,
+        &task,
+        &[("Task", task.id.to_string()), ("Outcome", or_dash(task.message.clone()))],
+    )
 }
 
 async fn pairing(session: &Session, open: Option<bool>) -> anyhow::Result<()> {

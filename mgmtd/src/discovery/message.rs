@@ -321,8 +321,7 @@ mod tests {
         });
         let record = (name(), any::<u32>(), any::<bool>(), data())
             .prop_map(|(name, ttl, unique, data)| Record { name, ttl, unique, data });
-        let parts =
-            (proptest::collection::vec(question, 0..3), proptest::collection::vec(record, 0..4));
+        let parts = (proptest::collection::vec(question, 0..3), proptest::collection::vec(record, 0..4));
         (any::<u16>(), any::<bool>(), parts).prop_map(|(id, response, (questions, records))| Message {
             id,
             response,

@@ -60,7 +60,12 @@ impl Announced {
 }
 
 /// The answer to a message, and whether it goes to the asker alone.
-pub(super) fn answer(us: &Announced, asked: &Message, from_port: u16, group_port: u16) -> Option<(Message, bool)> {
+pub(super) fn answer(
+    us: &Announced,
+    asked: &Message,
+    from_port: u16,
+    group_port: u16,
+) -> Option<(Message, bool)> {
     if asked.response {
         return None;
     }
@@ -72,9 +77,10 @@ pub(super) fn answer(us: &Announced, asked: &Message, from_port: u16, group_port
     };
     let question = asked.questions.iter().find(meant)?;
     // Who knows it already is not told again (section 7.1).
-    let known = asked.records.iter().any(|r| {
-        r.name == service() && r.data == Data::Pointer(us.instance()) && r.ttl >= TTL / 2
-    });
+    let known = asked
+        .records
+        .iter()
+        .any(|r| r.name == service() && r.data == Data::Pointer(us.instance()) && r.ttl >= TTL / 2);
     if known {
         return None;
     }
@@ -110,7 +116,8 @@ pub(crate) async fn respond(us: Announced, port: u16, end: CancellationToken) ->
     let own = *us.address.ip();
     let mask = mask_of(own).unwrap_or(Ipv4Addr::BROADCAST);
     let socket = socket(own, Some(port))?;
-    let send = |ttl: u32| Message { response: true, records: us.records(ttl, true), ..Message::default() }.encode();
+    let send =
+        |ttl: u32| Message { response: true, records: us.records(ttl, true), ..Message::default() }.encode();
     let too_large = || io::Error::other("what is to be said of this host is too long");
     socket.send_to(&send(TTL).ok_or_else(too_large)?, group(port)).await?;
     let mut budget = Budget { since: Instant::now(), sent: 0 };

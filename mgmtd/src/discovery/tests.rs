@@ -33,8 +33,7 @@ async fn waiting_hosts_are_found_and_gone_ones_are_not() {
     let port = free();
     let end = CancellationToken::new();
     let all: Vec<Announced> = (1..=3).map(|n| announced(&format!("n{n}"), 7000 + n)).collect();
-    let answering: Vec<_> =
-        all.iter().map(|a| tokio::spawn(respond(a.clone(), port, end.clone()))).collect();
+    let answering: Vec<_> = all.iter().map(|a| tokio::spawn(respond(a.clone(), port, end.clone()))).collect();
     let mut found = Vec::new();
     for _ in 0..20 {
         found = browse(LOOPBACK, port).await.unwrap();

@@ -93,7 +93,14 @@ pub struct Api {
 impl Api {
     /// An API of this host. Called where a runtime is: it follows the state from now on.
     #[must_use]
-    pub fn new(node: Arc<Node>, auth: Auth, audit: Audit, series: Arc<Series>, places: Places, discovery_port: Option<u16>) -> Arc<Self> {
+    pub fn new(
+        node: Arc<Node>,
+        auth: Auth,
+        audit: Audit,
+        series: Arc<Series>,
+        places: Places,
+        discovery_port: Option<u16>,
+    ) -> Arc<Self> {
         let (former, ending) = (Arc::new(Former::default()), CancellationToken::new());
         let alerts = Alerts::new(node.clone(), series.clone(), places.state.clone());
         tokio::spawn(former.clone().keep_up(node.cluster.clone(), ending.clone()));

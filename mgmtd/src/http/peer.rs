@@ -31,8 +31,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{future::join_all, stream};
 use hyper_util::rt::TokioIo;
 use lq_api::{
-    HostId, ImageId, PoolId, Timestamp, VmId, balance::Balance, ha::HaStatus, host::HostStatus, network::Lease,
-    pool::PoolStatus, problem::Kind, task::Task,
+    HostId, ImageId, PoolId, Timestamp, VmId, balance::Balance, ha::HaStatus, host::HostStatus,
+    network::Lease, pool::PoolStatus, problem::Kind, task::Task, time::TimeStatus,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -60,6 +60,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/host/leases", post(leases))
         .route("/host/tasks", post(tasks))
         .route("/host/clock", post(clock))
+        .route("/host/time", post(time))
         .route("/host/pool", post(pool))
         .route("/store/images/{id}", post(image))
         .route("/store/vars/{id}", post(vars))
@@ -148,6 +149,21 @@ async fn pool(State(api): State<Arc<Api>>, Json(id): Json<PoolId>) -> Json<Optio
 /// What time it is here.
 async fn clock() -> Json<Timestamp> {
     Json(Timestamp::now())
+}
+
+async fn time(State(api): State<Arc<Api>>) -> Json<TimeStatus> {
+    Json(api.node.time.status())
+}
+
+/// How the clocks of these hosts do, as far as they can be asked.
+pub(super) async fn times(api: &Api, hosts: &[HostId]) -> Vec<(HostId, TimeStatus)> {
+    let one = |host: HostId| async move {
+        if host == api.node.id() {
+            return Some((host, api.node.time.status()));
+        }
+        Some((host, ask::<TimeStatus>(&api.node.cluster, host, "/host/time", &()).await?))
+    };
+    join_all(hosts.iter().map(|h| one(*h))).await.into_iter().flatten().collect()
 }
 
 /// The bytes of an image in a pool of this host.

@@ -82,6 +82,8 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("POST", "/cluster/pair", Rule::Everything),
     ("GET", "/cluster/pairing", Rule::Everything),
     ("PUT", "/cluster/pairing", Rule::Everything),
+    ("GET", "/cluster/time", Rule::Cluster(P::ClusterRead)),
+    ("PUT", "/cluster/time", Rule::Cluster(P::ClusterWrite)),
     ("PUT", "/cluster/balance", Rule::Cluster(P::ClusterWrite)),
     ("GET", "/cluster/recommendations", Rule::Cluster(P::ClusterRead)),
     ("GET", "/cluster/reform", Rule::Everything),

@@ -59,7 +59,7 @@ struct Load {
 }
 
 /// Sizes a machine's weight is seen by.
-type Shape = (u64, u32);
+type Shape = (u64, u8);
 
 impl Load {
     /// Its part of the imbalance, in thousandths, with so much more on it.
@@ -148,7 +148,8 @@ impl Model {
             }
             let shape = (spec.memory_bytes.get(), spec.vcpus);
             // One that moves counts on both.
-            let places = [record.vm.status.host, record.moving.map(|m| if m.switched { m.from } else { m.to })];
+            let places =
+                [record.vm.status.host, record.moving.map(|m| if m.switched { m.from } else { m.to })];
             for place in places.into_iter().flatten() {
                 if let Some(load) = hosts.get_mut(&place) {
                     load.memory += shape.0 as f64;
@@ -206,7 +207,9 @@ impl Model {
             }
         }
         let order = |a: &(i64, HostId, Shape, HostId), b: &(i64, HostId, Shape, HostId)| {
-            (b.0 - self.cost(b.2)).cmp(&(a.0 - self.cost(a.2))).then_with(|| (a.1, a.2, a.3).cmp(&(b.1, b.2, b.3)))
+            (b.0 - self.cost(b.2))
+                .cmp(&(a.0 - self.cost(a.2)))
+                .then_with(|| (a.1, a.2, a.3).cmp(&(b.1, b.2, b.3)))
         };
         // Only the first are ever looked at.
         if found.len() > TRIES {
@@ -284,7 +287,8 @@ fn judged(
     let by_load = model.gain(shape, model.hosts.get(&from)?, model.hosts.get(&to)?).floor() as i64;
     let wishes = grief(state, from, record) - grief(state, to, record);
     let cost = model.cost(shape);
-    if by_load + wishes < cost + MARGIN || !refusals(state, target, Request::going_on(&record.vm)).is_empty() {
+    if by_load + wishes < cost + MARGIN || !refusals(state, target, Request::going_on(&record.vm)).is_empty()
+    {
         return None;
     }
     let hurt = if ruled { others(state, record, from, to).ok()? } else { 0 };
@@ -328,9 +332,11 @@ pub fn best_move(state: &State, limits: Limits<'_>) -> Option<Move> {
         true
     };
     // Those whose wishes are broken where they are.
-    let unhappy = model.particular.iter().filter_map(|id| state.vms.get(id)).filter(|record| {
-        record.vm.status.host.is_some_and(|host| grief(state, host, record) > 0)
-    });
+    let unhappy = model
+        .particular
+        .iter()
+        .filter_map(|id| state.vms.get(id))
+        .filter(|record| record.vm.status.host.is_some_and(|host| grief(state, host, record) > 0));
     for record in unhappy.take(TRIES / 4) {
         for (to, load) in &model.hosts {
             if load.usable && record.vm.status.host != Some(*to) {
@@ -375,8 +381,7 @@ pub fn plan(state: &State, limits: Limits<'_>, most: usize) -> Vec<Move> {
 pub fn imbalance(state: &State, limits: Limits<'_>) -> i64 {
     let model = Model::of(state, limits);
     let loads: f64 = model.hosts.values().filter(|l| l.usable).map(|l| l.part(0.0, 0.0, &model.mean)).sum();
-    let wishes: i64 =
-        state.vms.values().filter_map(|r| Some(grief(state, r.vm.status.host?, r))).sum();
+    let wishes: i64 = state.vms.values().filter_map(|r| Some(grief(state, r.vm.status.host?, r))).sum();
     loads.round() as i64 + wishes
 }
 
@@ -412,7 +417,8 @@ pub fn recommend(state: &State, limits: Limits<'_>, most: usize) -> Vec<Recommen
             let request = Request::going_on(&record.vm);
             let rules = &record.vm.spec.placement;
             for (rules, near) in [(&rules.near, true), (&rules.apart, false)] {
-                reasons.extend(rules.iter().filter_map(|rule| broken(state, found.from, request, rule, near)));
+                reasons
+                    .extend(rules.iter().filter_map(|rule| broken(state, found.from, request, rule, near)));
             }
         }
         if found.gain > found.wishes {

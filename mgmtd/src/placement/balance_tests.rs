@@ -6,10 +6,10 @@ use lq_api::{placement::Placement, vm::VmState};
 use proptest::prelude::*;
 
 /// Machines here and there, some with wishes and rules, whatever they make of the balance.
-fn machines() -> impl Strategy<Value = Vec<(u64, u32, u128, Placement, &'static str, bool)>> {
+fn machines() -> impl Strategy<Value = Vec<(u64, u8, u128, Placement, &'static str, bool)>> {
     let label = prop_oneof![Just("app=a"), Just("app=b"), Just("")];
     let rules = || prop::collection::vec((prop_oneof![Just("app=a"), Just("app=b")], any::<bool>()), 0..2);
-    let one = (64u64..3000, 1u32..8, 0u128..4, rules(), rules(), label, prop::bool::weighted(0.8));
+    let one = (64u64..3000, 1u8..8, 0u128..4, rules(), rules(), label, prop::bool::weighted(0.8));
     let one = one.prop_map(|(mib, vcpus, at, near, apart, label, runs)| {
         let rules = |all: Vec<(&str, bool)>| all.into_iter().map(|(l, s)| rule(l, s)).collect();
         let placement = Placement { host: None, near: rules(near), apart: rules(apart) };
@@ -18,7 +18,7 @@ fn machines() -> impl Strategy<Value = Vec<(u64, u32, u128, Placement, &'static 
     prop::collection::vec(one, 1..30)
 }
 
-fn filled(memory: &[u64], machines: &[(u64, u32, u128, Placement, &'static str, bool)]) -> State {
+fn filled(memory: &[u64], machines: &[(u64, u8, u128, Placement, &'static str, bool)]) -> State {
     let mut state = site(memory);
     for (n, (mib, vcpus, at, placement, label, runs)) in machines.iter().enumerate() {
         let at = host(at % memory.len() as u128);
@@ -124,6 +124,9 @@ fn a_full_host_is_relieved_until_all_are_alike() {
 #[test]
 fn hosts_of_different_sizes_are_loaded_alike() {
     let mut state = site(&[8, 32]);
+    let peer = Peer { pin: "1".into(), address: String::new() };
+    let capacity = Some(Capacity { threads: 32, memory: Bytes::gib(32), lacks: vec![], release: None });
+    apply(&mut state, 5, Op::DescribeHost { host: host(1), peer, capacity }).unwrap();
     for n in 0..12 {
         running(&mut state, n, host(0), &BTreeMap::new(), spec(512, Placement::default()));
     }
@@ -190,7 +193,8 @@ fn data_centre() -> State {
         record.meta.name = format!("h{n}");
         state.hosts.insert(host(n), record.into());
         let peer = Peer { pin: n.to_string(), address: String::new() };
-        let capacity = Some(Capacity { threads: 128, memory: Bytes::gib(1024), lacks: vec![], release: None });
+        let capacity =
+            Some(Capacity { threads: 128, memory: Bytes::gib(1024), lacks: vec![], release: None });
         apply(&mut state, 2, Op::DescribeHost { host: host(n), peer, capacity }).unwrap();
     }
     for n in 0..8000usize {

@@ -191,7 +191,12 @@ impl Balancer {
     async fn order(&self, order: &balance::Move) -> Result<(), String> {
         let wanted = MoveOrder { vm: order.vm, to: order.to };
         let text = self.cluster().read(|s| {
-            format!("it moves to `{}` for balance, which gains {} for {}", s.host_name(order.to), order.gain, order.cost)
+            format!(
+                "it moves to `{}` for balance, which gains {} for {}",
+                s.host_name(order.to),
+                order.gain,
+                order.cost
+            )
         });
         if order.from == self.node.id() {
             obey(&self.node, wanted).await.map_err(|e| e.to_string())?;
@@ -231,7 +236,9 @@ impl Balancer {
                 Some("fewer than two hosts can be balanced".into())
             }
             _ if items.is_empty() => Some("no move is worth what it costs".into()),
-            _ if leading.is_none() => Some("the host that leads cannot be asked; this is what this host sees".into()),
+            _ if leading.is_none() => {
+                Some("the host that leads cannot be asked; this is what this host sees".into())
+            }
             _ => None,
         };
         let automatic = spec.mode == BalanceMode::Automatic;

@@ -9,9 +9,9 @@
 //! cannot both take the last room.
 
 pub mod balance;
-pub mod balancer;
 #[cfg(test)]
 mod balance_tests;
+pub mod balancer;
 #[cfg(test)]
 mod tests;
 

@@ -121,7 +121,9 @@ mod tests {
         assert!(judged(good).is_ok());
         assert!(matches!(judged(Reply { leap: 3, ..good }), Err(AskError::Unset)));
         assert!(matches!(judged(Reply { stratum: 16, ..good }), Err(AskError::Unset)));
-        assert!(matches!(judged(Reply { stratum: 0, reference: *b"RATE", ..good }), Err(AskError::Kiss(k)) if &k == b"RATE"));
+        assert!(
+            matches!(judged(Reply { stratum: 0, reference: *b"RATE", ..good }), Err(AskError::Kiss(k)) if &k == b"RATE")
+        );
         assert!(matches!(judged(Reply { transmit: Stamp(0), ..good }), Err(AskError::Nonsense(_))));
         assert!(matches!(judged(reply(now, now - 5 * MS)), Err(AskError::Nonsense(_))));
         assert!(matches!(judged(reply(now, now + 500 * MS)), Err(AskError::Nonsense(_))));

@@ -1,7 +1,10 @@
 //! This host's clock: read, slewed and set. The only place that touches it.
 
 use super::{discipline::STEP, packet::Nanos};
-use std::io;
+use std::{
+    io,
+    sync::atomic::{AtomicI64, Ordering},
+};
 
 /// A clock that can be set. Tests have one of their own: they never touch the machine's.
 pub(super) trait Clock: Send + Sync {
@@ -84,13 +87,31 @@ impl Clock for Kernel {
     }
 }
 
+/// The clock of a simulated host: what is done to it is only remembered.
+#[derive(Default)]
+pub(super) struct Simulated(AtomicI64);
+
+impl Clock for Simulated {
+    fn now(&self) -> Nanos {
+        Kernel.now() + Nanos::from(self.0.load(Ordering::Relaxed))
+    }
+    fn steady(&self) -> Nanos {
+        Kernel.steady()
+    }
+    fn slew(&self, offset: Nanos, error: Nanos) -> io::Result<()> {
+        self.step(offset, error)
+    }
+    fn step(&self, by: Nanos, _: Nanos) -> io::Result<()> {
+        let by = i64::try_from(by).map_err(io::Error::other)?;
+        self.0.fetch_add(by, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use std::sync::{
-        Mutex,
-        atomic::{AtomicI64, Ordering},
-    };
+    use std::sync::Mutex;
 
     /// A clock that is off by so many nanoseconds; what is done to it is written down.
     #[derive(Default)]

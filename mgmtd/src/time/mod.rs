@@ -15,7 +15,7 @@ mod select;
 
 use crate::cluster::{Cluster, State};
 use client::AskError;
-use clock::{Clock, Kernel};
+use clock::{Clock, Kernel, Simulated};
 use discipline::{Action, Discipline};
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -44,6 +44,8 @@ const DENIED: Duration = Duration::from_secs(24 * 3600);
 const RATE: Duration = Duration::from_secs(1800);
 /// The clock counts as synchronised for so long after the servers agreed.
 const GOOD_FOR: Nanos = 3 * 1024 * 1_000_000_000;
+/// After so long without agreement something is wrong.
+const TROUBLE: Nanos = 1200 * 1_000_000_000;
 /// Longest a name may take to be looked up.
 const LOOKUP: Duration = Duration::from_secs(5);
 
@@ -67,6 +69,8 @@ struct Known {
     agreed: Option<(Nanos, select::Agreement, Timestamp)>,
     stepped_at: Option<Timestamp>,
     note: Option<String>,
+    /// Since when these servers are followed.
+    since: Nanos,
 }
 
 /// Has this host's clock follow.
@@ -84,6 +88,12 @@ impl Time {
     #[must_use]
     pub fn of_the_kernel() -> Arc<Self> {
         Self::new(Arc::new(Kernel))
+    }
+
+    /// Of a simulated host: the computer's is left alone.
+    #[must_use]
+    pub fn simulated() -> Arc<Self> {
+        Self::new(Arc::new(Simulated::default()))
     }
 
     fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
@@ -149,6 +159,7 @@ impl Time {
             servers: spec.servers.iter().map(server).collect(),
             discipline,
             stepped_at,
+            since: self.clock.steady(),
             ..Known::default()
         };
     }
@@ -202,9 +213,10 @@ impl Time {
         let at = Timestamp::now();
         known.note = match (&done, action) {
             (Err(e), _) => Some(format!("the clock cannot be adjusted: {e}")),
-            (Ok(()), Action::Wait) => {
-                Some(format!("the clock is {:.0} ms off and is set if it stays so", milliseconds(agreed.offset)))
-            }
+            (Ok(()), Action::Wait) => Some(format!(
+                "the clock is {:.0} ms off and is set if it stays so",
+                milliseconds(agreed.offset)
+            )),
             _ => None,
         };
         if let (Ok(()), Action::Step(by)) = (&done, action) {
@@ -223,6 +235,20 @@ impl Time {
             known.agreed = Some((now, agreed, at));
         }
         well
+    }
+
+    /// Why the clock does not follow the servers it is to follow, where that lasts.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let now = self.clock.steady();
+        {
+            let known = self.known();
+            let agreed = known.agreed.as_ref().map_or(known.since, |(at, ..)| *at);
+            if known.servers.is_empty() || now - agreed < TROUBLE {
+                return None;
+            }
+        }
+        Some(self.status().note.unwrap_or_else(|| "the time servers have not agreed for long".into()))
     }
 
     /// How the clock does.
@@ -245,7 +271,8 @@ impl Time {
                 fault: server.fault.clone(),
             }
         });
-        let none = known.servers.is_empty().then(|| "no time server is set: nothing sets the clock".to_owned());
+        let none =
+            known.servers.is_empty().then(|| "no time server is set: nothing sets the clock".to_owned());
         TimeStatus {
             synchronised: fresh.is_some() && !known.servers.is_empty(),
             offset_ms: fresh.map(|(_, a, _)| milliseconds(a.offset)),

@@ -121,7 +121,9 @@ pub(super) mod tests {
     #[test]
     fn eras_are_told_apart_by_the_moment_they_are_near() {
         let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_nanosecond();
-        for text in ["1970-01-01T00:00:00Z", "2026-11-27T02:00:00Z", "2036-02-07T06:28:17Z", "2040-01-01T00:00:00Z"] {
+        for text in
+            ["1970-01-01T00:00:00Z", "2026-11-27T02:00:00Z", "2036-02-07T06:28:17Z", "2040-01-01T00:00:00Z"]
+        {
             let moment = at(text);
             assert!((Stamp::of(moment).near(moment) - moment).abs() <= 1, "{text}");
             // With a clock that is wrong by years it is still the right era.

@@ -9,5 +9,7 @@ export function codeRefusal(typed: string): string | undefined {
   if (code === "") return "Type the code that its console shows.";
   if (CODE.test(code)) return undefined;
   if (/[01OI]/.test(code)) return "A code has no 0, O, 1 or I.";
-  return code.length === 8 ? "A code has letters and digits only." : `A code has 8 symbols, not ${code.length}.`;
+  return code.length === 8
+    ? "A code has letters and digits only."
+    : `A code has 8 symbols, not ${code.length}.`;
 }

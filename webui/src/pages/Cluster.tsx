@@ -26,6 +26,7 @@ import { standing } from "../lib/cluster";
 import { time } from "../lib/format";
 import { AddHosts } from "./AddHosts";
 import { Backups, LostQuorum } from "./Recovery";
+import { TimeCard } from "./TimeCard";
 
 const ROLES: Record<Member["role"], string> = {
   leader: "leads",
@@ -66,6 +67,7 @@ export function ClusterPage() {
           <Members members={data.members ?? []} here={data.this_host} />
           <div className="grid gap-4 xl:grid-cols-2">
             <JoinTokens />
+            <TimeCard />
             <Card title="Agreement">
               <Facts>
                 <Fact name="Changes are">

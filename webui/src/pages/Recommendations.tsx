@@ -27,7 +27,9 @@ export function Recommendations() {
           <Card title="Moves">
             {data.items.length === 0 ? (
               <Empty icon={Scale} title="Nothing to move.">
-                {data.note ? `${data.note[0]!.toUpperCase()}${data.note.slice(1)}.` : "Every host is loaded alike."}
+                {data.note
+                  ? `${data.note[0]!.toUpperCase()}${data.note.slice(1)}.`
+                  : "Every host is loaded alike."}
               </Empty>
             ) : (
               <>
@@ -44,7 +46,10 @@ export function Recommendations() {
           <Card title="Promised to machines">
             <ul aria-label="Load of hosts" className="flex flex-col gap-3">
               {data.hosts.map((host) => (
-                <li key={host.host} className="grid items-center gap-x-5 gap-y-1 md:grid-cols-[12rem_1fr_1fr]">
+                <li
+                  key={host.host}
+                  className="grid items-center gap-x-5 gap-y-1 md:grid-cols-[12rem_1fr_1fr]"
+                >
                   <span className="font-medium">
                     <Link className="link" to="/hosts/$id" params={{ id: host.host }}>
                       {host.name}

@@ -6,11 +6,7 @@ use super::{
     exchange::{Begun, Inviter, Malformed, Side, VERSION, Waiter},
     serve::{Hello, HelloBack, Join, Joined, Proof, ProofBack, Sealed},
 };
-use crate::cluster::{
-    CallError, Op, PkiError, WriteError,
-    pki,
-    wire::StrangerCaller,
-};
+use crate::cluster::{CallError, Op, PkiError, WriteError, pki, wire::StrangerCaller};
 use lq_api::{HostId, cluster::CreateJoinToken, problem::Problem};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -48,7 +44,9 @@ pub struct Paired {
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
     /// The text is no code.
-    #[error("this is not a pairing code: it is eight letters and digits on the console of the host, without 0, O, 1 and I")]
+    #[error(
+        "this is not a pairing code: it is eight letters and digits on the console of the host, without 0, O, 1 and I"
+    )]
     NotACode,
     /// Another host answered.
     #[error("at {0} there is another host than the chosen one: look for waiting hosts again")]

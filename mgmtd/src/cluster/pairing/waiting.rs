@@ -38,7 +38,9 @@ pub(super) enum Refused {
     NotWaiting,
     #[error("this host is being paired by another cluster just now")]
     Taken,
-    #[error("this host heard too many wrong codes and rests for some seconds: read the new code from its console")]
+    #[error(
+        "this host heard too many wrong codes and rests for some seconds: read the new code from its console"
+    )]
     Resting,
     #[error("this is not known here, or took too long: begin again")]
     Unknown,

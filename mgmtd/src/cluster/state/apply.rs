@@ -64,6 +64,7 @@ impl State {
                     formations: vec![],
                     ha: HaSpec::default(),
                     balance: BalanceSpec::default(),
+                    time: lq_api::time::TimeSpec::default(),
                 });
                 self.add_host(ctx, *host, host_name);
                 self.add_pool(ctx, *pool, "local", PoolSpec::Dir { host: *host });
@@ -108,6 +109,7 @@ impl State {
                 self.set_maintenance(ctx, *id, *expect, *maintenance)
             }
             Op::SetHa { spec } => self.set_ha(*spec),
+            Op::SetTime { spec } => self.set_time(spec),
             Op::SetBalance { spec } => self.set_balance(*spec),
             Op::GuardVm { id, host, epoch, since } => self.guard_vm(*id, *host, *epoch, *since),
             Op::FailOver { id, from, epoch, to, term: _, past_places } => {

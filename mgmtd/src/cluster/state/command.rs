@@ -14,15 +14,16 @@ use lq_api::{
     },
     alert::{Alert, AlertRule, RuleSettings},
     auth::{FIRST_USER, Token},
+    balance::BalanceSpec,
     channel::{Channel, CreateChannel, UpdateChannel},
     cluster::JoinToken,
-    balance::BalanceSpec,
     ha::HaSpec,
     image::{CreateImage, Image},
     meta::MetadataPatch,
     network::{CreateNetwork, Dhcp, Network, UpdateNetwork},
     pool::{CreatePool, Pool, PoolState},
     problem::FieldError,
+    time::TimeSpec,
     vm::{CreateVm, StopVm, UpdateVm, Vm, VmStatus},
     volume::{CreateVolume, Volume},
 };
@@ -135,6 +136,8 @@ pub enum Op {
     SetMaintenance { id: HostId, expect: Option<u64>, maintenance: Option<Maintenance> },
     /// Arms or disarms high availability.
     SetHa { spec: HaSpec },
+    /// Says which servers the clocks follow.
+    SetTime { spec: TimeSpec },
     /// Says what is wanted of balancing.
     SetBalance { spec: BalanceSpec },
     /// Nothing of the machine runs without a lease on its host, in this epoch, since protection was asked for.

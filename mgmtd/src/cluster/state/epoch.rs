@@ -204,6 +204,7 @@ mod tests {
                 authority: None,
                 ha: lq_api::ha::HaSpec::default(),
                 balance: lq_api::balance::BalanceSpec::default(),
+                time: lq_api::time::TimeSpec::default(),
                 epoch: FIRST,
                 formations: vec![],
             };

@@ -28,6 +28,7 @@ use lq_api::{
     HostId, VmId,
     balance::BalanceSpec,
     ha::HaSpec,
+    time::TimeSpec,
     vm::{PowerState, VmSpec, VmStatus},
 };
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,18 @@ impl State {
     #[must_use]
     pub fn balance(&self) -> BalanceSpec {
         self.cluster.as_ref().map(|c| c.balance).unwrap_or_default()
+    }
+
+    /// What the clocks of all hosts follow.
+    #[must_use]
+    pub fn time(&self) -> TimeSpec {
+        self.cluster.as_ref().map(|c| c.time.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn set_time(&mut self, spec: &TimeSpec) -> Outcome {
+        let cluster = self.cluster.as_mut().ok_or_else(|| Refusal::not_found("cluster", "yet"))?;
+        cluster.time = spec.clone();
+        Ok(Reply::Done)
     }
 
     pub(super) fn set_balance(&mut self, spec: BalanceSpec) -> Outcome {

@@ -50,6 +50,7 @@ use lq_api::{
     image::Image,
     network::Network,
     pool::{PoolHost, PoolSpec},
+    time::TimeSpec,
     vm::{StopVm, Vm},
     volume::Volume,
 };
@@ -146,6 +147,9 @@ pub struct ClusterRecord {
     /// What is wanted of balancing.
     #[serde(default)]
     pub balance: BalanceSpec,
+    /// What the clocks follow.
+    #[serde(default)]
+    pub time: TimeSpec,
 }
 
 /// The cluster's certificate authority. Every host issues its own certificates with it.

@@ -21,6 +21,7 @@ pub(super) mod probes;
 mod recovery;
 mod session;
 pub(super) mod tasks;
+mod time;
 mod tokens;
 mod users;
 mod viewer;
@@ -43,6 +44,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(cluster::router())
         .merge(pairing::router())
         .merge(balance::router())
+        .merge(time::router())
         .merge(recovery::router())
         .merge(hosts::router())
         .merge(management::router())

@@ -12,6 +12,7 @@ import {
   Scale,
   Server,
   Settings,
+  ShieldCheck,
   Siren,
   type LucideIcon,
 } from "lucide-react";
@@ -23,6 +24,7 @@ export interface Place {
     | "/vms/new"
     | "/hosts"
     | "/cluster"
+    | "/ha"
     | "/recommendations"
     | "/pools"
     | "/volumes"
@@ -44,6 +46,7 @@ export const PLACES: { title?: string; places: Place[] }[] = [
       { to: "/vms", label: "Virtual machines", icon: MonitorCog },
       { to: "/hosts", label: "Hosts", icon: Server },
       { to: "/cluster", label: "Cluster", icon: Boxes },
+      { to: "/ha", label: "High availability", icon: ShieldCheck },
       { to: "/recommendations", label: "Recommendations", icon: Scale },
     ],
   },
