@@ -202,7 +202,11 @@ async fn time(session: &Session, servers: Vec<String>, none: bool) -> anyhow::Re
         client.set_time(&TimeSpec { servers }).await?;
     }
     let time = client.time().await?;
-    describe(session.format, &time, &[("Servers", or_dash((!time.spec.servers.is_empty()).then(|| time.spec.servers.join(" "))))])?;
+    describe(
+        session.format,
+        &time,
+        &[("Servers", or_dash((!time.spec.servers.is_empty()).then(|| time.spec.servers.join(" "))))],
+    )?;
     if session.format != crate::output::Format::Table {
         return Ok(());
     }
@@ -213,7 +217,8 @@ async fn time(session: &Session, servers: Vec<String>, none: bool) -> anyhow::Re
         for host in &time.hosts {
             let Some(status) = &host.status else {
                 let dash = || or_dash(None::<String>);
-                let cells = [host.name.clone(), dash(), dash(), dash(), dash(), dash(), "does not answer".into()];
+                let cells =
+                    [host.name.clone(), dash(), dash(), dash(), dash(), dash(), "does not answer".into()];
                 table.row(cells);
                 continue;
             };
@@ -230,7 +235,8 @@ async fn time(session: &Session, servers: Vec<String>, none: bool) -> anyhow::Re
         table
     })?;
     let told = time.hosts.iter().filter_map(|h| Some((h, h.status.as_ref()?)));
-    let rows: Vec<_> = told.flat_map(|(h, s)| s.servers.iter().map(move |server| (&h.name, server))).collect();
+    let rows: Vec<_> =
+        told.flat_map(|(h, s)| s.servers.iter().map(move |server| (&h.name, server))).collect();
     if rows.is_empty() {
         return Ok(());
     }

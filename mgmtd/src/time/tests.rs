@@ -87,10 +87,7 @@ async fn a_clock_that_is_off_is_set_at_the_start_and_then_brought_nearer() {
         following(&[Kind::Off(0), Kind::Off(MS), Kind::Guessed(-MS)], -3_600_000 * MS).await;
     time.round().await;
     let first = done(&clock);
-    assert!(
-        matches!(first[..], [("step", by)] if (by - 3_600_000_000_000).abs() < 50_000_000),
-        "{first:?}"
-    );
+    assert!(matches!(first[..], [("step", by)] if (by - 3_600_000_000_000).abs() < 50_000_000), "{first:?}");
     let status = time.status();
     assert!(status.synchronised && status.note.is_none() && status.stepped_at.is_some(), "{status:?}");
     assert_eq!((status.stratum, status.servers.len()), (Some(3), 3));
