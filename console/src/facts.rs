@@ -204,7 +204,6 @@ fn events() -> Vec<String> {
     items.into_iter().flatten().filter(|e| !alert(e)).take(3).map(remote::event_line).collect()
 }
 
-<<<<<<< HEAD
 /// How a cluster can bring this host in, where it waits.
 fn pairing() -> Option<String> {
     let answer = api::get("/api/v1/cluster/pairing").ok().filter(|a| a.status == 200)?;
@@ -224,11 +223,7 @@ fn pairing_line(pairing: &lq_api::pairing::Pairing) -> Option<String> {
     Some(format!("{code}{tried}"))
 }
 
-/// The cluster in one line.
-fn cluster() -> Option<(bool, String)> {
-=======
 fn cluster() -> Option<Cluster> {
->>>>>>> main
     let answer = api::get("/api/v1/cluster").ok().filter(|a| a.status == 200)?;
     serde_json::from_slice(&answer.body).ok()
 }

@@ -16,11 +16,6 @@ pub(super) type Nanos = i128;
 pub(super) struct Stamp(pub(super) u64);
 
 impl Stamp {
-    pub(super) fn of(at: Nanos) -> Self {
-        let since = (at + UNIX * NANOS).rem_euclid(ERA);
-        Self(u64::try_from((since << 32) / NANOS).unwrap_or(0))
-    }
-
     /// The moment, in the era in which it is nearest to `about`.
     pub(super) fn near(self, about: Nanos) -> Nanos {
         let within = (i128::from(self.0) * NANOS) >> 32;
@@ -102,6 +97,13 @@ impl Reply {
 pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    impl Stamp {
+        pub(in crate::time) fn of(at: Nanos) -> Self {
+            let since = (at + UNIX * NANOS).rem_euclid(ERA);
+            Self(u64::try_from((since << 32) / NANOS).unwrap_or(0))
+        }
+    }
 
     /// The answer of a server.
     pub(in crate::time) fn answer(reply: &Reply) -> [u8; LENGTH] {
