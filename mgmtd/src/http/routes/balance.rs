@@ -17,7 +17,7 @@ use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(recommendations)).routes(routes!(set))
+    OpenApiRouter::new().routes(routes!(recommendations)).routes(routes!(set_balance))
 }
 
 /// How the hosts are loaded, and which machines would better run elsewhere. To follow a recommendation:
@@ -43,7 +43,7 @@ async fn recommendations(State(api): State<Arc<Api>>, caller: Caller) -> Answer<
     put, path = "/cluster/balance", tag = "cluster", request_body = BalanceSpec,
     responses((status = 200, body = BalanceSpec))
 )]
-async fn set(
+async fn set_balance(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Json(spec): Json<BalanceSpec>,

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(waiting)).routes(routes!(pair)).routes(routes!(pairing, open))
+    OpenApiRouter::new().routes(routes!(waiting)).routes(routes!(pair)).routes(routes!(pairing, open_pairing))
 }
 
 impl From<NotWaiting> for Failure {
@@ -100,7 +100,7 @@ async fn pairing(State(api): State<Arc<Api>>) -> Answer<Pairing> {
     put, path = "/cluster/pairing", tag = "cluster", request_body = OpenPairing,
     responses((status = 200, body = Pairing))
 )]
-async fn open(
+async fn open_pairing(
     State(api): State<Arc<Api>>,
     Json(wanted): Json<OpenPairing>,
 ) -> Result<Answer<Pairing>, Failure> {

@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(time, set))
+    OpenApiRouter::new().routes(routes!(time, set_time))
 }
 
 /// The time servers, and how the clock of every host follows them.
@@ -48,7 +48,7 @@ async fn time(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Time> {
 #[utoipa::path(
     put, path = "/cluster/time", tag = "cluster", request_body = TimeSpec, responses((status = 200, body = TimeSpec))
 )]
-async fn set(
+async fn set_time(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Json(spec): Json<TimeSpec>,
