@@ -132,18 +132,18 @@ function Decision({ balance }: { balance: Balance }) {
       <div className="grid gap-4 md:grid-cols-2">
         <Select
           label="Balancing"
-          value={spec.mode}
+          value={spec.mode ?? "advise"}
           options={MODES}
           disabled={refusal !== undefined || set.isPending}
-          hint={refusal}
-          onValue={(mode) => set.mutate({ ...spec, mode: mode as typeof spec.mode })}
+          {...(refusal !== undefined && { hint: refusal })}
+          onValue={(mode) => set.mutate({ ...spec, mode: mode as NonNullable<typeof spec.mode> })}
         />
         <Select
           label="Machines moved at a time"
-          value={String(spec.at_once)}
+          value={String(spec.at_once ?? 2)}
           options={[1, 2, 3, 4, 5, 6, 7, 8].map((n) => [String(n), String(n)] as const)}
           disabled={refusal !== undefined || set.isPending}
-          hint={refusal}
+          {...(refusal !== undefined && { hint: refusal })}
           onValue={(n) => set.mutate({ ...spec, at_once: Number(n) })}
         />
       </div>
