@@ -106,3 +106,30 @@ it("a lost majority: what it means, who is lost, and a new epoch by the host's n
     .waitFor();
   await main().getByText("is lost: it comes back by joining again").waitFor();
 });
+
+it("a backup of the list is brought back, by the host's name", { timeout: 90_000 }, async () => {
+  const card = main().getByRole("region", { name: "Backups of the state on this host" });
+  await card
+    .getByRole("button", { name: /^Restore the backup/ })
+    .first()
+    .click();
+  const dialog = page.getByRole("dialog");
+  const restore = dialog.getByRole("button", { name: "Restore" });
+  expect(await restore.isEnabled()).toBe(false);
+  const label = await page.getByText(/^Type .* to confirm/).innerText();
+  await dialog.getByLabel(/^Type .* to confirm/).fill(label.replace(/^Type (.*) to confirm.*/, "$1"));
+  await restore.click();
+  await page.getByText("Epoch 3 begins").waitFor();
+  // Its sessions are not those of the backup.
+  await until("the daemon started again and asks who is there", async () => {
+    const answer = await survivor.call("GET", "/ready").catch(() => undefined);
+    if (answer?.status !== 200) return undefined;
+    await page.goto(`${survivor.url}/cluster`).catch(() => undefined);
+    return (await page.getByLabel("Password", { exact: true }).count()) > 0 || undefined;
+  });
+  await logIn();
+  await main().getByText(/^3/).first().waitFor();
+  expect(
+    (await main().getByRole("region", { name: "Agreement" }).innerText()).replace(/\s+/g, " "),
+  ).toContain("Epoch 3");
+});

@@ -117,7 +117,21 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
     ({ page }) => main(page).getByRole("row", { name: /web-1/ }).waitFor(),
   ],
   ["host-performance", () => `/hosts/${host}/performance`, drawn],
-  ["host-hardware", () => `/hosts/${host}/hardware`, ({ page }) => main(page).getByText("sim0").waitFor()],
+  ["host-hardware", () => `/hosts/${host}/hardware`, ({ page }) => main(page).getByText("simdisk").waitFor()],
+  [
+    "host-networks",
+    () => `/hosts/${host}/networks`,
+    ({ page }) => main(page).getByText("address by DHCP").waitFor(),
+  ],
+  [
+    "host-storage",
+    () => `/hosts/${host}/storage`,
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /archive/ })
+        .waitFor(),
+  ],
+  ["host-system", () => `/hosts/${host}/system`, ({ page }) => main(page).getByText("SHA-256").waitFor()],
   [
     "host-events",
     () => `/hosts/${host}/events`,

@@ -16,8 +16,8 @@ export interface Search {
   step?: number | undefined;
   /** Image a new machine is made from. */
   image?: string | undefined;
-  /** Seconds a chart shows. */
-  span?: number | undefined;
+  /** How far back charts show, by its name. */
+  span?: string | undefined;
 }
 
 function words(value: unknown): string | undefined {
@@ -35,7 +35,7 @@ const root = createRootRoute({
     open: words(search["open"]),
     step: number(search["step"]),
     image: words(search["image"]),
-    span: number(search["span"]),
+    span: words(search["span"]),
   }),
   notFoundComponent: () => (
     <Empty icon={Compass} title="There is no such page.">
@@ -95,7 +95,10 @@ const tree = root.addChildren([
     hostTab("/vms", "HostVms"),
     hostTab("/performance", "HostPerformance"),
     hostTab("/hardware", "HostHardware"),
+    hostTab("/networks", "HostNetworks"),
+    hostTab("/storage", "HostStorage"),
     hostTab("/events", "HostEvents"),
+    hostTab("/system", "HostSystem"),
   ]),
   createRoute({ ...page("/cluster", () => import("./pages/Cluster"), "ClusterPage"), path: "/cluster" }),
   createRoute({ ...page("/ha", () => import("./pages/HighAvailability"), "HighAvailability"), path: "/ha" }),

@@ -42,6 +42,10 @@ export type ReformHost = Schemas["ReformHost"];
 export type ReformPreview = Schemas["ReformPreview"];
 export type StateBackup = Schemas["StateBackup"];
 export type MetricHistory = Schemas["MetricHistory"];
+export type ManagementNetwork = Schemas["ManagementNetwork"];
+export type HostNetwork = Schemas["HostNetwork"];
+export type NetworkTest = Schemas["NetworkTest"];
+export type Placement = Schemas["Placement"];
 export type Token = Schemas["Token"];
 export type CreateNetwork = Schemas["CreateNetwork"];
 export type NetworkSpec = Schemas["NetworkSpec"];
@@ -77,8 +81,14 @@ function renew(): Promise<boolean> {
 
 /** Asks; where the access token has run out, once more with the next one. */
 async function ask(request: Request): Promise<Response> {
-  const once = (what: Request) =>
-    fetch(what, { signal: AbortSignal.any([request.signal, AbortSignal.timeout(PATIENCE)]) });
+  const once = async (what: Request) => {
+    const silence = new AbortController();
+    const timer = setTimeout(() => silence.abort(), PATIENCE);
+    const answer = await fetch(what, { signal: AbortSignal.any([request.signal, silence.signal]) });
+    // A file takes as long as it takes.
+    if (!answer.headers.get("Content-Type")?.includes("json")) clearTimeout(timer);
+    return answer;
+  };
   const again = request.clone();
   const answer = await once(request);
   // A refused log-in is an answer, not a token that ran out.

@@ -7,6 +7,12 @@ function useRights() {
   return data && "identity" in data ? data.identity.rights : undefined;
 }
 
+/** Who one is, by the user's id; absent for root on the host itself. */
+export function useMe(): string | undefined {
+  const { data } = useAccess();
+  return data && "identity" in data ? (data.identity.user ?? undefined) : undefined;
+}
+
 /** Why something is not allowed, on an object or on anything; `undefined` where it is. */
 export function useRefusal() {
   const rights = useRights();

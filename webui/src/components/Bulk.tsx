@@ -12,6 +12,7 @@ export function Bulk<T>({
   name,
   danger,
   refusal,
+  doubt: lacking,
   work,
   onClose,
   children,
@@ -24,6 +25,8 @@ export function Bulk<T>({
   danger?: boolean;
   /** Why an item will be left out. */
   refusal?: (item: T) => string | undefined;
+  /** What is missing before any can be done. */
+  doubt?: string | undefined;
   /** Ends when the item is done. */
   work: (item: T) => Promise<unknown>;
   onClose: () => void;
@@ -64,7 +67,7 @@ export function Bulk<T>({
       ? "None of the selected can be done."
       : danger && typed.trim() !== String(can.length)
         ? `Type ${can.length} first.`
-        : undefined;
+        : lacking;
 
   return (
     <Dialog title={title} onClose={onClose} wide>

@@ -113,6 +113,7 @@ export function Confirm({
   option,
   busy,
   error,
+  refusal: lacking,
   onConfirm,
   onClose,
   children,
@@ -124,13 +125,16 @@ export function Confirm({
   option?: { label: string };
   busy?: boolean;
   error?: unknown;
+  /** What is still missing. */
+  refusal?: string | undefined;
   onConfirm: (option: boolean) => void;
   onClose: () => void;
   children: ReactNode;
 }) {
   const [typed, setTyped] = useState("");
   const [chosen, setChosen] = useState(false);
-  const refusal = name !== undefined && typed.trim() !== name ? `Type ${name} first.` : undefined;
+  const refusal =
+    lacking ?? (name !== undefined && typed.trim() !== name ? `Type ${name} first.` : undefined);
   return (
     <FormDialog
       title={title}

@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { Suspense, lazy, useMemo } from "react";
 import { api, call } from "../api/client";
-import { SPANS, series, type Kept } from "../lib/history";
+import { SPANS, series, type Kept, type Series } from "../lib/history";
 import { bytes } from "../lib/format";
 import { Failure, Loading, Select } from "./ui";
 
@@ -25,7 +25,7 @@ export interface Panel {
 export const perSecond = (value: number) =>
   `${value < 10 ? Math.round(value * 10) / 10 : Math.round(value)}/s`;
 export const size = (value: number) => bytes(Math.round(value));
-const rate = (value: number) => `${size(value)}/s`;
+export const rate = (value: number) => `${size(value)}/s`;
 
 /** What hosts and machines have in common. */
 export const DISK: Panel = {
@@ -61,31 +61,58 @@ export function useHistory({ kind, id }: Of, span: Kept) {
   return { series: useMemo(() => series(data), [data]), error };
 }
 
-export function HistoryCharts({ of, panels }: { of: Of; panels: readonly Panel[] }) {
+/** How far back charts show: what the address says, one of `spans`. */
+export function useSpan(spans = SPANS) {
   const { span: wanted } = useSearch({ strict: false }) as { span?: string };
-  const [name, , seconds, kept] = SPANS.find(([each]) => each === wanted) ?? SPANS[0]!;
+  return spans.find(([each]) => each === wanted) ?? spans[0]!;
+}
+
+export function SpanSelect({ spans = SPANS }: { spans?: typeof SPANS }) {
+  const [name] = useSpan(spans);
   const navigate = useNavigate();
+  return (
+    <div className="w-48">
+      <Select
+        label="Time"
+        value={name}
+        options={spans.map(([name, label]) => [name, label] as const)}
+        onValue={(value) =>
+          void navigate({ to: ".", search: (old: object) => ({ ...old, span: value }), replace: true })
+        }
+      />
+    </div>
+  );
+}
+
+export function Charts({
+  series,
+  panels,
+  seconds,
+}: {
+  series: Series;
+  panels: readonly Panel[];
+  /** How far back. */
+  seconds: number;
+}) {
+  return (
+    <Suspense fallback={<Loading />}>
+      <div className="grid gap-4 lg:grid-cols-2 2xl:grid-cols-3">
+        {panels.map((panel) => (
+          <Chart key={panel.title} {...panel} series={series} span={seconds} />
+        ))}
+      </div>
+    </Suspense>
+  );
+}
+
+export function HistoryCharts({ of, panels }: { of: Of; panels: readonly Panel[] }) {
+  const [, , seconds, kept] = useSpan();
   const { series, error } = useHistory(of, kept);
   return (
     <>
-      <div className="w-48">
-        <Select
-          label="Time"
-          value={name}
-          options={SPANS.map(([name, label]) => [name, label] as const)}
-          onValue={(value) =>
-            void navigate({ to: ".", search: (old: object) => ({ ...old, span: value }), replace: true })
-          }
-        />
-      </div>
+      <SpanSelect />
       <Failure error={error} />
-      <Suspense fallback={<Loading />}>
-        <div className="grid gap-4 lg:grid-cols-2 2xl:grid-cols-3">
-          {panels.map((panel) => (
-            <Chart key={panel.title} {...panel} series={series} span={seconds} />
-          ))}
-        </div>
-      </Suspense>
+      <Charts series={series} panels={panels} seconds={seconds} />
     </>
   );
 }

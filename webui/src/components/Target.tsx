@@ -1,6 +1,6 @@
 // The object something is about, as `kind/id` in tasks and events: its name, and the way to it while it exists.
 import { Link } from "@tanstack/react-router";
-import { useHosts, useImages, useNetworks, useVms, useVolumes } from "../api/queries";
+import { useHosts, useImages, useNetworks, usePools, useVms, useVolumes } from "../api/queries";
 import { useMemo } from "react";
 
 type Names = Map<string, string>;
@@ -13,6 +13,7 @@ export function useTargets(): Names {
     image: useImages().data,
     volume: useVolumes().data,
     network: useNetworks().data,
+    pool: usePools().data,
   };
   return useMemo(() => {
     const names: Names = new Map();
@@ -20,7 +21,7 @@ export function useTargets(): Names {
       for (const { meta } of list ?? []) names.set(`${kind}/${meta.id}`, meta.name);
     return names;
     // eslint-disable-next-line react-hooks/exhaustive-deps
-  }, [lists.vm, lists.host, lists.image, lists.volume, lists.network]);
+  }, [lists.vm, lists.host, lists.image, lists.volume, lists.network, lists.pool]);
 }
 
 /** The name of a target; its kind alone where it is gone. */

@@ -11,6 +11,16 @@ export interface Command {
   weight?: number;
 }
 
+/** What can be ordered of a host: the dialog of its page that asks, and its words. */
+export type HostOrder = "maintenance" | "reopen" | "reboot" | "power-off";
+export const hostOrders = (maintenance: boolean): { open: HostOrder; label: string }[] => [
+  maintenance
+    ? { open: "reopen", label: "Leave maintenance of" }
+    : { open: "maintenance", label: "Enter maintenance of" },
+  { open: "reboot", label: "Restart host" },
+  { open: "power-off", label: "Switch off host" },
+];
+
 /** How well a text fits: lower is better, `undefined` not at all. Every word has to occur; best at the beginning. */
 export function rank(text: string, wanted: string): number | undefined {
   const inside = text.toLowerCase();

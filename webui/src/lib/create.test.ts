@@ -21,6 +21,7 @@ const form: Form = {
   kernel: "",
   initrd: "",
   cmdline: "",
+  placement: { host: "", rules: [] },
   restart: "on-failure",
   autostart: true,
   start: true,
@@ -36,6 +37,18 @@ it("names every fault at once", () => {
   const wrong = { ...form, name: "-x", cpus: "1.5", memory: "32M", disk: "1G" };
   expect(Object.keys(faults(wrong, image)).sort()).toEqual(["cpus", "disk", "memory", "name"]);
   expect(Object.keys(faults({ ...form, image: "" }, undefined))).toEqual(["disk"]);
+});
+
+it("asks for a place only where something is asked", () => {
+  expect(machine(form, "v").spec.placement).toBeUndefined();
+  const rules = [{ kind: "apart" as const, label: "tier=db", strict: true }];
+  expect(machine({ ...form, placement: { host: "h", rules } }, "v").spec.placement).toEqual({
+    host: "h",
+    apart: [{ label: "tier=db", strict: true }],
+  });
+  const unfinished = { host: "", rules: [{ ...rules[0]!, label: "db" }] };
+  expect(Object.keys(faults({ ...form, placement: unfinished }, image))).toEqual(["placement"]);
+  expect(refusals([{ field: "spec.placement.apart[0].label", reason: "no" }])).toEqual({ placement: "no" });
 });
 
 it("makes the disk and the machine", () => {

@@ -2,6 +2,7 @@
 import type { CreateVm, CreateVolume, Image } from "../api/client";
 import { parseSize, sizeText } from "./format";
 import { parseLabels } from "./labels";
+import { placement, ruleFault, type PlacementForm } from "./placement";
 
 export interface Form {
   name: string;
@@ -21,6 +22,7 @@ export interface Form {
   kernel: string;
   initrd: string;
   cmdline: string;
+  placement: PlacementForm;
   restart: "never" | "on-failure" | "always";
   /** With its host. */
   autostart: boolean;
@@ -47,6 +49,8 @@ export function faults(form: Form, image: Image | undefined): Faults {
     if (!image) found.disk = "An empty disk needs a size.";
   } else if (disk === undefined) found.disk = SIZE;
   else if (disk < (image?.status.virtual_size_bytes ?? 2 ** 20)) found.disk = "Smaller than the image.";
+  const rule = ruleFault(form.placement);
+  if (rule) found.placement = rule;
   return found;
 }
 
@@ -71,6 +75,7 @@ export function likelyDisk(image: Image | undefined): string {
 
 /** The new machine, its disk made before. */
 export function machine(form: Form, volume: string): CreateVm {
+  const place = placement(form.placement);
   return {
     name: form.name,
     labels: parseLabels(form.labels),
@@ -89,6 +94,7 @@ export function machine(form: Form, volume: string): CreateVm {
             },
           }
         : {}),
+      ...(place ? { placement: place } : {}),
       rng: true,
       restart: form.restart,
       autostart: form.autostart,
@@ -112,6 +118,7 @@ const FIELDS: [prefix: string, field: keyof Form][] = [
   ["spec.boot.initrd", "initrd"],
   ["spec.boot.cmdline", "cmdline"],
   ["spec.boot", "kernel"],
+  ["spec.placement", "placement"],
 ];
 
 /** The host's refusals at the fields of the form they are about. */

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { labelsText, parseLabels } from "./labels";
+import { changedLabels, labelsText, parseLabels } from "./labels";
 
 it("reads what it writes", () => {
   const labels = { env: "test", team: "a=b", bare: "" };
@@ -9,4 +9,12 @@ it("reads what it writes", () => {
 it("is calm about spaces, ends and empty parts", () => {
   expect(parseLabels(" env = test ,, \n x")).toEqual({ env: "test", x: "" });
   expect(parseLabels(" =y, ")).toEqual({});
+});
+
+it("many are labelled at once: set, and taken away by key", () => {
+  expect(changedLabels({ env: "test", team: "web" }, { env: "live" }, ["team", "none"])).toEqual({
+    env: "live",
+  });
+  expect(changedLabels(undefined, { a: "" }, [])).toEqual({ a: "" });
+  expect(changedLabels({ a: "1" }, { a: "2" }, ["a"])).toEqual({ a: "2" });
 });

@@ -12,6 +12,12 @@ export function parseLabels(text: string): Labels {
   return labels;
 }
 
+/** With these set and those keys taken away. */
+export function changedLabels(labels: Labels | undefined, set: Labels, away: readonly string[]): Labels {
+  const kept = Object.entries(labels ?? {}).filter(([key]) => !away.includes(key));
+  return { ...Object.fromEntries(kept), ...set };
+}
+
 export const labelsText = (labels: Labels | undefined) =>
   Object.entries(labels ?? {})
     .map(([key, value]) => (value ? `${key}=${value}` : key))

@@ -23,6 +23,10 @@ export function standing(pool: Pool): { state: string; word: string } | undefine
   return { state: "pending", word };
 }
 
+/** Whether a host has the pool, or is to reach it. */
+export const onHost = ({ spec, hosts }: Pool, host: string): boolean =>
+  spec.driver === "dir" ? spec.host === host : (hosts ?? []).some((on) => on.host === host);
+
 const count = (n: number) => (n === 1 ? "1 host" : `${n} hosts`);
 
 /** Fields of the form that makes an NFS pool. */

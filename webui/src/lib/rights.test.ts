@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { Right } from "../api/client";
-import { may, mayAll } from "./rights";
+import { may, mayAll, toCancel } from "./rights";
 
 const rights = [
   { scope: { kind: "labels", labels: { env: "test" } }, permissions: ["vm.power"] },
@@ -24,4 +24,12 @@ it("without an object asks for anything; for the cluster only its scope counts",
   expect(mayAll(rights, "vm.power")).toBe(false);
   expect(mayAll(rights, "host.read")).toBe(true);
   expect(may([], "vm.read")).toBe(false);
+});
+
+it("a task is ended early by those who may change what it works on", () => {
+  expect(toCancel("vm/a")).toEqual({ permission: "vm.power", on: { kind: "vm", id: "a" } });
+  expect(toCancel("host/h").permission).toBe("host.power");
+  expect(toCancel("pool/p").permission).toBe("storage.write");
+  expect(toCancel("cluster")).toEqual({ permission: "cluster.write" });
+  expect(toCancel("channel/c")).toEqual({ permission: "cluster.write" });
 });

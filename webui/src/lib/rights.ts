@@ -28,4 +28,24 @@ export const mayAll = (rights: readonly Right[] | undefined, permission: Permiss
   !rights ||
   rights.some(({ scope, permissions }) => scope.kind === "cluster" && permissions.includes(permission));
 
+const CANCEL: Record<Place["kind"], Permission> = {
+  vm: "vm.power",
+  image: "storage.write",
+  volume: "storage.write",
+  pool: "storage.write",
+  network: "network.write",
+  host: "host.power",
+};
+
+/** What it takes to end a task early that works on this (`kind/id`); without an object it is the cluster's. */
+export function toCancel(target: string): {
+  permission: Permission;
+  on?: { kind: Place["kind"]; id: string };
+} {
+  const [kind = "", id] = target.split("/");
+  if (!id || !(kind in CANCEL)) return { permission: "cluster.write" };
+  const known = kind as Place["kind"];
+  return { permission: CANCEL[known], on: { kind: known, id } };
+}
+
 export const missing = (permission: Permission) => `Your role lacks the permission ${permission}.`;

@@ -27,6 +27,7 @@ import { time } from "../lib/format";
 import { AddHosts } from "./AddHosts";
 import { Backups, LostQuorum } from "./Recovery";
 import { TimeCard } from "./TimeCard";
+import { Rules } from "./Rules";
 
 const ROLES: Record<Member["role"], string> = {
   leader: "leads",
@@ -87,6 +88,7 @@ export function ClusterPage() {
               </Facts>
             </Card>
           </div>
+          <Rules />
           <Backups />
         </div>
       )}

@@ -1,6 +1,6 @@
 // What is left when the majority is gone: what that means, forming the cluster anew, backups of its state.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { Archive, Download, LifeBuoy } from "lucide-react";
+import { Archive, Download, LifeBuoy, RotateCcw } from "lucide-react";
 import { useState } from "react";
 import {
   api,
@@ -10,11 +10,25 @@ import {
   type ReformPreview,
   type StateBackup,
 } from "../api/client";
+import { useCluster } from "../api/queries";
 import { useClusterRefusal } from "../api/rights";
 import { Confirm, Dialog } from "../components/Dialog";
 import { useFollow } from "../components/shell/Orders";
-import { Button, Card, Check, Empty, Fact, Facts, Failure, Loading, Warning } from "../components/ui";
+import {
+  Button,
+  Card,
+  Check,
+  Empty,
+  Fact,
+  Facts,
+  Failure,
+  Field,
+  Loading,
+  Select,
+  Warning,
+} from "../components/ui";
 import { bytes, time } from "../lib/format";
+import { save } from "../lib/save";
 import { lostAtFirst, reformRefusal } from "../lib/recovery";
 
 /** What is lost, in the words of the host, and the way out. */
@@ -172,15 +186,10 @@ export function Backups() {
   const download = useMutation({
     mutationFn: (id: string) =>
       call(api.GET("/cluster/backups/{id}/content", { params: { path: { id } }, parseAs: "blob" })),
-    onSuccess: (content, id) => {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(content as unknown as Blob);
-      link.download = `${id}.lqb`;
-      link.click();
-      URL.revokeObjectURL(link.href);
-    },
+    onSuccess: (content, id) => save(content as unknown as Blob, `${id}.lqb`),
     onError: (error) => follow("Download the backup", error),
   });
+  const [restoring, setRestoring] = useState<StateBackup | "file">();
   return (
     <Card title="Backups of the state on this host">
       <Failure error={backups.error} />
@@ -200,7 +209,16 @@ export function Backups() {
             <span className="w-24">{backup.reason}</span>
             <span className="text-dim">{bytes(backup.size_bytes)}</span>
             <Content backup={backup} />
-            <span className="ml-auto">
+            <span className="ml-auto flex gap-2">
+              <Button
+                small
+                icon={RotateCcw}
+                refusal={refusal ?? (backup.damaged ? "It is damaged." : undefined)}
+                aria-label={`Restore the backup of ${time(backup.created_at)}`}
+                onClick={() => setRestoring(backup)}
+              >
+                Restore
+              </Button>
               <Button
                 small
                 icon={Download}
@@ -218,10 +236,117 @@ export function Backups() {
       <p className="my-3 text-dim">
         A file holds every secret of the cluster: keep it where nobody else reads it.
       </p>
-      <Button icon={Archive} refusal={refusal} busy={make.isPending} onClick={() => make.mutate()}>
-        Back up now
-      </Button>
+      <div className="flex flex-wrap gap-2">
+        <Button icon={Archive} refusal={refusal} busy={make.isPending} onClick={() => make.mutate()}>
+          Back up now
+        </Button>
+        <Button icon={RotateCcw} refusal={refusal} onClick={() => setRestoring("file")}>
+          Restore from a file
+        </Button>
+      </div>
+      {restoring && (
+        <Restore
+          {...(restoring === "file" ? {} : { backup: restoring })}
+          onClose={() => setRestoring(undefined)}
+        />
+      )}
     </Card>
+  );
+}
+
+/** Puts a backup in the place of this host's state: one of the list, or a file from elsewhere. */
+function Restore({ backup, onClose }: { backup?: StateBackup; onClose: () => void }) {
+  const cluster = useCluster().data;
+  const name = cluster?.members?.find(({ host }) => host === cluster.this_host)?.name;
+  const [file, setFile] = useState<File>();
+  const [as, setAs] = useState<"itself" | "origin">("itself");
+  const restore = useMutation({
+    mutationFn: async () => {
+      const content = backup
+        ? ((await call(
+            api.GET("/cluster/backups/{id}/content", {
+              params: { path: { id: backup.id } },
+              parseAs: "blob",
+            }),
+          )) as unknown as Blob)
+        : file!;
+      return call(
+        api.POST("/cluster/restore", {
+          params: { query: { confirm: name!, as } },
+          headers: { "Content-Type": "application/octet-stream" },
+          body: [],
+          bodySerializer: () => content,
+        }),
+      );
+    },
+  });
+  if (restore.data)
+    return (
+      <Dialog title={`Epoch ${restore.data.epoch} begins`} onClose={() => location.reload()}>
+        <p>
+          The state of {restore.data.content.host_name} at change {restore.data.content.revision} is in place.
+          The daemon of this host starts again; log in with an account of the backup.
+        </p>
+        {restore.data.lost.length > 0 && <p>Lost until they join again: {restore.data.lost.join(", ")}.</p>}
+        <div className="flex justify-end">
+          <Button kind="primary" onClick={() => location.reload()}>
+            Log in
+          </Button>
+        </div>
+      </Dialog>
+    );
+  if (name === undefined)
+    return (
+      <Dialog title="Restore a backup" onClose={onClose}>
+        <Warning>The host does not know itself yet: try again in a moment.</Warning>
+      </Dialog>
+    );
+  return (
+    <Confirm
+      title={backup ? `Restore the backup of ${time(backup.created_at)}?` : "Restore a backup from a file?"}
+      verb="Restore"
+      name={name}
+      busy={restore.isPending}
+      error={restore.error ?? undefined}
+      refusal={backup || file ? undefined : "Choose the file of a backup first."}
+      onConfirm={() => restore.mutate()}
+      onClose={onClose}
+    >
+      <p>
+        The state of this host is replaced by that of the backup, users, passwords and API tokens included;
+        sessions end. Every other host of the backup is lost until it joins again.
+      </p>
+      <p>
+        It is refused unless this host is alone and has nothing of its own, or its cluster was formed anew.
+      </p>
+      {!backup && (
+        <Field label="File">
+          {(props) => (
+            <input
+              {...props}
+              type="file"
+              accept=".lqb"
+              className="input"
+              onChange={({ target }) => setFile(target.files?.[0])}
+            />
+          )}
+        </Field>
+      )}
+      <Select
+        label="This host takes it over"
+        value={as}
+        options={[
+          ["itself", "As the host it is"],
+          ["origin", "As the host that made the backup"],
+        ]}
+        hint={
+          as === "origin"
+            ? "For a host that was installed anew and has the data of the old one, which must never be switched on again."
+            : "It is added to the hosts of the backup, unless it is one of them."
+        }
+        onValue={(value) => setAs(value as typeof as)}
+      />
+    </Confirm>
   );
 }
 

@@ -1,11 +1,14 @@
 // The rows of a list. Only those on the screen are in the page, so that thousands scroll as a dozen does.
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown, ArrowUp } from "lucide-react";
-import { memo, useRef, type ReactNode } from "react";
+import { memo, useEffect, useRef, type KeyboardEvent, type ReactNode } from "react";
 import { useNarrow } from "../../lib/media";
+import { rowFor } from "../../lib/rows";
 import { cx } from "../ui";
 import type { Column } from "./useList";
 
+/** The head stays in sight, above the rows. */
+const HEAD = 36;
 const HEIGHT = { wide: 38, narrow: 58 };
 
 interface RowProps<T> {
@@ -38,7 +41,13 @@ function PlainRow<T>({
   return (
     <tr
       aria-rowindex={index + 2}
-      className={cx("border-t border-line", selected ? "bg-accent-soft" : "hover:bg-sunken/60")}
+      // Reached by the arrow keys, not one by one by Tab.
+      tabIndex={-1}
+      data-index={index}
+      className={cx(
+        "border-t border-line outline-offset-[-2px]",
+        selected ? "bg-accent-soft" : "hover:bg-sunken/60",
+      )}
       style={{ height: narrow ? HEIGHT.narrow : HEIGHT.wide }}
     >
       {selectable && (
@@ -121,8 +130,38 @@ export function Table<T>({
     estimateSize: () => height,
     overscan: 10,
     scrollMargin: 0,
+    scrollPaddingEnd: HEAD,
   });
   const items = virtual.getVirtualItems();
+  /** A row that is to have the focus as soon as it is drawn. */
+  const pending = useRef<number>(undefined);
+  const focusPending = () => {
+    if (pending.current === undefined) return;
+    const row = scroller.current?.querySelector<HTMLElement>(`tr[data-index="${pending.current}"]`);
+    if (!row) return;
+    pending.current = undefined;
+    row.focus({ preventScroll: true });
+  };
+  useEffect(focusPending);
+  const keys = (event: KeyboardEvent) => {
+    const target = event.target as HTMLElement;
+    // A menu and a button have their own keys.
+    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("button, [role=menu]")) return;
+    const row = target.closest<HTMLElement>("tr[data-index]");
+    const at = row ? Number(row.dataset["index"]) : -1;
+    const page = Math.max(1, Math.floor(((scroller.current?.clientHeight ?? 0) - HEAD) / height) - 1);
+    const to = rowFor(event.key, at, rows.length, page);
+    if (to !== undefined) {
+      pending.current = to;
+      virtual.scrollToIndex(to);
+      focusPending();
+    } else if (target === row && event.key === "Enter") {
+      row.querySelector<HTMLElement>("th a[href]")?.click();
+    } else if (target === row && event.key === " " && rows[at] !== undefined) {
+      selection?.toggle(id(rows[at]), event.shiftKey);
+    } else return;
+    event.preventDefault();
+  };
   const before = items[0]?.start ?? 0;
   const after = virtual.getTotalSize() - (items.at(-1)?.end ?? 0);
   const shown = narrow ? columns.filter((column, n) => n === 0 || column.narrow) : columns;
@@ -134,6 +173,7 @@ export function Table<T>({
       tabIndex={0}
       role="region"
       aria-label={`${label}, scrollable`}
+      onKeyDown={keys}
     >
       <table
         className="w-full table-fixed border-collapse"

@@ -1,17 +1,17 @@
 // The command palette (Ctrl-K): go anywhere, find any object, and do what can be done to a machine, by typing.
 import { useNavigate } from "@tanstack/react-router";
-import { MoonStar, Search, type LucideIcon } from "lucide-react";
+import { Database, MoonStar, Search, Settings as Cog, type LucideIcon } from "lucide-react";
 import { MonitorCog, Server, HardDrive, Disc3, Network, Play, Plus } from "lucide-react";
 import { useEffect, useId, useMemo, useRef, useState } from "react";
-import { order, useHosts, useImages, useNetworks, useVms, useVolumes } from "../../api/queries";
+import { order, useHosts, useImages, useNetworks, usePools, useVms, useVolumes } from "../../api/queries";
 import type { Vm } from "../../api/client";
 import { useRefusal } from "../../api/rights";
 import { ACTIONS, permission, refusal, type Action } from "../../lib/actions";
-import { best, type Command } from "../../lib/commands";
+import { best, hostOrders, type Command } from "../../lib/commands";
 import { setTheme } from "../../lib/prefs";
 import { cx } from "../ui";
 import { useFollow } from "./Orders";
-import { PLACES } from "./places";
+import { PLACES, SETTINGS } from "./places";
 
 interface Entry extends Command {
   icon: LucideIcon;
@@ -31,6 +31,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
   const [at, setAt] = useState(0);
   const vms = useVms().data;
   const hosts = useHosts().data;
+  const pools = usePools().data;
   const images = useImages().data;
   const volumes = useVolumes().data;
   const networks = useNetworks().data;
@@ -51,6 +52,14 @@ export function Palette({ onClose }: { onClose: () => void }) {
         run: () => void navigate({ to }),
       })),
     );
+    for (const [to, label] of SETTINGS)
+      all.push({
+        id: `settings ${to}`,
+        label: `Settings: ${label}`,
+        hint: "Page",
+        icon: Cog,
+        run: () => void navigate({ to }),
+      });
     all.push(
       {
         id: "create-vm",
@@ -71,7 +80,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
       { id: "dark", label: "Dark theme", hint: "Command", icon: MoonStar, run: () => setTheme("dark") },
       { id: "light", label: "Light theme", hint: "Command", icon: MoonStar, run: () => setTheme("light") },
     );
-    if (!wanted.trim()) return all.slice(0, LIMIT);
+    if (!wanted.trim()) return all.filter(({ id }) => !id.startsWith("settings ")).slice(0, LIMIT);
     for (const { meta, status } of vms ?? [])
       all.push({
         id: meta.id,
@@ -89,6 +98,27 @@ export function Palette({ onClose }: { onClose: () => void }) {
         icon: Server,
         run: () => void navigate({ to: "/hosts/$id", params: { id: meta.id } }),
       });
+    for (const { meta } of pools ?? [])
+      all.push({
+        id: meta.id,
+        label: meta.name,
+        hint: "Storage pool",
+        icon: Database,
+        run: () => void navigate({ to: "/pools/$id", params: { id: meta.id } }),
+      });
+    for (const { meta, maintenance, status } of hosts ?? []) {
+      if (denied("host.power", { kind: "host", id: meta.id, labels: meta.labels }) || !status) continue;
+      // They ask on the host's own page.
+      for (const { open, label } of hostOrders(maintenance ?? false))
+        all.push({
+          id: `${open} ${meta.id}`,
+          label: `${label} ${meta.name}`,
+          hint: "Command",
+          icon: Server,
+          weight: 0.5,
+          run: () => void navigate({ to: "/hosts/$id", params: { id: meta.id }, search: { open } }),
+        });
+    }
     const lists = [
       [images, "/images", "Image", Disc3],
       [volumes, "/volumes", "Volume", HardDrive],
@@ -106,7 +136,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
         });
     all.push(...actions(wanted, vms ?? [], follow, denied));
     return best(all, wanted, LIMIT);
-  }, [wanted, vms, hosts, images, volumes, networks, navigate, follow, denied]);
+  }, [wanted, vms, hosts, pools, images, volumes, networks, navigate, follow, denied]);
 
   const active = Math.min(at, entries.length - 1);
   const run = (entry: Entry | undefined) => {

@@ -3,11 +3,13 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { ChevronDown, ChevronUp } from "lucide-react";
 import { api, call, type Task } from "../../api/client";
-import { useTasks } from "../../api/queries";
+import { useHosts, useImages, useNetworks, usePools, useTasks, useVms, useVolumes } from "../../api/queries";
+import { useClusterRefusal, useRefusal } from "../../api/rights";
 import { duration, taskName, time } from "../../lib/format";
 import { useNarrow } from "../../lib/media";
 import { moveWords } from "../../lib/moves";
 import { useFlag } from "../../lib/prefs";
+import { toCancel } from "../../lib/rights";
 import { Target, useTargets } from "../Target";
 import { Button, State, cx } from "../ui";
 import { useFollow } from "./Orders";
@@ -144,7 +146,32 @@ export function TaskState({ task }: { task: Task }) {
   );
 }
 
+/** Why this person may not end the task early. */
+function useCancelRefusal({ target }: Task): string | undefined {
+  const objects = {
+    vm: useVms().data,
+    host: useHosts().data,
+    image: useImages().data,
+    volume: useVolumes().data,
+    network: useNetworks().data,
+    pool: usePools().data,
+  };
+  const denied = useRefusal();
+  const deniedAll = useClusterRefusal();
+  const { permission, on } = toCancel(target);
+  if (!on) return deniedAll(permission);
+  const object = (
+    objects[on.kind] as { meta: { id: string; labels?: Record<string, string> } }[] | undefined
+  )?.find(({ meta }) => meta.id === on.id);
+  return denied(permission, { ...on, labels: object?.meta.labels });
+}
+
 export function Cancel({ task }: { task: Task }) {
+  return task.state === "running" ? <CancelRunning task={task} /> : null;
+}
+
+function CancelRunning({ task }: { task: Task }) {
+  const refusal = useCancelRefusal(task);
   const client = useQueryClient();
   const follow = useFollow();
   const cancel = useMutation({
@@ -152,11 +179,11 @@ export function Cancel({ task }: { task: Task }) {
     onError: (error) => follow(`Cancel: ${taskName(task.kind)}`, error),
     onSettled: () => client.invalidateQueries({ queryKey: ["tasks"] }),
   });
-  if (task.state !== "running") return null;
   return (
     <Button
       small
       kind="quiet"
+      refusal={refusal}
       busy={cancel.isPending}
       aria-label={`Cancel: ${taskName(task.kind)}`}
       onClick={() => cancel.mutate()}

@@ -38,6 +38,17 @@ export interface Place {
   icon: LucideIcon;
 }
 
+/** The pages of the settings. */
+export const SETTINGS = [
+  ["/settings", "My account"],
+  ["/settings/users", "Users"],
+  ["/settings/groups", "Groups"],
+  ["/settings/roles", "Roles"],
+  ["/settings/notifications", "Notifications"],
+  ["/settings/audit", "Audit log"],
+  ["/settings/about", "About"],
+] as const;
+
 export const PLACES: { title?: string; places: Place[] }[] = [
   { places: [{ to: "/", label: "Dashboard", icon: LayoutDashboard }] },
   {

@@ -6,11 +6,12 @@ import { useMemo, useState } from "react";
 import { api, call, fieldFault, type Alert } from "../../api/client";
 import { useAlerts } from "../../api/queries";
 import { useClusterRefusal } from "../../api/rights";
+import { Bulk } from "../../components/Bulk";
 import { FormDialog } from "../../components/Dialog";
 import { Head } from "../../components/Page";
 import { ListView } from "../../components/list/ListView";
 import type { Column } from "../../components/list/useList";
-import { Menu, Select, State, Text, buttonClass, cx } from "../../components/ui";
+import { Button, Menu, Select, State, Text, buttonClass, cx } from "../../components/ui";
 import { colour, standing, weight } from "../../lib/alerts";
 import { age, time } from "../../lib/format";
 import { AlertTarget } from "./Target";
@@ -19,6 +20,7 @@ const id = (alert: Alert) => alert.id;
 const name = (alert: Alert) => alert.message;
 
 type Doing = { what: "acknowledge" | "silence" | "speak"; alert: Alert };
+type Many = { what: "acknowledge" | "silence"; alerts: Alert[] };
 
 export function Alerts() {
   const past = useSearch({ strict: false }).open === "past";
@@ -26,6 +28,7 @@ export function Alerts() {
   const navigate = useNavigate();
   const refusal = useClusterRefusal()("alert.write");
   const [doing, setDoing] = useState<Doing>();
+  const [many, setMany] = useState<Many>();
   const columns = useMemo(
     (): Column<Alert>[] => [
       {
@@ -101,6 +104,30 @@ export function Alerts() {
         name={name}
         order={past ? "-since" : "-severity"}
         brief={(alert) => `${alert.target_name} · ${standing(alert)} · ${time(alert.raised_at)}`}
+        {...(past
+          ? {}
+          : {
+              bulk: (chosen: Alert[]) => (
+                <>
+                  <Button
+                    small
+                    icon={Tick}
+                    refusal={refusal}
+                    onClick={() => setMany({ what: "acknowledge", alerts: chosen })}
+                  >
+                    Acknowledge
+                  </Button>
+                  <Button
+                    small
+                    icon={BellOff}
+                    refusal={refusal}
+                    onClick={() => setMany({ what: "silence", alerts: chosen })}
+                  >
+                    Silence
+                  </Button>
+                </>
+              ),
+            })}
         actions={(alert) =>
           alert.resolved_at ? null : (
             <Menu
@@ -137,7 +164,65 @@ export function Alerts() {
         }
       />
       {doing && <Act doing={doing} onClose={() => setDoing(undefined)} />}
+      {many && (
+        <ActMany
+          many={many}
+          refusal={(alert) =>
+            alert.local
+              ? local
+              : many.what === "acknowledge" && alert.acknowledged
+                ? "It is already."
+                : undefined
+          }
+          onClose={() => setMany(undefined)}
+        />
+      )}
     </>
+  );
+}
+
+function ActMany({
+  many: { what, alerts },
+  refusal,
+  onClose,
+}: {
+  many: Many;
+  refusal: (alert: Alert) => string | undefined;
+  onClose: () => void;
+}) {
+  const client = useQueryClient();
+  const [comment, setComment] = useState("");
+  const [minutes, setMinutes] = useState<string>("480");
+  const verb = what === "acknowledge" ? "Acknowledge" : "Silence";
+  return (
+    <Bulk
+      title={`${verb}: ${alerts.length} ${alerts.length === 1 ? "alert" : "alerts"}`}
+      verb={verb}
+      items={alerts}
+      name={(alert) => `${alert.target_name}${alert.part ? ` (${alert.part})` : ""}: ${alert.message}`}
+      refusal={refusal}
+      work={(alert) => {
+        const params = { path: { id: alert.id } };
+        return what === "acknowledge"
+          ? call(api.POST("/alerts/{id}/acknowledge", { params, body: { comment } }))
+          : call(api.POST("/alerts/{id}/silence", { params, body: { minutes: Number(minutes), comment } }));
+      }}
+      onClose={() => {
+        void client.invalidateQueries({ queryKey: ["alerts"] });
+        onClose();
+      }}
+    >
+      {what === "silence" && (
+        <Select
+          label="For"
+          value={minutes}
+          options={SILENCES}
+          hint="Nobody is notified until then. What is still there at the end is told."
+          onValue={setMinutes}
+        />
+      )}
+      <Text label="Comment" value={comment} onChange={(event) => setComment(event.target.value)} />
+    </Bulk>
   );
 }
 

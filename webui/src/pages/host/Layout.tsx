@@ -1,15 +1,17 @@
 // One host: its head and tabs; the tab's page is inside.
 import { useMutation } from "@tanstack/react-query";
-import { Outlet, useParams } from "@tanstack/react-router";
-import { DoorClosed, DoorOpen, Power, RotateCcw, Server } from "lucide-react";
+import { Outlet, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { DoorClosed, DoorOpen, Pencil, Power, RotateCcw, Server } from "lucide-react";
 import { useState } from "react";
 import { api, call, type Host, type HostPowerAction } from "../../api/client";
 import { useHosts, useVms } from "../../api/queries";
-import { useRefusal } from "../../api/rights";
+import { useClusterRefusal, useRefusal } from "../../api/rights";
 import { Await, Head, Tabs } from "../../components/Page";
 import { Confirm } from "../../components/Dialog";
+import { Rename } from "../../components/Rename";
 import { useFollow } from "../../components/shell/Orders";
-import { Empty, Menu, State, Warning } from "../../components/ui";
+import { Button, Empty, Menu, State, Warning } from "../../components/ui";
+import type { HostOrder } from "../../lib/commands";
 import { hostState } from "../../lib/tree";
 import { STATES } from "./List";
 import { EnterMaintenance, Evacuation, useMaintenance } from "./Maintenance";
@@ -19,7 +21,10 @@ const TABS = [
   { to: "/hosts/$id/vms", label: "Virtual machines" },
   { to: "/hosts/$id/performance", label: "Performance" },
   { to: "/hosts/$id/hardware", label: "Hardware" },
+  { to: "/hosts/$id/networks", label: "Networks" },
+  { to: "/hosts/$id/storage", label: "Storage" },
   { to: "/hosts/$id/events", label: "Events" },
+  { to: "/hosts/$id/system", label: "System" },
 ];
 
 export const useHostId = () => (useParams({ strict: false }) as { id: string }).id;
@@ -65,6 +70,7 @@ export function HostLayout() {
             up={{ to: "/hosts", label: "Hosts" }}
             beside={<State state={hostState(host)} word={STATES[hostState(host)]} />}
           >
+            <Naming host={host} />
             <PowerMenu host={host} />
           </Head>
           <Tabs label="Pages of this host" id={id} tabs={TABS} />
@@ -87,6 +93,35 @@ export function HostLayout() {
   );
 }
 
+function Naming({ host }: { host: Host }) {
+  const [open, setOpen] = useState(false);
+  const { id, revision, name } = host.meta;
+  return (
+    <>
+      <Button icon={Pencil} refusal={useClusterRefusal()("cluster.write")} onClick={() => setOpen(true)}>
+        Name and labels
+      </Button>
+      {open && (
+        <Rename
+          object={host}
+          list="hosts"
+          work={(body) =>
+            call(
+              api.PATCH("/hosts/{id}", {
+                params: { path: { id } },
+                headers: { "If-Match": `"${revision}"` },
+                // A name that is given holds, whatever the host calls itself: only one that was changed is given.
+                body: body.name === name ? { labels: body.labels } : body,
+              }),
+            )
+          }
+          onClose={() => setOpen(false)}
+        />
+      )}
+    </>
+  );
+}
+
 const WORDS: Record<HostPowerAction, { label: string; text: string }> = {
   reboot: {
     label: "Restart",
@@ -99,8 +134,12 @@ const WORDS: Record<HostPowerAction, { label: string; text: string }> = {
 };
 
 function PowerMenu({ host }: { host: Host }) {
-  const [asked, setAsked] = useState<HostPowerAction>();
-  const [enters, setEnters] = useState(false);
+  // What is asked is in the address: the command palette leads to it.
+  const { open } = useSearch({ strict: false }) as { open?: string };
+  const navigate = useNavigate();
+  const ask = (order: HostOrder | undefined) =>
+    void navigate({ to: ".", search: (old: object) => ({ ...old, open: order }), replace: true });
+  const asked = open === "reboot" || open === "power-off" ? open : undefined;
   const maintenance = useMaintenance(host);
   const running =
     useVms().data?.filter(
@@ -113,7 +152,7 @@ function PowerMenu({ host }: { host: Host }) {
       call(api.POST("/hosts/{id}/power", { params: { path: { id: host.meta.id } }, body: { action } })),
     onSuccess: (_, action) => {
       follow(`${WORDS[action].label} ${host.meta.name}`, "done");
-      setAsked(undefined);
+      ask(undefined);
     },
   });
   const denied = useRefusal()("host.power", { kind: "host", id: host.meta.id, labels: host.meta.labels });
@@ -138,7 +177,7 @@ function PowerMenu({ host }: { host: Host }) {
                 label: "Enter maintenance",
                 icon: DoorClosed,
                 refusal,
-                run: () => setEnters(true),
+                run: () => ask("maintenance"),
               },
           {
             label: "Restart",
@@ -146,21 +185,37 @@ function PowerMenu({ host }: { host: Host }) {
             icon: RotateCcw,
             danger: true,
             refusal,
-            run: () => (power.reset(), setAsked("reboot")),
+            run: () => (power.reset(), ask("reboot")),
           },
           {
             label: "Switch off",
             icon: Power,
             danger: true,
             refusal,
-            run: () => (power.reset(), setAsked("power-off")),
+            run: () => (power.reset(), ask("power-off")),
           },
         ]}
       >
         Power
       </Menu>
-      {enters && <EnterMaintenance host={host} onClose={() => setEnters(false)} />}
-      {asked && (
+      {refusal === undefined && open === "maintenance" && !host.maintenance && (
+        <EnterMaintenance host={host} onClose={() => ask(undefined)} />
+      )}
+      {refusal === undefined && open === "reopen" && host.maintenance && (
+        <Confirm
+          title={`Leave the maintenance of ${host.meta.name}?`}
+          verb="Leave maintenance"
+          busy={maintenance.isPending}
+          error={maintenance.error}
+          onConfirm={() =>
+            maintenance.mutate({ on: false, shut_down: false }, { onSuccess: () => ask(undefined) })
+          }
+          onClose={() => ask(undefined)}
+        >
+          <p>Machines may be placed and started on it again.</p>
+        </Confirm>
+      )}
+      {refusal === undefined && asked && (
         <Confirm
           title={`${WORDS[asked].label} ${host.meta.name}?`}
           verb={WORDS[asked].label}
@@ -168,7 +223,7 @@ function PowerMenu({ host }: { host: Host }) {
           busy={power.isPending}
           error={power.error}
           onConfirm={() => power.mutate(asked)}
-          onClose={() => setAsked(undefined)}
+          onClose={() => ask(undefined)}
         >
           <p>{WORDS[asked].text}</p>
           <p>

@@ -3,7 +3,9 @@ import { usePools, useVms } from "../../api/queries";
 import { EventList } from "../../components/EventList";
 import { LastHour } from "../../components/History";
 import type { DiskHealth } from "../../api/client";
-import { Bar, Card, Dot, Fact, Facts, State } from "../../components/ui";
+import { Labels } from "../../components/Labels";
+import { Rows } from "../../components/Rows";
+import { Bar, Card, Fact, Facts, State } from "../../components/ui";
 import { age, bytes, time } from "../../lib/format";
 import { VmList } from "../vm/List";
 import { WithHost, useHostId } from "./Layout";
@@ -49,6 +51,11 @@ export function HostSummary() {
                       </code>
                     ))}
                 </Fact>
+                {Object.keys(host.meta.labels ?? {}).length > 0 && (
+                  <Fact name="Labels">
+                    <Labels labels={host.meta.labels} />
+                  </Fact>
+                )}
                 <Fact name="Id">
                   <code>{host.meta.id}</code>
                 </Fact>
@@ -111,20 +118,6 @@ export function HostHardware() {
               </Fact>
             </Facts>
           </Card>
-          <Card title="Network interfaces">
-            <Rows
-              label="Network interfaces"
-              head={["Name", "Link", "Hardware address", "Addresses"]}
-              rows={status.interfaces.map((nic) => [
-                nic.name,
-                <span key="link" className="flex items-center gap-2">
-                  <Dot state={nic.up ? "up" : "down"} /> {nic.up ? "up" : "down"}
-                </span>,
-                <code key="mac">{nic.mac}</code>,
-                nic.addresses.join(", ") || "–",
-              ])}
-            />
-          </Card>
           <Card title="Disks">
             <Rows
               label="Disks"
@@ -155,34 +148,6 @@ function Health({ health }: { health?: DiskHealth | null | undefined }) {
   if (health.state === "healthy") return <State state="ready" word="healthy" />;
   const state = health.state === "failing" ? "failed" : "warning";
   return <State state={state} word={`${health.state}: ${health.reason}`} />;
-}
-
-function Rows({ label, head, rows }: { label: string; head: string[]; rows: React.ReactNode[][] }) {
-  if (rows.length === 0) return <p className="text-dim">None.</p>;
-  return (
-    <div className="overflow-x-auto" tabIndex={0} role="region" aria-label={label}>
-      <table className="w-full min-w-120 text-left">
-        <thead>
-          <tr className="text-sm text-dim [&>th]:pb-1 [&>th]:font-medium">
-            {head.map((name) => (
-              <th key={name} scope="col">
-                {name}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((cells, n) => (
-            <tr key={n} className="border-t border-line [&>td]:py-1.5 [&>td]:pr-4">
-              {cells.map((cell, at) => (
-                <td key={at}>{cell}</td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
 }
 
 export function HostEvents() {

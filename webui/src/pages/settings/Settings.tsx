@@ -2,16 +2,7 @@
 import { Link, Outlet } from "@tanstack/react-router";
 import { Settings as Cog } from "lucide-react";
 import { Head } from "../../components/Page";
-
-const TABS = [
-  ["/settings", "My account"],
-  ["/settings/users", "Users"],
-  ["/settings/groups", "Groups"],
-  ["/settings/roles", "Roles"],
-  ["/settings/notifications", "Notifications"],
-  ["/settings/audit", "Audit log"],
-  ["/settings/about", "About"],
-] as const;
+import { SETTINGS } from "../../components/shell/places";
 
 export function Settings() {
   return (
@@ -21,7 +12,7 @@ export function Settings() {
         aria-label="Pages of the settings"
         className="mb-4 flex flex-none gap-1 overflow-x-auto border-b border-line"
       >
-        {TABS.map(([to, label], n) => (
+        {SETTINGS.map(([to, label], n) => (
           <Link
             key={to}
             to={to}

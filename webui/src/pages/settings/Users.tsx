@@ -1,10 +1,11 @@
 // Who may log in, and what they may do.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { KeyRound, Pencil, Plus, ShieldOff, Trash2, Users as People } from "lucide-react";
+import { KeyRound, Pencil, Plus, ShieldOff, Trash2, UserCheck, UserX, Users as People } from "lucide-react";
 import { useMemo, useState } from "react";
 import { api, call, fieldFault, type User } from "../../api/client";
 import { useAccess, useGroups, useUsers } from "../../api/queries";
 import { useClusterRefusal } from "../../api/rights";
+import { Bulk } from "../../components/Bulk";
 import { Confirm, FormDialog } from "../../components/Dialog";
 import { Remove } from "../../components/Remove";
 import { useFollow } from "../../components/shell/Orders";
@@ -30,6 +31,7 @@ export function Users() {
   const access = useAccess().data;
   const me = access && "identity" in access ? access.identity.user : undefined;
   const [doing, setDoing] = useState<Doing>();
+  const [many, setMany] = useState<{ what: ManyUsers; users: User[] }>();
   const close = () => setDoing(undefined);
   const columns = useMemo((): Column<User>[] => {
     const named = new Map(groups?.map(({ meta }) => [meta.id, meta.name]));
@@ -91,6 +93,21 @@ export function Users() {
             Create user
           </Button>
         }
+        bulk={(chosen) => (
+          <>
+            {(["disable", "enable", "delete"] as const).map((what) => (
+              <Button
+                key={what}
+                small
+                icon={MANY[what].icon}
+                refusal={refusal}
+                onClick={() => setMany({ what, users: chosen })}
+              >
+                {MANY[what].label}
+              </Button>
+            ))}
+          </>
+        )}
         actions={(user) => (
           <Menu
             label={`Actions for ${user.meta.name}`}
@@ -122,6 +139,7 @@ export function Users() {
         )}
         empty={<p>Nobody can log in.</p>}
       />
+      {many && <DoMany {...many} me={me} onClose={() => setMany(undefined)} />}
       {doing?.what === "create" && <Edit onClose={close} />}
       {doing?.what === "edit" && <Edit user={doing.user} onClose={close} />}
       {doing?.what === "password" && <SetPassword user={doing.user} onClose={close} />}
@@ -140,6 +158,68 @@ export function Users() {
         </Remove>
       )}
     </>
+  );
+}
+
+const MANY = {
+  disable: {
+    label: "Disable",
+    icon: UserX,
+    text: "Their sessions and tokens count for nothing until they are enabled.",
+  },
+  enable: { label: "Enable", icon: UserCheck, text: "They may log in again." },
+  delete: {
+    label: "Delete",
+    icon: Trash2,
+    text: "Their sessions and tokens end at once. What they made stays.",
+  },
+} as const;
+type ManyUsers = keyof typeof MANY;
+
+function DoMany({
+  what,
+  users,
+  me,
+  onClose,
+}: {
+  what: ManyUsers;
+  users: User[];
+  me: string | null | undefined;
+  onClose: () => void;
+}) {
+  const client = useQueryClient();
+  const { label, text } = MANY[what];
+  return (
+    <Bulk
+      title={`${label}: ${users.length} ${users.length === 1 ? "user" : "users"}`}
+      verb={label}
+      items={users}
+      name={name}
+      danger={what === "delete"}
+      refusal={({ meta, spec }) => {
+        if (meta.id === me) return "It is your own account.";
+        if (what === "disable" && spec.disabled) return "It is disabled.";
+        if (what === "enable" && !spec.disabled) return "It is enabled.";
+        return undefined;
+      }}
+      work={({ meta, spec }) =>
+        what === "delete"
+          ? call(api.DELETE("/users/{id}", { params: { path: { id: meta.id } } }))
+          : call(
+              api.PATCH("/users/{id}", {
+                params: { path: { id: meta.id } },
+                headers: { "If-Match": `"${meta.revision}"` },
+                body: { spec: { ...spec, disabled: what === "disable" } },
+              }),
+            )
+      }
+      onClose={() => {
+        void client.invalidateQueries({ queryKey: ["users"] });
+        onClose();
+      }}
+    >
+      <p>{text}</p>
+    </Bulk>
   );
 }
 

@@ -5,8 +5,9 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { ArrowLeft, ArrowRight, Check as Tick, MonitorCog } from "lucide-react";
 import { useState, type ReactNode } from "react";
 import { ApiError, api, call, type Image } from "../../api/client";
-import { useImages, useNetworks, usePools } from "../../api/queries";
+import { useHosts, useImages, useNetworks, usePools } from "../../api/queries";
 import { Head } from "../../components/Page";
+import { PlacementFields } from "../../components/PlacementFields";
 import { useFollow } from "../../components/shell/Orders";
 import {
   Button,
@@ -23,6 +24,7 @@ import {
 import { disk, faults, likelyDisk, machine, refusals, type Faults, type Form } from "../../lib/create";
 import { makeDisk, ready } from "../../lib/disks";
 import { bytes, parseSize } from "../../lib/format";
+import { ANYWHERE, ruleText } from "../../lib/placement";
 import { RESTART } from "./Summary";
 
 const EMPTY: Form = {
@@ -38,6 +40,7 @@ const EMPTY: Form = {
   kernel: "",
   initrd: "",
   cmdline: "console=ttyS0",
+  placement: ANYWHERE,
   restart: "on-failure",
   autostart: true,
   start: true,
@@ -47,7 +50,7 @@ const EMPTY: Form = {
 const STEPS: { title: string; fields: (keyof Form)[] }[] = [
   { title: "Name and source", fields: ["name", "labels", "image", "iso"] },
   { title: "Hardware", fields: ["cpus", "memory", "disk", "pool", "network"] },
-  { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline"] },
+  { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline", "placement"] },
   { title: "Review", fields: [] },
 ];
 const LAST = STEPS.length - 1;
@@ -56,6 +59,7 @@ export function CreateVm() {
   const images = useImages();
   const networks = useNetworks();
   const pools = (usePools().data ?? []).filter(({ deleting }) => !deleting);
+  const hosts = useHosts().data;
   const follow = useFollow();
   const client = useQueryClient();
   const navigate = useNavigate();
@@ -277,6 +281,11 @@ export function CreateVm() {
               <Check checked={whole.autostart} onChange={(event) => set({ autostart: event.target.checked })}>
                 Start it with its host, if it was running before
               </Check>
+              <PlacementFields
+                value={whole.placement}
+                fault={at("placement")}
+                onValue={(placement) => set({ placement })}
+              />
             </>
           )}
           {step === LAST && (
@@ -298,6 +307,16 @@ export function CreateVm() {
                     : image?.spec.boot
                       ? "as the image says"
                       : "what its disk boots by itself"}
+                </Fact>
+                <Fact name="Placement">
+                  {(whole.placement.host || whole.placement.rules.length > 0) && (
+                    <ul>
+                      {whole.placement.host && <li>only on {nameOf(hosts, whole.placement.host)}</li>}
+                      {whole.placement.rules.map((rule, n) => (
+                        <li key={n}>{ruleText(rule)}</li>
+                      ))}
+                    </ul>
+                  )}
                 </Fact>
                 <Fact name="If it ends">{RESTART[whole.restart]}</Fact>
                 <Fact name="With its host">{whole.autostart ? "starts" : "does not start"}</Fact>

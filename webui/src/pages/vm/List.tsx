@@ -1,6 +1,6 @@
 // Every machine, and what can be done to one or to many.
 import { Link, useNavigate } from "@tanstack/react-router";
-import { MonitorCog, Plus } from "lucide-react";
+import { MonitorCog, MoveRight, Plus, Tags } from "lucide-react";
 import { useMemo, useState } from "react";
 import type { Vm } from "../../api/client";
 import { order, useHosts, useVms } from "../../api/queries";
@@ -15,6 +15,7 @@ import type { Fields } from "../../lib/search";
 import { settle } from "../../lib/settle";
 import { useRefusal } from "../../api/rights";
 import { ALL, ICONS, VmMenu, VmOrders, useVmRefusal } from "./actions";
+import { LabelMany, MigrateMany } from "./Many";
 
 const id = (vm: Vm) => vm.meta.id;
 const name = (vm: Vm) => vm.meta.name;
@@ -55,6 +56,7 @@ export function VmList({ host }: { host?: string }) {
   const hosts = useHosts().data;
   const why = useVmRefusal();
   const [bulk, setBulk] = useState<{ action: Action; vms: Vm[] }>();
+  const [many, setMany] = useState<{ what: "migrate" | "labels"; vms: Vm[] }>();
   const data = useMemo(
     () => (host === undefined ? vms.data : vms.data?.filter(({ status }) => status.host === host)),
     [vms.data, host],
@@ -146,12 +148,21 @@ export function VmList({ host }: { host?: string }) {
             ))}
             <Menu
               label="More for the selected"
-              items={ALL.slice(2).map((action) => ({
-                label: ACTIONS[action].label,
-                icon: ICONS[action],
-                danger: ACTIONS[action].danger,
-                run: () => setBulk({ action, vms: chosen }),
-              }))}
+              items={[
+                ...ALL.slice(2).map((action) => ({
+                  label: ACTIONS[action].label,
+                  icon: ICONS[action],
+                  danger: ACTIONS[action].danger,
+                  run: () => setBulk({ action, vms: chosen }),
+                })),
+                {
+                  label: "Migrate",
+                  icon: MoveRight,
+                  apart: true,
+                  run: () => setMany({ what: "migrate", vms: chosen }),
+                },
+                { label: "Labels", icon: Tags, run: () => setMany({ what: "labels", vms: chosen }) },
+              ]}
             />
           </>
         )}
@@ -169,6 +180,8 @@ export function VmList({ host }: { host?: string }) {
           )
         }
       />
+      {many?.what === "migrate" && <MigrateMany vms={many.vms} onClose={() => setMany(undefined)} />}
+      {many?.what === "labels" && <LabelMany vms={many.vms} onClose={() => setMany(undefined)} />}
       {bulk && (
         <Bulk
           title={`${ACTIONS[bulk.action].label}: ${bulk.vms.length} virtual machines`}

@@ -10,6 +10,7 @@ import { Rename } from "../../components/Rename";
 import { Button, Card, Fact, Facts, State } from "../../components/ui";
 import { age, bytes, time } from "../../lib/format";
 import { WithVm } from "./Layout";
+import { PlacementCard } from "./Placement";
 import { useWriteRefusal } from "./save";
 
 export const RESTART = {
@@ -103,11 +104,10 @@ function SummaryOf({ vm: { meta, spec, status }, vm }: { vm: Vm }) {
           <Fact name="With its host">{spec.autostart === false ? "does not start" : "starts"}</Fact>
         </Facts>
       </Card>
-      <div className="xl:col-span-2">
-        <Card title="Latest events">
-          <EventList target={`vm/${meta.id}`} limit={8} />
-        </Card>
-      </div>
+      <PlacementCard vm={vm} />
+      <Card title="Latest events">
+        <EventList target={`vm/${meta.id}`} limit={8} />
+      </Card>
       {edit && (
         <Rename
           object={vm}

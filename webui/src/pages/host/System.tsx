@@ -1,0 +1,132 @@
+// What is done to the host itself: its certificate, the support bundle with its logs, the factory reset.
+import { useMutation } from "@tanstack/react-query";
+import { BadgeCheck, Download, Eraser } from "lucide-react";
+import { useState } from "react";
+import { api, call, type Host } from "../../api/client";
+import { useVms } from "../../api/queries";
+import { useClusterRefusal } from "../../api/rights";
+import { Confirm } from "../../components/Dialog";
+import { NewCertificate } from "../../components/NewCertificate";
+import { useFollow } from "../../components/shell/Orders";
+import { Button, Card, Failure } from "../../components/ui";
+import { save } from "../../lib/save";
+import { WithHost } from "./Layout";
+
+export const HostSystem = () => (
+  <WithHost>
+    {(host) => (
+      <div className="grid gap-4 xl:grid-cols-2">
+        <Support host={host} />
+        <Certificate host={host} />
+        <Reset host={host} />
+      </div>
+    )}
+  </WithHost>
+);
+
+function Support({ host }: { host: Host }) {
+  const { id, name } = host.meta;
+  const bundle = useMutation({
+    mutationFn: () =>
+      call(api.GET("/hosts/{id}/support-bundle", { params: { path: { id } }, parseAs: "blob" })),
+    onSuccess: (content) => save(content as unknown as Blob, `limiquantix-${name}-support.tar.gz`),
+  });
+  return (
+    <Card title="Logs and support bundle">
+      <div className="flex flex-col items-start gap-3">
+        <p>
+          One file with what somebody needs to understand this host without seeing it: its logs, its hardware,
+          the objects of the cluster, tasks and events. Passwords, keys and command lines of guests are left
+          out.
+        </p>
+        <Failure error={bundle.error} />
+        <Button
+          icon={Download}
+          refusal={useClusterRefusal()("cluster.write")}
+          busy={bundle.isPending}
+          onClick={() => bundle.mutate()}
+        >
+          Download
+        </Button>
+      </div>
+    </Card>
+  );
+}
+
+function Certificate({ host }: { host: Host }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <Card title="Certificate">
+      <div className="flex flex-col items-start gap-3">
+        <p>
+          The host signs its own. After a new one is made, its console shows the SHA-256 fingerprint to
+          compare with what the browser shows.
+        </p>
+        <Button
+          icon={BadgeCheck}
+          refusal={useClusterRefusal()("cluster.write")}
+          onClick={() => setOpen(true)}
+        >
+          New certificate
+        </Button>
+      </div>
+      {open && <NewCertificate host={host} onClose={() => setOpen(false)} />}
+    </Card>
+  );
+}
+
+function Reset({ host }: { host: Host }) {
+  const { id, name } = host.meta;
+  const [open, setOpen] = useState(false);
+  const follow = useFollow();
+  const machines = useVms().data?.filter(({ status }) => status.host === id).length ?? 0;
+  const reset = useMutation({
+    mutationFn: (data: boolean) =>
+      call(
+        api.POST("/hosts/{id}/factory-reset", { params: { path: { id } }, body: { confirm: name, data } }),
+      ),
+    onSuccess: () => {
+      follow(`Factory reset of ${name}`, "done");
+      setOpen(false);
+    },
+  });
+  return (
+    <Card title="Factory reset">
+      <div className="flex flex-col items-start gap-3">
+        <p>
+          The host forgets what it has kept (cluster, users, settings) and starts as if it were installed
+          anew. Where it is one of several, empty it and remove it from the cluster first.
+        </p>
+        <Button
+          kind="danger"
+          icon={Eraser}
+          refusal={useClusterRefusal()("cluster.write")}
+          onClick={() => (reset.reset(), setOpen(true))}
+        >
+          Factory reset
+        </Button>
+      </div>
+      {open && (
+        <Confirm
+          title={`Reset ${name} to its factory settings?`}
+          verb="Reset"
+          name={name}
+          option={{ label: "Erase its images and volumes too" }}
+          busy={reset.isPending}
+          error={reset.error}
+          onConfirm={(data) => reset.mutate(data)}
+          onClose={() => setOpen(false)}
+        >
+          <p>
+            {machines === 0
+              ? "No machine is on it."
+              : machines === 1
+                ? "One machine is on it: it is stopped, and the host does not know it any more."
+                : `${machines} machines are on it: they are stopped, and the host does not know them any more.`}
+          </p>
+          <p>This cannot be undone.</p>
+        </Confirm>
+      )}
+    </Card>
+  );
+}
