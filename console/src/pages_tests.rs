@@ -22,6 +22,7 @@ fn status() -> Status {
         url: Some("https://10.0.0.2/".into()),
         fingerprint: Some(["AB"; 32].join(":")),
         setup_code: Some("123-456".into()),
+        pairing: Some("ABCD-EFGH".into()),
         nics: vec![Nic { name: "eth0".into(), mac: "52:54:00:00:00:01".into(), link: true, uplink: true }],
         management: Management::Ready,
         ready: true,

@@ -141,6 +141,8 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
     ({ page }) => main(page).getByText("the cluster was made").first().waitFor(),
   ],
   ["cluster", () => "/cluster", ({ page }) => main(page).getByText("Nobody is invited.").waitFor()],
+  ["ha", () => "/ha", ({ page }) => main(page).getByText("Watched by").waitFor()],
+  ["recommendations", () => "/recommendations", ({ page }) => main(page).getByText("Who decides").waitFor()],
   ["pools", () => "/pools", ({ page }) => main(page).getByText("files in a directory").waitFor()],
   ["pool", () => `/pools/${pool}`, ({ page }) => main(page).getByText("nas.lan:/srv/vm").waitFor()],
   [

@@ -101,6 +101,11 @@ const tree = root.addChildren([
     hostTab("/system", "HostSystem"),
   ]),
   createRoute({ ...page("/cluster", () => import("./pages/Cluster"), "ClusterPage"), path: "/cluster" }),
+  createRoute({ ...page("/ha", () => import("./pages/HighAvailability"), "HighAvailability"), path: "/ha" }),
+  createRoute({
+    ...page("/recommendations", () => import("./pages/Recommendations"), "Recommendations"),
+    path: "/recommendations",
+  }),
   createRoute({ ...page("/pools", pools, "Pools"), path: "/pools" }),
   createRoute({ ...page("/pools/$id", pools, "PoolPage"), path: "/pools/$id" }),
   createRoute({ ...page("/volumes", () => import("./pages/volumes/List"), "Volumes"), path: "/volumes" }),

@@ -17,6 +17,7 @@ use crate::{
         ChangePassword, ConfirmTotp, CreateToken, CreatedToken, EnrolTotp, Identity, Login, RecoveryCodes,
         RemoveTotp, Session, SessionInfo, Setup, SetupRequest, Token, TotpEnrolment,
     },
+    balance::{Balance, BalanceSpec},
     channel::{Channel, ChannelTest, CreateChannel, UpdateChannel},
     cluster::{Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Readiness},
     event::Event,
@@ -29,11 +30,13 @@ use crate::{
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     meta::MetadataPatch,
     network::{CreateNetwork, Network, UpdateNetwork},
+    pairing::{OpenPairing, PairHost, Pairing, WaitingHosts},
     placement::{PlacementDecision, PlacementQuery},
     pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
     provider::{CreateProvider, Provider, ProviderTest, Realm, TestProvider, UpdateProvider},
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
     task::Task,
+    time::{Time, TimeSpec},
     vm::{CreateVm, MigrateVm, StopVm, UpdateVm, Vm},
     volume::{CreateVolume, GrowVolume, Volume},
 };
@@ -111,6 +114,22 @@ impl Client {
     pub async fn set_ha(&self, spec: &HaSpec) -> Result<HaSpec, Error> {
         self.call_with(Method::PUT, &["cluster", "ha"], spec).await
     }
+    /// The time servers, and how the clocks follow them.
+    pub async fn time(&self) -> Result<Time, Error> {
+        self.call(Method::GET, &["cluster", "time"]).await
+    }
+    /// Says which servers the clocks follow.
+    pub async fn set_time(&self, spec: &TimeSpec) -> Result<TimeSpec, Error> {
+        self.call_with(Method::PUT, &["cluster", "time"], spec).await
+    }
+    /// How the hosts are loaded, and which machines would better run elsewhere.
+    pub async fn recommendations(&self) -> Result<Balance, Error> {
+        self.call(Method::GET, &["cluster", "recommendations"]).await
+    }
+    /// Says what is wanted of balancing.
+    pub async fn set_balance(&self, spec: &BalanceSpec) -> Result<BalanceSpec, Error> {
+        self.call_with(Method::PUT, &["cluster", "balance"], spec).await
+    }
     /// Says that a silent host is off.
     pub async fn confirm_off(&self, id: HostId) -> Result<(), Error> {
         let url = self.endpoint(&["hosts", &id.to_string(), "confirm-off"]);
@@ -137,6 +156,22 @@ impl Client {
     /// Lets the host that is asked join. It answers before it starts again as a member.
     pub async fn join(&self, join: &JoinCluster) -> Result<JoinPreview, Error> {
         self.call_with(Method::POST, &["cluster", "join"], join).await
+    }
+    /// Hosts that wait to be paired on the network of the host that is asked. Takes a second.
+    pub async fn waiting_hosts(&self) -> Result<WaitingHosts, Error> {
+        self.call(Method::GET, &["cluster", "waiting"]).await
+    }
+    /// Brings in a waiting host by the code on its console.
+    pub async fn pair(&self, pair: &PairHost) -> Result<Task, Error> {
+        self.call_with(Method::POST, &["cluster", "pair"], pair).await
+    }
+    /// How the host that is asked stands to being paired, its code included.
+    pub async fn pairing(&self) -> Result<Pairing, Error> {
+        self.call(Method::GET, &["cluster", "pairing"]).await
+    }
+    /// Lets the host that is asked wait although it has things of its own.
+    pub async fn open_pairing(&self, open: &OpenPairing) -> Result<Pairing, Error> {
+        self.call_with(Method::PUT, &["cluster", "pairing"], open).await
     }
     /// What forming the cluster anew from the host that is asked would mean.
     pub async fn preview_reform(&self) -> Result<ReformPreview, Error> {

@@ -166,7 +166,7 @@ async fn clock(node: &Arc<Node>, health: Option<&Health>) -> Clock {
         }
         None => None,
     };
-    Clock { synchronised: node.host.clock_is_set(), ahead, among_others }
+    Clock { synchronised: node.host.clock_is_set(), ahead, among_others, trouble: node.time.trouble() }
 }
 
 /// Growth in bytes per second by least squares over what was measured; `None` where it does not grow, or too little is known.

@@ -47,7 +47,7 @@ pub(super) struct HostFacts {
 }
 
 /// A host's clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Clock {
     /// Something sets it, as the kernel says; absent where the kernel cannot be asked.
     pub(super) synchronised: Option<bool>,
@@ -55,6 +55,8 @@ pub(super) struct Clock {
     pub(super) ahead: Option<f64>,
     /// Other hosts are there to compare with.
     pub(super) among_others: bool,
+    /// Why it does not follow the time servers it is to follow.
+    pub(super) trouble: Option<String>,
 }
 
 /// Room in a pool.
@@ -208,6 +210,17 @@ type Of<'a> = &'a dyn Fn(R, Option<&str>, Verdict) -> Finding;
 type By<'a> = &'a dyn Fn(R, Option<&str>, f64, &dyn Fn(f64) -> String) -> Finding;
 
 fn clock(clock: &Clock, of: Of<'_>, by: By<'_>) -> Finding {
+    let found = clock_beside(clock, of, by);
+    match (&clock.trouble, &found.verdict) {
+        (Some(why), Verdict::Fine | Verdict::Unknown | Verdict::Fault(Severity::Info, _)) => {
+            let text = format!("the clock does not follow the time servers: {why}");
+            of(R::ClockOff, None, Verdict::Fault(Severity::Warning, text))
+        }
+        _ => found,
+    }
+}
+
+fn clock_beside(clock: &Clock, of: Of<'_>, by: By<'_>) -> Finding {
     let rule = R::ClockOff;
     match (clock.ahead, clock.synchronised) {
         (Some(ahead), _) => by(rule, None, ahead.abs(), &|off| {

@@ -69,7 +69,7 @@ fn well() -> HostFacts {
         memory: Some((100, 50)),
         disks: vec![("sda".into(), DiskHealth::Healthy)],
         certificate_end: Timestamp::from_second(86_400 * 100).ok(),
-        clock: Clock { synchronised: Some(true), ahead: None, among_others: false },
+        clock: Clock { synchronised: Some(true), ahead: None, among_others: false, trouble: None },
         pools: vec![(POOL, room(50, None))],
         warnings: vec![],
         backups: Some(KeptBackups { newest: Some(Timestamp::UNIX_EPOCH), failing: None, damaged: None }),
@@ -121,6 +121,7 @@ fn each_fault_of_a_host_is_found() {
     assert_eq!(one(&|f| f.clock.ahead = Some(-2.0)), [(R::ClockOff, Warning)]);
     assert_eq!(one(&|f| f.clock.ahead = Some(9.0)), [(R::ClockOff, Critical)]);
     assert_eq!(one(&|f| f.clock.ahead = Some(0.5)), []);
+    assert_eq!(one(&|f| f.clock.trouble = Some("no server answers".into())), [(R::ClockOff, Warning)]);
     assert_eq!(one(&|f| f.warnings = vec!["not verified".into()]), [(R::HostDegraded, Warning)]);
     let backups = |newest: Option<i64>, failing: bool, damaged: bool| {
         one(&|f| {

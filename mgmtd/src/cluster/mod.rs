@@ -18,6 +18,7 @@ mod machine;
 #[cfg(test)]
 mod many_tests;
 mod nightly;
+pub mod pairing;
 mod reform;
 #[cfg(test)]
 mod reform_tests;
@@ -34,6 +35,7 @@ pub use backup::{BackupError, MAX_BACKUP};
 pub use join::JoinError;
 pub use keeper::Health;
 pub use nightly::KeptBackups;
+pub use pairing::{NotWaiting, PairError};
 pub use reform::ReformError;
 pub use restore::RestoreError;
 pub use snapshot::SnapshotError;
@@ -172,6 +174,7 @@ pub struct Cluster {
     shared: Arc<Shared>,
     identity: Identity,
     wire: Arc<Wire>,
+    pairing: Arc<pairing::Pairing>,
     dir: Arc<Path>,
     /// Writes hold it for reading; whoever freezes the state, for writing.
     gate: Arc<RwLock<()>>,
@@ -301,6 +304,7 @@ impl Cluster {
             shared,
             identity,
             wire,
+            pairing: Arc::default(),
             dir: dir.into(),
             gate: Arc::default(),
             left: Arc::default(),

@@ -559,6 +559,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/cluster/balance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Says who decides about moves for balance, and how many machines move at a time. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["BalanceSpec"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["BalanceSpec"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/cluster/ha": {
         parameters: {
             query?: never;
@@ -854,6 +902,177 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/cluster/pair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Brings in a waiting host by the code on its console, with everything it has. Its users, passwords and tokens end. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["PairHost"];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/pairing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How this host stands to being paired, with the code on its console. Of the host that is asked, always. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Pairing"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** Lets this host wait for an hour although it has machines, volumes or images of its own, or ends that. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OpenPairing"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Pairing"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/recommendations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How the hosts are loaded, and which machines would better run elsewhere. To follow a recommendation:
+         *     `POST /vms/{id}/migrate` with the host it names.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Balance"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/cluster/reform": {
         parameters: {
             query?: never;
@@ -986,6 +1205,126 @@ export interface paths {
                 };
             };
         };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/time": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The time servers, and how the clock of every host follows them. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Time"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** Says which servers the clocks follow. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["TimeSpec"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TimeSpec"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/waiting": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Hosts that wait to be paired on the network of this host. A look takes a second; what is found is not proven. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["WaitingHosts"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -5903,6 +6242,61 @@ export interface components {
          * @enum {string}
          */
         BackupReason: "nightly" | "manual" | "reform" | "removal" | "restore" | "join" | "upgrade";
+        /** @description `GET /cluster/recommendations`. */
+        Balance: {
+            /** @description Every host. */
+            hosts: components["schemas"]["BalanceHost"][];
+            /** @description Moves, the best first; each is meant after those before it. */
+            items: components["schemas"]["Recommendation"][];
+            /** @description Why nothing is recommended, or nothing done, in words. */
+            note?: string | null;
+            /**
+             * Format: date-time
+             * @description When the leader may move the next machine, where it waits with that.
+             */
+            rests_until?: string | null;
+            /** @description What is wanted. */
+            spec: components["schemas"]["BalanceSpec"];
+        };
+        /** @description How much of a host is promised to machines. */
+        BalanceHost: {
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /** @description Why balancing leaves it alone. */
+            left_alone?: string | null;
+            /**
+             * Format: int32
+             * @description Machines that run there or are to.
+             */
+            machines: number;
+            /**
+             * Format: int32
+             * @description Promised memory, in hundredths of what it has for machines.
+             */
+            memory_percent: number;
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: int32
+             * @description Virtual processors per hundred threads.
+             */
+            vcpu_percent: number;
+        };
+        /**
+         * @description Who decides about moves for balance.
+         * @enum {string}
+         */
+        BalanceMode: "off" | "advise" | "automatic";
+        /** @description What is wanted of balancing: `PUT /cluster/balance`. */
+        BalanceSpec: {
+            /**
+             * Format: int32
+             * @description Most machines moved at a time, whoever moves them, 1 to 8.
+             */
+            at_once?: number;
+            /** @description Who decides. */
+            mode?: components["schemas"]["BalanceMode"];
+        };
         /** @description A disk. */
         BlockDevice: {
             health?: components["schemas"]["DiskHealth"] | null;
@@ -6589,6 +6983,14 @@ export interface components {
             virtualization: components["schemas"]["Virtualization"];
             /** @description What keeps it from full health or safety, in words an administrator can act on. */
             warnings?: string[];
+        };
+        /** @description A host's clock. */
+        HostTime: {
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /** @description Its name. */
+            name: string;
+            status?: components["schemas"]["TimeStatus"] | null;
         };
         /** @description `GET /session`: who am I, and what may I do. */
         Identity: {
@@ -7457,6 +7859,11 @@ export interface components {
             /** @description The provider. */
             realm: string;
         };
+        /** @description `PUT /cluster/pairing`. */
+        OpenPairing: {
+            /** @description Wait for an hour although this host has machines, volumes or images of its own: they come along. */
+            open: boolean;
+        };
         /** @description The cluster goes on in an epoch that this host is not of. */
         Outdated: {
             /**
@@ -7930,6 +8337,42 @@ export interface components {
              */
             revision: number;
         };
+        /** @description `POST /cluster/pair`: brings a waiting host in. */
+        PairHost: {
+            /** @description Where it is asked: an address, with a port where it is not 7443. */
+            address: string;
+            /** @description The code on its console. */
+            code: string;
+            host?: components["schemas"]["HostId"] | null;
+            /** @description Objects of that host whose names are taken here may be given others. */
+            rename?: boolean;
+        };
+        /** @description How this host stands to being paired. */
+        Pairing: {
+            /** @description The code, also on its console; absent while a cluster is bringing it in. */
+            code?: string | null;
+            /**
+             * Format: date-time
+             * @description When there will be another code, unless it is guessed wrong three times before.
+             */
+            expires_at?: string | null;
+            /** @description A cluster gave the right code and is bringing it in. */
+            joining?: boolean;
+            /**
+             * Format: date-time
+             * @description Until when it waits although it has things of its own.
+             */
+            opened_until?: string | null;
+            /** @description Why it does not wait. */
+            reason?: string | null;
+            /** @description It waits: it can be found on its network and brought in by its code. */
+            waiting: boolean;
+            /**
+             * Format: int32
+             * @description How often this code was guessed wrong.
+             */
+            wrong_guesses?: number;
+        };
         /** @description A change of a machine that runs which has not taken effect. */
         PendingChange: {
             /** @description The device of that field it is about: the volume of a disk, the hardware address of an interface. */
@@ -8180,6 +8623,35 @@ export interface components {
          * @enum {string}
          */
         RealmKind: "password" | "redirect";
+        /** @description A move that is recommended. */
+        Recommendation: {
+            /**
+             * Format: int64
+             * @description What the move costs, in the same measure. The gain is greater by a margin at least.
+             */
+            cost: number;
+            /** @description Where it is. */
+            from: components["schemas"]["HostId"];
+            /** @description Its name. */
+            from_name: string;
+            /**
+             * Format: int64
+             * @description What the cluster gains in balance, in thousandths: how much less the squares of the loads of all hosts are in sum.
+             */
+            gain: number;
+            /** @description Bytes of memory that go over the network, at least. */
+            memory_bytes: components["schemas"]["Bytes"];
+            /** @description Why, in words. */
+            reason: string;
+            /** @description Where it would better be. */
+            to: components["schemas"]["HostId"];
+            /** @description Its name. */
+            to_name: string;
+            /** @description The machine. To follow the recommendation: `POST /vms/{id}/migrate` with the host. */
+            vm: components["schemas"]["VmId"];
+            /** @description Its name. */
+            vm_name: string;
+        };
         /** @description Codes for the day the authenticator is lost; each works once. Shown this once. */
         RecoveryCodes: {
             /** @description The codes. */
@@ -8587,6 +9059,80 @@ export interface components {
             /** @description Of a directory: who is to be found. */
             username?: string | null;
         };
+        /** @description `GET /cluster/time`. */
+        Time: {
+            /** @description Every host. */
+            hosts: components["schemas"]["HostTime"][];
+            /** @description What is wanted. */
+            spec: components["schemas"]["TimeSpec"];
+        };
+        /** @description What a server said. */
+        TimeServer: {
+            /** @description Its address. */
+            address?: string | null;
+            /** @description It is one of those that agree. */
+            chosen: boolean;
+            /**
+             * Format: double
+             * @description The way there and back, in milliseconds.
+             */
+            delay_ms?: number | null;
+            /** @description Why it told no time when it was last asked. */
+            fault?: string | null;
+            /**
+             * Format: double
+             * @description How far the clock is behind it, in milliseconds.
+             */
+            offset_ms?: number | null;
+            /** @description As it is set. */
+            server: string;
+            /**
+             * Format: int32
+             * @description How far it is from a reference clock.
+             */
+            stratum?: number | null;
+        };
+        /** @description What the clocks of all hosts follow: `PUT /cluster/time`. */
+        TimeSpec: {
+            /** @description NTP servers, by name or address; with a port where it is not 123. None: nothing sets the clocks. */
+            servers?: string[];
+        };
+        /** @description How a host's clock does. */
+        TimeStatus: {
+            /**
+             * Format: date-time
+             * @description When they last agreed.
+             */
+            agreed_at?: string | null;
+            /**
+             * Format: double
+             * @description How far the truth may be from that, in milliseconds.
+             */
+            error_ms?: number | null;
+            /** @description Why it is not synchronised, or what is wrong. */
+            note?: string | null;
+            /**
+             * Format: double
+             * @description How far the clock was behind when they last agreed, in milliseconds; negative where it was ahead.
+             */
+            offset_ms?: number | null;
+            /** @description The server that counts most. */
+            server?: string | null;
+            /** @description Every server. */
+            servers?: components["schemas"]["TimeServer"][];
+            /**
+             * Format: date-time
+             * @description When the clock was last set, instead of brought nearer.
+             */
+            stepped_at?: string | null;
+            /**
+             * Format: int32
+             * @description How far the clock is from a reference clock: one more than that server.
+             */
+            stratum?: number | null;
+            /** @description Servers agreed on the time a while ago, and the clock follows them. */
+            synchronised: boolean;
+        };
         /** @description An API token, without its secret. */
         Token: {
             /**
@@ -8934,6 +9480,24 @@ export interface components {
             size_bytes?: components["schemas"]["Bytes"];
             /** @description Where it is in its life. */
             state: components["schemas"]["VolumeState"];
+        };
+        /** @description A host that waits, as found on the network. Nothing of it is proven before its code was. */
+        WaitingHost: {
+            /** @description Where it is asked: address and port. */
+            address: string;
+            /** @description The id it tells. */
+            host: components["schemas"]["HostId"];
+            /** @description The name it tells. */
+            name: string;
+            /** @description The release it tells. */
+            version?: string | null;
+        };
+        /** @description `GET /cluster/waiting`. */
+        WaitingHosts: {
+            /** @description The hosts that answered, by name. */
+            items: components["schemas"]["WaitingHost"][];
+            /** @description The address of this host on whose network they were looked for; absent where it cannot look. */
+            looked_from?: string | null;
         };
         /**
          * @description What a change of a machine that runs waits for.

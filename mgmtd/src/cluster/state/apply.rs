@@ -4,6 +4,7 @@ use super::{Change, ClusterRecord, Command, Kind, Op, Outcome, Refusal, Reply, S
 use jiff::Timestamp;
 use lq_api::{
     Metadata,
+    balance::BalanceSpec,
     ha::HaSpec,
     meta::{MetadataPatch, check_labels, check_name},
     network::{CreateNetwork, NetworkKind, NetworkSpec},
@@ -62,6 +63,8 @@ impl State {
                     epoch: epoch::FIRST,
                     formations: vec![],
                     ha: HaSpec::default(),
+                    balance: BalanceSpec::default(),
+                    time: lq_api::time::TimeSpec::default(),
                 });
                 self.add_host(ctx, *host, host_name);
                 self.add_pool(ctx, *pool, "local", PoolSpec::Dir { host: *host });
@@ -112,6 +115,8 @@ impl State {
                 self.set_maintenance(ctx, *id, *expect, *maintenance)
             }
             Op::SetHa { spec } => self.set_ha(*spec),
+            Op::SetTime { spec } => self.set_time(spec),
+            Op::SetBalance { spec } => self.set_balance(*spec),
             Op::GuardVm { id, host, epoch, since } => self.guard_vm(*id, *host, *epoch, *since),
             Op::FailOver { id, from, epoch, to, term: _, past_places } => {
                 self.fail_over(ctx, *id, (*from, *epoch), *to, *past_places)

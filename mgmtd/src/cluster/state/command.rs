@@ -15,6 +15,7 @@ use lq_api::{
     },
     alert::{Alert, AlertRule, RuleSettings},
     auth::{FIRST_USER, Token},
+    balance::BalanceSpec,
     channel::{Channel, CreateChannel, UpdateChannel},
     cluster::JoinToken,
     ha::HaSpec,
@@ -25,6 +26,7 @@ use lq_api::{
     problem::FieldError,
     provider::{CreateProvider, Provider, UpdateProvider},
     settings::SavedFilter,
+    time::TimeSpec,
     vm::{CreateVm, Mac, StopVm, UpdateVm, Vm, VmStatus},
     volume::{CreateVolume, Volume},
 };
@@ -156,6 +158,10 @@ pub enum Op {
     SetMaintenance { id: HostId, expect: Option<u64>, maintenance: Option<Maintenance> },
     /// Arms or disarms high availability.
     SetHa { spec: HaSpec },
+    /// Says which servers the clocks follow.
+    SetTime { spec: TimeSpec },
+    /// Says what is wanted of balancing.
+    SetBalance { spec: BalanceSpec },
     /// Nothing of the machine runs without a lease on its host, in this epoch, since protection was asked for.
     GuardVm { id: VmId, host: HostId, epoch: u64, since: u64 },
     /// A machine of a lost host becomes another's. Counts only in the term it was decided in.

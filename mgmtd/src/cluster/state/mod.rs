@@ -48,12 +48,14 @@ use lq_api::{
     UserId, VmId, VolumeId,
     access::{Group, ObjectKind, Role},
     auth::Token,
+    balance::BalanceSpec,
     cluster::JoinToken,
     ha::HaSpec,
     image::Image,
     network::Network,
     pool::{PoolHost, PoolSpec},
     settings::UserSettings,
+    time::TimeSpec,
     vm::{StopVm, Vm},
     volume::Volume,
 };
@@ -153,6 +155,12 @@ pub struct ClusterRecord {
     /// What is wanted of high availability.
     #[serde(default)]
     pub ha: HaSpec,
+    /// What is wanted of balancing.
+    #[serde(default)]
+    pub balance: BalanceSpec,
+    /// What the clocks follow.
+    #[serde(default)]
+    pub time: TimeSpec,
 }
 
 /// The cluster's certificate authority. Every host issues its own certificates with it.

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod audit;
+mod balance;
 mod channels;
 mod cluster;
 mod console;
@@ -14,6 +15,7 @@ mod images;
 mod management;
 mod metrics;
 mod networks;
+mod pairing;
 mod pools;
 pub(super) mod probes;
 mod providers;
@@ -21,6 +23,7 @@ mod recovery;
 mod session;
 mod settings;
 pub(super) mod tasks;
+mod time;
 mod tokens;
 mod users;
 mod viewer;
@@ -43,6 +46,9 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(providers::router())
         .merge(audit::router())
         .merge(cluster::router())
+        .merge(pairing::router())
+        .merge(balance::router())
+        .merge(time::router())
         .merge(recovery::router())
         .merge(hosts::router())
         .merge(management::router())
