@@ -2,6 +2,7 @@
 
 mod access;
 mod alert;
+mod apply;
 mod cluster;
 mod devices;
 mod host;
@@ -9,6 +10,7 @@ mod image;
 mod network;
 mod past;
 mod pool;
+mod provider;
 mod shared;
 mod vm;
 mod volume;
@@ -16,13 +18,15 @@ mod watch;
 
 pub(crate) use access::{Audit, Group, Role, Session, Totp, User};
 pub(crate) use alert::{Alert, Channel, NewChannel, SetChannel, SetRule};
-pub(crate) use cluster::{Arming, Cluster, JoinToken, StateBackup};
+pub(crate) use apply::{Apply, Export};
+pub(crate) use cluster::{Arming, Balancing, Cluster, JoinToken, StateBackup};
 pub(crate) use devices::{CdText, DiskText, NicText, limits_text};
 pub(crate) use host::{Host, HostNetworkChange, Switch};
 pub(crate) use image::{DiskFormat, Image, Kind, UploadImage};
 pub(crate) use network::{Dhcp, Network};
 pub(crate) use past::Past;
 pub(crate) use pool::{CreatePool, Pool};
+pub(crate) use provider::{NewProvider, Provider};
 use shared::label;
 pub(crate) use shared::{Filter, Listing, NewMeta, Watching};
 pub(crate) use vm::{CreateVm, Rules, SetVm, Vm};
@@ -95,6 +99,9 @@ pub(crate) enum Command {
         /// The one-time code; asked for where it is needed and absent.
         #[arg(long)]
         code: Option<String>,
+        /// The realm the user is of: `local`, or the name of a directory. USER@REALM says the same.
+        #[arg(long)]
+        realm: Option<String>,
     },
     /// End the session and forget it.
     Logout,
@@ -125,11 +132,16 @@ pub(crate) enum Command {
     /// Roles: named sets of permissions.
     #[command(subcommand)]
     Role(Role),
+    /// Identity providers: directories and OpenID Connect.
+    #[command(subcommand)]
+    Provider(Provider),
     /// Sessions of those who logged in.
     #[command(subcommand)]
     Session(Session),
     /// The audit log: every change asked for at the host, newest first.
     Audit(Audit),
+    Apply(Apply),
+    Export(Export),
     /// Virtual machines.
     #[command(subcommand)]
     Vm(Vm),

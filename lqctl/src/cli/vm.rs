@@ -13,6 +13,7 @@ use lq_api::{
     local::vmm::{CpuModel, WatchdogAction},
     vm::RestartPolicy,
 };
+use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Vm {
@@ -151,6 +152,12 @@ pub(crate) struct CreateVm {
     /// A CD drive with this `iso` image in it, or `none`; may be repeated. Firmware boots from it where no disk can be booted.
     #[arg(long = "cdrom", value_name = "IMAGE")]
     pub(crate) cdroms: Vec<String>,
+    /// File with cloud-init's user data (`#cloud-config …` or a script); `-` for standard input. Put no passwords there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) user_data: Option<PathBuf>,
+    /// File with cloud-init's network configuration; by DHCP where absent. `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) network_config: Option<PathBuf>,
     /// What the guest sees of the processor: with a level it can move to every host that has it.
     #[arg(long, value_enum, default_value = "host")]
     pub(crate) cpu: Cpu,
@@ -259,6 +266,15 @@ pub(crate) struct SetVm {
     /// Remove a CD drive, named by its number from 0; may be repeated.
     #[arg(long = "remove-cdrom", value_name = "DRIVE")]
     pub(crate) remove_cdroms: Vec<usize>,
+    /// File with cloud-init's user data (`#cloud-config …` or a script); `-` for standard input. Put no passwords there.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_cloud_init")]
+    pub(crate) user_data: Option<PathBuf>,
+    /// File with cloud-init's network configuration; by DHCP where absent. `-` for standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_cloud_init")]
+    pub(crate) network_config: Option<PathBuf>,
+    /// Nothing for cloud-init any more.
+    #[arg(long)]
+    pub(crate) no_cloud_init: bool,
     /// A screen, or none; `auto`: with firmware one, else none.
     #[arg(long, value_enum)]
     pub(crate) display: Option<Display>,

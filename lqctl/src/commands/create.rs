@@ -58,6 +58,8 @@ pub(super) async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<
     };
     let mut placement = Placement { host, ..Placement::default() };
     hardware::add_rules(&mut placement, &wanted.rules);
+    let cloud_init =
+        hardware::cloud_init(None, wanted.user_data.as_deref(), wanted.network_config.as_deref())?;
     let mut spec = VmSpec {
         vcpus: wanted.cpus,
         memory_bytes: wanted.memory,
@@ -69,6 +71,7 @@ pub(super) async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<
         restart: wanted.restart.into(),
         autostart: !wanted.no_autostart,
         placement,
+        cloud_init,
         watchdog: wanted.watchdog.into(),
         display: wanted.display.map(switch),
         rng: switch(wanted.rng),

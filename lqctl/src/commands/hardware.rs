@@ -9,14 +9,15 @@ use crate::{
 use lq_api::{
     VolumeId,
     client::{Client, Error},
+    cloud_init::CloudInit,
     placement::{Affinity, Placement, PlacementQuery},
     vm::{Boot, Cdrom, Disk, Nic, UpdateVm, Vm, VmSpec},
 };
+use std::path::Path;
 
 pub(super) const fn switch(switch: Switch) -> bool {
     matches!(switch, Switch::On)
 }
-
 /// A disk that is attached anew.
 pub(super) async fn disk(client: &Client, text: &DiskText) -> Result<Disk, Error> {
     let mut disk = Disk::of(client.find_volume(&text.volume).await?.meta.id);
@@ -75,11 +76,51 @@ pub(super) async fn preview(session: &Session, query: &PlacementQuery) -> anyhow
     })
 }
 
+/// What cloud-init is told after what is given; nothing where nothing was and nothing is.
+pub(super) fn cloud_init(
+    old: Option<&CloudInit>,
+    user_data: Option<&Path>,
+    network_config: Option<&Path>,
+) -> anyhow::Result<Option<CloudInit>> {
+    if user_data.is_none() && network_config.is_none() {
+        return Ok(old.cloned());
+    }
+    if user_data == network_config {
+        return Err(usage("--user-data and --network-config are the same file"));
+    }
+    let mut new = old.cloned().unwrap_or_default();
+    if let Some(path) = user_data {
+        new.user_data = text(path)?;
+    }
+    if let Some(path) = network_config {
+        new.network_config = Some(text(path)?);
+    }
+    Ok(Some(new))
+}
+
+/// A file of text; `-` is standard input.
+fn text(path: &Path) -> anyhow::Result<String> {
+    let read = if path == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    read.map_err(|e| usage(format!("cannot read {}: {e}", path.display())))
+}
+
 /// Changes a machine; answers with what it is then.
 pub(super) async fn set(client: &Client, wanted: SetVm) -> anyhow::Result<Vm> {
     let vm = client.find_vm(&wanted.vm).await?;
     let mut spec = vm.spec.clone();
     simple(&mut spec, &wanted);
+    spec.cloud_init = match wanted.no_cloud_init {
+        true => None,
+        false => cloud_init(
+            spec.cloud_init.as_ref(),
+            wanted.user_data.as_deref(),
+            wanted.network_config.as_deref(),
+        )?,
+    };
     boot(client, &mut spec, &wanted).await?;
     disks(client, &mut spec, &wanted).await?;
     nics(client, &mut spec, &wanted).await?;

@@ -12,7 +12,7 @@ use lq_api::{
     local::vmm::CpuModel,
     placement::PlacementQuery,
     task::Task,
-    vm::{MigrateVm, StopVm, Vm},
+    vm::{MigrateVm, PendingChange, StopVm, Vm},
 };
 use std::collections::BTreeMap;
 
@@ -177,6 +177,9 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
     if vm.spec.cpu != CpuModel::default() {
         fields.push(("CPU model", vm.spec.cpu.name().to_owned()));
     }
+    if vm.spec.cloud_init.is_some() {
+        fields.push(("Cloud-init", "user data is given to it".into()));
+    }
     if let Some(action) = &vm.spec.watchdog {
         fields.push(("Watchdog", word(action)));
     }
@@ -187,6 +190,10 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
             let strict = if rule.strict { "" } else { " where it can be" };
             fields.push((field, format!("{}{strict}", rule.label)));
         }
+    }
+    for PendingChange { field, device, reason, .. } in &vm.status.pending {
+        let device = device.as_ref().map(|d| format!(" {d}")).unwrap_or_default();
+        fields.push(("Pending", format!("{}{device}: {reason}", field.trim_start_matches("spec."))));
     }
     fields.push(("Created", vm.meta.created_at.to_string()));
     fields

@@ -13,6 +13,7 @@ use crate::{
     auth::Caller,
     cluster::{Cluster, PeerFrom},
     ha::{self, Beat},
+    placement::balancer::{MoveOrder, ORDER_PATH, obey},
     reconcile::moves::PROTOCOL,
     storage,
     tasks::asked_by,
@@ -30,8 +31,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{future::join_all, stream};
 use hyper_util::rt::TokioIo;
 use lq_api::{
-    HostId, ImageId, PoolId, Timestamp, VmId, ha::HaStatus, host::HostStatus, network::Lease,
-    pool::PoolStatus, problem::Kind, task::Task,
+    HostId, ImageId, PoolId, Timestamp, VmId, balance::Balance, ha::HaStatus, host::HostStatus,
+    network::Lease, pool::PoolStatus, problem::Kind, task::Task, time::TimeStatus,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -53,10 +54,13 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .nest("/api/v1", v1)
         .route("/ha/beat", post(beat))
         .route("/ha/status", post(ha_status))
+        .route("/balance/status", post(balance_status))
+        .route(ORDER_PATH, post(order))
         .route("/host/status", post(status))
         .route("/host/leases", post(leases))
         .route("/host/tasks", post(tasks))
         .route("/host/clock", post(clock))
+        .route("/host/time", post(time))
         .route("/host/pool", post(pool))
         .route("/store/images/{id}", post(image))
         .route("/store/vars/{id}", post(vars))
@@ -107,6 +111,29 @@ pub(super) async fn watched(api: &Api) -> HaStatus {
     asked.unwrap_or_else(|| ha::status::status(&api.node.cluster, &api.ha))
 }
 
+async fn balance_status(State(api): State<Arc<Api>>) -> Json<Balance> {
+    Json(api.balancer.status().await)
+}
+
+/// Balance as the host that leads sees it; where it cannot be asked, as this one does.
+pub(super) async fn balance(api: &Api) -> Balance {
+    let leader = api.node.cluster.standing().leader.filter(|leader| *leader != api.node.id());
+    let asked = match leader {
+        Some(leader) => ask::<Balance>(&api.node.cluster, leader, "/balance/status", &()).await,
+        None => None,
+    };
+    match asked {
+        Some(balance) => balance,
+        None => api.balancer.status().await,
+    }
+}
+
+/// The leader has a machine of this host moved.
+async fn order(State(api): State<Arc<Api>>, Json(order): Json<MoveOrder>) -> Result<Json<Task>, Failure> {
+    let begun = obey(&api.node, order).await;
+    begun.map(Json).map_err(|e| Failure::new(Kind::Conflict, e.to_string()))
+}
+
 async fn leases(State(api): State<Arc<Api>>) -> Json<Vec<Lease>> {
     Json(api.node.fabric.leases().await)
 }
@@ -122,6 +149,21 @@ async fn pool(State(api): State<Arc<Api>>, Json(id): Json<PoolId>) -> Json<Optio
 /// What time it is here.
 async fn clock() -> Json<Timestamp> {
     Json(Timestamp::now())
+}
+
+async fn time(State(api): State<Arc<Api>>) -> Json<TimeStatus> {
+    Json(api.node.time.status())
+}
+
+/// How the clocks of these hosts do, as far as they can be asked.
+pub(super) async fn times(api: &Api, hosts: &[HostId]) -> Vec<(HostId, TimeStatus)> {
+    let one = |host: HostId| async move {
+        if host == api.node.id() {
+            return Some((host, api.node.time.status()));
+        }
+        Some((host, ask::<TimeStatus>(&api.node.cluster, host, "/host/time", &()).await?))
+    };
+    join_all(hosts.iter().map(|h| one(*h))).await.into_iter().flatten().collect()
 }
 
 /// The bytes of an image in a pool of this host.

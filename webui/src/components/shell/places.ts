@@ -9,8 +9,10 @@ import {
   LayoutDashboard,
   MonitorCog,
   Network,
+  Scale,
   Server,
   Settings,
+  ShieldCheck,
   Siren,
   type LucideIcon,
 } from "lucide-react";
@@ -22,6 +24,8 @@ export interface Place {
     | "/vms/new"
     | "/hosts"
     | "/cluster"
+    | "/ha"
+    | "/recommendations"
     | "/pools"
     | "/volumes"
     | "/images"
@@ -40,6 +44,7 @@ export const SETTINGS = [
   ["/settings/users", "Users"],
   ["/settings/groups", "Groups"],
   ["/settings/roles", "Roles"],
+  ["/settings/identity", "Identity"],
   ["/settings/notifications", "Notifications"],
   ["/settings/audit", "Audit log"],
   ["/settings/about", "About"],
@@ -53,6 +58,8 @@ export const PLACES: { title?: string; places: Place[] }[] = [
       { to: "/vms", label: "Virtual machines", icon: MonitorCog },
       { to: "/hosts", label: "Hosts", icon: Server },
       { to: "/cluster", label: "Cluster", icon: Boxes },
+      { to: "/ha", label: "High availability", icon: ShieldCheck },
+      { to: "/recommendations", label: "Recommendations", icon: Scale },
     ],
   },
   {

@@ -3,6 +3,7 @@ export { AboutPage } from "./About";
 export { Account } from "./Account";
 export { Audit } from "./Audit";
 export { Groups } from "./Groups";
+export { Identity } from "./Identity";
 export { Notifications } from "./Notifications";
 export { Roles } from "./Roles";
 export { Settings } from "./Settings";
