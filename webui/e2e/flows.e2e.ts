@@ -112,6 +112,31 @@ it("console: what is typed and pasted reaches the guest; it connects again", asy
   expect((await screen()).match(/echo: pasted words/g)).toHaveLength(1);
 });
 
+it("console: fills the screen, and connects again by itself after the host was away", async () => {
+  const screen = () => page.locator(".xterm-rows").innerText();
+  const full = () => page.evaluate(() => document.fullscreenElement?.getAttribute("aria-label") ?? "");
+  await page.getByRole("button", { name: "Full screen" }).click();
+  await until("full screen", async () => (await full()).startsWith("Serial console") || undefined);
+  await page.keyboard.type("large\n");
+  await until("the echo", async () => /echo: large/.test(await screen()) || undefined);
+  await page.getByRole("button", { name: "Leave full screen" }).click();
+  await until("no full screen", async () => (await full()) === "" || undefined);
+  await daemon.kill();
+  await main().getByText("connecting again").waitFor({ timeout: 30_000 });
+  await daemon.up();
+  await until("its machine is there", async () => {
+    const [vm] = (await daemon.api("GET", "/vms?name=web-1")).items;
+    // A simulated machine ends with its daemon: it is started again where it has.
+    if (vm.status.state === "stopped" || vm.status.state === "failed")
+      await daemon.api("POST", `/vms/${vm.meta.id}/start`).catch(() => undefined);
+    return vm.status.state === "running" || undefined;
+  });
+  await main().getByText("connected", { exact: true }).waitFor();
+  await main().locator(".xterm").click();
+  await page.keyboard.type("back\n");
+  await until("the echo after the host was away", async () => /echo: back/.test(await screen()) || undefined);
+});
+
 it("a failed task says why, in the notice, in the task pane and at the machine", async () => {
   const id = await daemon.vm("broken", kernel);
   daemon.breakKernel(kernel);

@@ -9,6 +9,8 @@ let ours: Visit;
 /** Key presses the server got: keysyms. */
 const pressed: number[] = [];
 let connections = 0;
+/** Ends the newest connection from the server's side. */
+let drop = () => {};
 
 /** Server's side of one connection: no authentication, one red picture, and an ear for keys. */
 class Server {
@@ -92,6 +94,7 @@ beforeAll(async () => {
   await ours.page.routeWebSocket(/\/display$/, (socket) => {
     connections += 1;
     const server = new Server((bytes) => socket.send(bytes));
+    drop = () => void socket.close({ code: 1011 });
     socket.onMessage((data) => server.take(Buffer.from(data as Buffer)));
   });
   // noVNC looks for the parts of a WebSocket on its prototype, the stand-in of the browser's driver has them one further up.
@@ -138,6 +141,27 @@ it("connects again", async () => {
   const { page } = ours;
   const before = connections;
   await page.getByRole("button", { name: "Reconnect" }).click();
+  await until("a new connection", () => connections > before || undefined);
+  await page.getByRole("main").getByText("connected", { exact: true }).waitFor();
+});
+
+it("fills the screen and leaves it again", async () => {
+  const { page } = ours;
+  await page.getByRole("button", { name: "Full screen" }).click();
+  const full = () => page.evaluate(() => document.fullscreenElement?.getAttribute("aria-label"));
+  await until("full screen", async () => (await full()) === "Screen of desktop" || undefined);
+  await page.getByRole("button", { name: "Leave full screen" }).click();
+  await until(
+    "no full screen",
+    async () => (await full()) === undefined || (await full()) === null || undefined,
+  );
+  await page.getByRole("button", { name: "Full screen" }).waitFor();
+});
+
+it("connects again by itself when the line breaks", async () => {
+  const { page } = ours;
+  const before = connections;
+  drop();
   await until("a new connection", () => connections > before || undefined);
   await page.getByRole("main").getByText("connected", { exact: true }).waitFor();
   expect(ours.faults).toEqual([]);

@@ -5,6 +5,7 @@
 //                          └── 401 ──▶ session is looked at, which asks for the password
 import { useQueryClient, type QueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
+import { Gather } from "../lib/gather";
 import { merge, type Changes, type Stored } from "../lib/merge";
 import { ApiError, api, call, type Host, type Pool, type Vm } from "./client";
 import { followLink, isUp, linkLost, linkUp } from "./link";
@@ -70,30 +71,22 @@ export function useLive(active: boolean) {
     if (!active) return;
     let source: EventSource | undefined;
     let retry: ReturnType<typeof setTimeout> | undefined;
-    let gather: ReturnType<typeof setTimeout> | undefined;
     let pause = 1000;
     let over = false;
-    const waiting = new Map<string, Changes<Stored>>();
-
-    const look = () => {
-      gather = undefined;
-      for (const [name, changes] of waiting) lay(client, KINDS[name]!, changes);
-      if (waiting.has("vm") || waiting.has("volume")) {
+    const gather = new Gather<Stored>((all) => {
+      for (const [name, changes] of all) lay(client, KINDS[name]!, changes);
+      if (all.has("vm") || all.has("volume")) {
         void client.invalidateQueries({ queryKey: ["tasks"] });
         void client.invalidateQueries({ queryKey: ["events"] });
       }
-      waiting.clear();
-    };
+    }, GATHER);
     const connect = () => {
       const ours = new EventSource("/api/v1/watch");
       source = ours;
       for (const name of Object.keys(KINDS))
         ours.addEventListener(name, (event: MessageEvent<string>) => {
           const notice = JSON.parse(event.data) as Notice;
-          let changes = waiting.get(name);
-          if (!changes) waiting.set(name, (changes = new Map()));
-          changes.set(notice.id, notice.object ?? undefined);
-          gather ??= setTimeout(look, GATHER);
+          gather.take(name, notice.id, notice.object ?? undefined);
         });
       // Of alerts only that they changed: they are few, and read anew.
       ours.addEventListener("alert", () => void client.invalidateQueries({ queryKey: ["alerts"] }));
@@ -139,7 +132,7 @@ export function useLive(active: boolean) {
       over = true;
       unfollow();
       clearTimeout(retry);
-      clearTimeout(gather);
+      gather.stop();
       source?.close();
     };
   }, [client, active]);
