@@ -30,6 +30,7 @@ pub mod problem;
 pub mod quantity;
 pub mod recovery;
 pub mod task;
+pub mod usage;
 pub mod vm;
 pub mod volume;
 

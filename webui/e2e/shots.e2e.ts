@@ -191,6 +191,14 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
         .getByRole("row", { name: /team-chat/ })
         .waitFor(),
   ],
+  [
+    "monitoring",
+    () => "/monitoring",
+    async (visit) => {
+      await drawn(visit);
+      await main(visit.page).getByRole("row", { name: /web-1/ }).waitFor();
+    },
+  ],
   ["events", () => "/events", ({ page }) => main(page).getByRole("row").nth(3).waitFor()],
   ["account", () => "/settings", ({ page }) => main(page).getByText("prometheus").waitFor()],
   ["users", () => "/settings/users", ({ page }) => main(page).getByRole("row", { name: /maria/ }).waitFor()],
@@ -210,6 +218,7 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
         .getByRole("row", { name: /auditor/ })
         .waitFor(),
   ],
+  ["certificates", () => "/settings/certificates", ({ page }) => main(page).getByText("good").waitFor()],
   [
     "audit",
     () => "/settings/audit",

@@ -11,11 +11,16 @@ use lq_api::{
     HostId, TokenId,
     cluster::{Cluster, CreateJoinToken, JoinCluster, JoinPreview},
     ha::HaSpec,
+    usage::UsageQuery,
 };
 
 pub(super) async fn run(session: &Session, command: cli::Cluster) -> anyhow::Result<()> {
     match command {
         cli::Cluster::Show => state(session).await,
+        cli::Cluster::Usage { span, top } => {
+            let query = UsageQuery { span: Some(span.into()), top: Some(top) };
+            super::history::usage(session, &query).await
+        }
         cli::Cluster::Ha { wanted } => ha(session, wanted).await,
         cli::Cluster::Token(command) => token(session, command).await,
         cli::Cluster::Join { join_token, rename, preview, yes } => {

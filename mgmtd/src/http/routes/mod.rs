@@ -20,6 +20,7 @@ mod recovery;
 mod session;
 pub(super) mod tasks;
 mod tokens;
+mod usage;
 mod users;
 mod viewer;
 mod vms;
@@ -43,6 +44,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(hosts::router())
         .merge(management::router())
         .merge(history::router())
+        .merge(usage::router())
         .merge(vms::router())
         .merge(console::router())
         .merge(display::router())

@@ -3,6 +3,7 @@ import {
   Activity,
   Bell,
   Boxes,
+  ChartLine,
   Database,
   Disc3,
   HardDrive,
@@ -26,6 +27,7 @@ export interface Place {
     | "/volumes"
     | "/images"
     | "/networks"
+    | "/monitoring"
     | "/tasks"
     | "/alerts"
     | "/events"
@@ -41,6 +43,7 @@ export const SETTINGS = [
   ["/settings/groups", "Groups"],
   ["/settings/roles", "Roles"],
   ["/settings/notifications", "Notifications"],
+  ["/settings/certificates", "Certificates"],
   ["/settings/audit", "Audit log"],
   ["/settings/about", "About"],
 ] as const;
@@ -67,6 +70,7 @@ export const PLACES: { title?: string; places: Place[] }[] = [
   {
     title: "Monitor",
     places: [
+      { to: "/monitoring", label: "Monitoring", icon: ChartLine },
       { to: "/alerts", label: "Alerts", icon: Siren },
       { to: "/tasks", label: "Tasks", icon: Activity },
       { to: "/events", label: "Events", icon: Bell },

@@ -1,12 +1,24 @@
-//! When a certificate ends: the one field of X.509 (RFC 5280, 4.1) that is needed here.
+//! What a certificate is known by, and when it ends: the one field of X.509 (RFC 5280, 4.1) that is needed here.
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use lq_api::host::Certificate;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
-/// When the certificate in this file ends; `None` where it cannot be read.
-pub(super) fn end(path: &Path) -> Option<Timestamp> {
-    not_after(&CertificateDer::from_pem_file(path).ok()?)
+/// The certificate of the API and the page, in the state directory.
+pub const FILE: &str = "tls.crt";
+
+/// The certificate in this file; `None` where it cannot be read.
+pub fn read(path: &Path) -> Option<Certificate> {
+    let certificate = CertificateDer::from_pem_file(path).ok()?;
+    Some(Certificate { fingerprint: fingerprint(&certificate), not_after: not_after(&certificate) })
+}
+
+/// SHA-256 of a certificate, hexadecimal, colon separated.
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    let digest = Sha256::digest(certificate.as_ref());
+    digest.iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":")
 }
 
 /// One element of DER (X.690): its tag, its content, and what follows it.
@@ -77,8 +89,10 @@ mod tests {
             assert_eq!(not_after(certificate.der()).unwrap().to_string(), text);
             let dir = tempfile::tempdir().unwrap();
             std::fs::write(dir.path().join("c"), certificate.pem()).unwrap();
-            assert_eq!(end(&dir.path().join("c")).unwrap().to_string(), text);
-            assert_eq!(end(dir.path()), None);
+            let read_back = read(&dir.path().join("c")).unwrap();
+            assert_eq!(read_back.not_after.unwrap().to_string(), text);
+            assert_eq!(read_back.fingerprint, fingerprint(certificate.der()));
+            assert_eq!(read(dir.path()), None);
         }
     }
 
