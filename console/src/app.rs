@@ -4,6 +4,8 @@
 //! ```text
 //!  open ──F2──▶ log in ──▶ menu ──▶ machines ──▶ actions ──▶ confirm, console, log of the monitor
 //!    │             │         ├────▶ tasks, events, network, name, logs, certificate, password, reset, power
+//!    │             │         ├────▶ maintenance ──▶ confirm
+//!    │             │         ├────▶ quorum recovery ──▶ confirm ──▶ host's name ──▶ settling (no session)
 //!    ├──F12────────┴─────────┴──▶ power ──▶ confirm          Esc: one page back; 10 idle minutes: log out
 //!    ├──F3──▶ the administrator's lost password
 //!    └──F4──▶ install (live) ──▶ disk ──▶ form ──▶ progress
@@ -13,10 +15,14 @@ use crate::{
     install::Progress,
     keys::Key,
     logs::LogView,
+    maintenance::Maintenance,
     menus::{self, Choice, Form, field},
+    recovery::Recovery,
     remote::{Outcome, Poll, Polled, Request, VmAction, VmRow},
+    settling::Settling,
 };
 use lq_api::{
+    host::HostMaintenance,
     local::install::InstallDisk,
     management::{ManagementNetwork, NetworkTest},
 };
@@ -39,8 +45,25 @@ pub(crate) struct Field {
     pub(crate) secret: bool,
 }
 
+/// What a yes leads to.
+#[derive(Clone, PartialEq)]
+pub(crate) enum Yes {
+    Ask(Request),
+    /// There is more to be said first.
+    Open(Box<Page>),
+}
+
+/// What a key on a page leads to.
+pub(crate) enum Step {
+    Nothing,
+    Ask(Request),
+    Open(Box<Page>),
+    /// It is not possible, and why.
+    Say(String),
+}
+
 /// A page.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub(crate) enum Page {
     Form { form: Form, title: String, fields: Vec<Field>, at: usize },
     Menu { title: String, entries: Vec<(char, &'static str, Choice)>, at: usize },
@@ -50,7 +73,10 @@ pub(crate) enum Page {
     Log(LogView),
     Disks { rows: Vec<InstallDisk>, at: usize },
     Installing(Progress),
-    Confirm { question: String, request: Request },
+    Maintenance { state: Box<Maintenance>, top: usize },
+    Recovery(Box<Recovery>),
+    Settling(Settling),
+    Confirm { question: String, yes: Yes },
     Qr,
 }
 
@@ -143,18 +169,33 @@ impl App {
             Page::Installing(progress) => (progress.ended == Some(true)
                 && matches!(key, Key::Char('r' | 'R')))
             .then_some(Request::Restart),
-            Page::Confirm { request, .. } => {
-                let request = request.clone();
-                if matches!(key, Key::Char('y' | 'Y')) {
-                    self.pages.pop();
-                    return Some(request);
-                }
-                if matches!(key, Key::Char('n' | 'N')) {
-                    self.pages.pop();
+            Page::Maintenance { state, top } => {
+                move_in(top, state.machines.len(), key);
+                let step = state.key(key);
+                self.step(step)
+            }
+            Page::Recovery(recovery) => {
+                let step = recovery.key(key);
+                self.step(step)
+            }
+            Page::Confirm { yes, .. } => {
+                let yes = yes.clone();
+                match key {
+                    Key::Char('y' | 'Y') => {
+                        self.pages.pop();
+                        match yes {
+                            Yes::Ask(request) => return Some(request),
+                            Yes::Open(page) => self.pages.push(*page),
+                        }
+                    }
+                    Key::Char('n' | 'N') => {
+                        self.pages.pop();
+                    }
+                    _ => {}
                 }
                 None
             }
-            Page::Log(_) => None,
+            Page::Log(_) | Page::Settling(_) => None,
             Page::Qr => self.back(),
         }
     }
@@ -172,6 +213,21 @@ impl App {
             _ => {}
         }
         None
+    }
+
+    fn step(&mut self, step: Step) -> Option<Request> {
+        match step {
+            Step::Nothing => None,
+            Step::Ask(request) => Some(request),
+            Step::Open(page) => {
+                self.pages.push(*page);
+                None
+            }
+            Step::Say(why) => {
+                self.note = Some((true, why));
+                None
+            }
+        }
     }
 
     fn back(&mut self) -> Option<Request> {
@@ -192,13 +248,19 @@ impl App {
     }
 
     fn choose(&mut self, choice: Choice) -> Option<Request> {
-        let question = |text: &str, request| Page::Confirm { question: text.to_owned(), request };
+        let question =
+            |text: &str, request| Page::Confirm { question: text.to_owned(), yes: Yes::Ask(request) };
         let page = match choice {
             Choice::Vms => return Some(Request::Vms),
             Choice::Tasks => return Some(Request::Tasks),
             Choice::Events => return Some(Request::Events),
             Choice::Network => return Some(Request::Network),
             Choice::Log(source) => return Some(Request::Log(source)),
+            Choice::Maintenance => return Some(Request::Maintenance),
+            Choice::Maintain { shut_down } => {
+                return Some(Request::SetMaintenance(HostMaintenance { on: true, shut_down }));
+            }
+            Choice::Recovery => return Some(Request::Recovery),
             Choice::Support => return Some(Request::Support),
             Choice::Console(id, name) => return Some(Request::Console { id, name }),
             Choice::LogOut => {
@@ -299,6 +361,22 @@ impl App {
             }
             Outcome::Log(source, lines) => self.pages.push(Page::Log(LogView::new(source, lines))),
             Outcome::Disks(rows) => self.pages.push(Page::Disks { rows, at: 0 }),
+            Outcome::Maintenance(state) => {
+                // The menu that led to it goes too.
+                let at = self.pages.iter().position(|p| matches!(p, Page::Maintenance { .. }));
+                self.pages.truncate(at.unwrap_or(self.pages.len()));
+                self.pages.push(Page::Maintenance { state, top: 0 });
+            }
+            Outcome::Recovery(recovery) => {
+                let at = self.pages.iter().position(|p| matches!(p, Page::Recovery(_)));
+                self.pages.truncate(at.unwrap_or(self.pages.len()));
+                self.pages.push(Page::Recovery(recovery));
+            }
+            Outcome::Settling(settling) => {
+                // The session ended with the daemon.
+                self.user = None;
+                self.pages = vec![Page::Settling(*settling)];
+            }
             Outcome::Installing => self.pages = vec![Page::Installing(Progress::default())],
             Outcome::Console { .. } | Outcome::Polled(_) => {}
             Outcome::Done(text) => {
@@ -340,6 +418,11 @@ impl App {
             }
             (Some(Page::Log(log)), Polled::Log(source, lines)) if log.source == source => log.again(lines),
             (Some(Page::Installing(progress)), Polled::Install(now)) => *progress = now,
+            (Some(Page::Maintenance { state, .. }), Polled::Maintenance(now)) => *state = now,
+            (Some(Page::Settling(settling)), Polled::Settling(step, ended)) => {
+                settling.step = step;
+                settling.ended = ended;
+            }
             _ => {}
         }
     }
@@ -360,6 +443,8 @@ impl App {
             Page::Network { state, .. } if state.trial.is_some() => Poll::Network,
             Page::Log(log) if log.follow => Poll::Log(log.source.clone()),
             Page::Installing(progress) if progress.ended.is_none() => Poll::Install,
+            Page::Maintenance { state, .. } if state.running().is_some() => Poll::Maintenance,
+            Page::Settling(settling) if !settling.ended => Poll::Settling(settling.aim.clone()),
             _ => return None,
         };
         self.polled = Some(now);

@@ -244,3 +244,54 @@ fn a_log_is_followed_and_an_old_answer_changes_no_other_page() {
     app.outcome(Outcome::Polled(Polled::Log(LogSource::Kernel, Vec::new())));
     assert!(matches!(app.pages.last(), Some(Page::Menu { .. })));
 }
+
+#[test]
+fn maintenance_is_begun_followed_cancelled_and_ended() {
+    use crate::maintenance::tests::{moving, stuck};
+    let set = |on, shut_down| Some(Request::SetMaintenance(HostMaintenance { on, shut_down }));
+    let mut app = logged_in();
+    assert!(keys(&mut app, "m") == Some(Request::Maintenance));
+    let out = Maintenance { on: false, task: None, ..stuck() };
+    app.outcome(Outcome::Maintenance(Box::new(out)));
+    assert!(app.tick(Instant::now()).is_none(), "nothing is under way");
+    assert!(keys(&mut app, "m").is_none(), "first what becomes of the machines");
+    assert!(keys(&mut app, "s") == set(true, true));
+    app.outcome(Outcome::Maintenance(Box::new(moving())));
+    assert!(
+        matches!(app.pages.as_slice(), [Page::Menu { .. }, Page::Maintenance { .. }]),
+        "the menu is gone"
+    );
+    let now = Instant::now();
+    assert!(app.tick(now) == Some(Request::Poll(Poll::Maintenance)));
+    assert!(matches!(keys(&mut app, "x"), Some(Request::CancelTask(_))));
+    app.outcome(Outcome::Polled(Polled::Maintenance(Box::new(stuck()))));
+    assert!(app.tick(now + POLL).is_none(), "it has ended");
+    assert!(keys(&mut app, "e").is_none(), "not before it is confirmed");
+    assert!(keys(&mut app, "y") == set(false, false));
+}
+
+#[test]
+fn a_cluster_is_formed_anew_only_after_a_yes_and_the_hosts_name() {
+    let mut app = logged_in();
+    assert!(keys(&mut app, "q") == Some(Request::Recovery));
+    app.outcome(Outcome::Recovery(Box::new(crate::recovery::tests::lost())));
+    assert!(keys(&mut app, "yf").is_none(), "one of the hosts has newer changes");
+    assert!(app.note.as_ref().is_some_and(|(bad, why)| *bad && why.contains("node4")), "{:?}", app.note);
+    assert!(keys(&mut app, "DDgf\n").is_none(), "nothing but y is a yes");
+    assert!(keys(&mut app, "nynode1\n").is_none(), "n goes back");
+    assert!(keys(&mut app, "fynode2\n").is_none(), "another host's name");
+    assert!(app.note.as_ref().is_some_and(|(bad, why)| *bad && why.contains("node1")), "{:?}", app.note);
+    app.key(Key::Erase, Instant::now());
+    let sent = keys(&mut app, "node1\n");
+    assert!(
+        matches!(&sent, Some(Request::Reform { confirm, lost }) if confirm == "node1" && lost.len() == 3)
+    );
+    let settling = Settling::new(crate::settling::Aim::Epoch(2), Vec::new());
+    app.outcome(Outcome::Settling(Box::new(settling)));
+    assert!(app.user.is_none(), "the session went with the daemon");
+    let now = Instant::now();
+    assert!(matches!(app.tick(now), Some(Request::Poll(Poll::Settling(_)))));
+    app.outcome(Outcome::Polled(Polled::Settling("done".into(), true)));
+    assert!(app.tick(now + POLL).is_none());
+    assert!(keys(&mut app, "\x1b").is_none() && app.pages.is_empty(), "there is nobody to log out");
+}

@@ -3,6 +3,7 @@
 use crate::{api, remote};
 use lq_api::{
     alert::{Alert, Severity},
+    cluster::Cluster,
     list::Page,
     local::{init::BootFacts, paths},
 };
@@ -69,6 +70,8 @@ pub(crate) struct Status {
     pub(crate) events: Vec<String>,
     /// How many hosts the cluster has, who leads, whether changes are possible; where more than one. True: all is well.
     pub(crate) cluster: Option<(bool, String)>,
+    /// The cluster has no majority, or goes on without this host: what that means, and which entry of the menu leads on.
+    pub(crate) trouble: Option<String>,
     /// It runs from its installation medium.
     pub(crate) live: bool,
 }
@@ -80,6 +83,9 @@ pub(crate) fn gather() -> Status {
     let management = management();
     let ready = management == Management::Ready;
     let address = address();
+    // Also while nothing can be changed: that is one of the things to be shown.
+    let answers = matches!(management, Management::Ready | Management::NotReady(_));
+    let cluster = if answers { cluster() } else { None };
     Status {
         version: if boot.version.is_empty() { env!("CARGO_PKG_VERSION").into() } else { boot.version },
         mode: match (boot.mode.as_str(), &boot.slot) {
@@ -94,18 +100,10 @@ pub(crate) fn gather() -> Status {
         nics: nics(Path::new("/sys/class/net"), boot.uplink.as_deref()),
         vms: if ready { vms() } else { None },
         loads: loads(),
-        // Also while nothing can be changed: that is one of them.
-        alerts: if matches!(management, Management::Ready | Management::NotReady(_)) {
-            alerts()
-        } else {
-            vec![]
-        },
+        alerts: if answers { alerts() } else { vec![] },
         events: if ready { events() } else { Vec::new() },
-        cluster: if matches!(management, Management::Ready | Management::NotReady(_)) {
-            cluster()
-        } else {
-            None
-        },
+        trouble: cluster.as_ref().and_then(trouble),
+        cluster: cluster.as_ref().and_then(cluster_line),
         live: boot.mode == "live",
         management,
         ready,
@@ -203,13 +201,27 @@ fn events() -> Vec<String> {
     items.into_iter().flatten().filter(|e| !alert(e)).take(3).map(remote::event_line).collect()
 }
 
-/// The cluster in one line.
-fn cluster() -> Option<(bool, String)> {
+fn cluster() -> Option<Cluster> {
     let answer = api::get("/api/v1/cluster").ok().filter(|a| a.status == 200)?;
-    cluster_line(&serde_json::from_slice(&answer.body).ok()?)
+    serde_json::from_slice(&answer.body).ok()
 }
 
-fn cluster_line(cluster: &lq_api::cluster::Cluster) -> Option<(bool, String)> {
+/// What has to be told of the cluster, and where to mend it.
+fn trouble(cluster: &Cluster) -> Option<String> {
+    if let Some(outdated) = &cluster.outdated {
+        return Some(format!("{}. F2, Join a cluster", outdated.reason.trim_end_matches('.')));
+    }
+    let lost = cluster.lost.as_ref().filter(|_| cluster.members.len() > 1)?;
+    let silent: Vec<&str> = lost.missing.iter().map(|m| m.name.as_str()).collect();
+    let silent = if silent.is_empty() { String::new() } else { format!("; silent: {}", silent.join(", ")) };
+    Some(format!(
+        "No majority of the hosts is reached{silent}. Machines run on, nothing can be changed. Bring the hosts back; if they are \
+         gone for good: F2, Quorum recovery"
+    ))
+}
+
+/// The cluster in one line.
+fn cluster_line(cluster: &Cluster) -> Option<(bool, String)> {
     let members = cluster.members.len();
     if members < 2 {
         return None;
@@ -293,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_cluster_without_quorum_says_so() {
-        use lq_api::cluster::{Cluster, Member, MemberRole};
+        use lq_api::cluster::{Member, MemberRole};
         let member = |name: &str, reachable| Member {
             host: lq_api::HostId::new(),
             name: name.into(),
@@ -323,8 +335,24 @@ mod tests {
         assert_eq!(cluster_line(&cluster), Some((false, "3 hosts, 1 not heard, n2 leads".into())));
         let lost = Cluster { leader: None, quorum: false, ..cluster.clone() };
         assert!(cluster_line(&lost).unwrap().1.contains("NO QUORUM"));
+        assert_eq!(trouble(&cluster), None);
+        let loss = lq_api::recovery::QuorumLoss {
+            since: None,
+            missing: vec![lq_api::recovery::MissingHost {
+                host: cluster.members[2].host,
+                name: "n3".into(),
+                last_heard: None,
+                voter: true,
+            }],
+            means: Vec::new(),
+            remedy: String::new(),
+        };
+        let lost = Cluster { lost: Some(loss), ..lost };
+        let told = trouble(&lost).unwrap();
+        assert!(told.contains("silent: n3") && told.contains("Quorum recovery"), "{told}");
         let alone = Cluster { members: cluster.members[..1].to_vec(), ..cluster };
         assert_eq!(cluster_line(&alone), None);
+        assert_eq!(trouble(&Cluster { lost: None, ..alone }), None);
     }
 
     #[test]

@@ -19,10 +19,13 @@ mod install;
 mod keys;
 mod local;
 mod logs;
+mod maintenance;
 mod menus;
 mod pages;
+mod recovery;
 mod remote;
 mod screen;
+mod settling;
 mod view;
 
 use std::{

@@ -6,7 +6,7 @@ use crate::{
     remote::{LogSource, Request, VmAction, VmRow},
 };
 use lq_api::{
-    VmId,
+    HostId, VmId,
     answer::HostNetwork,
     auth,
     management::{ManagementNetwork, TRIAL_SECONDS, TryNetwork},
@@ -28,6 +28,12 @@ pub(crate) enum Form {
     Certificate,
     FactoryReset {
         data: bool,
+    },
+    /// Of the cluster, from the host of this name.
+    Reform {
+        name: String,
+        epoch: u64,
+        lost: Vec<HostId>,
     },
     /// To this disk.
     Install {
@@ -51,7 +57,15 @@ pub(crate) enum Choice {
     Totp,
     Support,
     Reset,
-    FactoryReset { data: bool },
+    FactoryReset {
+        data: bool,
+    },
+    Maintenance,
+    /// Begin it.
+    Maintain {
+        shut_down: bool,
+    },
+    Recovery,
     Power,
     Reboot,
     PowerOff,
@@ -95,6 +109,8 @@ pub(crate) fn main_menu() -> Page {
         ('e', "Events", Choice::Events),
         ('n', "Management network", Choice::Network),
         ('h', "Host name", Choice::Rename),
+        ('m', "Maintenance", Choice::Maintenance),
+        ('q', "Quorum recovery", Choice::Recovery),
         ('g', "Logs", Choice::Logs),
         ('s', "Support bundle", Choice::Support),
         ('c', "New certificate", Choice::Certificate),
@@ -156,14 +172,19 @@ pub(crate) fn rename() -> Page {
 /// The form that takes the host's name as a word that something is meant.
 pub(crate) fn by_name(form: Form) -> Page {
     let title = match &form {
-        Form::Certificate => "A new certificate: browsers and lqctl will ask about it once more",
+        Form::Certificate => "A new certificate: browsers and lqctl will ask about it once more".to_owned(),
         Form::FactoryReset { data: false } => {
-            "The host forgets everything but its images and volumes, and restarts"
+            "The host forgets everything but its images and volumes, and restarts".to_owned()
         }
-        _ => "The host forgets EVERYTHING, images and volumes too, and restarts",
+        Form::Reform { name, epoch, .. } => {
+            format!(
+                "The cluster is formed anew from this host, as epoch {epoch}: type its name, {name}, to do it"
+            )
+        }
+        _ => "The host forgets EVERYTHING, images and volumes too, and restarts".to_owned(),
     };
     let fields = vec![field("Host's name", false)];
-    Page::Form { form, title: title.into(), fields, at: 0 }
+    Page::Form { form, title, fields, at: 0 }
 }
 
 /// The form of the management network, as it is kept.
@@ -261,6 +282,12 @@ pub(crate) fn submit(form: &Form, fields: &[Field]) -> Result<Request, String> {
         }
         Form::Certificate => Request::NewCertificate { confirm: text(0) },
         Form::FactoryReset { data } => Request::FactoryReset { confirm: text(0), data: *data },
+        Form::Reform { name, lost, .. } => {
+            if text(0).trim() != name {
+                return Err(format!("This host is called {name}: nothing was done."));
+            }
+            Request::Reform { confirm: name.clone(), lost: lost.clone() }
+        }
         Form::Install { node, used } => {
             same(&text(1), &text(2))?;
             let network = typed_network(&text(3), &text(4), &text(5))?;

@@ -14,6 +14,9 @@ pub(crate) fn room(rows: u16) -> usize {
     usize::from(rows.clamp(4, 200)).saturating_sub(6)
 }
 
+/// Most lines of what happened last.
+const NOTE: usize = 5;
+
 /// The whole screen.
 pub(crate) fn paint(status: &Status, app: &App, glyphs: Glyphs, columns: u16, rows: u16) -> Buffer {
     let all = Rect::new(0, 0, columns.clamp(20, 300), rows.clamp(4, 200));
@@ -33,13 +36,18 @@ pub(crate) fn paint(status: &Status, app: &App, glyphs: Glyphs, columns: u16, ro
         (Some(Page::Log(log)), _) if log.typing => format!("Look for: {}_", log.search),
         (Some(Page::Log(_)), _) => "F follow  / search  N next  arrows, PgUp, PgDn  Esc back".to_owned(),
         (Some(Page::Disks { .. }), _) => "Enter choose   Esc back".to_owned(),
+        (Some(Page::Maintenance { state, .. }), _) => state.foot().to_owned(),
+        (Some(Page::Recovery(recovery)), _) => recovery.foot().to_owned(),
         (Some(Page::Installing(p)), _) if p.ended == Some(true) => "R restart   Esc back".to_owned(),
         (Some(_), Some(user)) => format!("{user}   Esc back"),
         (Some(_), None) => "Esc back".to_owned(),
     };
     view::bar(&mut buffer, all, last, &foot, &status.mode);
-    // The last row is the bar, the one above what happened last.
-    let body = Rect::new(0, 2, all.width, all.height.saturating_sub(4));
+    // The last row is the bar, the ones above it what happened last: one, unless it takes more words.
+    let note = app.note.as_ref().map_or_else(Vec::new, |(_, text)| wrap(text, usize::from(all.width) - 4));
+    let note = note.get(..note.len().min(NOTE)).unwrap_or_default();
+    let above = u16::try_from(note.len().max(1)).unwrap_or(1);
+    let body = Rect::new(0, 2, all.width, all.height.saturating_sub(3 + above));
     match app.pages.last() {
         None => view::open(&mut buffer, body, status, glyphs),
         Some(Page::Qr) => {
@@ -48,10 +56,9 @@ pub(crate) fn paint(status: &Status, app: &App, glyphs: Glyphs, columns: u16, ro
         }
         Some(page) => draw(&mut buffer, body, page),
     }
-    if let Some((bad, text)) = &app.note {
-        let style = if *bad { BAD } else { GOOD };
-        let lines = wrap(text, usize::from(all.width).saturating_sub(4));
-        put(&mut buffer, all, last - 1, 2, lines.first().map_or("", String::as_str), style);
+    let style = if matches!(app.note, Some((true, _))) { BAD } else { GOOD };
+    for (n, line) in note.iter().rev().enumerate() {
+        put(&mut buffer, all, last.saturating_sub(1 + n), 2, line, style);
     }
     buffer
 }
@@ -154,12 +161,38 @@ fn draw(buffer: &mut Buffer, area: Rect, page: &Page) {
                 put(buffer, area, 2 + n, 2, line, PLAIN);
             }
         }
+        Page::Maintenance { state, top } => {
+            put(buffer, area, 0, 2, &clean(&format!("Maintenance of {}", state.name)), STRONG);
+            part(buffer, area, &state.lines(width), *top);
+        }
+        Page::Recovery(recovery) => {
+            put(buffer, area, 0, 2, "Quorum recovery: forming the cluster anew from this host", STRONG);
+            part(buffer, area, &recovery.lines(width), 0);
+        }
+        Page::Settling(settling) => {
+            put(buffer, area, 0, 2, settling.title(), STRONG);
+            part(buffer, area, &settling.lines(width), 0);
+        }
         Page::Confirm { question, .. } => {
             for (n, line) in wrap(question, width).iter().enumerate() {
                 put(buffer, area, n, 2, line, STRONG);
             }
         }
         Page::Qr => {}
+    }
+}
+
+/// Lines below a title from one on, with a word of what does not fit.
+fn part(buffer: &mut Buffer, area: Rect, lines: &[Line], top: usize) {
+    let room = usize::from(area.height).saturating_sub(2);
+    let top = top.min(lines.len().saturating_sub(room));
+    let hidden = lines.len().saturating_sub(top + room);
+    let shown = if hidden > 0 { room.saturating_sub(1) } else { room };
+    for (n, (style, line)) in lines.iter().skip(top).take(shown).enumerate() {
+        put(buffer, area, 2 + n, 2, &clean(line), *style);
+    }
+    if hidden > 0 {
+        put(buffer, area, 2 + shown, 2, &format!("... and {} more lines", hidden + 1), WARN);
     }
 }
 

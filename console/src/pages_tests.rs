@@ -5,6 +5,7 @@ use crate::{
     keys::Key,
     remote::{LogSource, Outcome, Polled, VmRow},
     screen,
+    settling::{Aim, Settling},
 };
 use lq_api::{
     answer::HostNetwork,
@@ -37,6 +38,7 @@ fn status() -> Status {
         ],
         events: vec!["2026-01-02 10:00:00 warning: a disk is slow".into()],
         cluster: Some((true, "3 hosts, node2 leads".into())),
+        trouble: None,
         live: false,
     }
 }
@@ -163,9 +165,43 @@ fn pages_look_as_checked_in() {
             app.key(key, Instant::now());
         }
         shot("log-found", &status(), &app, Glyphs::Ascii);
+        app.outcome(Outcome::Maintenance(Box::new(crate::maintenance::tests::moving())));
+        shot("maintenance", &status(), &app, Glyphs::Ascii);
+        app.outcome(Outcome::Maintenance(Box::new(crate::maintenance::tests::stuck())));
+        app.key(Key::Char('m'), Instant::now());
+        shot("maintenance-menu", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Esc, Instant::now());
+        app.outcome(Outcome::Failed("the host `node1` cannot be put in maintenance: no majority of the voting hosts is reached, so nothing can be changed until they are back".into()));
+        shot("maintenance-stuck", &status(), &app, Glyphs::Ascii);
+        let lost = crate::recovery::tests::lost();
+        app.outcome(Outcome::Recovery(Box::new(lost.clone())));
+        shot("recovery", &status(), &app, Glyphs::Ascii);
+        for key in [Key::Down, Key::Down, Key::Char('g'), Key::Char('f')] {
+            app.key(key, Instant::now());
+        }
+        shot("recovery-confirm", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Char('y'), Instant::now());
+        shot("recovery-name", &status(), &app, Glyphs::Ascii);
         app.outcome(Outcome::Lines("Events", status().events));
         app.outcome(Outcome::Failed("it failed".into()));
         shot("events", &status(), &app, Glyphs::Ascii);
+        let facts = vec!["Epoch 2 begins; machines run on.".into()];
+        app.outcome(Outcome::Settling(Box::new(Settling::new(Aim::Epoch(2), facts))));
+        shot("settling", &status(), &app, Glyphs::Ascii);
+        let trouble = Status {
+            management: Management::NotReady("no majority of the voters is reached".into()),
+            ready: false,
+            vms: None,
+            setup_code: None,
+            cluster: Some((false, "3 hosts, 2 not heard, nobody leads: NO QUORUM, nothing can be changed".into())),
+            trouble: Some(
+                "No majority of the hosts is reached; silent: node2, node3. Machines run on, nothing can be changed. Bring the \
+                 hosts back; if they are gone for good: F2, Quorum recovery"
+                    .into(),
+            ),
+            ..status()
+        };
+        shot("open-quorum-lost", &trouble, &App::default(), Glyphs::Ascii);
         let live = Status { live: true, mode: "live: nothing is kept".into(), cluster: None, ..status() };
         let mut app = App::default();
         app.live = true;

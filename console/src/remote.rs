@@ -1,16 +1,22 @@
 //! What the console asks of `mgmtd` once someone has logged in: always with that person's own session, never as root, so that
 //! their rights hold and the audit log has their name.
 
+mod cluster;
+
 use crate::{
     api::{self, Answer},
     app::ADMIN,
     install::{self, Progress, Wish},
     local,
+    maintenance::Maintenance,
+    recovery::Recovery,
+    settling::{self, Aim, Settling},
 };
 use lq_api::{
-    UserId, VmId,
+    HostId, TaskId, UserId, VmId,
     access::{Permission, Scope},
     auth::{Identity, Session},
+    host::HostMaintenance,
     local::{
         init::{InitAnswer, InitRequest},
         install::InstallDisk,
@@ -75,6 +81,17 @@ pub(crate) enum Request {
         data: bool,
     },
     Log(LogSource),
+    /// How this host's maintenance stands.
+    Maintenance,
+    SetMaintenance(HostMaintenance),
+    /// The one that empties this host.
+    CancelTask(TaskId),
+    /// What forming the cluster anew from this host would mean.
+    Recovery,
+    Reform {
+        confirm: String,
+        lost: Vec<HostId>,
+    },
     /// The serial console of a machine.
     Console {
         id: VmId,
@@ -106,6 +123,9 @@ pub(crate) enum Poll {
     Network,
     Log(LogSource),
     Install,
+    Maintenance,
+    /// The host, until it stands where it was to.
+    Settling(Aim),
 }
 
 /// A log.
@@ -138,7 +158,7 @@ pub(crate) struct VmRow {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     LoggedIn(String),
     CodeNeeded,
@@ -148,6 +168,10 @@ pub(crate) enum Outcome {
     Log(LogSource, Vec<String>),
     Disks(Vec<InstallDisk>),
     Installing,
+    Maintenance(Box<Maintenance>),
+    Recovery(Box<Recovery>),
+    /// The daemon starts again as a member of something else; the session is over.
+    Settling(Box<Settling>),
     /// The console may be opened with this token.
     Console {
         id: VmId,
@@ -163,11 +187,14 @@ pub(crate) enum Outcome {
 }
 
 /// What was read again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Polled {
     Network(Box<ManagementNetwork>),
     Log(LogSource, Vec<String>),
     Install(Progress),
+    Maintenance(Box<Maintenance>),
+    /// Where the host stands, and whether that is where it was to.
+    Settling(String, bool),
     /// It could not be read; the next one may.
     Nothing,
 }
@@ -297,6 +324,11 @@ impl Remote {
                 let lines = local::log(&source);
                 Ok(Outcome::Log(source, lines))
             }
+            Request::Maintenance => Ok(Outcome::Maintenance(Box::new(self.maintenance()?))),
+            Request::SetMaintenance(wish) => self.set_maintenance(wish),
+            Request::CancelTask(id) => self.cancel_task(id),
+            Request::Recovery => self.recovery(),
+            Request::Reform { confirm, lost } => self.reform(confirm, lost),
             Request::Console { id, name } => {
                 self.renew()?;
                 let token = self.session.as_ref().map(|(s, _)| s.token.clone()).ok_or(Outcome::LoggedOut)?;
@@ -331,6 +363,11 @@ impl Remote {
                 self.logged_in()?;
                 let lines = local::log(&source);
                 Polled::Log(source, lines)
+            }
+            Poll::Maintenance => Polled::Maintenance(Box::new(self.maintenance()?)),
+            Poll::Settling(aim) => {
+                let (step, ended) = settling::look(&aim);
+                Polled::Settling(step, ended)
             }
             Poll::Install => install::progress().map_or(Polled::Nothing, Polled::Install),
         })
@@ -406,7 +443,8 @@ impl Remote {
     /// Gets the next token in time.
     fn renew(&mut self) -> Fallible<()> {
         let Some((session, since)) = &mut self.session else { return Err(Outcome::LoggedOut) };
-        if since.elapsed() < RENEW {
+        // One of a host without a majority has nothing to be renewed with: its token lasts as long as it does.
+        if since.elapsed() < RENEW || session.refresh_token.is_none() {
             return Ok(());
         }
         let body = json!({"refresh_token": session.refresh_token});

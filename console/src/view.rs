@@ -62,12 +62,18 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A named value, wrapped under itself.
-fn field(lines: &mut Vec<Line>, style: Style, name: &str, value: &str, width: usize, most: usize) {
+/// A named value, wrapped under itself, on at most so many lines.
+pub(crate) fn field(lines: &mut Vec<Line>, style: Style, name: &str, value: &str, width: usize, most: usize) {
     for (n, part) in wrap(value, width.saturating_sub(LABEL)).into_iter().take(most).enumerate() {
         let name = if n == 0 { name } else { "" };
         lines.push((style, format!("{name:<LABEL$}{part}")));
     }
+}
+
+/// How much of something, 0 to 1, in `room` characters between brackets.
+pub(crate) fn bar_text(share: f64, room: usize) -> String {
+    let full = (share.clamp(0.0, 1.0) * room as f64).round() as usize;
+    format!("[{}{}]", "#".repeat(full), ".".repeat(room.saturating_sub(full)))
 }
 
 /// Who the host is and how to reach it.
@@ -110,8 +116,7 @@ fn state(status: &Status, width: usize) -> Vec<Line> {
     }
     for load in &status.loads {
         let room = width.saturating_sub(LABEL + load.text.len() + 3).min(20);
-        let full = (load.share.clamp(0.0, 1.0) * room as f64).round() as usize;
-        let bar = format!("[{}{}] {}", "#".repeat(full), ".".repeat(room.saturating_sub(full)), load.text);
+        let bar = format!("{} {}", bar_text(load.share, room), load.text);
         let style = if load.share > 0.9 { WARN } else { PLAIN };
         field(&mut lines, style, load.name, &bar, width, 1);
     }
@@ -132,6 +137,9 @@ fn state(status: &Status, width: usize) -> Vec<Line> {
     }
     if status.nics.is_empty() {
         field(&mut lines, BAD, "Network", "no interface was found", width, 1);
+    }
+    if let Some(trouble) = &status.trouble {
+        lines.extend(wrap(&format!("! {trouble}"), width).into_iter().take(4).map(|l| (BAD, l)));
     }
     for warning in &status.warnings {
         lines.extend(wrap(&format!("! {warning}"), width).into_iter().map(|l| (WARN, l)));

@@ -18,6 +18,8 @@ const LEAST_FIRMWARE_MEMORY: u64 = 128 * MIB;
 /// What 46 address bits leave after the PCI window.
 const MOST_MEMORY: u64 = 32 << 40;
 const MOST_VCPUS: u8 = 64;
+/// More serve no more: each is a thread.
+const MOST_QUEUES: u8 = 16;
 /// Longest command line of Linux, without its final zero.
 const CMDLINE: usize = 2047;
 /// Longest serial number of a virtio disk.
@@ -168,6 +170,13 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         );
         check(slots.insert(slot), format!("{of}.slot {slot} is used twice, or is to be empty"));
     }
+    let queues = 1..=config.vcpus.clamp(1, MOST_QUEUES);
+    let queue_fault = |of: &str, count: u8| {
+        format!(
+            "{of}.queues is {count}, 1 to {} are possible: one for each virtual CPU, at most {MOST_QUEUES}",
+            queues.end()
+        )
+    };
     let (mut serials, mut taps, mut macs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (i, disk) in config.disks.iter().enumerate() {
         let serial = &disk.serial;
@@ -175,6 +184,7 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
             !serial.is_empty() && serial.len() <= SERIAL && serial.bytes().all(|b| b.is_ascii_graphic()),
             format!("disks[{i}].serial {serial:?} is not 1 to {SERIAL} printable ASCII characters"),
         );
+        check(queues.contains(&disk.queues), queue_fault(&format!("disks[{i}]"), disk.queues));
         check(serials.insert(serial), format!("disks[{i}].serial {serial:?} is used twice"));
         for fault in limit_faults("limits", &disk.limits) {
             check(false, format!("disks[{i}].{fault}"));
@@ -190,6 +200,7 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
             !tap.is_empty() && tap.len() <= TAP && tap.bytes().all(usable),
             format!("nics[{i}].tap {tap:?} is not the name of an interface"),
         );
+        check(queues.contains(&nic.queues), queue_fault(&format!("nics[{i}]"), nic.queues));
         check(taps.insert(tap), format!("nics[{i}].tap {tap:?} is used twice"));
         let mac = nic.mac;
         check(mac.0[0] & 1 == 0 && mac.0 != [0; 6], format!("nics[{i}].mac {mac} is not a unicast address"));
@@ -286,9 +297,9 @@ mod tests {
             c["disks"] = json!([
                 {"serial": "twice", "image": {"path": "a", "format": "raw", "backing": {"path": "b", "format": "raw"}}},
                 {"serial": "twice", "image": {"path": "/a", "format": "raw"}},
-                {"serial": "this is far too long for a serial", "image": {"path": "/b", "format": "raw"}},
+                {"serial": "this is far too long for a serial", "queues": 0, "image": {"path": "/b", "format": "raw"}},
             ]);
-            c["nics"] = json!([{"tap": "a/b", "mac": "00:00:00:00:00:00"}]);
+            c["nics"] = json!([{"tap": "a/b", "mac": "00:00:00:00:00:00", "queues": 17}]);
             c["jail"]["uid"] = json!(0);
         });
         let told = faults(&bad).join("\n");
@@ -305,6 +316,8 @@ mod tests {
             "disks[2].serial",
             "nics[0].tap",
             "nics[0].mac",
+            "nics[0].queues is 17, 1 to 16",
+            "disks[2].queues is 0",
             "jail.uid",
         ] {
             assert!(told.contains(part), "{part} missing in:\n{told}");

@@ -35,8 +35,8 @@ pub enum Error {
 pub enum New {
     /// A disk, and the files of its chain, the top first.
     Disk(DiskConfig, Vec<File>),
-    /// An interface, and its tap.
-    Nic(NicConfig, File),
+    /// An interface, and the queues of its tap.
+    Nic(NicConfig, Vec<File>),
 }
 
 impl New {
@@ -75,8 +75,8 @@ impl New {
                 let opened = Movable::new(&config.image, files, config.read_only, true, Arc::clone(lease))?;
                 Ok(Box::new(disk(opened, &config, lease)))
             }
-            Self::Nic(config, tap) => {
-                let made = Net::adopt(&tap).and_then(|()| nic(tap, &config));
+            Self::Nic(config, taps) => {
+                let made = Net::adopt(&taps).and_then(|()| nic(taps, &config));
                 Ok(Box::new(made.map_err(|source| Error::Tap { tap: config.tap, source })?))
             }
         }
@@ -85,13 +85,14 @@ impl New {
 
 /// The device of an opened disk.
 pub fn disk(opened: Movable, config: &DiskConfig, lease: &Arc<Fence>) -> Block {
-    Block::limited(Box::new(opened), &config.serial, config.read_only, config.limits, Arc::clone(lease))
+    let DiskConfig { read_only, queues, limits, .. } = *config;
+    Block::limited(Box::new(opened), &config.serial, read_only, queues, limits, Arc::clone(lease))
 }
 
-/// The device on an opened tap.
+/// The device on the opened queues of a tap.
 ///
 /// # Errors
 /// The tap does not take virtio-net headers.
-pub fn nic(tap: File, config: &NicConfig) -> io::Result<Net> {
-    Net::limited(tap, config.mac, config.limits, !config.link_down)
+pub fn nic(taps: Vec<File>, config: &NicConfig) -> io::Result<Net> {
+    Net::limited(taps, config.mac, config.limits, !config.link_down)
 }

@@ -306,7 +306,7 @@ fn add_devices(
         made.counters.disks.push(counter);
     }
     for nic in &config.nics {
-        let opened = net::open_tap(&nic.tap).and_then(|tap| plug::nic(tap, nic));
+        let opened = net::open_taps(&nic.tap, nic.queues).and_then(|taps| plug::nic(taps, nic));
         let device = opened.map_err(|source| open_error("tap", Path::new(&nic.tap), source))?;
         let (counter, slot) = add(Box::new(device), removable(nic.slot))?;
         made.counters.nics.push(counter);

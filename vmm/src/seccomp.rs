@@ -142,6 +142,7 @@ const THREADS: List = &[
 const KVM_TYPE: u64 = 0xae00;
 const TYPE_MASK: u64 = 0xff00;
 const TUNSETOFFLOAD: u64 = 0x4004_54d0;
+const TUNSETQUEUE: u64 = 0x4004_54d9;
 const TUNSETVNETHDRSZ: u64 = 0x4004_54d8;
 const TUNGETIFF: u64 = 0x8004_54d2;
 const FIONBIO: u64 = 0x5421;
@@ -202,6 +203,7 @@ fn compile(mode: Mode, lists: &[List], grants: Grants) -> Result<BpfProgram, Err
     }
     if grants.tap {
         requests.push(argument(1, SeccompCmpOp::Eq, TUNSETOFFLOAD)?);
+        requests.push(argument(1, SeccompCmpOp::Eq, TUNSETQUEUE)?);
     }
     if grants.new_tap {
         requests.push(argument(1, SeccompCmpOp::Eq, TUNSETVNETHDRSZ)?);

@@ -161,9 +161,23 @@ pub struct DiskConfig {
     /// How much it may do.
     #[serde(default)]
     pub limits: IoLimits,
+    /// Queues, each served by a thread: 1 to the number of virtual CPUs, at most 16.
+    #[serde(default = "one_queue", skip_serializing_if = "is_one_queue")]
+    pub queues: u8,
     /// Its slot on the bus, from 1; absent: the next free one, in the order disks, interfaces, all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<u8>,
+}
+
+/// [`DiskConfig::queues`] and [`NicConfig::queues`] where nothing is said.
+#[must_use]
+pub const fn one_queue() -> u8 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_one_queue(queues: &u8) -> bool {
+    *queues == 1
 }
 
 /// An image file and what lies under it. A qcow2 file's own word about its backing file is never followed: only what is
@@ -198,6 +212,9 @@ pub struct NicConfig {
     /// How much it may do.
     #[serde(default)]
     pub limits: NicLimits,
+    /// Pairs of queues, as of a disk. More than one need a tap that was made with `multi_queue`.
+    #[serde(default = "one_queue", skip_serializing_if = "is_one_queue")]
+    pub queues: u8,
     /// Its cable is out at the start.
     #[serde(default)]
     pub link_down: bool,
@@ -305,11 +322,8 @@ impl Command {
     #[must_use]
     pub fn descriptors(&self) -> usize {
         match self {
-            Self::Snapshot
-            | Self::MigrateOut(_)
-            | Self::MigrateIn
-            | Self::CdromInsert(_)
-            | Self::NicPlug(_) => 1,
+            Self::Snapshot | Self::MigrateOut(_) | Self::MigrateIn | Self::CdromInsert(_) => 1,
+            Self::NicPlug(plug) => usize::from(plug.nic.queues.max(1)),
             Self::DiskPlug(plug) => plug.disk.image.chain().count(),
             _ => 0,
         }

@@ -165,6 +165,7 @@ impl Place {
                 tap,
                 mac: nic.mac,
                 limits: nic.limits,
+                queues: 1,
                 link_down: !nic.connected,
                 slot: None,
             });

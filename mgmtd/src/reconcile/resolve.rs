@@ -114,6 +114,7 @@ fn launch(state: &State, host: HostId, record: &VmRecord, names: &Names<'_>) -> 
                 image: disk_image(state, volume, (record.vm.meta.id, host), names)?,
                 read_only: disk.read_only,
                 limits: disk.limits,
+                queues: 1,
                 slot: None,
             })
         })

@@ -96,6 +96,14 @@ pub(super) async fn session(ctx: &mut Ctx) -> Result<()> {
     console.said.expect("tick 3\n", 120).await.context("the machine after its reset")?;
     drop(console);
 
+    // What maintenance would mean for a host that is alone, and that there is nothing to recover.
+    keys.press_for(ESC, "This host").await?;
+    keys.type_for("m", "at-the-console", 60).await?;
+    keys.type_for("m", "Shut them down and begin maintenance", 30).await?;
+    keys.type_for("n", "takes machines", 30).await?;
+    keys.press_for(ESC, "This host").await?;
+    keys.type_for("q", "majority of the voters is reached", 60).await?;
+
     // Logs, and out.
     keys.press_for(ESC, "This host").await?;
     keys.type_for("g", "Management daemon", 30).await?;

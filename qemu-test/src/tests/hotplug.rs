@@ -60,6 +60,7 @@ pub(super) async fn disks(ctx: &mut Ctx) -> Result<()> {
         image: DiskImage { path: "/guest/debian.qcow2".into(), format: ImageFormat::Qcow2, backing: None },
         read_only: false,
         limits: IoLimits::default(),
+        queues: 1,
         slot: None,
     };
     let files = BootFiles {

@@ -35,6 +35,7 @@ pub(super) async fn moves(ctx: &mut Ctx) -> Result<()> {
         image: DiskImage { path: "/guest/debian.qcow2".into(), format: ImageFormat::Qcow2, backing: None },
         read_only: false,
         limits: IoLimits::default(),
+        queues: 1,
         slot: None,
     };
     let line =

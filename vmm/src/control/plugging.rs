@@ -54,16 +54,10 @@ impl Server {
     /// The job that plugs a device in.
     pub(super) fn plug(&self, command: Command, descriptors: Vec<OwnedFd>) -> Result<Job, String> {
         self.may_change()?;
-        let mut files = descriptors.into_iter().map(File::from);
+        let files: Vec<_> = descriptors.into_iter().map(File::from).collect();
         let (added, new) = match command {
-            Command::DiskPlug(plug) => {
-                let files: Vec<_> = files.collect();
-                (Added::Disk(plug.disk.clone()), New::Disk(plug.disk, files))
-            }
-            Command::NicPlug(plug) => {
-                let tap = files.next().ok_or("no descriptor came with the request")?;
-                (Added::Nic(plug.nic.clone()), New::Nic(plug.nic, tap))
-            }
+            Command::DiskPlug(plug) => (Added::Disk(plug.disk.clone()), New::Disk(plug.disk, files)),
+            Command::NicPlug(plug) => (Added::Nic(plug.nic.clone()), New::Nic(plug.nic, files)),
             _ => return Err("this plugs nothing in".to_owned()),
         };
         self.inventory.check(&added)?;

@@ -12,10 +12,7 @@ use std::{
         fd::AsRawFd,
         unix::fs::{FileExt, OpenOptionsExt},
     },
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 use vm_memory::bitmap::Bitmap;
 
@@ -67,7 +64,8 @@ pub(super) struct ImageFile {
     file: File,
     /// Looked at before each call.
     lease: Arc<Fence>,
-    sync_failed: AtomicBool,
+    /// An earlier sync failed. Held while one is under way: the kernel tells a failure to one of them only.
+    sync_failed: Mutex<bool>,
     /// What was done to the file, for tests that imagine a power cut.
     #[cfg(test)]
     pub(super) log: Option<std::sync::Arc<std::sync::Mutex<Vec<super::tests::Change>>>>,
@@ -78,7 +76,7 @@ impl ImageFile {
         Self {
             file,
             lease,
-            sync_failed: AtomicBool::new(false),
+            sync_failed: Mutex::new(false),
             #[cfg(test)]
             log: None,
         }
@@ -146,12 +144,13 @@ impl ImageFile {
     /// Makes everything written so far durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.lease.check()?;
-        if self.sync_failed.load(Relaxed) {
+        let mut failed = self.sync_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *failed {
             return Err(io::Error::other("an earlier write could not be made durable"));
         }
         #[cfg(test)]
         self.note(|| super::tests::Change::Sync);
-        self.file.sync_data().inspect_err(|_| self.sync_failed.store(true, Relaxed))
+        self.file.sync_data().inspect_err(|_| *failed = true)
     }
 
     /// Changes what is allocated. `false`: the file system cannot do this.

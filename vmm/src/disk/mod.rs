@@ -4,7 +4,7 @@
 //! only read), so that a second monitor or a tool that grows it is refused instead of destroying it.
 //!
 //! Formats are told, never guessed; a backing file is only what [`DiskImage`] names. All calls block; a disk is used by one
-//! thread at a time.
+//! thread at a time, unless it is [`Parallel`].
 
 mod file;
 pub mod movable;
@@ -24,13 +24,33 @@ pub use raw::Raw;
 /// Most images in a chain.
 const MAX_CHAIN: usize = 16;
 
+/// A disk that several threads may use at once: what they do to the same bytes at the same time comes out in any order.
+/// Otherwise as of [`Disk`].
+#[allow(clippy::missing_errors_doc, reason = "as of Disk")]
+pub trait Parallel: Sync {
+    /// As [`Disk::read`].
+    fn read(&self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()>;
+    /// As [`Disk::write`].
+    fn write(&self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()>;
+    /// As [`Disk::flush`].
+    fn flush(&self) -> io::Result<()>;
+    /// As [`Disk::discard`].
+    fn discard(&self, offset: u64, length: u64) -> io::Result<()>;
+    /// As [`Disk::write_zeroes`].
+    fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
+}
+
 /// A disk. Offsets and lengths are bytes inside its size; callers check against [`Disk::size`] and implementations refuse the
 /// rest with an error.
-pub trait Disk: Send {
+pub trait Disk: Send + Sync {
     /// Size in bytes, a multiple of 512.
     fn size(&self) -> u64;
     /// Bytes that are best written and discarded together, a power of two of at least 512.
     fn granularity(&self) -> u32;
+    /// The way in for several threads at once, where there is one: it is the same disk.
+    fn parallel(&self) -> Option<&dyn Parallel> {
+        None
+    }
     /// Fills `buffers` from `offset`.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 //! ```
 //! Invariant: without the locks nothing of the files is read that their writer may change, and nothing is written.
 
-use super::{Disk, Error, check_backing, file, open_chain};
+use super::{Disk, Error, Parallel, check_backing, file, open_chain};
 use crate::{lease::fence::Fence, memory::Slice};
 use lq_api::{image::ImageFormat, local::vmm::DiskImage};
 use lq_qcow2::Limits;
@@ -137,6 +137,9 @@ impl Disk for Movable {
     }
     fn granularity(&self) -> u32 {
         self.granularity
+    }
+    fn parallel(&self) -> Option<&dyn Parallel> {
+        self.held.as_ref()?.parallel()
     }
     fn read(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
         self.held()?.read(buffers, offset)

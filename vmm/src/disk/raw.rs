@@ -1,7 +1,7 @@
 //! Raw images: the file is the disk.
 
 use super::{
-    Disk,
+    Disk, Parallel,
     file::{self, Fallocate, ImageFile},
 };
 use crate::{lease::fence::Fence, memory::Slice};
@@ -40,21 +40,48 @@ impl Disk for Raw {
         GRANULARITY
     }
 
+    fn parallel(&self) -> Option<&dyn Parallel> {
+        Some(self)
+    }
+
     fn read(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
+        Parallel::read(self, buffers, offset)
+    }
+
+    fn write(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
+        Parallel::write(self, buffers, offset)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Parallel::flush(self)
+    }
+
+    fn discard(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        Parallel::discard(self, offset, length)
+    }
+
+    fn write_zeroes(&mut self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
+        Parallel::write_zeroes(self, offset, length, unmap)
+    }
+}
+
+/// The host's kernel orders what is done to a file at once.
+impl Parallel for Raw {
+    fn read(&self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
         file::check_range(offset, file::total(buffers), self.size)?;
         self.file.read(buffers, offset)
     }
 
-    fn write(&mut self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
+    fn write(&self, buffers: &[Slice<'_>], offset: u64) -> io::Result<()> {
         file::check_range(offset, file::total(buffers), self.size)?;
         self.file.write(buffers, offset)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         self.file.sync()
     }
 
-    fn discard(&mut self, offset: u64, length: u64) -> io::Result<()> {
+    fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
         file::check_range(offset, length, self.size)?;
         if length != 0 {
             // A file system that cannot give room back keeps it: discarding is a hint.
@@ -63,7 +90,7 @@ impl Disk for Raw {
         Ok(())
     }
 
-    fn write_zeroes(&mut self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
+    fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
         file::check_range(offset, length, self.size)?;
         if length == 0 {
             return Ok(());

@@ -134,7 +134,7 @@ impl Served<Pages> {
         let facts = Facts {
             kind: DeviceType::Balloon,
             features: F_COMMON | F_STATS | F_DEFLATE_ON_OOM | F_HINTS | F_REPORTING,
-            queue_sizes: &QUEUE_SIZES,
+            queue_sizes: QUEUE_SIZES.to_vec(),
             config: Arc::clone(&gauge) as Arc<dyn Config>,
             written: None,
         };

@@ -1,4 +1,8 @@
-//! virtio-blk (virtio 1.2, 5.2): one queue, one thread, data straight between guest memory and the image.
+//! virtio-blk (virtio 1.2, 5.2): data straight between guest memory and the image, by one thread a queue.
+//!
+//! With several queues their threads share the disk: a raw image is read and written by all at once; one whose tables have a
+//! single owner (qcow2) by one after another. Limits are of the disk, not of a queue. A flush covers what was answered on any
+//! queue before.
 //!
 //! A request is a chain: header (16 bytes to read), data, one status byte (the last to write). Its parts may be split over
 //! segments at any place. A request that has to wait (for its limits, for the machine's lease) stays in the ring, and so do
@@ -25,7 +29,7 @@ use lq_api::local::vmm::IoLimits;
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::{Duration, Instant},
@@ -54,6 +58,8 @@ const F_BLK_SIZE: u64 = 1 << 6;
 const F_FLUSH: u64 = 1 << 9;
 /// Feature: `topology` is valid.
 const F_TOPOLOGY: u64 = 1 << 10;
+/// Feature: several queues.
+const F_MQ: u64 = 1 << 12;
 /// Feature: discard requests.
 const F_DISCARD: u64 = 1 << 13;
 /// Feature: write-zeroes requests.
@@ -83,22 +89,27 @@ impl Served<Requests> {
     /// A stopped device on `disk`. `serial` (20 bytes are kept) is what the guest sees as its serial number.
     #[must_use]
     pub fn new(disk: Box<dyn Disk>, serial: &str, read_only: bool) -> Self {
-        Self::limited(disk, serial, read_only, IoLimits::default(), Arc::default())
+        Self::limited(disk, serial, read_only, 1, IoLimits::default(), Arc::default())
     }
 
-    /// As [`Block::new`], within `limits`, for as long as `lease` allows.
+    /// As [`Block::new`], with so many queues (at least one), within `limits`, for as long as `lease` allows.
     #[must_use]
     pub fn limited(
         disk: Box<dyn Disk>,
         serial: &str,
         read_only: bool,
+        queues: u8,
         limits: IoLimits,
         lease: Arc<Fence>,
     ) -> Self {
+        let queues = queues.max(1);
         let mut features = F_COMMON | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY | F_FLUSH;
         features |= if read_only { F_RO } else { F_DISCARD | F_WRITE_ZEROES };
-        let config =
-            Arc::new(Geometry { sectors: AtomicU64::new(disk.size() / SECTOR), rest: geometry(&*disk) });
+        features |= if queues > 1 { F_MQ } else { 0 };
+        let config = Arc::new(Geometry {
+            sectors: AtomicU64::new(disk.size() / SECTOR),
+            rest: geometry(&*disk, queues),
+        });
         let mut id = [0; ID];
         for (to, from) in id.iter_mut().zip(serial.bytes()) {
             *to = from;
@@ -107,25 +118,32 @@ impl Served<Requests> {
         let facts = Facts {
             kind: DeviceType::Block,
             features,
-            queue_sizes: &[QUEUE_SIZE],
+            queue_sizes: vec![QUEUE_SIZE; queues.into()],
             config: Arc::clone(&config) as Arc<dyn Config>,
             written,
         };
-        Self::build(facts, |counters| Requests {
-            chain: Chain::default(),
-            config,
-            backend: Backend {
-                disk,
-                limiter: Limiter::new(limits, Instant::now()),
-                lease,
-                held_until: None,
-                id,
-                read_only,
-                write_through: false,
-                counters,
-                report: Report::new(format!("disk {serial}")),
+        let disk = Arc::new(RwLock::new(disk));
+        let limiter = Arc::new(Mutex::new(Limiter::new(limits, Instant::now())));
+        Self::build_lanes(
+            facts,
+            queues.into(),
+            |queue, _| queue,
+            |_, counters| Requests {
+                chain: Chain::default(),
+                config: Arc::clone(&config),
+                backend: Backend {
+                    disk: Arc::clone(&disk),
+                    limiter: Arc::clone(&limiter),
+                    lease: Arc::clone(&lease),
+                    held_until: None,
+                    id,
+                    read_only,
+                    write_through: false,
+                    counters,
+                    report: Report::new(format!("disk {serial}")),
+                },
             },
-        })
+        )
     }
 }
 
@@ -143,7 +161,7 @@ impl Config for Geometry {
     }
 }
 
-fn geometry(disk: &dyn Disk) -> Vec<u8> {
+fn geometry(disk: &dyn Disk, queues: u8) -> Vec<u8> {
     let sectors = (disk.granularity() / SECTOR as u32).max(1);
     let mut bytes = Vec::with_capacity(52);
     bytes.extend(0_u32.to_le_bytes()); // size_max: not offered
@@ -155,7 +173,7 @@ fn geometry(disk: &dyn Disk) -> Vec<u8> {
     bytes.extend(8_u16.to_le_bytes());
     bytes.extend(sectors.to_le_bytes());
     bytes.extend([0, 0]); // writeback, unused
-    bytes.extend(1_u16.to_le_bytes()); // num_queues
+    bytes.extend(u16::from(queues).to_le_bytes()); // num_queues
     bytes.extend(MAX_RANGE_SECTORS.to_le_bytes());
     bytes.extend(MAX_RANGES.to_le_bytes());
     bytes.extend(sectors.to_le_bytes()); // discard_sector_alignment
@@ -172,13 +190,36 @@ pub struct Requests {
     backend: Backend,
 }
 
+type SharedDisk = Arc<RwLock<Box<dyn Disk>>>;
+
+/// The disk for oneself.
+fn alone(disk: &SharedDisk) -> RwLockWriteGuard<'_, Box<dyn Disk>> {
+    disk.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Uses the disk with others where it can be, otherwise alone.
+macro_rules! with_disk {
+    ($disk:expr, $method:ident($($argument:expr),*)) => {{
+        let shared = $disk.read().unwrap_or_else(PoisonError::into_inner);
+        match shared.parallel() {
+            Some(disk) => disk.$method($($argument),*),
+            None => {
+                drop(shared);
+                alone(&$disk).$method($($argument),*)
+            }
+        }
+    }};
+}
+
 /// What carries requests out.
 struct Backend {
-    disk: Box<dyn Disk>,
+    /// Of all lanes.
+    disk: SharedDisk,
     id: [u8; ID],
     read_only: bool,
     write_through: bool,
-    limiter: Limiter,
+    /// Of all lanes.
+    limiter: Arc<Mutex<Limiter>>,
     lease: Arc<Fence>,
     /// When the request that waits may be tried again.
     held_until: Option<Instant>,
@@ -210,12 +251,14 @@ impl Handler for Requests {
     fn change(&mut self, change: Change) -> io::Result<Seen> {
         match change {
             Change::DiskLimits(limits) => {
-                self.backend.limiter = Limiter::new(limits, Instant::now());
+                let limiter = Limiter::new(limits, Instant::now());
+                *self.backend.limiter.lock().unwrap_or_else(PoisonError::into_inner) = limiter;
                 Ok(false)
             }
             Change::Size(size) => {
-                self.backend.disk.resize(size)?;
-                self.config.sectors.store(self.backend.disk.size() / SECTOR, SeqCst);
+                let mut disk = alone(&self.backend.disk);
+                disk.resize(size)?;
+                self.config.sectors.store(disk.size() / SECTOR, SeqCst);
                 Ok(true)
             }
             _ => Err(unknown()),
@@ -223,15 +266,15 @@ impl Handler for Requests {
     }
 
     fn release(&mut self) -> io::Result<()> {
-        self.backend.disk.release()
+        alone(&self.backend.disk).release()
     }
 
     fn acquire(&mut self) -> io::Result<()> {
-        self.backend.disk.acquire()
+        alone(&self.backend.disk).acquire()
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        if self.backend.read_only { Ok(()) } else { self.backend.disk.flush() }
+        if self.backend.read_only { Ok(()) } else { alone(&self.backend.disk).flush() }
     }
 }
 
@@ -292,7 +335,8 @@ impl Backend {
         if !self.lease.is_open() {
             return Err(Instant::now() + LEASE_LOOK);
         }
-        if !self.limiter.is_limited() {
+        let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        if !limiter.is_limited() {
             return Ok(());
         }
         let bytes = match kind {
@@ -300,7 +344,7 @@ impl Backend {
             T_OUT => chain.readable.bytes().saturating_sub(HEADER),
             _ => 0,
         };
-        self.limiter.admit(Instant::now(), bytes)
+        limiter.admit(Instant::now(), bytes)
     }
 
     /// Does what `kind` asks for; `room` are the writable bytes before the status. Returns the data bytes written.
@@ -317,7 +361,7 @@ impl Backend {
             T_IN => {
                 let offset = self.range(sector, room)?;
                 let buffers = chain.writable.slices(memory, 0..room)?;
-                self.disk.read(&buffers, offset)?;
+                with_disk!(self.disk, read(&buffers, offset))?;
                 self.counters.read(room);
                 Ok(room)
             }
@@ -325,14 +369,14 @@ impl Backend {
                 self.must_be_writable()?;
                 let offset = self.range(sector, data_out)?;
                 let buffers = chain.readable.slices(memory, HEADER..HEADER + data_out)?;
-                self.disk.write(&buffers, offset)?;
+                with_disk!(self.disk, write(&buffers, offset))?;
                 self.flush_if_write_through()?;
                 self.counters.written(data_out);
                 Ok(0)
             }
             T_FLUSH => {
                 if !self.read_only {
-                    self.disk.flush()?;
+                    with_disk!(self.disk, flush())?;
                 }
                 Ok(0)
             }
@@ -356,7 +400,7 @@ impl Backend {
     }
 
     fn flush_if_write_through(&mut self) -> io::Result<()> {
-        if self.write_through { self.disk.flush() } else { Ok(()) }
+        if self.write_through { with_disk!(self.disk, flush()) } else { Ok(()) }
     }
 
     /// Offset of `length` bytes from `sector`, if they are whole sectors on the disk and not too many.
@@ -367,11 +411,16 @@ impl Backend {
         self.sectors(sector, length)
     }
 
+    /// Changes only while no lane runs.
+    fn disk_size(&self) -> u64 {
+        self.disk.read().unwrap_or_else(PoisonError::into_inner).size()
+    }
+
     fn sectors(&self, sector: u64, length: u64) -> io::Result<u64> {
         let offset = sector.checked_mul(SECTOR);
         let end = offset.and_then(|offset| offset.checked_add(length));
         match (offset, end) {
-            (Some(offset), Some(end)) if end <= self.disk.size() && length.is_multiple_of(SECTOR) => {
+            (Some(offset), Some(end)) if end <= self.disk_size() && length.is_multiple_of(SECTOR) => {
                 Ok(offset)
             }
             _ => Err(invalid(format!(
@@ -409,9 +458,9 @@ impl Backend {
         }
         for (offset, length, unmap) in ranges {
             if kind == T_DISCARD {
-                self.disk.discard(offset, length)?;
+                with_disk!(self.disk, discard(offset, length))?;
             } else {
-                self.disk.write_zeroes(offset, length, unmap)?;
+                with_disk!(self.disk, write_zeroes(offset, length, unmap))?;
             }
         }
         Ok(())

@@ -39,7 +39,7 @@ fn image(directory: &TempDir, format: ImageFormat) -> DiskImage {
 
 fn disk(image: &DiskImage, limits: IoLimits, lease: &Arc<Fence>) -> Driver {
     let disk = movable::open(image, false, true, Arc::clone(lease)).unwrap();
-    Driver::new(Block::limited(Box::new(disk), "one", false, limits, Arc::clone(lease)))
+    Driver::new(Block::limited(Box::new(disk), "one", false, 1, limits, Arc::clone(lease)))
 }
 
 #[test]

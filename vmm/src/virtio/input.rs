@@ -140,7 +140,7 @@ impl Served<Events> {
         let facts = Facts {
             kind: DeviceType::Input,
             features: F_COMMON,
-            queue_sizes: &[64, 64],
+            queue_sizes: vec![64, 64],
             config: Arc::clone(&selection) as _,
             written: None,
         };

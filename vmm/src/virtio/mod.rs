@@ -6,7 +6,8 @@
 //!                             └───────────── Signals (vectors, status) ◀───────────┘ interrupts (irqfd)
 //! ```
 //! A device knows nothing of PCI: it has features, a configuration space, and queues that are started from a state and
-//! stopped into one. Reset, pause, and later snapshot and migration are these two calls. One I/O thread serves one device.
+//! stopped into one. Reset, pause, and later snapshot and migration are these two calls. One I/O thread serves one device, or one of its queues
+//! where it has several for the same work.
 //!
 //! Invariants
 //! - A stopped device touches no guest memory: `stop_queues` returns after its thread has ended.
@@ -20,6 +21,8 @@ pub mod chain;
 mod change_tests;
 pub mod counters;
 pub mod input;
+#[cfg(test)]
+mod lanes_tests;
 #[cfg(test)]
 mod moving_tests;
 pub mod net;
@@ -114,6 +117,8 @@ pub trait VirtioDevice: Send {
     fn start_queues(&mut self, queues: Queues, features: u64) -> io::Result<()>;
     /// Finishes what is under way and stops. Afterwards nothing touches guest memory. On a stopped device: nothing.
     fn stop_queues(&mut self) -> QueueStates;
+    /// The driver has reset the stopped device: what it had set up is forgotten.
+    fn reset(&mut self) {}
     /// Makes everything the guest wrote to the stopped device durable.
     ///
     /// # Errors

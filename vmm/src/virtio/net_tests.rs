@@ -2,7 +2,7 @@
 //! it has to skip.
 
 use super::{
-    net::{Net, announcement, open_tap},
+    net::{Net, announcement, open_taps},
     testing::{BUFFERS, Driver},
 };
 use crate::{change::Change, pci::PciDevice};
@@ -38,13 +38,17 @@ fn setup() -> Option<(Driver, Host, Arc<super::Counters>)> {
 }
 
 fn limited(limits: NicLimits) -> Option<(Driver, Host, Arc<super::Counters>)> {
+    with_queues(1, limits)
+}
+
+fn with_queues(queues: u8, limits: NicLimits) -> Option<(Driver, Host, Arc<super::Counters>)> {
     // SAFETY: affects this thread only, which ends with the test.
     if let Err(error) = check(unsafe { libc::unshare(libc::CLONE_NEWNET) }) {
         println!("skipped: no network namespace: {error}");
         return None;
     }
-    let tap = match open_tap("lqtest0") {
-        Ok(tap) => tap,
+    let taps = match open_taps("lqtest0", queues) {
+        Ok(taps) => taps,
         Err(error) => {
             println!("skipped: no tap: {error}");
             return None;
@@ -69,15 +73,24 @@ fn limited(limits: NicLimits) -> Option<(Driver, Host, Arc<super::Counters>)> {
         check(libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length)).unwrap();
         Host(socket)
     };
-    let device = Net::limited(tap, MAC, limits, true).unwrap();
+    let device = Net::limited(taps, MAC, limits, true).unwrap();
     let counters = super::VirtioDevice::counters(&device);
     Some((Driver::new(device), host, counters))
 }
 
 impl Host {
     fn send(&self, frame: &[u8]) {
-        // SAFETY: the buffer is valid for its length.
-        let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        // SAFETY: all zeros is a valid address; buffer and address are valid for their lengths.
+        let sent = unsafe {
+            let mut address: libc::sockaddr_ll = std::mem::zeroed();
+            address.sll_family = libc::AF_PACKET as u16;
+            // What the kernel takes the frame for.
+            address.sll_protocol = u16::from_ne_bytes([frame[12], frame[13]]);
+            address.sll_ifindex = libc::if_nametoindex(c"lqtest0".as_ptr()) as i32;
+            let length = size_of_val(&address) as u32;
+            let (to, socket) = (&raw const address, self.0.as_raw_fd());
+            libc::sendto(socket, frame.as_ptr().cast(), frame.len(), 0, to.cast(), length)
+        };
         assert_eq!(sent, frame.len() as isize, "{}", io::Error::last_os_error());
     }
 
@@ -293,4 +306,120 @@ fn both_directions_keep_their_limits_and_lose_nothing() {
         assert_eq!(host.receive(), *frame);
     }
     assert!(begin.elapsed() >= Duration::from_millis(190), "{:?}", begin.elapsed());
+}
+
+/// Asks for so many queue pairs; true: it was acknowledged.
+fn use_pairs(driver: &mut Driver, control: usize, count: u16) -> bool {
+    let at = BUFFERS + 0x9_0000;
+    driver.write(at, &[&[4, 0][..], &count.to_le_bytes(), &[0xee]].concat());
+    assert_eq!(driver.request(control, &[(at, 2, false), (at + 2, 2, false), (at + 4, 1, true)]), 1);
+    match driver.read(at + 4, 1)[0] {
+        0 => true,
+        1 => false,
+        other => panic!("acknowledged with {other}"),
+    }
+}
+
+/// A datagram to the guest; the kernel tells flows apart by the port.
+fn datagram(port: u16) -> Vec<u8> {
+    let mut frame = [&MAC.0[..], &[2, 0, 0, 0, 0, 9], &[8, 0]].concat();
+    frame.extend([0x45, 0, 0, 36, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    frame.extend(port.to_be_bytes());
+    frame.extend([0, 9, 0, 16, 0, 0]);
+    frame.extend(port.to_le_bytes());
+    frame.resize(60, 0);
+    frame
+}
+
+/// Sends a datagram from each port; by port, the pair that received it. Heads go round in order, each with a page of its own.
+fn spread(driver: &mut Driver, host: &Host, ports: std::ops::Range<u16>, pairs: u64) -> Vec<u64> {
+    let mut found: Vec<_> = ports.clone().map(|_| u64::MAX).collect();
+    ports.clone().for_each(|port| host.send(&datagram(port)));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while found.contains(&u64::MAX) {
+        assert!(Instant::now() < deadline, "every datagram arrives: {found:?}");
+        for pair in 0..pairs {
+            let queue = 2 * pair as usize;
+            let Some((head, length)) = driver.try_wait_used(queue, Duration::from_millis(1)) else {
+                continue;
+            };
+            let at = BUFFERS + pair * 0x4_0000 + u64::from(head) * 0x1000;
+            let packet = driver.read(at, length as usize);
+            let next = BUFFERS + pair * 0x4_0000 + u64::from(driver.next_head(queue)) * 0x1000;
+            driver.offer(queue, &[(next, 2048, true)]);
+            driver.ring(queue);
+            if packet.get(24..26) == Some(&[8, 0]) {
+                let port = u16::from_be_bytes([packet[46], packet[47]]);
+                let place = &mut found[usize::from(port - ports.start)];
+                assert_eq!(*place, u64::MAX, "each once");
+                *place = pair;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn packets_come_by_as_many_pairs_as_the_driver_uses() {
+    let Some((mut driver, host, _counters)) = with_queues(2, NicLimits::default()) else { return };
+    driver.start(0, 64);
+    assert_eq!(driver.rings.len(), 5);
+    assert_eq!(driver.config(8, 2), 2, "max_virtqueue_pairs");
+    for pair in 0..2 {
+        for head in 0..32 {
+            driver.offer(2 * pair, &[(BUFFERS + pair as u64 * 0x4_0000 + head * 0x1000, 2048, true)]);
+        }
+        driver.ring(2 * pair);
+    }
+    assert!(spread(&mut driver, &host, 1000..1040, 2).iter().all(|pair| *pair == 0), "one until it says so");
+    for bad in [0, 3, 0xffff] {
+        assert!(!use_pairs(&mut driver, 4, bad), "{bad}");
+    }
+    assert!(use_pairs(&mut driver, 4, 2));
+    let found = spread(&mut driver, &host, 2000..2064, 2);
+    assert!(found.contains(&0) && found.contains(&1), "{found:?}");
+    // It stays so over a pause, and in what is saved.
+    driver.pci.pause();
+    let mut state = crate::state::State::default();
+    driver.pci.save(1, &mut state).unwrap();
+    let saved = serde_json::to_value(&state).unwrap();
+    assert_eq!(saved.pointer("/components/0/fields/device/0/pairs").unwrap(), 2);
+    assert_eq!(saved.pointer("/components/0/fields/device").unwrap().as_array().unwrap().len(), 2);
+    driver.pci.load(1, &mut state).unwrap();
+    driver.pci.resume();
+    let again = spread(&mut driver, &host, 2000..2064, 2);
+    assert!(again.contains(&1), "{again:?}");
+    // The second pair sends.
+    let out = BUFFERS + 0x8_0000;
+    driver.write(out, &[&[0; 12][..], &frame(60, 4)].concat());
+    assert_eq!(driver.request(3, &[(out, 72, false)]), 0);
+    assert_eq!(host.receive(), frame(60, 4));
+    assert!(use_pairs(&mut driver, 4, 1));
+    assert!(spread(&mut driver, &host, 3000..3040, 1).iter().all(|pair| *pair == 0));
+    // What is no command is refused; what has no room for an answer is answered with nothing.
+    let at = BUFFERS + 0x9_0000;
+    driver.write(at, &[1, 0, 1, 0xee]);
+    assert_eq!(driver.request(4, &[(at, 3, false), (at + 3, 1, true)]), 1);
+    assert_eq!(driver.read(at + 3, 1), [1]);
+    assert_eq!(driver.request(4, &[(at, 3, false)]), 0);
+    assert_eq!(driver.request(4, &[(at, 1, false), (at + 3, 1, true)]), 0);
+    assert!(use_pairs(&mut driver, 4, 2));
+    // Another driver, which uses one pair: the kernel is told so.
+    driver.start(1 << 22, 64);
+    for head in 0..32 {
+        driver.offer(0, &[(BUFFERS + head * 0x1000, 2048, true)]);
+    }
+    driver.ring(0);
+    assert!(spread(&mut driver, &host, 4000..4040, 1).iter().all(|pair| *pair == 0));
+    assert!(!use_pairs(&mut driver, 2, 3), "the control queue comes after the one pair");
+    assert!(use_pairs(&mut driver, 2, 1));
+}
+
+#[test]
+fn a_tap_of_several_queues_serves_an_interface_of_one() {
+    let Some((_driver, _host, _)) = with_queues(2, NicLimits::default()) else { return };
+    let refused = open_taps("lqtest0", 1).map(|taps| taps.len());
+    assert_eq!(refused.unwrap(), 1);
+    let single = open_taps("lqtest1", 1).unwrap();
+    drop(single);
 }

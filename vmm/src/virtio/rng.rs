@@ -29,7 +29,7 @@ impl Served<Source> {
         let facts = Facts {
             kind: DeviceType::Rng,
             features: F_COMMON,
-            queue_sizes: &[64],
+            queue_sizes: vec![64],
             config: Arc::new(Vec::new()),
             written: None,
         };

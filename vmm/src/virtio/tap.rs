@@ -10,10 +10,14 @@ use std::{
 // From linux/if_tun.h; all take an int or a pointer to one unless noted.
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 const TUNGETIFF: libc::c_ulong = 0x8004_54d2;
+const TUNSETQUEUE: libc::c_ulong = 0x4004_54d9;
 const TUNSETOFFLOAD: libc::c_ulong = 0x4004_54d0;
 const TUNSETVNETHDRSZ: libc::c_ulong = 0x4004_54d8;
 
 const IFF_TAP: libc::c_short = 0x0002;
+const IFF_MULTI_QUEUE: libc::c_short = 0x0100;
+const IFF_ATTACH_QUEUE: libc::c_short = 0x0200;
+const IFF_DETACH_QUEUE: libc::c_short = 0x0400;
 const IFF_NO_PI: libc::c_short = 0x1000;
 const IFF_VNET_HDR: libc::c_short = 0x4000;
 
@@ -26,11 +30,37 @@ pub(super) const OFFLOAD_TSO6: u32 = 0x04;
 /// TCP ECN with segmentation.
 pub(super) const OFFLOAD_ECN: u32 = 0x08;
 
-/// Opens the existing tap device `name`, non-blocking, with a virtio-net header before each packet.
+/// Opens `queues` queues (at least one) of the existing tap device `name`, non-blocking, with a virtio-net header before each
+/// packet. For more than one the device must have been made with `multi_queue`; for one it may.
 ///
 /// # Errors
 /// There is no such device, it is of another kind or in use, or it may not be opened.
+pub fn open_taps(name: &str, queues: u8) -> io::Result<Vec<File>> {
+    let invalid = |error: &io::Error| error.kind() == io::ErrorKind::InvalidInput;
+    if queues <= 1 {
+        let opened = open_tap(name);
+        // The kernel takes the flag exactly where the device has it.
+        let opened = opened.or_else(|e| if invalid(&e) { open_queue(name, IFF_MULTI_QUEUE) } else { Err(e) });
+        return opened.map(|tap| vec![tap]);
+    }
+    let opened: io::Result<_> = (0..queues).map(|_| open_queue(name, IFF_MULTI_QUEUE)).collect();
+    opened.map_err(|error| match invalid(&error) {
+        true => io::Error::other(format!(
+            "{queues} queues are wanted, but it was not made with multi_queue ({error})"
+        )),
+        false => error,
+    })
+}
+
+/// Opens the existing tap device `name`, which has one queue.
+///
+/// # Errors
+/// As of [`open_taps`].
 pub fn open_tap(name: &str) -> io::Result<File> {
+    open_queue(name, 0)
+}
+
+fn open_queue(name: &str, more: libc::c_short) -> io::Result<File> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes.len() >= libc::IFNAMSIZ || bytes.contains(&0) {
         return Err(io::Error::new(
@@ -48,7 +78,7 @@ pub fn open_tap(name: &str) -> io::Result<File> {
     for (to, from) in request.ifr_name.iter_mut().zip(bytes) {
         *to = *from as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    request.ifr_ifru.ifru_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | more;
     // SAFETY: `request` is a valid ifreq that lives through the call.
     if unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF as _, &raw mut request) } < 0 {
         return Err(io::Error::last_os_error());
@@ -56,11 +86,11 @@ pub fn open_tap(name: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// Makes a tap that was opened by someone else as [`open_tap`] gives it.
+/// Makes a tap that was opened by someone else as [`open_taps`] gives it; `several`: it is one of several queues.
 ///
 /// # Errors
 /// It is no tap, or packets do not have the header a virtio interface needs.
-pub(super) fn adopt(tap: &File) -> io::Result<()> {
+pub(super) fn adopt(tap: &File, several: bool) -> io::Result<()> {
     // SAFETY: an all-zero `ifreq` is valid, as above.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     // SAFETY: `request` is a valid ifreq that lives through the call.
@@ -69,11 +99,15 @@ pub(super) fn adopt(tap: &File) -> io::Result<()> {
     }
     // SAFETY: the kernel has filled in the flags.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
-    let wanted = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    let wanted = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | if several { IFF_MULTI_QUEUE } else { 0 };
     if flags & wanted != wanted {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "it must be opened with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR",
+            if several {
+                "it must be opened with IFF_TAP, IFF_NO_PI, IFF_VNET_HDR and IFF_MULTI_QUEUE"
+            } else {
+                "it must be opened with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR"
+            },
         ));
     }
     let on: libc::c_int = 1;
@@ -82,6 +116,16 @@ pub(super) fn adopt(tap: &File) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Has the kernel use a queue of a device with several, or not.
+pub(super) fn attach(tap: &File, attach: bool) -> io::Result<()> {
+    // SAFETY: an all-zero `ifreq` is valid, as above.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_ifru.ifru_flags = if attach { IFF_ATTACH_QUEUE } else { IFF_DETACH_QUEUE };
+    // SAFETY: `request` is a valid ifreq that lives through the call.
+    let result = unsafe { libc::ioctl(tap.as_raw_fd(), TUNSETQUEUE as _, &raw mut request) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Sets the size of the header before each packet.

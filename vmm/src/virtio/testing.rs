@@ -215,7 +215,7 @@ impl Driver {
     }
 
     fn enable_msix(&mut self) {
-        for vector in 0..8 {
+        for vector in 0..16 {
             for (offset, value) in [(0, 0xfee0_0000_u32), (4, 0), (8, 0x30 + vector), (12, 0)] {
                 self.pci.bar_write(0, 0x4000 + u64::from(vector) * 16 + offset, &value.to_le_bytes());
             }

@@ -80,6 +80,8 @@ pub trait Handler: Send + 'static {
     fn woken(&mut self, queues: &Queues) {
         let _ = queues;
     }
+    /// Called while the device is stopped: the driver has reset it, and knows of nothing any more.
+    fn reset(&mut self) {}
     /// Called while the device is stopped: makes the change.
     ///
     /// # Errors
@@ -165,6 +167,14 @@ impl<H: Handler> Worker<H> {
         })?;
         self.running = Some((handle, stop));
         Ok(())
+    }
+
+    /// Tells the thread to end, without waiting for it.
+    pub fn ask_to_stop(&mut self) {
+        if let Some((_, stop)) = &self.running {
+            // Fails only when the counter is full, and then it is set.
+            let _ = stop.write(1);
+        }
     }
 
     /// Ends the thread; returns the queues it served (none if it was idle or died).

@@ -24,11 +24,13 @@ macro_rules! fuzz {
 fuzz!(
     registers,
     queues_blk,
+    queues_blk_several,
     queues_scsi,
     queues_balloon,
     queues_rng,
     queues_input,
     queues_net,
+    queues_net_several,
     fw_cfg,
     keyboard,
     qcow2,

@@ -22,7 +22,7 @@ pub struct DiskPlug {
 }
 
 /// Plugs an interface in. Its tap comes with the request as a descriptor, attached to the device, with virtio-net headers
-/// (`IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`).
+/// (`IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`); of an interface with several queues one descriptor for each (`IFF_MULTI_QUEUE` too).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NicPlug {

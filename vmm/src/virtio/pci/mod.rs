@@ -202,6 +202,7 @@ impl VirtioPci {
     /// The driver wrote status 0.
     fn reset_device(&mut self) {
         self.device.stop_queues();
+        self.device.reset();
         self.running = false;
         self.paused = None;
         self.common.reset();

@@ -165,7 +165,7 @@ impl Served<Drives> {
         let facts = Facts {
             kind: DeviceType::Scsi,
             features: F_COMMON,
-            queue_sizes: &QUEUE_SIZES,
+            queue_sizes: QUEUE_SIZES.to_vec(),
             config: Arc::clone(&config) as Arc<dyn Config>,
             written: None,
         };

@@ -4,7 +4,10 @@ mod queues;
 mod registers;
 pub mod seeds;
 
-pub use queues::{queues_balloon, queues_blk, queues_input, queues_net, queues_rng, queues_scsi};
+pub use queues::{
+    queues_balloon, queues_blk, queues_blk_several, queues_input, queues_net, queues_net_several, queues_rng,
+    queues_scsi,
+};
 pub use registers::{fw_cfg, keyboard, registers};
 
 use super::reader::Reader;

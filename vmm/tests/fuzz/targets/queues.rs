@@ -3,7 +3,7 @@
 use super::super::reader::Reader;
 use lq_api::{
     image::ImageFormat,
-    local::vmm::{DiskImage, NicLimits},
+    local::vmm::{DiskImage, IoLimits, NicLimits},
     vm::Mac,
 };
 use lq_vmm::{
@@ -131,6 +131,11 @@ pub fn queues_blk(input: &[u8]) {
     drive(Block::new(disk(false), "fuzzed", false), input);
 }
 
+/// A disk with several queues.
+pub fn queues_blk_several(input: &[u8]) {
+    drive(Block::limited(disk(false), "fuzzed", false, 4, IoLimits::default(), Arc::default()), input);
+}
+
 /// CD drives: one with a medium, one without.
 pub fn queues_scsi(input: &[u8]) {
     let notifier = Arc::new(Notifier::new().unwrap());
@@ -154,22 +159,33 @@ pub fn queues_input(input: &[u8]) {
     drive(tablet, input);
 }
 
-/// An interface on a tap in a network namespace of its own; without the right to make one: nothing.
-pub fn queues_net(input: &[u8]) {
-    static TAP: OnceLock<Option<File>> = OnceLock::new();
-    let tap = TAP.get_or_init(|| {
-        let made = thread::spawn(|| {
-            // SAFETY: changes the namespace of this thread alone, which ends with this function.
-            if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            net::open_tap("lqfuzz0")
-        });
-        let made = made.join().unwrap();
-        made.inspect_err(|error| eprintln!("SKIPPED: no tap can be made here: {error}")).ok()
+/// Taps in a network namespace of their own; without the right to make one: none.
+fn taps(queues: u8) -> Option<Vec<File>> {
+    let made = thread::spawn(move || {
+        // SAFETY: changes the namespace of this thread alone, which ends with this function.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        net::open_taps("lqfuzz0", queues)
     });
-    let Some(tap) = tap else { return };
+    made.join().unwrap().inspect_err(|error| eprintln!("SKIPPED: no tap can be made here: {error}")).ok()
+}
+
+fn interface(taps: Option<&Vec<File>>, input: &[u8]) {
+    let Some(taps) = taps else { return };
     let mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
-    let device = net::Net::limited(tap.try_clone().unwrap(), mac, NicLimits::default(), true).unwrap();
-    drive(device, input);
+    let taps: Vec<_> = taps.iter().map(|tap| tap.try_clone().unwrap()).collect();
+    drive(net::Net::limited(taps, mac, NicLimits::default(), true).unwrap(), input);
+}
+
+/// An interface.
+pub fn queues_net(input: &[u8]) {
+    static TAPS: OnceLock<Option<Vec<File>>> = OnceLock::new();
+    interface(TAPS.get_or_init(|| taps(1)).as_ref(), input);
+}
+
+/// An interface with two queue pairs and a control queue.
+pub fn queues_net_several(input: &[u8]) {
+    // Each device lets go of the second queue: it needs a tap that has it.
+    interface(taps(2).as_ref(), input);
 }

@@ -86,6 +86,15 @@ const DATA: u64 = 0x8_0000;
 const STATUS: u64 = 0x2000;
 
 pub fn queues_blk() -> Vec<Vec<u8>> {
+    requests(0)
+}
+
+pub fn queues_blk_several() -> Vec<Vec<u8>> {
+    (0..4).flat_map(requests).collect()
+}
+
+/// Each kind of request to a disk, on a queue.
+fn requests(queue: u16) -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     // Read, write, flush, get the id, discard, write zeros.
     for (kind, length, reads) in [
@@ -97,7 +106,7 @@ pub fn queues_blk() -> Vec<Vec<u8>> {
         (13, 16, false),
     ] {
         for all in [false, true] {
-            let mut script = Script::start(1, all);
+            let mut script = Script::start(queue + 1, all);
             let mut header = kind.to_le_bytes().to_vec();
             header.extend([0; 4]);
             header.extend(8_u64.to_le_bytes());
@@ -108,16 +117,16 @@ pub fn queues_blk() -> Vec<Vec<u8>> {
                 parts.push((DATA, length, reads));
             }
             parts.push((STATUS, 1, true));
-            script.chain(0, &parts);
+            script.chain(queue, &parts);
             seeds.push(script.done());
         }
     }
     // A table of descriptors elsewhere.
-    let mut script = Script::start(1, true);
+    let mut script = Script::start(queue + 1, true);
     script.memory(0x3000, &[0; 64]);
-    script.memory(ring(0), &[0, 0x30, 0, 0, 0, 0, 0, 0, 48, 0, 0, 0, 4, 0, 0, 0]);
-    script.memory(ring(0) + 0x1000, &[0, 0, 1, 0]);
-    script.0.extend([3, 0]);
+    script.memory(ring(queue), &[0, 0x30, 0, 0, 0, 0, 0, 0, 48, 0, 0, 0, 4, 0, 0, 0]);
+    script.memory(ring(queue) + 0x1000, &[0, 0, 1, 0]);
+    script.0.extend([3, queue as u8]);
     seeds.push(script.done());
     seeds
 }
@@ -193,6 +202,20 @@ pub fn queues_net() -> Vec<Vec<u8>> {
     receive.chain(0, &[(DATA, 2048, true)]);
     receive.bar(NOTIFY, &[0, 0]);
     vec![send.done(), receive.done()]
+}
+
+pub fn queues_net_several() -> Vec<Vec<u8>> {
+    let mut seeds = queues_net();
+    for all in [false, true] {
+        let mut control = Script::start(5, all);
+        control.memory(DATA as u32, &[4, 0, 2, 0, 0]);
+        control.chain(4, &[(DATA, 4, false), (STATUS, 1, true)]);
+        control.memory(DATA as u32 + 16, &[0xff; 128]);
+        control.chain(3, &[(HEADER, 12, false), (DATA + 16, 60, false)]);
+        control.chain(2, &[(DATA + 0x1000, 2048, true)]);
+        seeds.push(control.done());
+    }
+    seeds
 }
 
 pub fn registers() -> Vec<Vec<u8>> {

@@ -1,11 +1,19 @@
-//! virtio-net (virtio 1.2, 5.1) on a tap device: one queue pair, one thread.
+//! virtio-net (virtio 1.2, 5.1) on a tap device: one thread for each queue pair.
+//!
+//! | queue | is |
+//! |---|---|
+//! | 2 n, 2 n + 1 | what pair n receives and sends |
+//! | the last | control, where there are several pairs; the driver says by it how many it uses ([`control`]). At 2 for a driver that does not use several |
 //!
 //! Sending goes straight from guest memory to the tap. Receiving reads one packet into a buffer of ours and spreads it over
 //! as many of the driver's buffers as it needs (mergeable buffers). While the driver has given no buffers, the tap is not
 //! watched, and the kernel's queue fills and drops. The same while a packet has to wait for its limits. A cable that is out
 //! lets nothing through in either direction. Offloads towards the guest follow what the driver accepted.
 
-pub use super::tap::open_tap;
+mod control;
+mod pairs;
+
+pub use super::tap::{open_tap, open_taps};
 use super::{
     Counters, DeviceType, F_COMMON, F_VERSION_1, Queues,
     chain::{Chain, Malformed},
@@ -22,21 +30,21 @@ use crate::{
     memory::Memory,
 };
 use lq_api::{local::vmm::NicLimits, vm::Mac};
+use pairs::Pairs;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::{AsRawFd, RawFd},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     time::Instant,
 };
 
 const QUEUE_SIZE: u16 = 256;
-const RX: usize = 0;
-const TX: usize = 1;
+const CONTROL_QUEUE_SIZE: u16 = 64;
 /// The header before each packet, with `num_buffers`.
 const HEADER: usize = 12;
 /// Offset of `num_buffers` in it.
@@ -67,6 +75,10 @@ const F_MRG_RXBUF: u64 = 1 << 15;
 
 /// Feature: the device tells whether its cable is in.
 const F_STATUS: u64 = 1 << 16;
+/// Feature: there is a control queue.
+const F_CTRL_VQ: u64 = 1 << 17;
+/// Feature: there are several queue pairs.
+const F_MQ: u64 = 1 << 22;
 /// Status in the configuration: the cable is in.
 const LINK_UP: u16 = 1;
 
@@ -74,12 +86,12 @@ const LINK_UP: u16 = 1;
 pub type Net = Served<Packets>;
 
 impl Served<Packets> {
-    /// Makes a tap that was opened by someone else one for [`Net::limited`].
+    /// Makes taps that were opened by someone else those for [`Net::limited`].
     ///
     /// # Errors
-    /// It is none that can be used.
-    pub fn adopt(tap: &File) -> io::Result<()> {
-        tap::adopt(tap)
+    /// One is none that can be used.
+    pub fn adopt(taps: &[File]) -> io::Result<()> {
+        taps.iter().try_for_each(|tap| tap::adopt(tap, taps.len() > 1))
     }
 
     /// A stopped device with the hardware address `mac` on `tap`, as [`open_tap`] gives it.
@@ -87,46 +99,69 @@ impl Served<Packets> {
     /// # Errors
     /// The tap does not take virtio-net headers.
     pub fn new(tap: File, mac: Mac) -> io::Result<Self> {
-        Self::limited(tap, mac, NicLimits::default(), true)
+        Self::limited(vec![tap], mac, NicLimits::default(), true)
     }
 
-    /// As [`Net::new`], within `limits`, with the cable in or out.
+    /// As [`Net::new`], with a queue pair for each of `taps` (as [`open_taps`] gives them, at least one), within `limits`, with
+    /// the cable in or out.
     ///
     /// # Errors
     /// As of [`Net::new`].
-    pub fn limited(tap: File, mac: Mac, limits: NicLimits, up: bool) -> io::Result<Self> {
-        tap::set_header_size(&tap, HEADER as i32)?;
+    pub fn limited(taps: Vec<File>, mac: Mac, limits: NicLimits, up: bool) -> io::Result<Self> {
+        let pairs = Arc::new(Pairs::new(taps)?);
+        let first = pairs.taps().first().ok_or(io::ErrorKind::NotFound)?;
+        pairs.taps().iter().try_for_each(|tap| tap::set_header_size(tap, HEADER as i32))?;
         let mut features =
             F_COMMON | F_MAC | F_STATUS | F_MRG_RXBUF | F_CSUM | F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN;
         let guest = F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN;
-        if tap::set_offload(&tap, offload(guest)).is_ok() {
+        if tap::set_offload(first, offload(guest)).is_ok() {
             features |= guest;
         }
-        tap::set_offload(&tap, 0)?;
-        let config = Arc::new(Card { mac, up: AtomicBool::new(up) });
+        tap::set_offload(first, 0)?;
+        let several = pairs.most() > 1;
+        let mut queue_sizes = vec![QUEUE_SIZE; 2 * usize::from(pairs.most())];
+        if several {
+            features |= F_CTRL_VQ | F_MQ;
+            queue_sizes.push(CONTROL_QUEUE_SIZE);
+        }
+        let config = Arc::new(Card { mac, up: AtomicBool::new(up), pairs: pairs.most() });
         let facts = Facts {
             kind: DeviceType::Net,
             features,
-            queue_sizes: &[QUEUE_SIZE, QUEUE_SIZE],
+            queue_sizes,
             config: Arc::clone(&config) as Arc<dyn Config>,
             written: None,
         };
-        Ok(Self::build(facts, |counters| Packets {
-            tap,
+        let limiters = limiters(limits).map(|limiter| Arc::new(Mutex::new(limiter)));
+        let taps = pairs.taps().to_vec();
+        let make = |lane: usize, tap: &Arc<File>, counters| Packets {
+            lane,
+            pairs: Arc::clone(&pairs),
+            tap: Arc::clone(tap),
             packet: vec![0; MAX_PACKET].into_boxed_slice(),
             waiting: 0,
             admitted: false,
-            limiters: limiters(limits),
+            limiters: limiters.clone(),
             held_until: None,
-            config,
+            config: Arc::clone(&config),
             features: 0,
             receiving: false,
             chain: Chain::default(),
             counters,
             report: Report::new(format!("interface {mac}")),
             mac,
+        };
+        Ok(Self::build_lanes(facts, taps.len(), lane_of, |lane, counters| {
+            // There are as many lanes as taps.
+            make(lane, taps.get(lane).unwrap_or(first), counters)
         }))
     }
+}
+
+/// A pair's queues are served by its own lane, the control queue by the first.
+fn lane_of(queue: usize, features: u64) -> usize {
+    // Past the last lane: the first.
+    if features & F_MQ == 0 { 0 } else { queue / 2 }
 }
 
 fn limiters(limits: NicLimits) -> [Limiter; 2] {
@@ -138,12 +173,14 @@ fn limiters(limits: NicLimits) -> [Limiter; 2] {
 struct Card {
     mac: Mac,
     up: AtomicBool,
+    pairs: u16,
 }
 
 impl Config for Card {
     fn read(&self, offset: u64, data: &mut [u8]) {
         let status = if self.up.load(SeqCst) { LINK_UP } else { 0 };
-        read_config(&[&self.mac.0[..], &status.to_le_bytes()].concat(), offset, data);
+        let pairs = if self.pairs > 1 { self.pairs } else { 0 };
+        read_config(&[&self.mac.0[..], &status.to_le_bytes(), &pairs.to_le_bytes()].concat(), offset, data);
     }
     fn identity(&self, data: &mut [u8]) {
         read_config(&self.mac.0, 0, data);
@@ -165,15 +202,18 @@ fn offload(features: u64) -> u32 {
 
 /// The work of the device.
 pub struct Packets {
-    tap: File,
+    /// Which queue pair is served, from 0.
+    lane: usize,
+    pairs: Arc<Pairs>,
+    tap: Arc<File>,
     /// The packet being received.
     packet: Box<[u8]>,
     /// Its length while the driver has not given enough buffers for it; 0: none.
     waiting: usize,
     /// It is within the limits.
     admitted: bool,
-    /// Of what is received and what is sent.
-    limiters: [Limiter; 2],
+    /// Of what is received and what is sent, by all lanes.
+    limiters: [Arc<Mutex<Limiter>>; 2],
     /// When a direction goes on that waits for its limits, the earlier one of both.
     held_until: Option<Instant>,
     config: Arc<Card>,
@@ -195,6 +235,18 @@ struct SavedPackets {
     /// The cable is out.
     #[serde(default)]
     link_down: bool,
+    /// Queue pairs in use, said by the first lane.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pairs: u16,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_one(pairs: &u16) -> bool {
+    *pairs == 1
 }
 
 impl Handler for Packets {
@@ -206,14 +258,30 @@ impl Handler for Packets {
         tap::set_offload(&self.tap, offload(features))
     }
 
+    fn reset(&mut self) {
+        self.waiting = 0;
+        if self.lane == 0
+            && let Err(error) = self.pairs.activate(1)
+        {
+            self.report.say(format_args!("cannot let go of its other queues: {error}"));
+        }
+    }
+
     fn save(&mut self) -> serde_json::Value {
         let waiting = self.packet.get(..self.waiting).unwrap_or_default().to_vec();
         let link_down = !self.config.up.load(SeqCst);
-        serde_json::to_value(SavedPackets { waiting, link_down }).unwrap_or_default()
+        let pairs = if self.lane == 0 { self.pairs.active() } else { 1 };
+        serde_json::to_value(SavedPackets { waiting, link_down, pairs }).unwrap_or_default()
     }
 
     fn load(&mut self, saved: serde_json::Value) -> io::Result<()> {
-        let SavedPackets { waiting, link_down } = serde_json::from_value(saved)?;
+        let SavedPackets { waiting, link_down, pairs } = serde_json::from_value(saved)?;
+        if self.lane == 0 && !self.pairs.activate(pairs)? {
+            return Err(io::Error::other(format!(
+                "{pairs} queue pairs are in use, it has {}",
+                self.pairs.most()
+            )));
+        }
         let room = self.packet.get_mut(..waiting.len());
         let room = room.filter(|room| room.is_empty() || room.len() > HEADER);
         room.ok_or_else(|| io::Error::other("its waiting packet has an impossible length"))?
@@ -224,7 +292,7 @@ impl Handler for Packets {
     }
 
     fn announce(&mut self) {
-        if let Err(error) = (&self.tap).write(&announcement(self.mac)) {
+        if let Err(error) = (&*self.tap).write(&announcement(self.mac)) {
             self.report.say(format_args!("cannot announce where it is now: {error}"));
         }
     }
@@ -235,13 +303,15 @@ impl Handler for Packets {
 
     fn woken(&mut self, queues: &Queues) {
         self.held_until = None;
-        self.receiving = matches!(queues.get(RX), Some(Some(_)));
+        self.receiving = matches!(queues.get(self.rx()), Some(Some(_)));
     }
 
     fn change(&mut self, change: Change) -> io::Result<Seen> {
         match change {
             Change::NicLimits(limits) => {
-                self.limiters = limiters(limits);
+                for (shared, limiter) in self.limiters.iter().zip(limiters(limits)) {
+                    *lock(shared) = limiter;
+                }
                 Ok(false)
             }
             Change::Link(up) => Ok(self.config.up.swap(up, SeqCst) != up),
@@ -254,18 +324,22 @@ impl Handler for Packets {
     }
 
     fn source_ready(&mut self, queues: &mut Queues) -> Result<Progress, Broken> {
-        let Some(Some(queue)) = queues.get_mut(RX) else { return Ok(Progress::Idle) };
+        let Some(Some(queue)) = queues.get_mut(self.rx()) else { return Ok(Progress::Idle) };
         self.receive(queue)
     }
 
     fn serve(&mut self, queues: &mut Queues, index: usize) -> Result<Progress, Broken> {
-        match (index, queues.get_mut(index)) {
-            (TX, Some(Some(queue))) => self.transmit(queue),
-            (RX, Some(Some(queue))) => {
-                self.receiving = true;
-                self.receive(queue)
-            }
-            _ => Ok(Progress::Idle),
+        let Some(Some(queue)) = queues.get_mut(index) else { return Ok(Progress::Idle) };
+        if index == self.rx() {
+            self.receiving = true;
+            self.receive(queue)
+        } else if index == self.rx() + 1 {
+            self.transmit(queue)
+        } else if self.features & F_CTRL_VQ != 0 && index == self.control_queue() {
+            self.control(queue)
+        } else {
+            // The driver has not agreed to use it.
+            Ok(Progress::Idle)
         }
     }
 }
@@ -292,6 +366,16 @@ fn earliest(held: Option<Instant>, until: Instant) -> Instant {
     held.map_or(until, |held| held.min(until))
 }
 
+fn lock(limiter: &Mutex<Limiter>) -> MutexGuard<'_, Limiter> {
+    limiter.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets a packet pass now, or says when to ask again.
+fn admit(limiter: &Mutex<Limiter>, bytes: u64) -> Result<(), Instant> {
+    let mut limiter = lock(limiter);
+    if limiter.is_limited() { limiter.admit(Instant::now(), bytes) } else { Ok(()) }
+}
+
 /// How one packet fared.
 #[derive(PartialEq)]
 enum Delivery {
@@ -301,19 +385,34 @@ enum Delivery {
 }
 
 impl Packets {
+    /// The queue it receives into; it sends from the next one.
+    fn rx(&self) -> usize {
+        2 * self.lane
+    }
+
+    fn control_queue(&self) -> usize {
+        2 * usize::from(if self.features & F_MQ == 0 { 1 } else { self.pairs.most() })
+    }
+
+    fn control(&mut self, queue: &mut DeviceQueue) -> Result<Progress, Broken> {
+        let (pairs, counters, report) = (&self.pairs, &self.counters, &mut self.report);
+        serve_chains(queue, &mut self.chain, counters, |memory, chain| {
+            let failed = |error| report.say(format_args!("cannot change its queues: {error}"));
+            control::command(pairs, memory, chain, failed)
+        })
+    }
+
     fn transmit(&mut self, queue: &mut DeviceQueue) -> Result<Progress, Broken> {
         let (tap, counters, report) = (&self.tap, &self.counters, &mut self.report);
-        let [_, limiter] = &mut self.limiters;
+        let [_, limiter] = &self.limiters;
         let (held_until, up) = (&mut self.held_until, self.config.up.load(SeqCst));
         serve_chains(queue, &mut self.chain, counters, |memory, chain| {
             if !up {
                 counters.error();
                 return Ok(Answer::Written(0));
             }
-            if limiter.is_limited()
-                && let Err(until) =
-                    limiter.admit(Instant::now(), chain.readable.bytes().saturating_sub(HEADER as u64))
-            {
+            let bytes = chain.readable.bytes().saturating_sub(HEADER as u64);
+            if let Err(until) = admit(limiter, bytes) {
                 *held_until = Some(earliest(*held_until, until));
                 return Ok(Answer::Hold);
             }
@@ -333,10 +432,9 @@ impl Packets {
                 self.waiting = 0;
                 continue;
             }
-            let [limiter, _] = &mut self.limiters;
+            let [limiter, _] = &self.limiters;
             if !self.admitted
-                && limiter.is_limited()
-                && let Err(until) = limiter.admit(Instant::now(), (self.waiting - HEADER) as u64)
+                && let Err(until) = admit(limiter, (self.waiting - HEADER) as u64)
             {
                 // Until then the tap is left alone.
                 self.held_until = Some(earliest(self.held_until, until));
@@ -360,7 +458,7 @@ impl Packets {
     /// Reads the next packet into `packet`. `false`: there is none.
     fn read_packet(&mut self) -> bool {
         loop {
-            match (&self.tap).read(&mut self.packet) {
+            match (&*self.tap).read(&mut self.packet) {
                 Ok(length) if length > HEADER => {
                     self.waiting = length;
                     if let (true, Some(header)) =
