@@ -3,6 +3,7 @@
 use super::Session;
 use crate::output::{Format, Table, line, or_dash, show};
 use lq_api::{
+    HostId, VmId,
     history::{MetricHistory, Unit},
     usage::{Load, UsageQuery},
 };
@@ -37,10 +38,12 @@ pub(super) async fn usage(session: &Session, query: &UsageQuery) -> anyhow::Resu
         return show(session.format, &usage, || Table::new(&[]));
     }
     let (hosts, vms) = (client.hosts().await?, client.vms().await?);
-    let host =
-        |id| hosts.iter().find(|h| h.meta.id == id).map_or_else(|| id.to_string(), |h| h.meta.name.clone());
-    let vm =
-        |id| vms.iter().find(|v| v.meta.id == id).map_or_else(|| id.to_string(), |v| v.meta.name.clone());
+    let host = |id: HostId| {
+        hosts.iter().find(|h| h.meta.id == id).map_or_else(|| id.to_string(), |h| h.meta.name.clone())
+    };
+    let vm = |id: VmId| {
+        vms.iter().find(|v| v.meta.id == id).map_or_else(|| id.to_string(), |v| v.meta.name.clone())
+    };
     show(session.format, &usage, || {
         let mut table = Table::new(&["HOST", "CPU", "OF", "MEMORY", "DISK", "NETWORK"]);
         for each in &usage.hosts {

@@ -68,6 +68,7 @@ function panels({ hosts }: Usage): Panel[] {
     {
       title: `Memory in use, of ${size(memory)}`,
       format: size,
+      bytes: true,
       lines: [{ name: "memory.used", label: "In use" }],
       ...(memory ? { top: memory } : {}),
     },
