@@ -4,6 +4,7 @@
 
 use crate::{
     Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId,
+    cloud_init::CloudInit,
     ha::{HaPriority, VmHa},
     local::vmm::{CpuModel, IoLimits, NicLimits, WatchdogAction},
     meta::check_name,
@@ -51,6 +52,9 @@ pub struct VmSpec {
     /// CD drives in the order the guest sees them, at most 4. Firmware boots from them where no disk can be booted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cdroms: Vec<Cdrom>,
+    /// What the guest sets itself up by, on a small read-only disk behind the others. Where absent there is no such disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_init: Option<CloudInit>,
     /// What the guest sees of the host's processor. With a level the machine can move to every host that has it; a host that
     /// lacks a feature of it is refused.
     #[serde(default, skip_serializing_if = "CpuModel::is_host")]
@@ -273,9 +277,40 @@ pub struct VmStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub addresses: Vec<Ipv4Addr>,
+    /// What of the specification the machine that runs does not have yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<PendingChange>,
     /// `meta.generation` this status answers to.
     #[serde(default)]
     pub observed_generation: u64,
+}
+
+/// A change of a machine that runs which has not taken effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PendingChange {
+    /// The field of the specification, e.g. `spec.memory_bytes`.
+    pub field: String,
+    /// The device of that field it is about: the volume of a disk, the hardware address of an interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// What it waits for.
+    pub waits_for: WaitsFor,
+    /// In words.
+    pub reason: String,
+}
+
+/// What a change of a machine that runs waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitsFor {
+    /// Its next start: a machine that runs cannot be changed so. A restart of the guest is none.
+    Start,
+    /// Its guest, which has to let go of something.
+    Guest,
+    /// Its host, which is at it, or tries again.
+    Host,
 }
 
 impl Default for VmStatus {
@@ -289,6 +324,7 @@ impl Default for VmStatus {
             restarts: 0,
             pid: None,
             addresses: vec![],
+            pending: vec![],
             observed_generation: 0,
         }
     }
@@ -338,7 +374,7 @@ pub struct CreateVm {
     pub spec: VmSpec,
 }
 
-/// Changes a VM; what is absent stays. Changes to hardware take effect at the next start.
+/// Changes a VM; what is absent stays. A machine that runs is changed where it can be; what waits is said in `status.pending`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -436,6 +472,7 @@ impl Default for VmSpec {
             disks: vec![],
             nics: vec![],
             cdroms: vec![],
+            cloud_init: None,
             cpu: CpuModel::default(),
             watchdog: None,
             rng: yes(),
@@ -517,6 +554,8 @@ impl VmSpec {
                 }
             }
         }
+        let cloud_init = self.cloud_init.iter().flat_map(CloudInit::validate);
+        errors.extend(cloud_init.map(|e| FieldError::new(format!("spec.{}", e.field), e.reason)));
         errors.extend(self.placement.validate());
         errors
     }

@@ -57,6 +57,8 @@ pub(crate) struct Status {
     pub(crate) url: Option<String>,
     pub(crate) fingerprint: Option<String>,
     pub(crate) setup_code: Option<String>,
+    /// The code by which a cluster can bring this host in, while it waits for that; in words.
+    pub(crate) pairing: Option<String>,
     pub(crate) nics: Vec<Nic>,
     pub(crate) management: Management,
     pub(crate) ready: bool,
@@ -97,6 +99,7 @@ pub(crate) fn gather() -> Status {
         url: address.map(|a| format!("https://{a}/")),
         fingerprint: read(FINGERPRINT),
         setup_code: read(paths::SETUP_CODE),
+        pairing: if ready { pairing() } else { None },
         nics: nics(Path::new("/sys/class/net"), boot.uplink.as_deref()),
         vms: if ready { vms() } else { None },
         loads: loads(),
@@ -199,6 +202,25 @@ fn events() -> Vec<String> {
     let items = list.as_ref().and_then(|l| l.get("items")).and_then(|i| i.as_array());
     let alert = |e: &&serde_json::Value| e.get("kind").and_then(|k| k.as_str()) == Some("alert.raised");
     items.into_iter().flatten().filter(|e| !alert(e)).take(3).map(remote::event_line).collect()
+}
+
+/// How a cluster can bring this host in, where it waits.
+fn pairing() -> Option<String> {
+    let answer = api::get("/api/v1/cluster/pairing").ok().filter(|a| a.status == 200)?;
+    pairing_line(&serde_json::from_slice(&answer.body).ok()?)
+}
+
+fn pairing_line(pairing: &lq_api::pairing::Pairing) -> Option<String> {
+    if pairing.joining {
+        return Some("a cluster gave it and is bringing this host in".into());
+    }
+    let code = pairing.code.as_ref().filter(|_| pairing.waiting)?;
+    let tried = match pairing.wrong_guesses {
+        0 => String::new(),
+        1 => ", a wrong code was tried".into(),
+        more => format!(", {more} wrong codes were tried"),
+    };
+    Some(format!("{code}{tried}"))
 }
 
 fn cluster() -> Option<Cluster> {
@@ -353,6 +375,25 @@ mod tests {
         let alone = Cluster { members: cluster.members[..1].to_vec(), ..cluster };
         assert_eq!(cluster_line(&alone), None);
         assert_eq!(trouble(&Cluster { lost: None, ..alone }), None);
+    }
+
+    #[test]
+    fn a_waiting_host_shows_its_code() {
+        let waiting = lq_api::pairing::Pairing {
+            waiting: true,
+            reason: None,
+            code: Some("ABCD-EFGH".into()),
+            expires_at: None,
+            wrong_guesses: 0,
+            joining: false,
+            opened_until: None,
+        };
+        assert_eq!(pairing_line(&waiting).unwrap(), "ABCD-EFGH");
+        let tried = lq_api::pairing::Pairing { wrong_guesses: 2, ..waiting.clone() };
+        assert!(pairing_line(&tried).unwrap().contains("2 wrong codes"));
+        let joining = lq_api::pairing::Pairing { joining: true, code: None, ..waiting.clone() };
+        assert!(pairing_line(&joining).unwrap().contains("bringing this host in"));
+        assert_eq!(pairing_line(&lq_api::pairing::Pairing { waiting: false, code: None, ..waiting }), None);
     }
 
     #[test]

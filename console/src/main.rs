@@ -16,6 +16,7 @@ mod app;
 mod attach;
 mod facts;
 mod install;
+mod joining;
 mod keys;
 mod local;
 mod logs;

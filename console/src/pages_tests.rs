@@ -22,6 +22,7 @@ fn status() -> Status {
         url: Some("https://10.0.0.2/".into()),
         fingerprint: Some(["AB"; 32].join(":")),
         setup_code: Some("123-456".into()),
+        pairing: Some("ABCD-EFGH".into()),
         nics: vec![Nic { name: "eth0".into(), mac: "52:54:00:00:00:01".into(), link: true, uplink: true }],
         management: Management::Ready,
         ready: true,
@@ -173,6 +174,25 @@ fn pages_look_as_checked_in() {
         app.key(Key::Esc, Instant::now());
         app.outcome(Outcome::Failed("the host `node1` cannot be put in maintenance: no majority of the voting hosts is reached, so nothing can be changed until they are back".into()));
         shot("maintenance-stuck", &status(), &app, Glyphs::Ascii);
+        app.outcome(Outcome::LoggedIn("admin".into()));
+        app.key(Key::Char('j'), Instant::now());
+        shot("join", &status(), &app, Glyphs::Ascii);
+        let token = crate::joining::tests::token();
+        for c in token.chars().take(150) {
+            app.key(Key::Char(c), Instant::now());
+        }
+        shot("join-typing", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Char('!'), Instant::now());
+        app.key(Key::Enter, Instant::now());
+        shot("join-wrong", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Erase, Instant::now());
+        for c in token.chars() {
+            app.key(Key::Char(c), Instant::now());
+        }
+        shot("join-whole", &status(), &app, Glyphs::Ascii);
+        app.outcome(Outcome::JoinPreview(Box::new(crate::joining::tests::preview())));
+        shot("join-preview", &status(), &app, Glyphs::Ascii);
+        app.outcome(Outcome::LoggedIn("admin".into()));
         let lost = crate::recovery::tests::lost();
         app.outcome(Outcome::Recovery(Box::new(lost.clone())));
         shot("recovery", &status(), &app, Glyphs::Ascii);

@@ -94,6 +94,9 @@ fn identity(status: &Status, width: usize) -> Vec<Line> {
         field(&mut lines, WARN, "Log in", &format!("as admin, set-up code {code}"), width, 1);
         field(&mut lines, PLAIN, "", "(you choose the password at this first login)", width, 2);
     }
+    if let Some(pairing) = &status.pairing {
+        field(&mut lines, STRONG, "Pairing code", pairing, width, 2);
+    }
     lines
 }
 

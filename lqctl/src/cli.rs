@@ -2,12 +2,16 @@
 
 mod access;
 mod alert;
+mod apply;
 mod pool;
+mod provider;
 mod vm;
 
 pub(crate) use access::{Audit, Group, Role, Session, Totp, User};
 pub(crate) use alert::{Alert, Channel, NewChannel, SetRule};
+pub(crate) use apply::{Apply, Export};
 pub(crate) use pool::{CreatePool, Pool};
+pub(crate) use provider::{NewProvider, Provider};
 pub(crate) use vm::{CreateVm, Vm};
 
 use crate::{output::Format, size};
@@ -75,6 +79,9 @@ pub(crate) enum Command {
         /// The one-time code; asked for where it is needed and absent.
         #[arg(long)]
         code: Option<String>,
+        /// The realm the user is of: `local`, or the name of a directory. USER@REALM says the same.
+        #[arg(long)]
+        realm: Option<String>,
     },
     /// End the session and forget it.
     Logout,
@@ -102,11 +109,16 @@ pub(crate) enum Command {
     /// Roles: named sets of permissions.
     #[command(subcommand)]
     Role(Role),
+    /// Identity providers: directories and OpenID Connect.
+    #[command(subcommand)]
+    Provider(Provider),
     /// Sessions of those who logged in.
     #[command(subcommand)]
     Session(Session),
     /// The audit log: every change asked for at the host, newest first.
     Audit(Audit),
+    Apply(Apply),
+    Export(Export),
     /// Virtual machines.
     #[command(subcommand)]
     Vm(Vm),
@@ -613,6 +625,27 @@ pub(crate) enum Cluster {
         #[arg(value_enum)]
         wanted: Option<Arming>,
     },
+    /// Balancing: how hosts are loaded, which machines would better run elsewhere, and who decides about it.
+    Balance {
+        /// Change who decides.
+        #[arg(value_enum)]
+        mode: Option<Balancing>,
+        /// Most machines moved at a time, 1 to 8.
+        #[arg(long)]
+        at_once: Option<u32>,
+        /// Move this machine as is recommended.
+        #[arg(long, value_name = "VM", conflicts_with_all = ["mode", "at_once"])]
+        apply: Option<String>,
+    },
+    /// Time: the servers the clocks of all hosts follow, and how they do.
+    Time {
+        /// The servers from now on, by name or address; with a port where it is not 123.
+        #[arg(long = "server", value_name = "SERVER")]
+        servers: Vec<String>,
+        /// No servers from now on: nothing sets the clocks.
+        #[arg(long, conflicts_with = "servers")]
+        none: bool,
+    },
     /// Join tokens: what a host needs to join.
     #[command(subcommand)]
     Token(JoinToken),
@@ -630,6 +663,25 @@ pub(crate) enum Cluster {
         /// Do not ask.
         #[arg(short, long)]
         yes: bool,
+    },
+    /// Hosts that wait to be brought in, on the network of the host this command is sent to.
+    Waiting,
+    /// Bring in a waiting host by the code on its console, with its machines. They run on.
+    Pair {
+        /// Its name or id as `cluster waiting` shows it, or its address.
+        host: String,
+        /// The code on its console. Asked for where it is absent.
+        #[arg(long, env = "LQ_PAIRING_CODE", hide_env_values = true)]
+        code: Option<String>,
+        /// Objects of that host whose names are taken in the cluster may be given others.
+        #[arg(long)]
+        rename: bool,
+    },
+    /// How the host this command is sent to stands to being brought in, with its code.
+    Pairing {
+        /// Wait for an hour although the host has machines, volumes or images of its own, or end that.
+        #[arg(long, value_name = "BOOL")]
+        open: Option<bool>,
     },
     /// Form the cluster anew from the host this command is sent to, when the majority of the voters is gone for good.
     Reform {
@@ -657,6 +709,17 @@ pub(crate) enum Cluster {
         #[arg(short, long)]
         yes: bool,
     },
+}
+
+/// Who decides about moves for balance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Balancing {
+    /// Nobody: nothing is recommended.
+    Off,
+    /// A person: moves are recommended.
+    Advise,
+    /// The cluster: what is recommended is done.
+    Automatic,
 }
 
 #[derive(Debug, Subcommand)]

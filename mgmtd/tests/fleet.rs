@@ -7,12 +7,13 @@ mod fakes;
 
 use fakes::{FakeInit, Manners, Watcher, desired, eventually, expect, settings};
 use lq_api::{
-    VmId,
+    VmId, VolumeId,
+    image::ImageFormat,
     local::{
         init::End,
-        vmm::{ExitReason, ExitRecord},
+        vmm::{DiskConfig, DiskImage, ExitReason, ExitRecord, IoLimits, Rate},
     },
-    vm::{PowerState, RestartPolicy, VmState},
+    vm::{Disk, PowerState, RestartPolicy, VmState, VmStatus, WaitsFor},
 };
 use lq_mgmtd::compute::{
     Desired, Fleet,
@@ -313,4 +314,91 @@ async fn what_runs_of_an_earlier_epoch_is_never_to_have_a_lease() {
     assert_eq!(leased(&bench), [], "nor is it freed to run on without one");
     bench.until(VmState::Running).await;
     assert_eq!(leased(&bench), [None], "what runs now is of this epoch");
+}
+
+/// A disk of a file that is there.
+fn disk(dir: &std::path::Path, name: &str) -> (Disk, DiskConfig) {
+    let disk = Disk::of(VolumeId::new());
+    let path = dir.join(name);
+    std::fs::write(&path, [0; 512]).unwrap();
+    let config = DiskConfig {
+        serial: lq_mgmtd::hardware::serial(disk.volume),
+        image: DiskImage {
+            path: path.to_string_lossy().into_owned(),
+            format: ImageFormat::Raw,
+            backing: None,
+        },
+        read_only: false,
+        limits: disk.limits,
+        queues: 1,
+        slot: None,
+    };
+    (disk, config)
+}
+
+#[tokio::test]
+async fn a_running_machine_is_changed_also_by_the_next_daemon() {
+    let mut bench = bench().await;
+    let (disk, config) = disk(bench.dir.path(), "more.raw");
+    bench.wish(|_| {});
+    bench.until(VmState::Running).await;
+    bench.wish(|d| {
+        d.spec.disks = vec![disk.clone()];
+        d.launch.disks = vec![config.clone()];
+        d.spec.vcpus = 2;
+    });
+    let generation = bench.desired.generation;
+    let fields = |s: &VmStatus| s.pending.iter().map(|p| p.field.clone()).collect::<Vec<_>>();
+    let status =
+        bench.watcher.until(bench.vm, |s| s.observed_generation == generation && fields(s) == ["spec.vcpus"]);
+    assert_eq!(status.await.pending[0].waits_for, WaitsFor::Start);
+    let has = bench.fleet.machine(bench.vm).unwrap().inventory().await.unwrap().unwrap();
+    assert_eq!((has.disk(disk.volume), has.vcpus, has.hotplug), (Some(&disk), 1, true));
+    assert!(bench.watcher.holds(bench.vm).unwrap().volumes.contains(&disk.volume));
+
+    // The daemon is started again: it knows what the machine has, and goes on from there.
+    let watcher = Arc::new(Watcher::default());
+    let next = Fleet::new(Arc::new(LqVmm::with(settings(bench.dir.path()))), watcher.clone());
+    next.adopt().await.unwrap();
+    let rate = Rate { per_second: 7, burst: 0 };
+    let limits = IoLimits { operations: Some(rate), bandwidth: None };
+    bench.desired.spec.disks[0].limits = limits;
+    bench.desired.launch.disks[0].limits = limits;
+    bench.desired.generation += 1;
+    next.sync(vec![bench.desired.clone()]);
+    let generation = bench.desired.generation;
+    watcher.until(bench.vm, |s| s.observed_generation == generation && fields(s) == ["spec.vcpus"]).await;
+    let has = next.machine(bench.vm).unwrap().inventory().await.unwrap().unwrap();
+    assert_eq!(has.disk(disk.volume).map(|d| d.limits), Some(limits));
+    bench.desired.spec.disks.clear();
+    bench.desired.launch.disks.clear();
+    bench.desired.generation += 1;
+    next.sync(vec![bench.desired.clone()]);
+    eventually("the disk is let go of", || watcher.holds(bench.vm).filter(|h| h.volumes.is_empty())).await;
+    let told: Vec<_> = watcher.events().into_iter().filter(|(kind, _)| *kind == "vm.changed").collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_guest_that_clings_is_waited_for_and_its_end_frees_what_it_had() {
+    let mut bench = bench().await;
+    bench.init.manners(Manners { clings: true, ..Manners::default() });
+    let (disk, config) = disk(bench.dir.path(), "data.raw");
+    bench.wish(|d| {
+        d.spec.disks = vec![disk.clone()];
+        d.launch.disks = vec![config.clone()];
+    });
+    bench.until(VmState::Running).await;
+    bench.wish(|d| {
+        d.spec.disks.clear();
+        d.launch.disks.clear();
+    });
+    let waits = |s: &VmStatus| s.pending.iter().any(|p| p.reason.contains("the guest has not let go of it"));
+    let status = bench.watcher.until(bench.vm, waits).await;
+    assert_eq!(status.pending[0].waits_for, WaitsFor::Guest);
+    let generation = bench.desired.generation;
+    let holds = bench.watcher.holds(bench.vm).unwrap();
+    assert!(holds.generation == generation && holds.volumes.contains(&disk.volume), "{holds:?}");
+    bench.init.kill(&bench.unit(), End::Killed(9));
+    eventually("nothing is held", || bench.watcher.holds(bench.vm).filter(|h| h.volumes.is_empty())).await;
 }

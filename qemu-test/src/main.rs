@@ -24,6 +24,7 @@ mod qmp;
 mod runner;
 mod scale;
 mod segment;
+mod several;
 mod site;
 mod switch;
 mod tests;

@@ -6,6 +6,7 @@ use crate::{
     accel::{self, Accel},
     paths::Paths,
     scale,
+    several::Several,
     site::Site,
     tests,
 };
@@ -25,7 +26,7 @@ pub(crate) struct Test {
     pub(crate) name: &'static str,
     /// What it proves.
     pub(crate) about: &'static str,
-    /// Tests of one group run one after the other and may leave a [`Site`] to the next.
+    /// Tests of one group run one after the other and may leave a [`Site`] or [`Several`] to the next.
     pub(crate) group: &'static str,
     /// Seconds after which it has failed, on an idle emulated machine.
     pub(crate) limit: u64,
@@ -41,22 +42,47 @@ pub(crate) struct Ctx {
     pub(crate) accel: Accel,
     /// This test's directory for logs and disks.
     pub(crate) dir: PathBuf,
+    left: Left,
+}
+
+/// What a test leaves, healthy, to the next of its group.
+#[derive(Debug, Default)]
+struct Left {
     site: Option<Site>,
+    several: Option<Several>,
 }
 
 impl Ctx {
     /// The group's host: the one the test before has left, or a new one. Belongs to the test until it gives it back.
     pub(crate) async fn take_site(&mut self) -> Result<Site> {
-        match self.site.take() {
+        match self.left.site.take() {
             Some(site) => Ok(site),
             None => {
                 Site::open(&self.paths, self.accel, &self.dir.join("host")).await.context("preparing a host")
             }
         }
     }
+
     /// Leaves the host, healthy, to the next test.
     pub(crate) fn give_back(&mut self, site: Site) {
-        self.site = Some(site);
+        self.left.site = Some(site);
+    }
+
+    /// The group's cluster of three, in the same way.
+    pub(crate) async fn take_several(&mut self) -> Result<Several> {
+        match self.left.several.take() {
+            Some(several) => Ok(several),
+            None => {
+                let dir = self.paths.e2e().join("several");
+                fresh(&dir, false)?;
+                Several::form(&self.paths, self.accel, &dir).await.context("forming a cluster")
+            }
+        }
+    }
+
+    /// Leaves the cluster, whole and without what the test made, to the next test.
+    pub(crate) fn give_back_several(&mut self, several: Several) {
+        self.left.several = Some(several);
     }
 }
 
@@ -151,7 +177,7 @@ async fn run_group(
     group: Vec<Test>,
     verdicts: &RefCell<Vec<(&'static str, Verdict)>>,
 ) {
-    let mut site = None;
+    let mut left = Left::default();
     for test in group {
         let mut verdict = Verdict::Failed;
         let attempts = if retry && accel == Accel::Tcg { 2 } else { 1 };
@@ -159,7 +185,7 @@ async fn run_group(
             let start = Instant::now();
             let name = test.name;
             println!("begin   {name}");
-            let outcome = attempt_once(paths, accel, test, &mut site).await;
+            let outcome = attempt_once(paths, accel, test, &mut left).await;
             let seconds = start.elapsed().as_secs_f64();
             match outcome {
                 Ok(()) => {
@@ -180,17 +206,17 @@ async fn run_group(
     }
 }
 
-async fn attempt_once(paths: &Paths, accel: Accel, test: Test, site: &mut Option<Site>) -> Result<()> {
+async fn attempt_once(paths: &Paths, accel: Accel, test: Test, left: &mut Left) -> Result<()> {
     let dir = paths.e2e().join(test.name);
-    fresh(&dir, site.as_ref().is_some_and(|s| s.disk.path.starts_with(&dir)))?;
-    let mut ctx = Ctx { paths: paths.clone(), accel, dir, site: site.take() };
+    fresh(&dir, left.site.as_ref().is_some_and(|s| s.disk.path.starts_with(&dir)))?;
+    let mut ctx = Ctx { paths: paths.clone(), accel, dir, left: std::mem::take(left) };
     let outcome = tokio::time::timeout(scale::seconds(test.limit), (test.run)(&mut ctx)).await;
     match outcome {
         Ok(Ok(())) => {
-            *site = ctx.site;
+            *left = ctx.left;
             Ok(())
         }
-        // The host is dropped with the context: after a failure nothing is taken over.
+        // Hosts are dropped with the context: after a failure nothing is taken over.
         Ok(Err(error)) => Err(error),
         Err(_) => bail!("did not end within {} s", scale::seconds(test.limit).as_secs()),
     }
@@ -207,6 +233,9 @@ fn fresh(dir: &Path, in_use: bool) -> Result<()> {
     // Disks are large and say nothing that the logs do not.
     for disk in ["host/disk.qcow2", "disk.raw", "disk.qcow2", "flat.raw", "boot.iso", "install.iso"] {
         let _ = fs::remove_file(before.join(disk));
+    }
+    for host in 0..crate::several::HOSTS {
+        let _ = fs::remove_file(crate::several::disk(&before, host));
     }
     fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))
 }

@@ -9,7 +9,7 @@
 //! It outlives the machines: one whose power is cut takes nobody's network away, and finds its plug again when it is back.
 
 use crate::{
-    process::{command, kill, log_file},
+    process::{command, log_file},
     qemu::{Plug, free_port},
     switch::Switch,
 };
@@ -20,7 +20,7 @@ use tokio::{net::TcpStream, process::Child};
 /// A segment, for as long as it is kept.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    way_out: Child,
+    _way_out: Child,
     _switch: Switch,
     sockets: Vec<Socket>,
 }
@@ -65,7 +65,7 @@ impl Segment {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        Ok(Self { way_out, _switch: switch, sockets })
+        Ok(Self { _way_out: way_out, _switch: switch, sockets })
     }
 
     /// The plug of a machine, and the port here that stands for its API.
@@ -73,10 +73,5 @@ impl Segment {
         let socket = self.sockets.get(machine).context("the segment has no plug for this machine")?;
         let number = u8::try_from(machine).context("too many machines")?;
         Ok((Plug { port: socket.plug, number }, socket.api))
-    }
-
-    /// Ends it.
-    pub(crate) async fn close(mut self) {
-        kill(&mut self.way_out).await;
     }
 }

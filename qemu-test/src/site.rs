@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use lq_api::{
     Bytes, ImageId, NetworkId, VmId,
     client::{Client, Wait},
+    cloud_init::CloudInit,
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
     vm::{self, Boot, CreateVm, Nic, RestartPolicy, Vm, VmSpec, VmState},
     volume::{CreateVolume, VolumeSpec},
@@ -49,6 +50,7 @@ pub(crate) struct Site {
     files: GuestImages,
     kernel: Option<Kernel>,
     debian: Option<ImageId>,
+    debian_uefi: Option<ImageId>,
     paths: Paths,
 }
 
@@ -77,7 +79,7 @@ impl Site {
         let machine = Machine { disks: vec![disk.clone()], ..media::bare_metal(dir, accel) };
         let host = media::boot_installed(machine.clone()).await?;
         let paths = paths.clone();
-        Ok(Self { host, disk, machine, accel, files, kernel: None, debian: None, paths })
+        Ok(Self { host, disk, machine, accel, files, kernel: None, debian: None, debian_uefi: None, paths })
     }
 
     /// Starts the host again after its machine has ended, from this disk.
@@ -146,8 +148,14 @@ impl Site {
 
     /// Makes and starts a Debian guest that boots by UEFI from its own disk.
     pub(crate) async fn debian_uefi(&mut self, name: &str, wish: Wish) -> Result<Vm> {
-        let disk = guest_image::ensure_uefi_disk(&self.paths, &self.files).await?;
-        let image = self.upload("debian-12-uefi", ImageKind::Disk, &disk, None).await?;
+        let image = match self.debian_uefi {
+            Some(image) => image,
+            None => {
+                let disk = guest_image::ensure_uefi_disk(&self.paths, &self.files).await?;
+                let image = self.upload("debian-12-uefi", ImageKind::Disk, &disk, None).await?;
+                *self.debian_uefi.insert(image)
+            }
+        };
         let vm = create_debian(self.api(), name, image, wish).await?;
         self.start(vm.meta.id).await
     }
@@ -184,20 +192,29 @@ impl Site {
 
     /// Forces a VM off and removes it, with its volumes.
     pub(crate) async fn remove(&self, vm: &Vm) -> Result<()> {
-        let (api, id) = (self.api(), vm.meta.id);
-        if self.api().vm(id).await.map_err(explain)?.status.state != VmState::Stopped {
-            let how = vm::StopVm { force: true, timeout_seconds: 30 };
-            api.stop_vm(id, &how).await.map_err(explain).context("forcing a VM off")?;
-            self.wait_state(id, VmState::Stopped, 60).await?;
-        }
-        api.delete_vm(id).await.map_err(explain).context("deleting a VM")?;
-        api.wait_vm_gone(id, patience(60)).await.map_err(explain)?;
-        for disk in &vm.spec.disks {
-            api.delete_volume(disk.volume).await.map_err(explain).context("deleting a volume")?;
-        }
-        Ok(())
+        remove_vm(self.api(), vm.meta.id).await
     }
 }
+
+/// Forces a VM off and removes it, with its volumes.
+pub(crate) async fn remove_vm(api: &Client, id: VmId) -> Result<()> {
+    let vm = api.vm(id).await.map_err(explain)?;
+    if vm.status.state != VmState::Stopped {
+        let how = vm::StopVm { force: true, timeout_seconds: 30 };
+        api.stop_vm(id, &how).await.map_err(explain).context("forcing a VM off")?;
+        api.wait_vm_state(id, VmState::Stopped, patience(60)).await.map_err(explain)?;
+    }
+    api.delete_vm(id).await.map_err(explain).context("deleting a VM")?;
+    api.wait_vm_gone(id, patience(60)).await.map_err(explain)?;
+    for disk in &vm.spec.disks {
+        let task = api.delete_volume(disk.volume).await.map_err(explain).context("deleting a volume")?;
+        api.wait_task(task.id, patience(180), |_| {}).await.map_err(explain).context("deleting a volume")?;
+    }
+    Ok(())
+}
+
+/// What Debian guests are told for their set-up.
+pub(crate) const USER_DATA: &str = "#cloud-config\nfinal_message: set up\n";
 
 /// Kernel command line of a Debian guest.
 pub(crate) fn debian_words(accel: Accel) -> String {
@@ -242,11 +259,9 @@ pub(crate) async fn create_debian(api: &Client, name: &str, image: ImageId, wish
     api.wait_volume(volume.meta.id, patience(60)).await.map_err(explain)?;
     let disks = vec![vm::Disk::of(volume.meta.id)];
     let nics = vec![Nic::on(default_network(api).await?)];
-    let request = CreateVm {
-        name: name.into(),
-        labels: BTreeMap::new(),
-        spec: self::spec(512, None, disks, nics, wish),
-    };
+    let mut spec = self::spec(512, None, disks, nics, wish);
+    spec.cloud_init = Some(CloudInit { user_data: USER_DATA.into(), network_config: None });
+    let request = CreateVm { name: name.into(), labels: BTreeMap::new(), spec };
     api.create_vm(&request).await.map_err(explain).with_context(|| format!("creating the VM {name}"))
 }
 

@@ -4,10 +4,13 @@
 //! made, the worker started again, and the driver told where it sees a difference. So a change never meets a request, and it
 //! works as well on a machine that is paused.
 
-use crate::{config, virtio::balloon::Gauge};
+use crate::{
+    config,
+    virtio::{balloon::Gauge, mem},
+};
 use lq_api::local::vmm::{
     BalloonStatus, BalloonTarget, CdromEject, CdromInsert, Command, DiskLimitsChange, DiskResize, IoLimits,
-    NicLimits, NicLimitsChange, NicLink,
+    MemoryStatus, MemoryTarget, NicLimits, NicLimitsChange, NicLink,
 };
 use std::{
     fs::File,
@@ -31,6 +34,8 @@ pub enum Change {
     Link(bool),
     /// The guest is to give up so many bytes of memory.
     Balloon(u64),
+    /// So many bytes of memory are to be plugged in.
+    Memory(u64),
     /// A medium comes into the CD drive of this number.
     Insert(usize, File),
     /// The medium is to leave the CD drive of this number; true: even if the guest has locked it.
@@ -46,6 +51,8 @@ pub struct Slots {
     pub nics: Vec<usize>,
     /// The balloon.
     pub balloon: Option<(usize, Arc<Gauge>)>,
+    /// Memory that can be plugged.
+    pub memory: Option<(usize, Arc<mem::Gauge>)>,
     /// CD drives: all on one device.
     pub cdroms: Vec<usize>,
     /// Whether there is a medium in each.
@@ -89,6 +96,10 @@ impl Slots {
                 let (slot, _) = self.balloon.as_ref().ok_or_else(no_balloon)?;
                 (*slot, Change::Balloon(bytes))
             }
+            Command::MemoryTarget(MemoryTarget { bytes }) => {
+                let (slot, _) = self.memory.as_ref().ok_or_else(no_memory)?;
+                (*slot, Change::Memory(bytes))
+            }
             _ => return Err("this changes no device".to_owned()),
         })
     }
@@ -98,7 +109,19 @@ fn no_balloon() -> String {
     "the machine has no balloon".to_owned()
 }
 
+fn no_memory() -> String {
+    "the machine was started without memory that can be plugged (`devices.memory`)".to_owned()
+}
+
 impl Slots {
+    /// How the memory that can be plugged stands.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn memory(&self) -> Result<MemoryStatus, String> {
+        Ok(self.memory.as_ref().ok_or_else(no_memory)?.1.status())
+    }
+
     /// How the balloon stands.
     ///
     /// # Errors

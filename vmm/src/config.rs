@@ -1,11 +1,11 @@
 //! The monitor's configuration: read, and checked as a whole so that every fault is told at once.
 
-use crate::{pci::q35::LPC_SLOT, pci::root::MAX_DEVICES, virtio::scsi::MAX_DRIVES};
+use crate::{memory::presence::BLOCK, pci::q35::LPC_SLOT, pci::root::MAX_DEVICES, virtio::scsi::MAX_DRIVES};
 use lq_api::{
     image::ImageFormat,
     local::vmm::{
-        BootConfig, BootDevice, DiskImage, IoLimits, LeaseConfig, LeaseEnd, NicLimits, Start, VERSION,
-        VmmConfig,
+        BootConfig, BootDevice, DiskImage, IoLimits, LeaseConfig, LeaseEnd, MemoryConfig, NicLimits, Start,
+        VERSION, VmmConfig, VsockConfig,
     },
 };
 use std::{collections::BTreeSet, fs, io, path::Path};
@@ -17,6 +17,8 @@ const LEAST_MEMORY: u64 = 32 * MIB;
 const LEAST_FIRMWARE_MEMORY: u64 = 128 * MIB;
 /// What 46 address bits leave after the PCI window.
 const MOST_MEMORY: u64 = 32 << 40;
+/// What guests add memory in.
+const PLUGGABLE: u64 = 128 * MIB;
 const MOST_VCPUS: u8 = 64;
 /// More serve no more: each is a thread.
 const MOST_QUEUES: u8 = 16;
@@ -128,7 +130,30 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         + usize::from(config.display)
         + usize::from(!cdroms.is_empty())
         + usize::from(config.devices.balloon.is_some())
-        + usize::from(config.devices.watchdog.is_some());
+        + usize::from(config.devices.watchdog.is_some())
+        + usize::from(config.devices.vsock.is_some())
+        + usize::from(config.devices.memory.is_some());
+    if let Some(VsockConfig { cid }) = config.devices.vsock {
+        // 0 to 2 are the hypervisor, loopback and the host; all ones is anybody.
+        check(
+            (3..u32::MAX).contains(&cid),
+            format!("devices.vsock.cid is {cid}, 3 to 4294967294 are possible"),
+        );
+    }
+    if let Some(MemoryConfig { most_bytes, requested_bytes }) = config.devices.memory {
+        check(
+            most_bytes > 0 && most_bytes.is_multiple_of(PLUGGABLE) && most_bytes <= MOST_MEMORY,
+            format!(
+                "devices.memory.most_bytes is {most_bytes}, a multiple of 128 MiB from 128 MiB to 32 TiB is possible"
+            ),
+        );
+        check(
+            requested_bytes <= most_bytes && requested_bytes.is_multiple_of(BLOCK),
+            format!(
+                "devices.memory.requested_bytes is {requested_bytes}, a multiple of 2 MiB up to most_bytes is possible"
+            ),
+        );
+    }
     if let Some(balloon) = config.devices.balloon {
         let target = balloon.target_bytes;
         check(
@@ -301,6 +326,8 @@ mod tests {
             ]);
             c["nics"] = json!([{"tap": "a/b", "mac": "00:00:00:00:00:00", "queues": 17}]);
             c["jail"]["uid"] = json!(0);
+            c["devices"] =
+                json!({"vsock": {"cid": 2}, "memory": {"most_bytes": 1 << 20, "requested_bytes": 3}});
         });
         let told = faults(&bad).join("\n");
         for part in [
@@ -315,6 +342,9 @@ mod tests {
             "disks[1].serial \"twice\" is used twice",
             "disks[2].serial",
             "nics[0].tap",
+            "devices.vsock.cid is 2",
+            "devices.memory.most_bytes",
+            "devices.memory.requested_bytes is 3",
             "nics[0].mac",
             "nics[0].queues is 17, 1 to 16",
             "disks[2].queues is 0",

@@ -188,6 +188,11 @@ impl Inventory {
                     cdrom.image = None;
                 }
             }
+            Command::MemoryTarget(target) => {
+                if let Some(memory) = &mut config.devices.memory {
+                    memory.requested_bytes = target.bytes;
+                }
+            }
             Command::BalloonTarget(target) => {
                 if let Some(balloon) = &mut config.devices.balloon {
                     balloon.target_bytes = target.bytes & !0xfff;

@@ -18,7 +18,7 @@ use crate::{
     jail,
     lease::fence::Fence,
     machine::{self, Builder, Display, Parts, cpuid, kvm},
-    memory::SharedMemory,
+    memory::{self, SharedMemory},
     pci::root::{self, Placement},
     plug,
     seccomp::{self, Filters, Mode},
@@ -29,9 +29,11 @@ use crate::{
         DeviceType, VirtioDevice, VirtioPci,
         balloon::Balloon,
         input::{Pointer, Tablet},
+        mem::Mem,
         net,
         rng::Rng,
         scsi::Cdroms,
+        vsock::Vsock,
     },
     watchdog,
 };
@@ -40,8 +42,8 @@ use lq_api::{
     local::{
         paths,
         vmm::{
-            BootConfig, BootDevice, CdromConfig, DiskImage, ExitReason, ExitRecord, IoStats, Restore, Start,
-            VmmConfig, WatchdogAction,
+            BootConfig, BootDevice, CdromConfig, DiskImage, ExitReason, ExitRecord, IoStats, MemoryConfig,
+            Restore, Start, VmmConfig, WatchdogAction,
         },
     },
 };
@@ -56,6 +58,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use vm_memory::GuestAddressSpace;
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -147,6 +150,7 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
     let control = listen(&directory.join(paths::VM_CONTROL))?;
     let console_socket = listen(&directory.join(paths::VM_CONSOLE))?;
     let display = config.display.then(|| listen(&directory.join(paths::VM_DISPLAY))).transpose()?;
+    let vsock = config.devices.vsock.map(|_| listen(&directory.join(paths::VM_VSOCK))).transpose()?;
     let sources = Sources::new(control, console_socket).map_err(host("set up the sockets"))?;
 
     let boot = open_boot(&config.boot)?;
@@ -162,11 +166,12 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
         Boot::Firmware(_) => root::Kind::ByFirmware,
     };
     let kvm = kvm::open(config.vcpus)?;
-    let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get(), bus)?;
+    let pluggable = config.devices.memory.map_or(0, |memory| memory.most_bytes);
+    let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get(), pluggable, bus)?;
     let fence = Arc::<Fence>::default();
     let leased = Leased::new(config.lease.as_ref(), Arc::clone(&fence)).map_err(host("begin the lease"))?;
     let notifier = Arc::new(Notifier::new().map_err(host("make an event"))?);
-    let made = add_devices(&mut builder, &config, &fence, &notifier)?;
+    let made = add_devices(&mut builder, &config, vsock, &fence, &notifier)?;
     let console = Console::new().map_err(host("make the console"))?;
 
     if let Some(jail) = config.jail {
@@ -278,6 +283,7 @@ fn boot_order(config: &VmmConfig, slots: &Slots) -> Vec<String> {
 fn add_devices(
     builder: &mut Builder,
     config: &VmmConfig,
+    vsock: Option<UnixListener>,
     lease: &Arc<Fence>,
     notifier: &Arc<Notifier>,
 ) -> Result<Made, Error> {
@@ -345,6 +351,24 @@ fn add_devices(
         let (device, shared) = watchdog::Device::new()?;
         made.others.insert(builder.add(Box::new(device), fixed)?);
         made.watchdog = Some((shared, action));
+    }
+    let mut add = |device: Box<dyn VirtioDevice>| -> Result<usize, Error> {
+        let kind = device.device_type();
+        let function = VirtioPci::new(device, memory.clone(), builder.platform())
+            .map_err(|source| Error::Virtio { kind, source: source.into() })?;
+        Ok(builder.add(Box::new(function), fixed)?)
+    };
+    if let (Some(config), Some(listener)) = (config.devices.vsock, vsock) {
+        let device = Vsock::new(listener, config.cid).map_err(host("make the device for streams"))?;
+        made.others.insert(add(Box::new(device))?);
+    }
+    if let Some(MemoryConfig { most_bytes, requested_bytes }) = config.devices.memory {
+        let base = memory::pluggable(config.memory_bytes.get(), most_bytes).start;
+        let made_device = Mem::new(&memory.memory(), base, most_bytes, requested_bytes);
+        let (device, gauge) = made_device.map_err(host("make the device for memory that can be plugged"))?;
+        let slot = add(Box::new(device))?;
+        made.others.insert(slot);
+        made.slots.memory = Some((slot, gauge));
     }
     made.boot_order = boot_order(config, &made.slots);
     Ok(made)

@@ -40,6 +40,8 @@ pub struct Filters {
     pub vcpu: Arc<BpfProgram>,
     /// For device workers.
     pub io: Arc<BpfProgram>,
+    /// For device workers whose world are sockets.
+    pub socket: Arc<BpfProgram>,
     /// For the operator of the machine.
     pub operator: Arc<BpfProgram>,
     /// For the thread that copies the machine to another host.
@@ -173,6 +175,7 @@ impl Filters {
             spawner: filter(&[COMMON, EVENTS, FILES, THREADS, SOCKETS, LISTEN, KICK], all)?,
             vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
             io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
+            socket: filter(&[COMMON, EVENTS, SOCKETS, LISTEN], Grants::default())?,
             operator: filter(&[COMMON, EVENTS, FILES, SOCKETS, KICK], operator)?,
             migrate: filter(&[COMMON, EVENTS, SOCKETS, KICK, DURABLE], kvm)?,
             display: filter(&[COMMON, EVENTS, SOCKETS, LISTEN], nonblocking)?,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  main (control) ─ start_spawner ─▶ spawner ─┬─▶ vcpu threads   (filter: vcpu)
-//!                                             ├─▶ I/O threads    (filter: io)
+//!                                             ├─▶ I/O threads    (filter: io, or socket)
 //!                                             ├─▶ operator       (filter: operator)
 //!                                             ├─▶ migrate        (filter: migrate)
 //!                                             └─▶ display        (filter: display)
@@ -35,7 +35,7 @@ impl Kind {
     const fn stack(self) -> usize {
         match self {
             Self::Operator => OPERATOR_STACK,
-            Self::Vcpu | Self::Io | Self::Migrate => STACK,
+            Self::Vcpu | Self::Io | Self::Socket | Self::Migrate => STACK,
             Self::Display => DISPLAY_STACK,
         }
     }
@@ -48,6 +48,8 @@ pub enum Kind {
     Vcpu,
     /// Serves a device: files, taps, eventfds, io_uring.
     Io,
+    /// Serves a device whose world are sockets.
+    Socket,
     /// Starts, halts and resets the machine.
     Operator,
     /// Copies the machine to another host.
@@ -92,6 +94,7 @@ pub fn start_spawner(filters: Filters) -> io::Result<()> {
             let filter = match kind {
                 Kind::Vcpu => filters.vcpu.clone(),
                 Kind::Io => filters.io.clone(),
+                Kind::Socket => filters.socket.clone(),
                 Kind::Operator => filters.operator.clone(),
                 Kind::Migrate => filters.migrate.clone(),
                 Kind::Display => filters.display.clone(),

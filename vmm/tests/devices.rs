@@ -6,6 +6,7 @@
 mod common;
 
 use common::{PATIENCE, Setup, counter, is_root, no_kvm};
+use lq_vmm::control::ask::Asker;
 use std::{
     fs,
     io::{BufRead, Read},
@@ -277,4 +278,58 @@ fn a_disk_is_limited_and_grows_while_its_guest_uses_it() {
     let (status, record) = vm.end();
     assert_eq!(status, Some(0), "{record}");
     counter::check(&output);
+}
+
+#[test]
+fn memory_that_can_be_plugged_and_streams_are_there_and_taken_up_again() {
+    if no_kvm() {
+        return;
+    }
+    let devices =
+        r#""devices":{"vsock":{"cid":5},"memory":{"most_bytes":268435456,"requested_bytes":4194304}}"#;
+    let mut setup = jailed(counter::setup());
+    setup.more = format!(",{devices}");
+    let disks = setup.disks.clone();
+    let mut vm = setup.start();
+    let mut output = vm.see(b'\n');
+    let stands = vm.ask("memory-status");
+    let wanted = r#"{"memory":{"most_bytes":268435456,"requested_bytes":4194304,"plugged_bytes":0}}"#;
+    assert!(stands.contains(wanted), "{stands}");
+    assert!(vm.ask_with(r#"{"memory-target":{"bytes":8388608}}"#, None).contains("done"));
+    for bad in ["1048576", "270532608"] {
+        let answer = vm.ask_with(&format!(r#"{{"memory-target":{{"bytes":{bad}}}}}"#), None);
+        assert!(
+            answer.contains("error") && answer.contains("a multiple of 2 MiB up to 268435456"),
+            "{answer}"
+        );
+    }
+    assert!(vm.ask("config").contains(r#""requested_bytes":8388608"#));
+    // A guest that looks at no device answers nobody; who asks waits, and harms nothing.
+    let mut program = std::os::unix::net::UnixStream::connect(vm.path("vsock.sock")).unwrap();
+    std::io::Write::write_all(&mut program, b"CONNECT 1\n").unwrap();
+    output.extend(vm.see(b'\n'));
+    assert!(vm.ask("pause").contains("done"));
+    let file = vm.path("machine.lq");
+    Asker::connect(&vm.path("control.sock")).unwrap().snapshot(&file).unwrap();
+    assert!(vm.ask("quit").contains("done"));
+    vm.console.read_to_end(&mut output).unwrap();
+    vm.process.0.wait().unwrap();
+    let mut again = jailed(counter::setup());
+    again.directory = vm.directory;
+    again.disks = disks;
+    again.more = format!(r#",{devices},"start":{{"restore":{{"path":"{}"}}}}"#, file.display());
+    let mut again = again.start();
+    let deadline = Instant::now() + PATIENCE;
+    while !again.ask("status").contains("paused") {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(again.ask("memory-status").contains(r#""requested_bytes":8388608"#));
+    assert!(again.ask("resume").contains("done"));
+    output.extend(again.see(b'\n'));
+    assert!(again.ask("quit").contains("done"));
+    again.console.read_to_end(&mut output).unwrap();
+    counter::check(&output);
+    let mut without = counter::setup().start();
+    assert!(without.ask("memory-status").contains("devices.memory"));
 }

@@ -128,7 +128,7 @@ impl Bench {
             let identity = Identity { vm, name: "hung".to_owned() };
             let boot = Boot::Direct(BootSource { kernel, initrd: None, cmdline: String::new() });
             let kvm = kvm::open(1).unwrap();
-            let mut builder = Builder::new(kvm, 1, 64 << 20, root::Kind::Assigned).unwrap();
+            let mut builder = Builder::new(kvm, 1, 64 << 20, 0, root::Kind::Assigned).unwrap();
             builder.add(Box::new(put_in), Placement::default()).unwrap();
             let notifier = Arc::new(Notifier::new().unwrap());
             let line = Console::new().unwrap();

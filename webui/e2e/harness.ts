@@ -308,8 +308,13 @@ export interface Visit {
   faults: string[];
 }
 
+/** Whatever serves the page. */
+export interface Served {
+  readonly url: string;
+}
+
 export async function visit(
-  daemon: Daemon,
+  daemon: Served,
   {
     theme = "light",
     width = 1360,
@@ -347,9 +352,9 @@ export async function visit(
   return { context, page, faults };
 }
 
-export async function logIn(daemon: Daemon, { page }: Visit, path = "/") {
+export async function logIn(daemon: Served, { page }: Visit, path = "/", password = PASSWORD) {
   await page.goto(daemon.url + path);
-  await page.getByLabel("Password", { exact: true }).fill(PASSWORD);
+  await page.getByLabel("Password", { exact: true }).fill(password);
   await page.getByRole("button", { name: "Log in" }).click();
   await page
     .getByRole("navigation", { name: "Pages" })

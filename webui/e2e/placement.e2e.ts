@@ -39,6 +39,7 @@ it(
     const rule = page.getByRole("group", { name: "Rule 1" });
     await rule.getByLabel("machines with the label").fill("tier=db");
     await page.getByRole("button", { name: "Next" }).click();
+    await page.getByRole("button", { name: "Next" }).click();
     await main().getByText("not on the hosts of machines with tier=db, if possible").waitFor();
     await page.getByRole("button", { name: "Create virtual machine" }).click();
     const card = main().getByRole("region", { name: "Placement" });

@@ -71,6 +71,9 @@ beforeAll(async () => {
   await daemon.api("PUT", "/alert-rules/pool-filling", settings);
   const target = { kind: "webhook", url: "http://127.0.0.1:1/hook" };
   await daemon.api("POST", "/notification-channels", { name: "team-chat", spec: { target } });
+  const directory = { kind: "ldap", servers: ["ldaps://dc1.lan"], base_dn: "dc=lan" };
+  const spec = { title: "Example", enabled: false, source: directory };
+  await daemon.api("POST", "/identity-providers", { name: "example", spec });
   const nfs = { driver: "nfs", server: "nas.lan", export: "/srv/vm" };
   pool = (await daemon.api("POST", "/pools", { name: "shared", spec: nfs })).meta.id;
 });
@@ -139,6 +142,8 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
     ({ page }) => main(page).getByText("the cluster was made").first().waitFor(),
   ],
   ["cluster", () => "/cluster", ({ page }) => main(page).getByText("Nobody is invited.").waitFor()],
+  ["ha", () => "/ha", ({ page }) => main(page).getByText("Watched by").waitFor()],
+  ["recommendations", () => "/recommendations", ({ page }) => main(page).getByText("Who decides").waitFor()],
   ["pools", () => "/pools", ({ page }) => main(page).getByText("files in a directory").waitFor()],
   ["pool", () => `/pools/${pool}`, ({ page }) => main(page).getByText("nas.lan:/srv/vm").waitFor()],
   [
@@ -199,6 +204,14 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
       await drawn(visit);
       await main(visit.page).getByRole("row", { name: /web-1/ }).waitFor();
     },
+  ],
+  [
+    "identity",
+    () => "/settings/identity",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /dc1\.lan/ })
+        .waitFor(),
   ],
   ["events", () => "/events", ({ page }) => main(page).getByRole("row").nth(3).waitFor()],
   ["account", () => "/settings", ({ page }) => main(page).getByText("prometheus").waitFor()],

@@ -2,8 +2,8 @@
 
 use super::{Client, Error};
 use crate::{
-    ChannelId, GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TaskId, TokenId, UserId, VmId,
-    VolumeId,
+    ChannelId, GroupId, HostId, ImageId, NetworkId, PoolId, ProviderId, RoleId, SessionId, TaskId, TokenId,
+    UserId, VmId, VolumeId,
     access::{Group, Role, User},
     auth::{SessionInfo, Token},
     channel::Channel,
@@ -13,6 +13,7 @@ use crate::{
     network::Network,
     pool::Pool,
     problem::Kind,
+    provider::Provider,
     task::Task,
     vm::Vm,
     volume::Volume,
@@ -57,6 +58,7 @@ named! {
     Group, GroupId, "groups", "group";
     Role, RoleId, "roles", "role";
     Channel, ChannelId, "notification-channels", "notification channel";
+    Provider, ProviderId, "identity-providers", "identity provider";
 }
 
 impl Resource for Token {

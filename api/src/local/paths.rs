@@ -27,6 +27,9 @@ pub const BOOT_FACTS: &str = "/run/limiquantix/boot.json";
 /// Set-up code shown on the console while no admin password is set.
 pub const SETUP_CODE: &str = "/run/limiquantix/setup-code";
 
+/// Socket of streams to and from its guest, below its run directory ([`super::vmm::VsockConfig`]).
+pub const VM_VSOCK: &str = "vsock.sock";
+
 /// The state partition.
 pub const STATE: &str = "/state";
 /// Identity, TLS key and certificate, raft log and snapshots of `mgmtd`.

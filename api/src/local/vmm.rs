@@ -16,7 +16,7 @@ mod limits;
 pub use cpu::CpuModel;
 pub use devices::{
     BalloonConfig, BalloonStatus, BalloonTarget, BootDevice, CdromConfig, CdromEject, CdromInsert,
-    GuestMemory, MoreDevices, WatchdogAction,
+    GuestMemory, MemoryConfig, MemoryStatus, MemoryTarget, MoreDevices, VsockConfig, WatchdogAction,
 };
 pub use hotplug::{DeviceName, DiskPlug, HotplugConfig, NicPlug, Unplug, default_unplug_timeout};
 pub use lease::{
@@ -309,6 +309,10 @@ pub enum Command {
     BalloonTarget(BalloonTarget),
     /// Answer: `Balloon`.
     BalloonStatus,
+    /// Has the guest take in memory besides its own, or give it up; it does so in its own time.
+    MemoryTarget(MemoryTarget),
+    /// Answer: `Memory`.
+    MemoryStatus,
     /// Grants or extends the lease. A machine without one is bound to it from now on, with the default margin and grace.
     LeaseSet(LeaseGrant),
     /// Gives the lease back.
@@ -418,6 +422,8 @@ pub enum Outcome {
     Migration(MigrationStatus),
     /// Answer to `BalloonStatus`.
     Balloon(BalloonStatus),
+    /// Answer to `MemoryStatus`.
+    Memory(MemoryStatus),
     /// Refused.
     Error(String),
 }

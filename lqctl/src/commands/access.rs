@@ -13,7 +13,7 @@ use crate::{
 };
 use lq_api::{
     Timestamp,
-    auth::{CreateToken, Session as LoggedIn},
+    auth::{CreateToken, Login, Session as LoggedIn},
     client::{Client, Error, Fingerprint},
     problem::Kind,
 };
@@ -92,6 +92,7 @@ pub(super) async fn login(
     address: &str,
     username: &str,
     code: Option<String>,
+    realm: Option<String>,
 ) -> anyhow::Result<()> {
     let client = Client::new(address, trusted(common, address).await?)?;
     if needs_setup(&client, address).await? {
@@ -100,10 +101,11 @@ pub(super) async fn login(
         )));
     }
     let password = ask_secret(&format!("Password of {username}"))?;
-    let session = match client.login(username, &password, code.as_deref()).await {
+    let mut login = Login { username: username.to_owned(), password, code, realm };
+    let session = match client.login_as(&login).await {
         Err(e) if e.is(Kind::SecondFactor) => {
-            let code = ask("One-time code (or a recovery code)")?;
-            client.login(username, &password, Some(&code)).await?
+            login.code = Some(ask("One-time code (or a recovery code)")?);
+            client.login_as(&login).await?
         }
         other => other?,
     };
@@ -142,6 +144,7 @@ pub(super) async fn whoami(session: &Session) -> anyhow::Result<()> {
     let fields = [
         ("User", identity.username.clone()),
         ("By", identity.by.clone()),
+        ("Realm", identity.realm.clone().unwrap_or_default()),
         ("Rights", rights.collect::<Vec<_>>().join("; ")),
         ("One-time codes", if identity.totp { "asked for".into() } else { String::new() }),
         (

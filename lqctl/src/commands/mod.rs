@@ -3,6 +3,7 @@
 mod access;
 mod account;
 mod alert;
+mod apply;
 mod cluster;
 mod console;
 mod help;
@@ -11,6 +12,7 @@ mod host;
 mod image;
 mod network;
 mod pool;
+mod provider;
 mod recovery;
 mod vm;
 mod vnc;
@@ -47,7 +49,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     match command {
         Command::Completion { shell } => help::completion(shell),
         Command::Man { directory } => help::manual(&directory),
-        Command::Login { address, username, code } => access::login(&common, &address, &username, code).await,
+        Command::Login { address, username, code, realm } => {
+            access::login(&common, &address, &username, code, realm).await
+        }
         Command::Setup { address, code } => access::setup(&common, &address, code).await,
         Command::Logout => access::logout(&common, &session().await?).await,
         Command::Whoami => access::whoami(&session().await?).await,
@@ -56,6 +60,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::User(command) => account::user(&session().await?, command).await,
         Command::Group(command) => account::group(&session().await?, command).await,
         Command::Role(command) => account::role(&session().await?, command).await,
+        Command::Provider(command) => provider::run(&session().await?, command).await,
+        Command::Apply(command) => apply::apply(&session().await?, command).await,
+        Command::Export(command) => apply::export(&session().await?, command).await,
         Command::Session(command) => account::session(&session().await?, command).await,
         Command::Audit(command) => account::audit(&session().await?, command).await,
         Command::Token(command) => access::token(&session().await?, command).await,

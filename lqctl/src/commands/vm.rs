@@ -16,7 +16,7 @@ use lq_api::{
     pool::{Pool, PoolSpec},
     problem::Kind,
     task::Task,
-    vm::{Boot, Cdrom, CreateVm, Disk, MigrateVm, Nic, StopVm, UpdateVm, Vm, VmSpec, VmState},
+    vm::{Boot, Cdrom, CreateVm, Disk, MigrateVm, Nic, PendingChange, StopVm, UpdateVm, Vm, VmSpec, VmState},
     volume::{CreateVolume, VolumeSpec},
 };
 use std::collections::BTreeMap;
@@ -175,6 +175,10 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
     }
     if vm.spec.cpu != CpuModel::default() {
         fields.push(("CPU model", vm.spec.cpu.name().to_owned()));
+    }
+    for PendingChange { field, device, reason, .. } in &vm.status.pending {
+        let device = device.as_ref().map(|d| format!(" {d}")).unwrap_or_default();
+        fields.push(("Pending", format!("{}{device}: {reason}", field.trim_start_matches("spec."))));
     }
     fields.push(("Created", vm.meta.created_at.to_string()));
     fields

@@ -82,6 +82,7 @@ impl Looked {
             // That it is a simulation is as it should be.
             self.facts.warnings = if status.simulated { vec![] } else { status.warnings };
         }
+        self.facts.backups = node.cluster.kept_backups();
         let mine = node.cluster.read(|s| {
             let own =
                 s.pools.values().filter(|p| matches!(p.spec, PoolSpec::Dir { host } if host == node.id()));
@@ -163,7 +164,7 @@ async fn clock(node: &Arc<Node>, health: Option<&Health>) -> Clock {
         }
         None => None,
     };
-    Clock { synchronised: node.host.clock_is_set(), ahead, among_others }
+    Clock { synchronised: node.host.clock_is_set(), ahead, among_others, trouble: node.time.trouble() }
 }
 
 /// Growth in bytes per second by least squares over what was measured; `None` where it does not grow, or too little is known.

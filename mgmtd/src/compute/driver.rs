@@ -4,12 +4,13 @@
 //! never keeps a machine from being stopped or started again; the latest status is never lost, and order is kept.
 
 use super::{
-    Action, Arrival, Desired, Error, Machine, MachineState, Observer, Part,
+    Action, Arrival, Desired, Error, Holds, Machine, MachineState, Notice, Observer, Part,
+    adjust::Step,
     fleet::{Inner, now},
     life::{Effect, Life, Seen, Want},
 };
-use crate::causes::chain;
-use lq_api::{VmId, event::EventLevel, vm::VmStatus};
+use crate::{causes::chain, hardware::Hardware};
+use lq_api::{ImageId, VmId, event::EventLevel, vm::VmStatus};
 use std::{
     future::pending,
     sync::{Arc, Mutex, PoisonError},
@@ -26,6 +27,8 @@ use uuid::Uuid;
 const REPORTS: usize = 256;
 /// A machine that does not answer an action within this time has not done it.
 const ACTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest a change may take: whoever carries it out has shorter limits for its parts.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What the fleet and a driver share.
 pub(super) struct Slot {
@@ -55,6 +58,8 @@ pub(super) struct Progress {
     pub(super) arrival: Option<(Uuid, Arrival)>,
     /// The epoch that process is of, where it is known.
     pub(super) epoch: Option<u64>,
+    /// The machine is being changed.
+    pub(super) adjusting: bool,
 }
 
 impl Slot {
@@ -65,6 +70,7 @@ impl Slot {
             epoch: life.epoch(),
             never_ran: false,
             arrival: None,
+            adjusting: false,
         };
         Self {
             order: watch::Sender::new(Order { want, version: 1 }),
@@ -85,7 +91,24 @@ impl Slot {
 
 enum Report {
     Status(u64, VmStatus),
+    Holds(Holds),
+    Ejected(u64, usize, ImageId),
     Event { level: EventLevel, kind: &'static str, message: String },
+}
+
+/// A machine, and what it tells.
+struct Attached {
+    machine: Arc<dyn Machine>,
+    state: watch::Receiver<MachineState>,
+    hardware: watch::Receiver<Option<Hardware>>,
+    notices: Option<mpsc::Receiver<Notice>>,
+}
+
+impl Attached {
+    fn to(machine: Arc<dyn Machine>) -> Self {
+        let (state, hardware, notices) = (machine.state(), machine.hardware(), machine.notices());
+        Self { machine, state, hardware, notices }
+    }
 }
 
 type Launching = JoinHandle<Result<Arc<dyn Machine>, Error>>;
@@ -96,11 +119,14 @@ pub(super) struct Driver {
     fleet: Arc<Inner>,
     slot: Arc<Slot>,
     life: Life,
-    machine: Option<(Arc<dyn Machine>, watch::Receiver<MachineState>)>,
+    machine: Option<Attached>,
     launching: Option<Launching>,
+    adjusting: Option<JoinHandle<Result<(), Error>>>,
     reports: mpsc::Sender<Report>,
     /// Last status queued.
     reported: Option<(u64, VmStatus)>,
+    /// Last devices queued.
+    held: Option<Holds>,
 }
 
 impl Driver {
@@ -108,16 +134,17 @@ impl Driver {
         vm: VmId,
         fleet: Arc<Inner>,
         slot: Arc<Slot>,
-        life: Life,
+        mut life: Life,
         machine: Option<Arc<dyn Machine>>,
     ) -> Self {
         let (reports, queue) = mpsc::channel(REPORTS);
         tokio::spawn(store(vm, fleet.observer.clone(), queue));
-        let machine = machine.map(|machine| {
-            let state = machine.state();
-            (machine, state)
-        });
-        Self { vm, fleet, slot, life, machine, launching: None, reports, reported: None }
+        let mut machine = machine.map(Attached::to);
+        if let Some(attached) = &mut machine {
+            life.set_hardware(attached.hardware.borrow_and_update().clone());
+        }
+        let (launching, adjusting, reported, held) = (None, None, None, None);
+        Self { vm, fleet, slot, life, machine, launching, adjusting, reports, reported, held }
     }
 
     pub(super) async fn run(mut self) {
@@ -140,8 +167,10 @@ impl Driver {
                 epoch: self.life.epoch(),
                 never_ran: self.life.never_ran(),
                 arrival: self.life.arrival(&want),
+                adjusting: self.life.is_adjusting(),
             });
-            let unreported = !self.report_status(&want);
+            // In this order: once it is seen that nothing waits, others may have what the machine had.
+            let unreported = !self.report_holds(&want) | !self.report_status(&want);
             for effect in effects {
                 self.carry_out(effect, &want).await;
             }
@@ -154,13 +183,26 @@ impl Driver {
                 Ok(()) = orders.changed() => Seen::Nothing,
                 Ok(()) = going_down.changed() => Seen::Nothing,
                 result = launched(&mut self.launching) => self.launched(result),
-                state = changed(&mut self.machine) => {
-                    if matches!(state, MachineState::Ended(_)) {
-                        self.machine = None;
-                        self.slot.set_machine(None);
-                    }
-                    Seen::Machine(state)
+                done = adjusted(&mut self.adjusting) => {
+                    self.adjusting = None;
+                    self.look_at_hardware();
+                    Seen::Adjusted(done)
                 }
+                news = news(&mut self.machine) => match news {
+                    News::State(state) => {
+                        if matches!(state, MachineState::Ended(_)) {
+                            self.machine = None;
+                            self.adjusting = None;
+                            self.slot.set_machine(None);
+                        }
+                        Seen::Machine(state)
+                    }
+                    News::Notice(notice) => Seen::Notice(notice),
+                    News::Hardware => {
+                        self.look_at_hardware();
+                        Seen::Nothing
+                    }
+                },
                 () = at(wake) => Seen::Nothing,
             };
         }
@@ -169,11 +211,17 @@ impl Driver {
     /// The state of an adopted machine may have changed since it was found.
     fn look(&mut self) -> Seen {
         match &mut self.machine {
-            Some((_, state)) => {
-                state.mark_changed();
+            Some(attached) => {
+                attached.state.mark_changed();
                 Seen::Nothing
             }
             None => Seen::Nothing,
+        }
+    }
+
+    fn look_at_hardware(&mut self) {
+        if let Some(attached) = &mut self.machine {
+            self.life.set_hardware(attached.hardware.borrow_and_update().clone());
         }
     }
 
@@ -200,6 +248,14 @@ impl Driver {
             }
             Effect::Act(Action::Reclaim) => self.reclaim(want).await,
             Effect::Act(action) => self.act(action).await,
+            Effect::Adjust(step) => self.adjust(step),
+            Effect::Ejected(drive, image) => {
+                if let Want::This(desired) = want
+                    && self.reports.try_send(Report::Ejected(desired.epoch, drive, image)).is_err()
+                {
+                    tracing::warn!(vm = %self.vm, "that a medium was ejected is not told: too much waits to be stored");
+                }
+            }
             Effect::Forget => self.fleet.hypervisor.forget(self.vm).await,
             Effect::Event { level, kind, message } => {
                 tracing::info!(vm = %self.vm, kind, "{message}");
@@ -212,7 +268,7 @@ impl Driver {
 
     /// Takes back what was let go of. Its lease may have run out meanwhile, and without one it would end: then it waits for one.
     async fn reclaim(&mut self, want: &Want) {
-        if let (Want::This(desired), Some((machine, _))) = (want, &self.machine)
+        if let (Want::This(desired), Some(Attached { machine, .. })) = (want, &self.machine)
             && desired.leased
         {
             let Some(lease) = self.fleet.observer.lease(self.vm, desired.epoch) else { return };
@@ -228,8 +284,20 @@ impl Driver {
         self.act(Action::Reclaim).await;
     }
 
+    /// Begins to change the machine. What was told of an earlier process is not waited for.
+    fn adjust(&mut self, step: Step) {
+        let Some(Attached { machine, .. }) = &self.machine else { return };
+        let (vm, machine) = (self.vm, machine.clone());
+        self.adjusting = Some(tokio::spawn(async move {
+            tracing::info!(%vm, ?step, "the machine is changed");
+            let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+            let done = timeout(CHANGE_TIMEOUT, machine.adjust(&step)).await;
+            done.map_err(|_| Error::Io { context: "changing the machine".into(), source: late() })?
+        }));
+    }
+
     async fn act(&mut self, action: Action) {
-        let Some((machine, _)) = &self.machine else { return };
+        let Some(Attached { machine, .. }) = &self.machine else { return };
         let outcome = timeout(ACTION_TIMEOUT, machine.act(action)).await;
         match outcome {
             Ok(Ok(())) | Ok(Err(Error::NotRunning)) => {}
@@ -242,14 +310,15 @@ impl Driver {
         self.launching = None;
         let error = match result {
             Ok(Ok(machine)) => {
-                let mut state = machine.state();
-                let first = state.borrow().clone();
+                let mut attached = Attached::to(machine.clone());
+                let first = attached.state.borrow().clone();
                 // It may have ended already: look at its state once more in any case.
-                state.mark_changed();
+                attached.state.mark_changed();
                 let (pid, started_at) = (machine.pid(), machine.started_at());
                 let seen = Seen::Launched { pid, started_at, state: first };
-                self.slot.set_machine(Some(machine.clone()));
-                self.machine = Some((machine, state));
+                self.slot.set_machine(Some(machine));
+                self.machine = Some(attached);
+                self.look_at_hardware();
                 return seen;
             }
             Ok(Err(error)) => error,
@@ -280,6 +349,23 @@ impl Driver {
         queued
     }
 
+    /// Queues which devices there are of the machine, where that differs from the last; false where there was no room.
+    fn report_holds(&mut self, want: &Want) -> bool {
+        let Some(holds) = self.life.holds(want) else {
+            // Told anew when it is this host's to say again.
+            self.held = None;
+            return true;
+        };
+        if self.held.as_ref() == Some(&holds) {
+            return true;
+        }
+        let queued = self.reports.try_send(Report::Holds(holds.clone())).is_ok();
+        if queued {
+            self.held = Some(holds);
+        }
+        queued
+    }
+
     /// Leaves the fleet unless the VM is wanted again.
     fn leave(&self) -> bool {
         let mut slots = self.fleet.slots();
@@ -287,8 +373,14 @@ impl Driver {
         if unwanted {
             slots.remove(&self.vm);
             // The order may have come and gone unseen; whoever waits for it must not wait for ever.
-            let over =
-                Progress { seen: u64::MAX, process: false, epoch: None, never_ran: false, arrival: None };
+            let over = Progress {
+                seen: u64::MAX,
+                process: false,
+                epoch: None,
+                never_ran: false,
+                arrival: None,
+                adjusting: false,
+            };
             self.slot.progress.send_replace(over);
         }
         unwanted
@@ -300,6 +392,8 @@ async fn store(vm: VmId, observer: Arc<dyn Observer>, mut queue: mpsc::Receiver<
     while let Some(report) = queue.recv().await {
         match report {
             Report::Status(epoch, status) => observer.observed(vm, epoch, status).await,
+            Report::Holds(holds) => observer.holds(vm, holds).await,
+            Report::Ejected(epoch, drive, image) => observer.ejected(vm, epoch, drive, image).await,
             Report::Event { level, kind, message } => observer.event(vm, level, kind, message).await,
         }
     }
@@ -312,23 +406,64 @@ async fn launched(launching: &mut Option<Launching>) -> Result<Result<Arc<dyn Ma
     }
 }
 
-async fn changed(machine: &mut Option<(Arc<dyn Machine>, watch::Receiver<MachineState>)>) -> MachineState {
-    match machine {
-        Some((_, state)) => match state.changed().await {
-            Ok(()) => state.borrow_and_update().clone(),
-            Err(_) => {
-                // Its watcher is gone; what it said last stands, and if that was not an end, the end is unknown.
-                let last = state.borrow().clone();
-                match last {
-                    MachineState::Ended(_) => last,
-                    _ => MachineState::Ended(lq_api::local::vmm::ExitRecord {
-                        reason: lq_api::local::vmm::ExitReason::Internal,
-                        detail: "the daemon lost sight of the monitor".into(),
-                    }),
-                }
-            }
+/// The end of a change, or why it was not made.
+async fn adjusted(adjusting: &mut Option<JoinHandle<Result<(), Error>>>) -> Result<(), String> {
+    match adjusting {
+        Some(task) => match task.await {
+            Ok(done) => done.map_err(|e| chain(&e)),
+            Err(e) => Err(format!("changing the machine failed within the daemon: {e}")),
         },
         None => pending().await,
+    }
+}
+
+/// What a machine tells.
+enum News {
+    State(MachineState),
+    Notice(Notice),
+    Hardware,
+}
+
+async fn news(machine: &mut Option<Attached>) -> News {
+    let Some(Attached { state, hardware, notices, .. }) = machine else { return pending().await };
+    let notice = async {
+        let notice = match notices {
+            Some(notices) => notices.recv().await,
+            None => None,
+        };
+        match notice {
+            Some(notice) => notice,
+            None => pending().await,
+        }
+    };
+    let change = async {
+        if hardware.changed().await.is_err() {
+            pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        // What the guest did before its end is told before that.
+        notice = notice => News::Notice(notice),
+        state = changed(state) => News::State(state),
+        () = change => News::Hardware,
+    }
+}
+
+async fn changed(state: &mut watch::Receiver<MachineState>) -> MachineState {
+    match state.changed().await {
+        Ok(()) => state.borrow_and_update().clone(),
+        Err(_) => {
+            // Its watcher is gone; what it said last stands, and if that was not an end, the end is unknown.
+            let last = state.borrow().clone();
+            match last {
+                MachineState::Ended(_) => last,
+                _ => MachineState::Ended(lq_api::local::vmm::ExitRecord {
+                    reason: lq_api::local::vmm::ExitReason::Internal,
+                    detail: "the daemon lost sight of the monitor".into(),
+                }),
+            }
+        }
     }
 }
 

@@ -149,6 +149,28 @@ impl Fleet {
         still && slot.machine().map_or(!process, |now| Arc::ptr_eq(&now, machine))
     }
 
+    /// Waits until the machine's driver knows that it leaves, and changes nothing of it any more. False where that takes longer than
+    /// `limit`.
+    pub async fn is_left_alone(&self, vm: VmId, limit: Duration) -> bool {
+        let settled = async {
+            loop {
+                if let Some(slot) = self.inner.slots().get(&vm).cloned() {
+                    let (leaves, version) = {
+                        let order = slot.order.borrow();
+                        let leaves = matches!(&order.want, Want::This(d) if d.part == Part::Leaving);
+                        (leaves, order.version)
+                    };
+                    let progress = slot.progress.borrow().clone();
+                    if leaves && progress.seen >= version && !progress.adjusting {
+                        return;
+                    }
+                }
+                tokio::time::sleep(APPEARS).await;
+            }
+        };
+        tokio::time::timeout(limit, settled).await.is_ok()
+    }
+
     /// What there is of the machine.
     #[must_use]
     pub fn remains(&self, vm: VmId) -> Remains {

@@ -22,12 +22,19 @@
 //! What runs of an earlier epoch is ended: since then the machine was another host's. How something of an earlier epoch ended, or
 //! a place that only waited for the machine, says nothing of the machine, whatever its restart policy is.
 //!
+//! A machine that runs as its owner's is brought to what is wanted of it, one step after the other ([`adjust`](super::adjust)); a step
+//! that fails is tried again, with growing pauses. While it moves, nothing of it is changed.
+//!
 //! Invariants: a launch is asked for only while there is no process and none is being launched; nothing is launched while
 //! the host goes down; what is not known to be wanted or unwanted (before the first sync) is left alone.
 
-use super::{Action, Desired, Fault, Launch, MachineState, Part};
+use super::{
+    Action, Desired, Fault, Holds, Launch, MachineState, Notice, Part,
+    adjust::{Plan, Step, plan},
+};
+use crate::hardware::Hardware;
 use lq_api::{
-    Timestamp,
+    ImageId, Timestamp,
     event::EventLevel,
     local::vmm::{ExitReason, ExitRecord},
     vm::{PowerState, RestartPolicy},
@@ -84,6 +91,10 @@ pub(crate) enum Seen {
     NoLease,
     /// The machine changed.
     Machine(MachineState),
+    /// The step that was asked for was done, or why it was not.
+    Adjusted(Result<(), String>),
+    /// The guest did something.
+    Notice(Notice),
 }
 
 /// What is to be done, in this order.
@@ -93,6 +104,10 @@ pub(crate) enum Effect {
     Launch,
     /// Ask the machine for this.
     Act(Action),
+    /// Change it. One at a time.
+    Adjust(Step),
+    /// Tell that the guest has ejected what is wanted in this CD drive.
+    Ejected(usize, ImageId),
     /// Its last end needs no longer be remembered.
     Forget,
     /// Tell people.
@@ -191,6 +206,10 @@ pub(crate) struct Life {
     tried: Option<Uuid>,
     /// The epoch its process belongs to, where it is known: in another one its memory is of the past.
     epoch: Option<u64>,
+    /// What the process has, where it is known.
+    has: Option<Hardware>,
+    /// Its changes.
+    changes: Changes,
 }
 
 /// How far the place of a machine that moves here is.
@@ -256,7 +275,21 @@ impl Life {
     }
 
     fn in_state(state: State) -> Self {
-        Self { state, resets: None, failures: 0, restarts: 0, tried: None, epoch: None }
+        Self {
+            state,
+            resets: None,
+            failures: 0,
+            restarts: 0,
+            tried: None,
+            epoch: None,
+            has: None,
+            changes: Changes::default(),
+        }
+    }
+
+    /// Takes up what the process has.
+    pub(crate) fn set_hardware(&mut self, has: Option<Hardware>) {
+        self.has = has;
     }
 
     /// Whether a process runs or may be about to.
@@ -294,6 +327,8 @@ impl Life {
                 let stopped = answer || up.stop != Stop::No;
                 self.state = State::Ended { end: End::Record(record), ran, stopped };
             }
+            (Seen::Adjusted(done), State::Up(_)) => self.changes.over(done, now, effects),
+            (Seen::Notice(notice), State::Up(_)) => effects.push(told(notice)),
             (Seen::Machine(state), State::Up(up)) => {
                 let now = (state == MachineState::Paused, state == MachineState::Away);
                 if now != (up.paused, up.away) {
@@ -330,7 +365,12 @@ impl Life {
                 }
                 Part::Leaving if up.away => false,
                 Part::Owner if up.away => up.reclaim(desired, now, effects),
-                Part::Owner | Part::Leaving => self.steer(desired, now, effects),
+                Part::Owner => {
+                    let more = self.steer(desired, now, effects);
+                    self.adjust(desired, now, effects);
+                    more
+                }
+                Part::Leaving => self.steer(desired, now, effects),
             },
             (State::Resting { remembered, .. }, Want::Gone) => {
                 if std::mem::take(remembered) {
@@ -460,6 +500,7 @@ impl Life {
         self.resets = Some(desired.reset_count);
         self.epoch = Some(desired.runs_in());
         self.state = State::Launching;
+        (self.has, self.changes) = (None, Changes::default());
         effects.push(Effect::Launch);
     }
 
@@ -654,7 +695,7 @@ impl Life {
                     let press = (desired.spec.power == PowerState::Stopped).then_some(last + BUTTON);
                     press.into_iter().chain([since + timeout]).min()
                 }
-                Stop::No => up.nudge,
+                Stop::No => [up.nudge, self.changes.again(desired)].into_iter().flatten().min(),
             },
             (State::Up(Up { stop: Stop::Killing { again }, .. }), Want::Gone) => Some(*again),
             _ => None,
@@ -735,8 +776,12 @@ impl Up {
     }
 }
 
+#[path = "life_changes.rs"]
+mod changes;
 #[path = "life_status.rs"]
 mod status;
+
+use changes::{Changes, told};
 
 #[cfg(test)]
 #[path = "life_tests.rs"]

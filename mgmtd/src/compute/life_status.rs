@@ -40,6 +40,7 @@ impl Life {
             State::Up(up) => {
                 status.pid = up.pid;
                 status.started_at = Some(up.started_at);
+                status.pending = self.pending(desired);
                 status.state = match up.stop {
                     Stop::No if up.paused => VmState::Paused,
                     Stop::No => VmState::Running,

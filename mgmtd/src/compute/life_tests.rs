@@ -17,6 +17,7 @@ fn desired(power: PowerState) -> Desired {
         returned: false,
         leased: false,
         spec: lq_api::vm::VmSpec { memory_bytes: Bytes::mib(64), power, ..lq_api::vm::VmSpec::default() },
+        hardware: None,
         stop: StopVm::default(),
         reset_count: 0,
         fault: None,
@@ -328,7 +329,7 @@ impl World {
                     assert!(self.process, "asked nobody for {action:?}");
                     self.asked.push(action);
                 }
-                Effect::Forget | Effect::Event { .. } => {}
+                Effect::Forget | Effect::Event { .. } | Effect::Adjust(_) | Effect::Ejected(..) => {}
             }
         }
         assert_eq!(self.bench.life.has_process(), self.process || self.launching);
@@ -500,3 +501,6 @@ fn what_moved_away_is_not_started_before_a_later_epoch_makes_it_this_hosts_again
     bench.life = Life::ended(ExitRecord { reason: ExitReason::Migrated, detail: "gone".into() });
     assert_eq!(bench.see(Seen::Nothing), [Effect::Launch]);
 }
+
+#[path = "life_changes_tests.rs"]
+mod changes;

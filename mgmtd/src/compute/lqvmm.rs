@@ -9,6 +9,7 @@
 
 use super::{
     Desired, Error, Found, Hypervisor, Machine, MachineState,
+    fittings::Fittings,
     init_client::{EndOf, Init},
     machine::{LqMachine, Watcher, ended, machine_state},
     monitor_client::{Events, Monitor},
@@ -32,9 +33,12 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{sleep, timeout},
 };
+
+/// What guests did that waits for its driver; more is not told.
+const NOTICES: usize = 64;
 
 /// Where things are. The defaults are those of an appliance; tests use others.
 #[derive(Clone, Debug)]
@@ -180,11 +184,13 @@ impl Shared {
 
     fn machine(
         self: &Arc<Self>,
-        place: Place,
+        (place, fittings): (Place, Fittings),
         taps: Vec<String>,
         uid: Option<u32>,
         started: Started,
     ) -> Arc<dyn Machine> {
+        let (tell, notices) = mpsc::channel(NOTICES);
+        let fittings = Arc::new(fittings);
         let (sender, state) = watch::channel(machine_state(started.state, MachineState::Running));
         let monitor = Arc::new(started.monitor);
         let machine = LqMachine {
@@ -195,11 +201,16 @@ impl Shared {
             state,
             monitor: monitor.clone(),
             init: self.init.clone(),
+            place: place.clone(),
+            fittings: fittings.clone(),
+            notices: Mutex::new(Some(notices)),
         };
         let watcher = Watcher {
             shared: self.clone(),
             place,
             taps,
+            fittings,
+            notices: tell,
             uid,
             pid: started.pid,
             monitor,
@@ -271,15 +282,15 @@ impl LqVmm {
         let shared = &self.shared;
         shared.init.listen();
         let place = shared.place(desired.vm);
-        let taps: Vec<_> = (0u8..).zip(&desired.launch.nics).map(|(n, _)| tap::name(desired.vm, n)).collect();
+        let taps: Vec<_> = desired.launch.nics.iter().map(|nic| place.tap(nic.mac)).collect();
         let uid = shared.settings.jail.then(|| shared.take_uid());
         let jail = uid.map(|n| Jail { uid: paths::VM_UID_BASE + n, gid: paths::VM_UID_BASE + n });
         let started = async {
-            place.prepare(desired, jail, &shared.settings.firmware, start).await?;
-            shared.start(&place, uid).await
+            let fittings = place.prepare(desired, jail, &shared.settings.firmware, start).await?;
+            Ok((fittings, shared.start(&place, uid).await?))
         };
         match started.await {
-            Ok(started) => Ok(shared.machine(place, taps, uid, started)),
+            Ok((fittings, started)) => Ok(shared.machine((place, fittings), taps, uid, started)),
             Err(error) => {
                 let log = place.log_tail();
                 tracing::warn!(vm = %desired.vm, %error, log, "the monitor did not start");
@@ -317,8 +328,10 @@ impl Hypervisor for LqVmm {
             known.insert(vm);
             let place = shared.place(vm);
             let config = place.config();
-            let taps: Vec<_> =
+            let fittings = Fittings::found(place.hardware_path());
+            let mut taps: Vec<_> =
                 config.as_ref().map(|c| c.nics.iter().map(|n| n.tap.clone()).collect()).unwrap_or_default();
+            taps.extend(fittings.get().map(|has| place.taps(&has)).unwrap_or_default());
             if let Some(end) = unit.end {
                 let record = place.exit_record(end, None);
                 place.clear(&taps).await;
@@ -337,7 +350,7 @@ impl Hypervisor for LqVmm {
             taps_in_use.extend(taps.iter().cloned());
             // Watched before PID 1 repeats the ends it remembers: one that happens now is heard.
             let end = shared.init.watch(&unit.name);
-            let machine = shared.readopt(place, taps, uid, unit.pid, end).await;
+            let machine = shared.readopt((place, fittings), taps, uid, unit.pid, end).await;
             found.push(Found::Running(machine));
         }
         shared.init.listen();
@@ -362,13 +375,15 @@ impl Shared {
     /// Takes over a monitor that runs. One that does not answer is watched all the same: it may be busy.
     async fn readopt(
         self: &Arc<Self>,
-        place: Place,
+        (place, fittings): (Place, Fittings),
         taps: Vec<String>,
         uid: Option<u32>,
         pid: u32,
         end: watch::Receiver<EndOf>,
     ) -> Arc<dyn Machine> {
         let monitor = Monitor::new(&place.run_dir);
+        let (tell, notices) = mpsc::channel(NOTICES);
+        let fittings = Arc::new(fittings);
         let (state, lease) = match monitor.status().await {
             Ok(status) => {
                 (machine_state(status.state, MachineState::Running), status.lease.map(|lease| lease.epoch))
@@ -389,8 +404,24 @@ impl Shared {
             state,
             monitor: monitor.clone(),
             init: self.init.clone(),
+            place: place.clone(),
+            fittings: fittings.clone(),
+            notices: Mutex::new(Some(notices)),
         };
-        let watcher = Watcher { shared: self.clone(), place, taps, uid, pid, monitor, end, state: sender };
+        // Before anything is planned.
+        machine.look().await;
+        let watcher = Watcher {
+            shared: self.clone(),
+            place,
+            taps,
+            fittings,
+            notices: tell,
+            uid,
+            pid,
+            monitor,
+            end,
+            state: sender,
+        };
         tokio::spawn(watcher.resume());
         Arc::new(machine)
     }

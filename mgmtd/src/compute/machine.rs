@@ -7,26 +7,33 @@
 //! ```
 
 use super::{
-    Action, Console, Error, Incoming, Machine, MachineState,
+    Action, Console, Error, Incoming, Machine, MachineState, Notice,
+    adjust::Step,
+    changing::{drop_taps, look},
+    fittings::Fittings,
     init_client::{EndOf, Init},
     lqvmm::{Shared, unit_name},
     monitor_client::{Events, Monitor},
     place::Place,
 };
+use crate::hardware::Hardware;
 use async_trait::async_trait;
 use lq_api::{
     Timestamp, VmId,
     local::{
         init::End,
         vmm::{
-            Command, Event, ExitRecord, LeaseGrant, LeasePhase, LeaseRelease, MigrateOptions,
+            Command, DeviceName, Event, ExitRecord, LeaseGrant, LeasePhase, LeaseRelease, MigrateOptions,
             MigrationStatus, RunState, Stats,
         },
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{Instant, sleep, timeout},
 };
 
@@ -54,7 +61,10 @@ pub(super) fn machine_state(state: RunState, before: MachineState) -> MachineSta
 pub(super) struct Watcher {
     pub(super) shared: Arc<Shared>,
     pub(super) place: Place,
+    /// Taps it was started with. Those of what it has are known by that.
     pub(super) taps: Vec<String>,
+    pub(super) fittings: Arc<Fittings>,
+    pub(super) notices: mpsc::Sender<Notice>,
     pub(super) uid: Option<u32>,
     pub(super) pid: u32,
     pub(super) monitor: Arc<Monitor>,
@@ -91,6 +101,8 @@ impl Watcher {
             match connected {
                 Ok((events, state)) => {
                     self.tell(state);
+                    // What was told while nobody heard it.
+                    look(&self.place, &self.monitor, &self.fittings).await;
                     return Some(events);
                 }
                 Err(_) => pause = (pause * 2).min(Duration::from_secs(5)),
@@ -107,14 +119,19 @@ impl Watcher {
             };
             match event {
                 Ok(Event::State { state }) => self.tell(state),
-                Ok(
-                    Event::Reset
-                    | Event::Panicked
-                    | Event::Watchdog { .. }
-                    | Event::Ejected { .. }
-                    | Event::Unplugged { .. }
-                    | Event::Lease(_),
-                ) => {}
+                Ok(Event::Reset | Event::Lease(_)) => {}
+                Ok(Event::Panicked) => self.notice(Notice::Panicked),
+                Ok(Event::Watchdog { action }) => self.notice(Notice::Watchdog(action)),
+                Ok(Event::Ejected { cdrom }) => self.fittings.ejected(cdrom),
+                Ok(Event::Unplugged { device }) => {
+                    self.fittings.gone(&device);
+                    if let DeviceName::Nic(mac) = device {
+                        let dropped = drop_taps(&self.place, &[mac]).await;
+                        if let Err(error) = dropped {
+                            tracing::warn!(vm = %self.place.vm, %error, "an interface that is gone left its tap");
+                        }
+                    }
+                }
                 Ok(Event::Exit(record)) => told = Some(record),
                 // Ended, or it dropped us: PID 1 knows the first, connecting again mends the second.
                 Err(_) => {
@@ -140,9 +157,17 @@ impl Watcher {
         });
     }
 
+    fn notice(&self, notice: Notice) {
+        if self.notices.try_send(notice).is_err() {
+            tracing::warn!(vm = %self.place.vm, ?notice, "nobody hears what the guest did");
+        }
+    }
+
     async fn conclude(&mut self, end: End, told: Option<ExitRecord>) {
         let record = self.place.exit_record(end, told);
         tracing::info!(vm = %self.place.vm, pid = self.pid, reason = ?record.reason, "the monitor ended: {}", record.detail);
+        let has = self.fittings.get();
+        self.taps.extend(has.map(|has| self.place.taps(&has)).unwrap_or_default());
         self.place.clear(&self.taps).await;
         self.shared.free_uid(self.uid.take());
         self.state.send_replace(MachineState::Ended(record));
@@ -159,6 +184,9 @@ pub(super) struct LqMachine {
     pub(super) state: watch::Receiver<MachineState>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) init: Arc<Init>,
+    pub(super) place: Place,
+    pub(super) fittings: Arc<Fittings>,
+    pub(super) notices: Mutex<Option<mpsc::Receiver<Notice>>>,
 }
 
 impl LqMachine {
@@ -225,6 +253,22 @@ impl Machine for LqMachine {
             self.monitor.ask(Command::LeaseSet(LeaseGrant { epoch, until })).await?;
         }
         self.monitor.ask(Command::LeaseRelease(LeaseRelease { epoch, run_on: true })).await.map(|_| ())
+    }
+    fn hardware(&self) -> watch::Receiver<Option<Hardware>> {
+        self.fittings.subscribe()
+    }
+    async fn inventory(&self) -> Result<Option<Hardware>, Error> {
+        self.running()?;
+        let loaded = self.monitor.status().await?.cdroms;
+        let config = self.monitor.config().await?;
+        Ok(self.fittings.get().map(|has| has.as_told(&config, &loaded)))
+    }
+    async fn adjust(&self, step: &Step) -> Result<(), Error> {
+        self.running()?;
+        self.change(step).await
+    }
+    fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
     async fn stats(&self) -> Result<Stats, Error> {
         self.running()?;

@@ -9,7 +9,10 @@
 //! [`Hypervisor`] is what a driver needs of a kind of monitor: `lq-vmm` through PID 1 on a real host, a simulation in
 //! `sim`, QEMU later.
 
+pub mod adjust;
+mod changing;
 mod driver;
+mod fittings;
 mod fleet;
 pub mod frames;
 mod init_client;
@@ -19,25 +22,30 @@ pub mod lqvmm;
 mod machine;
 mod monitor_client;
 mod place;
+mod seed;
 
 pub use fleet::{Fleet, Remains};
 pub use life::Arrival;
 pub use place::Firmware;
 
-use crate::inventory::{self, Measured};
+use crate::{
+    hardware::Hardware,
+    inventory::{self, Measured},
+};
+use adjust::Step;
 use async_trait::async_trait;
 use lq_api::{
-    Timestamp, VmId,
+    ImageId, Timestamp, VmId, VolumeId,
     local::vmm::{
         BootFiles, DiskConfig, ExitRecord, LeaseConfig, LeaseGrant, MigrateOptions, MigrationStatus,
-        NicLimits, Stats,
+        NicLimits, Stats, WatchdogAction,
     },
     vm::{Mac, VmSpec, VmStatus},
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
 };
 use uuid::Uuid;
 
@@ -60,6 +68,8 @@ pub struct Desired {
     pub leased: bool,
     /// What is wanted. Its power state says whether it is to run.
     pub spec: VmSpec,
+    /// What the machine has that moves here: what waits for it is made so, and `spec` and `launch` are of it.
+    pub hardware: Option<Hardware>,
     /// How an orderly stop is done when `spec.power` becomes `Stopped`.
     pub stop: lq_api::vm::StopVm,
     /// Grows when the guest is to be reset; the driver resets once per growth seen while running.
@@ -75,6 +85,12 @@ impl Desired {
     #[must_use]
     pub fn runs_in(&self) -> u64 {
         self.epoch + u64::from(matches!(self.part, Part::Arriving(_)))
+    }
+
+    /// What it has when it is started.
+    #[must_use]
+    pub fn starts_with(&self) -> Hardware {
+        self.hardware.clone().unwrap_or_else(|| Hardware::of(&self.spec))
     }
 }
 
@@ -151,6 +167,8 @@ pub struct LaunchNic {
     pub connected: bool,
     /// How much it may do.
     pub limits: NicLimits,
+    /// Its slot on the bus, where that is given.
+    pub slot: Option<u8>,
 }
 
 /// A kind of monitor.
@@ -210,6 +228,22 @@ pub trait Machine: Send + Sync {
     /// It needs no lease any more and runs on. `grant` wakes it up first where its lease has run out.
     async fn unlease(&self, _grant: Option<LeaseGrant>) -> Result<(), Error> {
         Err(cannot_lease())
+    }
+    /// What it has, kept up to date; `None` where that is not known, and nothing of it can be changed.
+    fn hardware(&self) -> watch::Receiver<Option<Hardware>> {
+        watch::channel(None).1
+    }
+    /// What it has at this moment, with all that is needed to make a place for it.
+    async fn inventory(&self) -> Result<Option<Hardware>, Error> {
+        Ok(self.hardware().borrow().clone())
+    }
+    /// Changes it. Whatever the answer: what it has is told by [`Machine::hardware`].
+    async fn adjust(&self, _step: &Step) -> Result<(), Error> {
+        Err(Error::Refused("this kind of machine cannot be changed while it runs".into()))
+    }
+    /// What its guest does that is worth telling. There is one receiver.
+    fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
+        None
     }
     /// Counters since its start.
     async fn stats(&self) -> Result<Stats, Error>;
@@ -287,6 +321,28 @@ pub enum MachineState {
     Ended(ExitRecord),
 }
 
+/// Something a guest did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Its kernel panicked.
+    Panicked,
+    /// It did not feed its watchdog any more, and this becomes of it.
+    Watchdog(WatchdogAction),
+}
+
+/// The devices of a machine on this host, as of what was wanted in one generation of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holds {
+    /// Of the machine.
+    pub epoch: u64,
+    /// What is plugged in later is wanted in a later one.
+    pub generation: u64,
+    /// Volumes of disks.
+    pub volumes: BTreeSet<VolumeId>,
+    /// Addresses of interfaces.
+    pub nics: BTreeSet<Mac>,
+}
+
 /// Receives what the drivers observe.
 #[async_trait]
 pub trait Observer: Send + Sync {
@@ -295,6 +351,10 @@ pub trait Observer: Send + Sync {
     async fn observed(&self, vm: VmId, epoch: u64, status: VmStatus);
     /// Something worth an entry in the event log happened to the VM.
     async fn event(&self, vm: VmId, level: lq_api::event::EventLevel, kind: &'static str, message: String);
+    /// The machine has only these devices. Called before others may have what it had; must not be lost.
+    async fn holds(&self, _vm: VmId, _holds: Holds) {}
+    /// The guest ejected this medium of a CD drive; must not be lost.
+    async fn ejected(&self, _vm: VmId, _epoch: u64, _drive: usize, _image: ImageId) {}
     /// The lease this host has for the machine in that epoch, asked for before it is started.
     fn lease(&self, _vm: VmId, _epoch: u64) -> Option<LeaseConfig> {
         None

@@ -5,13 +5,14 @@ use lq_api::local::{
     paths,
     vmm::{
         Command, Event, MigrateOptions, MigrationStatus, Outcome, Request, Response, RunState, Stats, Status,
-        VERSION,
+        VERSION, VmmConfig,
     },
 };
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use std::{
+    fs::File,
     io::{self, IoSlice},
-    os::fd::AsRawFd as _,
+    os::fd::{AsRawFd, RawFd},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -101,24 +102,63 @@ impl Monitor {
         }
     }
 
+    /// What the machine has, as it would have to be started.
+    pub(super) async fn config(&self) -> Result<VmmConfig, Error> {
+        match self.ask(Command::Config).await? {
+            Outcome::Config(config) => Ok(*config),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the machine changed, with what its command comes with, on a connection of its own: it may take long, and nothing
+    /// else waits for it. What the monitor says against it is [`Error::Refused`].
+    pub(super) async fn change(
+        &self,
+        command: Command,
+        files: &[File],
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let failed = |source| Error::Io { context: "having the monitor change its machine".into(), source };
+        let descriptors: Vec<_> = files.iter().map(AsRawFd::as_raw_fd).collect();
+        let asked = async {
+            let response: Response = self.send_with(command, &descriptors).await?.receive().await?;
+            io::Result::Ok(response.outcome)
+        };
+        match timeout(limit, asked)
+            .await
+            .map_err(|_| failed(io::ErrorKind::TimedOut.into()))?
+            .map_err(failed)?
+        {
+            Outcome::Done => Ok(()),
+            Outcome::Error(reason) => Err(Error::Refused(reason)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Asks with a stream of whose two ends the monitor gets one. Returns the other one, and the connection its answer comes by.
     async fn hand_over(&self, command: Command) -> io::Result<(UnixStream, Lines)> {
-        let connection = self.connect_raw().await?;
         let (ours, theirs) = UnixStream::pair()?;
+        let connection = self.send_with(command, &[theirs.as_raw_fd()]).await?;
+        Ok((ours, connection))
+    }
+
+    /// Asks with descriptors. Returns the connection the answer comes by.
+    async fn send_with(&self, command: Command, descriptors: &[RawFd]) -> io::Result<Lines> {
+        let connection = self.connect_raw().await?;
         let mut line = serde_json::to_vec(&Request { version: VERSION, id: 1, command })?;
         line.push(b'\n');
         let sent = connection.async_io(Interest::WRITABLE, || {
-            let descriptors = [theirs.as_raw_fd()];
-            let beside = [ControlMessage::ScmRights(&descriptors)];
+            let beside = [ControlMessage::ScmRights(descriptors)];
+            let beside = beside.get(usize::from(descriptors.is_empty())..).unwrap_or_default();
             let flags = MsgFlags::MSG_NOSIGNAL;
-            let sent = sendmsg::<()>(connection.as_raw_fd(), &[IoSlice::new(&line)], &beside, flags, None);
+            let sent = sendmsg::<()>(connection.as_raw_fd(), &[IoSlice::new(&line)], beside, flags, None);
             sent.map_err(io::Error::from)
         });
         let sent = timeout(ANSWER, sent).await.map_err(|_| io::ErrorKind::TimedOut)??;
         let mut connection = connection;
         // A line of this length goes in one piece but for an odd kernel.
         connection.write_all(line.get(sent..).unwrap_or_default()).await?;
-        Ok((ours, Lines::on(connection)))
+        Ok(Lines::on(connection))
     }
 
     pub(super) async fn move_out(&self, options: MigrateOptions) -> Result<UnixStream, Error> {

@@ -1,25 +1,30 @@
 //! What a monitor needs around it on the host: run directory, cgroup, taps. Made before it starts, removed after it ended.
+//!
+//! Beside its configuration stands what it has ([`Fittings`]), so that this is known again after this daemon was restarted.
 
-use super::{Desired, Error, LaunchBoot};
+use super::{Desired, Error, LaunchBoot, LaunchNic, fittings::Fittings, seed};
 use crate::{
+    hardware::{Fitted, Hardware, SEED_SERIAL},
     network::{link::Links, tap},
     storage,
 };
 use lq_api::{
     Bytes, VmId,
+    image::ImageFormat,
     local::{
         init::End,
         paths,
         vmm::{
-            BootConfig, CdromConfig, ExitReason, ExitRecord, FirmwareFiles, Jail, MoreDevices, NicConfig,
-            Start, VERSION, VmmConfig,
+            BootConfig, CdromConfig, DiskConfig, DiskImage, ExitReason, ExitRecord, FirmwareFiles,
+            HotplugConfig, IoLimits, Jail, MoreDevices, NicConfig, Start, VERSION, VmmConfig,
         },
     },
+    vm::Mac,
 };
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -30,6 +35,10 @@ const OVERHEAD: u64 = 128 * Bytes::MIB;
 const THREADS: u32 = 64;
 /// Longest the making of the firmware's variables may take.
 const VARS: Duration = Duration::from_secs(30);
+/// File of the medium a guest sets itself up by, in the run directory.
+const SEED: &str = "seed.img";
+/// What is left out of it where it is empty, bytes.
+const SEED_PAGE: usize = 4096;
 /// Lines of the monitor's log that are shown as a reason.
 const LOG_LINES: usize = 5;
 
@@ -56,20 +65,21 @@ fn io(context: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
 }
 
 impl Place {
-    /// Makes everything and writes the monitor's configuration.
+    /// Makes everything and writes the monitor's configuration; what the machine has then.
     pub(super) async fn prepare(
         &self,
         desired: &Desired,
         jail: Option<Jail>,
         firmware: &Firmware,
         start: Start,
-    ) -> Result<(), Error> {
+    ) -> Result<Fittings, Error> {
         self.make_run_dir()?;
         if let Some(cgroup) = &self.cgroup {
             make_cgroup(cgroup, desired)?;
         }
         let nics = self.make_taps(desired).await?;
         let launch = &desired.launch;
+        let has = desired.starts_with();
         let config = VmmConfig {
             version: VERSION,
             vm: self.vm,
@@ -77,7 +87,7 @@ impl Place {
             vcpus: desired.spec.vcpus,
             memory_bytes: desired.spec.memory_bytes,
             boot: boot(&launch.boot, firmware).await?,
-            disks: launch.disks.clone(),
+            disks: launch.disks.iter().cloned().chain(self.make_seed(desired, &has)?).collect(),
             nics,
             rng: desired.spec.rng,
             display: desired.spec.display.unwrap_or_default(),
@@ -85,16 +95,17 @@ impl Place {
             jail,
             start,
             cpu: desired.spec.cpu,
-            devices: devices(desired),
+            devices: devices(desired, &has),
             boot_order: Vec::new(),
             lease: launch.lease,
-            empty_slots: Vec::new(),
+            empty_slots: has.empty_slots.clone(),
         };
         let path = self.config_path();
         let text =
             serde_json::to_vec_pretty(&config).map_err(|e| io("writing the configuration")(e.into()))?;
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
-        file.and_then(|mut file| file.write_all(&text)).map_err(io(format!("writing {}", path.display())))
+        file.and_then(|mut file| file.write_all(&text)).map_err(io(format!("writing {}", path.display())))?;
+        Fittings::new(self.hardware_path(), has).map_err(io("writing down what the machine has"))
     }
 
     /// Removes what the process no longer needs; what tells of its end stays.
@@ -121,6 +132,10 @@ impl Place {
         self.run_dir.join(paths::VM_CONFIG)
     }
 
+    pub(super) fn hardware_path(&self) -> PathBuf {
+        self.run_dir.join("hardware.json")
+    }
+
     pub(super) fn log_path(&self) -> PathBuf {
         self.run_dir.join(paths::VM_LOG)
     }
@@ -145,32 +160,72 @@ impl Place {
         made.map_err(io(format!("making {}", self.run_dir.display())))
     }
 
+    /// The medium the guest sets itself up by, as a disk. It is gone with the process; it is made anew at each start.
+    fn make_seed(&self, desired: &Desired, has: &Hardware) -> Result<Option<DiskConfig>, Error> {
+        let Some(Fitted { device: given, slot }) = &has.cloud_init else { return Ok(None) };
+        let path = self.run_dir.join(SEED);
+        let make = || -> io::Result<()> {
+            let bytes = seed::medium(self.vm, &desired.name, given)?;
+            let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+            file.set_len(bytes.len() as u64)?;
+            // The run directory is in memory, and most of the medium is empty.
+            for (n, page) in bytes.chunks(SEED_PAGE).enumerate() {
+                if page.iter().any(|byte| *byte != 0) {
+                    file.write_all_at(page, (n * SEED_PAGE) as u64)?;
+                }
+            }
+            Ok(())
+        };
+        make().map_err(io(format!("making {}", path.display())))?;
+        let path = path.to_string_lossy().into_owned();
+        let image = DiskImage { path, format: ImageFormat::Raw, backing: None };
+        Ok(Some(DiskConfig {
+            serial: SEED_SERIAL.into(),
+            image,
+            read_only: true,
+            limits: IoLimits::default(),
+            queues: 1,
+            slot: *slot,
+        }))
+    }
+
     async fn make_taps(&self, desired: &Desired) -> Result<Vec<NicConfig>, Error> {
-        let nics = &desired.launch.nics;
-        if nics.is_empty() {
-            return Ok(vec![]);
-        }
-        let failed = |e: crate::network::Error| io("preparing the machine's network")(io::Error::other(e));
-        let links = Links::open().map_err(failed)?;
         let mut made = Vec::new();
-        for (index, nic) in (0u8..).zip(nics) {
-            let tap = tap::name(self.vm, index);
-            // One left over from before may have other settings.
-            links.delete(&tap).await.map_err(failed)?;
-            tap::create(&tap).map_err(io(format!("making the interface {tap}")))?;
-            // The host itself does not speak on a guest's port. Without IPv6 in the kernel there is nothing to switch off.
-            let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6"), "1");
-            links.attach(&tap, &nic.bridge).await.map_err(failed)?;
-            made.push(NicConfig {
-                tap,
-                mac: nic.mac,
-                limits: nic.limits,
-                queues: 1,
-                link_down: !nic.connected,
-                slot: None,
-            });
+        for nic in &desired.launch.nics {
+            made.push(self.make_tap(nic).await?);
         }
         Ok(made)
+    }
+
+    /// The name of an interface's tap.
+    pub(super) fn tap(&self, mac: Mac) -> String {
+        tap::name(self.vm, mac)
+    }
+
+    /// The taps of what the machine has.
+    pub(super) fn taps(&self, has: &Hardware) -> Vec<String> {
+        has.nics.iter().filter_map(|n| n.device.mac).map(|mac| self.tap(mac)).collect()
+    }
+
+    /// Makes the tap of an interface, as a port of its network's bridge. The rules of the port are in force already.
+    pub(super) async fn make_tap(&self, nic: &LaunchNic) -> Result<NicConfig, Error> {
+        let failed = |e: crate::network::Error| io("preparing the machine's network")(io::Error::other(e));
+        let links = Links::open().map_err(failed)?;
+        let tap = self.tap(nic.mac);
+        // One left over from before may have other settings.
+        links.delete(&tap).await.map_err(failed)?;
+        tap::create(&tap).map_err(io(format!("making the interface {tap}")))?;
+        // The host itself does not speak on a guest's port. Without IPv6 in the kernel there is nothing to switch off.
+        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6"), "1");
+        links.attach(&tap, &nic.bridge).await.map_err(failed)?;
+        Ok(NicConfig {
+            tap,
+            mac: nic.mac,
+            limits: nic.limits,
+            queues: 1,
+            link_down: !nic.connected,
+            slot: nic.slot,
+        })
     }
 
     /// Why the process ended: its own record, or what PID 1 and the kernel know.
@@ -244,7 +299,7 @@ impl Place {
 }
 
 /// What the monitor is told to boot. Variables of firmware are made at the machine's first start.
-fn devices(desired: &Desired) -> MoreDevices {
+fn devices(desired: &Desired, has: &Hardware) -> MoreDevices {
     let drives = desired.launch.cdroms.iter();
     MoreDevices {
         cdroms: drives.map(|image| CdromConfig { image: image.clone() }).collect(),
@@ -252,7 +307,9 @@ fn devices(desired: &Desired) -> MoreDevices {
         // A guest without a driver for it does not notice.
         panic: true,
         watchdog: desired.spec.watchdog,
-        hotplug: None,
+        vsock: None,
+        memory: None,
+        hotplug: has.hotplug.then(HotplugConfig::default),
     }
 }
 

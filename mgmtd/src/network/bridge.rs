@@ -141,7 +141,7 @@ impl Fabric for BridgeFabric {
         for network in wanted {
             let dhcp = network.dhcp.clone().map(Arc::new);
             for port in &network.ports {
-                let tap = tap::name(port.vm, port.index);
+                let tap = tap::name(port.vm, port.mac);
                 ports.push(Port { tap, mac: port.mac, served: dhcp.is_some() });
                 if let Some(dhcp) = &dhcp {
                     served.ports.insert(port.mac, (network.network, dhcp.clone()));

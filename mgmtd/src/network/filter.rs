@@ -3,10 +3,12 @@
 //! - A guest sends only with its own hardware address.
 //! - Where a network has its own DHCP: its guests' requests reach nobody but this host, and they hear no other server.
 //! - Our server hears and answers only those guests, never the uplink.
+//! - What comes from, or goes to, a tap that is not a port is dropped: its guest has not let go of an interface it was cut from, or
+//!   it is about to become a port. So a port is never open without its rules, whatever comes first.
 //!
 //! Stateless on purpose: stateful filtering needs kernel modules that are for security groups later.
 
-use super::Error;
+use super::{Error, tap};
 use lq_api::vm::Mac;
 use nftables::{
     expr::{Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, SetItem},
@@ -42,17 +44,15 @@ pub(super) fn ruleset(ports: &[Port]) -> Nftables<'static> {
         || NfListObject::Table(Table { family: NfFamily::Bridge, name: TABLE.into(), ..Table::default() });
     // Deleting needs it to exist: this is how nft says "replace".
     let mut objects = vec![NfCmd::Add(table()), NfCmd::Delete(table())];
-    if !ports.is_empty() {
-        objects.push(NfCmd::Add(table()));
-        let chains = [
-            (SPOOF, NfHook::Prerouting),
-            (FORWARD, NfHook::Forward),
-            (INPUT, NfHook::Input),
-            (OUTPUT, NfHook::Output),
-        ];
-        objects.extend(chains.map(|(name, hook)| chain(name, hook)));
-        objects.extend(rules(ports).into_iter().map(|(chain, matches)| rule(chain, matches)));
-    }
+    objects.push(NfCmd::Add(table()));
+    let chains = [
+        (SPOOF, NfHook::Prerouting),
+        (FORWARD, NfHook::Forward),
+        (INPUT, NfHook::Input),
+        (OUTPUT, NfHook::Output),
+    ];
+    objects.extend(chains.map(|(name, hook)| chain(name, hook)));
+    objects.extend(rules(ports).into_iter().map(|(chain, matches)| rule(chain, matches)));
     Nftables { objects: objects.into_iter().map(NfObject::CmdObject).collect() }
 }
 
@@ -60,7 +60,19 @@ type Condition = (Operator, Expression<'static>, Expression<'static>);
 
 fn rules(ports: &[Port]) -> Vec<(&'static str, Vec<Condition>)> {
     use Operator::{EQ, NEQ};
+    let set = |ports: &mut dyn Iterator<Item = &Port>| {
+        let element = |port: &Port| SetItem::Element(Expression::String(port.tap.clone().into()));
+        Expression::Named(NamedExpression::Set(ports.map(element).collect()))
+    };
     let mut rules = Vec::new();
+    let tap = || Expression::String(format!("{}*", tap::PREFIX).into());
+    for (chain, key) in [(SPOOF, MetaKey::Iifname), (FORWARD, MetaKey::Oifname), (OUTPUT, MetaKey::Oifname)] {
+        let mut cut_off = vec![(EQ, meta(key), tap())];
+        if !ports.is_empty() {
+            cut_off.push((NEQ, meta(key), set(&mut ports.iter())));
+        }
+        rules.push((chain, cut_off));
+    }
     for port in ports {
         let name = || Expression::String(port.tap.clone().into());
         rules.push((
@@ -77,16 +89,11 @@ fn rules(ports: &[Port]) -> Vec<(&'static str, Vec<Condition>)> {
             rules.push((FORWARD, vec![(EQ, meta(MetaKey::Oifname), name()), answer()]));
         }
     }
-    let served: Vec<_> = ports
-        .iter()
-        .filter(|port| port.served)
-        .map(|port| SetItem::Element(Expression::String(port.tap.clone().into())))
-        .collect();
-    if !served.is_empty() {
-        let set = || Expression::Named(NamedExpression::Set(served.clone()));
+    let served = || ports.iter().filter(|port| port.served);
+    if served().next().is_some() {
         for (chain, key, name) in [(INPUT, MetaKey::Iifname, "dport"), (OUTPUT, MetaKey::Oifname, "sport")] {
             let dhcp = (EQ, field("udp", name), Expression::Number(67));
-            rules.push((chain, vec![(NEQ, meta(key), set()), dhcp]));
+            rules.push((chain, vec![(NEQ, meta(key), set(&mut served())), dhcp]));
         }
     }
     rules
@@ -152,15 +159,17 @@ mod tests {
 
     #[test]
     fn rules_follow_the_ports() {
-        let port =
-            |n: u8, served| Port { tap: format!("lq0000000{n}.0"), mac: Mac([2, 0, 0, 0, 0, n]), served };
-        assert_eq!(rules(&[]).len(), 0);
-        let unserved = rules(&[port(1, false)]);
-        assert_eq!(unserved.iter().map(|(chain, _)| *chain).collect::<Vec<_>>(), [SPOOF]);
-        let both = rules(&[port(1, false), port(2, true)]);
-        let chains: Vec<_> = both.iter().map(|(chain, _)| *chain).collect();
-        assert_eq!(chains, [SPOOF, SPOOF, FORWARD, FORWARD, INPUT, OUTPUT]);
+        let port = |n: u8, served| Port { tap: format!("lqv{n}"), mac: Mac([2, 0, 0, 0, 0, n]), served };
+        let of = |ports: &[Port]| rules(ports).iter().map(|(chain, _)| *chain).collect::<Vec<_>>();
+        let always = [SPOOF, FORWARD, OUTPUT];
+        assert_eq!(of(&[]), always);
+        assert_eq!(of(&[port(1, false)]), [&always[..], &[SPOOF]].concat());
+        let both = [SPOOF, SPOOF, FORWARD, FORWARD, INPUT, OUTPUT];
+        assert_eq!(of(&[port(1, false), port(2, true)]), [&always[..], &both].concat());
         let text = serde_json::to_string(&ruleset(&[port(2, true)])).unwrap();
-        assert!(text.contains("02:00:00:00:00:02") && text.contains("lq00000002.0"), "{text}");
+        assert!(
+            text.contains("02:00:00:00:00:02") && text.contains("lqv2") && text.contains("lqv*"),
+            "{text}"
+        );
     }
 }

@@ -47,8 +47,6 @@ pub struct WantedNetwork {
 pub struct WantedPort {
     /// Of this machine.
     pub vm: VmId,
-    /// Position among the machine's interfaces.
-    pub index: u8,
     /// Hardware address.
     pub mac: Mac,
 }

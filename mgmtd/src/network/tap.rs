@@ -1,6 +1,10 @@
-//! Persistent tap devices: one per interface of a machine, made before its monitor starts and removed after it ended.
+//! Persistent tap devices: one per interface of a machine, made before its monitor gets it and removed after it let go of it.
+//!
+//! They are named by machine and address, not by place: an interface that comes or goes changes no other's name. All names begin
+//! alike, so that one filter rule speaks of all of them ([`PREFIX`]).
 
-use lq_api::VmId;
+use lq_api::{VmId, vm::Mac};
+use sha2::{Digest as _, Sha256};
 use std::{
     fs::File,
     io,
@@ -21,17 +25,27 @@ struct IfReq {
     rest: [u8; 22],
 }
 
-/// Name of the tap of a machine's interface: `lq<8 hex digits>.<index>`. The digits are the last of the machine's id, its
-/// random part (the first ones are a time, alike for machines made together).
+/// How the name of every tap begins, and of nothing else.
+pub const PREFIX: &str = "lqv";
+/// Characters after that, of five bits each: as many as a device name may have.
+const DIGITS: usize = 12;
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// Name of the tap of a machine's interface: `lqv` and 60 bits of a hash of both, of which no two in a cluster are alike.
 #[must_use]
-pub fn name(vm: VmId, index: u8) -> String {
-    let random = vm.0.as_u128() as u32;
-    format!("lq{random:08x}.{index}")
+pub fn name(vm: VmId, mac: Mac) -> String {
+    let hash = Sha256::new().chain_update(vm.0.as_bytes()).chain_update(mac.0).finalize();
+    let bits = hash.iter().take(8).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let digit = |n: usize| ALPHABET.get((bits >> (5 * n)) as usize & 31).copied().unwrap_or(b'a');
+    PREFIX.chars().chain((0..DIGITS).map(|n| char::from(digit(n)))).collect()
 }
 
-/// Whether a device name is one of [`name`].
+/// Whether a device name is one of [`name`], or of releases before it: `lq<8 hex digits>.<index>`.
 #[must_use]
 pub fn is_ours(device: &str) -> bool {
+    if let Some(digits) = device.strip_prefix(PREFIX) {
+        return digits.len() == DIGITS && digits.bytes().all(|b| ALPHABET.contains(&b));
+    }
     let Some((digits, index)) = device.strip_prefix("lq").and_then(|rest| rest.split_once('.')) else {
         return false;
     };
@@ -45,6 +59,19 @@ pub fn is_ours(device: &str) -> bool {
 /// # Errors
 /// `/dev/net/tun` cannot be opened, the name is too long or taken by another kind of device, or we lack the privilege.
 pub fn create(name: &str) -> io::Result<()> {
+    let file = open(name)?;
+    // SAFETY: TUNSETPERSIST takes an integer, no pointer.
+    if unsafe { libc::ioctl(file.as_raw_fd(), TUNSETPERSIST, 1 as libc::c_ulong) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// A descriptor attached to the tap device, which carries virtio-net headers; makes it where it does not exist.
+///
+/// # Errors
+/// As of [`create`]; or something else has it.
+pub fn open(name: &str) -> io::Result<File> {
     let file = File::options().read(true).write(true).open("/dev/net/tun")?;
     let mut request = IfReq { name: [0; 16], flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, rest: [0; 22] };
     let room = request.name.get_mut(..15).and_then(|room| room.get_mut(..name.len()));
@@ -55,11 +82,7 @@ pub fn create(name: &str) -> io::Result<()> {
     if unsafe { libc::ioctl(fd, TUNSETIFF, &raw mut request) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: TUNSETPERSIST takes an integer, no pointer.
-    if unsafe { libc::ioctl(fd, TUNSETPERSIST, 1 as libc::c_ulong) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -68,17 +91,31 @@ mod tests {
 
     #[test]
     fn names_fit_and_are_known_again() {
-        for index in [0, 7] {
-            let name = name(VmId::new(), index);
+        let vm = VmId::new();
+        for n in 0..64 {
+            let name = name(vm, Mac([2, 0, 0, 0, 0, n]));
             assert!(name.len() <= 15 && is_ours(&name), "{name}");
         }
-        for other in ["lqbr0", "lq0123456.0", "lq0123456g.0", "lq01234567.x", "eth0", "lq01234567"] {
+        assert!(is_ours("lq01234567.0"), "of an earlier release");
+        for other in [
+            "lqbr0",
+            "lq0123456.0",
+            "lq0123456g.0",
+            "lq01234567.x",
+            "eth0",
+            "lq01234567",
+            "lqv",
+            "lqvabcdefghijk1",
+        ] {
             assert!(!is_ours(other), "{other}");
         }
     }
 
     #[test]
-    fn machines_made_together_differ() {
-        assert_ne!(name(VmId::new(), 0), name(VmId::new(), 0));
+    fn interfaces_and_machines_differ() {
+        let (one, mac) = (VmId::new(), Mac([2, 0, 0, 0, 0, 1]));
+        assert_eq!(name(one, mac), name(one, mac));
+        assert_ne!(name(one, mac), name(VmId::new(), mac));
+        assert_ne!(name(one, mac), name(one, Mac([2, 0, 0, 0, 0, 2])));
     }
 }

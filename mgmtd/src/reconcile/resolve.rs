@@ -6,6 +6,7 @@ use crate::{
         state::{HostRole, VmRecord},
     },
     compute::{Desired, Fault, Launch, LaunchBoot, LaunchNic, Part},
+    hardware::{Hardware, serial},
     network::{WantedNetwork, WantedPort},
     storage::Pool,
 };
@@ -13,6 +14,7 @@ use lq_api::{
     HostId, ImageId, NetworkId, PoolId, VmId,
     image::ImageState,
     local::vmm::{BootFiles, DiskConfig},
+    vm::{Nic, VmSpec},
     volume::{Volume, VolumeState},
 };
 use std::sync::Arc;
@@ -31,17 +33,20 @@ pub(super) struct Names<'a> {
 
 /// Networks with the ports of this host's machines.
 pub(super) fn networks(state: &State, host: HostId) -> Vec<WantedNetwork> {
+    let on = |network: NetworkId, nic: &Nic| nic.mac.filter(|_| nic.network == network);
     state
         .networks
         .values()
         .map(|network| {
             let id = network.meta.id;
             let ports = mine(state, host).flat_map(|(record, _)| {
-                let (vm, nics) = (record.vm.meta.id, &record.vm.spec.nics);
-                (0u8..).zip(nics).filter_map(move |(index, nic)| {
-                    let mac = nic.mac.filter(|_| nic.network == id)?;
-                    Some(WantedPort { vm, index, mac })
-                })
+                let vm = record.vm.meta.id;
+                let macs: Vec<_> = match &record.hardware {
+                    // While it moves it has what it has, on both hosts.
+                    Some(has) => has.nics.iter().map(|n| &n.device).filter_map(|n| on(id, n)).collect(),
+                    None => record.vm.spec.nics.iter().filter_map(|n| on(id, n)).collect(),
+                };
+                macs.into_iter().map(move |mac| WantedPort { vm, mac })
             });
             WantedNetwork { network: id, dhcp: network.spec.dhcp.clone(), ports: ports.collect() }
         })
@@ -69,7 +74,10 @@ pub(super) fn part(role: HostRole) -> Part {
 
 fn desired(state: &State, host: HostId, record: &VmRecord, role: HostRole, names: &Names<'_>) -> Desired {
     let vm = &record.vm;
-    let (launch, fault) = match launch(state, host, record, names) {
+    let arrives = matches!(role, HostRole::Arriving(_));
+    let hardware = record.hardware.as_deref().filter(|_| arrives).cloned();
+    let spec = hardware.as_ref().map_or_else(|| vm.spec.clone(), |has| has.spec(&vm.spec));
+    let (launch, fault) = match launch(state, host, record, (&spec, hardware.as_ref()), names) {
         Ok(launch) => (launch, None),
         Err(fault) => (Launch::default(), Some(fault)),
     };
@@ -81,7 +89,8 @@ fn desired(state: &State, host: HostId, record: &VmRecord, role: HostRole, names
         part: part(role),
         returned: record.has_returned(),
         leased: record.runs_leased(),
-        spec: vm.spec.clone(),
+        spec,
+        hardware,
         stop: record.stop.clone(),
         reset_count: record.reset_count,
         fault,
@@ -99,30 +108,38 @@ fn unreached(state: &State, pool: Option<PoolId>, host: HostId, what: &str) -> F
     if own { Fault::Broken(fault) } else { Fault::Wait(fault) }
 }
 
-fn launch(state: &State, host: HostId, record: &VmRecord, names: &Names<'_>) -> Result<Launch, Fault> {
-    let spec = &record.vm.spec;
+/// What to start a machine of this specification with; `has` says where its devices are on the bus, where that is given.
+fn launch(
+    state: &State,
+    host: HostId,
+    record: &VmRecord,
+    (spec, has): (&VmSpec, Option<&Hardware>),
+    names: &Names<'_>,
+) -> Result<Launch, Fault> {
     let disks = spec
         .disks
         .iter()
-        .map(|disk| {
+        .enumerate()
+        .map(|(n, disk)| {
             let volume = state
                 .volumes
                 .get(&disk.volume)
                 .ok_or_else(|| format!("the volume {} does not exist", disk.volume))?;
             Ok(DiskConfig {
-                serial: serial(volume),
+                serial: serial(volume.meta.id),
                 image: disk_image(state, volume, (record.vm.meta.id, host), names)?,
                 read_only: disk.read_only,
                 limits: disk.limits,
                 queues: 1,
-                slot: None,
+                slot: has.and_then(|has| has.disks.get(n)?.slot),
             })
         })
         .collect::<Result<_, Fault>>()?;
     let nics = spec
         .nics
         .iter()
-        .map(|nic| {
+        .enumerate()
+        .map(|(n, nic)| {
             if let Some(fault) = names.network_fault {
                 return Err(Fault::Broken(format!("the host's networks are not ready: {fault}")));
             }
@@ -135,6 +152,7 @@ fn launch(state: &State, host: HostId, record: &VmRecord, names: &Names<'_>) -> 
                 mac,
                 connected: nic.connected,
                 limits: nic.limits,
+                slot: has.and_then(|has| has.nics.get(n)?.slot),
             })
         })
         .collect::<Result<_, Fault>>()?;
@@ -213,10 +231,4 @@ fn disk_image(
     let pool =
         pool.ok_or_else(|| unreached(state, volume.spec.pool, host, &format!("the volume `{name}`")))?;
     Ok(pool.disk_image(volume.meta.id, volume.spec.format, source))
-}
-
-/// At most 20 bytes: the random end of the volume's id.
-fn serial(volume: &Volume) -> String {
-    let id = volume.meta.id.0.simple().to_string();
-    id.get(12..).unwrap_or_default().to_owned()
 }

@@ -4,6 +4,7 @@ use super::{Node, copies};
 use crate::{
     causes,
     cluster::{Op, Reply, WriteError, state::ImageRecord},
+    compute::{self, Machine, adjust::Step},
     storage::{self, Declared, NewVolume},
     tasks::NewTask,
 };
@@ -225,7 +226,12 @@ impl Node {
                     }
                 }
                 VolumeState::Ready if wanted != volume.status.size_bytes => {
-                    match pool.grow_volume(id, format, wanted).await {
+                    // What a machine has open is grown by the monitor, which tells the guest.
+                    let grown = match self.user_of(&volume) {
+                        Some(machine) => grow_in(machine.as_ref(), id, wanted).await,
+                        None => pool.grow_volume(id, format, wanted).await,
+                    };
+                    match grown {
                         Ok(()) => Op::VolumeReady { id, size: wanted, by: Some(me) },
                         Err(e) if e.passes() => {
                             self.wait_for_volume(id, "grown", &e).await;
@@ -260,10 +266,29 @@ impl Node {
         }
     }
 
+    /// The machine of this host that has the volume open. What is found wrongly not to have it has its file locked.
+    fn user_of(&self, volume: &Volume) -> Option<Arc<dyn Machine>> {
+        let machine = self.fleet.machine(volume.status.attached_to?).ok()?;
+        let has = machine.hardware().borrow().as_ref().is_some_and(|has| has.disk(volume.meta.id).is_some());
+        has.then_some(machine)
+    }
+
     /// Says that something could not be done to a volume yet, and waits before it is tried again.
     async fn wait_for_volume(&self, id: VolumeId, what: &str, e: &storage::Error) {
         let text = format!("it could not be {what}, trying again: {}", causes::chain(e));
         self.events.system(EventLevel::Warning, "volume.failed", format!("volume/{id}"), text);
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Has a machine grow a disk it has open.
+async fn grow_in(machine: &dyn Machine, volume: VolumeId, size: Bytes) -> Result<(), storage::Error> {
+    match machine.adjust(&Step::Grow(volume, size)).await {
+        Ok(()) => Ok(()),
+        Err(compute::Error::Refused(why)) => {
+            Err(storage::Error::BadContent(format!("the machine that has it says: {why}")))
+        }
+        // It may have ended meanwhile, or be busy.
+        Err(e) => Err(storage::Error::Busy(format!("the volume {volume} ({})", causes::chain(&e)))),
     }
 }

@@ -1,14 +1,22 @@
 //! A simulated machine: a serial line with a ticking counter and a small shell.
 //!
-//! Commands typed on the line: `poweroff`, `crash` (the monitor dies), `deaf` (the power button is ignored), anything else
-//! is answered by an echo.
+//! Commands typed on the line: `poweroff`, `crash` (the monitor dies), `deaf` (the power button is ignored), `panic`, `starve` (the
+//! watchdog), `eject` (its first CD drive), `cling` (nothing it is asked for is let go of), `release` (all that it was asked for
+//! meanwhile, and no clinging any more), `hardware` (what it has); anything else is answered by an echo.
 //!
+//! It is changed as real ones are ([`super::changing`]).
 //! It moves to another host as real ones do ([`super::travel`]).
 
-use super::travel::{self, Journey, Shape};
+use super::{
+    changing::Slots,
+    travel::{self, Journey, Shape},
+};
 use crate::{
-    compute::{Action, Console, Desired, Error, Incoming, LaunchBoot, Machine, MachineState},
+    compute::{
+        Action, Console, Desired, Error, Incoming, LaunchBoot, Machine, MachineState, Notice, adjust::Step,
+    },
     ha::boot_ms,
+    hardware::Hardware,
     inventory::Measured,
 };
 use async_trait::async_trait;
@@ -16,7 +24,7 @@ use lq_api::{
     VmId,
     local::vmm::{
         ExitReason, ExitRecord, IoStats, LeaseConfig, LeaseEnd, LeaseGrant, MigrateOptions, MigrationStatus,
-        Stats, default_grace,
+        Stats, WatchdogAction, default_grace,
     },
 };
 use std::{
@@ -29,7 +37,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
-    sync::{broadcast, watch},
+    sync::{broadcast, mpsc, watch},
 };
 
 /// Scroll-back kept.
@@ -43,15 +51,13 @@ pub(super) struct SimMachine {
     vm: VmId,
     pid: u32,
     guest: Arc<Guest>,
-    disks: usize,
-    nics: usize,
     journey: Arc<Journey>,
 }
 
 pub(super) struct Guest {
     name: String,
     pub(super) cmdline: String,
-    pub(super) shape: Shape,
+    vm: VmId,
     pub(super) state: watch::Sender<MachineState>,
     /// It stands still to change hands.
     pub(super) halted: AtomicBool,
@@ -60,6 +66,7 @@ pub(super) struct Guest {
     pub(super) typed: Mutex<Vec<u8>>,
     pub(super) ticks: AtomicU64,
     pub(super) deaf: AtomicBool,
+    pub(super) slots: Slots,
     /// Until when it may run, of `CLOCK_BOOTTIME` in milliseconds, and the grace after that; without one for ever.
     lease: watch::Sender<Option<(u64, u32)>>,
 }
@@ -73,7 +80,7 @@ impl SimMachine {
                 LaunchBoot::Direct(files) => files.cmdline.clone(),
                 LaunchBoot::Firmware { .. } => "by firmware".to_owned(),
             },
-            shape: Shape { vm: desired.vm, vcpus: desired.spec.vcpus, memory: desired.spec.memory_bytes },
+            vm: desired.vm,
             state: watch::Sender::new(if waits { MachineState::Incoming } else { MachineState::Running }),
             halted: AtomicBool::new(false),
             line: Mutex::default(),
@@ -81,6 +88,7 @@ impl SimMachine {
             typed: Mutex::default(),
             ticks: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
+            slots: Slots::new(desired),
             lease: watch::Sender::new(None),
         });
         if let Some(LeaseConfig { grant, grace_ms, .. }) = desired.launch.lease {
@@ -91,8 +99,7 @@ impl SimMachine {
         }
         tokio::spawn(tick(guest.clone()));
         tokio::spawn(obey(guest.clone()));
-        let (disks, nics) = (desired.launch.disks.len(), desired.launch.nics.len());
-        Self { vm: desired.vm, pid, guest, disks, nics, journey: Arc::default() }
+        Self { vm: desired.vm, pid, guest, journey: Arc::default() }
     }
 }
 
@@ -157,6 +164,14 @@ async fn tick(guest: Arc<Guest>) {
 }
 
 impl Guest {
+    /// What a machine that waits has to be like so that it can be this one.
+    pub(super) fn shape(&self) -> Shape {
+        let has = self.slots.get();
+        let disks = has.disks.iter().map(|d| d.device.volume).collect();
+        let nics = has.nics.iter().filter_map(|n| n.device.mac).collect();
+        Shape { vm: self.vm, vcpus: has.vcpus, memory: has.memory_bytes, disks, nics }
+    }
+
     fn boot(&self) {
         self.ticks.store(0, Ordering::Relaxed);
         let (name, cmdline) = (&self.name, &self.cmdline);
@@ -202,6 +217,12 @@ impl Guest {
                         b"poweroff" => self.end(ExitReason::GuestPowerOff, "the guest switched itself off"),
                         b"crash" => self.end(ExitReason::Internal, "crashed because it was asked to"),
                         b"deaf" => self.deaf.store(true, Ordering::Relaxed),
+                        b"panic" => self.slots.notice(Notice::Panicked),
+                        b"starve" => self.slots.notice(Notice::Watchdog(WatchdogAction::Report)),
+                        b"eject" => self.slots.eject(),
+                        b"cling" => self.slots.cling(),
+                        b"release" => self.slots.release(),
+                        b"hardware" => self.print(&self.slots.to_string()),
                         other => self.print(&format!("echo: {}\r\n", String::from_utf8_lossy(other))),
                     }
                     self.print("# ");
@@ -299,7 +320,28 @@ impl Machine for SimMachine {
         }
         let n = self.guest.ticks.load(Ordering::Relaxed);
         let io = IoStats { read_bytes: n * 4096, written_bytes: n * 512, reads: n, writes: n / 8, errors: 0 };
-        Ok(Stats { exits: n * 100, disks: vec![io; self.disks], nics: vec![io; self.nics] })
+        let has = self.guest.slots.get();
+        Ok(Stats { exits: n * 100, disks: vec![io; has.disks.len()], nics: vec![io; has.nics.len()] })
+    }
+
+    fn hardware(&self) -> watch::Receiver<Option<Hardware>> {
+        self.guest.slots.subscribe()
+    }
+
+    async fn adjust(&self, step: &Step) -> Result<(), Error> {
+        match &*self.guest.state.borrow() {
+            MachineState::Running | MachineState::Paused => {}
+            MachineState::Ended(_) => return Err(Error::NotRunning),
+            state => return Err(Error::Refused(format!("it is {state:?} and cannot be changed now"))),
+        }
+        if self.journey.is_under_way() {
+            return Err(Error::Refused("the machine is moving: what it has must stay as it is".into()));
+        }
+        self.guest.slots.adjust(step)
+    }
+
+    fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
+        self.guest.slots.notices()
     }
 
     async fn console(&self) -> Result<Box<dyn Console>, Error> {

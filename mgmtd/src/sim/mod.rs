@@ -2,6 +2,7 @@
 //! Everything else (API, cluster state, storage with real bytes, tasks) is the real thing, so that the API, the UI and the
 //! tests run on any computer without root and without KVM.
 
+mod changing;
 mod crowd;
 mod hypervisor;
 mod machine;

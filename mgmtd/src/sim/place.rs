@@ -76,6 +76,9 @@ impl HostControl for SimHost {
     fn boot(&self) -> Uuid {
         self.boot
     }
+    fn keeps(&self) -> bool {
+        true
+    }
     fn guest_dhcp(&self) -> Option<Dhcp> {
         Some(Dhcp {
             subnet: "192.0.2.0/24".into(),

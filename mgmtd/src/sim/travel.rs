@@ -16,11 +16,12 @@
 use super::machine::Guest;
 use crate::compute::{Console, Error, Incoming, MachineState, frames::Frame};
 use lq_api::{
-    Bytes, VmId,
+    Bytes, VmId, VolumeId,
     local::{
         frame::Kind,
         vmm::{ExitReason, MigrateOptions, MigrationPhase, MigrationStatus},
     },
+    vm::Mac,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -48,6 +49,8 @@ pub(super) struct Shape {
     pub(super) vm: VmId,
     pub(super) vcpus: u8,
     pub(super) memory: Bytes,
+    pub(super) disks: Vec<VolumeId>,
+    pub(super) nics: Vec<Mac>,
 }
 
 /// What goes along.
@@ -73,6 +76,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Journey {
     pub(super) fn status(&self) -> MigrationStatus {
         lock(&self.status).clone()
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        matches!(self.status().phase, MigrationPhase::Copying | MigrationPhase::HandingOver)
     }
 
     /// The last moment at which it can be called off.
@@ -111,7 +118,7 @@ impl Journey {
         guest: &Arc<Guest>,
         options: MigrateOptions,
     ) -> Result<Box<dyn Console>, Error> {
-        if matches!(self.status().phase, MigrationPhase::Copying | MigrationPhase::HandingOver) {
+        if self.is_under_way() {
             return Err(Error::Refused("the machine is moving already".into()));
         }
         *lock(&self.status) = MigrationStatus { phase: MigrationPhase::Copying, ..Default::default() };
@@ -141,9 +148,10 @@ struct Away<'a> {
 impl Away<'_> {
     async fn send(&mut self, options: MigrateOptions) -> io::Result<()> {
         let guest = self.guest;
-        say(&mut self.stream, Kind::Hello, &serde_json::to_vec(&guest.shape)?).await?;
+        let shape = guest.shape();
+        say(&mut self.stream, Kind::Hello, &serde_json::to_vec(&shape)?).await?;
         self.expect(Kind::Accept).await?;
-        let all = guest.shape.memory.get();
+        let all = shape.memory.get();
         self.copy(all, options).await?;
         self.copy(all / 32, options).await?;
         let began = Instant::now();
@@ -241,7 +249,7 @@ pub(super) fn arrive(guest: &Arc<Guest>) -> Result<Incoming, Error> {
 async fn take_in(guest: &Guest, stream: &mut DuplexStream) -> io::Result<()> {
     let hello = hear(stream).await?;
     let shape: Shape = serde_json::from_slice(hello.payload())?;
-    if shape != guest.shape {
+    if shape != guest.shape() {
         return Err(io::Error::other("it is not the machine that is waited for"));
     }
     if guest.cmdline.contains("offer=refused") {

@@ -10,13 +10,13 @@ use lq_api::{
         init::{End, InitAnswer, InitEvent, InitRequest, UnitState},
         paths,
         vmm::{
-            BootFiles, Command, Event, ExitReason, ExitRecord, LeaseConfig, LeaseEnd, LeaseGrant, Outcome,
-            Request, Response, RunState, Stats, Status, VmmConfig,
+            BootFiles, Command, DeviceName, Event, ExitReason, ExitRecord, LeaseConfig, LeaseEnd, LeaseGrant,
+            Outcome, Request, Response, RunState, Stats, Status, VmmConfig,
         },
     },
     vm::{PowerState, StopVm, VmSpec, VmStatus},
 };
-use lq_mgmtd::compute::{Desired, Firmware, Launch, LaunchBoot, Observer, Part, lqvmm::Settings};
+use lq_mgmtd::compute::{Desired, Firmware, Holds, Launch, LaunchBoot, Observer, Part, lqvmm::Settings};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -40,6 +40,8 @@ pub(crate) struct Manners {
     pub(crate) obedient: bool,
     /// Never answers.
     pub(crate) mute: bool,
+    /// Its guest lets go of nothing.
+    pub(crate) clings: bool,
 }
 
 /// PID 1.
@@ -214,8 +216,11 @@ impl FakeInit {
         let monitor = Monitor {
             init: self.clone(),
             name: unit.name.clone(),
-            run_dir: config.run_dir.into(),
+            run_dir: config.run_dir.clone().into(),
             vm: config.vm,
+            config: Mutex::new(config.clone()),
+            clings: manners.clings,
+            events: broadcast::channel(16).0,
             obedient: manners.obedient,
             state: watch::Sender::new(RunState::Running),
         };
@@ -240,6 +245,10 @@ struct Monitor {
     name: String,
     run_dir: PathBuf,
     vm: VmId,
+    /// What it has.
+    config: Mutex<VmmConfig>,
+    clings: bool,
+    events: broadcast::Sender<Event>,
     obedient: bool,
     state: watch::Sender<RunState>,
 }
@@ -300,6 +309,9 @@ impl Monitor {
                     Outcome::Done
                 }
                 Command::Subscribe => Outcome::Done,
+                Command::Config => Outcome::Config(Box::new(self.config.lock().unwrap().clone())),
+                ref change if self.change(change) => Outcome::Done,
+                Command::Unplug(_) => Outcome::Error("the guest has not let go of it".into()),
                 ref other => Outcome::Error(format!("nobody asks this monitor for {other:?}")),
             };
             if !say(&mut writer, &Response { id: request.id, outcome }).await {
@@ -309,15 +321,41 @@ impl Monitor {
                 self.end(ExitRecord { reason, detail: "as told".into() });
             }
             if request.command == Command::Subscribe {
-                let mut state = self.state.subscribe();
-                while state.changed().await.is_ok() {
-                    let state = *state.borrow_and_update();
-                    if !say(&mut writer, &Event::State { state }).await {
+                let (mut state, mut events) = (self.state.subscribe(), self.events.subscribe());
+                loop {
+                    let event = tokio::select! {
+                        Ok(()) = state.changed() => Event::State { state: *state.borrow_and_update() },
+                        Ok(event) = events.recv() => event,
+                        else => return,
+                    };
+                    if !say(&mut writer, &event).await {
                         return;
                     }
                 }
             }
         }
+    }
+
+    /// Changes what it has; false where that cannot be done.
+    fn change(&self, change: &Command) -> bool {
+        let config = &mut *self.config.lock().unwrap();
+        match change {
+            Command::DiskPlug(plug) => config.disks.push(plug.disk.clone()),
+            Command::NicPlug(plug) => config.nics.push(plug.nic.clone()),
+            Command::Unplug(unplug) if !self.clings => {
+                match &unplug.device {
+                    DeviceName::Disk(serial) => config.disks.retain(|d| d.serial != *serial),
+                    DeviceName::Nic(mac) => config.nics.retain(|n| n.mac != *mac),
+                }
+                let _ = self.events.send(Event::Unplugged { device: unplug.device.clone() });
+            }
+            Command::DiskLimits(change) => config.disks[change.disk as usize].limits = change.limits,
+            Command::NicLimits(change) => config.nics[change.nic as usize].limits = change.limits,
+            Command::NicLink(link) => config.nics[link.nic as usize].link_down = !link.up,
+            Command::DiskResize(resize) => assert!((resize.disk as usize) < config.disks.len()),
+            _ => return false,
+        }
+        true
     }
 
     fn become_(&self, state: RunState) -> Outcome {
@@ -331,12 +369,16 @@ impl Monitor {
 pub(crate) struct Watcher {
     statuses: Mutex<BTreeMap<VmId, Vec<VmStatus>>>,
     events: Mutex<Vec<(&'static str, String)>>,
+    holds: Mutex<BTreeMap<VmId, Holds>>,
 }
 
 #[async_trait::async_trait]
 impl Observer for Watcher {
     async fn observed(&self, vm: VmId, _epoch: u64, status: VmStatus) {
         self.statuses.lock().unwrap().entry(vm).or_default().push(status);
+    }
+    async fn holds(&self, vm: VmId, holds: Holds) {
+        self.holds.lock().unwrap().insert(vm, holds);
     }
     async fn event(&self, _vm: VmId, _level: EventLevel, kind: &'static str, message: String) {
         self.events.lock().unwrap().push((kind, message));
@@ -350,6 +392,10 @@ impl Observer for Watcher {
 impl Watcher {
     pub(crate) fn last(&self, vm: VmId) -> Option<VmStatus> {
         self.statuses.lock().unwrap().get(&vm)?.last().cloned()
+    }
+    /// The devices it was last said to have.
+    pub(crate) fn holds(&self, vm: VmId) -> Option<Holds> {
+        self.holds.lock().unwrap().get(&vm).cloned()
     }
     pub(crate) fn history(&self, vm: VmId) -> Vec<VmStatus> {
         self.statuses.lock().unwrap().get(&vm).cloned().unwrap_or_default()
@@ -393,6 +439,7 @@ pub(crate) fn desired(vm: VmId) -> Desired {
         returned: false,
         leased: false,
         spec: VmSpec { memory_bytes: Bytes::mib(64), power: PowerState::Running, ..VmSpec::default() },
+        hardware: None,
         stop: StopVm::default(),
         reset_count: 0,
         fault: None,

@@ -1,18 +1,14 @@
 //! A host is lost, its protected machine is not.
 
-use super::{
-    cluster::{ctx_machine, formed, ids, until},
-    pool::{guest, image, shared, stands, ticking},
-};
+use super::pool::{guest, image, shared, stands, ticking};
 use crate::{
     ganesha::{self, Ganesha},
     guest_console::GuestConsole,
     guest_image,
     host::explain,
-    media,
     runner::Ctx,
     scale,
-    segment::Segment,
+    several::HOSTS,
 };
 use anyhow::{Context as _, Result, ensure};
 use lq_api::{
@@ -36,10 +32,10 @@ pub(super) async fn power_cut(ctx: &mut Ctx) -> Result<()> {
         return Ok(());
     }
     let server = Ganesha::start(&ctx.dir).await?;
-    let segment = Segment::open(&ctx.dir, 3).await?;
-    let mut hosts = formed(ctx, &segment).await?;
+    let mut cluster = ctx.take_several().await?;
+    let hosts = &cluster.hosts;
     let pool = shared(&hosts[0].api, &server).await?;
-    stands(&hosts[0].api, pool, "ready on all", 300, |s| s == [PoolState::Ready; 3]).await?;
+    stands(&hosts[0].api, pool, "ready on all", 300, |s| s == [PoolState::Ready; HOSTS]).await?;
     let files = guest_image::ensure(&ctx.paths).await?;
     let kernel = image(&hosts[0].api, pool, "kernel", ImageKind::Kernel, &files.kernel()).await?;
     let initrd = image(&hosts[0].api, pool, "initrd", ImageKind::Initrd, &files.tiny_initrd()).await?;
@@ -50,24 +46,19 @@ pub(super) async fn power_cut(ctx: &mut Ctx) -> Result<()> {
     before.said.expect("tick 30\n", 120).await.context("the guest under its lease")?;
     drop(before);
 
-    let cut =
-        ids(&hosts).await?.iter().position(|host| *host == home).context("it is on none of the hosts")?;
-    let lost = hosts.remove(cut);
-    lost.machine.cut_power().await;
+    let cut = cluster.ids().await?.iter().position(|host| *host == home);
+    let cut = cut.context("it is on none of the hosts")?;
+    cluster.cut_power(cut).await;
     let began = Instant::now();
-    let api = &hosts[0].api;
+    let api = cluster.hosts[0].api.clone();
+    let api = &api;
     let elsewhere = running_on(api, id, |host| host != home).await?;
     println!("        a lost host's machine runs elsewhere after {:.1} s", began.elapsed().as_secs_f64());
     let after = GuestConsole::open(api, id, &ctx.dir.join("after.log")).await?;
     after.said.expect("tick 3\n", 180).await.context("the guest on its other host")?;
 
-    let back =
-        media::boot_installed(ctx_machine(ctx, &segment, cut)?).await.context("the host that was lost")?;
-    until(&back.api, "all three to answer", 300, |c| {
-        c.quorum && c.members.iter().all(|m| m.reachable == Some(true))
-    })
-    .await?;
-    let seen = back.api.vm(id).await.map_err(explain)?;
+    cluster.switch_on(cut).await.context("the host that was lost")?;
+    let seen = cluster.hosts[cut].api.vm(id).await.map_err(explain)?;
     ensure!(
         seen.status.host == Some(elsewhere),
         "the machine is on {:?} after its host came back",
@@ -75,8 +66,7 @@ pub(super) async fn power_cut(ctx: &mut Ctx) -> Result<()> {
     );
     after.said.expect("tick 30\n", 120).await.context("the guest after its former host came back")?;
     state(api, id, HaMachineState::Protected).await.context("after the host came back")?;
-    drop((back, hosts));
-    segment.close().await;
+    drop(cluster);
     server.end().await;
     Ok(())
 }

@@ -2,11 +2,13 @@
 
 use crate::{
     guest_console::GuestConsole,
+    guest_image,
     host::explain,
-    media::DHCP_RANGE,
+    media::{self, DHCP_RANGE},
     outside::Outside,
+    process::{command, run},
     runner::Ctx,
-    site::{Site, Wish, patience},
+    site::{self, Site, Wish, patience},
 };
 use anyhow::{Context as _, Result, ensure};
 use futures::StreamExt as _;
@@ -34,6 +36,13 @@ pub(super) async fn life(ctx: &mut Ctx) -> Result<()> {
     let fetched =
         console.shell(&format!("curl -sS --max-time 120 {} | sha256sum", outside.url()), 150).await?;
     ensure!(fetched.starts_with(outside.sha256()), "what was fetched over HTTP has the checksum {fetched}");
+
+    // What cloud-init would look for, by its label.
+    let seed = "modprobe vfat; mkdir -p /seed && mount -o ro LABEL=CIDATA /seed && cat /seed/meta-data /seed/user-data";
+    let seed = console.shell(seed, 60).await.context("the medium for cloud-init")?;
+    let name = format!("\"local-hostname\":\"{}\"", vm.meta.name);
+    ensure!(seed.contains(&name) && seed.ends_with(site::USER_DATA.trim_end()), "on it is: {seed}");
+    console.shell("umount /seed", 60).await?;
 
     // Written through to the disk, forgotten, read again.
     let write = "dd if=/dev/urandom of=/data bs=1M count=100 conv=fsync 2>/dev/null; sha256sum </data";
@@ -74,6 +83,24 @@ pub(super) async fn uefi(ctx: &mut Ctx) -> Result<()> {
     let value = console.shell(&format!("cat {VARIABLE} | tail -c +5"), 60).await?;
     ensure!(value == "kept", "the firmware variable holds `{value}` after a stop and a start");
     stop_by_button(&site, &mut console, &vm).await?;
+    let stopped = site.wait_state(vm.meta.id, VmState::Stopped, 60).await?;
+    site.remove(&stopped).await?;
+    ctx.give_back(site);
+    Ok(())
+}
+
+/// The page of the host in a browser, with a guest's serial console and screen in it. What is done there is told in
+/// `webui/e2e/guest.real.ts`; in the end the guest is off, by what was typed on its screen.
+pub(super) async fn in_a_browser(ctx: &mut Ctx) -> Result<()> {
+    let mut site = ctx.take_site().await?;
+    let vm = site.debian_uefi("page", Wish::default()).await?;
+    let mut browser = command("npm");
+    browser.args(["run", "--silent", "e2e-real"]).current_dir(ctx.paths.repo.join("webui"));
+    browser.env("LQ_URL", format!("https://127.0.0.1:{}", site.host.machine.port(443)?));
+    browser.env("LQ_PASSWORD", media::PASSWORD).env("LQ_VM", vm.meta.id.to_string());
+    browser.env("LQ_GUEST_PASSWORD", guest_image::PASSWORD);
+    let said = run(browser, "the page in a browser").await?;
+    std::fs::write(ctx.dir.join("browser.log"), said).context("writing what the browser's test said")?;
     let stopped = site.wait_state(vm.meta.id, VmState::Stopped, 60).await?;
     site.remove(&stopped).await?;
     ctx.give_back(site);

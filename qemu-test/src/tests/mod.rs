@@ -1,6 +1,7 @@
 //! The end-to-end tests. Each proves a promise of the product on its real ISO.
 
 mod boot;
+mod change;
 mod cluster;
 mod console;
 mod crash;
@@ -22,6 +23,8 @@ pub(crate) const ON_A_SITE: &str = "site";
 /// Every test, in the order in which tests of a group run.
 pub(crate) fn all() -> Vec<Test> {
     let site = ON_A_SITE;
+    // Its tests share three hosts that are one cluster; the first forms it.
+    let cluster = "cluster";
     vec![
         Test {
             name: "guest-life",
@@ -36,6 +39,20 @@ pub(crate) fn all() -> Vec<Test> {
             group: site,
             limit: 2400,
             run: |ctx| Box::pin(guest::uefi(ctx)),
+        },
+        Test {
+            name: "vm-change",
+            about: "a running Debian guest gets and loses disk, interface, cable and medium, and a disk grows; mgmtd dies meanwhile",
+            group: site,
+            limit: 1800,
+            run: |ctx| Box::pin(change::vm(ctx)),
+        },
+        Test {
+            name: "page-console",
+            about: "the page in Chromium: a guest's serial console and its screen, where what is typed at GRUB switches it off",
+            group: site,
+            limit: 1800,
+            run: |ctx| Box::pin(guest::in_a_browser(ctx)),
         },
         Test {
             name: "console-session",
@@ -124,30 +141,30 @@ pub(crate) fn all() -> Vec<Test> {
         Test {
             name: "cluster-three",
             about: "blank disks to a cluster by one token; a VM on another host; the leader's power is cut, the others go on",
-            group: "cluster",
+            group: cluster,
             limit: 2400,
             run: |ctx| Box::pin(cluster::three(ctx)),
         },
         Test {
             name: "cluster-migrate",
-            about: "two hosts: a counting guest moves there and back while it runs, by maintenance too: no tick is lost",
-            group: "cluster",
+            about: "a counting guest moves there and back while it runs, by maintenance too: no tick is lost",
+            group: cluster,
             limit: 2400,
             run: |ctx| Box::pin(cluster::migrate(ctx)),
         },
         Test {
-            name: "cluster-failover",
-            about: "the power of a host is cut: its protected VM, on a disk of an NFS server, runs on another; the host comes back",
-            group: "cluster",
-            limit: 2400,
-            run: |ctx| Box::pin(failover::power_cut(ctx)),
-        },
-        Test {
             name: "pool-nfs",
-            about: "two hosts share a pool on a real NFS server, which falls silent and heals; guests of both go on",
-            group: "pool",
+            about: "three hosts share a pool on a real NFS server, which falls silent and heals; guests of two go on",
+            group: cluster,
             limit: 2400,
             run: |ctx| Box::pin(pool::nfs(ctx)),
+        },
+        Test {
+            name: "cluster-failover",
+            about: "the power of a host is cut: its protected VM, on a disk of an NFS server, runs on another; the host comes back",
+            group: cluster,
+            limit: 2400,
+            run: |ctx| Box::pin(failover::power_cut(ctx)),
         },
         Test {
             name: "boot-bios-cd",

@@ -1,6 +1,5 @@
 //! A shared pool on a real NFS server.
 
-use super::cluster::pair;
 use crate::{
     ganesha::{self, Ganesha},
     guest_console::GuestConsole,
@@ -8,8 +7,8 @@ use crate::{
     host::explain,
     runner::Ctx,
     scale,
-    segment::Segment,
-    site::{self, Wish, patience},
+    several::HOSTS,
+    site::{self, Wish, patience, remove_vm},
 };
 use anyhow::{Context as _, Result, ensure};
 use lq_api::{
@@ -19,7 +18,7 @@ use lq_api::{
     placement::Placement,
     pool::{CreatePool, NfsSpec, NfsVersion, Pool, PoolSpec, PoolState},
     problem::Kind,
-    vm::{Boot, CreateVm, Disk, StopVm, VmState},
+    vm::{Boot, CreateVm, Disk, VmState},
     volume::{CreateVolume, VolumeSpec},
 };
 use std::{
@@ -31,35 +30,35 @@ use std::{
 /// Longest the API may take for an answer while the server is silent.
 const PROMPT: u64 = 10;
 
-/// Two hosts mount one export: images are stored once, a machine of each host uses its disk there. The server falls silent: it
-/// is told, both hosts go on, and it heals. What is made by one host is deleted by the other.
+/// Three hosts mount one export: images are stored once, machines of two hosts use their disks there. The server falls silent: it
+/// is told, all hosts go on, and it heals. What is made by one host is deleted by the other.
 pub(super) async fn nfs(ctx: &mut Ctx) -> Result<()> {
     if !ganesha::available() {
         println!("        skipped: this takes root, and Debian's nfs-ganesha and nfs-ganesha-vfs");
         return Ok(());
     }
     let server = Ganesha::start(&ctx.dir).await?;
-    let segment = Segment::open(&ctx.dir, 2).await?;
-    let (first, second) = pair(ctx, &segment).await?;
+    let cluster = ctx.take_several().await?;
+    let (first, second) = (&cluster.hosts[0], &cluster.hosts[1]);
     let began = Instant::now();
     let pool = shared(&first.api, &server).await?;
-    stands(&second.api, pool, "ready on both", 300, |s| s == [PoolState::Ready; 2]).await?;
-    println!("        mounted by two hosts: {:.1} s", began.elapsed().as_secs_f64());
+    stands(&second.api, pool, "ready on all", 300, |s| s == [PoolState::Ready; HOSTS]).await?;
+    println!("        mounted by three hosts: {:.1} s", began.elapsed().as_secs_f64());
 
     // Through the one what the other then runs.
     let files = guest_image::ensure(&ctx.paths).await?;
     let kernel = image(&first.api, pool, "kernel", ImageKind::Kernel, &files.kernel()).await?;
     let initrd = image(&second.api, pool, "initrd", ImageKind::Initrd, &files.tiny_initrd()).await?;
     let mut guests = Vec::new();
-    for (host, other, name) in [(&first, &second, "one"), (&second, &first, "two")] {
+    for (host, other, name) in [(first, second, "one"), (second, first, "two")] {
         let id = host.api.cluster().await.map_err(explain)?.this_host;
         let console = guest(ctx, &other.api, pool, (name, Some(id)), ticking(ctx, kernel, initrd)).await?;
         guests.push((name, console));
     }
 
     server.silent(true)?;
-    for host in [&first, &second] {
-        stands(&host.api, pool, "unreachable on both", 180, |s| s == [PoolState::Unreachable; 2]).await?;
+    for host in &cluster.hosts {
+        stands(&host.api, pool, "unreachable on all", 180, |s| s == [PoolState::Unreachable; HOSTS]).await?;
         let asked = Instant::now();
         host.api.vms().await.map_err(explain)?;
         host.api.pools().await.map_err(explain)?;
@@ -73,19 +72,12 @@ pub(super) async fn nfs(ctx: &mut Ctx) -> Result<()> {
             .with_context(|| format!("the guest {name} during the silence"))?;
     }
     server.silent(false)?;
-    stands(&first.api, pool, "ready again", 300, |s| s == [PoolState::Ready; 2]).await?;
+    stands(&first.api, pool, "ready again", 300, |s| s == [PoolState::Ready; HOSTS]).await?;
 
     for (n, (name, _)) in guests.iter().enumerate() {
         let api = if n == 0 { &second.api } else { &first.api };
         let vm = api.find_vm(name).await.map_err(explain)?.meta.id;
-        let force = StopVm { force: true, ..StopVm::default() };
-        let task = api.stop_vm(vm, &force).await.map_err(explain)?;
-        api.wait_task(task.id, patience(180), |_| {}).await.map_err(explain)?;
-        let task = api.delete_vm(vm).await.map_err(explain)?;
-        api.wait_task(task.id, patience(180), |_| {}).await.map_err(explain)?;
-        let volume = api.find_volume(&format!("{name}-disk")).await.map_err(explain)?.meta.id;
-        let task = api.delete_volume(volume).await.map_err(explain)?;
-        api.wait_task(task.id, patience(180), |_| {}).await.map_err(explain)?;
+        remove_vm(api, vm).await.with_context(|| format!("removing the guest {name}"))?;
     }
     for id in [kernel, initrd] {
         first.api.delete_image(id).await.map_err(explain)?;
@@ -95,9 +87,8 @@ pub(super) async fn nfs(ctx: &mut Ctx) -> Result<()> {
     ensure!(!server.data.join("limiquantix-pool.json").exists(), "the mark stays after the pool");
     let left = std::fs::read_dir(server.data.join("volumes")).context("reading the export")?.count();
     ensure!(left == 0, "{left} files of volumes stay");
-    drop((first, second));
-    segment.close().await;
     server.end().await;
+    ctx.give_back_several(cluster);
     Ok(())
 }
 

@@ -125,6 +125,8 @@ pub struct Told {
     pub panic: bool,
     /// Slots whose devices stay, one bit each, where others may come and go.
     pub fixed_slots: Option<u32>,
+    /// Bytes of memory that can be plugged at most.
+    pub pluggable: u64,
 }
 
 /// Loads everything into `memory` of the machine `identity` with `vcpus` processors and `ram` bytes; `told` goes into the ACPI
@@ -137,9 +139,9 @@ pub fn load(
     ram: u64,
     told: Told,
 ) -> Result<Entry, Error> {
-    let pci = memory::PciMap::fixed(ram);
+    let pci = memory::PciMap::fixed(memory::extent(ram, told.pluggable));
     let generation = acpi::generation::ADDRESS;
-    let Told { panic, fixed_slots } = told;
+    let Told { panic, fixed_slots, .. } = told;
     let board = acpi::Board { vcpus, pci, keyboard: false, panic, fixed_slots, generation };
     let tables = acpi::tables(&board);
     memory.write_slice(&tables, GuestAddress(acpi::RSDP))?;

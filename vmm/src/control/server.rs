@@ -426,6 +426,9 @@ impl Server {
             Command::BalloonStatus => {
                 return Some(self.inventory.slots.balloon().map_or_else(Outcome::Error, Outcome::Balloon));
             }
+            Command::MemoryStatus => {
+                return Some(self.inventory.slots.memory().map_or_else(Outcome::Error, Outcome::Memory));
+            }
             Command::Subscribe => {
                 if let Some(client) = self.clients.get_mut(&ticket.client) {
                     client.subscribed = true;
@@ -448,6 +451,7 @@ impl Server {
             | Command::DiskResize(_)
             | Command::NicLink(_)
             | Command::CdromEject(_)
+            | Command::MemoryTarget(_)
             | Command::BalloonTarget(_) => match self.inventory.slots.change(&command) {
                 Ok((slot, change)) => Job::Change(slot, Some(change), command),
                 Err(why) => return Some(Outcome::Error(why)),

@@ -34,6 +34,11 @@ pub fn fw_cfg(
     device.add(fw_cfg::VCPUS, u16::from(machine.vcpus).to_le_bytes().to_vec());
     device.add(fw_cfg::MAX_VCPUS, u16::from(machine.vcpus).to_le_bytes().to_vec());
     device.add_file("etc/e820", e820(machine.ram))?;
+    let pluggable = memory::pluggable(machine.ram, machine.told.pluggable);
+    if !pluggable.is_empty() {
+        // Firmware puts nothing below.
+        device.add_file("etc/reserved-memory-end", pluggable.end.to_le_bytes().to_vec())?;
+    }
     device.add_file(loader::GENERATION_FILE, generation)?;
     device.add_writable(loader::GENERATION_ADDRESS_FILE, vec![0; 8])?;
     let described = smbios::Tables::new(&machine.identity, machine.vcpus, machine.ram);

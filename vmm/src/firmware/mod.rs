@@ -175,7 +175,7 @@ impl Platform {
         let (vcpus, ram, bits, told) = (machine.vcpus, machine.ram, machine.address_bits, machine.told);
         // The tables tell where the ECAM is, so they are made when the firmware asks for them: it has moved it by then.
         let tables = move || {
-            let pci = PciMap::by_firmware(ram, ecam.range(), bits);
+            let pci = PciMap::by_firmware(memory::extent(ram, told.pluggable), ecam.range(), bits);
             loader::files(&acpi::relocatable(&acpi::Board {
                 vcpus,
                 pci,

@@ -77,21 +77,25 @@ pub struct Builder {
     vm: kvm::Vm,
     memory: Memory,
     ram: u64,
+    /// Bytes that can be plugged at most.
+    pluggable: u64,
     vcpus: u8,
     pci: PciRoot,
 }
 
 impl Builder {
-    /// Reserves memory and makes the KVM machine, with a bus that is set up by this.
-    pub fn new(kvm: Kvm, vcpus: u8, ram: u64, bus: root::Kind) -> Result<Self, Error> {
-        let memory = memory::create(ram)?;
+    /// Reserves memory, with `pluggable` bytes at most that can be plugged, and makes the KVM machine, with a bus that is set
+    /// up by this.
+    pub fn new(kvm: Kvm, vcpus: u8, ram: u64, pluggable: u64, bus: root::Kind) -> Result<Self, Error> {
+        let memory = memory::create_with(ram, pluggable)?;
+        let extent = memory::extent(ram, pluggable);
         let vm = kvm::Vm::new(&kvm, &memory)?;
         let supported = kvm.get_supported_cpuid(MAX_CPUID).map_err(kvm::refused("list CPU features"))?;
         let pci = match bus {
-            root::Kind::Assigned => PciRoot::new(ram),
-            root::Kind::ByFirmware => PciRoot::by_firmware(ram, cpuid::address_bits(&leaves(&supported))),
+            root::Kind::Assigned => PciRoot::new(extent),
+            root::Kind::ByFirmware => PciRoot::by_firmware(extent, cpuid::address_bits(&leaves(&supported))),
         };
-        Ok(Self { kvm, supported, vm, memory, ram, vcpus, pci })
+        Ok(Self { kvm, supported, vm, memory, ram, pluggable, vcpus, pci })
     }
 
     /// What devices are given.
@@ -121,9 +125,9 @@ impl Builder {
 
     /// Puts the rest together. Needs no privilege any more; starts the vCPU threads, parked.
     pub fn build(self, parts: Parts) -> Result<Machine, Error> {
-        let Self { kvm, supported, vm, memory, ram, vcpus, pci } = self;
+        let Self { kvm, supported, vm, memory, ram, pluggable, vcpus, pci } = self;
         let Parts { identity, boot, output, notifier, boot_order, cpu, panic, hotplug, display } = parts;
-        let told = Told { panic, fixed_slots: hotplug.then(|| pci.fixed_slots()) };
+        let told = Told { panic, fixed_slots: hotplug.then(|| pci.fixed_slots()), pluggable };
         let screen = display.is_some().then(Screen::default);
         let (boot, firmware): (Option<BootSource>, _) = match boot {
             Boot::Direct(source) => (Some(source), None),
@@ -177,6 +181,7 @@ impl Builder {
             vm,
             memory,
             ram,
+            pluggable,
             vcpus,
             identity,
             boot,

@@ -92,9 +92,9 @@ pub enum Error {
 }
 
 /// What the guest is told of the machine besides.
-fn told(description: &Description, devices: &Devices) -> boot::Told {
+fn told(description: &Description, devices: &Devices, pluggable: u64) -> boot::Told {
     let fixed_slots = devices.hotplug.is_some().then(|| devices.pci.fixed_slots());
-    boot::Told { panic: description.panic, fixed_slots }
+    boot::Told { panic: description.panic, fixed_slots, pluggable }
 }
 
 fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
@@ -106,6 +106,7 @@ pub struct Machine {
     vm: kvm::Vm,
     memory: Memory,
     ram: u64,
+    pluggable: u64,
     vcpus: u8,
     identity: Identity,
     /// None: by firmware.
@@ -149,7 +150,7 @@ impl Machine {
     pub fn power_on(&mut self) -> Result<(), Error> {
         let entry = match &mut self.boot {
             Some(source) => {
-                let told = told(&self.description, &self.devices);
+                let told = told(&self.description, &self.devices, self.pluggable);
                 boot::load(source, &self.identity, &self.memory, self.vcpus, self.ram, told)?
             }
             None => Entry::Reset,

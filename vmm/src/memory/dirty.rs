@@ -4,6 +4,7 @@
 //! a page whose mark is not there when [`DirtySlice::take`] returns was not written since the mark was taken last, or will
 //! be marked after: marks are set after the write, and taken before the page is read.
 
+use super::presence::Presence;
 use std::{
     fmt,
     sync::{
@@ -27,6 +28,8 @@ pub struct Dirty {
     on: AtomicBool,
     words: OnceLock<Box<[AtomicU64]>>,
     pages: usize,
+    /// What of the region there is: it has no other place of its own.
+    presence: Presence,
 }
 
 impl Dirty {
@@ -87,7 +90,13 @@ pub struct DirtySlice<'a> {
     base: usize,
 }
 
-impl DirtySlice<'_> {
+impl<'a> DirtySlice<'a> {
+    /// Which blocks of its region there are.
+    #[must_use]
+    pub fn presence(&self) -> Option<&'a Presence> {
+        self.log.map(|log| &log.presence)
+    }
+
     /// Begins to log, with nothing marked.
     pub fn start(&self) {
         if let Some(log) = self.log {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  0 ┬ low RAM (up to 2 GiB)          4 GiB ┬ high RAM (the rest)
-//!    │ 0x9fc00..0x100000: firmware's         ├ PCI memory window above RAM (64-bit BARs)
+//!    │ 0x9fc00..0x100000: firmware's         ├ memory that can be plugged, in blocks ([`presence`])
+//!    │                                       ├ PCI memory window above all that (64-bit BARs)
 //!  direct boot:   3 GiB PCI memory window (32-bit BARs), 3.5 GiB ECAM of bus 0
 //!  by firmware:   2 GiB to 4032 MiB PCI memory window, with the ECAM wherever the firmware puts it
 //!  4044 MiB ┬ I/O APIC, local APIC, KVM's own pages, flash (ends at 4 GiB)
@@ -10,8 +11,10 @@
 //! Invariant: the windows never meet RAM, whatever its size.
 
 pub mod dirty;
+pub mod presence;
 
 use dirty::{Dirty, DirtySlice};
+use presence::Presence;
 use std::{io, ops::Range};
 use vm_memory::{
     GuestAddress, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MmapRegion,
@@ -70,6 +73,22 @@ pub fn ram(size: u64) -> Vec<(u64, u64)> {
         regions.push((ABOVE_4G, size - low));
     }
     regions
+}
+
+/// Where memory that can be plugged is, of a machine with `size` bytes of RAM and at most `most` (0: none) that can be: a region
+/// of its own, with a hole before it.
+#[must_use]
+pub fn pluggable(size: u64, most: u64) -> Range<u64> {
+    let ram_end = ABOVE_4G + size.saturating_sub(LOW_RAM_END);
+    let base = (ram_end + 1).next_multiple_of(GIB);
+    base..base + most
+}
+
+/// The RAM of a machine that ends where one does with `size` bytes and at most `most` that can be plugged: what decides where the
+/// PCI windows are.
+#[must_use]
+pub fn extent(size: u64, most: u64) -> u64 {
+    if most == 0 { size } else { pluggable(size, most).end - ABOVE_4G + LOW_RAM_END }
 }
 
 /// The 64-bit PCI memory window of a machine with `size` bytes of RAM, as (base, end).
@@ -149,8 +168,15 @@ pub fn buffer(bytes: &mut [u8]) -> Slice<'_> {
 
 /// Reserves `size` bytes of RAM. The host gives pages as the guest touches them.
 pub fn create(size: u64) -> Result<Memory, Error> {
+    create_with(size, 0)
+}
+
+/// As [`create`], with a region for `most` bytes that can be plugged.
+pub fn create_with(size: u64, most: u64) -> Result<Memory, Error> {
     let mut regions = Vec::new();
-    for (base, bytes) in ram(size) {
+    let pluggable = pluggable(size, most);
+    let pluggable = (!pluggable.is_empty()).then_some((pluggable.start, most));
+    for (base, bytes) in ram(size).into_iter().chain(pluggable) {
         let refused = |source| Error::Map { size: bytes, source };
         let length = usize::try_from(bytes).map_err(|e| refused(io::Error::other(e)))?;
         let mapping = MmapRegion::new(length).map_err(|e| refused(io::Error::other(e)))?;
@@ -199,6 +225,34 @@ pub fn discard(memory: &Memory, address: u64, length: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Which blocks of the region that begins at `base` are there; none: there is no such region.
+#[must_use]
+pub fn presence(memory: &Memory, base: u64) -> Option<&Presence> {
+    let region = memory.find_region(GuestAddress(base)).filter(|region| region.start_addr().0 == base)?;
+    region.bitmap().presence()
+}
+
+/// `length` bytes from `address` on may be touched for the guest: they are its memory, and plugged where that matters.
+#[must_use]
+pub fn usable(memory: &Memory, address: GuestAddress, length: usize) -> bool {
+    let plugged = |region: &vm_memory::GuestRegionMmap<Dirty>| {
+        let offset = address.0.saturating_sub(region.start_addr().0);
+        region.bitmap().presence().is_none_or(|presence| presence.all(offset, length as u64))
+    };
+    // A region of blocks has a hole before it: nothing reaches into it from the one before.
+    length == 0 || (memory.check_range(address, length) && memory.find_region(address).is_some_and(plugged))
+}
+
+/// Some of `length` bytes from `address` on are plugged, or of memory that always is.
+#[must_use]
+pub fn is_there(memory: &Memory, address: u64, length: u64) -> bool {
+    let plugged = |region: &vm_memory::GuestRegionMmap<Dirty>| {
+        let offset = address.saturating_sub(region.start_addr().0);
+        region.bitmap().presence().is_none_or(|presence| presence.any(offset, length))
+    };
+    memory.find_region(GuestAddress(address)).is_none_or(plugged)
+}
+
 /// Marks everything as written, where writes are logged.
 pub fn mark_all(memory: &Memory) {
     memory.iter().for_each(|region| region.bitmap().mark_dirty(0, region.len() as usize));
@@ -212,9 +266,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn windows_never_meet_ram(mib in 1_u64..16 << 20) {
+        fn windows_never_meet_ram(mib in 1_u64..16 << 20, plugs in 0_u64..10_000) {
             let size = mib << 20;
-            let (low, high) = pci64(size);
+            let most = plugs << 27;
+            let (low, high) = pci64(extent(size, most));
+            let pluggable = pluggable(size, most);
+            prop_assert!(pluggable.end <= low && pluggable.end - pluggable.start == most);
+            prop_assert!(ram(size).iter().all(|(base, bytes)| base + bytes < pluggable.start));
             let regions = ram(size);
             prop_assert_eq!(regions.iter().map(|r| r.1).sum::<u64>(), size);
             for (base, bytes) in regions {

@@ -7,7 +7,7 @@
 //! | 12–15 | 0: zeros; 1: as they are; 2: one LZ4 block |
 //! | 16–19 | bytes that follow |
 
-use crate::memory::{Memory, dirty::PAGE};
+use crate::memory::{self, Memory, dirty::PAGE};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 /// Most pages of one run: 256 KiB.
@@ -63,6 +63,10 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let count = count.min(RUN);
+        if !memory::is_there(memory, address, count as u64 * PAGE) {
+            // What is not there has no content; nothing is touched to find that out.
+            return Ok(());
+        }
         let pages = self.pages.get_mut(..count * PAGE as usize).unwrap_or_default();
         memory.read_slice(pages, GuestAddress(address)).map_err(|_| Error::Outside(address))?;
         let zero: Vec<bool> = pages.chunks_exact(PAGE as usize).map(is_zero).collect();

@@ -3,7 +3,7 @@
 //! Invariants of a [`Chain`] that [`Chain::read`] accepted: all segments lie in guest memory; what the device may read comes
 //! before what it may write (virtio 1.2, 2.7.4.2); at most [`MAX_SEGMENTS`] segments; no loop.
 
-use crate::memory::{Memory, Slice};
+use crate::memory::{self, Memory, Slice};
 use std::ops::Range;
 use virtio_queue::DescriptorChain;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
@@ -72,7 +72,7 @@ impl Chain {
             if !descriptor.is_write_only() && !self.writable.list.is_empty() {
                 return Err(Malformed::Order);
             }
-            if length != 0 && !memory.check_range(address, length as usize) {
+            if !memory::usable(memory, address, length as usize) {
                 return Err(Malformed::OutOfMemory);
             }
             let side = if descriptor.is_write_only() { &mut self.writable } else { &mut self.readable };

@@ -23,6 +23,7 @@ pub mod counters;
 pub mod input;
 #[cfg(test)]
 mod lanes_tests;
+pub mod mem;
 #[cfg(test)]
 mod moving_tests;
 pub mod net;
@@ -40,6 +41,7 @@ mod tap;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub mod vsock;
 pub mod worker;
 
 pub use counters::Counters;
@@ -79,6 +81,10 @@ pub enum DeviceType {
     Scsi = 8,
     /// Keyboard, pointer.
     Input = 18,
+    /// Streams between guest and host.
+    Vsock = 19,
+    /// Memory that comes and goes.
+    Mem = 24,
 }
 
 impl DeviceType {
@@ -92,6 +98,8 @@ impl DeviceType {
             Self::Balloon => "virtio-balloon",
             Self::Scsi => "virtio-scsi",
             Self::Input => "virtio-input",
+            Self::Vsock => "virtio-vsock",
+            Self::Mem => "virtio-mem",
         }
     }
 }
@@ -119,6 +127,8 @@ pub trait VirtioDevice: Send {
     fn stop_queues(&mut self) -> QueueStates;
     /// The driver has reset the stopped device: what it had set up is forgotten.
     fn reset(&mut self) {}
+    /// The machine begins anew with the stopped device.
+    fn power_on(&mut self) {}
     /// Makes everything the guest wrote to the stopped device durable.
     ///
     /// # Errors

@@ -8,10 +8,10 @@ use super::{
     chain::{Chain, Malformed, load_u16},
     signals::Signals,
 };
-use crate::memory::{Memory, SharedMemory};
+use crate::memory::{self, Memory, SharedMemory};
 use std::sync::Arc;
 use virtio_queue::{Error as RingError, Queue, QueueOwnedT, QueueState, QueueT};
-use vm_memory::{GuestAddressSpace, GuestMemoryLoadGuard};
+use vm_memory::{GuestAddress, GuestAddressSpace, GuestMemoryLoadGuard};
 use vmm_sys_util::eventfd::EventFd;
 
 /// Flag of the driver's ring, without EVENT_IDX: it wants no interrupts.
@@ -36,6 +36,17 @@ pub enum Pop {
     Malformed,
 }
 
+/// Its rings lie in memory that there is.
+fn is_there(queue: &Queue, memory: &Memory) -> bool {
+    let size = usize::from(queue.size());
+    let rings = [
+        (queue.desc_table(), 16 * size),
+        (queue.avail_ring(), 6 + 2 * size),
+        (queue.used_ring(), 6 + 8 * size),
+    ];
+    rings.into_iter().all(|(address, length)| memory::usable(memory, GuestAddress(address), length))
+}
+
 /// A queue being served.
 pub struct DeviceQueue {
     index: u16,
@@ -57,7 +68,7 @@ impl DeviceQueue {
         signals: Arc<Signals>,
     ) -> Result<Self, Broken> {
         let queue = Queue::try_from(state).map_err(|cause| Broken { index, cause })?;
-        if !queue.is_valid(&*memory.memory()) {
+        if !queue.is_valid(&*memory.memory()) || !is_there(&queue, &memory.memory()) {
             return Err(Broken { index, cause: RingError::QueueNotReady });
         }
         Ok(Self { index, queue, memory, doorbell, signals, unannounced: false })

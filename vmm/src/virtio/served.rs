@@ -163,6 +163,10 @@ impl<H: Handler> VirtioDevice for Served<H> {
         // A lane that died says so when it is started.
         self.lanes().for_each(|lane| drop(lane.idle(Handler::reset)));
     }
+    fn power_on(&mut self) {
+        // As above.
+        let _ = self.idle(Handler::power_on);
+    }
     fn written(&self) -> Option<&File> {
         self.facts.written.as_ref()
     }

@@ -110,7 +110,12 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(device: impl VirtioDevice + 'static) -> Self {
-        let (memory, platform) = (memory(), Arc::new(FakePlatform::default()));
+        Self::with_memory(device, memory())
+    }
+
+    /// As [`Driver::new`], of a machine with this memory, of at least [`MEMORY_SIZE`].
+    pub(crate) fn with_memory(device: impl VirtioDevice + 'static, memory: SharedMemory) -> Self {
+        let platform = Arc::new(FakePlatform::default());
         let pci = VirtioPci::new(Box::new(device), memory.clone(), Arc::clone(&platform) as _).unwrap();
         let mut driver =
             Self { pci, memory, platform, rings: Vec::new(), structures: [u64::MAX; 5], event_idx: false };

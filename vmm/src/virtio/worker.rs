@@ -47,6 +47,8 @@ pub enum Progress {
 
 /// The work of a device on its thread.
 pub trait Handler: Send + 'static {
+    /// What its thread may do.
+    const KIND: Kind = Kind::Io;
     /// Called on the thread before anything else.
     ///
     /// # Errors
@@ -82,6 +84,8 @@ pub trait Handler: Send + 'static {
     }
     /// Called while the device is stopped: the driver has reset it, and knows of nothing any more.
     fn reset(&mut self) {}
+    /// Called while the device is stopped: the machine begins anew.
+    fn power_on(&mut self) {}
     /// Called while the device is stopped: makes the change.
     ///
     /// # Errors
@@ -160,7 +164,7 @@ impl<H: Handler> Worker<H> {
             None => return Err(io::Error::other("the device's thread died")),
         }
         let parts = Arc::clone(&self.parts);
-        let handle = thread::spawn(Kind::Io, self.name, move || {
+        let handle = thread::spawn(H::KIND, self.name, move || {
             let Some((mut handler, mut queues)) = lock(&parts).take() else { return };
             run(&mut handler, &mut queues, &Waits { epoll, timer }, &stopped, features);
             *lock(&parts) = Some((handler, queues));

@@ -31,6 +31,8 @@ fuzz!(
     queues_input,
     queues_net,
     queues_net_several,
+    queues_vsock,
+    queues_mem,
     fw_cfg,
     keyboard,
     qcow2,

@@ -2,7 +2,13 @@
 // keyboard handling with them.
 import { DropdownMenu, Tooltip } from "radix-ui";
 import { AlertTriangle, ChevronDown, Loader2, type LucideIcon } from "lucide-react";
-import { useId, type ButtonHTMLAttributes, type InputHTMLAttributes, type ReactNode } from "react";
+import {
+  useId,
+  type ButtonHTMLAttributes,
+  type InputHTMLAttributes,
+  type TextareaHTMLAttributes,
+  type ReactNode,
+} from "react";
 import { ApiError, words } from "../api/client";
 
 export const cx = (...names: (string | false | undefined)[]) => names.filter(Boolean).join(" ");
@@ -179,6 +185,29 @@ export function Text({
           {...input}
           {...props}
           className={cx("input", className)}
+        />
+      )}
+    </Field>
+  );
+}
+
+/** Several lines, in a type where columns stand under each other. */
+export function TextArea({
+  label,
+  hint,
+  fault,
+  className,
+  ...input
+}: Labelled & TextareaHTMLAttributes<HTMLTextAreaElement>) {
+  return (
+    <Field label={label} hint={hint} fault={fault}>
+      {(props) => (
+        <textarea
+          autoComplete="off"
+          spellCheck={false}
+          {...input}
+          {...props}
+          className={cx("input font-mono text-sm", className)}
         />
       )}
     </Field>

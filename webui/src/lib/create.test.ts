@@ -1,3 +1,4 @@
+import { NO_SETUP } from "./cloud";
 import { expect, it, vi } from "vitest";
 import type { Image } from "../api/client";
 import { disk, faults, likelyDisk, machine, refusals, type Form } from "./create";
@@ -9,6 +10,7 @@ vi.hoisted(() => {
 });
 
 const form: Form = {
+  setup: NO_SETUP,
   name: "web1",
   labels: "env=test",
   iso: "",

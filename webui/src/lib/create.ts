@@ -1,5 +1,6 @@
 // From the form of a new machine to what the API wants, and back from its refusals to the fields of the form.
 import type { CreateVm, CreateVolume, Image } from "../api/client";
+import { cloudInit, setupFaults, type Setup } from "./cloud";
 import { parseSize, sizeText } from "./format";
 import { parseLabels } from "./labels";
 import { placement, ruleFault, type PlacementForm } from "./placement";
@@ -22,6 +23,7 @@ export interface Form {
   kernel: string;
   initrd: string;
   cmdline: string;
+  setup: Setup;
   placement: PlacementForm;
   restart: "never" | "on-failure" | "always";
   /** With its host. */
@@ -49,6 +51,8 @@ export function faults(form: Form, image: Image | undefined): Faults {
     if (!image) found.disk = "An empty disk needs a size.";
   } else if (disk === undefined) found.disk = SIZE;
   else if (disk < (image?.status.virtual_size_bytes ?? 2 ** 20)) found.disk = "Smaller than the image.";
+  const [wrong] = Object.values(setupFaults(form.setup));
+  if (wrong) found.setup = wrong;
   const rule = ruleFault(form.placement);
   if (rule) found.placement = rule;
   return found;
@@ -75,6 +79,7 @@ export function likelyDisk(image: Image | undefined): string {
 
 /** The new machine, its disk made before. */
 export function machine(form: Form, volume: string): CreateVm {
+  const cloud_init = cloudInit(form.setup);
   const place = placement(form.placement);
   return {
     name: form.name,
@@ -94,6 +99,7 @@ export function machine(form: Form, volume: string): CreateVm {
             },
           }
         : {}),
+      ...(cloud_init ? { cloud_init } : {}),
       ...(place ? { placement: place } : {}),
       rng: true,
       restart: form.restart,
@@ -114,6 +120,7 @@ const FIELDS: [prefix: string, field: keyof Form][] = [
   ["spec.disks", "disk"],
   ["spec.nics", "network"],
   ["spec.cdroms", "iso"],
+  ["spec.cloud_init", "setup"],
   ["spec.boot.kernel", "kernel"],
   ["spec.boot.initrd", "initrd"],
   ["spec.boot.cmdline", "cmdline"],

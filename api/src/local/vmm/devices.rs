@@ -19,6 +19,12 @@ pub struct MoreDevices {
     /// A watchdog (6300ESB), and what becomes of a guest that does not feed it any more.
     #[serde(default)]
     pub watchdog: Option<WatchdogAction>,
+    /// Streams between programs of the guest and of the host, by a socket in the run directory ([`super::super::paths::VM_VSOCK`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vsock: Option<VsockConfig>,
+    /// Memory that can be plugged in and out while it runs (virtio-mem).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryConfig>,
     /// What may come and go while it runs; absent: nothing.
     #[serde(default)]
     pub hotplug: Option<HotplugConfig>,
@@ -86,6 +92,48 @@ pub struct BalloonConfig {
     /// Bytes the guest is to give up from the start, not more than it has.
     #[serde(default)]
     pub target_bytes: u64,
+}
+
+/// Streams between programs of the guest and of the host (virtio-vsock).
+///
+/// A program of the host connects to the socket and says a line: `CONNECT <port>`, and is connected to the guest's port, or
+/// `ACCEPT <port>`, and waits for the guest to connect to that port of the host. `OK <port of the other end>` is the answer once
+/// it is; then come the other end's bytes. Connections do not move with a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VsockConfig {
+    /// The guest's address (CID), 3 to 4294967294. It need not be unique to anything but the guest.
+    pub cid: u32,
+}
+
+/// Memory besides the machine's own that its guest can be given and asked for while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryConfig {
+    /// Bytes at most, a multiple of 128 MiB.
+    pub most_bytes: u64,
+    /// Bytes wanted from the start, a multiple of 2 MiB.
+    #[serde(default)]
+    pub requested_bytes: u64,
+}
+
+/// How much memory is to be plugged in, besides the machine's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryTarget {
+    /// Bytes, a multiple of 2 MiB, up to [`MemoryConfig::most_bytes`].
+    pub bytes: u64,
+}
+
+/// How the memory that can be plugged stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// Bytes at most.
+    pub most_bytes: u64,
+    /// Bytes wanted.
+    pub requested_bytes: u64,
+    /// Bytes the guest has. It comes to what is wanted in its own time, and gives up only what it can.
+    pub plugged_bytes: u64,
 }
 
 /// How much memory the guest is to give up.

@@ -409,8 +409,8 @@ impl State {
             ctx.changed(Kind::Vm, vm.vm.meta.id.0);
         }
         for record in &vms {
-            for disk in &record.vm.spec.disks {
-                self.detach(ctx, disk.volume);
+            for volume in record.volumes() {
+                self.detach(ctx, volume);
             }
         }
         self.stop_moves_to(ctx, id);

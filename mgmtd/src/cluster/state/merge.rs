@@ -300,11 +300,11 @@ pub(super) fn check_references(state: &State, brought: &Objects) -> Result<(), R
     };
     for record in &brought.vms {
         let (id, name, spec) = (record.vm.meta.id, &record.vm.meta.name, &record.vm.spec);
-        for disk in &spec.disks {
-            if brought.volumes.iter().any(|v| v.meta.id == disk.volume) {
+        for volume in record.volumes() {
+            if brought.volumes.iter().any(|v| v.meta.id == volume) {
                 continue;
             }
-            match state.volumes.get(&disk.volume).map(|v| v.status.attached_to) {
+            match state.volumes.get(&volume).map(|v| v.status.attached_to) {
                 None => return missing("machine", name, "a volume"),
                 Some(Some(other)) if other != id => {
                     let other =
@@ -361,9 +361,9 @@ pub(super) fn carry_out(state: &mut State, ctx: &mut Context<'_>, brought: &Obje
 fn settle_volumes(state: &mut State, ctx: &mut Context<'_>, brought: &Objects) {
     let mut owners: BTreeMap<VolumeId, VmId> = BTreeMap::new();
     for record in state.vms.values() {
-        owners.extend(record.vm.spec.disks.iter().map(|d| (d.volume, record.vm.meta.id)));
+        owners.extend(record.volumes().into_iter().map(|volume| (volume, record.vm.meta.id)));
     }
-    let disks = brought.vms.iter().flat_map(|r| r.vm.spec.disks.iter().map(|d| d.volume));
+    let disks = brought.vms.iter().flat_map(|r| r.volumes());
     let concerned: BTreeSet<VolumeId> = brought.volumes.iter().map(|v| v.meta.id).chain(disks).collect();
     for id in concerned {
         let owner = owners.get(&id).copied();

@@ -5,7 +5,8 @@
 //!
 //! Invariants, kept by every command (property-tested in `tests.rs`):
 //! - names are unique per kind, hardware addresses unique in the cluster, ids never reused;
-//! - a volume belongs to at most one machine, and `Volume::status.attached_to` says exactly to which;
+//! - a volume belongs to at most one machine, and `Volume::status.attached_to` says exactly to which: one that has it in its
+//!   specification, or one whose guest has not let go of it yet;
 //! - what an object names (image, volume, network, pool) exists as long as the object does;
 //! - a host that was removed never comes back under its id;
 //! - a refused command changes nothing;
@@ -18,6 +19,7 @@ pub mod bytes;
 pub mod command;
 pub mod epoch;
 mod ha;
+mod hardware;
 mod hosts;
 pub mod merge;
 mod moves;
@@ -34,21 +36,26 @@ pub use bytes::{Adopted, Discarded};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
 pub use epoch::{Formation, Position, Told};
 pub use ha::Guard;
+pub use hardware::Unplugged;
 pub use hosts::Application;
 pub use moves::{HostRole, Move};
 pub use upgrade::{UpgradeError, read as read_state};
 
+use crate::hardware::Hardware;
 use jiff::Timestamp;
 use lq_api::{
-    Bytes, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId, TokenId, UserId, VmId,
-    VolumeId,
+    Bytes, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, ProviderId, RoleId, SessionId, TokenId,
+    UserId, VmId, VolumeId,
     access::{Group, ObjectKind, Role},
     auth::Token,
+    balance::BalanceSpec,
     cluster::JoinToken,
     ha::HaSpec,
     image::Image,
     network::Network,
     pool::{PoolHost, PoolSpec},
+    settings::UserSettings,
+    time::TimeSpec,
     vm::{StopVm, Vm},
     volume::Volume,
 };
@@ -97,6 +104,9 @@ pub struct State {
     /// What their tokens are signed with.
     #[serde(default)]
     pub signing: SigningKeys,
+    /// What users keep for themselves.
+    #[serde(default)]
+    pub settings: BTreeMap<UserId, Arc<UserSettings>>,
     /// Hosts that were removed. Their ids never come back.
     #[serde(default)]
     pub removed: BTreeMap<HostId, RemovedHost>,
@@ -112,6 +122,9 @@ pub struct State {
     /// Alerts, their rules, and whom they are told to.
     #[serde(default)]
     pub alerting: alerts::Alerting,
+    /// Identity providers.
+    #[serde(default)]
+    pub providers: BTreeMap<ProviderId, Arc<access::ProviderRecord>>,
 }
 
 /// How a host was admitted.
@@ -142,6 +155,12 @@ pub struct ClusterRecord {
     /// What is wanted of high availability.
     #[serde(default)]
     pub ha: HaSpec,
+    /// What is wanted of balancing.
+    #[serde(default)]
+    pub balance: BalanceSpec,
+    /// What the clocks follow.
+    #[serde(default)]
+    pub time: TimeSpec,
 }
 
 /// The cluster's certificate authority. Every host issues its own certificates with it.
@@ -315,6 +334,12 @@ pub struct VmRecord {
     /// It is to run only under leases, because it is protected.
     #[serde(default)]
     pub guard: Option<Guard>,
+    /// What was cut from it while it runs, and may be in its guest's hands still.
+    #[serde(default)]
+    pub unplugged: Unplugged,
+    /// What it has, while it moves: as its old host said when the move began.
+    #[serde(default)]
+    pub hardware: Option<Arc<Hardware>>,
 }
 
 /// An image with what only the daemon needs to know of it.

@@ -18,13 +18,19 @@
 //! epoch than the one in which a place waits for the machine. What the old host has kept standing still is of the past then, even
 //! if the machine becomes its own again: only `ReturnMove` says that it may be taken up ([`VmRecord::has_returned`]).
 //!
+//! While a machine moves nothing of it is changed. What waits for it is made as it is (`BeginMove::hardware`), which is not always
+//! as it is wanted.
+//!
 //! So whatever is lost or dies, at most one host runs the machine, and always exactly one owns it.
 
 use super::{
-    Outcome, Refusal, Reply, State, VmRecord,
+    Outcome, Refusal, Reply, State, Unplugged, VmRecord,
     apply::{Context, check_expected},
 };
-use crate::placement::{self, Request};
+use crate::{
+    hardware::Hardware,
+    placement::{self, Request},
+};
 use lq_api::{
     HostId, VmId,
     vm::{PowerState, VmState, VmStatus},
@@ -103,6 +109,7 @@ impl VmRecord {
     /// Ends the move, with the machine where it is.
     pub(super) fn end_move(&mut self) {
         self.moving = None;
+        self.hardware = None;
         self.vm.status.moving_to = None;
     }
 
@@ -127,7 +134,7 @@ impl VmRecord {
 
     /// Makes the machine another host's, in that later epoch. One of which nothing ran without a lease is so there too: a monitor
     /// takes in what had a lease only with one of its own.
-    pub(super) fn give_to(&mut self, host: HostId, epoch: u64) {
+    pub(crate) fn give_to(&mut self, host: HostId, epoch: u64) {
         let guarded = self.is_guarded();
         self.vm.status.host = Some(host);
         self.vm.status.moving_to = None;
@@ -152,8 +159,8 @@ impl State {
         ctx: &mut Context<'_>,
         id: VmId,
         expect: Option<u64>,
-        moving: Uuid,
-        to: HostId,
+        (moving, to): (Uuid, HostId),
+        hardware: Option<Arc<Hardware>>,
     ) -> Outcome {
         let old = self.usable(id)?;
         check_expected(&old.vm.meta, expect)?;
@@ -165,7 +172,9 @@ impl State {
                     .into(),
             ));
         }
+        self.check_still(&old)?;
         let mut new = (*old).clone();
+        new.hardware = hardware;
         new.moving = Some(Move { id: moving, from, to, switched: false });
         new.vm.status.moving_to = Some(to);
         Ok(self.put(ctx, new))
@@ -264,6 +273,9 @@ impl State {
         }
         self.may_move(&old, to)?;
         let mut new = (*old).clone();
+        // Its host has said that nothing of it runs.
+        new.unplugged = Unplugged::default();
+        self.attach(ctx, id, &old.volumes(), &new.volumes());
         new.give_to(to, new.epoch_past_places());
         Ok(self.put(ctx, new))
     }

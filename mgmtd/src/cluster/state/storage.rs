@@ -266,12 +266,7 @@ impl State {
         if new.spec.size_bytes != Some(new.status.size_bytes) {
             return Err(Refusal::Conflict("the volume is being grown already: wait for it".into()));
         }
-        if let Some(vm) = new.status.attached_to.and_then(|vm| self.vms.get(&vm))
-            && !vm.at_rest()
-        {
-            let name = &vm.vm.meta.name;
-            return Err(Refusal::Conflict(format!("the machine `{name}` uses it: stop the machine first")));
-        }
+        self.check_growable(&new)?;
         if size == new.status.size_bytes {
             return Ok(Reply::Volume(Arc::new(new)));
         }
@@ -329,6 +324,9 @@ impl State {
     ) -> Outcome {
         let old = self.volume(id)?;
         check_expected(&old.meta, expect)?;
+        if let Some(why) = self.held_by(&old) {
+            return Err(Refusal::Conflict(why));
+        }
         if let Some(vm) = old.status.attached_to {
             let name = self.vms.get(&vm).map_or_else(|| vm.to_string(), |r| r.vm.meta.name.clone());
             return Err(Refusal::Conflict(format!(

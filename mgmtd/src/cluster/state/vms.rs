@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!  CreateVm ──▶ (PowerVm | UpdateVm | ObserveVm)* ──▶ DeleteVm ──▶ ForgetVm
-//!               disks and interfaces only while stopped    only while stopped
+//!               while it runs, too (`hardware`)            only while stopped
 //! ```
 
 use super::{
-    Kind, Outcome, Power, Refusal, Reply, State, VmRecord,
+    Kind, Outcome, Power, Refusal, Reply, State, Unplugged, VmRecord,
     apply::{Context, check_expected, check_new, patched},
 };
 use crate::placement::{self, Request};
@@ -16,8 +16,8 @@ use lq_api::{
     meta::MetadataPatch,
     problem::FieldError,
     vm::{
-        Boot, CreateVm, Disk, MIN_FIRMWARE_MEMORY, Mac, Nic, PowerState, RestartPolicy, StopVm, UpdateVm, Vm,
-        VmSpec, VmState, VmStatus,
+        Boot, CreateVm, MIN_FIRMWARE_MEMORY, Mac, PowerState, RestartPolicy, StopVm, UpdateVm, Vm, VmSpec,
+        VmState, VmStatus,
     },
     volume::VolumeState,
 };
@@ -56,7 +56,7 @@ impl State {
             spec,
             status: VmStatus { host: Some(host), ..VmStatus::default() },
         };
-        self.attach(ctx, id, &[], &vm.spec);
+        self.attach(ctx, id, &[], &disks_of(&vm.spec));
         // With its first disk in a shared pool all of the machine is to be reached by every host.
         let first = vm.spec.disks.first().and_then(|d| self.volumes.get(&d.volume)?.spec.pool);
         let shared = |pool: &PoolId| self.pools.get(pool).is_some_and(|p| p.spec.is_shared());
@@ -88,13 +88,6 @@ impl State {
         if old.moving.is_some() && new.vm.spec != old.vm.spec {
             return Err(being_moved());
         }
-        if plugged(&new.vm.spec) != plugged(&old.vm.spec) && !old.at_rest() {
-            return Err(Refusal::Conflict(
-                "disks, network interfaces and CD drives can only be changed while the machine is stopped (but for their \
-                 limits, cables and media): stop it first"
-                    .into(),
-            ));
-        }
         match (old.vm.spec.power, new.vm.spec.power) {
             (from, to) if from == to => {}
             (from, PowerState::Running) => {
@@ -111,7 +104,8 @@ impl State {
             new.vm.meta.generation += 1;
         }
         new.guard_by(&old.vm.spec, ctx.revision);
-        self.attach(ctx, id, &disks_of(&old.vm.spec), &new.vm.spec);
+        new.cut(&old);
+        self.attach(ctx, id, &old.volumes(), &new.volumes());
         Ok(self.put(ctx, new))
     }
 
@@ -207,8 +201,7 @@ impl State {
         if !old.deleting {
             return Err(Refusal::Conflict("the machine is not being deleted".into()));
         }
-        let bare = VmSpec { disks: vec![], ..old.vm.spec.clone() };
-        self.attach(ctx, id, &disks_of(&old.vm.spec), &bare);
+        self.attach(ctx, id, &old.volumes(), &[]);
         self.vms.remove(&id);
         if old.epoch > 0 {
             // It has been on other hosts, which have variables of its firmware.
@@ -267,6 +260,8 @@ impl State {
             // Of one that came at the last moment nothing is left either.
             new.end_move();
             new.vm.status = VmStatus { host: Some(host), ..VmStatus::default() };
+            new.unplugged = Unplugged::default();
+            self.attach(ctx, old.vm.meta.id, &old.volumes(), &new.volumes());
             if old.vm.spec.power != PowerState::Stopped {
                 let never =
                     old.vm.status.state == VmState::Failed && old.vm.spec.restart == RestartPolicy::Never;
@@ -322,10 +317,13 @@ impl State {
             match self.volumes.get(&disk.volume) {
                 None => errors.push(FieldError::new(field, format!("there is no volume {}", disk.volume))),
                 Some(v) if v.status.attached_to.is_some_and(|other| other != id) => {
-                    return Err(Refusal::Conflict(format!(
-                        "{field}: the volume `{}` belongs to another machine; detach it there first",
-                        v.meta.name
-                    )));
+                    let why = self.held_by(v).unwrap_or_else(|| {
+                        format!(
+                            "the volume `{}` belongs to another machine; detach it there first",
+                            v.meta.name
+                        )
+                    });
+                    return Err(Refusal::Conflict(format!("{field}: {why}")));
                 }
                 Some(v) if matches!(v.status.state, VolumeState::Deleting | VolumeState::Failed) => {
                     errors
@@ -412,7 +410,12 @@ impl State {
 
     fn give_macs(&self, id: VmId, spec: &mut VmSpec, old: Option<&VmSpec>, errors: &mut Vec<FieldError>) {
         let others = self.vms.values().filter(|r| r.vm.meta.id != id);
-        let mut taken: BTreeSet<Mac> = others.flat_map(|r| &r.vm.spec.nics).filter_map(|n| n.mac).collect();
+        // An address a guest has not let go of is on the wire still.
+        let macs = |r: &'_ Arc<VmRecord>| {
+            let specified = r.vm.spec.nics.iter().filter_map(|n| n.mac);
+            specified.chain(r.unplugged.nics.keys().copied()).collect::<Vec<_>>()
+        };
+        let mut taken: BTreeSet<Mac> = others.flat_map(macs).collect();
         for (n, nic) in spec.nics.iter().enumerate() {
             if let Some(mac) = nic.mac
                 && !taken.insert(mac)
@@ -468,8 +471,7 @@ impl State {
     }
 
     /// Makes `attached_to` of the volumes that were and are the machine's say so.
-    fn attach(&mut self, ctx: &mut Context<'_>, id: VmId, old: &[VolumeId], spec: &VmSpec) {
-        let new = disks_of(spec);
+    pub(super) fn attach(&mut self, ctx: &mut Context<'_>, id: VmId, old: &[VolumeId], new: &[VolumeId]) {
         for (volume, to) in old
             .iter()
             .filter(|v| !new.contains(v))
@@ -500,6 +502,8 @@ impl VmRecord {
             returned: None,
             vars: None,
             guard: None,
+            unplugged: Unplugged::default(),
+            hardware: None,
         }
     }
 
@@ -516,18 +520,11 @@ fn being_moved() -> Refusal {
     Refusal::Conflict("the machine is being moved to another host: wait for it, or cancel the move".into())
 }
 
-/// What is plugged in, without what can be changed about it at any time.
-fn plugged(spec: &VmSpec) -> (Vec<Disk>, Vec<Nic>, usize) {
-    let disks = spec.disks.iter().map(|d| Disk { read_only: d.read_only, ..Disk::of(d.volume) });
-    let nics = spec.nics.iter().map(|n| Nic { mac: n.mac, ..Nic::on(n.network) });
-    (disks.collect(), nics.collect(), spec.cdroms.len())
-}
-
 fn not_running() -> Refusal {
     Refusal::Conflict("the machine is not running: start it first".into())
 }
 
-fn disks_of(spec: &VmSpec) -> Vec<VolumeId> {
+pub(super) fn disks_of(spec: &VmSpec) -> Vec<VolumeId> {
     spec.disks.iter().map(|d| d.volume).collect()
 }
 

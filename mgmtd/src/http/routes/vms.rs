@@ -175,7 +175,7 @@ async fn get(State(api): State<Arc<Api>>, Id(id): Id<VmId>) -> Result<Response, 
     Ok(tagged(StatusCode::OK, &vm.meta, &vm))
 }
 
-/// Changes a machine. Disks and interfaces only while it is stopped; other hardware takes effect at the next start.
+/// Changes a machine, also while it runs; what waits is said in `status.pending`.
 #[utoipa::path(
     patch, path = "/vms/{id}", tag = "vms", params(("id" = VmId, Path)), request_body = UpdateVm,
     responses((status = 200, body = Vm))

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     cluster::{CallError, Op, Refusal, Reply, State, WriteError, state::VmRecord},
     compute::{Action, Machine, frames::Frame},
+    hardware::Hardware,
     placement::{self, Request},
     tasks::{Handle, NewTask},
 };
@@ -51,6 +52,8 @@ const OPENS: Duration = Duration::from_secs(960);
 const SETTLED: Duration = Duration::from_secs(180);
 /// Largest refusal of another host, and largest file of firmware variables.
 const MAX_BODY: usize = 1 << 20;
+/// Longest a change of the machine may take that is under way when its move begins.
+const CHANGES: Duration = Duration::from_secs(90);
 /// Bytes of a page of memory.
 const PAGE: u64 = 4096;
 /// Name of the protocol the stream between the hosts speaks.
@@ -154,7 +157,8 @@ impl Node {
             let to = self.choose(&record, wished).await?;
             let moving = Uuid::new_v4();
             let leaving = Leaving::new(self, moving);
-            match self.cluster.write(Op::BeginMove { id, expect, moving, to }).await {
+            let hardware = self.has(id).await?.map(Arc::new);
+            match self.cluster.write(Op::BeginMove { id, expect, moving, to, hardware }).await {
                 Ok(_) => {
                     let epoch = self.cluster.read(|s| s.vms.get(&id).map(|r| r.next_epoch()));
                     let epoch = epoch.ok_or_else(|| WriteError::Refused(Refusal::not_found("vm", id)))?;
@@ -167,6 +171,13 @@ impl Node {
                 Err(e) => return Err(e.into()),
             }
         }
+    }
+
+    /// What a machine of this host has, where it runs and that is known.
+    async fn has(&self, id: VmId) -> Result<Option<Hardware>, WriteError> {
+        let Ok(machine) = self.fleet.machine(id) else { return Ok(None) };
+        let said = machine.inventory().await;
+        said.map_err(|e| WriteError::Unavailable(format!("the machine does not say what it has: {e}")))
     }
 
     fn host_name(&self, host: HostId) -> String {
@@ -340,17 +351,35 @@ impl Passage<'_> {
     }
 
     /// Does everything up to the end of the stream. Where the machine is after that, the state knows.
+    /// What waits for the machine is made as it was said to be: it must be so still, and stay so.
+    async fn check_hardware(&self) -> Result<(), String> {
+        let node = &self.node;
+        if !node.fleet.is_left_alone(self.vm, CHANGES).await {
+            return Err("a change of it that is under way does not end: try again later".into());
+        }
+        let has = node.has(self.vm).await.map_err(|e| e.to_string())?;
+        let said = node.cluster.read(|s| s.vms.get(&self.vm).and_then(|r| r.hardware.clone()));
+        if has.as_ref() != said.as_deref() {
+            return Err("what it has changed while the move began: try again".into());
+        }
+        Ok(())
+    }
+
     async fn go(&self, options: MigrateOptions, name: &str) -> Result<(), String> {
         let cancelled = self.follower.cancelled();
         let (vm, moving, node) = (self.vm, self.moving, self.node.clone());
         let machine = node.fleet.machine(vm).map_err(|e| e.to_string())?;
         let machine = self.machine.get_or_init(|| machine);
         let over = node.wait_for(Duration::MAX, |s| is_over(s, vm, moving).then_some(()));
+        let opened = async {
+            self.check_hardware().await?;
+            self.open().await.map_err(|e| format!("`{name}` cannot take it: {e}"))
+        };
         let opened = tokio::select! {
             () = cancelled.cancelled() => Err("it was called off".into()),
             _ = over => Err("it was stopped, or told otherwise, meanwhile".into()),
             () = tokio::time::sleep(OPENS) => Err(format!("`{name}` did not answer for {} minutes", OPENS.as_secs() / 60)),
-            opened = self.open() => opened.map_err(|e| format!("`{name}` cannot take it: {e}")),
+            opened = opened => opened,
         };
         let stream = opened?;
         let local = machine.move_out(options).await.map_err(|e| crate::causes::chain(&e))?;

@@ -303,6 +303,8 @@ fn layout(device: &dyn VirtioDevice, msix: &Msix) -> Result<(ConfigSpace, u16, u
             DeviceType::Balloon => [0, 0xff, 0],
             DeviceType::Scsi => [1, 0, 0],
             DeviceType::Input => [9, 0x80, 0],
+            DeviceType::Vsock => [7, 0x80, 0],
+            DeviceType::Mem => [5, 0x80, 0],
         },
         subsystem_vendor: VENDOR,
         subsystem: 0x40 + kind as u16,
@@ -527,6 +529,7 @@ impl PciDevice for VirtioPci {
 
     fn reset(&mut self) {
         self.reset_device();
+        self.device.power_on();
         if let Err(error) = self.msix.reset().and(self.detach_doorbells()) {
             self.signals.say(format_args!("reset: {error}"));
         }

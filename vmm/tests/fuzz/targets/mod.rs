@@ -5,8 +5,8 @@ mod registers;
 pub mod seeds;
 
 pub use queues::{
-    queues_balloon, queues_blk, queues_blk_several, queues_input, queues_net, queues_net_several, queues_rng,
-    queues_scsi,
+    queues_balloon, queues_blk, queues_blk_several, queues_input, queues_mem, queues_net, queues_net_several,
+    queues_rng, queues_scsi, queues_vsock,
 };
 pub use registers::{fw_cfg, keyboard, registers};
 

@@ -9,16 +9,18 @@ use lq_api::{
 use lq_vmm::{
     disk::{Disk, movable::Movable},
     guest::Notifier,
-    memory::{Memory, SharedMemory},
+    memory::{self, Memory, SharedMemory},
     pci::{MsiVectors, PciDevice, Platform},
     state::State,
     virtio::{
-        VirtioDevice, VirtioPci, balloon::Balloon, blk::Block, input::Tablet, net, rng::Rng, scsi::Cdroms,
+        VirtioDevice, VirtioPci, balloon::Balloon, blk::Block, input::Tablet, mem::Mem, net, rng::Rng,
+        scsi::Cdroms, vsock::Vsock,
     },
 };
 use std::{
     fs::File,
-    io,
+    io::{self, Write},
+    os::unix::net::{UnixListener, UnixStream},
     sync::{Arc, OnceLock},
     thread,
     time::Duration,
@@ -80,6 +82,11 @@ pub fn disk(read_only: bool) -> Box<dyn Disk> {
 fn drive(device: impl VirtioDevice + 'static, input: &[u8]) {
     let half = MEMORY_SIZE / 2;
     let memory = Memory::from_ranges(&[(GuestAddress(0), half), (GuestAddress(half as u64), half)]).unwrap();
+    drive_in(&memory, device, input);
+}
+
+/// As [`drive`], in a memory of at least [`MEMORY_SIZE`].
+fn drive_in(memory: &Memory, device: impl VirtioDevice + 'static, input: &[u8]) {
     let mut pci = function(device, SharedMemory::new(memory.clone()));
     let mut reader = Reader(input);
     while !reader.is_empty() {
@@ -188,4 +195,31 @@ pub fn queues_net(input: &[u8]) {
 pub fn queues_net_several(input: &[u8]) {
     // Each device lets go of the second queue: it needs a tap that has it.
     interface(taps(2).as_ref(), input);
+}
+
+/// Streams: one program of the host is connected, one waits.
+pub fn queues_vsock(input: &[u8]) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("v");
+    let device = Vsock::new(UnixListener::bind(&path).unwrap(), 3).unwrap();
+    let programs: Vec<_> = ["CONNECT 1\nhello", "ACCEPT 2\nhello", "ACC"]
+        .iter()
+        .map(|line| {
+            let mut program = UnixStream::connect(&path).unwrap();
+            program.write_all(line.as_bytes()).unwrap();
+            program
+        })
+        .collect();
+    drive(device, input);
+    drop(programs);
+}
+
+/// Memory that comes and goes.
+pub fn queues_mem(input: &[u8]) {
+    let most = 64 << 20;
+    let memory = memory::create_with(MEMORY_SIZE as u64, most).unwrap();
+    let base = memory::pluggable(MEMORY_SIZE as u64, most).start;
+    let (device, gauge) = Mem::new(&memory, base, most, most / 2).unwrap();
+    drive_in(&memory, device, input);
+    assert!(gauge.status().plugged_bytes <= most / 2, "more than was wanted");
 }

@@ -218,6 +218,44 @@ pub fn queues_net_several() -> Vec<Vec<u8>> {
     seeds
 }
 
+pub fn queues_vsock() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    // Each kind of packet, for the connection the host asks for, one the guest asks for, and none.
+    for op in 1_u16..8 {
+        for (guest, host) in [(1_u32, 1_u32 << 30), (5, 2), (9, 9)] {
+            let mut script = Script::start(3, op & 1 == 0);
+            script.chain(0, &[(DATA + 0x1000, 4096, true)]);
+            script.chain(2, &[(DATA + 0x3000, 8, true)]);
+            let mut packet = [3_u64.to_le_bytes(), 2_u64.to_le_bytes()].concat();
+            for word in [guest, host, 4] {
+                packet.extend(word.to_le_bytes());
+            }
+            packet.extend([1, 0]);
+            packet.extend(op.to_le_bytes());
+            packet.extend([3, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0]);
+            packet.extend(*b"data");
+            script.memory(DATA as u32, &packet);
+            script.chain(1, &[(DATA, 44, false), (DATA + 44, 4, false)]);
+            seeds.push(script.done());
+        }
+    }
+    seeds
+}
+
+pub fn queues_mem() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for kind in 0_u64..4 {
+        let mut script = Script::start(1, true);
+        // The region begins at 5 GiB.
+        for (kind, count) in [(0_u64, 3_u64), (kind, 2)] {
+            script.memory(DATA as u32, &[kind, 5 << 30, count].map(u64::to_le_bytes).concat());
+            script.chain(0, &[(DATA, 24, false), (DATA + 64, 10, true)]);
+        }
+        seeds.push(script.done());
+    }
+    seeds
+}
+
 pub fn registers() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for kind in [0, 1] {
@@ -320,6 +358,7 @@ pub fn control() -> Vec<Vec<u8>> {
         r#"{"unplug":{"device":{"nic":"52:54:00:00:00:01"},"force":true}}"#,
         r#"{"disk-limits":{"disk":0,"limits":{"operations":{"per_second":20,"burst":1}}}}"#,
         r#"{"lease-set":{"epoch":3,"until":{"boot-ms":12345}}}"#,
+        r#"{"memory-target":{"bytes":2097152}}"#,
         r#"{"cdrom-eject":{"cdrom":0,"force":true}}"#,
     ]
     .iter()

@@ -10,8 +10,10 @@ import {
   LayoutDashboard,
   MonitorCog,
   Network,
+  Scale,
   Server,
   Settings,
+  ShieldCheck,
   Siren,
   type LucideIcon,
 } from "lucide-react";
@@ -23,6 +25,8 @@ export interface Place {
     | "/vms/new"
     | "/hosts"
     | "/cluster"
+    | "/ha"
+    | "/recommendations"
     | "/pools"
     | "/volumes"
     | "/images"
@@ -42,6 +46,7 @@ export const SETTINGS = [
   ["/settings/users", "Users"],
   ["/settings/groups", "Groups"],
   ["/settings/roles", "Roles"],
+  ["/settings/identity", "Identity"],
   ["/settings/notifications", "Notifications"],
   ["/settings/certificates", "Certificates"],
   ["/settings/audit", "Audit log"],
@@ -56,6 +61,8 @@ export const PLACES: { title?: string; places: Place[] }[] = [
       { to: "/vms", label: "Virtual machines", icon: MonitorCog },
       { to: "/hosts", label: "Hosts", icon: Server },
       { to: "/cluster", label: "Cluster", icon: Boxes },
+      { to: "/ha", label: "High availability", icon: ShieldCheck },
+      { to: "/recommendations", label: "Recommendations", icon: Scale },
     ],
   },
   {

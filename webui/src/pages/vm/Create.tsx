@@ -1,4 +1,4 @@
-// A new machine in four short steps with defaults that fit, and a review before anything is made. The step is in the address,
+// A new machine in five short steps with defaults that fit, and a review before anything is made. The step is in the address,
 // so that the browser's back goes a step back.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
@@ -21,9 +21,11 @@ import {
   buttonClass,
   cx,
 } from "../../components/ui";
+import { NO_SETUP, setupFaults } from "../../lib/cloud";
 import { disk, faults, likelyDisk, machine, refusals, type Faults, type Form } from "../../lib/create";
 import { makeDisk, ready } from "../../lib/disks";
 import { bytes, parseSize } from "../../lib/format";
+import { GuestSetup } from "./GuestSetup";
 import { ANYWHERE, ruleText } from "../../lib/placement";
 import { RESTART } from "./Summary";
 
@@ -40,6 +42,7 @@ const EMPTY: Form = {
   kernel: "",
   initrd: "",
   cmdline: "console=ttyS0",
+  setup: NO_SETUP,
   placement: ANYWHERE,
   restart: "on-failure",
   autostart: true,
@@ -51,6 +54,7 @@ const STEPS: { title: string; fields: (keyof Form)[] }[] = [
   { title: "Name and source", fields: ["name", "labels", "image", "iso"] },
   { title: "Hardware", fields: ["cpus", "memory", "disk", "pool", "network"] },
   { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline", "placement"] },
+  { title: "Guest set-up", fields: ["setup"] },
   { title: "Review", fields: [] },
 ];
 const LAST = STEPS.length - 1;
@@ -288,6 +292,16 @@ export function CreateVm() {
               />
             </>
           )}
+          {step === 3 && (
+            <>
+              <GuestSetup
+                setup={whole.setup}
+                faults={shown.setup ? setupFaults(whole.setup) : {}}
+                onChange={(setup) => set({ setup })}
+              />
+              {refused.setup && <Failure error={new Error(refused.setup)} />}
+            </>
+          )}
           {step === LAST && (
             <>
               <Facts>
@@ -307,6 +321,13 @@ export function CreateVm() {
                     : image?.spec.boot
                       ? "as the image says"
                       : "what its disk boots by itself"}
+                </Fact>
+                <Fact name="Guest set-up">
+                  {whole.setup.way === "none"
+                    ? "none"
+                    : whole.setup.way === "user"
+                      ? `the user ${whole.setup.user}, by SSH key`
+                      : "by cloud-init data"}
                 </Fact>
                 <Fact name="Placement">
                   {(whole.placement.host || whole.placement.rules.length > 0) && (

@@ -2,16 +2,16 @@
 import { Disc, Plus, Trash2 } from "lucide-react";
 import type { Vm } from "../../api/client";
 import { useImages } from "../../api/queries";
-import { Button, Card, Failure, Select, Warning } from "../../components/ui";
-import { resting, useSaveSpec, useWriteRefusal } from "./save";
+import { Button, Card, Failure, Select } from "../../components/ui";
+import { Pending } from "./Pending";
+import { moving, useSaveSpec, useWriteRefusal } from "./save";
 
 const MOST = 4;
 
 export function Drives({ vm }: { vm: Vm }) {
   const images = useImages().data ?? [];
   const save = useSaveSpec(vm, () => undefined);
-  const denied = useWriteRefusal(vm);
-  const refusal = denied ?? resting(vm);
+  const refusal = useWriteRefusal(vm) ?? moving(vm);
   const drives = vm.spec.cdroms ?? [];
   const options = images
     .filter(({ spec, status }) => spec.kind === "iso" && status.state === "ready")
@@ -33,9 +33,7 @@ export function Drives({ vm }: { vm: Vm }) {
       }
     >
       <Failure error={save.error} />
-      {drives.length > 0 && resting(vm) && (
-        <Warning>The machine runs: another medium is put in at its next start.</Warning>
-      )}
+      <Pending vm={vm} of="spec.cdroms" />
       {drives.length === 0 && <p className="text-dim">It has none.</p>}
       <ul className="flex flex-col gap-2">
         {drives.map((drive, n) => (
@@ -46,7 +44,7 @@ export function Drives({ vm }: { vm: Vm }) {
               value={drive.image ?? ""}
               none="Empty"
               options={options}
-              disabled={denied !== undefined || save.isPending}
+              disabled={refusal !== undefined || save.isPending}
               onValue={(image) =>
                 save.mutate({ cdroms: drives.map((old, m) => (m === n ? (image ? { image } : {}) : old)) })
               }

@@ -12,8 +12,9 @@ import { bytes, parseSize, sizeText } from "../../lib/format";
 import { Grow } from "../volumes/dialogs";
 import { Drives } from "./Drives";
 import { WithVm } from "./Layout";
+import { Pending } from "./Pending";
 import { RESTART } from "./Summary";
-import { resting, useSaveSpec, useWriteRefusal } from "./save";
+import { moving, runs, useSaveSpec, useWriteRefusal } from "./save";
 
 /** What becomes of a guest that does not feed its watchdog any more. */
 const WATCHDOG: Record<NonNullable<Vm["spec"]["watchdog"]>, string> = {
@@ -28,7 +29,7 @@ export const Hardware = () => <WithVm>{(vm) => <HardwareOf vm={vm} />}</WithVm>;
 function HardwareOf({ vm: { spec }, vm }: { vm: Vm }) {
   const image = useNames(useImages());
   const [edit, setEdit] = useState(false);
-  const denied = useWriteRefusal(vm);
+  const denied = useWriteRefusal(vm) ?? moving(vm);
   return (
     <>
       <Card
@@ -39,6 +40,7 @@ function HardwareOf({ vm: { spec }, vm }: { vm: Vm }) {
           </Button>
         }
       >
+        <Pending vm={vm} />
         <Facts>
           <Fact name="CPUs">{spec.vcpus}</Fact>
           <Fact name="Memory">{bytes(spec.memory_bytes)}</Fact>
@@ -85,7 +87,6 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
   const [local, setLocal] = useState<Record<string, string>>({});
   const fault = (field: string, local_name?: string) =>
     (local_name && local[local_name]) || fieldFault(save.error, field);
-  const running = resting(vm) !== undefined;
   return (
     <FormDialog
       title={`Hardware of ${vm.meta.name}`}
@@ -123,7 +124,9 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
         });
       }}
     >
-      {running && <Warning>The machine runs: hardware changes take effect at its next start.</Warning>}
+      {runs(vm) && (
+        <Warning>The machine runs: these changes take effect when it is stopped and started again.</Warning>
+      )}
       <div className="grid gap-4 sm:grid-cols-2">
         <Text
           label="CPUs"
@@ -204,7 +207,7 @@ function Disks({ vm }: { vm: Vm }) {
   const [adding, setAdding] = useState(false);
   const [growing, setGrowing] = useState<Volume>();
   const [leaving, setLeaving] = useState<string>();
-  const refusal = useWriteRefusal(vm) ?? resting(vm);
+  const refusal = useWriteRefusal(vm) ?? moving(vm);
   const save = useSaveSpec(vm, () => setLeaving(undefined));
   const disks = vm.spec.disks ?? [];
   return (
@@ -221,6 +224,7 @@ function Disks({ vm }: { vm: Vm }) {
         </Button>
       }
     >
+      <Pending vm={vm} of="spec.disks" name={(id) => find(id)?.meta.name} />
       {disks.length === 0 && (
         <Empty icon={HardDrive} title="It has no disk.">
           It boots from its kernel and initial RAM disk alone.
@@ -276,6 +280,12 @@ function Disks({ vm }: { vm: Vm }) {
           onClose={() => setLeaving(undefined)}
         >
           <p>The machine loses the disk; the volume and what is on it stay.</p>
+          {runs(vm) && (
+            <p>
+              The machine runs: its guest is asked to release the disk. Unmount it there first. Until it is
+              released the volume stays the machine’s.
+            </p>
+          )}
         </Confirm>
       )}
     </Card>

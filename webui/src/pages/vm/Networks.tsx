@@ -5,9 +5,10 @@ import { useState } from "react";
 import { fieldFault, type Vm } from "../../api/client";
 import { useNames, useNetworks } from "../../api/queries";
 import { Confirm, FormDialog } from "../../components/Dialog";
-import { Button, Card, Empty, Select, Text } from "../../components/ui";
+import { Button, Card, Check, Empty, Select, Text } from "../../components/ui";
 import { WithVm } from "./Layout";
-import { resting, useSaveSpec, useWriteRefusal } from "./save";
+import { Pending } from "./Pending";
+import { moving, runs, useSaveSpec, useWriteRefusal } from "./save";
 
 export const VmNetworks = () => <WithVm>{(vm) => <NetworksOf vm={vm} />}</WithVm>;
 
@@ -17,7 +18,7 @@ function NetworksOf({ vm }: { vm: Vm }) {
   const [edit, setEdit] = useState<number>();
   const [gone, setGone] = useState<number>();
   const save = useSaveSpec(vm, () => setGone(undefined));
-  const refusal = useWriteRefusal(vm) ?? resting(vm);
+  const refusal = useWriteRefusal(vm) ?? moving(vm);
   const nics = vm.spec.nics ?? [];
   return (
     <Card
@@ -33,6 +34,7 @@ function NetworksOf({ vm }: { vm: Vm }) {
         </Button>
       }
     >
+      <Pending vm={vm} of="spec.nics" />
       {nics.length === 0 && <Empty icon={NetworkIcon} title="It has no network interface." />}
       <ul>
         {nics.map((nic, n) => (
@@ -46,6 +48,7 @@ function NetworksOf({ vm }: { vm: Vm }) {
             </Link>
             <code>{nic.mac ?? "address given at creation"}</code>
             <span className="text-dim">{vm.status.addresses?.[n]}</span>
+            {nic.connected === false && <span className="text-dim">cable out</span>}
             <span className="ml-auto flex gap-2">
               <Button small refusal={refusal} aria-label={`Change interface ${n}`} onClick={() => setEdit(n)}>
                 Change
@@ -76,6 +79,9 @@ function NetworksOf({ vm }: { vm: Vm }) {
           onClose={() => setGone(undefined)}
         >
           <p>Its hardware address is given up: a new interface gets another.</p>
+          {runs(vm) && (
+            <p>The machine runs: its guest is asked to release the interface, and is cut off at once.</p>
+          )}
         </Confirm>
       )}
     </Card>
@@ -97,6 +103,7 @@ function Edit({
   const old = nics[at];
   const [network, setNetwork] = useState(old?.network ?? networks[0]?.meta.id ?? "");
   const [mac, setMac] = useState(old?.mac ?? "");
+  const [connected, setConnected] = useState(old?.connected !== false);
   const save = useSaveSpec(vm, onClose);
   const fault = (field: string) => fieldFault(save.error, `spec.nics[${at}].${field}`);
   return (
@@ -108,7 +115,7 @@ function Edit({
       refusal={network ? undefined : "There is no network: make one first."}
       onClose={onClose}
       onSubmit={() => {
-        const fresh = { ...old, network, ...(mac.trim() ? { mac: mac.trim() } : { mac: null }) };
+        const fresh = { ...old, network, connected, ...(mac.trim() ? { mac: mac.trim() } : { mac: null }) };
         save.mutate({ nics: old ? nics.map((nic, n) => (n === at ? fresh : nic)) : [...nics, fresh] });
       }}
     >
@@ -127,6 +134,9 @@ function Edit({
         fault={fault("mac")}
         onChange={(event) => setMac(event.target.value)}
       />
+      <Check checked={connected} onChange={(event) => setConnected(event.target.checked)}>
+        Its cable is in
+      </Check>
     </FormDialog>
   );
 }

@@ -27,6 +27,11 @@ export function useWriteRefusal(vm: Vm) {
   return useRefusal()("vm.write", { kind: "vm", id: vm.meta.id, labels: vm.meta.labels });
 }
 
-/** Why disks and interfaces cannot be changed now. */
-export const resting = (vm: Vm) =>
-  vm.status.state === "stopped" || vm.status.state === "failed" ? undefined : "Stop the machine first.";
+/** Whether the machine has what it was started with, so that not every change takes effect at once. */
+export const runs = (vm: Vm) => vm.status.state !== "stopped" && vm.status.state !== "failed";
+
+/** Why nothing of the machine's hardware can be changed now. */
+export const moving = (vm: Vm) =>
+  vm.status.moving_to
+    ? "The machine is being moved to another host: wait for it, or cancel the move."
+    : undefined;

@@ -56,6 +56,7 @@ impl World {
                 returned: record.has_returned() || self.broken == Some(Broken::Past),
                 leased: record.runs_leased(),
                 spec: record.vm.spec.clone(),
+                hardware: None,
                 stop: record.stop.clone(),
                 reset_count: 0,
                 fault: None,
@@ -116,6 +117,8 @@ impl World {
                 Effect::Act(action) => self.act(h, action),
                 Effect::Forget => self.hosts[h].record = None,
                 Effect::Event { .. } => {}
+                // What it has is not known here, so that nothing of it is changed.
+                Effect::Adjust(_) | Effect::Ejected(..) => unreachable!(),
             }
         }
     }
@@ -170,7 +173,7 @@ impl World {
         }
         self.moves += 1;
         let moving = Uuid::from_u128(self.moves);
-        let op = Op::BeginMove { id: self.vm, expect: None, moving, to: self.ids[OTHER[h]] };
+        let op = Op::BeginMove { id: self.vm, expect: None, moving, to: self.ids[OTHER[h]], hardware: None };
         if self.write(h, op).is_err() {
             return;
         }
