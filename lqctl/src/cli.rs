@@ -411,16 +411,21 @@ pub(crate) enum Span {
     Year,
 }
 
+impl From<Span> for history::Span {
+    fn from(span: Span) -> Self {
+        match span {
+            Span::Hour => Self::Hour,
+            Span::Day => Self::Day,
+            Span::Week => Self::Week,
+            Span::Month => Self::Month,
+            Span::Year => Self::Year,
+        }
+    }
+}
+
 impl From<Past> for HistoryQuery {
     fn from(Past { span, metrics }: Past) -> Self {
-        let span = match span {
-            Span::Hour => history::Span::Hour,
-            Span::Day => history::Span::Day,
-            Span::Week => history::Span::Week,
-            Span::Month => history::Span::Month,
-            Span::Year => history::Span::Year,
-        };
-        Self { span: Some(span), metric: (!metrics.is_empty()).then(|| metrics.join(",")) }
+        Self { span: Some(span.into()), metric: (!metrics.is_empty()).then(|| metrics.join(",")) }
     }
 }
 
@@ -605,6 +610,15 @@ pub(crate) enum Cluster {
     /// State of the cluster as the host sees it, with every host's part in it.
     #[command(visible_alias = "status")]
     Show,
+    /// How much the cluster did, and which hosts and machines did most.
+    Usage {
+        /// How far back.
+        #[arg(long, value_enum, default_value = "hour")]
+        span: Span,
+        /// How many machines of each kind of load.
+        #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+        top: u32,
+    },
     /// High availability: how hosts and protected machines stand, and why.
     Ha {
         /// Change whether machines of a lost host are started elsewhere.
