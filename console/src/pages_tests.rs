@@ -26,7 +26,7 @@ fn status() -> Status {
         url: Some("https://10.0.0.2/".into()),
         fingerprint: Some(["AB"; 32].join(":")),
         setup_code: Some("123-456".into()),
-        pairing: Some("ABCD-EFGH".into()),
+        pairing: None,
         nics: vec![Nic { name: "eth0".into(), mac: "52:54:00:00:00:01".into(), link: true, uplink: true }],
         management: Management::Ready,
         ready: true,
@@ -240,6 +240,9 @@ fn pages_look_as_checked_in() {
         qr.key(Key::Char('q'), Instant::now());
         shot("qr", &status(), &qr, Glyphs::Ascii);
         let live = Status { live: true, mode: "live: nothing is kept".into(), cluster: None, ..status() };
+        let waiting =
+            Status { pairing: Some("ABCD-EFGH, a wrong code was tried".into()), cluster: None, ..status() };
+        shot("open-waiting", &waiting, &App::default(), Glyphs::Ascii);
         let mut app = App::default();
         app.live = true;
         shot("open-live", &live, &app, Glyphs::Ascii);

@@ -161,7 +161,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let series = Series::open(dir.path()).unwrap();
         let (host, vm, idle) = (HostId::new(), VmId::new(), VmId::new());
-        let at = |second| Timestamp::from_second(1_900_000_800 + second).unwrap();
+        let at = |second: i64| Timestamp::from_second(1_900_000_800 + second).unwrap();
         let mut row = [f32::NAN; 12];
         row[0] = 1.5;
         row[2] = 10.0;
