@@ -89,10 +89,15 @@ fn disks() -> Vec<InstallDisk> {
     ]
 }
 
+/// A cell as it is kept in a file: the light squares of a QR code are nothing but colour.
+fn symbol(cell: &ratatui::buffer::Cell) -> &str {
+    if cell.symbol() == " " && cell.bg == ratatui::style::Color::Gray { "." } else { cell.symbol() }
+}
+
 fn text(buffer: &Buffer) -> String {
     let area = buffer.area;
     let row = |y| {
-        let row: String = (0..area.width).filter_map(|x| buffer.cell((x, y))).map(|c| c.symbol()).collect();
+        let row: String = (0..area.width).filter_map(|x| buffer.cell((x, y))).map(symbol).collect();
         row.trim_end().to_owned() + "\n"
     };
     (0..area.height).map(row).collect()
