@@ -37,6 +37,7 @@ pub mod recovery;
 pub mod settings;
 pub mod task;
 pub mod time;
+pub mod usage;
 pub mod vm;
 pub mod volume;
 

@@ -24,7 +24,7 @@ pub(crate) use devices::{CdText, DiskText, NicText, limits_text};
 pub(crate) use host::{Host, HostNetworkChange, Switch};
 pub(crate) use image::{DiskFormat, Image, Kind, UploadImage};
 pub(crate) use network::{Dhcp, Network};
-pub(crate) use past::Past;
+pub(crate) use past::{Past, Span};
 pub(crate) use pool::{CreatePool, Pool};
 pub(crate) use provider::{NewProvider, Provider};
 use shared::label;

@@ -6,6 +6,7 @@
 pub mod alerts;
 pub mod auth;
 pub mod causes;
+pub mod certificate;
 pub mod cluster;
 pub mod compute;
 pub mod config;

@@ -1,15 +1,15 @@
 // Every page in both themes and on a narrow screen: accessible, without faults, and as a picture for people to look at.
-// LQ_SHOTS=DIR keeps the pictures; docs/screenshots/ holds a few of them.
-import { mkdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { join } from "node:path";
+// LQ_SHOTS=DIR keeps the pictures: `./just screenshots` puts them into docs/screenshots/.
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Page } from "playwright-core";
+import { audit } from "./axe";
+import { Pictures } from "./pictures";
 import { Daemon, PASSWORD, closeBrowser, logIn, until, visit, type Visit } from "./harness";
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const shots = process.env["LQ_SHOTS"];
-if (shots) mkdirSync(shots, { recursive: true });
+const pictures = shots ? new Pictures(shots) : undefined;
+/** Pages of which there is a picture on a phone. */
+const ON_A_PHONE = ["dashboard", "vms", "vm-summary", "navigation"];
 
 let daemon: Daemon;
 let web: string;
@@ -78,6 +78,7 @@ beforeAll(async () => {
   pool = (await daemon.api("POST", "/pools", { name: "shared", spec: nfs })).meta.id;
 });
 afterAll(async () => {
+  pictures?.index();
   await closeBrowser();
   await daemon?.end();
 });
@@ -197,6 +198,14 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
         .waitFor(),
   ],
   [
+    "monitoring",
+    () => "/monitoring",
+    async (visit) => {
+      await drawn(visit);
+      await main(visit.page).getByRole("row", { name: /web-1/ }).waitFor();
+    },
+  ],
+  [
     "identity",
     () => "/settings/identity",
     ({ page }) =>
@@ -223,6 +232,7 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
         .getByRole("row", { name: /auditor/ })
         .waitFor(),
   ],
+  ["certificates", () => "/settings/certificates", ({ page }) => main(page).getByText("good").waitFor()],
   [
     "audit",
     () => "/settings/audit",
@@ -235,27 +245,11 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
   ["about", () => "/settings/about", ({ page }) => main(page).getByText("Voting hosts").waitFor()],
 ];
 
-/** What axe finds wrong by WCAG A and AA. */
-async function audit({ page }: Visit): Promise<string[]> {
-  await page.evaluate(axe);
-  return page.evaluate(async () => {
-    const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
-    // @ts-expect-error axe is in the page.
-    const found = await axe.run(document, { runOnly: { type: "tag", values: tags } });
-    return found.violations.map(
-      (violation: any) =>
-        `${violation.id}: ${violation.help} — ${violation.nodes
-          .map((node: any) => `${node.target} ${node.any[0]?.message ?? ""}`)
-          .slice(0, 3)
-          .join(" | ")}`,
-    );
-  });
-}
-
 for (const [theme, width, height] of [
   ["light", 1360, 850],
   ["dark", 1360, 850],
   ["light", 375, 740],
+  ["dark", 375, 740],
 ] as const) {
   it(`every page, ${theme}, ${width} pixels wide`, { timeout: 300_000 }, async () => {
     const narrow = width < 400;
@@ -265,8 +259,9 @@ for (const [theme, width, height] of [
       wrong.push(...(await audit(ours)).map((fault) => `${name}: ${fault}`));
       const over = await ours.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       if (over > 0) wrong.push(`${name}: ${over} pixels wider than the screen`);
-      if (shots)
-        await ours.page.screenshot({ path: join(shots, `${name}-${narrow ? "narrow" : theme}.png`) });
+      if (!narrow) await pictures?.take(ours.page, name, theme);
+      else if (theme === "light" && ON_A_PHONE.includes(name))
+        await pictures?.take(ours.page, name, "narrow");
     };
     await ours.page.goto(daemon.url);
     await ours.page.getByLabel("Password", { exact: true }).waitFor();

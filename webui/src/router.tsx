@@ -52,6 +52,7 @@ const page = (path: string, load: Parameters<typeof lazyRouteComponent>[0], name
 const vms = () => import("./pages/vm");
 const hosts = () => import("./pages/host");
 const pools = () => import("./pages/pools");
+const monitoring = () => import("./pages/Monitoring");
 const settingsPages = () => import("./pages/settings");
 
 const dashboard = createRoute({ ...page("/", () => import("./pages/Dashboard"), "Dashboard"), path: "/" });
@@ -111,6 +112,7 @@ const tree = root.addChildren([
   createRoute({ ...page("/volumes", () => import("./pages/volumes/List"), "Volumes"), path: "/volumes" }),
   createRoute({ ...page("/images", () => import("./pages/images/List"), "Images"), path: "/images" }),
   createRoute({ ...page("/networks", () => import("./pages/Networks"), "Networks"), path: "/networks" }),
+  createRoute({ ...page("/monitoring", monitoring, "Monitoring"), path: "/monitoring" }),
   createRoute({ ...page("/tasks", () => import("./pages/Activity"), "Tasks"), path: "/tasks" }),
   createRoute({ ...page("/alerts", () => import("./pages/alerts/List"), "Alerts"), path: "/alerts" }),
   createRoute({ ...page("/events", () => import("./pages/Activity"), "Events"), path: "/events" }),
@@ -121,6 +123,7 @@ const tree = root.addChildren([
     settingsTab("/roles", "Roles"),
     settingsTab("/identity", "Identity"),
     settingsTab("/notifications", "Notifications"),
+    settingsTab("/certificates", "Certificates"),
     settingsTab("/audit", "Audit"),
     settingsTab("/about", "AboutPage"),
   ]),

@@ -37,6 +37,7 @@ use crate::{
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
     task::{Task, TaskQuery},
     time::{Time, TimeSpec},
+    usage::{Usage, UsageQuery},
     vm::{CreateVm, MigrateVm, StopVm, UpdateVm, Vm},
     volume::{CreateVolume, GrowVolume, Volume},
 };
@@ -104,6 +105,13 @@ impl Client {
     /// State of the cluster as this host sees it.
     pub async fn cluster(&self) -> Result<Cluster, Error> {
         self.call(Method::GET, &["cluster"]).await
+    }
+
+    /// How much the cluster did, and who did it.
+    pub async fn usage(&self, query: &UsageQuery) -> Result<Usage, Error> {
+        let mut url = self.endpoint(&["cluster", "usage"]);
+        append(&mut url, query);
+        self.call_url(Method::GET, url).await
     }
 
     /// High availability: how every host and every protected machine stands.

@@ -1,5 +1,6 @@
 //! The words about the cluster: how it stands, joining, what to do without a majority, backups of its state.
 
+use super::Span;
 use clap::{Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -8,6 +9,15 @@ pub(crate) enum Cluster {
     /// State of the cluster as the host sees it, with every host's part in it.
     #[command(visible_alias = "status")]
     Show,
+    /// How much the cluster did, and which hosts and machines did most.
+    Usage {
+        /// How far back.
+        #[arg(long, value_enum, default_value = "hour")]
+        span: Span,
+        /// How many machines of each kind of load.
+        #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+        top: u32,
+    },
     /// High availability: how hosts and protected machines stand, and why.
     Ha {
         /// Change whether machines of a lost host are started elsewhere.

@@ -28,15 +28,20 @@ pub(crate) enum Span {
     Year,
 }
 
+impl From<Span> for history::Span {
+    fn from(span: Span) -> Self {
+        match span {
+            Span::Hour => Self::Hour,
+            Span::Day => Self::Day,
+            Span::Week => Self::Week,
+            Span::Month => Self::Month,
+            Span::Year => Self::Year,
+        }
+    }
+}
+
 impl From<Past> for HistoryQuery {
     fn from(Past { span, metrics }: Past) -> Self {
-        let span = match span {
-            Span::Hour => history::Span::Hour,
-            Span::Day => history::Span::Day,
-            Span::Week => history::Span::Week,
-            Span::Month => history::Span::Month,
-            Span::Year => history::Span::Year,
-        };
-        Self { span: Some(span), metric: (!metrics.is_empty()).then(|| metrics.join(",")) }
+        Self { span: Some(span.into()), metric: (!metrics.is_empty()).then(|| metrics.join(",")) }
     }
 }

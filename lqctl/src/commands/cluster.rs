@@ -14,12 +14,17 @@ use lq_api::{
     ha::HaSpec,
     pairing::{OpenPairing, PairHost},
     time::TimeSpec,
+    usage::UsageQuery,
     vm::MigrateVm,
 };
 
 pub(super) async fn run(session: &Session, command: cli::Cluster) -> anyhow::Result<()> {
     match command {
         cli::Cluster::Show => state(session).await,
+        cli::Cluster::Usage { span, top } => {
+            let query = UsageQuery { span: Some(span.into()), top: Some(top) };
+            super::history::usage(session, &query).await
+        }
         cli::Cluster::Ha { wanted } => ha(session, wanted).await,
         cli::Cluster::Balance { apply: Some(vm), .. } => follow_recommendation(session, &vm).await,
         cli::Cluster::Balance { mode, at_once, apply: None } => balance(session, mode, at_once).await,

@@ -1,11 +1,9 @@
 //! Looks at this host and at what only the leader can see, for `judge` to judge. What cannot be read is not known.
 
-use super::{
-    certificate,
-    judge::{Clock, ClusterFacts, HostFacts, Room},
-};
+use super::judge::{Clock, ClusterFacts, HostFacts, Room};
 use crate::{
     causes::chain,
+    certificate,
     cluster::Health,
     reconcile::Node,
     telemetry::{Series, Subject},
@@ -64,8 +62,8 @@ impl Looked {
             }
         }
         if due(&mut self.slowly, SLOWLY) {
-            let path: PathBuf = state_dir.join("tls.crt");
-            let end = tokio::task::spawn_blocking(move || certificate::end(&path)).await;
+            let path: PathBuf = state_dir.join(certificate::FILE);
+            let end = tokio::task::spawn_blocking(move || certificate::read(&path)?.not_after).await;
             self.facts.certificate_end = end.ok().flatten();
             self.facts.clock = clock(node, health).await;
             let (series, me) = (series.clone(), node.id());

@@ -407,7 +407,7 @@ async fn ask(cluster: &Cluster, provider: &ProviderRecord) -> Option<Op> {
     if let Some(why) = failure.as_ref().filter(|_| told != failure) {
         tracing::warn!(provider = provider.meta.name, error = why, "a directory cannot be asked");
     }
-    (!nothing_new).then(|| Op::ObserveProvider { id: provider.meta.id, failure, seen })
+    (!nothing_new).then_some(Op::ObserveProvider { id: provider.meta.id, failure, seen })
 }
 
 #[cfg(test)]

@@ -36,7 +36,6 @@ use lq_api::{
 use rand::TryRngCore as _;
 use serde::{Deserialize, Serialize};
 use std::{io, path::Path, time::Duration};
-use uuid::Uuid;
 
 /// Addresses in a token.
 const ADDRESSES: usize = 8;

@@ -82,6 +82,7 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("POST", "/identity-providers/{id}/test", Rule::Everything),
     ("GET", "/audit", Rule::Cluster(P::AuditRead)),
     ("GET", "/cluster", Rule::Cluster(P::ClusterRead)),
+    ("GET", "/cluster/usage", Rule::Anyone),
     ("GET", "/cluster/ha", Rule::Cluster(P::ClusterRead)),
     ("PUT", "/cluster/ha", Rule::Cluster(P::ClusterWrite)),
     ("GET", "/cluster/join-tokens", Rule::Cluster(P::ClusterRead)),

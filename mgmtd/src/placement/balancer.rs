@@ -306,6 +306,7 @@ mod tests {
             expect: None,
             moving: uuid::Uuid::new_v4(),
             to: first[0].to,
+            hardware: None,
         };
         apply(&mut state, 901, op).unwrap();
         assert!(past.orders(&state, None).is_empty());

@@ -119,6 +119,7 @@ impl HostControl for SimHost {
                 health: None,
             }],
             simulated: true,
+            certificate: None,
             warnings: vec!["This host is simulated: its machines only pretend to run.".into()],
         }
     }

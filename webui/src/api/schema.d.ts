@@ -1287,6 +1287,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/cluster/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How much the hosts and machines the caller may see did: sums over time, each host, and the machines that did most. A machine
+         *     counts where it is; what it did on another host before is not asked for.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description How far back; an hour where absent. */
+                    span?: components["schemas"]["Span"];
+                    /** @description How many machines of each kind of load, 1 to 100; 10 where absent. */
+                    top?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Usage"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/cluster/waiting": {
         parameters: {
             query?: never;
@@ -4221,6 +4273,82 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/session/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the caller keeps for themselves; nothing for root on the host. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["UserSettings"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** Replaces what the caller keeps for themselves. It takes a login: a token is not the one who looks at lists. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ReplaceUserSettings"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["UserSettings"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/session/totp": {
         parameters: {
             query?: never;
@@ -6326,6 +6454,16 @@ export interface components {
         Cdrom: {
             image?: components["schemas"]["ImageId"] | null;
         };
+        /** @description The certificate of a host's API and page. */
+        Certificate: {
+            /** @description SHA-256 of it, hexadecimal with colons, as browsers and the host's console show it. */
+            fingerprint: string;
+            /**
+             * Format: date-time
+             * @description When it ends; absent where it does not say so in a way that is understood.
+             */
+            not_after?: string | null;
+        };
         /** @description `POST /session/password`: one's own. All other sessions end. */
         ChangePassword: {
             /** @description 8 characters to 256 bytes; not the present one. */
@@ -6965,6 +7103,7 @@ export interface components {
              * @description When it booted.
              */
             booted_at: string;
+            certificate?: components["schemas"]["Certificate"] | null;
             /** @description Its processors. */
             cpu: components["schemas"]["Cpu"];
             /** @description Its disks. */
@@ -6991,6 +7130,20 @@ export interface components {
             /** @description Its name. */
             name: string;
             status?: components["schemas"]["TimeStatus"] | null;
+        };
+        /** @description A host over a span. */
+        HostUsage: {
+            /** @description Which. */
+            host: components["schemas"]["HostId"];
+            /** @description What it did. */
+            load: components["schemas"]["Load"];
+            /** @description Memory it has. */
+            memory_bytes: components["schemas"]["Bytes"];
+            /**
+             * Format: int32
+             * @description Logical processors it has.
+             */
+            processors: number;
         };
         /** @description `GET /session`: who am I, and what may I do. */
         Identity: {
@@ -7192,6 +7345,29 @@ export interface components {
             /** @description Finds one user, `{user}` standing for their name (RFC 4515). */
             user_filter?: string;
         };
+        /** @description Means over a span, of the time in which something was measured; absent where nothing was. */
+        Load: {
+            /**
+             * Format: float
+             * @description Processors in use, so 1.5 is one and a half.
+             */
+            cpu?: number | null;
+            /**
+             * Format: float
+             * @description Read from and written to disks, in bytes per second.
+             */
+            disk?: number | null;
+            /**
+             * Format: float
+             * @description Memory in use on the host, in bytes.
+             */
+            memory?: number | null;
+            /**
+             * Format: float
+             * @description Received and sent, in bytes per second.
+             */
+            network?: number | null;
+        };
         /** @description `POST /session`. */
         Login: {
             /**
@@ -7211,6 +7387,15 @@ export interface components {
         };
         /** @description An Ethernet address, written `52:54:00:12:34:56`. */
         Mac: string;
+        /** @description A machine over a span. */
+        MachineUsage: {
+            /** @description Where it was measured. */
+            host: components["schemas"]["HostId"];
+            /** @description What it did. */
+            load: components["schemas"]["Load"];
+            /** @description Which. */
+            vm: components["schemas"]["VmId"];
+        };
         /**
          * @description How the connection to a mail server is protected.
          * @enum {string}
@@ -8748,6 +8933,11 @@ export interface components {
             /** @description Its name in the cluster. */
             to: string;
         };
+        /** @description `PUT /session/settings`. */
+        ReplaceUserSettings: {
+            /** @description All saved filters, at most 50. */
+            filters: components["schemas"]["SavedFilter"][];
+        };
         /**
          * @description What to do when a VM ends by itself.
          * @enum {string}
@@ -8825,6 +9015,15 @@ export interface components {
          * @enum {string}
          */
         RuleUnit: "percent-used" | "percent-free" | "days-left" | "seconds-off";
+        /** @description A named search of a list. */
+        SavedFilter: {
+            /** @description The list: its path in the page, like `/vms`. */
+            list: string;
+            /** @description Its name, 1 to 60 characters, unique in its list. */
+            name: string;
+            /** @description What is searched for, as it is typed in the list; at most 1900 bytes. */
+            query: string;
+        };
         /** @description Where a role holds. */
         Scope: {
             /** @enum {string} */
@@ -9259,6 +9458,17 @@ export interface components {
             name?: string | null;
             spec?: components["schemas"]["VmSpec"] | null;
         };
+        /** @description How much the hosts and machines the caller may see did. */
+        Usage: {
+            /** @description Sums over the hosts that were measured at a time. `cpu` is in processors. */
+            history: components["schemas"]["MetricHistory"];
+            /** @description Each host over the span. */
+            hosts: components["schemas"]["HostUsage"][];
+            /** @description Machines that did most: of each kind of load as many as were asked for, in no order. */
+            machines: components["schemas"]["MachineUsage"][];
+            /** @description Hosts that could not be asked: what they and their machines did is missing. */
+            silent?: components["schemas"]["HostId"][];
+        };
         /** @description Someone who logs in. */
         User: {
             /** @description Identity; the name is what they log in with. */
@@ -9273,6 +9483,16 @@ export interface components {
          * @description A user account.
          */
         UserId: string;
+        /** @description `GET /session/settings`: what the caller keeps. */
+        UserSettings: {
+            /** @description Saved filters, in the order in which they are shown. */
+            filters?: components["schemas"]["SavedFilter"][];
+            /**
+             * Format: int64
+             * @description Grows with each change; given as `If-Match` it refuses to undo what was changed elsewhere. 0 before the first.
+             */
+            revision: number;
+        };
         /**
          * @description Where a user's credentials are kept.
          * @enum {string}

@@ -65,9 +65,8 @@ impl Names {
     pub(super) async fn load(client: &Client, documents: &[Document]) -> anyhow::Result<Self> {
         let kinds: BTreeSet<Kind> = documents.iter().map(|d| d.kind).collect();
         let mut names = Self::of(client, &kinds).await?;
-        for document in documents.iter().filter(|d| names.present(d.kind, &d.name).is_none()) {
-            names.coming.insert((document.kind, document.name.clone()));
-        }
+        let coming = documents.iter().filter(|d| names.present(d.kind, &d.name).is_none());
+        names.coming = coming.map(|d| (d.kind, d.name.clone())).collect();
         Ok(names)
     }
 

@@ -199,7 +199,7 @@ fn check(claims: &Map<String, Value>, expected: &Expected<'_>, now: Timestamp) -
             ));
         }
     }
-    if !date("iat").is_some_and(|at| at > 0) {
+    if date("iat").is_none_or(|at| at <= 0) {
         return wrong("it does not say when it was made".into());
     }
     if text("nonce") != Some(expected.nonce) {

@@ -103,10 +103,10 @@ impl Cluster {
         let waits = self.waits(opened);
         // Whose admission is under way stays as it is until that is over.
         let mut waiting = self.pairing.waiting();
-        if waits.is_ok() || !waiting.is_taken() {
-            if let Err(e) = waiting.look(now, waits.is_ok()) {
-                tracing::error!(error = e, "there is no pairing code");
-            }
+        if (waits.is_ok() || !waiting.is_taken())
+            && let Err(e) = waiting.look(now, waits.is_ok())
+        {
+            tracing::error!(error = e, "there is no pairing code");
         }
         waits
     }

@@ -25,6 +25,7 @@ mod settings;
 pub(super) mod tasks;
 mod time;
 mod tokens;
+mod usage;
 mod users;
 mod viewer;
 mod vms;
@@ -53,6 +54,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(hosts::router())
         .merge(management::router())
         .merge(history::router())
+        .merge(usage::router())
         .merge(vms::router())
         .merge(console::router())
         .merge(display::router())

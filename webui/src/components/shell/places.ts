@@ -3,6 +3,7 @@ import {
   Activity,
   Bell,
   Boxes,
+  ChartLine,
   Database,
   Disc3,
   HardDrive,
@@ -30,6 +31,7 @@ export interface Place {
     | "/volumes"
     | "/images"
     | "/networks"
+    | "/monitoring"
     | "/tasks"
     | "/alerts"
     | "/events"
@@ -46,6 +48,7 @@ export const SETTINGS = [
   ["/settings/roles", "Roles"],
   ["/settings/identity", "Identity"],
   ["/settings/notifications", "Notifications"],
+  ["/settings/certificates", "Certificates"],
   ["/settings/audit", "Audit log"],
   ["/settings/about", "About"],
 ] as const;
@@ -74,6 +77,7 @@ export const PLACES: { title?: string; places: Place[] }[] = [
   {
     title: "Monitor",
     places: [
+      { to: "/monitoring", label: "Monitoring", icon: ChartLine },
       { to: "/alerts", label: "Alerts", icon: Siren },
       { to: "/tasks", label: "Tasks", icon: Activity },
       { to: "/events", label: "Events", icon: Bell },
