@@ -6277,7 +6277,7 @@ export interface components {
          * @description What is watched.
          * @enum {string}
          */
-        AlertRule: "host-lost" | "quorum-at-risk" | "quorum-lost" | "pool-filling" | "pool-unreachable" | "disk-failing" | "certificate-expiring" | "clock-off" | "vm-failed" | "host-degraded" | "memory-pressure" | "channel-failing";
+        AlertRule: "host-lost" | "quorum-at-risk" | "quorum-lost" | "pool-filling" | "pool-unreachable" | "disk-failing" | "certificate-expiring" | "clock-off" | "vm-failed" | "host-degraded" | "memory-pressure" | "backup-failed" | "channel-failing";
         /** @description A rule with its settings. */
         AlertRuleInfo: {
             /** @description How it is set where nobody changed it. */
