@@ -20,12 +20,12 @@ use crate::{
     balance::{Balance, BalanceSpec},
     channel::{Channel, ChannelTest, CreateChannel, UpdateChannel},
     cluster::{Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Readiness},
-    event::Event,
+    event::{Event, EventQuery},
     ha::{HaSpec, HaStatus},
     history::{HistoryQuery, MetricHistory},
-    host::{Host, HostMaintenance, HostPower, HostPowerAction},
+    host::{FactoryReset, Host, HostMaintenance, HostPower, HostPowerAction, NewCertificate},
     image::{CreateImage, Image},
-    list::{ListQuery, Page},
+    list::Page,
     local::vmm::Stats,
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     meta::MetadataPatch,
@@ -35,7 +35,7 @@ use crate::{
     pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
     provider::{CreateProvider, Provider, ProviderTest, Realm, TestProvider, UpdateProvider},
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
-    task::Task,
+    task::{Task, TaskQuery},
     time::{Time, TimeSpec},
     usage::{Usage, UsageQuery},
     vm::{CreateVm, MigrateVm, StopVm, UpdateVm, Vm},
@@ -72,7 +72,7 @@ reading! {
 }
 
 /// Adds the fields of a query, each of which is a word, a number or an id.
-fn append(url: &mut reqwest::Url, query: &impl serde::Serialize) {
+pub(super) fn append(url: &mut reqwest::Url, query: &impl serde::Serialize) {
     if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(query) {
         for (name, value) in fields {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -520,6 +520,18 @@ impl Client {
         self.call_empty(self.request(Method::POST, url).json(&HostPower { action })).await
     }
 
+    /// Makes a new certificate of a host. The daemon answers before it starts again with it.
+    pub async fn new_certificate(&self, id: HostId, confirm: &str) -> Result<(), Error> {
+        let url = self.endpoint(&["hosts", &id.to_string(), "certificate"]);
+        let body = NewCertificate { confirm: confirm.into() };
+        self.call_empty(self.request(Method::POST, url).json(&body)).await
+    }
+    /// Erases what a host has kept. It answers before it begins.
+    pub async fn factory_reset(&self, id: HostId, reset: &FactoryReset) -> Result<(), Error> {
+        let url = self.endpoint(&["hosts", &id.to_string(), "factory-reset"]);
+        self.call_empty(self.request(Method::POST, url).json(reset)).await
+    }
+
     // Virtual machines.
 
     /// Creates a VM.
@@ -681,8 +693,26 @@ impl Client {
         self.call(Method::POST, &["tasks", &id.to_string(), "cancel"]).await
     }
     /// One page of events, newest first.
-    pub async fn events(&self, query: &ListQuery) -> Result<Page<Event>, Error> {
-        self.call_url(Method::GET, self.list_url("events", query)).await
+    pub async fn events(&self, query: &EventQuery) -> Result<Page<Event>, Error> {
+        let mut url = self.endpoint(&["events"]);
+        append(&mut url, query);
+        self.call_url(Method::GET, url).await
+    }
+    /// All tasks that match `query`, newest first, page by page.
+    pub async fn tasks_where(&self, query: &TaskQuery) -> Result<Vec<Task>, Error> {
+        let mut query = query.clone();
+        let mut tasks = Vec::new();
+        loop {
+            let mut url = self.endpoint(&["tasks"]);
+            append(&mut url, &query);
+            let page: Page<Task> = self.call_url(Method::GET, url).await?;
+            tasks.extend(page.items);
+            match page.next_cursor.and_then(|c| c.parse().ok()) {
+                // A cursor that does not move would never end.
+                Some(next) if query.cursor != Some(next) => query.cursor = Some(next),
+                _ => return Ok(tasks),
+            }
+        }
     }
 
     async fn delete<T: Resource>(&self, id: T::Id) -> Result<(), Error> {

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub(crate) enum Provider {
     /// Every provider.
     List,
+    /// Ways to log in: the cluster's own users, and what every enabled provider is called at the login.
+    Realms,
     /// One provider.
     Show {
         /// Name or id.

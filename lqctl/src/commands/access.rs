@@ -3,6 +3,7 @@
 use super::{
     Session,
     account::{Names, grant},
+    told,
 };
 use crate::{
     cli::{Common, Token},
@@ -26,7 +27,7 @@ async fn trusted(common: &Common, address: &str) -> anyhow::Result<Fingerprint> 
     let presented = Client::probe(address).await?;
     let url = Client::new(address, presented)?.url();
     let profiles = Profiles::load(Profiles::path()?)?;
-    let known = profiles.get(&common.profile).filter(|p| p.url == url);
+    let known = profiles.get(&profiles.used(common.profile.as_deref())?).filter(|p| p.url == url);
     match known.and_then(|p| p.fingerprint.parse::<Fingerprint>().ok()) {
         Some(known) if known == presented => return Ok(known),
         Some(known) => eprintln!(
@@ -54,7 +55,9 @@ fn remember(common: &Common, client: &Client, session: LoggedIn) -> anyhow::Resu
         since: Some(Timestamp::now()),
     };
     let path = Profiles::path()?;
-    Profiles::load(path)?.set(&common.profile, profile)?;
+    let mut profiles = Profiles::load(path)?;
+    let name = profiles.used(common.profile.as_deref())?;
+    profiles.set(&name, profile)?;
     line(&format!("Logged in to {} as {}.\n", client.url(), session.username))?;
     if session.must_change_password {
         eprintln!("A new password has to be set before anything else: run `lqctl password`.");
@@ -94,7 +97,7 @@ pub(super) async fn login(
     code: Option<String>,
     realm: Option<String>,
 ) -> anyhow::Result<()> {
-    let client = Client::new(address, trusted(common, address).await?)?;
+    let client = told(common, Client::new(address, trusted(common, address).await?)?);
     if needs_setup(&client, address).await? {
         return Err(usage(format!(
             "{address} has no admin password yet; run `lqctl setup {address}` with the code its console shows"
@@ -113,7 +116,7 @@ pub(super) async fn login(
 }
 
 pub(super) async fn setup(common: &Common, address: &str, code: Option<String>) -> anyhow::Result<()> {
-    let client = Client::new(address, trusted(common, address).await?)?;
+    let client = told(common, Client::new(address, trusted(common, address).await?)?);
     if !needs_setup(&client, address).await? {
         return Err(usage(format!("{address} is set up already; run `lqctl login {address}`")));
     }
@@ -129,8 +132,9 @@ pub(super) async fn setup(common: &Common, address: &str, code: Option<String>) 
 pub(super) async fn logout(common: &Common, session: &Session) -> anyhow::Result<()> {
     session.client.logout().await?;
     let mut profiles = Profiles::load(Profiles::path()?)?;
-    if let Some(profile) = profiles.get(&common.profile).cloned() {
-        profiles.set(&common.profile, profile.logged_out())?;
+    let name = profiles.used(common.profile.as_deref())?;
+    if let Some(profile) = profiles.get(&name).cloned() {
+        profiles.set(&name, profile.logged_out())?;
     }
     line("Logged out.\n")
 }

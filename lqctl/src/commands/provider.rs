@@ -3,7 +3,7 @@
 use super::Session;
 use crate::{
     cli::{NewProvider, Provider as Command},
-    output::{Format, Table, describe, line, show},
+    output::{Format, Table, describe, line, show, word},
     terminal::{ask_secret, confirm},
 };
 use anyhow::Context as _;
@@ -33,6 +33,16 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
                         provider.status.users.to_string(),
                         state(provider),
                     ]);
+                }
+                table
+            })
+        }
+        Command::Realms => {
+            let realms = client.realms().await?;
+            show(session.format, &realms, || {
+                let mut table = Table::new(&["NAME", "TITLE", "LOGIN BY"]);
+                for realm in &realms {
+                    table.row([realm.name.clone(), realm.title.clone(), word(&realm.kind)]);
                 }
                 table
             })
