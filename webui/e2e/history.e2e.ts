@@ -61,6 +61,7 @@ it(
     const { page } = ours;
     await spans("/monitoring", /\/cluster\/usage\?/);
     await page.goto(`${daemon.url}/`);
+    await page.getByRole("heading", { name: "Dashboard" }).waitFor();
     await page.keyboard.press("Control+k");
     await page.getByRole("combobox").fill("monitoring");
     await page.keyboard.press("Enter");

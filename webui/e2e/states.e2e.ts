@@ -225,6 +225,9 @@ it("the steps of the wizard, with and without faults", { timeout: 200_000 }, asy
     await look(ours, `boot, ${theme}, ${width}`);
     await page.getByRole("button", { name: "Remove rule 1" }).click();
     await next();
+    await page.getByRole("heading", { name: "Guest set-up" }).waitFor();
+    await look(ours, `guest, ${theme}, ${width}`);
+    await next();
     await page.getByText("20 GiB, a copy of debian-12").waitFor();
     await look(ours, `review, ${theme}, ${width}`);
     await ours.context.close();

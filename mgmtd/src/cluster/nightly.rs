@@ -139,7 +139,7 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{Op, backup::Reason};
+    use crate::cluster::{HostKey, Op, backup::Reason};
     use lq_api::{NetworkId, PoolId};
     use proptest::prelude::*;
 
@@ -159,6 +159,8 @@ mod tests {
         assert!(cluster.look_at_backups().await.is_ok());
         assert_eq!(cluster.kept_backups(), None, "there is no state yet");
         cluster.write(op).await.unwrap();
+        // Who has no authority yet has made no key.
+        HostKey::load(dir.path()).unwrap();
         cluster.look_at_backups().await.unwrap();
         let kept = cluster.kept_backups().unwrap();
         assert!(kept.newest.is_some() && kept.failing.is_none() && kept.damaged.is_none(), "{kept:?}");
