@@ -64,6 +64,9 @@ pub(super) async fn vm(ctx: &mut Ctx) -> Result<()> {
     let daemon = fault.process("mgmtd").await?;
     fault.kill(daemon.pid).await?;
     site.host.wait_ready().await.context("mgmtd did not come back")?;
+    // The daemon carried the console.
+    console = site.console(&started).await?;
+    console.resume().await?;
     change(&site, id, |spec| spec.nics.iter_mut().skip(1).for_each(|nic| nic.connected = false)).await?;
     sees(&mut console, &cable, "0").await.context("the cable that was pulled")?;
 
