@@ -56,7 +56,8 @@ export function faults(form: Form, image: Image | undefined): Faults {
     if (most === undefined) found.memoryMost = SIZE;
     else if (most < (memory ?? 0)) found.memoryMost = "Less than its memory.";
     else if (most % PLUGGABLE !== 0) found.memoryMost = "A multiple of 128M.";
-    else if ((memory ?? 0) % PLUGGABLE !== 0) found.memory ??= "A multiple of 128M, to be raised while it runs.";
+    else if ((memory ?? 0) % PLUGGABLE !== 0)
+      found.memory ??= "A multiple of 128M, to be raised while it runs.";
   }
   const disk = parseSize(form.disk);
   if (form.disk.trim() === "") {

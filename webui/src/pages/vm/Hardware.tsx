@@ -131,7 +131,8 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
     >
       {runs(vm) && (
         <Warning>
-          The machine runs: {spec.memory_max_bytes ? "more memory takes effect at once, all else" : "these changes take effect"}{" "}
+          The machine runs:{" "}
+          {spec.memory_max_bytes ? "more memory takes effect at once, all else" : "these changes take effect"}{" "}
           when it is stopped and started again.
         </Warning>
       )}
