@@ -14,8 +14,39 @@ use kvm_bindings::{CpuId, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
+
+/// Whether a virtual CPU is there for the guest. One that is not stays out of it until it comes again.
+#[derive(Debug)]
+pub struct Standing {
+    present: AtomicBool,
+    /// It begins anew when it runs next.
+    anew: AtomicBool,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { present: AtomicBool::new(true), anew: AtomicBool::new(false) }
+    }
+}
+
+impl Standing {
+    /// It is there or not from its next order on; one that comes begins as at power-on. False: it was so already.
+    pub fn set(&self, present: bool) -> bool {
+        let changed = self.present.swap(present, Ordering::SeqCst) != present;
+        if changed && present {
+            self.anew.store(true, Ordering::SeqCst);
+        }
+        changed
+    }
+
+    /// As [`Standing::set`], of one whose state is another's: it does not begin anew.
+    pub fn load(&self, present: bool) {
+        self.present.store(present, Ordering::SeqCst);
+        self.anew.store(false, Ordering::SeqCst);
+    }
+}
 
 /// A virtual CPU and what its exits reach.
 pub struct Vcpu {
@@ -29,6 +60,7 @@ pub struct Vcpu {
     notifier: Arc<Notifier>,
     gate: Arc<Gate>,
     exits: Arc<AtomicU64>,
+    standing: Arc<Standing>,
     /// It asked for a reset or the end, and has not been answered: its state says nothing of that.
     unanswered: bool,
 }
@@ -57,9 +89,23 @@ impl Vcpu {
         notifier: Arc<Notifier>,
         gate: Arc<Gate>,
         exits: Arc<AtomicU64>,
+        standing: Arc<Standing>,
     ) -> Self {
         let unanswered = false;
-        Self { id, fd, leaves, power_on, offers, mailbox, devices, notifier, gate, exits, unanswered }
+        Self {
+            id,
+            fd,
+            leaves,
+            power_on,
+            offers,
+            mailbox,
+            devices,
+            notifier,
+            gate,
+            exits,
+            standing,
+            unanswered,
+        }
     }
 
     /// The thread's life.
@@ -97,6 +143,11 @@ impl Vcpu {
                 }
                 Order::Run => {
                     self.unanswered = false;
+                    if self.standing.anew.swap(false, Ordering::SeqCst)
+                        && let Err(error) = self.power_on.write(&self.fd, None)
+                    {
+                        self.notifier.send(GuestEvent::Host(format!("vCPU {}: {error}", self.id)));
+                    }
                     // The guest's watchdogs learn that it stood still; refused where it does not use this clock.
                     let _ = self.fd.kvmclock_ctrl();
                     seat.done();
@@ -141,6 +192,10 @@ impl Vcpu {
             if let Some(order) = seat.look() {
                 self.finish_exit();
                 return order;
+            }
+            if !self.standing.present.load(Ordering::SeqCst) {
+                self.finish_exit();
+                return seat.wait();
             }
             match self.step() {
                 Step::Run => {}

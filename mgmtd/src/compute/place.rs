@@ -309,6 +309,7 @@ fn devices(desired: &Desired, has: &Hardware) -> MoreDevices {
         watchdog: desired.spec.watchdog,
         vsock: None,
         memory: None,
+        cpus: None,
         hotplug: has.hotplug.then(HotplugConfig::default),
     }
 }
