@@ -102,6 +102,11 @@ web-e2e *ARGS: webui
     cargo build --quiet -p lq-mgmtd
     cd webui && npm run --silent e2e -- {{ARGS}}
 
+# A picture of every page in both themes, from the simulated daemon: docs/screenshots/
+screenshots: webui
+    cargo build --quiet -p lq-mgmtd
+    cd webui && LQ_SHOTS={{quote(justfile_directory() / "docs/screenshots")}} npm run --silent e2e -- shots
+
 _harness:
     cargo build --quiet --release -p lq-qemu-test --bin lq-e2e
 

@@ -9,7 +9,7 @@
 //! There is no "deny": what nothing grants is refused. What a caller may not read is answered as if it did not exist.
 
 use crate::{
-    GroupId, Metadata, RoleId, Timestamp, UserId,
+    GroupId, Metadata, ProviderId, RoleId, Timestamp, UserId,
     meta::{check_labels, check_name},
     problem::FieldError,
 };
@@ -540,7 +540,13 @@ pub struct UserStatus {
     /// Where their credentials are kept.
     #[serde(default)]
     pub source: UserSource,
-    /// Groups they are in.
+    /// The identity provider they are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderId>,
+    /// The provider does not know them any more, or has disabled them: they cannot log in.
+    #[serde(default)]
+    pub gone: bool,
+    /// Groups they are in, by what the provider says too.
     #[serde(default)]
     pub groups: Vec<GroupId>,
     /// They log in with a one-time code too.

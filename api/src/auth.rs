@@ -33,6 +33,41 @@ pub struct Login {
     /// `/problems/second-factor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// The realm the user is of: `local` or the name of a directory. Where absent it is what follows the last `@` of the name, if
+    /// there is such a directory, else `local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realm: Option<String>,
+}
+
+/// `POST /session/oidc/start`: to log in at the page of an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OidcStart {
+    /// The provider.
+    pub realm: String,
+}
+
+/// Where the browser is to go. It comes back to `/oidc` with a code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OidcRedirect {
+    /// The provider's page.
+    pub url: String,
+}
+
+/// `POST /session/oidc`: what the browser came back with.
+#[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OidcFinish {
+    /// The code.
+    pub code: String,
+    /// What the login was begun with.
+    pub state: String,
+    /// Who it is of, where the provider says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
 }
 
 /// A session. The token is sent as `Authorization: Bearer …` or, by browsers, as the cookie `lq_session`.
@@ -96,6 +131,12 @@ pub struct Identity {
     /// The password is kept here and can be changed here.
     #[serde(default)]
     pub has_password: bool,
+    /// The realm they are of, where it is not the cluster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realm: Option<String>,
+    /// Where one logs out at the identity provider too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logout_url: Option<String>,
 }
 
 /// Permissions on a scope.

@@ -28,7 +28,7 @@ mod wait;
 
 pub use console::Console;
 pub use error::{Cause, Error};
-pub use events::EventStream;
+pub use events::{Change, ChangeStream, EventStream};
 pub use pin::{Fingerprint, FirstUse, Pin};
 pub use resource::Resource;
 pub use session::Held;
@@ -41,7 +41,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 use transport::Transport;
@@ -61,7 +61,11 @@ struct Inner {
     transport: Transport,
     token: RwLock<Option<String>>,
     session: session::Keeper,
+    watcher: OnceLock<Watcher>,
 }
+
+/// What is told of each request: its method, and its path with the query.
+type Watcher = Box<dyn Fn(&str, &str) + Send + Sync>;
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,6 +97,7 @@ impl Client {
                 transport,
                 token: RwLock::new(None),
                 session: session::Keeper::default(),
+                watcher: OnceLock::new(),
             }),
         }
     }
@@ -109,6 +114,20 @@ impl Client {
             url: url.into(),
             reason: "the host presented no certificate".into(),
         })
+    }
+
+    /// Tells `watcher` of every request of this client and its clones from now on, before it is sent: the method, and the path
+    /// with the query. Only the first watcher counts.
+    #[must_use]
+    pub fn watched_by(self, watcher: impl Fn(&str, &str) + Send + Sync + 'static) -> Self {
+        let _ = self.inner.watcher.set(Box::new(watcher));
+        self
+    }
+    fn tell(&self, method: &Method, url: &Url) {
+        if let Some(watcher) = self.inner.watcher.get() {
+            let query = url.query().map(|q| format!("?{q}")).unwrap_or_default();
+            watcher(method.as_str(), &format!("{}{query}", url.path()));
+        }
     }
 
     /// The same with this session or API token as its credential.
@@ -153,6 +172,7 @@ impl Client {
 
     /// A request with what every request carries, still without body and time limit.
     fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.tell(&method, &url);
         let request = self.inner.transport.http().request(method, url).header("x-lq-request", "1");
         match self.token() {
             Some(token) => request.bearer_auth(token),

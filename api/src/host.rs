@@ -41,9 +41,23 @@ pub struct HostStatus {
     pub disks: Vec<BlockDevice>,
     /// Whether the simulated host stands in for a real one.
     pub simulated: bool,
+    /// What it shows to browsers and clients; absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
     /// What keeps it from full health or safety, in words an administrator can act on.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// The certificate of a host's API and page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Certificate {
+    /// SHA-256 of it, hexadecimal with colons, as browsers and the host's console show it.
+    pub fingerprint: String,
+    /// When it ends; absent where it does not say so in a way that is understood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
 }
 
 /// Processors.

@@ -67,4 +67,6 @@ id! {
     AlertId,
     /// A notification channel.
     ChannelId,
+    /// An identity provider.
+    ProviderId,
 }

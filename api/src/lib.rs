@@ -11,6 +11,7 @@ pub mod alert;
 pub mod answer;
 pub mod audit;
 pub mod auth;
+pub mod balance;
 pub mod channel;
 pub mod cloud_init;
 pub mod cluster;
@@ -20,17 +21,23 @@ pub mod history;
 pub mod host;
 pub mod ids;
 pub mod image;
+pub mod join_token;
 pub mod list;
 pub mod local;
 pub mod management;
 pub mod meta;
 pub mod network;
+pub mod pairing;
 pub mod placement;
 pub mod pool;
 pub mod problem;
+pub mod provider;
 pub mod quantity;
 pub mod recovery;
+pub mod settings;
 pub mod task;
+pub mod time;
+pub mod usage;
 pub mod vm;
 pub mod volume;
 
@@ -38,8 +45,8 @@ pub mod volume;
 pub mod client;
 
 pub use ids::{
-    AlertId, AuditId, ChannelId, EventId, GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId,
-    TaskId, TokenId, UserId, VmId, VolumeId,
+    AlertId, AuditId, ChannelId, EventId, GroupId, HostId, ImageId, NetworkId, PoolId, ProviderId, RoleId,
+    SessionId, TaskId, TokenId, UserId, VmId, VolumeId,
 };
 pub use jiff::Timestamp;
 pub use meta::Metadata;

@@ -452,7 +452,7 @@ async fn a_console_carries_bytes_and_says_why_it_closed() {
 #[tokio::test]
 async fn events_are_followed() {
     let (client, _seen, _directory) = unix_server();
-    let mut events = client.follow_events().await.unwrap();
+    let mut events = client.follow_events(&Default::default()).await.unwrap();
     assert_eq!(events.next().await.unwrap().unwrap().message, "VM one started");
     assert!(events.next().await.is_none());
 }

@@ -33,9 +33,10 @@ pub(crate) fn ask(
     path: &str,
     token: Option<&str>,
     body: Option<&[u8]>,
+    patience: Duration,
 ) -> std::io::Result<Answer> {
     let head = head(method, path, token, body.map(<[u8]>::len));
-    exchange(Path::new(paths::API_SOCKET), &head, body.unwrap_or_default(), TIMEOUT)
+    exchange(Path::new(paths::API_SOCKET), &head, body.unwrap_or_default(), patience)
 }
 
 fn head(method: &str, path: &str, token: Option<&str>, length: Option<usize>) -> String {

@@ -5,6 +5,7 @@
 //!  open ──F2──▶ log in ──▶ menu ──▶ machines ──▶ actions ──▶ confirm, console, log of the monitor
 //!    │             │         ├────▶ tasks, events, network, name, logs, certificate, password, reset, power
 //!    │             │         ├────▶ maintenance ──▶ confirm
+//!    │             │         ├────▶ join token ──▶ preview ──▶ confirm ──▶ settling (no session)
 //!    │             │         ├────▶ quorum recovery ──▶ confirm ──▶ host's name ──▶ settling (no session)
 //!    ├──F12────────┴─────────┴──▶ power ──▶ confirm          Esc: one page back; 10 idle minutes: log out
 //!    ├──F3──▶ the administrator's lost password
@@ -13,6 +14,7 @@
 
 use crate::{
     install::Progress,
+    joining,
     keys::Key,
     logs::LogView,
     maintenance::Maintenance,
@@ -74,6 +76,8 @@ pub(crate) enum Page {
     Disks { rows: Vec<InstallDisk>, at: usize },
     Installing(Progress),
     Maintenance { state: Box<Maintenance>, top: usize },
+    Token(joining::Entry),
+    Joining(Box<joining::Preview>),
     Recovery(Box<Recovery>),
     Settling(Settling),
     Confirm { question: String, yes: Yes },
@@ -174,6 +178,14 @@ impl App {
                 let step = state.key(key);
                 self.step(step)
             }
+            Page::Token(entry) => {
+                let step = entry.key(key);
+                self.step(step)
+            }
+            Page::Joining(preview) => {
+                let step = preview.key(key);
+                self.step(step)
+            }
             Page::Recovery(recovery) => {
                 let step = recovery.key(key);
                 self.step(step)
@@ -267,6 +279,7 @@ impl App {
                 self.pages.clear();
                 return Some(Request::Logout);
             }
+            Choice::Join => Page::Token(joining::Entry::default()),
             Choice::Power => menus::power_menu(),
             Choice::Logs => menus::log_menu(),
             Choice::Rename => menus::rename(),
@@ -367,6 +380,7 @@ impl App {
                 self.pages.truncate(at.unwrap_or(self.pages.len()));
                 self.pages.push(Page::Maintenance { state, top: 0 });
             }
+            Outcome::JoinPreview(preview) => self.pages.push(Page::Joining(preview)),
             Outcome::Recovery(recovery) => {
                 let at = self.pages.iter().position(|p| matches!(p, Page::Recovery(_)));
                 self.pages.truncate(at.unwrap_or(self.pages.len()));

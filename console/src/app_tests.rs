@@ -295,3 +295,26 @@ fn a_cluster_is_formed_anew_only_after_a_yes_and_the_hosts_name() {
     assert!(app.tick(now + POLL).is_none());
     assert!(keys(&mut app, "\x1b").is_none() && app.pages.is_empty(), "there is nobody to log out");
 }
+
+#[test]
+fn a_cluster_is_joined_with_a_whole_token_after_a_look_and_a_yes() {
+    use crate::joining::tests::{preview, token};
+    let mut app = logged_in();
+    let text = token();
+    assert!(keys(&mut app, "j").is_none());
+    // As it is: `keys` takes a D for another key.
+    let typed = |app: &mut App, text: &str| {
+        text.chars()
+            .fold(None, |_, c| app.key(if c == '\n' { Key::Enter } else { Key::Char(c) }, Instant::now()))
+    };
+    assert!(typed(&mut app, &format!("{}\n", &text[..50])).is_none(), "it is not whole");
+    assert!(app.note.as_ref().is_some_and(|(bad, why)| *bad && why.contains("goes on")), "{:?}", app.note);
+    let sent = typed(&mut app, &format!("{}\n", &text[50..]));
+    assert!(sent == Some(Request::PreviewJoin { token: text.clone() }));
+    app.outcome(Outcome::JoinPreview(Box::new(preview())));
+    assert!(keys(&mut app, "j").is_none(), "not before a yes");
+    assert!(keys(&mut app, "n").is_none());
+    assert!(keys(&mut app, "jy") == Some(Request::Join { token: text, rename: true }));
+    app.outcome(Outcome::Failed("no host of the cluster could be asked".into()));
+    assert!(matches!(app.pages.last(), Some(Page::Joining(_))), "it may be tried again");
+}

@@ -44,7 +44,7 @@ pub(crate) fn run(vm: VmId, name: &str, token: &str, ending: impl Fn() -> bool) 
     };
     show(format!("{RESET}\x1b[2J\x1b[HConsole of {name}. Ctrl-] leaves it.\r\n\n").as_bytes());
     let mode = Raw::begin();
-    let over = carry(&mut socket, &ending);
+    let over = carry(&mut socket, &io::stdin(), &ending, IDLE);
     drop(mode);
     let _ = socket.write_all(&frame(8, &1000u16.to_be_bytes()));
     show(RESET.as_bytes());
@@ -105,16 +105,15 @@ fn open(socket: &Path, vm: VmId, token: &str) -> Result<UnixStream, String> {
     Err(api::reason(body).unwrap_or_else(|| "the console cannot be opened: it was refused".into()))
 }
 
-fn carry(socket: &mut UnixStream, ending: &impl Fn() -> bool) -> Over {
+fn carry(socket: &mut UnixStream, input: &impl AsFd, ending: &impl Fn() -> bool, idle: Duration) -> Over {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut frames = Frames::default();
     let mut last_key = Instant::now();
     let ended = |why: &str| Over::Ended(format!("the console ended: {why}"));
     loop {
-        if ending() || last_key.elapsed() >= IDLE {
+        if ending() || last_key.elapsed() >= idle {
             return if ending() { Over::Left } else { Over::Idle };
         }
-        let input = io::stdin();
         let mut fds =
             [PollFd::new(input.as_fd(), PollFlags::POLLIN), PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, PollTimeout::from(WAIT_MS)).is_err() {
@@ -124,7 +123,7 @@ fn carry(socket: &mut UnixStream, ending: &impl Fn() -> bool) -> Over {
         let (typed, said) = (ready(0), ready(1));
         if typed {
             let mut buffer = [0u8; 1024];
-            match nix::unistd::read(&input, &mut buffer) {
+            match nix::unistd::read(input, &mut buffer) {
                 // The terminal hung up.
                 Ok(0) => std::thread::sleep(Duration::from_millis(500)),
                 Ok(count) => {
@@ -299,5 +298,33 @@ mod tests {
         assert_eq!(Frames::default().feed(&bytes).unwrap(), [(2, b"ok".to_vec())]);
         server.join().unwrap();
         let _ = std::fs::remove_file(&path);
+    }
+
+    #[test]
+    fn whoever_types_nothing_for_long_is_taken_from_the_machine() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let (input, typed) = nix::unistd::pipe().unwrap();
+        let idle = Duration::from_millis(600);
+        let begun = Instant::now();
+        let guest = std::thread::spawn(move || {
+            // What is said is no sign of life of the one who is to listen.
+            std::thread::sleep(Duration::from_millis(200));
+            nix::unistd::write(&typed, b"ls").unwrap();
+            let mut got = [0; 8];
+            theirs.read_exact(&mut got).unwrap();
+            theirs.write_all(b"\x89\x00").unwrap();
+            (typed, theirs, got)
+        });
+        assert_eq!(carry(&mut ours, &input, &|| false, idle), Over::Idle);
+        assert!(
+            begun.elapsed() >= Duration::from_millis(800),
+            "not {:?} after what was typed",
+            begun.elapsed()
+        );
+        let (typed, _theirs, got) = guest.join().unwrap();
+        assert_eq!(got, [0x82, 0x82, 0, 0, 0, 0, b'l', b's']);
+        // Ctrl-] leaves, and what was typed before it still goes.
+        nix::unistd::write(&typed, b"x\x1dy").unwrap();
+        assert_eq!(carry(&mut ours, &input, &|| false, idle), Over::Left);
     }
 }

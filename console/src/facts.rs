@@ -7,7 +7,13 @@ use lq_api::{
     list::Page,
     local::{init::BootFacts, paths},
 };
-use std::{collections::BTreeMap, fs, net::Ipv4Addr, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::Ipv4Addr,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// Fingerprint of the host's certificate, written by `mgmtd`.
 const FINGERPRINT: &str = "/run/limiquantix/fingerprint";
@@ -39,6 +45,15 @@ pub(crate) struct Nic {
     pub(crate) uplink: bool,
 }
 
+/// How many machines there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Machines {
+    /// On this host, by state.
+    pub(crate) here: BTreeMap<String, usize>,
+    /// On all hosts, where there are others.
+    pub(crate) all: Option<usize>,
+}
+
 /// How much of something is used.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Load {
@@ -57,11 +72,17 @@ pub(crate) struct Status {
     pub(crate) url: Option<String>,
     pub(crate) fingerprint: Option<String>,
     pub(crate) setup_code: Option<String>,
+    /// The code by which a cluster can bring this host in, while it waits for that; in words.
+    pub(crate) pairing: Option<String>,
     pub(crate) nics: Vec<Nic>,
+    /// Interfaces that have addresses, with these.
+    pub(crate) addresses: Vec<(String, Vec<String>)>,
+    /// The clock (UTC), and whether the kernel says that nothing sets it.
+    pub(crate) clock: (String, bool),
     pub(crate) management: Management,
     pub(crate) ready: bool,
-    /// Number of VMs by state, where known.
-    pub(crate) vms: Option<BTreeMap<String, usize>>,
+    /// Machines, where known.
+    pub(crate) vms: Option<Machines>,
     pub(crate) loads: Vec<Load>,
     pub(crate) warnings: Vec<String>,
     /// Alerts that are not over, the gravest first: whether critical, and in words.
@@ -76,8 +97,14 @@ pub(crate) struct Status {
     pub(crate) live: bool,
 }
 
+/// What is kept between two looks, because it takes long to ask for.
+#[derive(Default)]
+pub(crate) struct Kept {
+    vms: Option<(Instant, Machines)>,
+}
+
 /// Gathers everything.
-pub(crate) fn gather() -> Status {
+pub(crate) fn gather(kept: &mut Kept) -> Status {
     let boot: BootFacts =
         read(paths::BOOT_FACTS).and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
     let management = management();
@@ -97,8 +124,11 @@ pub(crate) fn gather() -> Status {
         url: address.map(|a| format!("https://{a}/")),
         fingerprint: read(FINGERPRINT),
         setup_code: read(paths::SETUP_CODE),
+        pairing: if ready { pairing() } else { None },
         nics: nics(Path::new("/sys/class/net"), boot.uplink.as_deref()),
-        vms: if ready { vms() } else { None },
+        addresses: addresses(),
+        clock: clock(),
+        vms: cluster.as_ref().filter(|_| ready).and_then(|c| kept.vms(c)),
         loads: loads(),
         alerts: if answers { alerts() } else { vec![] },
         events: if ready { events() } else { Vec::new() },
@@ -201,6 +231,25 @@ fn events() -> Vec<String> {
     items.into_iter().flatten().filter(|e| !alert(e)).take(3).map(remote::event_line).collect()
 }
 
+/// How a cluster can bring this host in, where it waits.
+fn pairing() -> Option<String> {
+    let answer = api::get("/api/v1/cluster/pairing").ok().filter(|a| a.status == 200)?;
+    pairing_line(&serde_json::from_slice(&answer.body).ok()?)
+}
+
+fn pairing_line(pairing: &lq_api::pairing::Pairing) -> Option<String> {
+    if pairing.joining {
+        return Some("a cluster gave it and is bringing this host in".into());
+    }
+    let code = pairing.code.as_ref().filter(|_| pairing.waiting)?;
+    let tried = match pairing.wrong_guesses {
+        0 => String::new(),
+        1 => ", a wrong code was tried".into(),
+        more => format!(", {more} wrong codes were tried"),
+    };
+    Some(format!("{code}{tried}"))
+}
+
 fn cluster() -> Option<Cluster> {
     let answer = api::get("/api/v1/cluster").ok().filter(|a| a.status == 200)?;
     serde_json::from_slice(&answer.body).ok()
@@ -244,19 +293,85 @@ pub(crate) fn address() -> Option<Ipv4Addr> {
     ipv4(BRIDGE)
 }
 
-/// Machines by state, from the API's list.
-fn vms() -> Option<BTreeMap<String, usize>> {
-    let answer = api::get("/api/v1/vms?limit=500").ok().filter(|a| a.status == 200)?;
-    count(&serde_json::from_slice(&answer.body).ok()?)
+impl Kept {
+    /// The machines; where there are many, of a while ago.
+    fn vms(&mut self, cluster: &Cluster) -> Option<Machines> {
+        if let Some((at, machines)) = &self.vms
+            && machines.all.is_some_and(|n| n > MANY)
+            && at.elapsed() < SELDOM
+        {
+            return Some(machines.clone());
+        }
+        let machines = vms(cluster);
+        self.vms = machines.clone().map(|m| (Instant::now(), m));
+        machines
+    }
 }
 
-fn count(list: &serde_json::Value) -> Option<BTreeMap<String, usize>> {
-    let mut counts = BTreeMap::new();
-    for vm in list.get("items")?.as_array()? {
-        let state = vm.pointer("/status/state").and_then(|s| s.as_str()).unwrap_or("unknown");
-        *counts.entry(state.to_owned()).or_insert(0) += 1;
+/// So many machines are not counted at each look.
+const MANY: usize = 500;
+/// How often they are.
+const SELDOM: Duration = Duration::from_secs(20);
+
+/// Machines, from every page of the API's list.
+fn vms(cluster: &Cluster) -> Option<Machines> {
+    let (mut machines, mut all, mut cursor) = (Machines::default(), 0, String::new());
+    loop {
+        let path = format!("/api/v1/vms?limit=1000{cursor}");
+        let answer = api::get(&path).ok().filter(|a| a.status == 200)?;
+        let list: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+        all += count(&mut machines, &list, &cluster.this_host.to_string())?;
+        match list.get("next_cursor").and_then(|c| c.as_str()) {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
     }
-    Some(counts)
+    machines.all = (cluster.members.len() > 1).then_some(all);
+    Some(machines)
+}
+
+/// Counts those of a page that are on `host`; how many the page has in all.
+fn count(machines: &mut Machines, list: &serde_json::Value, host: &str) -> Option<usize> {
+    let items = list.get("items")?.as_array()?;
+    let text = |vm: &serde_json::Value, at: &str| vm.pointer(at).and_then(|s| s.as_str()).map(str::to_owned);
+    for vm in items.iter().filter(|vm| text(vm, "/status/host").as_deref() == Some(host)) {
+        let state = text(vm, "/status/state").unwrap_or_else(|| "unknown".into());
+        *machines.here.entry(state).or_insert(0) += 1;
+    }
+    Some(items.len())
+}
+
+/// The time, and whether nothing sets the clock. Minutes do: a line that changes each second would never let a serial line rest.
+fn clock() -> (String, bool) {
+    // SAFETY: all-zero is a valid value; with no mode set the call changes nothing and fills the structure given.
+    let state = unsafe {
+        let mut state: libc::timex = std::mem::zeroed();
+        if libc::adjtimex(&raw mut state) < 0 {
+            state.status = 0;
+        }
+        state.status
+    };
+    (lq_api::Timestamp::now().strftime("%F %R UTC").to_string(), state & libc::STA_UNSYNC != 0)
+}
+
+/// Addresses by interface, without those of the loopback interface.
+fn addresses() -> Vec<(String, Vec<String>)> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for one in nix::ifaddrs::getifaddrs().into_iter().flatten().filter(|i| i.interface_name != "lo") {
+        let text = one.address.and_then(|a| {
+            let v4 = a.as_sockaddr_in().map(|a| a.ip().to_string());
+            v4.or_else(|| a.as_sockaddr_in6().map(|a| a.ip().to_string()))
+        });
+        let prefix = one.netmask.and_then(|m| {
+            let v4 = m.as_sockaddr_in().map(|m| u32::from(m.ip()).count_ones());
+            v4.or_else(|| m.as_sockaddr_in6().map(|m| u128::from(m.ip()).count_ones()))
+        });
+        if let Some(text) = text {
+            let text = prefix.map_or_else(|| text.clone(), |p| format!("{text}/{p}"));
+            found.entry(one.interface_name).or_default().push(text);
+        }
+    }
+    found.into_iter().collect()
 }
 
 fn nics(class: &Path, uplink: Option<&str>) -> Vec<Nic> {
@@ -296,11 +411,15 @@ mod tests {
 
     #[test]
     fn machines_are_counted_by_state() {
-        let list = serde_json::json!({"items": [
-            {"status": {"state": "running"}}, {"status": {"state": "running"}}, {"status": {"state": "stopped"}}, {}]});
-        let counts = count(&list).unwrap();
-        assert_eq!((counts["running"], counts["stopped"], counts["unknown"]), (2, 1, 1));
-        assert_eq!(count(&serde_json::json!({})), None);
+        let vm = |state: &str, host: &str| serde_json::json!({"status": {"state": state, "host": host}});
+        let list = [vm("running", "a"), vm("running", "a"), vm("stopped", "a"), vm("running", "b")];
+        let list = serde_json::json!({"items": list});
+        let mut machines = Machines::default();
+        assert_eq!(count(&mut machines, &list, "a"), Some(4));
+        assert_eq!((machines.here["running"], machines.here["stopped"]), (2, 1));
+        assert_eq!(count(&mut machines, &list, "b"), Some(4));
+        assert_eq!(machines.here["running"], 3, "pages are added up");
+        assert_eq!(count(&mut machines, &serde_json::json!({}), "a"), None);
     }
 
     #[test]
@@ -356,6 +475,25 @@ mod tests {
     }
 
     #[test]
+    fn a_waiting_host_shows_its_code() {
+        let waiting = lq_api::pairing::Pairing {
+            waiting: true,
+            reason: None,
+            code: Some("ABCD-EFGH".into()),
+            expires_at: None,
+            wrong_guesses: 0,
+            joining: false,
+            opened_until: None,
+        };
+        assert_eq!(pairing_line(&waiting).unwrap(), "ABCD-EFGH");
+        let tried = lq_api::pairing::Pairing { wrong_guesses: 2, ..waiting.clone() };
+        assert!(pairing_line(&tried).unwrap().contains("2 wrong codes"));
+        let joining = lq_api::pairing::Pairing { joining: true, code: None, ..waiting.clone() };
+        assert!(pairing_line(&joining).unwrap().contains("bringing this host in"));
+        assert_eq!(pairing_line(&lq_api::pairing::Pairing { waiting: false, code: None, ..waiting }), None);
+    }
+
+    #[test]
     fn the_gravest_alerts_are_shown() {
         let alert = |severity, name: &str| Alert {
             id: "01890000-0000-7000-8000-000000000001".parse().unwrap(),
@@ -387,5 +525,11 @@ mod tests {
             memory("MemTotal:       16777216 kB\nMemFree: 1 kB\nMemAvailable:    4194304 kB\n").unwrap();
         assert_eq!((load.share, load.text.as_str()), (0.75, "12.0 of 16.0 GiB"));
         assert_eq!(memory("MemTotal: 5 kB"), None);
+    }
+
+    #[test]
+    fn the_clock_is_told_to_the_minute() {
+        let (now, _) = clock();
+        assert!(now.ends_with(" UTC") && now.matches(':').count() == 1, "{now}");
     }
 }

@@ -16,6 +16,7 @@ mod app;
 mod attach;
 mod facts;
 mod install;
+mod joining;
 mod keys;
 mod local;
 mod logs;
@@ -58,7 +59,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
 fn main() {
     if !std::io::stdout().is_terminal() {
         // One look, as text: for logs and for people in a shell of a development machine.
-        print!("{}", view::plain(&facts::gather()));
+        print!("{}", view::plain(&facts::gather(&mut facts::Kept::default())));
         return;
     }
     let handler: extern "C" fn(libc::c_int) = on_signal;
@@ -76,7 +77,8 @@ fn run(serial: bool) {
     let glyphs = if serial { view::Glyphs::Ascii } else { view::Glyphs::HalfBlocks };
     let (facts_in, facts) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
-        while facts_in.send(facts::gather()).is_ok() {
+        let mut kept = facts::Kept::default();
+        while facts_in.send(facts::gather(&mut kept)).is_ok() {
             std::thread::sleep(EVERY);
         }
     });

@@ -65,6 +65,7 @@ pub(crate) enum Choice {
     Maintain {
         shut_down: bool,
     },
+    Join,
     Recovery,
     Power,
     Reboot,
@@ -110,6 +111,7 @@ pub(crate) fn main_menu() -> Page {
         ('n', "Management network", Choice::Network),
         ('h', "Host name", Choice::Rename),
         ('m', "Maintenance", Choice::Maintenance),
+        ('j', "Join a cluster", Choice::Join),
         ('q', "Quorum recovery", Choice::Recovery),
         ('g', "Logs", Choice::Logs),
         ('s', "Support bundle", Choice::Support),

@@ -37,6 +37,8 @@ pub(crate) fn paint(status: &Status, app: &App, glyphs: Glyphs, columns: u16, ro
         (Some(Page::Log(_)), _) => "F follow  / search  N next  arrows, PgUp, PgDn  Esc back".to_owned(),
         (Some(Page::Disks { .. }), _) => "Enter choose   Esc back".to_owned(),
         (Some(Page::Maintenance { state, .. }), _) => state.foot().to_owned(),
+        (Some(Page::Token(_)), _) => "Enter go on   Ctrl-U empty   Esc back".to_owned(),
+        (Some(Page::Joining(_)), _) => "J join   Esc back".to_owned(),
         (Some(Page::Recovery(recovery)), _) => recovery.foot().to_owned(),
         (Some(Page::Installing(p)), _) if p.ended == Some(true) => "R restart   Esc back".to_owned(),
         (Some(_), Some(user)) => format!("{user}   Esc back"),
@@ -164,6 +166,14 @@ fn draw(buffer: &mut Buffer, area: Rect, page: &Page) {
         Page::Maintenance { state, top } => {
             put(buffer, area, 0, 2, &clean(&format!("Maintenance of {}", state.name)), STRONG);
             part(buffer, area, &state.lines(width), *top);
+        }
+        Page::Token(entry) => {
+            put(buffer, area, 0, 2, "Join a cluster: its join token (`lqctl cluster token create`)", STRONG);
+            part(buffer, area, &entry.lines(width), 0);
+        }
+        Page::Joining(preview) => {
+            put(buffer, area, 0, 2, "What joining this cluster would do", STRONG);
+            part(buffer, area, &preview.lines(width), 0);
         }
         Page::Recovery(recovery) => {
             put(buffer, area, 0, 2, "Quorum recovery: forming the cluster anew from this host", STRONG);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    facts::{Load, Management, Nic},
+    facts::{Load, Machines, Management, Nic},
     install::Progress,
     keys::Key,
     remote::{LogSource, Outcome, Polled, VmRow},
@@ -14,6 +14,10 @@ use lq_api::{
 };
 use std::time::Instant;
 
+fn running(count: usize) -> Machines {
+    Machines { here: [("running".to_owned(), count)].into(), all: Some(12) }
+}
+
 fn status() -> Status {
     Status {
         version: "0.1.0".into(),
@@ -22,10 +26,13 @@ fn status() -> Status {
         url: Some("https://10.0.0.2/".into()),
         fingerprint: Some(["AB"; 32].join(":")),
         setup_code: Some("123-456".into()),
+        pairing: None,
         nics: vec![Nic { name: "eth0".into(), mac: "52:54:00:00:00:01".into(), link: true, uplink: true }],
         management: Management::Ready,
         ready: true,
-        vms: Some([("running".to_owned(), 2)].into()),
+        addresses: vec![("lqbr0".into(), vec!["10.0.0.2/24".into(), "fe80::5054:ff:fe00:1/64".into()])],
+        clock: ("2026-01-02 10:00 UTC".into(), true),
+        vms: Some(running(2)),
         loads: vec![
             Load { name: "Processor", share: 0.25, text: "25 % of 8 threads".into() },
             Load { name: "Memory", share: 0.5, text: "8.0 of 16.0 GiB".into() },
@@ -82,10 +89,15 @@ fn disks() -> Vec<InstallDisk> {
     ]
 }
 
+/// A cell as it is kept in a file: the light squares of a QR code are nothing but colour.
+fn symbol(cell: &ratatui::buffer::Cell) -> &str {
+    if cell.symbol() == " " && cell.bg == ratatui::style::Color::Gray { "." } else { cell.symbol() }
+}
+
 fn text(buffer: &Buffer) -> String {
     let area = buffer.area;
     let row = |y| {
-        let row: String = (0..area.width).filter_map(|x| buffer.cell((x, y))).map(|c| c.symbol()).collect();
+        let row: String = (0..area.width).filter_map(|x| buffer.cell((x, y))).map(symbol).collect();
         row.trim_end().to_owned() + "\n"
     };
     (0..area.height).map(row).collect()
@@ -173,6 +185,25 @@ fn pages_look_as_checked_in() {
         app.key(Key::Esc, Instant::now());
         app.outcome(Outcome::Failed("the host `node1` cannot be put in maintenance: no majority of the voting hosts is reached, so nothing can be changed until they are back".into()));
         shot("maintenance-stuck", &status(), &app, Glyphs::Ascii);
+        app.outcome(Outcome::LoggedIn("admin".into()));
+        app.key(Key::Char('j'), Instant::now());
+        shot("join", &status(), &app, Glyphs::Ascii);
+        let token = crate::joining::tests::token();
+        for c in token.chars().take(150) {
+            app.key(Key::Char(c), Instant::now());
+        }
+        shot("join-typing", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Char('!'), Instant::now());
+        app.key(Key::Enter, Instant::now());
+        shot("join-wrong", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Erase, Instant::now());
+        for c in token.chars() {
+            app.key(Key::Char(c), Instant::now());
+        }
+        shot("join-whole", &status(), &app, Glyphs::Ascii);
+        app.outcome(Outcome::JoinPreview(Box::new(crate::joining::tests::preview())));
+        shot("join-preview", &status(), &app, Glyphs::Ascii);
+        app.outcome(Outcome::LoggedIn("admin".into()));
         let lost = crate::recovery::tests::lost();
         app.outcome(Outcome::Recovery(Box::new(lost.clone())));
         shot("recovery", &status(), &app, Glyphs::Ascii);
@@ -202,7 +233,21 @@ fn pages_look_as_checked_in() {
             ..status()
         };
         shot("open-quorum-lost", &trouble, &App::default(), Glyphs::Ascii);
+        let nic = |n: u8, link| Nic {
+            name: format!("eth{n}"),
+            mac: format!("52:54:00:00:00:0{n}"),
+            link,
+            uplink: n == 0,
+        };
+        let cut = Status { nics: vec![nic(0, true), nic(1, false)], ..status() };
+        shot("open-dead-link", &cut, &App::default(), Glyphs::Ascii);
+        let mut qr = App::default();
+        qr.key(Key::Char('q'), Instant::now());
+        shot("qr", &status(), &qr, Glyphs::Ascii);
         let live = Status { live: true, mode: "live: nothing is kept".into(), cluster: None, ..status() };
+        let waiting =
+            Status { pairing: Some("ABCD-EFGH, a wrong code was tried".into()), cluster: None, ..status() };
+        shot("open-waiting", &waiting, &App::default(), Glyphs::Ascii);
         let mut app = App::default();
         app.live = true;
         shot("open-live", &live, &app, Glyphs::Ascii);
@@ -250,10 +295,103 @@ fn nothing_leaves_the_screen_or_commands_the_terminal() {
 fn only_changed_lines_are_sent() {
     let old = screen::lines(&paint(&status(), &App::default(), Glyphs::Ascii, 80, 24));
     assert_eq!(screen::update(Some(&old), &old), "");
-    let changed = Status { vms: Some([("running".to_owned(), 3)].into()), ..status() };
+    let changed = Status { vms: Some(running(3)), ..status() };
     let new = screen::lines(&paint(&changed, &App::default(), Glyphs::Ascii, 80, 24));
     assert_eq!(screen::update(Some(&old), &new).matches('H').count(), 1);
     assert!(screen::update(None, &new).starts_with("\x1b[0m\x1b[?25l\x1b[2J"));
+}
+
+/// What a vt220 shows of what is sent to it, as far as the console uses it.
+struct Terminal(Vec<Vec<char>>, usize, usize);
+
+impl Terminal {
+    fn new(columns: usize, rows: usize) -> Self {
+        Self(vec![vec![' '; columns]; rows], 0, 0)
+    }
+
+    fn feed(&mut self, text: &str) {
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '\x1b' => {
+                    assert_eq!(chars.next(), Some('['));
+                    let sequence: String = chars.by_ref().sequence();
+                    self.obey(&sequence);
+                }
+                '\r' => self.2 = 0,
+                '\n' if self.1 + 1 == self.0.len() => {
+                    self.0.remove(0);
+                    self.0.push(vec![' '; self.0[0].len()]);
+                }
+                '\n' => self.1 += 1,
+                c => {
+                    if let Some(cell) = self.0[self.1].get_mut(self.2) {
+                        *cell = c;
+                    }
+                    self.2 += 1;
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, sequence: &str) {
+        let (numbers, last) = sequence.split_at(sequence.len() - 1);
+        match last {
+            "H" => {
+                let at = |n: usize| numbers.split(';').nth(n).and_then(|t| t.parse().ok()).unwrap_or(1) - 1;
+                (self.1, self.2) = (at(0), at(1));
+            }
+            "J" => self.0.iter_mut().for_each(|row| row.fill(' ')),
+            "K" => self.0[self.1].iter_mut().skip(self.2).for_each(|c| *c = ' '),
+            "m" | "l" => {}
+            other => panic!("no vt220 is sent {other}"),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.0.iter().map(|row| row.iter().collect::<String>().trim_end().to_owned() + "\n").collect()
+    }
+}
+
+trait TakeSequence {
+    fn sequence(&mut self) -> String;
+}
+
+impl<I: Iterator<Item = char>> TakeSequence for I {
+    fn sequence(&mut self) -> String {
+        let mut text = String::new();
+        for c in self {
+            text.push(c);
+            if c.is_ascii_alphabetic() {
+                break;
+            }
+        }
+        text
+    }
+}
+
+#[test]
+fn what_others_wrote_over_the_screen_is_gone_when_it_is_drawn_anew() {
+    let open = paint(&status(), &App::default(), Glyphs::Ascii, 80, 24);
+    let mut app = App::default();
+    app.key(Key::F2, Instant::now());
+    let form = paint(&status(), &app, Glyphs::Ascii, 80, 24);
+    let mut terminal = Terminal::new(80, 24);
+    terminal.feed(&screen::update(None, &screen::lines(&open)));
+    assert_eq!(terminal.text(), text(&open));
+    // Only what differs is sent, and it is the other page all the same.
+    terminal.feed(&screen::update(Some(&screen::lines(&open)), &screen::lines(&form)));
+    assert_eq!(terminal.text(), text(&form));
+    // The kernel writes where the cursor is, and scrolls.
+    for n in 0..30 {
+        terminal.feed(&format!(
+            "[   {n}.0] eth0: a line of the kernel that is as long as they are, number {n}\r\n"
+        ));
+    }
+    terminal.feed(&screen::update(Some(&screen::lines(&form)), &screen::lines(&form)));
+    assert_ne!(terminal.text(), text(&form), "nothing has changed, so nothing is sent");
+    terminal.feed(&screen::update(None, &screen::lines(&form)));
+    assert_eq!(terminal.text(), text(&form));
 }
 
 #[test]

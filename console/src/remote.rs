@@ -7,7 +7,7 @@ use crate::{
     api::{self, Answer},
     app::ADMIN,
     install::{self, Progress, Wish},
-    local,
+    joining, local,
     maintenance::Maintenance,
     recovery::Recovery,
     settling::{self, Aim, Settling},
@@ -86,6 +86,14 @@ pub(crate) enum Request {
     SetMaintenance(HostMaintenance),
     /// The one that empties this host.
     CancelTask(TaskId),
+    /// What joining the token's cluster would do.
+    PreviewJoin {
+        token: String,
+    },
+    Join {
+        token: String,
+        rename: bool,
+    },
     /// What forming the cluster anew from this host would mean.
     Recovery,
     Reform {
@@ -169,6 +177,7 @@ pub(crate) enum Outcome {
     Disks(Vec<InstallDisk>),
     Installing,
     Maintenance(Box<Maintenance>),
+    JoinPreview(Box<joining::Preview>),
     Recovery(Box<Recovery>),
     /// The daemon starts again as a member of something else; the session is over.
     Settling(Box<Settling>),
@@ -327,6 +336,8 @@ impl Remote {
             Request::Maintenance => Ok(Outcome::Maintenance(Box::new(self.maintenance()?))),
             Request::SetMaintenance(wish) => self.set_maintenance(wish),
             Request::CancelTask(id) => self.cancel_task(id),
+            Request::PreviewJoin { token } => self.preview_join(token),
+            Request::Join { token, rename } => self.join(&token, rename),
             Request::Recovery => self.recovery(),
             Request::Reform { confirm, lost } => self.reform(confirm, lost),
             Request::Console { id, name } => {
@@ -392,7 +403,7 @@ impl Remote {
     }
 
     fn log_in(&mut self, username: String, password: String, code: Option<String>) -> Fallible<Outcome> {
-        let login = lq_api::auth::Login { username, password, code };
+        let login = lq_api::auth::Login { username, password, code, realm: None };
         let answer = send("POST", "/session", None, Some(&login))?;
         if answer.status == 401 && problem_kind(&answer).as_deref() == Some("/problems/second-factor") {
             return Ok(Outcome::CodeNeeded);
@@ -435,9 +446,20 @@ impl Remote {
     }
 
     fn call(&mut self, method: &str, path: &str, body: Option<Value>) -> Fallible<Vec<u8>> {
+        self.call_for(method, path, body, api::TIMEOUT)
+    }
+
+    /// The same for what may take longer.
+    fn call_for(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        patience: Duration,
+    ) -> Fallible<Vec<u8>> {
         self.renew()?;
         let (session, _) = self.session.as_ref().ok_or(Outcome::LoggedOut)?;
-        expect(send(method, path, Some(&session.token), body.as_ref())?, true)
+        expect(send_for(method, path, Some(&session.token), body.as_ref(), patience)?, true)
     }
 
     /// Gets the next token in time.
@@ -530,8 +552,18 @@ fn administers(identity: &Identity) -> bool {
 }
 
 fn send<T: Serialize>(method: &str, path: &str, token: Option<&str>, body: Option<&T>) -> Fallible<Answer> {
+    send_for(method, path, token, body, api::TIMEOUT)
+}
+
+fn send_for<T: Serialize>(
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: Option<&T>,
+    patience: Duration,
+) -> Fallible<Answer> {
     let body = body.map(serde_json::to_vec).transpose().map_err(|e| Outcome::Failed(e.to_string()))?;
-    api::ask(method, &format!("/api/v1{path}"), token, body.as_deref())
+    api::ask(method, &format!("/api/v1{path}"), token, body.as_deref(), patience)
         .map_err(|e| Outcome::Failed(format!("the management service does not answer ({e}); try again")))
 }
 

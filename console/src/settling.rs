@@ -12,7 +12,6 @@ use uuid::Uuid;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {
     /// That the host is of this cluster.
-    #[cfg_attr(not(test), expect(dead_code, reason = "joining is not on this screen yet"))]
     Cluster(Uuid),
     /// That the cluster is in this epoch.
     Epoch(u64),

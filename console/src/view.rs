@@ -94,6 +94,9 @@ fn identity(status: &Status, width: usize) -> Vec<Line> {
         field(&mut lines, WARN, "Log in", &format!("as admin, set-up code {code}"), width, 1);
         field(&mut lines, PLAIN, "", "(you choose the password at this first login)", width, 2);
     }
+    if let Some(pairing) = &status.pairing {
+        field(&mut lines, STRONG, "Pairing code", pairing, width, 2);
+    }
     lines
 }
 
@@ -114,6 +117,9 @@ fn state(status: &Status, width: usize) -> Vec<Line> {
             }
         }
     }
+    let (now, alone) = &status.clock;
+    let text = if *alone { format!("{now} (nothing sets it)") } else { now.clone() };
+    field(&mut lines, PLAIN, "Clock", &text, width, 1);
     for load in &status.loads {
         let room = width.saturating_sub(LABEL + load.text.len() + 3).min(20);
         let bar = format!("{} {}", bar_text(load.share, room), load.text);
@@ -124,8 +130,12 @@ fn state(status: &Status, width: usize) -> Vec<Line> {
         field(&mut lines, if *well { PLAIN } else { WARN }, "Cluster", text, width, 2);
     }
     if let Some(vms) = &status.vms {
-        let text: Vec<String> = vms.iter().map(|(state, n)| format!("{n} {state}")).collect();
+        let text: Vec<String> = vms.here.iter().map(|(state, n)| format!("{n} {state}")).collect();
         let text = if text.is_empty() { "none".into() } else { text.join(", ") };
+        let text = match vms.all {
+            Some(all) => format!("{text} on this host; {all} in the cluster"),
+            None => text,
+        };
         field(&mut lines, PLAIN, "Machines", &text, width, 2);
     }
     for (n, nic) in status.nics.iter().enumerate() {
@@ -134,6 +144,9 @@ fn state(status: &Status, width: usize) -> Vec<Line> {
         let value = format!("{} {} ({link}{uplink})", nic.name, nic.mac);
         let style = if nic.link { PLAIN } else { WARN };
         field(&mut lines, style, if n == 0 { "Network" } else { "" }, &value, width, 2);
+    }
+    for (name, addresses) in &status.addresses {
+        field(&mut lines, PLAIN, "", &format!("{name} {}", addresses.join(", ")), width, 2);
     }
     if status.nics.is_empty() {
         field(&mut lines, BAD, "Network", "no interface was found", width, 1);

@@ -1,24 +1,42 @@
-//! The words of the command line.
+//! The words of the command line: one module per noun; what they do is in `commands`, by the same names.
 
 mod access;
 mod alert;
+mod apply;
+mod cluster;
+mod devices;
+mod host;
+mod image;
+mod network;
+mod past;
 mod pool;
+mod provider;
+mod shared;
 mod vm;
+mod volume;
+mod watch;
 
 pub(crate) use access::{Audit, Group, Role, Session, Totp, User};
-pub(crate) use alert::{Alert, Channel, NewChannel, SetRule};
+pub(crate) use alert::{Alert, Channel, NewChannel, SetChannel, SetRule};
+pub(crate) use apply::{Apply, Export};
+pub(crate) use cluster::{Arming, Balancing, Cluster, JoinToken, StateBackup};
+pub(crate) use devices::{CdText, DiskText, NicText, limits_text};
+pub(crate) use host::{Host, HostNetworkChange, Switch};
+pub(crate) use image::{DiskFormat, Image, Kind, UploadImage};
+pub(crate) use network::{Dhcp, Network};
+pub(crate) use past::{Past, Span};
 pub(crate) use pool::{CreatePool, Pool};
-pub(crate) use vm::{CreateVm, Vm};
+pub(crate) use provider::{NewProvider, Provider};
+use shared::label;
+pub(crate) use shared::{Filter, Listing, NewMeta, Watching};
+pub(crate) use vm::{CreateVm, Rules, SetVm, Vm};
+pub(crate) use volume::Volume;
+pub(crate) use watch::{Changes, Event, Task, What, Which};
 
-use crate::{output::Format, size};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use lq_api::{
-    Bytes,
-    client::Fingerprint,
-    history::{self, HistoryQuery},
-    image::{ImageFormat, ImageKind},
-};
-use std::{net::Ipv4Addr, path::PathBuf};
+use crate::output::Format;
+use clap::{Args, Parser, Subcommand};
+use lq_api::client::Fingerprint;
+use std::path::PathBuf;
 
 /// Command line client of LimiQuantix.
 ///
@@ -34,15 +52,15 @@ pub(crate) struct Cli {
 }
 
 /// What every command takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
     /// Form of the output.
     #[arg(short, long, global = true, value_enum, default_value = "table")]
     pub(crate) output: Format,
-    /// Which saved host.
-    #[arg(long, global = true, env = "LQ_PROFILE", default_value = "default")]
-    pub(crate) profile: String,
+    /// Which saved host; the one that `profile use` chose where absent, else `default`.
+    #[arg(long, global = true, env = "LQ_PROFILE")]
+    pub(crate) profile: Option<String>,
     /// Address of the host, instead of the saved one.
     #[arg(long, global = true, env = "LQ_URL", requires = "pin")]
     pub(crate) url: Option<String>,
@@ -55,8 +73,14 @@ pub(crate) struct Common {
     /// Path of the daemon's socket, on the host itself.
     #[arg(long, global = true, env = "LQ_SOCKET", conflicts_with = "url")]
     pub(crate) socket: Option<PathBuf>,
+    /// Tell every request to the host on standard error.
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Wait until an order is carried out. That is the default; it takes back an earlier --no-wait.
+    #[arg(long, global = true, overrides_with = "no_wait")]
+    pub(crate) wait: bool,
     /// Return as soon as the host has taken the order, instead of waiting until it is carried out.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, overrides_with = "wait")]
     pub(crate) no_wait: bool,
     /// Seconds to wait at most.
     #[arg(long, global = true, default_value_t = 600, value_name = "SECONDS")]
@@ -75,9 +99,15 @@ pub(crate) enum Command {
         /// The one-time code; asked for where it is needed and absent.
         #[arg(long)]
         code: Option<String>,
+        /// The realm the user is of: `local`, or the name of a directory. USER@REALM says the same.
+        #[arg(long)]
+        realm: Option<String>,
     },
     /// End the session and forget it.
     Logout,
+    /// Saved hosts.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Who I am.
     Whoami,
     /// Set the first admin password of a new host, with the code its console shows, and log in.
@@ -102,11 +132,16 @@ pub(crate) enum Command {
     /// Roles: named sets of permissions.
     #[command(subcommand)]
     Role(Role),
+    /// Identity providers: directories and OpenID Connect.
+    #[command(subcommand)]
+    Provider(Provider),
     /// Sessions of those who logged in.
     #[command(subcommand)]
     Session(Session),
     /// The audit log: every change asked for at the host, newest first.
     Audit(Audit),
+    Apply(Apply),
+    Export(Export),
     /// Virtual machines.
     #[command(subcommand)]
     Vm(Vm),
@@ -143,6 +178,8 @@ pub(crate) enum Command {
     /// The cluster.
     #[command(subcommand)]
     Cluster(Cluster),
+    /// Changes of machines, images, volumes, networks, pools, hosts and alerts as they happen. Ctrl-C ends it.
+    Watch(Changes),
     /// Print the completion script of a shell, e.g. for `/etc/bash_completion.d/lqctl`.
     Completion {
         /// Which shell.
@@ -155,408 +192,24 @@ pub(crate) enum Command {
     },
 }
 
-/// Filters of a list.
-#[derive(Debug, Args)]
-pub(crate) struct Filter {
-    /// Only objects with this label; may be repeated.
-    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
-    pub(crate) labels: Vec<(String, String)>,
-}
-
-/// `key=value`.
-pub(crate) fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
-        _ => Err(format!("`{text}` is not KEY=VALUE")),
-    }
-}
-
+/// Each has an address, the fingerprint of its certificate and, when one is logged in, a session.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Image {
-    /// Every image.
-    List(Filter),
-    /// One image.
-    Show {
-        /// Name or id.
-        image: String,
-    },
-    /// Upload a file as a new image.
-    Upload(UploadImage),
-    /// Delete an image.
-    Delete {
-        /// Name or id.
-        image: String,
-        /// Do not ask.
-        #[arg(short, long)]
-        yes: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UploadImage {
-    /// The file.
-    pub(crate) file: PathBuf,
-    /// Name of the image; the file's where absent.
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// What it is for.
-    #[arg(long, value_enum, default_value = "disk")]
-    pub(crate) kind: Kind,
-    /// Format of the bytes; by the file's ending (.qcow2, .raw, .img) where absent. The host checks it.
-    #[arg(long, value_enum)]
-    pub(crate) format: Option<DiskFormat>,
-    /// SHA-256 the content must have.
-    #[arg(long)]
-    pub(crate) sha256: Option<String>,
-    /// Kernel that machines with this disk boot.
-    #[arg(long, value_name = "IMAGE")]
-    pub(crate) boot_kernel: Option<String>,
-    /// Their initial RAM disk.
-    #[arg(long, value_name = "IMAGE", requires = "boot_kernel")]
-    pub(crate) boot_initrd: Option<String>,
-    /// Their kernel command line.
-    #[arg(long, requires = "boot_kernel", default_value = "", allow_hyphen_values = true)]
-    pub(crate) boot_cmdline: String,
-    /// Pool to put it into; the cluster's choice where absent.
-    #[arg(long)]
-    pub(crate) pool: Option<String>,
-    /// A label; may be repeated.
-    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
-    pub(crate) labels: Vec<(String, String)>,
-}
-
-/// [`ImageKind`] on the command line.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Kind {
-    Disk,
-    Kernel,
-    Initrd,
-    /// What goes into a CD drive.
-    Iso,
-}
-
-impl From<Kind> for ImageKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Disk => Self::Disk,
-            Kind::Kernel => Self::Kernel,
-            Kind::Initrd => Self::Initrd,
-            Kind::Iso => Self::Iso,
-        }
-    }
-}
-
-/// [`ImageFormat`] on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DiskFormat {
-    Raw,
-    Qcow2,
-}
-
-impl From<DiskFormat> for ImageFormat {
-    fn from(format: DiskFormat) -> Self {
-        match format {
-            DiskFormat::Raw => Self::Raw,
-            DiskFormat::Qcow2 => Self::Qcow2,
-        }
-    }
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Volume {
-    /// Every volume.
-    List(Filter),
-    /// One volume.
-    Show {
-        /// Name or id.
-        volume: String,
-    },
-    /// Create a volume.
-    Create {
+pub(crate) enum ProfileCommand {
+    /// Every saved host; `*` is the one that is used.
+    List,
+    /// Use this one where no other is named.
+    Use {
         /// Its name.
         name: String,
-        /// Its size; the image's where absent.
-        #[arg(long, value_parser = size::parse, required_unless_present = "from_image")]
-        size: Option<Bytes>,
-        /// Clone this image.
-        #[arg(long, value_name = "IMAGE")]
-        from_image: Option<String>,
-        /// Format on the pool.
-        #[arg(long, value_enum, default_value = "qcow2")]
-        format: DiskFormat,
-        /// Pool to put it into; the cluster's choice where absent.
-        #[arg(long)]
-        pool: Option<String>,
-        /// A label; may be repeated.
-        #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
-        labels: Vec<(String, String)>,
     },
-    /// Make a volume larger.
-    Grow {
-        /// Name or id.
-        volume: String,
-        /// New size.
-        #[arg(value_parser = size::parse)]
-        size: Bytes,
-    },
-    /// Delete a volume and what is on it.
+    /// End its session, where the host can be reached, and forget the host and its certificate.
     Delete {
-        /// Name or id.
-        volume: String,
-        /// Do not ask.
-        #[arg(short, long)]
-        yes: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Network {
-    /// Every network.
-    List(Filter),
-    /// One network.
-    Show {
-        /// Name or id.
-        network: String,
-    },
-    /// Create a bridged network.
-    Create {
         /// Its name.
         name: String,
-        #[command(flatten)]
-        dhcp: Dhcp,
-        /// A label; may be repeated.
-        #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
-        labels: Vec<(String, String)>,
-    },
-    /// Change a network.
-    Update {
-        /// Name or id.
-        network: String,
-        /// New name.
-        #[arg(long)]
-        name: Option<String>,
-        #[command(flatten)]
-        dhcp: Dhcp,
-        /// Give no addresses any more.
-        #[arg(long, conflicts_with = "dhcp_subnet")]
-        no_dhcp: bool,
-    },
-    /// Delete a network.
-    Delete {
-        /// Name or id.
-        network: String,
         /// Do not ask.
         #[arg(short, long)]
         yes: bool,
     },
-}
-
-/// The network's own DHCP.
-#[derive(Debug, Args)]
-pub(crate) struct Dhcp {
-    /// Give addresses of this subnet to guests, e.g. 192.168.1.0/24.
-    #[arg(long, value_name = "SUBNET", requires_all = ["dhcp_first", "dhcp_last"])]
-    pub(crate) dhcp_subnet: Option<String>,
-    /// First address given.
-    #[arg(long, value_name = "ADDRESS", requires = "dhcp_subnet")]
-    pub(crate) dhcp_first: Option<Ipv4Addr>,
-    /// Last address given.
-    #[arg(long, value_name = "ADDRESS", requires = "dhcp_subnet")]
-    pub(crate) dhcp_last: Option<Ipv4Addr>,
-    /// Default gateway told to guests.
-    #[arg(long, value_name = "ADDRESS", requires = "dhcp_subnet")]
-    pub(crate) dhcp_gateway: Option<Ipv4Addr>,
-    /// Name server told to guests; may be repeated.
-    #[arg(long = "dhcp-dns", value_name = "ADDRESS", requires = "dhcp_subnet")]
-    pub(crate) dhcp_dns: Vec<Ipv4Addr>,
-    /// Seconds a lease lasts.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
-    pub(crate) dhcp_lease: u32,
-}
-
-/// What of the past.
-#[derive(Debug, Args)]
-pub(crate) struct Past {
-    /// How far back.
-    #[arg(long, value_enum, default_value = "hour")]
-    pub(crate) span: Span,
-    /// Only this metric; may be repeated.
-    #[arg(long = "metric", value_name = "NAME")]
-    pub(crate) metrics: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Span {
-    /// Every 5 seconds.
-    Hour,
-    /// Every minute.
-    Day,
-    /// 7 days, every hour.
-    Week,
-    /// 30 days, every hour.
-    Month,
-    /// 365 days, every hour.
-    Year,
-}
-
-impl From<Past> for HistoryQuery {
-    fn from(Past { span, metrics }: Past) -> Self {
-        let span = match span {
-            Span::Hour => history::Span::Hour,
-            Span::Day => history::Span::Day,
-            Span::Week => history::Span::Week,
-            Span::Month => history::Span::Month,
-            Span::Year => history::Span::Year,
-        };
-        Self { span: Some(span), metric: (!metrics.is_empty()).then(|| metrics.join(",")) }
-    }
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Host {
-    /// Every host.
-    List,
-    /// One host.
-    Show {
-        /// Name or id.
-        host: String,
-    },
-    /// How much it did, over time.
-    History {
-        /// Name or id.
-        host: String,
-        #[command(flatten)]
-        past: Past,
-    },
-    /// Give a host another name.
-    Rename {
-        /// Name or id.
-        host: String,
-        /// The new name.
-        name: String,
-    },
-    /// The management network: show it, or change it. A change is tried for a minute and taken back unless it is kept.
-    Network {
-        /// Name or id.
-        host: String,
-        #[command(flatten)]
-        change: HostNetworkChange,
-    },
-    /// Logs, inventory and the objects of the cluster in one archive, without secrets.
-    SupportBundle {
-        /// Name or id.
-        host: String,
-        /// File to write; support-NAME.tar.gz where absent.
-        #[arg(long)]
-        out: Option<std::path::PathBuf>,
-    },
-    /// Remove a host from the cluster for ever. What runs on it runs on, without the cluster.
-    Remove {
-        /// Name or id.
-        host: String,
-        /// Give up the machines, volumes and images that only this host holds.
-        #[arg(long)]
-        force: bool,
-        /// Do not ask.
-        #[arg(short, long)]
-        yes: bool,
-    },
-    /// Move the machines away and let none be placed on the host, or end that.
-    Maintenance {
-        /// Name or id.
-        host: String,
-        /// Begin or end it.
-        #[arg(value_enum)]
-        state: Switch,
-        /// Shut down the machines that cannot be moved.
-        #[arg(long)]
-        shut_down: bool,
-    },
-    /// Say for certain that a silent host is off, so that its protected machines are started elsewhere at once.
-    ConfirmOff {
-        /// Name or id.
-        host: String,
-        /// Do not ask.
-        #[arg(short, long)]
-        yes: bool,
-    },
-    /// Stop the guests, then restart the host.
-    Reboot {
-        /// Name or id.
-        host: String,
-        /// Do not ask.
-        #[arg(short, long)]
-        yes: bool,
-    },
-    /// Stop the guests, then switch the host off.
-    PowerOff {
-        /// Name or id.
-        host: String,
-        /// Do not ask.
-        #[arg(short, long)]
-        yes: bool,
-    },
-}
-
-/// What to do to a management network; nothing shows it.
-#[derive(Debug, clap::Args)]
-#[group(multiple = true)]
-pub(crate) struct HostNetworkChange {
-    /// Try this address, with its prefix: 192.168.1.10/24.
-    #[arg(long, conflicts_with_all = ["dhcp", "keep", "revert", "test"])]
-    pub(crate) address: Option<String>,
-    /// Try an address by DHCP.
-    #[arg(long, conflicts_with_all = ["keep", "revert", "test"])]
-    pub(crate) dhcp: bool,
-    /// Default gateway.
-    #[arg(long, requires = "address")]
-    pub(crate) gateway: Option<std::net::Ipv4Addr>,
-    /// Name server; may be given more than once.
-    #[arg(long, requires = "address")]
-    pub(crate) dns: Vec<std::net::Ipv4Addr>,
-    /// Interface, by its hardware address; the first with a link where absent.
-    #[arg(long, conflicts_with_all = ["keep", "revert", "test"])]
-    pub(crate) interface: Option<lq_api::vm::Mac>,
-    /// Seconds until it is taken back, 10 to 600.
-    #[arg(long, default_value_t = lq_api::management::TRIAL_SECONDS)]
-    pub(crate) seconds: u32,
-    /// Keep what is being tried.
-    #[arg(long, conflicts_with_all = ["revert", "test"])]
-    pub(crate) keep: bool,
-    /// Take back what is being tried.
-    #[arg(long, conflicts_with = "test")]
-    pub(crate) revert: bool,
-    /// Whether it works, seen from the host.
-    #[arg(long)]
-    pub(crate) test: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Task {
-    /// Every task the host remembers.
-    List,
-    /// One task.
-    Show {
-        /// Its id.
-        task: String,
-    },
-    /// Ask a task to end.
-    Cancel {
-        /// Its id.
-        task: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Event {
-    /// The last events, newest first.
-    List {
-        /// How many.
-        #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        limit: u32,
-    },
-    /// Events as they happen.
-    Follow,
 }
 
 #[derive(Debug, Subcommand)]
@@ -588,117 +241,6 @@ pub(crate) enum Token {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Cluster {
-    /// State of the cluster as the host sees it, with every host's part in it.
-    #[command(visible_alias = "status")]
-    Show,
-    /// High availability: how hosts and protected machines stand, and why.
-    Ha {
-        /// Change whether machines of a lost host are started elsewhere.
-        #[arg(value_enum)]
-        wanted: Option<Arming>,
-    },
-    /// Join tokens: what a host needs to join.
-    #[command(subcommand)]
-    Token(JoinToken),
-    /// Let the host this command is sent to join another cluster, with its machines. They run on.
-    Join {
-        /// The token, as the cluster showed it. Better by LQ_JOIN_TOKEN than on the command line.
-        #[arg(env = "LQ_JOIN_TOKEN", hide_env_values = true, value_name = "JOIN_TOKEN")]
-        join_token: String,
-        /// Objects of this host whose names are taken in the cluster may be given others.
-        #[arg(long)]
-        rename: bool,
-        /// Only say what it would do.
-        #[arg(long)]
-        preview: bool,
-        /// Do not ask.
-        #[arg(short, long)]
-        yes: bool,
-    },
-    /// Form the cluster anew from the host this command is sent to, when the majority of the voters is gone for good.
-    Reform {
-        /// A host that is lost, by name or id. Without any: all that do not answer.
-        #[arg(long, value_name = "HOST")]
-        lost: Vec<String>,
-        /// Only say what it would do.
-        #[arg(long)]
-        preview: bool,
-        /// Do not ask for the name of the host.
-        #[arg(short, long)]
-        yes: bool,
-    },
-    /// Backups of the cluster's state on the host.
-    #[command(subcommand)]
-    Backup(StateBackup),
-    /// Restore a backup of the state on the host this command is sent to, which has to be alone.
-    Restore {
-        /// The file.
-        file: PathBuf,
-        /// The host becomes the one that made the backup: it was installed anew, with the old data.
-        #[arg(long)]
-        as_origin: bool,
-        /// Do not ask for the name of the host.
-        #[arg(short, long)]
-        yes: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum StateBackup {
-    /// Every backup.
-    List,
-    /// Make one now.
-    Create,
-    /// Get the file of one. It holds every secret of the cluster.
-    Download {
-        /// Its id, as `list` shows it.
-        id: String,
-        /// Where to; `ID.lqb` where absent.
-        #[arg(long, value_name = "FILE")]
-        to: Option<PathBuf>,
-    },
-}
-
-/// Whether machines of a lost host are started elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Arming {
-    /// They are.
-    Arm,
-    /// They wait for their host.
-    Disarm,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum JoinToken {
-    /// Every join token, without its text.
-    List,
-    /// Make a join token. Its text is shown once.
-    Create {
-        /// Minutes it lasts.
-        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_080))]
-        minutes: u32,
-        /// How many hosts may join with it.
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
-        uses: u32,
-    },
-    /// Revoke a join token.
-    Delete {
-        /// Its id.
-        id: String,
-    },
-}
-
-/// Begin or end something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Switch {
-    /// Begin it.
-    On,
-    /// End it.
-    Off,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -728,6 +270,17 @@ mod tests {
     }
 
     #[test]
+    fn the_last_word_on_waiting_counts() {
+        let waits = |line: &str| {
+            let common = Cli::try_parse_from(line.split(' ')).unwrap().common;
+            common.wait || !common.no_wait
+        };
+        assert!(waits("lqctl vm start web") && waits("lqctl vm start web --wait"));
+        assert!(!waits("lqctl vm start web --no-wait") && !waits("lqctl vm start web --wait --no-wait"));
+        assert!(waits("lqctl --no-wait vm start web --wait"));
+    }
+
+    #[test]
     fn a_machine_in_one_go() {
         let line = "lqctl vm create web1 --cpus 2 --memory 1G --disk-from-image debian --disk-size 10G --kernel k \
                     --initrd i --network default --start -o json";
@@ -735,7 +288,7 @@ mod tests {
         let cli = Cli::try_parse_from(words).unwrap();
         match cli.command {
             Command::Vm(Vm::Create(vm)) => {
-                assert_eq!((vm.cpus, vm.memory, vm.start), (2, Bytes::gib(1), true));
+                assert_eq!((vm.cpus, vm.memory, vm.start), (2, lq_api::Bytes::gib(1), true));
                 assert_eq!(vm.cmdline, "-x console=ttyS0");
             }
             other => panic!("{other:?}"),

@@ -31,15 +31,23 @@ impl Table {
         self.rows.push(cells.into_iter().map(|c| plain(&c)).collect());
     }
     fn render(&self) -> String {
+        self.render_on(&mut Vec::new(), true)
+    }
+    /// With columns at least as wide as those before, which grow: rows that follow stand under the earlier ones.
+    pub(crate) fn render_on(&self, widths: &mut Vec<usize>, with_heading: bool) -> String {
         let heading: Vec<String> = self.heading.iter().map(|h| h.to_string()).collect();
-        let all = || std::iter::once(&heading).chain(&self.rows);
-        let width =
-            |column: usize| all().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+        let all = || with_heading.then_some(&heading).into_iter().chain(&self.rows);
+        widths.resize(self.heading.len(), 0);
+        for row in all() {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
         let mut text = String::new();
         for row in all() {
             let mut line = String::new();
-            for (column, cell) in row.iter().enumerate() {
-                let padding = width(column) - cell.chars().count() + 2;
+            for (cell, width) in row.iter().zip(widths.iter()) {
+                let padding = width.saturating_sub(cell.chars().count()) + 2;
                 line.push_str(cell);
                 line.extend(std::iter::repeat_n(' ', padding));
             }
@@ -129,6 +137,11 @@ mod tests {
         table.row(["ä".into(), "running".into()]);
         table.row(["longer".into(), "a\x1b[2J\nb".into()]);
         assert_eq!(table.render(), "NAME    STATE\nä       running\nlonger  a [2J b\n");
+        let mut widths = Vec::new();
+        table.render_on(&mut widths, true);
+        let mut more = Table::new(&["NAME", "STATE"]);
+        more.row(["b".into(), "stopped".into()]);
+        assert_eq!(more.render_on(&mut widths, false), "b       stopped\n");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The profile that is used where none is chosen.
+pub(crate) const DEFAULT: &str = "default";
+
 /// One host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Profile {
@@ -79,6 +82,48 @@ impl Profiles {
         Ok(Self { path, all })
     }
 
+    /// The profile that is used: the one that is named, else the chosen one, else `default`.
+    pub(crate) fn used(&self, named: Option<&str>) -> anyhow::Result<String> {
+        if let Some(named) = named {
+            return Ok(named.into());
+        }
+        let file = self.chosen_file();
+        match fs::read_to_string(&file) {
+            Ok(name) => Ok(name.trim().to_owned()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(DEFAULT.into()),
+            Err(e) => Err(e).with_context(|| format!("cannot read {}", file.display())),
+        }
+    }
+
+    /// Lets a profile be the one that is used where none is named.
+    pub(crate) fn choose(&self, name: &str) -> anyhow::Result<()> {
+        let file = self.chosen_file();
+        write(&file, name.as_bytes()).with_context(|| format!("cannot save {}", file.display()))
+    }
+
+    fn chosen_file(&self) -> PathBuf {
+        self.path.with_file_name("profile")
+    }
+
+    /// Every profile by its name.
+    pub(crate) fn all(&self) -> &BTreeMap<String, Profile> {
+        &self.all
+    }
+
+    /// Forgets a profile; the chosen one is chosen no more.
+    pub(crate) fn remove(&mut self, name: &str) -> anyhow::Result<()> {
+        if self.used(None)? == name {
+            match fs::remove_file(self.chosen_file()) {
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    return Err(e).with_context(|| format!("cannot remove {}", self.chosen_file().display()));
+                }
+                _ => {}
+            }
+        }
+        self.all.remove(name);
+        self.save().with_context(|| format!("cannot save {}", self.path.display()))
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&Profile> {
         self.all.get(name)
     }
@@ -88,23 +133,27 @@ impl Profiles {
         self.save().with_context(|| format!("cannot save {}", self.path.display()))
     }
 
-    /// Whole or not at all, and never readable by others, not even for a moment.
     fn save(&self) -> anyhow::Result<()> {
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let new = directory.join(format!(".profiles.{}", std::process::id()));
-        let written = (|| {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-            file.write_all(toml::to_string(&self.all)?.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, &self.path)?;
-            Ok(())
-        })();
-        if written.is_err() {
-            let _ = fs::remove_file(&new);
-        }
-        written
+        write(&self.path, toml::to_string(&self.all)?.as_bytes())
     }
+}
+
+/// Writes a file whole or not at all, and never readable by others, not even for a moment.
+fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let new = directory.join(format!(".new.{}", std::process::id()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        Ok(())
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
 }
 
 #[cfg(test)]
@@ -135,6 +184,17 @@ mod tests {
         let again = Profiles::load(path.clone()).unwrap();
         assert_eq!(again.get("default"), Some(&profile));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        // Chosen, used, forgotten.
+        let mut profiles = again;
+        assert_eq!(profiles.used(None).unwrap(), "default");
+        profiles.choose("other").unwrap();
+        assert_eq!(profiles.used(None).unwrap(), "other");
+        assert_eq!(profiles.used(Some("default")).unwrap(), "default");
+        profiles.remove("default").unwrap();
+        assert_eq!(profiles.used(None).unwrap(), "other");
+        profiles.remove("other").unwrap();
+        assert_eq!(profiles.used(None).unwrap(), "default");
+        assert!(Profiles::load(path.clone()).unwrap().all().is_empty());
         fs::write(&path, "[").unwrap();
         assert!(Profiles::load(path).is_err());
     }

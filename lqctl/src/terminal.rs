@@ -109,42 +109,64 @@ pub(crate) fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
     }
 }
 
-/// One line on standard error that changes in place; silent where that is no terminal.
+/// Time after which somebody who waits without a terminal is told how far it is, and how often at most.
+const PLAIN_EVERY: Duration = Duration::from_secs(2);
+/// Cells of a bar.
+const BAR: usize = 24;
+
+/// How far something is, on standard error: at a terminal one line with a bar that changes in place; elsewhere, of what takes
+/// longer than [`PLAIN_EVERY`], a plain line whenever it has changed.
 pub(crate) struct Line {
+    terminal: bool,
     shown: bool,
     last: Instant,
+    text: String,
 }
 
 impl Line {
     pub(crate) fn new() -> Self {
-        let now = Instant::now();
-        Self { shown: false, last: now.checked_sub(Duration::from_secs(1)).unwrap_or(now) }
+        Self { terminal: io::stderr().is_terminal(), shown: false, last: Instant::now(), text: String::new() }
     }
-    fn show(&mut self, text: &str) {
-        if io::stderr().is_terminal() {
-            eprint!("\r\x1b[K{}", crate::output::plain(text));
+    /// At most ten times a second at a terminal, and at the end.
+    fn show(&mut self, bar: Option<f64>, text: String, end: bool) {
+        let every = if self.terminal { Duration::from_millis(100) } else { PLAIN_EVERY };
+        let first = self.terminal && !self.shown;
+        if text == self.text || (!first && self.last.elapsed() < every && !(end && self.terminal)) {
+            return;
+        }
+        let plain = crate::output::plain(&text);
+        if self.terminal {
+            let bar = bar.map(|share| format!("{} ", bar_of(share))).unwrap_or_default();
+            eprint!("\r\x1b[K{bar}{plain}");
             let _ = io::stderr().flush();
             self.shown = true;
-            self.last = Instant::now();
+        } else {
+            eprintln!("lqctl: {plain}");
         }
+        (self.last, self.text) = (Instant::now(), text);
     }
     /// Shows how far a task is.
     pub(crate) fn task(&mut self, task: &Task) {
         let share = task.progress.map(|p| format!(" {:.0} %", p * 100.0)).unwrap_or_default();
         let message = task.message.as_deref().map(|m| format!(": {m}")).unwrap_or_default();
-        self.show(&format!("{}{share}{message}", task.kind));
+        self.show(task.progress, format!("{}{share}{message}", task.kind), false);
     }
-    /// Shows how far an upload is, at most ten times a second.
+    /// Shows how far an upload is.
     pub(crate) fn upload(&mut self, progress: Progress, since: Instant) {
-        if progress.sent < progress.total && self.last.elapsed() < Duration::from_millis(100) {
-            return;
-        }
         let percent = (progress.sent * 100).checked_div(progress.total).unwrap_or(100);
         let rate = progress.sent as f64 / since.elapsed().as_secs_f64().max(0.001);
         let (sent, total) = (Bytes(progress.sent), Bytes(progress.total));
-        let doing = if progress.sent == progress.total { ", the host checks it" } else { "" };
-        self.show(&format!("{percent} %  {sent} of {total}  {}/s{doing}", Bytes(rate as u64)));
+        let end = progress.sent == progress.total;
+        let doing = if end { ", the host checks it" } else { "" };
+        let text = format!("{percent} %  {sent} of {total}  {}/s{doing}", Bytes(rate as u64));
+        self.show(Some(percent as f64 / 100.0), text, end);
     }
+}
+
+/// `[######------]`.
+fn bar_of(share: f64) -> String {
+    let full = (share.clamp(0.0, 1.0) * BAR as f64) as usize;
+    format!("[{}{}]", "#".repeat(full), "-".repeat(BAR.saturating_sub(full)))
 }
 
 impl Drop for Line {
@@ -152,6 +174,20 @@ impl Drop for Line {
         if self.shown {
             eprint!("\r\x1b[K");
             let _ = io::stderr().flush();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars() {
+        assert_eq!(bar_of(0.5), "[############------------]");
+        for (share, full) in [(0.0, 0), (0.99, 23), (1.0, BAR), (-1.0, 0), (7.0, BAR), (f64::NAN, 0)] {
+            let bar = bar_of(share);
+            assert_eq!((bar.len(), bar.matches('#').count()), (BAR + 2, full), "{share}");
         }
     }
 }

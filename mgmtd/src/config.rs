@@ -47,6 +47,9 @@ pub struct Options {
     /// File with a join token, left by the installer; removed once the host has joined.
     #[arg(long, env = "LQ_JOIN_TOKEN_FILE")]
     pub join_token_file: Option<PathBuf>,
+    /// Port of multicast DNS, by which hosts that wait to be paired are found; 5353 where absent, none with --simulated.
+    #[arg(long, env = "LQ_DISCOVERY_PORT", hide = true)]
+    pub discovery_port: Option<u16>,
     /// Simulate the host: machines that only pretend to run, on any computer and without root.
     #[arg(long, env = "LQ_SIMULATED")]
     pub simulated: bool,
@@ -73,6 +76,8 @@ pub struct Config {
     pub peer_listen: SocketAddr,
     /// Address the other hosts reach this one at; made from its own where absent.
     pub advertise: Option<String>,
+    /// Port of multicast DNS; where absent, hosts that wait are not found.
+    pub discovery_port: Option<u16>,
     /// Directory of identity, keys, log and snapshots.
     pub state: PathBuf,
     /// The socket for root on this host.
@@ -148,6 +153,7 @@ impl From<Options> for Config {
             listen,
             peer_listen,
             advertise: o.advertise,
+            discovery_port: o.discovery_port.or((!o.simulated).then_some(crate::discovery::PORT)),
             api_socket: run.join("api.sock"),
             setup_code: run.join("setup-code"),
             fingerprint: run.join("fingerprint"),
@@ -183,6 +189,7 @@ mod tests {
         assert_eq!(config.admin_password, PathBuf::from("/state/admin-password"));
         assert_eq!(config.listen, ["[::]:443".parse().unwrap()]);
         assert_eq!(config.peer_listen, "[::]:7443".parse().unwrap());
+        assert_eq!(config.discovery_port, Some(5353));
         assert_eq!(config.join_token, PathBuf::from("/state/join-token"));
     }
 
@@ -201,6 +208,7 @@ mod tests {
             assert!(path.starts_with("/x"), "{}", path.display());
         }
         assert_eq!(config.listen, ["127.0.0.1:8443".parse().unwrap()]);
+        assert_eq!(config.discovery_port, None);
         assert_eq!(config.peer_listen, "127.0.0.1:9443".parse().unwrap());
     }
 }

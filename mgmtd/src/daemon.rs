@@ -1,10 +1,11 @@
 //! The daemon put together: state, host, API. [`Daemon::start`] brings it up, [`Daemon::stop`] down; machines run on.
 
 use crate::{
-    auth::{Audit, AuditError, Auth, SetupCode},
+    auth::{self, Audit, AuditError, Auth, SetupCode},
     cluster::{Cluster, Op, OpenError, WriteError},
     compute::lqvmm::LqVmm,
     config::{Config, HostKind},
+    discovery,
     http::{
         self, Api, Places,
         server::Server,
@@ -21,6 +22,7 @@ use crate::{
     storage::{self, dir::DirPool, shared::nfs::NfsMounter},
     tasks::Tasks,
     telemetry::{Events, History, HistoryError, Series, SeriesError},
+    time::Time,
 };
 use lq_api::{NetworkId, PoolId, event::EventLevel};
 use std::{
@@ -171,7 +173,7 @@ impl Daemon {
         let tls = tls::load(&config.state, &name, &tls::own_addresses())?;
         let run = config.api_socket.parent().unwrap_or(&config.state).to_owned();
         let places = Places { state: config.state.clone(), run };
-        let api = Api::new(node.clone(), auth, audit, series.clone(), places);
+        let api = Api::new(node.clone(), auth, audit, series.clone(), places, config.discovery_port);
         let server = Server::new(http::router(api.clone()), api.ending.clone());
         let peers = PeerPort::start(api.clone(), &config);
         let mut addresses = Vec::new();
@@ -204,7 +206,13 @@ impl Daemon {
             });
         }
         let alerting = tokio::spawn(api.alerts.clone().run(api.ending.clone()));
+        tokio::spawn(auth::follow_directories(node.cluster.clone(), api.ending.clone()));
         peers::join_by_file(&api.node, &config.join_token);
+        if node.host.keeps() {
+            node.cluster.may_be_paired();
+        }
+        tokio::spawn(node.time.clone().run(node.cluster.clone(), api.ending.clone()));
+        tokio::spawn(discovery::run(node.clone(), config.discovery_port, api.ending.clone()));
         if let HostKind::Simulated { crowd } = config.host {
             // It has no console to show it on.
             if let Ok(code) = fs::read_to_string(&config.setup_code) {
@@ -295,6 +303,7 @@ fn parts(config: &Config, asked_to_end: &CancellationToken) -> Result<Parts, Sta
             mounter: Arc::new(sim::SimMounter::new(config.shared.clone())),
             fabric: Arc::new(sim::SimFabric::default()),
             host: Arc::new(sim::SimHost::new(asked_to_end.clone())),
+            time: Time::simulated(),
         },
         HostKind::Real { init_socket, boot_facts } => {
             let host = RealHost::new(boot_facts, init_socket.clone());
@@ -304,6 +313,7 @@ fn parts(config: &Config, asked_to_end: &CancellationToken) -> Result<Parts, Sta
                 mounter: Arc::new(NfsMounter::new(config.shared.clone())),
                 fabric: Arc::new(BridgeFabric::new(host.uplink())),
                 host: Arc::new(host),
+                time: Time::of_the_kernel(),
             }
         }
     })

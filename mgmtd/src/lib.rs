@@ -6,10 +6,13 @@
 pub mod alerts;
 pub mod auth;
 pub mod causes;
+pub mod certificate;
 pub mod cluster;
 pub mod compute;
 pub mod config;
 pub mod daemon;
+mod dial;
+mod discovery;
 pub mod durable;
 pub mod ha;
 pub mod hardware;
@@ -23,3 +26,4 @@ pub mod sim;
 pub mod storage;
 pub mod tasks;
 pub mod telemetry;
+pub mod time;

@@ -39,7 +39,11 @@ async fn objects(api: &Api) -> BTreeMap<&'static str, String> {
         api.until("/alerts?rule=pool-filling", raised).await["items"][0]["id"].as_str().unwrap().to_owned();
     let hook = json!({"name": "hook", "spec": {"target": {"kind": "webhook", "url": "http://127.0.0.1:1/"}}});
     let channel = id(&api.ok(Method::POST, "/notification-channels", Some(hook)).await);
+    let directory = json!({"kind": "ldap", "servers": ["ldaps://127.0.0.1:1"], "base_dn": "dc=x"});
+    let directory = json!({"name": "corp", "spec": {"source": directory}});
+    let provider = id(&api.ok(Method::POST, "/identity-providers", Some(directory)).await);
     BTreeMap::from([
+        ("identity-providers", provider),
         ("backups", backup["id"].as_str().unwrap().to_owned()),
         ("alerts", alert),
         ("alert-rules", "host-lost".to_owned()),
@@ -339,6 +343,37 @@ async fn a_token_does_what_it_is_for_and_no_more() {
     admin.refused(422, Method::POST, "/tokens", Some(json!({"name": "x", "days": 0}))).await;
     let empty = json!({"role": admin.role("vm-user").await, "scope": {"kind": "labels", "labels": {}}});
     admin.refused(422, Method::POST, "/tokens", Some(json!({"name": "x", "limit": empty}))).await;
+    bench.daemon.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_keeps_is_their_own() {
+    let bench = Bench::new().await;
+    let admin = &bench.api;
+    let path = "/session/settings";
+    assert_eq!(admin.get(path).await, json!({"revision": 0, "filters": []}));
+    let filter = |name: &str| json!({"list": "/vms", "name": name, "query": "state:stopped"});
+    let kept = admin.ok(Method::PUT, path, Some(json!({"filters": [filter("Down")]}))).await;
+    assert_eq!(admin.get(path).await, kept);
+    // Another window, which has not seen it.
+    let stale =
+        admin.request(Method::PUT, path).header(header::IF_MATCH, "\"0\"").json(&json!({"filters": []}));
+    assert_eq!(common::answer(stale).await.0, 412);
+    let twice = json!({"filters": [filter("Down"), filter("Down")]});
+    let fault = admin.refused(422, Method::PUT, path, Some(twice)).await;
+    assert_eq!(fault["errors"][0]["field"], "filters[1].name", "{fault}");
+    assert_eq!(admin.get(path).await, kept, "nothing of it was kept");
+    let eve = admin.user("eve", json!([])).await;
+    let other = admin.logged_in("eve").await;
+    assert_eq!(other.get(path).await["filters"], json!([]), "nobody sees another's");
+    other.ok(Method::PUT, path, Some(json!({"filters": [filter("Mine")]}))).await;
+    let secret = admin.ok(Method::POST, "/tokens", Some(json!({"name": "t"}))).await;
+    let mut token = admin.clone();
+    token.token = secret["secret"].as_str().map(str::to_owned);
+    assert_eq!(token.get(path).await, kept);
+    token.refused(403, Method::PUT, path, Some(json!({"filters": []}))).await;
+    admin.ok(Method::DELETE, &format!("/users/{eve}"), None).await;
+    other.refused(401, Method::GET, path, None).await;
     bench.daemon.unwrap().stop().await;
 }
 

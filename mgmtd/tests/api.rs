@@ -8,6 +8,7 @@ use common::{Bench, PASSWORD, answer, id};
 use lq_mgmtd::http::openapi;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_endpoint_needs_a_credential_and_reading_tokens_only_read() {
@@ -22,7 +23,15 @@ async fn every_endpoint_needs_a_credential_and_reading_tokens_only_read() {
     forger.token = Some("e30.e30.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into());
 
     let document: Value = serde_json::from_str(&openapi::document().unwrap()).unwrap();
-    let open = [("get", "/setup"), ("post", "/setup"), ("post", "/session"), ("post", "/session/refresh")];
+    let open = [
+        ("get", "/setup"),
+        ("post", "/setup"),
+        ("post", "/session"),
+        ("post", "/session/refresh"),
+        ("get", "/session/realms"),
+        ("post", "/session/oidc/start"),
+        ("post", "/session/oidc"),
+    ];
     let mut walked = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
@@ -301,7 +310,20 @@ async fn probes_metrics_page_and_the_local_socket() {
         assert!(metrics.contains(name), "{name} is missing in {metrics}");
     }
     let page = get("/vms").send().await.unwrap();
-    assert!(page.headers()["content-security-policy"].to_str().unwrap().contains("script-src 'self'"));
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    let parts: BTreeSet<&str> = policy.split(';').map(str::trim).collect();
+    let whole = [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    ];
+    assert_eq!(parts, BTreeSet::from(whole), "nothing inline, nothing from elsewhere");
     let document: Value = api.get("/openapi.json").await;
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     let cluster = api.get("/cluster").await;

@@ -92,6 +92,20 @@ async fn three_daemons_become_one_system_and_outlive_one_of_them() {
         let as_nobody = Api { token: nobody.token.clone(), ..host.clone() };
         as_nobody.refused(403, Method::GET, &format!("/vms/{vm}/stats"), None).await;
     }
+    // What everyone did is added up, of what one may see.
+    let usage = "/cluster/usage?span=hour&top=1";
+    let whole = |u: &Value| u["machines"][0]["vm"] == vm && u["hosts"][2]["load"]["cpu"].is_number();
+    let all = first.until(usage, whole).await;
+    assert_eq!((all["hosts"].as_array().unwrap().len(), &all["silent"]), (3, &json!([])));
+    assert_eq!(
+        (&all["machines"][0]["host"], &all["history"]["metrics"][0]["unit"]),
+        (&json!(h2), &json!("processors"))
+    );
+    let as_eve = eve.until(usage, |u| u["machines"][0]["vm"] == vm).await;
+    assert_eq!((&as_eve["hosts"], &as_eve["silent"]), (&json!([]), &json!([])));
+    assert!(as_eve["history"]["metrics"][0]["values"].as_array().unwrap().is_empty());
+    assert_eq!(nobody.get(usage).await["machines"], json!([]));
+    first.refused(422, Method::GET, "/cluster/usage?top=0", None).await;
     // A task made on one host is seen on another.
     let task = third.ok(Method::POST, &format!("/vms/{vm}/stop"), Some(json!({"force": true}))).await;
     first.ended(&task).await;

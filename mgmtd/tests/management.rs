@@ -67,6 +67,11 @@ async fn a_new_certificate_takes_the_hosts_name_and_comes_with_the_next_start() 
         )
         .await;
     let before = bench.daemon.as_ref().unwrap().fingerprint().to_owned();
+    let shown = &bench.api.get(&at).await["status"]["certificate"];
+    assert_eq!(
+        (&shown["fingerprint"], &shown["not_after"]),
+        (&json!(before), &json!("2049-12-31T00:00:00Z"))
+    );
     bench.api.ok(Method::POST, &certificate, Some(json!({"confirm": name}))).await;
     let daemon = bench.daemon.take().unwrap();
     assert_eq!(daemon.over().await, Over::Again);
@@ -79,6 +84,7 @@ async fn a_new_certificate_takes_the_hosts_name_and_comes_with_the_next_start() 
     let token = bench.api.token.clone();
     let again = Api { token, ..common::client(bench.dir.path(), daemon.addresses()[0]) };
     again.get("/session").await;
+    assert_eq!(again.get(&at).await["status"]["certificate"]["fingerprint"], daemon.fingerprint());
     daemon.stop().await;
 }
 

@@ -252,6 +252,54 @@ it("searches, sorts and remembers both in the address", async () => {
   await main().getByRole("row").nth(1).getByText("web-1").waitFor();
 });
 
+it("saved filters: kept under a name, chosen, found by the palette, renamed and deleted", async () => {
+  await go("/vms");
+  await row("web-1").waitFor();
+  const menu = async (entry: RegExp) => {
+    await page.getByRole("button", { name: "Saved filters" }).click();
+    const item = page.getByRole("menuitem", { name: entry });
+    await item.waitFor();
+    return item;
+  };
+  const save = await menu(/^Save this search/);
+  expect(await save.getAttribute("aria-disabled")).toBe("true");
+  await save.getByText("Search for something first.").waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByLabel("Search virtual machines").fill("-name:crowd state:running");
+  await (await menu(/^Save this search/)).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText("-name:crowd state:running").waitFor();
+  await dialog.getByRole("button", { name: "Save", exact: true }).click();
+  await dialog.getByText("It needs a name.").waitFor();
+  await dialog.getByLabel("Name").fill("Ours, running");
+  await dialog.getByRole("button", { name: "Save", exact: true }).click();
+  await dialog.waitFor({ state: "detached" });
+  // It is the cluster's, not the browser's: it is there after the page was loaded anew.
+  await go("/vms");
+  await main().getByText("13 virtual machines", { exact: true }).waitFor();
+  await (await menu(/^Ours, running$/)).click();
+  await main().getByText("1 of 13 virtual machines").waitFor();
+  // Other lists have their own.
+  await go("/images");
+  await page.getByRole("button", { name: "Saved filters" }).click();
+  await page.getByText("There are none for this list.").waitFor();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Control+k");
+  await page.keyboard.type("ours running");
+  await page.getByRole("option", { name: /Ours, running/ }).waitFor();
+  await page.keyboard.press("Enter");
+  await main().getByText("1 of 13 virtual machines").waitFor();
+  await (await menu(/^Edit saved filters/)).click();
+  await dialog.getByLabel("Name of Ours, running").fill("Running");
+  await dialog.getByRole("button", { name: "Rename Ours, running" }).click();
+  await dialog.getByLabel("Name of Running").waitFor();
+  await dialog.getByRole("button", { name: "Delete Running" }).click();
+  await dialog.getByText("There are none any more.").waitFor();
+  await dialog.getByRole("button", { name: "Close" }).last().click();
+  const left = await daemon.call("GET", "/api/v1/session/settings");
+  expect(left.body.filters).toEqual([]);
+});
+
 it("the palette goes, finds and does", async () => {
   await page.keyboard.press("Control+k");
   await page.keyboard.type("stop web-1");

@@ -1,6 +1,6 @@
-// The past: every span can be picked and is drawn, for a machine and a host.
+// The past: every span can be picked and is drawn, for a machine, a host and the whole cluster, with links to who did most.
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { Daemon, closeBrowser, logIn, visit, type Visit } from "./harness";
+import { Daemon, closeBrowser, logIn, until, visit, type Visit } from "./harness";
 
 let daemon: Daemon;
 let ours: Visit;
@@ -14,6 +14,9 @@ beforeAll(async () => {
   const { kernel } = await daemon.images();
   vm = await daemon.vm("busy", kernel);
   await daemon.api("POST", `/vms/${vm}/start`);
+  await until("the machine was measured", async () =>
+    (await daemon.api("GET", "/cluster/usage")).machines.length ? true : undefined,
+  );
   ours = await visit(daemon);
   await logIn(daemon, ours);
 });
@@ -50,3 +53,29 @@ it("a host's charts go from an hour to a year", { timeout: 90_000 }, async () =>
   const host = (await daemon.api("GET", "/hosts")).items[0].meta.id;
   await spans(`/hosts/${host}/performance`, /\/history\?/);
 });
+
+it(
+  "the cluster's charts go from an hour to a year, and lead to who did most",
+  { timeout: 90_000 },
+  async () => {
+    const { page } = ours;
+    await spans("/monitoring", /\/cluster\/usage\?/);
+    await page.goto(`${daemon.url}/`);
+    await page.getByRole("heading", { name: "Dashboard" }).waitFor();
+    await page.keyboard.press("Control+k");
+    await page.getByRole("combobox").fill("monitoring");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/\/monitoring$/);
+    const machines = page.getByRole("region", { name: "Virtual machines that do most" });
+    await machines.getByRole("row", { name: /busy on/ }).waitFor();
+    const hosts = page.getByRole("region", { name: "Hosts" });
+    await hosts.getByRole("button", { name: "Memory" }).click();
+    await page.waitForURL(/sort=memory/);
+    expect(await hosts.getByRole("columnheader", { name: "Memory" }).getAttribute("aria-sort")).toBe(
+      "descending",
+    );
+    await machines.getByRole("link", { name: "busy" }).click();
+    await page.waitForURL(new RegExp(`/vms/${vm}/performance`));
+    expect(ours.faults).toEqual([]);
+  },
+);

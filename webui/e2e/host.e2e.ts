@@ -1,5 +1,6 @@
 // A host from afar: its management network on trial, its name, its storage, logs, certificate, and the way back to the factory.
 import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Page } from "playwright-core";
 import { Daemon, closeBrowser, logIn, until, visit } from "./harness";
@@ -116,9 +117,13 @@ it("a factory reset asks for the name, and the host's refusal is said where it w
   await dialog().getByText("a simulated host keeps nothing of its own").waitFor();
 });
 
-it("a new certificate is asked for by name", async () => {
-  await go(`/hosts/${host}/system`);
-  await button("New certificate").click();
+it("certificates: the fingerprint is that of the console, and a new one is asked for by name", async () => {
+  const told = () => readFileSync(join(daemon.state, "run/fingerprint"), "utf8").trim();
+  await go("/settings/certificates");
+  const before = told();
+  await main().getByText(before).waitFor();
+  await main().getByText("good").waitFor();
+  await button(`New certificate for ${name}`).click();
   await dialog().getByLabel(/^Type/).fill(name);
   await dialog().getByRole("button", { name: "Make a new one" }).click();
   await page.getByRole("dialog", { name: `${name} makes a new certificate` }).waitFor();

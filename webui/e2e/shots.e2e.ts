@@ -1,15 +1,15 @@
 // Every page in both themes and on a narrow screen: accessible, without faults, and as a picture for people to look at.
-// LQ_SHOTS=DIR keeps the pictures; docs/screenshots/ holds a few of them.
-import { mkdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { join } from "node:path";
+// LQ_SHOTS=DIR keeps the pictures: `./just screenshots` puts them into docs/screenshots/.
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Page } from "playwright-core";
+import { audit } from "./axe";
+import { Pictures } from "./pictures";
 import { Daemon, PASSWORD, closeBrowser, logIn, until, visit, type Visit } from "./harness";
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const shots = process.env["LQ_SHOTS"];
-if (shots) mkdirSync(shots, { recursive: true });
+const pictures = shots ? new Pictures(shots) : undefined;
+/** Pages of which there is a picture on a phone. */
+const ON_A_PHONE = ["dashboard", "vms", "vm-summary", "navigation"];
 
 let daemon: Daemon;
 let web: string;
@@ -71,10 +71,14 @@ beforeAll(async () => {
   await daemon.api("PUT", "/alert-rules/pool-filling", settings);
   const target = { kind: "webhook", url: "http://127.0.0.1:1/hook" };
   await daemon.api("POST", "/notification-channels", { name: "team-chat", spec: { target } });
+  const directory = { kind: "ldap", servers: ["ldaps://dc1.lan"], base_dn: "dc=lan" };
+  const spec = { title: "Example", enabled: false, source: directory };
+  await daemon.api("POST", "/identity-providers", { name: "example", spec });
   const nfs = { driver: "nfs", server: "nas.lan", export: "/srv/vm" };
   pool = (await daemon.api("POST", "/pools", { name: "shared", spec: nfs })).meta.id;
 });
 afterAll(async () => {
+  pictures?.index();
   await closeBrowser();
   await daemon?.end();
 });
@@ -138,6 +142,8 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
     ({ page }) => main(page).getByText("the cluster was made").first().waitFor(),
   ],
   ["cluster", () => "/cluster", ({ page }) => main(page).getByText("Nobody is invited.").waitFor()],
+  ["ha", () => "/ha", ({ page }) => main(page).getByText("Watched by").waitFor()],
+  ["recommendations", () => "/recommendations", ({ page }) => main(page).getByText("Who decides").waitFor()],
   ["pools", () => "/pools", ({ page }) => main(page).getByText("files in a directory").waitFor()],
   ["pool", () => `/pools/${pool}`, ({ page }) => main(page).getByText("nas.lan:/srv/vm").waitFor()],
   [
@@ -191,6 +197,22 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
         .getByRole("row", { name: /team-chat/ })
         .waitFor(),
   ],
+  [
+    "monitoring",
+    () => "/monitoring",
+    async (visit) => {
+      await drawn(visit);
+      await main(visit.page).getByRole("row", { name: /web-1/ }).waitFor();
+    },
+  ],
+  [
+    "identity",
+    () => "/settings/identity",
+    ({ page }) =>
+      main(page)
+        .getByRole("row", { name: /dc1\.lan/ })
+        .waitFor(),
+  ],
   ["events", () => "/events", ({ page }) => main(page).getByRole("row").nth(3).waitFor()],
   ["account", () => "/settings", ({ page }) => main(page).getByText("prometheus").waitFor()],
   ["users", () => "/settings/users", ({ page }) => main(page).getByRole("row", { name: /maria/ }).waitFor()],
@@ -210,6 +232,7 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
         .getByRole("row", { name: /auditor/ })
         .waitFor(),
   ],
+  ["certificates", () => "/settings/certificates", ({ page }) => main(page).getByText("good").waitFor()],
   [
     "audit",
     () => "/settings/audit",
@@ -222,27 +245,11 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
   ["about", () => "/settings/about", ({ page }) => main(page).getByText("Voting hosts").waitFor()],
 ];
 
-/** What axe finds wrong by WCAG A and AA. */
-async function audit({ page }: Visit): Promise<string[]> {
-  await page.evaluate(axe);
-  return page.evaluate(async () => {
-    const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
-    // @ts-expect-error axe is in the page.
-    const found = await axe.run(document, { runOnly: { type: "tag", values: tags } });
-    return found.violations.map(
-      (violation: any) =>
-        `${violation.id}: ${violation.help} — ${violation.nodes
-          .map((node: any) => `${node.target} ${node.any[0]?.message ?? ""}`)
-          .slice(0, 3)
-          .join(" | ")}`,
-    );
-  });
-}
-
 for (const [theme, width, height] of [
   ["light", 1360, 850],
   ["dark", 1360, 850],
   ["light", 375, 740],
+  ["dark", 375, 740],
 ] as const) {
   it(`every page, ${theme}, ${width} pixels wide`, { timeout: 300_000 }, async () => {
     const narrow = width < 400;
@@ -252,8 +259,9 @@ for (const [theme, width, height] of [
       wrong.push(...(await audit(ours)).map((fault) => `${name}: ${fault}`));
       const over = await ours.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       if (over > 0) wrong.push(`${name}: ${over} pixels wider than the screen`);
-      if (shots)
-        await ours.page.screenshot({ path: join(shots, `${name}-${narrow ? "narrow" : theme}.png`) });
+      if (!narrow) await pictures?.take(ours.page, name, theme);
+      else if (theme === "light" && ON_A_PHONE.includes(name))
+        await pictures?.take(ours.page, name, "narrow");
     };
     await ours.page.goto(daemon.url);
     await ours.page.getByLabel("Password", { exact: true }).waitFor();

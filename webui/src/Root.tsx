@@ -1,12 +1,15 @@
 // Who may see what: set-up, log-in, or the pages.
+import { useRouterState } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { useAccess } from "./api/queries";
 import { Shell } from "./components/shell/Shell";
 import { Button, Failure, Loading } from "./components/ui";
-import { FirstPassword, Login, Setup } from "./pages/Gate";
+import { FirstPassword, Login, RETURN, Returned, Setup } from "./pages/Gate";
 
 export function Root() {
   const access = useAccess();
+  const returned = useRouterState({ select: ({ location }) => location.pathname === RETURN });
+  if (returned) return <Returned />;
   // What was known last goes on being shown: a lost connection is told by its banner, not by an empty page.
   if (access.data)
     switch (access.data.state) {

@@ -52,6 +52,7 @@ const page = (path: string, load: Parameters<typeof lazyRouteComponent>[0], name
 const vms = () => import("./pages/vm");
 const hosts = () => import("./pages/host");
 const pools = () => import("./pages/pools");
+const monitoring = () => import("./pages/Monitoring");
 const settingsPages = () => import("./pages/settings");
 
 const dashboard = createRoute({ ...page("/", () => import("./pages/Dashboard"), "Dashboard"), path: "/" });
@@ -101,11 +102,17 @@ const tree = root.addChildren([
     hostTab("/system", "HostSystem"),
   ]),
   createRoute({ ...page("/cluster", () => import("./pages/Cluster"), "ClusterPage"), path: "/cluster" }),
+  createRoute({ ...page("/ha", () => import("./pages/HighAvailability"), "HighAvailability"), path: "/ha" }),
+  createRoute({
+    ...page("/recommendations", () => import("./pages/Recommendations"), "Recommendations"),
+    path: "/recommendations",
+  }),
   createRoute({ ...page("/pools", pools, "Pools"), path: "/pools" }),
   createRoute({ ...page("/pools/$id", pools, "PoolPage"), path: "/pools/$id" }),
   createRoute({ ...page("/volumes", () => import("./pages/volumes/List"), "Volumes"), path: "/volumes" }),
   createRoute({ ...page("/images", () => import("./pages/images/List"), "Images"), path: "/images" }),
   createRoute({ ...page("/networks", () => import("./pages/Networks"), "Networks"), path: "/networks" }),
+  createRoute({ ...page("/monitoring", monitoring, "Monitoring"), path: "/monitoring" }),
   createRoute({ ...page("/tasks", () => import("./pages/Activity"), "Tasks"), path: "/tasks" }),
   createRoute({ ...page("/alerts", () => import("./pages/alerts/List"), "Alerts"), path: "/alerts" }),
   createRoute({ ...page("/events", () => import("./pages/Activity"), "Events"), path: "/events" }),
@@ -114,7 +121,9 @@ const tree = root.addChildren([
     settingsTab("/users", "Users"),
     settingsTab("/groups", "Groups"),
     settingsTab("/roles", "Roles"),
+    settingsTab("/identity", "Identity"),
     settingsTab("/notifications", "Notifications"),
+    settingsTab("/certificates", "Certificates"),
     settingsTab("/audit", "Audit"),
     settingsTab("/about", "AboutPage"),
   ]),

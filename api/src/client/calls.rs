@@ -5,8 +5,8 @@
 
 use super::{Client, Error, REQUEST_TIMEOUT, Resource};
 use crate::{
-    AlertId, ChannelId, GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TaskId, TokenId,
-    UserId, VmId, VolumeId,
+    AlertId, ChannelId, GroupId, HostId, ImageId, NetworkId, PoolId, ProviderId, RoleId, SessionId, TaskId,
+    TokenId, UserId, VmId, VolumeId,
     access::{
         CreateGroup, CreateRole, CreateUser, Group, PermissionInfo, Role, SetPassword, UpdateGroup,
         UpdateRole, UpdateUser, User,
@@ -17,22 +17,27 @@ use crate::{
         ChangePassword, ConfirmTotp, CreateToken, CreatedToken, EnrolTotp, Identity, Login, RecoveryCodes,
         RemoveTotp, Session, SessionInfo, Setup, SetupRequest, Token, TotpEnrolment,
     },
+    balance::{Balance, BalanceSpec},
     channel::{Channel, ChannelTest, CreateChannel, UpdateChannel},
     cluster::{Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Readiness},
-    event::Event,
+    event::{Event, EventQuery},
     ha::{HaSpec, HaStatus},
     history::{HistoryQuery, MetricHistory},
-    host::{Host, HostMaintenance, HostPower, HostPowerAction},
+    host::{FactoryReset, Host, HostMaintenance, HostPower, HostPowerAction, NewCertificate},
     image::{CreateImage, Image},
-    list::{ListQuery, Page},
+    list::Page,
     local::vmm::Stats,
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     meta::MetadataPatch,
     network::{CreateNetwork, Network, UpdateNetwork},
+    pairing::{OpenPairing, PairHost, Pairing, WaitingHosts},
     placement::{PlacementDecision, PlacementQuery},
     pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
+    provider::{CreateProvider, Provider, ProviderTest, Realm, TestProvider, UpdateProvider},
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
-    task::Task,
+    task::{Task, TaskQuery},
+    time::{Time, TimeSpec},
+    usage::{Usage, UsageQuery},
     vm::{CreateVm, MigrateVm, StopVm, UpdateVm, Vm},
     volume::{CreateVolume, GrowVolume, Volume},
 };
@@ -63,10 +68,11 @@ reading! {
     Group, GroupId, groups, group, find_group;
     Role, RoleId, roles, role, find_role;
     Channel, ChannelId, channels, channel, find_channel;
+    Provider, ProviderId, providers, provider, find_provider;
 }
 
 /// Adds the fields of a query, each of which is a word, a number or an id.
-fn append(url: &mut reqwest::Url, query: &impl serde::Serialize) {
+pub(super) fn append(url: &mut reqwest::Url, query: &impl serde::Serialize) {
     if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(query) {
         for (name, value) in fields {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -101,6 +107,13 @@ impl Client {
         self.call(Method::GET, &["cluster"]).await
     }
 
+    /// How much the cluster did, and who did it.
+    pub async fn usage(&self, query: &UsageQuery) -> Result<Usage, Error> {
+        let mut url = self.endpoint(&["cluster", "usage"]);
+        append(&mut url, query);
+        self.call_url(Method::GET, url).await
+    }
+
     /// High availability: how every host and every protected machine stands.
     pub async fn ha(&self) -> Result<HaStatus, Error> {
         self.call(Method::GET, &["cluster", "ha"]).await
@@ -108,6 +121,22 @@ impl Client {
     /// Arms or disarms high availability.
     pub async fn set_ha(&self, spec: &HaSpec) -> Result<HaSpec, Error> {
         self.call_with(Method::PUT, &["cluster", "ha"], spec).await
+    }
+    /// The time servers, and how the clocks follow them.
+    pub async fn time(&self) -> Result<Time, Error> {
+        self.call(Method::GET, &["cluster", "time"]).await
+    }
+    /// Says which servers the clocks follow.
+    pub async fn set_time(&self, spec: &TimeSpec) -> Result<TimeSpec, Error> {
+        self.call_with(Method::PUT, &["cluster", "time"], spec).await
+    }
+    /// How the hosts are loaded, and which machines would better run elsewhere.
+    pub async fn recommendations(&self) -> Result<Balance, Error> {
+        self.call(Method::GET, &["cluster", "recommendations"]).await
+    }
+    /// Says what is wanted of balancing.
+    pub async fn set_balance(&self, spec: &BalanceSpec) -> Result<BalanceSpec, Error> {
+        self.call_with(Method::PUT, &["cluster", "balance"], spec).await
     }
     /// Says that a silent host is off.
     pub async fn confirm_off(&self, id: HostId) -> Result<(), Error> {
@@ -135,6 +164,22 @@ impl Client {
     /// Lets the host that is asked join. It answers before it starts again as a member.
     pub async fn join(&self, join: &JoinCluster) -> Result<JoinPreview, Error> {
         self.call_with(Method::POST, &["cluster", "join"], join).await
+    }
+    /// Hosts that wait to be paired on the network of the host that is asked. Takes a second.
+    pub async fn waiting_hosts(&self) -> Result<WaitingHosts, Error> {
+        self.call(Method::GET, &["cluster", "waiting"]).await
+    }
+    /// Brings in a waiting host by the code on its console.
+    pub async fn pair(&self, pair: &PairHost) -> Result<Task, Error> {
+        self.call_with(Method::POST, &["cluster", "pair"], pair).await
+    }
+    /// How the host that is asked stands to being paired, its code included.
+    pub async fn pairing(&self) -> Result<Pairing, Error> {
+        self.call(Method::GET, &["cluster", "pairing"]).await
+    }
+    /// Lets the host that is asked wait although it has things of its own.
+    pub async fn open_pairing(&self, open: &OpenPairing) -> Result<Pairing, Error> {
+        self.call_with(Method::PUT, &["cluster", "pairing"], open).await
     }
     /// What forming the cluster anew from the host that is asked would mean.
     pub async fn preview_reform(&self) -> Result<ReformPreview, Error> {
@@ -235,9 +280,17 @@ impl Client {
     /// Logs this client in; the session is kept as long as the client is used. A problem of the kind
     /// [`SecondFactor`](crate::problem::Kind::SecondFactor) asks for the one-time code.
     pub async fn login(&self, username: &str, password: &str, code: Option<&str>) -> Result<Session, Error> {
-        let body =
-            Login { username: username.into(), password: password.into(), code: code.map(str::to_owned) };
-        let session: Session = self.call_with(Method::POST, &["session"], &body).await?;
+        let body = Login {
+            username: username.into(),
+            password: password.into(),
+            code: code.map(str::to_owned),
+            realm: None,
+        };
+        self.login_as(&body).await
+    }
+    /// The same, saying of which realm the user is.
+    pub async fn login_as(&self, body: &Login) -> Result<Session, Error> {
+        let session: Session = self.call_with(Method::POST, &["session"], body).await?;
         self.hold(&session).await;
         Ok(session)
     }
@@ -430,12 +483,53 @@ impl Client {
         self.call_empty(self.request(Method::DELETE, url)).await
     }
 
+    // Identity providers.
+
+    /// Ways to log in. Takes no credential.
+    pub async fn realms(&self) -> Result<Vec<Realm>, Error> {
+        self.call(Method::GET, &["session", "realms"]).await
+    }
+    /// Makes an identity provider.
+    pub async fn create_provider(&self, new: &CreateProvider) -> Result<Provider, Error> {
+        self.call_with(Method::POST, &["identity-providers"], new).await
+    }
+    /// Changes an identity provider; with `revision` only if it is as it was then.
+    pub async fn update_provider(
+        &self,
+        id: ProviderId,
+        update: &UpdateProvider,
+        revision: Option<u64>,
+    ) -> Result<Provider, Error> {
+        self.call_if(Method::PATCH, &["identity-providers", &id.to_string()], update, revision).await
+    }
+    /// Tries an identity provider.
+    pub async fn test_provider(&self, id: ProviderId, test: &TestProvider) -> Result<ProviderTest, Error> {
+        self.call_with(Method::POST, &["identity-providers", &id.to_string(), "test"], test).await
+    }
+    /// Deletes an identity provider and its users.
+    pub async fn delete_provider(&self, id: ProviderId) -> Result<(), Error> {
+        let url = self.endpoint(&["identity-providers", &id.to_string()]);
+        self.call_empty(self.request(Method::DELETE, url)).await
+    }
+
     // Hosts.
 
     /// Restarts a host or switches it off; its guests are stopped first.
     pub async fn host_power(&self, id: HostId, action: HostPowerAction) -> Result<(), Error> {
         let url = self.endpoint(&["hosts", &id.to_string(), "power"]);
         self.call_empty(self.request(Method::POST, url).json(&HostPower { action })).await
+    }
+
+    /// Makes a new certificate of a host. The daemon answers before it starts again with it.
+    pub async fn new_certificate(&self, id: HostId, confirm: &str) -> Result<(), Error> {
+        let url = self.endpoint(&["hosts", &id.to_string(), "certificate"]);
+        let body = NewCertificate { confirm: confirm.into() };
+        self.call_empty(self.request(Method::POST, url).json(&body)).await
+    }
+    /// Erases what a host has kept. It answers before it begins.
+    pub async fn factory_reset(&self, id: HostId, reset: &FactoryReset) -> Result<(), Error> {
+        let url = self.endpoint(&["hosts", &id.to_string(), "factory-reset"]);
+        self.call_empty(self.request(Method::POST, url).json(reset)).await
     }
 
     // Virtual machines.
@@ -599,8 +693,26 @@ impl Client {
         self.call(Method::POST, &["tasks", &id.to_string(), "cancel"]).await
     }
     /// One page of events, newest first.
-    pub async fn events(&self, query: &ListQuery) -> Result<Page<Event>, Error> {
-        self.call_url(Method::GET, self.list_url("events", query)).await
+    pub async fn events(&self, query: &EventQuery) -> Result<Page<Event>, Error> {
+        let mut url = self.endpoint(&["events"]);
+        append(&mut url, query);
+        self.call_url(Method::GET, url).await
+    }
+    /// All tasks that match `query`, newest first, page by page.
+    pub async fn tasks_where(&self, query: &TaskQuery) -> Result<Vec<Task>, Error> {
+        let mut query = query.clone();
+        let mut tasks = Vec::new();
+        loop {
+            let mut url = self.endpoint(&["tasks"]);
+            append(&mut url, &query);
+            let page: Page<Task> = self.call_url(Method::GET, url).await?;
+            tasks.extend(page.items);
+            match page.next_cursor.and_then(|c| c.parse().ok()) {
+                // A cursor that does not move would never end.
+                Some(next) if query.cursor != Some(next) => query.cursor = Some(next),
+                _ => return Ok(tasks),
+            }
+        }
     }
 
     async fn delete<T: Resource>(&self, id: T::Id) -> Result<(), Error> {

@@ -61,6 +61,7 @@ impl Client {
         let url = self.endpoint(&["vms", &id.to_string(), line]);
         let what = if line == "display" { "open a display on" } else { "open a console on" };
         self.keep_session().await;
+        self.tell(&reqwest::Method::GET, &url);
         let request = self.upgrade(&url)?;
         let connection = self.inner.transport.open().await?;
         let config =

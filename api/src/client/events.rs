@@ -1,64 +1,113 @@
-//! Following the event log: server-sent events.
+//! Following the event log and the objects: server-sent events.
 
-use super::{Client, Error};
+use super::{Client, Error, calls::append};
 use crate::{
     EventId, Timestamp,
-    event::{Event, EventLevel},
+    event::{Event, EventLevel, EventQuery},
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use reqwest::{Method, header};
+use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, pin::Pin};
+use uuid::Uuid;
 
 /// Events as they happen. Ends when the host closes the stream.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<Event, Error>> + Send>>;
 
+/// Changes of objects as they happen. Ends when the host closes the stream.
+pub type ChangeStream = Pin<Box<dyn Stream<Item = Result<Change, Error>> + Send>>;
+
 /// Longest event taken; more is not ours.
 const MAX_EVENT: usize = 1 << 20;
 
+/// An object that changed, or is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What kind of object: `vm`, `image`, …
+    #[serde(default)]
+    pub kind: String,
+    /// Identity of the object.
+    pub id: Uuid,
+    /// Revision of the change, to watch on from.
+    pub revision: u64,
+    /// The object as it is now, as the API shows it; absent when it is gone, or out of sight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<serde_json::Value>,
+}
+
 impl Client {
-    /// Follows the event log from now on.
+    /// Follows the event log from now on: those events that `query` asks for.
     ///
     /// # Errors
     /// Any of [`Error`].
-    pub async fn follow_events(&self) -> Result<EventStream, Error> {
-        let url = self.endpoint(&["events", "stream"]);
+    pub async fn follow_events(&self, query: &EventQuery) -> Result<EventStream, Error> {
+        let mut url = self.endpoint(&["events", "stream"]);
+        append(&mut url, query);
+        self.follow(url, |message| match message.name.as_str() {
+            "" | "message" => Some(serde_json::from_str(&message.data)),
+            "missed" => Some(Ok(missed(&message.data))),
+            // Of a later release.
+            _ => None,
+        })
+        .await
+    }
+
+    /// Follows the objects: every change after the revision `since`, or from now on. Status of hosts and room in pools are not
+    /// told.
+    ///
+    /// # Errors
+    /// Any of [`Error`]; a conflict where `since` is too long ago: the lists have to be read anew then.
+    pub async fn watch(&self, since: Option<u64>) -> Result<ChangeStream, Error> {
+        let mut url = self.endpoint(&["watch"]);
+        if let Some(since) = since {
+            url.query_pairs_mut().append_pair("since", &since.to_string());
+        }
+        self.follow(url, |message| {
+            let change = serde_json::from_str::<Change>(&message.data);
+            Some(change.map(|change| Change { kind: message.name.clone(), ..change }))
+        })
+        .await
+    }
+
+    /// Follows the stream at `url`; `read` says what a message means, nothing where it is to be passed over.
+    async fn follow<T: Send + 'static>(
+        &self,
+        url: reqwest::Url,
+        read: impl Fn(&Message) -> Option<serde_json::Result<T>> + Send + Sync + 'static,
+    ) -> Result<Pin<Box<dyn Stream<Item = Result<T, Error>> + Send>>, Error> {
+        let path = url.path().to_owned();
         let request = self.request(Method::GET, url).header(header::ACCEPT, "text/event-stream");
         let response = self.send(request).await?;
         let bytes: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>> =
             Box::pin(response.bytes_stream());
-        let start = (self.clone(), bytes, Parser::default(), VecDeque::<Message>::new());
-        Ok(Box::pin(stream::unfold(start, |(client, mut bytes, mut parser, mut ready)| async move {
+        let client = self.clone();
+        let told = move |message: &Message| {
+            let unknown = |e: serde_json::Error| Error::Unexpected {
+                host: client.host(),
+                request: format!("GET {path}"),
+                status: 200,
+                detail: e.to_string(),
+            };
+            read(message).map(|read| read.map_err(unknown))
+        };
+        let start = (self.clone(), told, bytes, Parser::default(), VecDeque::<Message>::new());
+        Ok(Box::pin(stream::unfold(start, |(client, told, mut bytes, mut parser, mut ready)| async move {
             loop {
                 if let Some(message) = ready.pop_front() {
-                    let Some(event) = client.event(&message) else { continue };
-                    return Some((event, (client, bytes, parser, ready)));
+                    let Some(item) = told(&message) else { continue };
+                    return Some((item, (client, told, bytes, parser, ready)));
                 }
                 match bytes.next().await? {
                     Ok(chunk) => ready.extend(parser.feed(&chunk)),
                     Err(e) => {
-                        let error = client.broken("follow the events of", e);
+                        let error = client.broken("follow", e);
                         let end: Pin<Box<dyn Stream<Item = _> + Send>> = Box::pin(stream::empty());
-                        return Some((Err(error), (client, end, parser, ready)));
+                        return Some((Err(error), (client, told, end, parser, ready)));
                     }
                 }
             }
         })))
-    }
-
-    /// What a message means; nothing where this client does not know its kind.
-    fn event(&self, message: &Message) -> Option<Result<Event, Error>> {
-        match message.name.as_str() {
-            "" | "message" => {}
-            "missed" => return Some(Ok(missed(&message.data))),
-            _ => return None,
-        }
-        Some(serde_json::from_str(&message.data).map_err(|e| Error::Unexpected {
-            host: self.host(),
-            request: "GET /api/v1/events/stream".into(),
-            status: 200,
-            detail: e.to_string(),
-        }))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::{Client, Error};
 use crate::{
-    ChannelId, GroupId, HostId, ImageId, NetworkId, PoolId, RoleId, SessionId, TaskId, TokenId, UserId, VmId,
-    VolumeId,
+    AlertId, ChannelId, GroupId, HostId, ImageId, NetworkId, PoolId, ProviderId, RoleId, SessionId, TaskId,
+    TokenId, UserId, VmId, VolumeId,
     access::{Group, Role, User},
+    alert::Alert,
     auth::{SessionInfo, Token},
     channel::Channel,
     host::Host,
@@ -13,6 +14,7 @@ use crate::{
     network::Network,
     pool::Pool,
     problem::Kind,
+    provider::Provider,
     task::Task,
     vm::Vm,
     volume::Volume,
@@ -57,6 +59,7 @@ named! {
     Group, GroupId, "groups", "group";
     Role, RoleId, "roles", "role";
     Channel, ChannelId, "notification-channels", "notification channel";
+    Provider, ProviderId, "identity-providers", "identity provider";
 }
 
 impl Resource for Token {
@@ -80,6 +83,18 @@ impl Resource for SessionInfo {
     }
     fn name(&self) -> String {
         self.username.clone()
+    }
+}
+
+impl Resource for Alert {
+    type Id = AlertId;
+    const PATH: &'static str = "alerts";
+    const KIND: &'static str = "alert";
+    fn id(&self) -> AlertId {
+        self.id
+    }
+    fn name(&self) -> String {
+        format!("{} about {}", self.rule, self.target_name)
     }
 }
 
@@ -117,15 +132,25 @@ impl Client {
     /// # Errors
     /// Any of [`Error`].
     pub async fn all_where<T: Resource>(&self, query: &ListQuery) -> Result<Vec<T>, Error> {
+        Ok(self.all_at(query).await?.0)
+    }
+
+    /// The same, with the revision to [`watch`](Self::watch) on from: that of the first page, so that nothing is missed.
+    ///
+    /// # Errors
+    /// Any of [`Error`].
+    pub async fn all_at<T: Resource>(&self, query: &ListQuery) -> Result<(Vec<T>, u64), Error> {
         let mut query = query.clone();
         let mut items = Vec::new();
+        let mut revision = None;
         loop {
             let page: Page<T> = self.list(&query).await?;
             items.extend(page.items);
+            let first = *revision.get_or_insert(page.revision);
             match page.next_cursor {
                 // A cursor that does not move would never end.
                 Some(next) if query.cursor.as_ref() != Some(&next) => query.cursor = Some(next),
-                _ => return Ok(items),
+                _ => return Ok((items, first)),
             }
         }
     }
@@ -155,6 +180,16 @@ impl Client {
             .into_iter()
             .find(|item| item.name() == name_or_id)
             .ok_or_else(|| Error::NoSuch { kind: T::KIND, name: name_or_id.into() })
+    }
+
+    /// The same, with a revision to [`watch`](Self::watch) on from: changes of the object after this answer come later.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub async fn find_at<T: Resource>(&self, name_or_id: &str) -> Result<(T, u64), Error> {
+        let query = ListQuery { limit: Some(1), name: Some(name_or_id.into()), ..ListQuery::default() };
+        let revision = self.list::<T>(&query).await?.revision;
+        Ok((self.find(name_or_id).await?, revision))
     }
 
     pub(super) fn list_url(&self, path: &str, query: &ListQuery) -> Url {

@@ -77,6 +77,7 @@ impl Client {
 
     async fn exchange_refresh(&self, token: &str) -> Result<Session, Error> {
         let url = self.endpoint(&["session", "refresh"]);
+        self.tell(&Method::POST, &url);
         let body = Refresh { refresh_token: Some(token.into()) };
         let request = self.inner.transport.http().request(Method::POST, url).header("x-lq-request", "1");
         let response = self.exchange(request.timeout(REQUEST_TIMEOUT).json(&body)).await?;

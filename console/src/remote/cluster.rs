@@ -1,20 +1,25 @@
-//! What concerns this host as a member of its cluster: maintenance, and forming the cluster anew.
+//! What concerns this host as a member of its cluster: maintenance, joining another, and forming the cluster anew.
 
 use super::{Fallible, Outcome, Remote, VmRow, decode, text, vm_row};
 use crate::{
+    joining::Preview,
     maintenance::Maintenance,
     recovery::Recovery,
     settling::{Aim, Settling},
 };
 use lq_api::{
     HostId, TaskId,
-    cluster::Cluster,
+    cluster::{Cluster, JoinCluster, JoinPreview},
     host::HostMaintenance,
     list::Page,
     recovery::{NewEpoch, ReformCluster},
     task::Task,
 };
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// The daemon asks each host of the token in turn, and each may take half a minute.
+const JOINING: Duration = Duration::from_secs(270);
 
 /// The task that empties a host.
 const EVACUATE: &str = "host.evacuate";
@@ -69,6 +74,25 @@ impl Remote {
     pub(super) fn cancel_task(&mut self, id: TaskId) -> Fallible<Outcome> {
         self.call("POST", &format!("/tasks/{id}/cancel"), None)?;
         Ok(Outcome::Maintenance(Box::new(self.maintenance()?)))
+    }
+
+    /// What joining would do.
+    pub(super) fn preview_join(&mut self, token: String) -> Fallible<Outcome> {
+        let body = json!(JoinCluster { token: token.clone(), rename: true });
+        let preview = decode(&self.call_for("POST", "/cluster/join/preview", Some(body), JOINING)?)?;
+        Ok(Outcome::JoinPreview(Box::new(Preview { token, preview })))
+    }
+
+    /// Joins. The accounts of this host end with it, and so does the session.
+    pub(super) fn join(&mut self, token: &str, rename: bool) -> Fallible<Outcome> {
+        let body = json!(JoinCluster { token: token.to_owned(), rename });
+        let joined: JoinPreview = decode(&self.call_for("POST", "/cluster/join", Some(body), JOINING)?)?;
+        self.session = None;
+        let facts = vec![
+            format!("The cluster has admitted this host; its other hosts: {}.", joined.hosts.join(", ")),
+            "Machines run on. The accounts of this host have ended.".to_owned(),
+        ];
+        Ok(Outcome::Settling(Box::new(Settling::new(Aim::Cluster(joined.cluster), facts))))
     }
 
     /// What forming the cluster anew from this host would mean.

@@ -1,13 +1,13 @@
 //! Words for users, groups, roles, sessions, one-time codes and the audit log.
 
-use super::label;
+use super::{Filter, NewMeta, label};
 use clap::{Args, Subcommand};
 use lq_api::{Timestamp, access::Permission, audit::AuditOutcome};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum User {
     /// Every user you may see.
-    List,
+    List(Filter),
     /// One user.
     Show {
         /// Name or id.
@@ -37,9 +37,8 @@ pub(crate) enum User {
     Update {
         /// Name or id.
         user: String,
-        /// New name.
-        #[arg(long)]
-        name: Option<String>,
+        #[command(flatten)]
+        meta: NewMeta,
         /// New name for people.
         #[arg(long)]
         full_name: Option<String>,
@@ -82,7 +81,7 @@ pub(crate) enum User {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Group {
     /// Every group you may see.
-    List,
+    List(Filter),
     /// One group.
     Show {
         /// Name or id.
@@ -109,9 +108,11 @@ pub(crate) enum Group {
     Update {
         /// Name or id.
         group: String,
-        /// New name.
+        #[command(flatten)]
+        meta: NewMeta,
+        /// What it is for.
         #[arg(long)]
-        name: Option<String>,
+        description: Option<String>,
         /// Take a user in; may be repeated.
         #[arg(long = "add", value_name = "USER")]
         added: Vec<String>,
@@ -138,7 +139,12 @@ pub(crate) enum Group {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Role {
     /// Every role you may see.
-    List,
+    List(Filter),
+    /// One role.
+    Show {
+        /// Name or id.
+        role: String,
+    },
     /// Every permission there is.
     Permissions,
     /// Make a role.
@@ -151,14 +157,19 @@ pub(crate) enum Role {
         /// A permission, e.g. vm.power; may be repeated.
         #[arg(long = "permission", value_name = "PERMISSION")]
         permissions: Vec<Permission>,
+        /// A label; may be repeated.
+        #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
     },
     /// Change a role, for all who have it.
     Update {
         /// Name or id.
         role: String,
-        /// New name.
+        #[command(flatten)]
+        meta: NewMeta,
+        /// What it is for.
         #[arg(long)]
-        name: Option<String>,
+        description: Option<String>,
         /// Add a permission; may be repeated.
         #[arg(long = "add", value_name = "PERMISSION")]
         added: Vec<Permission>,
@@ -200,6 +211,9 @@ pub(crate) struct Audit {
     /// How many records.
     #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
+    /// Only by this user.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
     /// Only by whom this is part of the name.
     #[arg(long)]
     pub(crate) actor: Option<String>,

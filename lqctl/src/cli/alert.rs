@@ -1,5 +1,6 @@
 //! The words about alerts and notification channels.
 
+use super::{Filter, NewMeta, Watching, label};
 use clap::{Args, Subcommand, ValueEnum};
 use lq_api::{
     alert::{AlertRule, Severity as Wanted},
@@ -17,11 +18,21 @@ pub(crate) enum Alert {
         /// Only alerts at least this grave.
         #[arg(long, value_enum)]
         severity: Option<Severity>,
+        /// Only alerts of this rule, e.g. `pool-filling`.
+        #[arg(long)]
+        rule: Option<AlertRule>,
+        /// Only alerts about this object: KIND/NAME or KIND/ID, e.g. pool/local.
+        #[arg(long, value_name = "KIND/NAME")]
+        target: Option<String>,
+        #[command(flatten)]
+        watching: Watching,
     },
     /// One alert.
     Show {
         /// Id.
         alert: String,
+        #[command(flatten)]
+        watching: Watching,
     },
     /// Take note of an alert, for all to see.
     Acknowledge {
@@ -96,7 +107,7 @@ impl From<Severity> for Wanted {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Channel {
     /// Every channel.
-    List,
+    List(Filter),
     /// One channel.
     Show {
         /// Name or id.
@@ -154,6 +165,8 @@ pub(crate) enum Channel {
         #[arg(long)]
         off: bool,
     },
+    /// Change a channel; what is not given stays.
+    Set(SetChannel),
     /// Send a test.
     Test {
         /// Name or id.
@@ -180,6 +193,54 @@ pub(crate) struct NewChannel {
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
     /// The secret. Better in the environment than on the command line.
+    #[arg(long, env = "LQ_SECRET", hide_env_values = true)]
+    pub(crate) secret: Option<String>,
+    /// A label; may be repeated.
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+/// Options that do not fit the kind of the channel are refused.
+#[derive(Debug, Args)]
+pub(crate) struct SetChannel {
+    /// Name or id.
+    pub(crate) channel: String,
+    #[command(flatten)]
+    pub(crate) meta: NewMeta,
+    /// Only alerts at least this grave.
+    #[arg(long, value_enum)]
+    pub(crate) severity: Option<Severity>,
+    /// Of a webhook: where to.
+    #[arg(long)]
+    pub(crate) to_url: Option<String>,
+    /// Of mail and syslog: the server.
+    #[arg(long)]
+    pub(crate) server: Option<String>,
+    /// Of mail and syslog: its port; 0 for the usual one.
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Of mail: how the connection is protected.
+    #[arg(long, value_enum)]
+    pub(crate) security: Option<Security>,
+    /// Of mail: who logs in; an empty one for nobody.
+    #[arg(long)]
+    pub(crate) username: Option<String>,
+    /// Of mail: the sender.
+    #[arg(long)]
+    pub(crate) from: Option<String>,
+    /// Of mail: the recipients, instead of those it has; may be repeated.
+    #[arg(long)]
+    pub(crate) to: Vec<String>,
+    /// Of syslog: over TLS, or not.
+    #[arg(long)]
+    pub(crate) tls: Option<bool>,
+    /// File with certificates (PEM) that alone are trusted.
+    #[arg(long, value_name = "FILE", conflicts_with = "public_ca")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Trust those of public authorities again.
+    #[arg(long)]
+    pub(crate) public_ca: bool,
+    /// A new secret; an empty one takes it away. Better in the environment than on the command line.
     #[arg(long, env = "LQ_SECRET", hide_env_values = true)]
     pub(crate) secret: Option<String>,
 }

@@ -1,17 +1,19 @@
 //! The words about storage pools.
 
-use super::{DiskFormat, Kind, label};
+use super::{DiskFormat, Kind, Listing, NewMeta, Watching, label};
 use clap::{Args, Subcommand, ValueEnum};
 use lq_api::pool::{NFS_PORT, NfsVersion};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Pool {
     /// Every pool.
-    List,
+    List(Listing),
     /// One pool, and how each host stands to it.
     Show {
         /// Name or id.
         pool: String,
+        #[command(flatten)]
+        watching: Watching,
     },
     /// Create a shared pool.
     Create(CreatePool),
@@ -21,6 +23,13 @@ pub(crate) enum Pool {
         pool: String,
         /// New name.
         name: String,
+    },
+    /// Change a pool's name and labels.
+    Set {
+        /// Name or id.
+        pool: String,
+        #[command(flatten)]
+        meta: NewMeta,
     },
     /// Make a volume or an image of a file in the pool that belongs to nothing (`pool show` tells of them).
     Adopt {
@@ -37,6 +46,9 @@ pub(crate) enum Pool {
         /// Of an image: its format.
         #[arg(long, value_enum)]
         format: Option<DiskFormat>,
+        /// A label; may be repeated.
+        #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
+        labels: Vec<(String, String)>,
     },
     /// Delete a file in the pool that belongs to nothing.
     DeleteForeign {

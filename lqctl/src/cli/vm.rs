@@ -1,33 +1,39 @@
 //! The words for virtual machines.
 
-use super::{Filter, Past, label};
+use super::{
+    CdText, DiskText, Listing, NewMeta, NicText, Past, Switch, Watching,
+    devices::{DISK, NIC},
+    label,
+};
 use crate::size;
 use clap::{Args, Subcommand, ValueEnum};
 use lq_api::{
     Bytes,
     ha::{HaPriority, VmHa},
-    local::vmm::CpuModel,
+    local::vmm::{CpuModel, WatchdogAction},
     vm::RestartPolicy,
 };
+use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Vm {
     /// Every machine.
-    List(Filter),
+    List(Listing),
     /// One machine.
     Show {
         /// Name or id.
         vm: String,
+        #[command(flatten)]
+        watching: Watching,
     },
     /// Create a machine, with its disk where wanted.
     Create(Box<CreateVm>),
-    /// Change a machine.
-    Set {
+    /// Change a machine; what is not given stays. Hardware that cannot be changed while it runs is new at the next start.
+    Set(Box<SetVm>),
+    /// Where a machine could be, host by host, and why not elsewhere. For a machine to be made: `vm create --preview`.
+    Placement {
         /// Name or id.
         vm: String,
-        /// Start it elsewhere when its host is lost: before others, with them, after them; or not.
-        #[arg(long, value_enum)]
-        ha: Ha,
     },
     /// Start.
     Start {
@@ -128,9 +134,9 @@ pub(crate) struct CreateVm {
     /// Pool of the new volume; that of the machine's host where absent.
     #[arg(long, value_name = "POOL")]
     pub(crate) disk_pool: Option<String>,
-    /// Attach an existing volume; may be repeated.
-    #[arg(long = "volume", value_name = "VOLUME")]
-    pub(crate) volumes: Vec<String>,
+    /// Attach an existing volume, with settings where wanted: data,ro,bandwidth=50M/200M,ops=500; may be repeated.
+    #[arg(long = "volume", value_name = DISK)]
+    pub(crate) volumes: Vec<DiskText>,
     /// Kernel image to boot; the disk image's own defaults where absent, else UEFI firmware boots the disks.
     #[arg(long, value_name = "IMAGE")]
     pub(crate) kernel: Option<String>,
@@ -140,12 +146,18 @@ pub(crate) struct CreateVm {
     /// Kernel command line.
     #[arg(long, requires = "kernel", default_value = "", allow_hyphen_values = true)]
     pub(crate) cmdline: String,
-    /// Network to connect to; may be repeated.
-    #[arg(long = "network", value_name = "NETWORK")]
-    pub(crate) networks: Vec<String>,
-    /// A CD drive with this `iso` image in it; may be repeated. Firmware boots from it where no disk can be booted.
+    /// Network to connect to, with settings where wanted: default,cable=out,receive=10M; may be repeated.
+    #[arg(long = "network", value_name = NIC)]
+    pub(crate) networks: Vec<NicText>,
+    /// A CD drive with this `iso` image in it, or `none`; may be repeated. Firmware boots from it where no disk can be booted.
     #[arg(long = "cdrom", value_name = "IMAGE")]
     pub(crate) cdroms: Vec<String>,
+    /// File with cloud-init's user data (`#cloud-config …` or a script); `-` for standard input. Put no passwords there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) user_data: Option<PathBuf>,
+    /// File with cloud-init's network configuration; by DHCP where absent. `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) network_config: Option<PathBuf>,
     /// What the guest sees of the processor: with a level it can move to every host that has it.
     #[arg(long, value_enum, default_value = "host")]
     pub(crate) cpu: Cpu,
@@ -161,15 +173,182 @@ pub(crate) struct CreateVm {
     /// Start it elsewhere when its host is lost: before others, with them, or after them.
     #[arg(long, value_enum, default_value = "off")]
     pub(crate) ha: Ha,
-    /// Not on a host of a machine with this label; may be repeated.
-    #[arg(long = "apart-from", value_name = "KEY=VALUE", value_parser = label)]
-    pub(crate) apart_from: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) rules: Rules,
+    /// What becomes of the guest when it does not feed its watchdog any more; no watchdog where absent.
+    #[arg(long, value_enum, default_value = "off")]
+    pub(crate) watchdog: Watchdog,
+    /// A screen: with firmware there is one, else none, where absent.
+    #[arg(long, value_enum)]
+    pub(crate) display: Option<Switch>,
+    /// A virtio random number source.
+    #[arg(long, value_enum, default_value = "on")]
+    pub(crate) rng: Switch,
     /// A label; may be repeated.
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
     /// Start it at once.
     #[arg(long)]
     pub(crate) start: bool,
+    /// Only say where it would be placed, and why not elsewhere. Nothing is made.
+    #[arg(long, conflicts_with = "start")]
+    pub(crate) preview: bool,
+}
+
+/// Rules about the hosts of other machines.
+#[derive(Debug, Args)]
+pub(crate) struct Rules {
+    /// On a host of a machine with this label; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) near: Vec<(String, String)>,
+    /// The same, where it can be.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) prefer_near: Vec<(String, String)>,
+    /// Not on a host of a machine with this label; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) apart_from: Vec<(String, String)>,
+    /// The same, where it can be.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) prefer_apart: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetVm {
+    /// Name or id.
+    pub(crate) vm: String,
+    #[command(flatten)]
+    pub(crate) meta: NewMeta,
+    /// Virtual CPUs.
+    #[arg(long)]
+    pub(crate) cpus: Option<u8>,
+    /// Memory, e.g. 512M or 2G.
+    #[arg(long, value_parser = size::parse)]
+    pub(crate) memory: Option<Bytes>,
+    /// What the guest sees of the processor.
+    #[arg(long, value_enum)]
+    pub(crate) cpu: Option<Cpu>,
+    /// Boot this kernel.
+    #[arg(long, value_name = "IMAGE", conflicts_with = "firmware")]
+    pub(crate) kernel: Option<String>,
+    /// With this initial RAM disk; `none` for none.
+    #[arg(long, value_name = "IMAGE", conflicts_with = "firmware")]
+    pub(crate) initrd: Option<String>,
+    /// And this kernel command line.
+    #[arg(long, allow_hyphen_values = true, conflicts_with = "firmware")]
+    pub(crate) cmdline: Option<String>,
+    /// Boot no kernel, but by UEFI firmware.
+    #[arg(long)]
+    pub(crate) firmware: bool,
+    /// Attach a volume; may be repeated.
+    #[arg(long, value_name = DISK)]
+    pub(crate) attach: Vec<DiskText>,
+    /// Change how a volume is attached; may be repeated.
+    #[arg(long = "disk", value_name = DISK)]
+    pub(crate) disks: Vec<DiskText>,
+    /// Detach a volume, which stays; may be repeated.
+    #[arg(long, value_name = "VOLUME")]
+    pub(crate) detach: Vec<String>,
+    /// Add an interface on a network; may be repeated.
+    #[arg(long = "add-nic", value_name = NIC)]
+    pub(crate) add_nics: Vec<NicText>,
+    /// Change an interface, named by its number from 0 or its address, e.g. `0,network=lan,cable=in`; may be repeated.
+    #[arg(long = "nic", value_name = "NIC[,network=NETWORK][,…]")]
+    pub(crate) nics: Vec<NicText>,
+    /// Remove an interface, named by its number from 0 or its address; may be repeated.
+    #[arg(long = "remove-nic", value_name = "NIC")]
+    pub(crate) remove_nics: Vec<String>,
+    /// Put an image into a CD drive, which is named by its number from 0; `none` takes it out: 0=debian, 0=none.
+    #[arg(long = "cdrom", value_name = "DRIVE=IMAGE")]
+    pub(crate) cdroms: Vec<CdText>,
+    /// Add a CD drive with this image in it, or `none`; may be repeated.
+    #[arg(long = "add-cdrom", value_name = "IMAGE")]
+    pub(crate) add_cdroms: Vec<String>,
+    /// Remove a CD drive, named by its number from 0; may be repeated.
+    #[arg(long = "remove-cdrom", value_name = "DRIVE")]
+    pub(crate) remove_cdroms: Vec<usize>,
+    /// File with cloud-init's user data (`#cloud-config …` or a script); `-` for standard input. Put no passwords there.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_cloud_init")]
+    pub(crate) user_data: Option<PathBuf>,
+    /// File with cloud-init's network configuration; by DHCP where absent. `-` for standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_cloud_init")]
+    pub(crate) network_config: Option<PathBuf>,
+    /// Nothing for cloud-init any more.
+    #[arg(long)]
+    pub(crate) no_cloud_init: bool,
+    /// A screen, or none; `auto`: with firmware one, else none.
+    #[arg(long, value_enum)]
+    pub(crate) display: Option<Display>,
+    /// What becomes of the guest when it does not feed its watchdog any more; `off`: no watchdog.
+    #[arg(long, value_enum)]
+    pub(crate) watchdog: Option<Watchdog>,
+    /// A virtio random number source.
+    #[arg(long, value_enum)]
+    pub(crate) rng: Option<Switch>,
+    /// What to do when the machine ends by itself.
+    #[arg(long, value_enum)]
+    pub(crate) restart: Option<Restart>,
+    /// Start it when its host starts.
+    #[arg(long, value_enum)]
+    pub(crate) autostart: Option<Switch>,
+    /// Start it elsewhere when its host is lost: before others, with them, after them; or not.
+    #[arg(long, value_enum)]
+    pub(crate) ha: Option<Ha>,
+    /// Only this host may have it.
+    #[arg(long, conflicts_with = "any_host")]
+    pub(crate) host: Option<String>,
+    /// Any host may have it.
+    #[arg(long)]
+    pub(crate) any_host: bool,
+    #[command(flatten)]
+    pub(crate) rules: Rules,
+    /// Drop the rules about machines with this label; may be repeated.
+    #[arg(long = "drop-rule", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) drop_rules: Vec<(String, String)>,
+}
+
+/// [`WatchdogAction`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Watchdog {
+    /// It is restarted.
+    Reset,
+    /// It is halted, to be looked at.
+    Pause,
+    /// It is ended.
+    PowerOff,
+    /// Nothing but an event.
+    Report,
+    /// There is no watchdog.
+    Off,
+}
+
+impl From<Watchdog> for Option<WatchdogAction> {
+    fn from(watchdog: Watchdog) -> Self {
+        match watchdog {
+            Watchdog::Reset => Some(WatchdogAction::Reset),
+            Watchdog::Pause => Some(WatchdogAction::Pause),
+            Watchdog::PowerOff => Some(WatchdogAction::PowerOff),
+            Watchdog::Report => Some(WatchdogAction::Report),
+            Watchdog::Off => None,
+        }
+    }
+}
+
+/// Whether there is a screen.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Display {
+    On,
+    Off,
+    Auto,
+}
+
+impl From<Display> for Option<bool> {
+    fn from(display: Display) -> Self {
+        match display {
+            Display::On => Some(true),
+            Display::Off => Some(false),
+            Display::Auto => None,
+        }
+    }
 }
 
 /// [`CpuModel`] on the command line.

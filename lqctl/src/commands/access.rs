@@ -3,6 +3,7 @@
 use super::{
     Session,
     account::{Names, grant},
+    told,
 };
 use crate::{
     cli::{Common, Token},
@@ -13,7 +14,7 @@ use crate::{
 };
 use lq_api::{
     Timestamp,
-    auth::{CreateToken, Session as LoggedIn},
+    auth::{CreateToken, Login, Session as LoggedIn},
     client::{Client, Error, Fingerprint},
     problem::Kind,
 };
@@ -26,7 +27,7 @@ async fn trusted(common: &Common, address: &str) -> anyhow::Result<Fingerprint> 
     let presented = Client::probe(address).await?;
     let url = Client::new(address, presented)?.url();
     let profiles = Profiles::load(Profiles::path()?)?;
-    let known = profiles.get(&common.profile).filter(|p| p.url == url);
+    let known = profiles.get(&profiles.used(common.profile.as_deref())?).filter(|p| p.url == url);
     match known.and_then(|p| p.fingerprint.parse::<Fingerprint>().ok()) {
         Some(known) if known == presented => return Ok(known),
         Some(known) => eprintln!(
@@ -54,7 +55,9 @@ fn remember(common: &Common, client: &Client, session: LoggedIn) -> anyhow::Resu
         since: Some(Timestamp::now()),
     };
     let path = Profiles::path()?;
-    Profiles::load(path)?.set(&common.profile, profile)?;
+    let mut profiles = Profiles::load(path)?;
+    let name = profiles.used(common.profile.as_deref())?;
+    profiles.set(&name, profile)?;
     line(&format!("Logged in to {} as {}.\n", client.url(), session.username))?;
     if session.must_change_password {
         eprintln!("A new password has to be set before anything else: run `lqctl password`.");
@@ -92,18 +95,20 @@ pub(super) async fn login(
     address: &str,
     username: &str,
     code: Option<String>,
+    realm: Option<String>,
 ) -> anyhow::Result<()> {
-    let client = Client::new(address, trusted(common, address).await?)?;
+    let client = told(common, Client::new(address, trusted(common, address).await?)?);
     if needs_setup(&client, address).await? {
         return Err(usage(format!(
             "{address} has no admin password yet; run `lqctl setup {address}` with the code its console shows"
         )));
     }
     let password = ask_secret(&format!("Password of {username}"))?;
-    let session = match client.login(username, &password, code.as_deref()).await {
+    let mut login = Login { username: username.to_owned(), password, code, realm };
+    let session = match client.login_as(&login).await {
         Err(e) if e.is(Kind::SecondFactor) => {
-            let code = ask("One-time code (or a recovery code)")?;
-            client.login(username, &password, Some(&code)).await?
+            login.code = Some(ask("One-time code (or a recovery code)")?);
+            client.login_as(&login).await?
         }
         other => other?,
     };
@@ -111,7 +116,7 @@ pub(super) async fn login(
 }
 
 pub(super) async fn setup(common: &Common, address: &str, code: Option<String>) -> anyhow::Result<()> {
-    let client = Client::new(address, trusted(common, address).await?)?;
+    let client = told(common, Client::new(address, trusted(common, address).await?)?);
     if !needs_setup(&client, address).await? {
         return Err(usage(format!("{address} is set up already; run `lqctl login {address}`")));
     }
@@ -127,8 +132,9 @@ pub(super) async fn setup(common: &Common, address: &str, code: Option<String>) 
 pub(super) async fn logout(common: &Common, session: &Session) -> anyhow::Result<()> {
     session.client.logout().await?;
     let mut profiles = Profiles::load(Profiles::path()?)?;
-    if let Some(profile) = profiles.get(&common.profile).cloned() {
-        profiles.set(&common.profile, profile.logged_out())?;
+    let name = profiles.used(common.profile.as_deref())?;
+    if let Some(profile) = profiles.get(&name).cloned() {
+        profiles.set(&name, profile.logged_out())?;
     }
     line("Logged out.\n")
 }
@@ -142,6 +148,7 @@ pub(super) async fn whoami(session: &Session) -> anyhow::Result<()> {
     let fields = [
         ("User", identity.username.clone()),
         ("By", identity.by.clone()),
+        ("Realm", identity.realm.clone().unwrap_or_default()),
         ("Rights", rights.collect::<Vec<_>>().join("; ")),
         ("One-time codes", if identity.totp { "asked for".into() } else { String::new() }),
         (

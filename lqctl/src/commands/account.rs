@@ -98,8 +98,8 @@ fn done<T: Serialize>(session: &Session, object: &T, text: String) -> anyhow::Re
 pub(super) async fn user(session: &Session, command: UserCommand) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
-        UserCommand::List => {
-            let users = client.users().await?;
+        UserCommand::List(filter) => {
+            let users: Vec<User> = client.all_where(&filter.into()).await?;
             let names = Names::load(session).await;
             show(session.format, &users, || {
                 let mut table = Table::new(&["NAME", "STATE", "CODES", "GRANTS", "GROUPS", "LAST LOGIN"]);
@@ -153,7 +153,7 @@ pub(super) async fn user(session: &Session, command: UserCommand) -> anyhow::Res
             let user = client.create_user(&create).await?;
             done(session, &user, format!("User {} created.\n", user.meta.name))
         }
-        UserCommand::Update { user, name, full_name, grants: given, revoked, disable, enable } => {
+        UserCommand::Update { user, meta, full_name, grants: given, revoked, disable, enable } => {
             let user = client.find_user(&user).await?;
             let spec = UserSpec {
                 full_name: full_name.unwrap_or_else(|| user.spec.full_name.clone()),
@@ -161,10 +161,11 @@ pub(super) async fn user(session: &Session, command: UserCommand) -> anyhow::Res
                 grants: changed(session, &user.spec.grants, &given, &revoked).await?,
             };
             let spec = (spec != user.spec).then_some(spec);
-            if name.is_none() && spec.is_none() {
+            let labels = meta.relabelled(&user.meta.labels)?;
+            if meta.name.is_none() && labels.is_none() && spec.is_none() {
                 return Err(usage("nothing would change: see --help for what can be"));
             }
-            let change = UpdateUser { name, labels: None, spec };
+            let change = UpdateUser { name: meta.name, labels, spec };
             let user = client.update_user(user.meta.id, &change, Some(user.meta.revision)).await?;
             done(session, &user, format!("User {} changed.\n", user.meta.name))
         }
@@ -200,8 +201,8 @@ fn state(user: &User) -> &'static str {
 pub(super) async fn group(session: &Session, command: GroupCommand) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
-        GroupCommand::List => {
-            let groups = client.groups().await?;
+        GroupCommand::List(filter) => {
+            let groups: Vec<Group> = client.all_where(&filter.into()).await?;
             let names = Names::load(session).await;
             show(session.format, &groups, || {
                 let mut table = Table::new(&["NAME", "MEMBERS", "GRANTS", "DESCRIPTION"]);
@@ -240,9 +241,10 @@ pub(super) async fn group(session: &Session, command: GroupCommand) -> anyhow::R
             let group = client.create_group(&CreateGroup { name, labels: labels(pairs), spec }).await?;
             done(session, &group, format!("Group {} created.\n", group.meta.name))
         }
-        GroupCommand::Update { group, name, added, removed, grants: given, revoked } => {
+        GroupCommand::Update { group, meta, description, added, removed, grants: given, revoked } => {
             let group = client.find_group(&group).await?;
             let mut spec = group.spec.clone();
+            spec.description = description.unwrap_or(spec.description);
             spec.grants = changed(session, &spec.grants, &given, &revoked).await?;
             for user in added {
                 spec.members.insert(client.find_user(&user).await?.meta.id);
@@ -254,10 +256,11 @@ pub(super) async fn group(session: &Session, command: GroupCommand) -> anyhow::R
                 }
             }
             let spec = (spec != group.spec).then_some(spec);
-            if name.is_none() && spec.is_none() {
+            let labels = meta.relabelled(&group.meta.labels)?;
+            if meta.name.is_none() && labels.is_none() && spec.is_none() {
                 return Err(usage("nothing would change: see --help for what can be"));
             }
-            let change = UpdateGroup { name, labels: None, spec };
+            let change = UpdateGroup { name: meta.name, labels, spec };
             let group = client.update_group(group.meta.id, &change, Some(group.meta.revision)).await?;
             done(session, &group, format!("Group {} changed.\n", group.meta.name))
         }
@@ -273,8 +276,8 @@ pub(super) async fn group(session: &Session, command: GroupCommand) -> anyhow::R
 pub(super) async fn role(session: &Session, command: RoleCommand) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
-        RoleCommand::List => {
-            let roles: Vec<Role> = client.roles().await?;
+        RoleCommand::List(filter) => {
+            let roles: Vec<Role> = client.all_where(&filter.into()).await?;
             show(session.format, &roles, || {
                 let mut table = Table::new(&["NAME", "BUILT IN", "PERMISSIONS"]);
                 for role in &roles {
@@ -284,6 +287,20 @@ pub(super) async fn role(session: &Session, command: RoleCommand) -> anyhow::Res
                 }
                 table
             })
+        }
+        RoleCommand::Show { role } => {
+            let role: Role = client.find_role(&role).await?;
+            let permissions: Vec<_> = role.spec.permissions.iter().map(ToString::to_string).collect();
+            let fields = [
+                ("Name", role.meta.name.clone()),
+                ("Description", role.spec.description.clone()),
+                ("Id", role.meta.id.to_string()),
+                ("Labels", shown(&role.meta.labels)),
+                ("Built in", if role.builtin { "yes".into() } else { String::new() }),
+                ("Permissions", permissions.join(" ")),
+                ("Created", role.meta.created_at.to_string()),
+            ];
+            describe(session.format, &role, &fields)
         }
         RoleCommand::Permissions => {
             let permissions = client.permissions().await?;
@@ -295,21 +312,23 @@ pub(super) async fn role(session: &Session, command: RoleCommand) -> anyhow::Res
                 table
             })
         }
-        RoleCommand::Create { name, description, permissions } => {
+        RoleCommand::Create { name, description, permissions, labels: pairs } => {
             let spec = RoleSpec { description, permissions: permissions.into_iter().collect() };
-            let role = client.create_role(&CreateRole { name, labels: BTreeMap::new(), spec }).await?;
+            let role = client.create_role(&CreateRole { name, labels: labels(pairs), spec }).await?;
             done(session, &role, format!("Role {} created.\n", role.meta.name))
         }
-        RoleCommand::Update { role, name, added, removed } => {
+        RoleCommand::Update { role, meta, description, added, removed } => {
             let role = client.find_role(&role).await?;
             let mut spec = role.spec.clone();
+            spec.description = description.unwrap_or(spec.description);
             spec.permissions.extend(added);
             spec.permissions.retain(|p| !removed.contains(p));
             let spec = (spec != role.spec).then_some(spec);
-            if name.is_none() && spec.is_none() {
+            let labels = meta.relabelled(&role.meta.labels)?;
+            if meta.name.is_none() && labels.is_none() && spec.is_none() {
                 return Err(usage("nothing would change: see --help for what can be"));
             }
-            let change = UpdateRole { name, labels: None, spec };
+            let change = UpdateRole { name: meta.name, labels, spec };
             let role = client.update_role(role.meta.id, &change, Some(role.meta.revision)).await?;
             done(session, &role, format!("Role {} changed.\n", role.meta.name))
         }
@@ -377,10 +396,18 @@ pub(super) async fn totp(session: &Session, command: Totp) -> anyhow::Result<()>
 }
 
 pub(super) async fn audit(session: &Session, wanted: Audit) -> anyhow::Result<()> {
+    let user = match wanted.user {
+        // One who is gone is known by the id only.
+        Some(user) => Some(match user.parse() {
+            Ok(id) => id,
+            Err(_) => session.client.find_user(&user).await?.meta.id,
+        }),
+        None => None,
+    };
     let query = AuditQuery {
         limit: Some(wanted.limit),
         cursor: None,
-        user: None,
+        user,
         actor: wanted.actor,
         action: wanted.action,
         target: wanted.target,

@@ -1,8 +1,8 @@
 //! Alerts, their rules, and notification channels.
 
-use super::Session;
+use super::{Session, follow, labels, shown};
 use crate::{
-    cli::{Alert as Command, Channel as ChannelCommand, NewChannel, SetRule},
+    cli::{Alert as Command, Channel as ChannelCommand, NewChannel, SetChannel, SetRule, What},
     failure::usage,
     output::{Format, Table, describe, line, or_dash, show},
     terminal::confirm,
@@ -13,23 +13,25 @@ use lq_api::{
     alert::{AcknowledgeAlert, Alert, AlertQuery, AlertRuleInfo, AlertState, SilenceAlert},
     channel::{Channel, ChannelSpec, ChannelTarget, CreateChannel, UpdateChannel},
 };
-use std::{collections::BTreeMap, fs};
+use std::{fs, path::Path};
 
 pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
-        Command::List { past, severity } => {
+        Command::List { past, severity, rule, target, watching } => {
             let query = AlertQuery {
                 limit: Some(1000),
                 state: Some(if past { AlertState::Resolved } else { AlertState::Active }),
                 severity: severity.map(Into::into),
+                rule,
+                target: session.target(target).await?,
                 ..AlertQuery::default()
             };
-            let alerts = client.alerts(&query).await?.items;
-            show(session.format, &alerts, || {
+            let page = client.alerts(&query).await?;
+            let table = |alerts: &[Alert]| {
                 let mut table =
                     Table::new(&["ID", "SEVERITY", "SINCE", "RULE", "ABOUT", "STATUS", "MESSAGE"]);
-                for alert in &alerts {
+                for alert in alerts {
                     table.row([
                         alert.id.to_string(),
                         alert.severity.to_string(),
@@ -41,9 +43,27 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
                     ]);
                 }
                 table
-            })
+            };
+            if !watching.watch {
+                return show(session.format, &page.items, || table(&page.items));
+            }
+            // What was active and is over is shown too: that is a change people wait for.
+            let wanted = |object: &serde_json::Value| {
+                serde_json::from_value::<Alert>(object.clone()).is_ok_and(|alert| {
+                    query.severity.is_none_or(|least| alert.severity >= least)
+                        && query.rule.is_none_or(|rule| alert.rule == rule)
+                        && query.target.as_ref().is_none_or(|target| alert.target == *target)
+                })
+            };
+            follow::watch_list(session, page.revision, What::Alert, page.items, wanted, table).await
         }
-        Command::Show { alert } => show_one(session, &client.alert(id(&alert)?).await?),
+        Command::Show { alert, watching } => {
+            let query = AlertQuery { limit: Some(1), ..AlertQuery::default() };
+            let revision = client.alerts(&query).await?.revision;
+            let alert = client.alert(id(&alert)?).await?;
+            show_one(session, &alert)?;
+            follow::object(session, watching, What::Alert, &alert, revision, |a| show_one(session, a)).await
+        }
         Command::Acknowledge { alert, comment } => {
             let alert = client.acknowledge_alert(id(&alert)?, &AcknowledgeAlert { comment }).await?;
             show_one(session, &alert)
@@ -129,8 +149,8 @@ fn show_rules(session: &Session, rules: &[AlertRuleInfo]) -> anyhow::Result<()> 
 pub(super) async fn channel(session: &Session, command: ChannelCommand) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
-        ChannelCommand::List => {
-            let channels = client.channels().await?;
+        ChannelCommand::List(filter) => {
+            let channels: Vec<Channel> = client.all_where(&filter.into()).await?;
             show(session.format, &channels, || {
                 let mut table = Table::new(&["NAME", "KIND", "TO", "SEVERITY", "STATUS", "WAITING"]);
                 for channel in &channels {
@@ -170,6 +190,7 @@ pub(super) async fn channel(session: &Session, command: ChannelCommand) -> anyho
                 &client.update_channel(channel.meta.id, &update, Some(channel.meta.revision)).await?,
             )
         }
+        ChannelCommand::Set(wanted) => set(session, wanted).await,
         ChannelCommand::Test { channel } => {
             let channel = client.find_channel(&channel).await?;
             let test = client.test_channel(channel.meta.id).await?;
@@ -195,13 +216,81 @@ async fn create(
     common: NewChannel,
     target: impl FnOnce(Option<String>) -> ChannelTarget,
 ) -> anyhow::Result<()> {
-    let read = |path: &std::path::PathBuf| {
-        fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
-    };
-    let ca = common.ca.as_ref().map(read).transpose()?;
+    let ca = common.ca.as_deref().map(certificates).transpose()?;
     let spec = ChannelSpec { enabled: true, min_severity: common.severity.into(), target: target(ca) };
-    let new = CreateChannel { name: common.name, labels: BTreeMap::new(), spec, secret: common.secret };
+    let new = CreateChannel { name: common.name, labels: labels(common.labels), spec, secret: common.secret };
     show_channel(session, &session.client.create_channel(&new).await?)
+}
+
+fn certificates(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+async fn set(session: &Session, wanted: SetChannel) -> anyhow::Result<()> {
+    let client = &session.client;
+    let channel = client.find_channel(&wanted.channel).await?;
+    let labels = wanted.meta.relabelled(&channel.meta.labels)?;
+    let spec = changed(&channel.spec, &wanted)?;
+    let spec = (spec != channel.spec).then_some(spec);
+    if wanted.meta.name.is_none() && labels.is_none() && spec.is_none() && wanted.secret.is_none() {
+        return Err(usage("nothing would change: see --help for what can be"));
+    }
+    let update = UpdateChannel { name: wanted.meta.name, labels, spec, secret: wanted.secret };
+    let revision = Some(channel.meta.revision);
+    show_channel(session, &client.update_channel(channel.meta.id, &update, revision).await?)
+}
+
+/// What is wanted of a channel after a change; a usage error where an option does not fit its kind.
+fn changed(old: &ChannelSpec, wanted: &SetChannel) -> anyhow::Result<ChannelSpec> {
+    let mut spec = old.clone();
+    spec.min_severity = wanted.severity.map_or(spec.min_severity, Into::into);
+    let kind = old.target.place().0;
+    let given = [
+        ("--to-url", wanted.to_url.is_some(), ["webhook", ""]),
+        ("--server", wanted.server.is_some(), ["mail", "syslog"]),
+        ("--port", wanted.port.is_some(), ["mail", "syslog"]),
+        ("--security", wanted.security.is_some(), ["mail", ""]),
+        ("--username", wanted.username.is_some(), ["mail", ""]),
+        ("--from", wanted.from.is_some(), ["mail", ""]),
+        ("--to", !wanted.to.is_empty(), ["mail", ""]),
+        ("--tls", wanted.tls.is_some(), ["syslog", ""]),
+    ];
+    if let Some((option, ..)) = given.iter().find(|(_, given, fits)| *given && !fits.contains(&kind)) {
+        return Err(usage(format!("{option} does not fit a channel of the kind {kind}")));
+    }
+    let new_ca = match &wanted.ca {
+        Some(path) => Some(Some(certificates(path)?)),
+        None => wanted.public_ca.then_some(None),
+    };
+    let new_port = wanted.port.map(|port| (port != 0).then_some(port));
+    match &mut spec.target {
+        ChannelTarget::Webhook { url, ca } => {
+            replace(url, wanted.to_url.clone());
+            replace(ca, new_ca);
+        }
+        ChannelTarget::Mail { server, port, security, username, from, to, ca } => {
+            replace(server, wanted.server.clone());
+            replace(port, new_port);
+            replace(security, wanted.security.map(Into::into));
+            replace(username, wanted.username.clone().map(|name| (!name.is_empty()).then_some(name)));
+            replace(from, wanted.from.clone());
+            replace(to, (!wanted.to.is_empty()).then(|| wanted.to.clone()));
+            replace(ca, new_ca);
+        }
+        ChannelTarget::Syslog { server, port, tls, ca } => {
+            replace(server, wanted.server.clone());
+            replace(port, new_port);
+            replace(tls, wanted.tls);
+            replace(ca, new_ca);
+        }
+    }
+    Ok(spec)
+}
+
+fn replace<T>(place: &mut T, new: Option<T>) {
+    if let Some(new) = new {
+        *place = new;
+    }
 }
 
 fn place(target: &ChannelTarget) -> String {
@@ -229,6 +318,7 @@ fn show_channel(session: &Session, channel: &Channel) -> anyhow::Result<()> {
     let fields = [
         ("Name", channel.meta.name.clone()),
         ("Id", channel.meta.id.to_string()),
+        ("Labels", shown(&channel.meta.labels)),
         ("Kind", channel.spec.target.place().0.into()),
         ("To", place(&channel.spec.target)),
         ("From", channel.spec.min_severity.to_string()),

@@ -4,23 +4,38 @@ use super::{Session, recovery};
 use crate::{
     cli,
     output::{Table, describe, line, or_dash, show, word},
-    terminal::confirm,
+    terminal::{ask, confirm},
 };
 use anyhow::Context as _;
 use lq_api::{
     HostId, TokenId,
+    balance::{BalanceMode, BalanceSpec},
     cluster::{Cluster, CreateJoinToken, JoinCluster, JoinPreview},
     ha::HaSpec,
+    pairing::{OpenPairing, PairHost},
+    time::TimeSpec,
+    usage::UsageQuery,
+    vm::MigrateVm,
 };
 
 pub(super) async fn run(session: &Session, command: cli::Cluster) -> anyhow::Result<()> {
     match command {
         cli::Cluster::Show => state(session).await,
+        cli::Cluster::Usage { span, top } => {
+            let query = UsageQuery { span: Some(span.into()), top: Some(top) };
+            super::history::usage(session, &query).await
+        }
         cli::Cluster::Ha { wanted } => ha(session, wanted).await,
+        cli::Cluster::Balance { apply: Some(vm), .. } => follow_recommendation(session, &vm).await,
+        cli::Cluster::Balance { mode, at_once, apply: None } => balance(session, mode, at_once).await,
+        cli::Cluster::Time { servers, none } => time(session, servers, none).await,
         cli::Cluster::Token(command) => token(session, command).await,
         cli::Cluster::Join { join_token, rename, preview, yes } => {
             join(session, JoinCluster { token: join_token, rename }, preview, yes).await
         }
+        cli::Cluster::Waiting => waiting(session).await,
+        cli::Cluster::Pair { host, code, rename } => pair(session, &host, code, rename).await,
+        cli::Cluster::Pairing { open } => pairing(session, open).await,
         cli::Cluster::Reform { lost, preview, yes } => recovery::reform(session, &lost, preview, yes).await,
         cli::Cluster::Backup(command) => recovery::backup(session, command).await,
         cli::Cluster::Restore { file, as_origin, yes } => {
@@ -112,6 +127,142 @@ async fn ha(session: &Session, wanted: Option<cli::Arming>) -> anyhow::Result<()
     })
 }
 
+async fn balance(
+    session: &Session,
+    mode: Option<cli::Balancing>,
+    at_once: Option<u32>,
+) -> anyhow::Result<()> {
+    let client = &session.client;
+    let mut balance = client.recommendations().await?;
+    if mode.is_some() || at_once.is_some() {
+        let mode = mode.map_or(balance.spec.mode, |mode| match mode {
+            cli::Balancing::Off => BalanceMode::Off,
+            cli::Balancing::Advise => BalanceMode::Advise,
+            cli::Balancing::Automatic => BalanceMode::Automatic,
+        });
+        let spec = BalanceSpec { mode, at_once: at_once.unwrap_or(balance.spec.at_once) };
+        client.set_balance(&spec).await?;
+        balance = client.recommendations().await?;
+    }
+    let mut fields =
+        vec![("Mode", word(&balance.spec.mode)), ("Moves at once", balance.spec.at_once.to_string())];
+    fields.extend(balance.rests_until.map(|at| ("Rests until", at.to_string())));
+    fields.extend(balance.note.clone().map(|note| ("Note", note)));
+    describe(session.format, &balance, &fields)?;
+    if session.format != crate::output::Format::Table {
+        return Ok(());
+    }
+    line("\n")?;
+    show(session.format, &balance, || {
+        let mut table = Table::new(&["HOST", "MEMORY", "VCPUS", "MACHINES", "LEFT ALONE"]);
+        for host in &balance.hosts {
+            table.row([
+                host.name.clone(),
+                format!("{} %", host.memory_percent),
+                format!("{} %", host.vcpu_percent),
+                host.machines.to_string(),
+                host.left_alone.clone().unwrap_or_default(),
+            ]);
+        }
+        table
+    })?;
+    if balance.items.is_empty() {
+        return Ok(());
+    }
+    line("\n")?;
+    show(session.format, &balance, || {
+        let mut table = Table::new(&["MACHINE", "FROM", "TO", "GAIN", "COST", "REASON"]);
+        for item in &balance.items {
+            table.row([
+                item.vm_name.clone(),
+                item.from_name.clone(),
+                item.to_name.clone(),
+                item.gain.to_string(),
+                item.cost.to_string(),
+                item.reason.clone(),
+            ]);
+        }
+        table
+    })
+}
+
+async fn follow_recommendation(session: &Session, vm: &str) -> anyhow::Result<()> {
+    let items = session.client.recommendations().await?.items;
+    let item = items.iter().find(|item| item.vm_name == vm || item.vm.to_string() == vm);
+    let item =
+        item.with_context(|| format!("no move of `{vm}` is recommended: see `lqctl cluster balance`"))?;
+    let wish = MigrateVm { host: Some(item.to), ..MigrateVm::default() };
+    let task = session.client.migrate_vm(item.vm, &wish).await?;
+    let task = session.follow(task).await?;
+    describe(
+        session.format,
+        &task,
+        &[("Task", task.id.to_string()), ("Outcome", or_dash(task.message.clone()))],
+    )
+}
+
+async fn time(session: &Session, servers: Vec<String>, none: bool) -> anyhow::Result<()> {
+    let client = &session.client;
+    if none || !servers.is_empty() {
+        client.set_time(&TimeSpec { servers }).await?;
+    }
+    let time = client.time().await?;
+    describe(
+        session.format,
+        &time,
+        &[("Servers", or_dash((!time.spec.servers.is_empty()).then(|| time.spec.servers.join(" "))))],
+    )?;
+    if session.format != crate::output::Format::Table {
+        return Ok(());
+    }
+    line("\n")?;
+    let ms = |value: Option<f64>| or_dash(value.map(|ms| format!("{ms:.3} ms")));
+    show(session.format, &time, || {
+        let mut table = Table::new(&["HOST", "FOLLOWS", "OFFSET", "WITHIN", "SERVER", "STRATUM", "NOTE"]);
+        for host in &time.hosts {
+            let Some(status) = &host.status else {
+                let dash = || or_dash(None::<String>);
+                let cells =
+                    [host.name.clone(), dash(), dash(), dash(), dash(), dash(), "does not answer".into()];
+                table.row(cells);
+                continue;
+            };
+            table.row([
+                host.name.clone(),
+                if status.synchronised { "yes".into() } else { "no".to_owned() },
+                ms(status.offset_ms),
+                ms(status.error_ms),
+                or_dash(status.server.clone()),
+                or_dash(status.stratum),
+                status.note.clone().unwrap_or_default(),
+            ]);
+        }
+        table
+    })?;
+    let told = time.hosts.iter().filter_map(|h| Some((h, h.status.as_ref()?)));
+    let rows: Vec<_> =
+        told.flat_map(|(h, s)| s.servers.iter().map(move |server| (&h.name, server))).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    line("\n")?;
+    show(session.format, &time, || {
+        let mut table = Table::new(&["HOST", "SERVER", "COUNTS", "OFFSET", "WAY", "STRATUM", "FAULT"]);
+        for (host, server) in &rows {
+            table.row([
+                (*host).clone(),
+                server.server.clone(),
+                if server.chosen { "yes".into() } else { "no".to_owned() },
+                ms(server.offset_ms),
+                ms(server.delay_ms),
+                or_dash(server.stratum),
+                server.fault.clone().unwrap_or_default(),
+            ]);
+        }
+        table
+    })
+}
+
 fn members(cluster: &Cluster) -> Table {
     let mut table = Table::new(&["HOST", "ROLE", "ANSWERS", "LACKS", "ADDRESS"]);
     for member in &cluster.members {
@@ -185,4 +336,65 @@ fn fields(preview: &JoinPreview) -> Vec<(&'static str, String)> {
     }
     fields.extend(preview.left_out.iter().map(|n| ("Left out", format!("network {n}, which nothing uses"))));
     fields
+}
+
+async fn waiting(session: &Session) -> anyhow::Result<()> {
+    let waiting = session.client.waiting_hosts().await?;
+    show(session.format, &waiting, || {
+        let mut table = Table::new(&["NAME", "ADDRESS", "VERSION", "ID"]);
+        for host in &waiting.items {
+            let version = or_dash(host.version.clone());
+            table.row([host.name.clone(), host.address.clone(), version, host.host.to_string()]);
+        }
+        table
+    })?;
+    if session.format == crate::output::Format::Table && waiting.items.is_empty() {
+        line(match &waiting.looked_from {
+            Some(_) => "No host waits on this network. One that is elsewhere is paired by its address.\n",
+            None => {
+                "This host cannot look for others. Give `lqctl cluster pair` the address of the waiting host.\n"
+            }
+        })?;
+    }
+    Ok(())
+}
+
+async fn pair(session: &Session, host: &str, code: Option<String>, rename: bool) -> anyhow::Result<()> {
+    let waiting = session.client.waiting_hosts().await?.items;
+    let named: Vec<_> = waiting.iter().filter(|w| w.name == host || w.host.to_string() == host).collect();
+    let (address, id) = match named.as_slice() {
+        [one] => (one.address.clone(), Some(one.host)),
+        [] => (host.to_owned(), None),
+        _ => anyhow::bail!(
+            "{} hosts that wait are named `{host}`: give the id of the one you mean, or its address",
+            named.len()
+        ),
+    };
+    let code = match code {
+        Some(code) => code,
+        None => ask("Code on the console of the host")?,
+    };
+    let task = session.client.pair(&PairHost { address, host: id, code, rename }).await?;
+    let task = session.follow(task).await?;
+    describe(
+        session.format,
+        &task,
+        &[("Task", task.id.to_string()), ("Outcome", or_dash(task.message.clone()))],
+    )
+}
+
+async fn pairing(session: &Session, open: Option<bool>) -> anyhow::Result<()> {
+    let pairing = match open {
+        Some(open) => session.client.open_pairing(&OpenPairing { open }).await?,
+        None => session.client.pairing().await?,
+    };
+    let mut fields = vec![("Waits", if pairing.waiting { "yes".into() } else { "no".to_owned() })];
+    fields.extend(pairing.reason.clone().map(|why| ("Because", why)));
+    fields.extend(pairing.code.clone().map(|code| ("Code", code)));
+    fields.extend(pairing.expires_at.map(|at| ("Another code", at.to_string())));
+    fields.extend(pairing.opened_until.map(|at| ("Open until", at.to_string())));
+    if pairing.joining {
+        fields.push(("Now", "a cluster gave the right code and is bringing it in".into()));
+    }
+    describe(session.format, &pairing, &fields)
 }

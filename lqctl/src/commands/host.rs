@@ -1,6 +1,6 @@
 //! Hosts.
 
-use super::Session;
+use super::{Session, follow, recovery::confirmed, shown};
 use crate::{
     cli,
     output::{Format, Table, age, describe, line, or_dash, show},
@@ -9,7 +9,7 @@ use crate::{
 use anyhow::Context as _;
 use lq_api::{
     answer::HostNetwork,
-    host::{Host, HostMaintenance, HostPowerAction},
+    host::{FactoryReset, Host, HostMaintenance, HostPowerAction},
     management::{ManagementNetwork, TryNetwork},
     meta::MetadataPatch,
     task::TaskState,
@@ -19,13 +19,17 @@ use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
 pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
-        cli::Host::List => {
-            let hosts = client.hosts().await?;
-            show(session.format, &hosts, || table(&hosts))
+        cli::Host::List(listing) => follow::list(session, listing, cli::What::Host, table).await,
+        cli::Host::Show { host, watching } => {
+            let (host, revision) = client.find_at(&host).await?;
+            let shown = |host: &Host| describe(session.format, host, &fields(host));
+            shown(&host)?;
+            follow::object(session, watching, cli::What::Host, &host, revision, shown).await
         }
-        cli::Host::Show { host } => {
+        cli::Host::Set { host, meta } => {
             let host = client.find_host(&host).await?;
-            describe(session.format, &host, &fields(&host))
+            let changed = client.update_host(host.meta.id, &meta.patch(&host.meta)?).await?;
+            describe(session.format, &changed, &fields(&changed))
         }
         cli::Host::History { host, past } => {
             let host = client.find_host(&host).await?;
@@ -76,6 +80,34 @@ pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result
             client.confirm_off(host.meta.id).await?;
             line(&format!("Host {} counts as off until it starts again.\n", host.meta.name))
         }
+        cli::Host::Certificate { host, yes } => {
+            let host = client.find_host(&host).await?;
+            let question = format!(
+                "Whoever trusts the present certificate, this program too, has to look at the new one. Write the name of the \
+                 host ({}) to make it",
+                host.meta.name
+            );
+            confirmed(&question, &host.meta.name, yes)?;
+            client.new_certificate(host.meta.id, &host.meta.name).await?;
+            line(&format!(
+                "Host {} is starting its daemon again with a new certificate. Its console shows the fingerprint; log in again.\n",
+                host.meta.name
+            ))
+        }
+        cli::Host::FactoryReset { host, data, yes } => {
+            let host = client.find_host(&host).await?;
+            let too = if data { ", images and volumes too," } else { "" };
+            let question = format!(
+                "All that the host has kept{too} is erased, and it restarts. Write its name ({}) to do it",
+                host.meta.name
+            );
+            confirmed(&question, &host.meta.name, yes)?;
+            let reset = FactoryReset { confirm: host.meta.name.clone(), data };
+            client.factory_reset(host.meta.id, &reset).await?;
+            line(&format!("Host {} restarts and begins anew.\n", host.meta.name))
+        }
+        cli::Host::Health => health(session).await,
+        cli::Host::Metrics => line(&client.metrics().await?),
         cli::Host::Reboot { host, yes } => {
             power(session, &host, yes, HostPowerAction::Reboot, "Restart", "is restarting").await
         }
@@ -83,6 +115,24 @@ pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result
             power(session, &host, yes, HostPowerAction::PowerOff, "Switch off", "is switching off").await
         }
     }
+}
+
+/// Whether the daemon answers, and what it waits for.
+async fn health(session: &Session) -> anyhow::Result<()> {
+    session.client.health().await?;
+    let readiness = session.client.ready().await?;
+    let fields = [
+        ("Answers", "yes".to_owned()),
+        ("Ready", if readiness.ready { "yes".into() } else { "no".into() }),
+        ("Waits for", readiness.waiting_for.join(", ")),
+    ];
+    describe(session.format, &readiness, &fields)?;
+    anyhow::ensure!(
+        readiness.ready,
+        "the host is not ready: it waits for {}",
+        readiness.waiting_for.join(", ")
+    );
+    Ok(())
 }
 
 async fn maintenance(session: &Session, host: &Host, wish: HostMaintenance) -> anyhow::Result<()> {
@@ -207,7 +257,11 @@ fn table(hosts: &[Host]) -> Table {
 }
 
 fn fields(host: &Host) -> Vec<(&'static str, String)> {
-    let mut fields = vec![("Name", host.meta.name.clone()), ("Id", host.meta.id.to_string())];
+    let mut fields = vec![
+        ("Name", host.meta.name.clone()),
+        ("Id", host.meta.id.to_string()),
+        ("Labels", shown(&host.meta.labels)),
+    ];
     if host.maintenance {
         fields.push(("Maintenance", "yes: no machine is placed or started on it".into()));
     }

@@ -1,8 +1,8 @@
 //! Images.
 
-use super::{Session, labels, shown};
+use super::{Session, follow, labels, shown};
 use crate::{
-    cli::{DiskFormat, Image as Command, Kind, UploadImage},
+    cli::{DiskFormat, Image as Command, Kind, UploadImage, What},
     failure::usage,
     output::{Format, Table, age, describe, line, or_dash, show, word},
     terminal::{Line, confirm},
@@ -16,12 +16,17 @@ use std::{path::Path, time::Instant};
 pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
-        Command::List(filter) => {
-            let images: Vec<Image> = client.all_where(&filter.into()).await?;
-            show(session.format, &images, || table(&images))
+        Command::List(listing) => follow::list(session, listing, What::Image, table).await,
+        Command::Show { image, watching } => {
+            let (image, revision) = client.find_at(&image).await?;
+            let shown = |image: &Image| describe(session.format, image, &fields(image));
+            shown(&image)?;
+            follow::object(session, watching, What::Image, &image, revision, shown).await
         }
-        Command::Show { image } => {
+        Command::Set { image, meta } => {
             let image = client.find_image(&image).await?;
+            let patch = meta.patch(&image.meta)?;
+            let image = client.update_image(image.meta.id, &patch, Some(image.meta.revision)).await?;
             describe(session.format, &image, &fields(&image))
         }
         Command::Upload(wanted) => upload(session, wanted).await,

@@ -3,14 +3,20 @@
 mod access;
 mod account;
 mod alert;
+mod apply;
 mod cluster;
 mod console;
+mod create;
+mod follow;
+mod hardware;
 mod help;
 mod history;
 mod host;
 mod image;
 mod network;
 mod pool;
+mod profile;
+mod provider;
 mod recovery;
 mod vm;
 mod vnc;
@@ -18,8 +24,8 @@ mod volume;
 mod watch;
 
 use crate::{
-    cli::{Cli, Command, Common, Filter},
-    failure::NotLoggedIn,
+    cli::{Cli, Command, Common},
+    failure::{NotLoggedIn, usage},
     output::Format,
     profile::{Profile, Profiles},
     terminal::Line,
@@ -28,7 +34,6 @@ use anyhow::Context as _;
 use lq_api::{
     PoolId,
     client::{Client, Fingerprint, Held, Wait},
-    list::ListQuery,
     task::Task,
 };
 use std::time::Duration;
@@ -47,8 +52,11 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     match command {
         Command::Completion { shell } => help::completion(shell),
         Command::Man { directory } => help::manual(&directory),
-        Command::Login { address, username, code } => access::login(&common, &address, &username, code).await,
+        Command::Login { address, username, code, realm } => {
+            access::login(&common, &address, &username, code, realm).await
+        }
         Command::Setup { address, code } => access::setup(&common, &address, code).await,
+        Command::Profile(command) => profile::run(&common, command).await,
         Command::Logout => access::logout(&common, &session().await?).await,
         Command::Whoami => access::whoami(&session().await?).await,
         Command::Password => access::password(&session().await?).await,
@@ -56,6 +64,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::User(command) => account::user(&session().await?, command).await,
         Command::Group(command) => account::group(&session().await?, command).await,
         Command::Role(command) => account::role(&session().await?, command).await,
+        Command::Provider(command) => provider::run(&session().await?, command).await,
+        Command::Apply(command) => apply::apply(&session().await?, command).await,
+        Command::Export(command) => apply::export(&session().await?, command).await,
         Command::Session(command) => account::session(&session().await?, command).await,
         Command::Audit(command) => account::audit(&session().await?, command).await,
         Command::Token(command) => access::token(&session().await?, command).await,
@@ -70,6 +81,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Cluster(command) => cluster::run(&session().await?, command).await,
         Command::Task(command) => watch::task(&session().await?, command).await,
         Command::Event(command) => watch::event(&session().await?, command).await,
+        Command::Watch(wanted) => follow::watch(&session().await?, wanted).await,
     }
 }
 
@@ -82,9 +94,32 @@ impl Session {
         }
     }
 
+    /// `kind/id` of what the person calls `kind/name` or `kind/id`.
+    async fn target(&self, named: Option<String>) -> anyhow::Result<Option<String>> {
+        let Some(named) = named else { return Ok(None) };
+        let Some((kind, name)) = named.split_once('/') else {
+            return Err(usage(format!("`{named}` is not KIND/NAME, e.g. vm/web")));
+        };
+        let client = &self.client;
+        let id = match kind {
+            "vm" => client.find_vm(name).await?.meta.id.to_string(),
+            "volume" => client.find_volume(name).await?.meta.id.to_string(),
+            "image" => client.find_image(name).await?.meta.id.to_string(),
+            "network" => client.find_network(name).await?.meta.id.to_string(),
+            "pool" => client.find_pool(name).await?.meta.id.to_string(),
+            "host" => client.find_host(name).await?.meta.id.to_string(),
+            "user" => client.find_user(name).await?.meta.id.to_string(),
+            "group" => client.find_group(name).await?.meta.id.to_string(),
+            "role" => client.find_role(name).await?.meta.id.to_string(),
+            // Of other kinds only the host knows.
+            _ => name.to_owned(),
+        };
+        Ok(Some(format!("{kind}/{id}")))
+    }
+
     async fn open(common: &Common) -> anyhow::Result<Self> {
         let limit = Duration::from_secs(common.timeout);
-        let wait = (!common.no_wait).then_some(Wait { limit, ..Wait::default() });
+        let wait = (common.wait || !common.no_wait).then_some(Wait { limit, ..Wait::default() });
         Ok(Self { client: client(common).await?, format: common.output, wait })
     }
 
@@ -107,29 +142,37 @@ impl Session {
 
 async fn client(common: &Common) -> anyhow::Result<Client> {
     if let Some(socket) = &common.socket {
-        let client = Client::unix(socket)?;
+        let client = told(common, Client::unix(socket)?);
         client.set_token(common.token.clone());
         return Ok(client);
     }
     let profiles = Profiles::load(Profiles::path()?)?;
-    let saved = profiles.get(&common.profile);
+    let name = profiles.used(common.profile.as_deref())?;
+    let saved = profiles.get(&name);
     let (url, fingerprint) = match (&common.url, common.fingerprint, saved) {
         (Some(url), Some(fingerprint), _) => (url.clone(), fingerprint),
         (None, Some(fingerprint), Some(saved)) => (saved.url.clone(), fingerprint),
         (_, None, Some(saved)) => (saved.url.clone(), pinned(saved)?),
         _ => return Err(NotLoggedIn.into()),
     };
-    let client = Client::new(&url, fingerprint)?;
+    let client = told(common, Client::new(&url, fingerprint)?);
     // A saved session is for the saved host only.
     match (&common.token, &common.url, saved.and_then(Profile::held)) {
         (Some(token), ..) => Ok(client.with_token(token.clone())),
         (None, None, Some(held)) => {
-            let name = common.profile.clone();
             client.resume(held, move |held| keep(&name, held)).await;
             Ok(client)
         }
         _ => Err(NotLoggedIn.into()),
     }
+}
+
+/// With every request told on standard error, where that is wanted.
+fn told(common: &Common, client: Client) -> Client {
+    if !common.verbose {
+        return client;
+    }
+    client.watched_by(|method, path| eprintln!("lqctl: {method} {path}"))
 }
 
 /// Keeps a refreshed session for the next command.
@@ -145,13 +188,6 @@ fn keep(name: &str, held: &Held) {
 
 fn pinned(profile: &Profile) -> anyhow::Result<Fingerprint> {
     profile.fingerprint.parse::<Fingerprint>().map_err(anyhow::Error::msg).context("the profile is damaged")
-}
-
-impl From<Filter> for ListQuery {
-    fn from(filter: Filter) -> Self {
-        let labels: Vec<_> = filter.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        Self { label: (!labels.is_empty()).then(|| labels.join(",")), ..Self::default() }
-    }
 }
 
 /// Labels as the API wants them.

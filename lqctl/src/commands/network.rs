@@ -1,8 +1,8 @@
 //! Networks.
 
-use super::{Session, labels, shown};
+use super::{Session, follow, labels, shown};
 use crate::{
-    cli::{Dhcp as Wanted, Network as Command},
+    cli::{Dhcp as Wanted, Network as Command, What},
     failure::usage,
     output::{Format, Table, age, describe, line, or_dash, show, word},
     terminal::confirm,
@@ -12,11 +12,10 @@ use lq_api::network::{CreateNetwork, Dhcp, Network, NetworkKind, NetworkSpec, Up
 pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
-        Command::List(filter) => {
-            let networks: Vec<Network> = client.all_where(&filter.into()).await?;
-            show(session.format, &networks, || {
+        Command::List(listing) => {
+            follow::list(session, listing, What::Network, |networks: &[Network]| {
                 let mut table = Table::new(&["NAME", "KIND", "DHCP", "RANGE", "AGE"]);
-                for network in &networks {
+                for network in networks {
                     let dhcp = network.spec.dhcp.as_ref();
                     table.row([
                         network.meta.name.clone(),
@@ -28,24 +27,33 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
                 }
                 table
             })
+            .await
         }
-        Command::Show { network } => show_one(session, &client.find_network(&network).await?),
+        Command::Show { network, watching } => {
+            let (network, revision) = client.find_at(&network).await?;
+            show_one(session, &network)?;
+            follow::object(session, watching, What::Network, &network, revision, |n| show_one(session, n))
+                .await
+        }
         Command::Create { name, dhcp, labels: pairs } => {
             let spec = NetworkSpec { kind: NetworkKind::Bridged, dhcp: wanted(dhcp)? };
             let network = CreateNetwork { name, labels: labels(pairs), spec };
             changed(session, &client.create_network(&network).await?, "created")
         }
-        Command::Update { network, name, dhcp, no_dhcp } => {
+        Command::Update { network, meta, dhcp, no_dhcp } => {
             let network = client.find_network(&network).await?;
             let spec = match (no_dhcp, wanted(dhcp)?) {
                 (true, _) => Some(NetworkSpec { dhcp: None, ..network.spec.clone() }),
                 (false, Some(dhcp)) => Some(NetworkSpec { dhcp: Some(dhcp), ..network.spec.clone() }),
                 (false, None) => None,
             };
-            if name.is_none() && spec.is_none() {
-                return Err(usage("say what to change: --name, --dhcp-subnet … or --no-dhcp"));
+            let labels = meta.relabelled(&network.meta.labels)?;
+            if meta.name.is_none() && labels.is_none() && spec.is_none() {
+                return Err(usage(
+                    "say what to change: --name, --label, --unlabel, --dhcp-subnet … or --no-dhcp",
+                ));
             }
-            let change = UpdateNetwork { name, labels: None, spec };
+            let change = UpdateNetwork { name: meta.name, labels, spec };
             let revision = Some(network.meta.revision);
             changed(session, &client.update_network(network.meta.id, &change, revision).await?, "changed")
         }

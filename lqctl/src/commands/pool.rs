@@ -1,8 +1,8 @@
 //! Storage pools.
 
-use super::{Session, labels, shown};
+use super::{Session, follow, labels, shown};
 use crate::{
-    cli::{CreatePool as Wanted, Pool as Command},
+    cli::{CreatePool as Wanted, Pool as Command, What},
     failure::usage,
     output::{Format, Table, describe, line, or_dash, show},
     terminal::confirm,
@@ -19,12 +19,11 @@ type Names = BTreeMap<HostId, String>;
 pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
-        Command::List => {
-            let pools = client.pools().await?;
+        Command::List(listing) => {
             let hosts = names(session).await;
-            show(session.format, &pools, || {
+            follow::list(session, listing, What::Pool, |pools: &[Pool]| {
                 let mut table = Table::new(&["NAME", "DRIVER", "PLACE", "HOSTS", "CAPACITY", "FREE"]);
-                for pool in &pools {
+                for pool in pools {
                     table.row([
                         pool.meta.name.clone(),
                         driver(&pool.spec).into(),
@@ -36,10 +35,21 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
                 }
                 table
             })
+            .await
         }
-        Command::Show { pool } => {
+        Command::Show { pool, watching } => {
+            let (pool, revision) = client.find_at::<Pool>(&pool).await?;
+            let pool = client.pool(pool.meta.id).await?;
+            let hosts = names(session).await;
+            show_one(session, &pool, &hosts)?;
+            follow::object(session, watching, What::Pool, &pool, revision, |p| show_one(session, p, &hosts))
+                .await
+        }
+        Command::Set { pool, meta } => {
             let pool = client.find_pool(&pool).await?;
-            show_one(session, &client.pool(pool.meta.id).await?).await
+            let patch = meta.patch(&pool.meta)?;
+            let pool = client.update_pool(pool.meta.id, &patch, Some(pool.meta.revision)).await?;
+            changed(session, &pool, "changed")
         }
         Command::Create(wanted) => {
             let pool = client.create_pool(&create(wanted)?).await?;
@@ -51,12 +61,12 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
             let pool = client.update_pool(pool.meta.id, &patch, Some(pool.meta.revision)).await?;
             changed(session, &pool, "is its new name")
         }
-        Command::Adopt { pool, file, name, kind, format } => {
+        Command::Adopt { pool, file, name, kind, format, labels: pairs } => {
             let pool = client.find_pool(&pool).await?;
             let adopt = AdoptFile {
                 file,
                 name,
-                labels: BTreeMap::new(),
+                labels: labels(pairs),
                 kind: kind.map(Into::into),
                 format: format.map(Into::into),
             };
@@ -153,14 +163,13 @@ fn changed(session: &Session, pool: &Pool, what: &str) -> anyhow::Result<()> {
     line(&format!("Pool {} {what}.\n", pool.meta.name))
 }
 
-async fn show_one(session: &Session, pool: &Pool) -> anyhow::Result<()> {
-    let hosts = names(session).await;
+fn show_one(session: &Session, pool: &Pool, hosts: &Names) -> anyhow::Result<()> {
     let mut fields = vec![
         ("Name", pool.meta.name.clone()),
         ("Id", pool.meta.id.to_string()),
         ("Labels", shown(&pool.meta.labels)),
         ("Driver", driver(&pool.spec).to_owned()),
-        ("Place", place(&pool.spec, &hosts)),
+        ("Place", place(&pool.spec, hosts)),
     ];
     if let PoolSpec::Nfs(nfs) = &pool.spec {
         fields.push(("Version", format!("NFS {}, port {}", nfs.version, nfs.port)));
@@ -169,7 +178,7 @@ async fn show_one(session: &Session, pool: &Pool) -> anyhow::Result<()> {
     fields.push(("Free", or_dash(pool.status.map(|s| s.free_bytes))));
     for host in &pool.hosts {
         let why = host.reason.as_ref().map(|r| format!(": {r}")).unwrap_or_default();
-        let text = format!("{} {} since {}{why}", name(&hosts, host.host), host.state, host.since);
+        let text = format!("{} {} since {}{why}", name(hosts, host.host), host.state, host.since);
         fields.push(("Host", text));
     }
     for file in &pool.foreign {

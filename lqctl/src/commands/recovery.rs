@@ -15,7 +15,7 @@ use lq_api::{
 use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 /// Lets the person write the name of the host.
-fn confirmed(question: &str, name: &str, yes: bool) -> anyhow::Result<()> {
+pub(super) fn confirmed(question: &str, name: &str, yes: bool) -> anyhow::Result<()> {
     if yes || ask(question)? == name {
         return Ok(());
     }

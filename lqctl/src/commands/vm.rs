@@ -1,45 +1,43 @@
 //! Virtual machines.
 
-use super::{Session, console, labels, shown, vnc};
+use super::{Session, console, create::create, follow, hardware, shown, vnc};
 use crate::{
-    cli::{CreateVm as Wanted, Vm as Command},
+    cli::{Vm as Command, What, limits_text},
     output::{Format, Table, age, describe, line, or_dash, show, word},
     terminal::confirm,
 };
 use anyhow::Context as _;
 use lq_api::{
-    HostId, PoolId, VolumeId,
-    client::{Client, Error},
-    image::ImageFormat,
+    HostId,
     local::vmm::CpuModel,
-    placement::{Affinity, Placement, PlacementQuery},
-    pool::{Pool, PoolSpec},
-    problem::Kind,
+    placement::PlacementQuery,
     task::Task,
-    vm::{Boot, Cdrom, CreateVm, Disk, MigrateVm, Nic, PendingChange, StopVm, UpdateVm, Vm, VmSpec, VmState},
-    volume::{CreateVolume, VolumeSpec},
+    vm::{MigrateVm, PendingChange, StopVm, Vm},
 };
 use std::collections::BTreeMap;
 
 pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
-        Command::List(filter) => {
-            let vms: Vec<Vm> = client.all_where(&filter.into()).await?;
+        Command::List(listing) => {
             let hosts = hosts(session).await;
-            show(session.format, &vms, || table(&vms, &hosts))
+            follow::list(session, listing, What::Vm, |vms: &[Vm]| table(vms, &hosts)).await
         }
-        Command::Show { vm } => {
-            let vm = client.find_vm(&vm).await?;
+        Command::Show { vm, watching } => {
+            let (vm, revision) = client.find_at(&vm).await?;
             let hosts = hosts(session).await;
-            describe(session.format, &vm, &fields(&vm, &hosts))
+            let shown = |vm: &Vm| describe(session.format, vm, &fields(vm, &hosts));
+            shown(&vm)?;
+            follow::object(session, watching, What::Vm, &vm, revision, shown).await
         }
         Command::Create(wanted) => create(session, *wanted).await,
-        Command::Set { vm, ha } => {
-            let vm = client.find_vm(&vm).await?;
-            let spec = VmSpec { ha: ha.into(), ..vm.spec.clone() };
-            let change = UpdateVm { spec: Some(spec), ..UpdateVm::default() };
-            let changed = client.update_vm(vm.meta.id, &change, Some(vm.meta.revision)).await?;
+        Command::Placement { vm } => {
+            let Vm { meta, spec, .. } = client.find_vm(&vm).await?;
+            let query = PlacementQuery { vm: Some(meta.id), labels: meta.labels, spec };
+            hardware::preview(session, &query).await
+        }
+        Command::Set(wanted) => {
+            let changed = hardware::set(client, *wanted).await?;
             let hosts = hosts(session).await;
             describe(session.format, &changed, &fields(&changed, &hosts))
         }
@@ -164,11 +162,14 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
     }
     for disk in &vm.spec.disks {
         let mode = if disk.read_only { " (read-only)" } else { "" };
-        fields.push(("Disk", format!("{}{mode}", disk.volume)));
+        fields.push(("Disk", format!("{}{mode}{}", disk.volume, limited("", &limits_text(&disk.limits)))));
     }
     for nic in &vm.spec.nics {
         let mac = nic.mac.map(|m| format!("{m} on ")).unwrap_or_default();
-        fields.push(("Interface", format!("{mac}{}", nic.network)));
+        let cable = if nic.connected { "" } else { " (cable out)" };
+        let limits = limited("receives ", &limits_text(&nic.limits.receive))
+            + &limited("sends ", &limits_text(&nic.limits.transmit));
+        fields.push(("Interface", format!("{mac}{}{cable}{limits}", nic.network)));
     }
     for cdrom in &vm.spec.cdroms {
         fields.push(("CD drive", cdrom.image.map_or_else(|| "empty".to_owned(), |i| i.to_string())));
@@ -176,160 +177,26 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
     if vm.spec.cpu != CpuModel::default() {
         fields.push(("CPU model", vm.spec.cpu.name().to_owned()));
     }
+    if vm.spec.cloud_init.is_some() {
+        fields.push(("Cloud-init", "user data is given to it".into()));
+    }
+    if let Some(action) = &vm.spec.watchdog {
+        fields.push(("Watchdog", word(action)));
+    }
+    let placement = &vm.spec.placement;
+    fields.push(("Only on", text(placement.host.map(|id| named(id, hosts)))));
+    for (field, rules) in [("Near", &placement.near), ("Apart from", &placement.apart)] {
+        for rule in rules {
+            let strict = if rule.strict { "" } else { " where it can be" };
+            fields.push((field, format!("{}{strict}", rule.label)));
+        }
+    }
     for PendingChange { field, device, reason, .. } in &vm.status.pending {
         let device = device.as_ref().map(|d| format!(" {d}")).unwrap_or_default();
         fields.push(("Pending", format!("{}{device}: {reason}", field.trim_start_matches("spec."))));
     }
     fields.push(("Created", vm.meta.created_at.to_string()));
     fields
-}
-
-async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<()> {
-    let client = &session.client;
-    // Every name is looked up before anything is made.
-    let source = match &wanted.disk_from_image {
-        Some(image) => Some(client.find_image(image).await?.meta.id),
-        None => None,
-    };
-    let boot = match &wanted.kernel {
-        Some(kernel) => Some(Boot {
-            kernel: client.find_image(kernel).await?.meta.id,
-            initrd: match &wanted.initrd {
-                Some(initrd) => Some(client.find_image(initrd).await?.meta.id),
-                None => None,
-            },
-            cmdline: wanted.cmdline.clone(),
-        }),
-        None => None,
-    };
-    let mut nics = Vec::new();
-    for network in &wanted.networks {
-        nics.push(Nic::on(client.find_network(network).await?.meta.id));
-    }
-    let mut disks = Vec::new();
-    for volume in &wanted.volumes {
-        disks.push(Disk::of(client.find_volume(volume).await?.meta.id));
-    }
-    let mut cdroms = Vec::new();
-    for image in &wanted.cdroms {
-        cdroms.push(Cdrom { image: Some(client.find_image(image).await?.meta.id) });
-    }
-    let host = match &wanted.host {
-        Some(host) => Some(client.find_host(host).await?.meta.id),
-        None => None,
-    };
-    let apart = wanted.apart_from.iter();
-    let apart =
-        apart.map(|(key, value)| Affinity { label: format!("{key}={value}"), strict: true }).collect();
-    let mut spec = VmSpec {
-        vcpus: wanted.cpus,
-        memory_bytes: wanted.memory,
-        boot,
-        disks,
-        nics,
-        cdroms,
-        cpu: wanted.cpu.into(),
-        restart: wanted.restart.into(),
-        autostart: !wanted.no_autostart,
-        placement: Placement { host, apart, ..Placement::default() },
-        ha: wanted.ha.into(),
-        ..VmSpec::default()
-    };
-    let labels = labels(wanted.labels);
-
-    let made = if source.is_some() || wanted.disk_size.is_some() {
-        // The disk has to be on the host the machine will be on.
-        let pool = match session.pool(wanted.disk_pool.as_deref()).await? {
-            Some(pool) => Some(pool),
-            None => pool_for(client, &labels, &spec).await?,
-        };
-        let spec_of_disk =
-            VolumeSpec { size_bytes: wanted.disk_size, pool, format: ImageFormat::Qcow2, source };
-        let volume = new_disk(client, &wanted.name, spec_of_disk).await.context("the disk was refused")?;
-        if let Err(error) = client.wait_volume(volume, session.patience()).await {
-            tidy(session, volume).await;
-            return Err(anyhow::Error::new(error).context("the disk was not made"));
-        }
-        spec.disks.insert(0, Disk::of(volume));
-        Some(volume)
-    } else {
-        None
-    };
-
-    let vm = CreateVm { name: wanted.name, labels, spec };
-    let vm = match (client.create_vm(&vm).await, made) {
-        (Ok(vm), _) => vm,
-        // Refused: nothing else can use the disk. After a broken connection, the machine may exist and have it.
-        (Err(error @ Error::Problem(_)), Some(volume)) => {
-            tidy(session, volume).await;
-            return Err(error.into());
-        }
-        (Err(error), Some(volume)) => {
-            eprintln!(
-                "lqctl: whether the VM was made is not known; volume {volume} was made for it and stays"
-            );
-            return Err(error.into());
-        }
-        (Err(error), None) => return Err(error.into()),
-    };
-    let id = vm.meta.id;
-    if wanted.start {
-        session.follow(client.start_vm(id).await?).await.context("the VM was created, but did not start")?;
-    }
-    let vm = client.vm(id).await?;
-    if session.format != Format::Table {
-        return show(session.format, &vm, || Table::new(&[]));
-    }
-    let state = if vm.status.state == VmState::Stopped { "created".into() } else { word(&vm.status.state) };
-    line(&format!("VM {} {state}.\n", vm.meta.name))
-}
-
-/// The pool of the host a machine would be placed on; the cluster's choice where no host fits, which then says why.
-async fn pool_for(
-    client: &Client,
-    labels: &BTreeMap<String, String>,
-    spec: &VmSpec,
-) -> Result<Option<PoolId>, Error> {
-    let query = PlacementQuery { vm: None, labels: labels.clone(), spec: spec.clone() };
-    let Some(host) = client.placement(&query).await?.host else { return Ok(None) };
-    let pools = client.pools().await?;
-    let here = |pool: &&Pool| matches!(pool.spec, PoolSpec::Dir { host: of } if of == host);
-    Ok(pools.iter().find(here).map(|pool| pool.meta.id))
-}
-
-/// Makes a machine's disk under the first free name: an earlier machine of this name may have left its own.
-async fn new_disk(client: &Client, vm: &str, spec: VolumeSpec) -> Result<VolumeId, Error> {
-    for n in 1..DISK_NAMES {
-        let volume = CreateVolume { name: disk_name(vm, n), labels: BTreeMap::new(), spec: spec.clone() };
-        match client.create_volume(&volume).await {
-            Ok(volume) => return Ok(volume.meta.id),
-            Err(error) if error.is(Kind::Conflict) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let volume = CreateVolume { name: disk_name(vm, DISK_NAMES), labels: BTreeMap::new(), spec };
-    client.create_volume(&volume).await.map(|volume| volume.meta.id)
-}
-
-/// Names tried for a disk.
-const DISK_NAMES: u32 = 9;
-
-/// The `n`th name for the disk of a machine, not longer than names may be.
-fn disk_name(vm: &str, n: u32) -> String {
-    let end = if n == 1 { "-disk".to_owned() } else { format!("-disk-{n}") };
-    let short: String = vm.chars().take(63 - end.len()).collect();
-    short + &end
-}
-
-/// Removes a volume made for a machine that does not come to be.
-async fn tidy(session: &Session, volume: VolumeId) {
-    let removed = async {
-        let task = session.client.delete_volume(volume).await?;
-        session.client.wait_task(task.id, session.patience(), |_| {}).await
-    };
-    if let Err(error) = removed.await {
-        eprintln!("lqctl: volume {volume} was made for it and could not be removed: {}", error.chain());
-    }
 }
 
 async fn delete(session: &Session, name: &str, volumes: bool, yes: bool) -> anyhow::Result<()> {
@@ -355,6 +222,11 @@ async fn delete(session: &Session, name: &str, volumes: bool, yes: bool) -> anyh
     line(&format!("VM {}{too} deleted.\n", vm.meta.name))
 }
 
+/// ` (at most 50 MiB/s)`, where there is a limit.
+fn limited(what: &str, limits: &str) -> String {
+    if limits.is_empty() { String::new() } else { format!(" ({what}at most {limits})") }
+}
+
 async fn stats(session: &Session, name: &str) -> anyhow::Result<()> {
     let vm = session.client.find_vm(name).await?;
     let stats = session.client.vm_stats(vm.meta.id).await?;
@@ -374,19 +246,4 @@ async fn stats(session: &Session, name: &str) -> anyhow::Result<()> {
         }
         table
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_name_still_gives_a_valid_disk_name() {
-        assert_eq!(disk_name("web1", 1), "web1-disk");
-        assert_eq!(disk_name("web1", 2), "web1-disk-2");
-        for n in [1, DISK_NAMES] {
-            let name = disk_name(&"x".repeat(63), n);
-            assert!(lq_api::meta::check_name("name", &name).is_none(), "{name}");
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! Volumes.
 
-use super::{Session, labels, shown};
+use super::{Session, follow, labels, shown};
 use crate::{
-    cli::Volume as Command,
+    cli::{Volume as Command, What},
     output::{Format, Table, age, describe, line, or_dash, show, word},
     terminal::confirm,
 };
@@ -12,13 +12,12 @@ use std::collections::BTreeMap;
 pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
-        Command::List(filter) => {
-            let volumes: Vec<Volume> = client.all_where(&filter.into()).await?;
+        Command::List(listing) => {
             let vms = client.vms().await.unwrap_or_default();
             let vms: BTreeMap<_, _> = vms.into_iter().map(|v| (v.meta.id, v.meta.name)).collect();
-            show(session.format, &volumes, || {
+            follow::list(session, listing, What::Volume, |volumes: &[Volume]| {
                 let mut table = Table::new(&["NAME", "STATE", "SIZE", "FORMAT", "VM", "AGE", "REASON"]);
-                for volume in &volumes {
+                for volume in volumes {
                     let owner = volume.status.attached_to;
                     let owner = owner.map(|id| vms.get(&id).cloned().unwrap_or_else(|| id.to_string()));
                     table.row([
@@ -33,8 +32,19 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
                 }
                 table
             })
+            .await
         }
-        Command::Show { volume } => show_one(session, &client.find_volume(&volume).await?),
+        Command::Show { volume, watching } => {
+            let (volume, revision) = client.find_at(&volume).await?;
+            show_one(session, &volume)?;
+            follow::object(session, watching, What::Volume, &volume, revision, |v| show_one(session, v)).await
+        }
+        Command::Set { volume, meta } => {
+            let volume = client.find_volume(&volume).await?;
+            let patch = meta.patch(&volume.meta)?;
+            let volume = client.update_volume(volume.meta.id, &patch, Some(volume.meta.revision)).await?;
+            changed(session, &volume, "changed")
+        }
         Command::Create { name, size, from_image, format, pool, labels: pairs } => {
             let source = match from_image {
                 Some(image) => Some(client.find_image(&image).await?.meta.id),

@@ -5,9 +5,14 @@ use crate::{
     cli,
     failure::usage,
     output::{Format, Table, age, describe, line, or_dash, plain, show, word},
+    terminal::Line,
 };
 use futures::StreamExt;
-use lq_api::{TaskId, event::Event, list::ListQuery};
+use lq_api::{
+    TaskId,
+    event::{Event, EventQuery},
+    task::{Task, TaskQuery},
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// What tasks and events call `kind/id`, by the name people know.
@@ -32,8 +37,10 @@ impl Names {
 
 pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Result<()> {
     match command {
-        cli::Task::List => {
-            let tasks = session.client.tasks().await?;
+        cli::Task::List { state, target } => {
+            let target = session.target(target).await?;
+            let query = TaskQuery { state: state.map(Into::into), target, ..TaskQuery::default() };
+            let tasks = session.client.tasks_where(&query).await?;
             let names = Names::load(session).await;
             show(session.format, &tasks, || {
                 let mut table =
@@ -53,20 +60,13 @@ pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Resul
                 table
             })
         }
-        cli::Task::Show { task } => {
-            let task = session.client.task(id(&task)?).await?;
-            let fields = [
-                ("Id", task.id.to_string()),
-                ("Kind", task.kind.clone()),
-                ("Target", task.target.clone()),
-                ("By", task.actor.clone()),
-                ("State", word(&task.state)),
-                ("Done", task.progress.map(|p| format!("{:.0} %", p * 100.0)).unwrap_or_default()),
-                ("Message", task.message.clone().unwrap_or_default()),
-                ("Ordered", task.created_at.to_string()),
-                ("Ended", task.ended_at.map(|t| t.to_string()).unwrap_or_default()),
-            ];
-            describe(session.format, &task, &fields)
+        cli::Task::Show { task } => show_one(session, &session.client.task(id(&task)?).await?),
+        cli::Task::Watch { task } => {
+            let mut line = Line::new();
+            let ended =
+                session.client.wait_task(id(&task)?, session.patience(), |task| line.task(task)).await?;
+            drop(line);
+            show_one(session, &ended)
         }
         cli::Task::Cancel { task } => {
             let task = session.client.cancel_task(id(&task)?).await?;
@@ -75,14 +75,29 @@ pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Resul
     }
 }
 
+fn show_one(session: &Session, task: &Task) -> anyhow::Result<()> {
+    let fields = [
+        ("Id", task.id.to_string()),
+        ("Kind", task.kind.clone()),
+        ("Target", task.target.clone()),
+        ("By", task.actor.clone()),
+        ("State", word(&task.state)),
+        ("Done", task.progress.map(|p| format!("{:.0} %", p * 100.0)).unwrap_or_default()),
+        ("Message", task.message.clone().unwrap_or_default()),
+        ("Ordered", task.created_at.to_string()),
+        ("Ended", task.ended_at.map(|t| t.to_string()).unwrap_or_default()),
+    ];
+    describe(session.format, task, &fields)
+}
+
 fn id(text: &str) -> anyhow::Result<TaskId> {
     text.parse().map_err(|_| usage(format!("`{text}` is not the id of a task")))
 }
 
 pub(super) async fn event(session: &Session, command: cli::Event) -> anyhow::Result<()> {
     match command {
-        cli::Event::List { limit } => {
-            let query = ListQuery { limit: Some(limit), ..ListQuery::default() };
+        cli::Event::List { limit, which } => {
+            let query = EventQuery { limit: Some(limit), ..wanted(session, which).await? };
             let events = session.client.events(&query).await?.items;
             let names = Names::load(session).await;
             show(session.format, &events, || {
@@ -100,15 +115,21 @@ pub(super) async fn event(session: &Session, command: cli::Event) -> anyhow::Res
                 table
             })
         }
-        cli::Event::Follow => follow(session).await,
+        cli::Event::Follow { which } => follow(session, &wanted(session, which).await?).await,
     }
 }
 
+async fn wanted(session: &Session, which: cli::Which) -> anyhow::Result<EventQuery> {
+    let cli::Which { target, kind, level } = which;
+    let target = session.target(target).await?;
+    Ok(EventQuery { target, kind, level: level.map(Into::into), ..EventQuery::default() })
+}
+
 /// Until the person has enough. A daemon that restarts is met again; one that refuses ends it.
-async fn follow(session: &Session) -> anyhow::Result<()> {
+async fn follow(session: &Session, query: &EventQuery) -> anyhow::Result<()> {
     let mut first = true;
     loop {
-        match session.client.follow_events().await {
+        match session.client.follow_events(query).await {
             Ok(mut events) => {
                 if !std::mem::take(&mut first) {
                     eprintln!("lqctl: connected again; what happened meanwhile is in `lqctl event list`");

@@ -1,11 +1,9 @@
 //! Looks at this host and at what only the leader can see, for `judge` to judge. What cannot be read is not known.
 
-use super::{
-    certificate,
-    judge::{Clock, ClusterFacts, HostFacts, Room},
-};
+use super::judge::{Clock, ClusterFacts, HostFacts, Room};
 use crate::{
     causes::chain,
+    certificate,
     cluster::Health,
     reconcile::Node,
     telemetry::{Series, Subject},
@@ -64,8 +62,8 @@ impl Looked {
             }
         }
         if due(&mut self.slowly, SLOWLY) {
-            let path: PathBuf = state_dir.join("tls.crt");
-            let end = tokio::task::spawn_blocking(move || certificate::end(&path)).await;
+            let path: PathBuf = state_dir.join(certificate::FILE);
+            let end = tokio::task::spawn_blocking(move || certificate::read(&path)?.not_after).await;
             self.facts.certificate_end = end.ok().flatten();
             self.facts.clock = clock(node, health).await;
             let (series, me) = (series.clone(), node.id());
@@ -84,6 +82,7 @@ impl Looked {
             // That it is a simulation is as it should be.
             self.facts.warnings = if status.simulated { vec![] } else { status.warnings };
         }
+        self.facts.backups = node.cluster.kept_backups();
         let mine = node.cluster.read(|s| {
             let own =
                 s.pools.values().filter(|p| matches!(p.spec, PoolSpec::Dir { host } if host == node.id()));
@@ -165,7 +164,7 @@ async fn clock(node: &Arc<Node>, health: Option<&Health>) -> Clock {
         }
         None => None,
     };
-    Clock { synchronised: node.host.clock_is_set(), ahead, among_others }
+    Clock { synchronised: node.host.clock_is_set(), ahead, among_others, trouble: node.time.trouble() }
 }
 
 /// Growth in bytes per second by least squares over what was measured; `None` where it does not grow, or too little is known.

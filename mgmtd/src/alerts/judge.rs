@@ -3,7 +3,7 @@
 //! Every thing a rule watches gives a finding, also where it is fine or not known: what gives none any more is gone.
 
 use super::hold::{Finding, Key, Settings, Verdict};
-use crate::cluster::{Health, State, state::alerts::Alerting};
+use crate::cluster::{Health, KeptBackups, State, state::alerts::Alerting};
 use lq_api::{
     HostId, PoolId, Timestamp,
     alert::{AlertRule as R, Severity},
@@ -20,6 +20,10 @@ use std::{
 const SOON: Duration = Duration::from_secs(3 * 86_400);
 /// Share of a pool in use from which on growth is looked at.
 const HALF: f64 = 50.0;
+/// A backup of the state is made each night: one this old is missing.
+const TOO_OLD: Duration = Duration::from_secs(36 * 3600);
+/// A backup this old is as good as none.
+const MUCH_TOO_OLD: Duration = Duration::from_secs(3 * 86_400);
 /// Failures of machines named in full.
 const REASON: usize = 300;
 
@@ -38,10 +42,12 @@ pub(super) struct HostFacts {
     pub(super) pools: Vec<(PoolId, Room)>,
     /// What keeps it from full safety.
     pub(super) warnings: Vec<String>,
+    /// Its backups of the state; nothing before they were looked at.
+    pub(super) backups: Option<KeptBackups>,
 }
 
 /// A host's clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Clock {
     /// Something sets it, as the kernel says; absent where the kernel cannot be asked.
     pub(super) synchronised: Option<bool>,
@@ -49,6 +55,8 @@ pub(super) struct Clock {
     pub(super) ahead: Option<f64>,
     /// Other hosts are there to compare with.
     pub(super) among_others: bool,
+    /// Why it does not follow the time servers it is to follow.
+    pub(super) trouble: Option<String>,
 }
 
 /// Room in a pool.
@@ -147,6 +155,11 @@ pub(super) fn host(
         None,
         fault(Severity::Warning, (!facts.warnings.is_empty()).then(|| facts.warnings.join(" "))),
     ));
+    found.push(of(
+        R::BackupFailed,
+        None,
+        facts.backups.as_ref().map_or(Verdict::Unknown, |b| backups(b, now)),
+    ));
     for (pool, room) in &facts.pools {
         let Some(record) = state.pools.get(pool) else { continue };
         let name = &record.meta.name;
@@ -162,10 +175,52 @@ pub(super) fn host(
     found
 }
 
+/// How a host's backups of the state stand.
+fn backups(kept: &KeptBackups, now: Timestamp) -> Verdict {
+    // A clock that was set back makes none old.
+    let age = kept.newest.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
+    let last = kept.newest.map_or_else(
+        || "there is none".to_owned(),
+        |at| format!("the newest is of {} UTC", at.strftime("%F %R")),
+    );
+    let old = age.is_none_or(|age| age >= MUCH_TOO_OLD);
+    let severity = if old { Severity::Critical } else { Severity::Warning };
+    if let Some((since, why)) = &kept.failing {
+        let text = format!(
+            "the cluster's state could not be backed up here since {} UTC, and {last}: {why}; look at the state partition of the host",
+            since.strftime("%F %R")
+        );
+        return Verdict::Fault(severity, text);
+    }
+    if let Some((id, why)) = &kept.damaged {
+        let text = format!("the newest backup of the cluster's state, `{id}`, cannot be read: {why}");
+        return Verdict::Fault(severity, text);
+    }
+    match age {
+        Some(age) if age < TOO_OLD => Verdict::Fine,
+        // The daemon has only just begun, or the loop that makes them stands still.
+        _ => Verdict::Fault(
+            severity,
+            format!("no backup of the cluster's state was made here for long: {last}"),
+        ),
+    }
+}
+
 type Of<'a> = &'a dyn Fn(R, Option<&str>, Verdict) -> Finding;
 type By<'a> = &'a dyn Fn(R, Option<&str>, f64, &dyn Fn(f64) -> String) -> Finding;
 
 fn clock(clock: &Clock, of: Of<'_>, by: By<'_>) -> Finding {
+    let found = clock_beside(clock, of, by);
+    match (&clock.trouble, &found.verdict) {
+        (Some(why), Verdict::Fine | Verdict::Unknown | Verdict::Fault(Severity::Info, _)) => {
+            let text = format!("the clock does not follow the time servers: {why}");
+            of(R::ClockOff, None, Verdict::Fault(Severity::Warning, text))
+        }
+        _ => found,
+    }
+}
+
+fn clock_beside(clock: &Clock, of: Of<'_>, by: By<'_>) -> Finding {
     let rule = R::ClockOff;
     match (clock.ahead, clock.synchronised) {
         (Some(ahead), _) => by(rule, None, ahead.abs(), &|off| {

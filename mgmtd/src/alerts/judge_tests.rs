@@ -69,9 +69,10 @@ fn well() -> HostFacts {
         memory: Some((100, 50)),
         disks: vec![("sda".into(), DiskHealth::Healthy)],
         certificate_end: Timestamp::from_second(86_400 * 100).ok(),
-        clock: Clock { synchronised: Some(true), ahead: None, among_others: false },
+        clock: Clock { synchronised: Some(true), ahead: None, among_others: false, trouble: None },
         pools: vec![(POOL, room(50, None))],
         warnings: vec![],
+        backups: Some(KeptBackups { newest: Some(Timestamp::UNIX_EPOCH), failing: None, damaged: None }),
     }
 }
 
@@ -120,7 +121,25 @@ fn each_fault_of_a_host_is_found() {
     assert_eq!(one(&|f| f.clock.ahead = Some(-2.0)), [(R::ClockOff, Warning)]);
     assert_eq!(one(&|f| f.clock.ahead = Some(9.0)), [(R::ClockOff, Critical)]);
     assert_eq!(one(&|f| f.clock.ahead = Some(0.5)), []);
+    assert_eq!(one(&|f| f.clock.trouble = Some("no server answers".into())), [(R::ClockOff, Warning)]);
     assert_eq!(one(&|f| f.warnings = vec!["not verified".into()]), [(R::HostDegraded, Warning)]);
+    let backups = |newest: Option<i64>, failing: bool, damaged: bool| {
+        one(&|f| {
+            f.backups = Some(KeptBackups {
+                newest: newest.and_then(|hours| Timestamp::from_second(-3600 * hours).ok()),
+                failing: failing.then(|| (Timestamp::UNIX_EPOCH, "no space left".into())),
+                damaged: damaged
+                    .then(|| ("20260101T000000000Z-nightly".into(), "its header is damaged".into())),
+            });
+        })
+    };
+    assert_eq!(backups(Some(35), false, false), []);
+    assert_eq!(backups(Some(-35), false, false), [], "the clock was set back");
+    assert_eq!(backups(Some(37), false, false), [(R::BackupFailed, Warning)]);
+    assert_eq!(backups(Some(1), true, false), [(R::BackupFailed, Warning)]);
+    assert_eq!(backups(Some(1), false, true), [(R::BackupFailed, Warning)]);
+    assert_eq!(backups(Some(80), true, false), [(R::BackupFailed, Critical)]);
+    assert_eq!(backups(None, true, false), [(R::BackupFailed, Critical)]);
     assert_eq!(one(&|f| f.pools[0].1 = Room::Broken("EIO".into())), [(R::PoolUnreachable, Critical)]);
     assert_eq!(one(&|f| f.pools[0].1 = room(86, None)), [(R::PoolFilling, Warning)]);
     assert_eq!(one(&|f| f.pools[0].1 = room(96, Some(1))), [(R::PoolFilling, Critical)]);

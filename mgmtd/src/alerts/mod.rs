@@ -10,7 +10,6 @@
 //! only where it is not known whether it took it. That the majority is lost cannot be in a state nobody can change: each host
 //! keeps that for itself ([`local`]) and tells it itself.
 
-mod certificate;
 mod facts;
 mod hold;
 mod judge;

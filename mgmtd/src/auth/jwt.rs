@@ -52,7 +52,8 @@ pub(super) struct Claims {
     pub(super) exp: i64,
 }
 
-fn key(key: &SigningKey) -> Option<hmac::Key> {
+/// A key that can be used.
+pub(super) fn key(key: &SigningKey) -> Option<hmac::Key> {
     let bytes = STANDARD.decode(&key.secret).ok().filter(|b| b.len() >= 32)?;
     Some(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
 }

@@ -22,7 +22,7 @@ const SESSION_LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The signing key is replaced when it is older.
 const KEY_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 /// Longest a login waits for the cluster, an election included, before its session is one of this host alone.
-const WRITE_PATIENCE: Duration = Duration::from_secs(6);
+pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(6);
 /// Account the set-up code's limits are kept for: no user can have this name.
 const SETUP: &str = " set-up";
 
@@ -128,6 +128,9 @@ impl Auth {
         if self.setup_needed() {
             return Err(AuthError::SetupNeeded);
         }
+        if let Some((provider, name)) = self.directory_of(login)? {
+            return self.log_in_by(source, from, &provider, &name, &login.password).await;
+        }
         let attempt = self.attempt(source, name).await?;
         let record = self.cluster.read(|s| s.user_named(name).cloned());
         let record = record.filter(|r| !r.user.spec.disabled);
@@ -162,6 +165,16 @@ impl Auth {
         }
     }
 
+    /// How long a session of this user may last in all.
+    fn longest(&self, user: UserId) -> Duration {
+        self.cluster.read(|s| {
+            let provider = s.users.get(&user).and_then(|r| r.external.as_ref()?.provider);
+            provider
+                .and_then(|id| s.providers.get(&id))
+                .map_or(SESSION_LONGEST, |p| Duration::from_secs(u64::from(p.spec.session_hours) * 3600))
+        })
+    }
+
     /// Whether the password is the user's. Takes as long where there is no such user.
     pub(super) async fn password_fits(
         &self,
@@ -180,7 +193,7 @@ impl Auth {
         }
     }
 
-    async fn begin_session(
+    pub(super) async fn begin_session(
         &self,
         user: UserId,
         from: String,
@@ -192,7 +205,7 @@ impl Auth {
             user,
             created_at: now,
             refreshed_at: now,
-            expires_at: in_future(SESSION_IDLE),
+            expires_at: in_future(SESSION_IDLE.min(self.longest(user))),
             from,
             generation: 0,
         };
@@ -258,7 +271,8 @@ impl Auth {
             Some((claims, session.clone(), user.user.meta.name.clone()))
         });
         let Some((claims, session, name)) = found else { return (None, Err(AuthError::Ended)) };
-        let longest = jiff::SignedDuration::try_from(SESSION_LONGEST).unwrap_or(jiff::SignedDuration::MAX);
+        let longest = self.longest(session.user);
+        let longest = jiff::SignedDuration::try_from(longest).unwrap_or(jiff::SignedDuration::MAX);
         let last = session.created_at.saturating_add(longest).unwrap_or(Timestamp::MAX);
         let expires_at = in_future(SESSION_IDLE).min(last);
         let op = Op::RefreshSession { id: session.id, generation: claims.generation, expires_at };

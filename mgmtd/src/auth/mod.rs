@@ -16,19 +16,25 @@
 mod account;
 mod audit;
 mod budget;
+mod directory;
 mod jwt;
+mod ldap;
 mod limit;
 mod local;
 mod login;
+mod oidc;
 mod password;
+mod seal;
 mod secret;
 mod setup;
 mod tokens;
 mod totp;
 
 pub use audit::{Audit, AuditError};
+pub use directory::{check_provider, follow as follow_directories};
 pub(crate) use limit::network;
 pub use login::{ACCESS_FOR, SESSION_IDLE};
+pub use oidc::LOGIN_TAKES;
 pub use password::PasswordError;
 pub use setup::SetupCode;
 
@@ -48,6 +54,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::sync::Semaphore;
 
 /// Who asks. Hosts tell each other when they pass a request on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +138,11 @@ impl Caller {
             must_change_password: self.must_change_password,
             totp: record.is_some_and(|r| r.totp.secret.is_some()),
             has_password: record.is_some_and(|r| r.password.is_some()),
+            realm: record.and_then(|r| {
+                let provider = r.external.as_ref()?.provider?;
+                Some(state.providers.get(&provider)?.meta.name.clone())
+            }),
+            logout_url: None,
         }
     }
 }
@@ -174,6 +186,22 @@ pub enum AuthError {
     /// There is no key for sessions.
     #[error("the cluster has no key for sessions: restart the daemon")]
     NoKey,
+    /// The identity provider could not be asked.
+    #[error(
+        "the identity provider `{0}` cannot be asked right now: try again, or log in as a user of the cluster itself"
+    )]
+    NotAsked(String),
+    /// Its answer is not believed.
+    #[error("the login at `{0}` failed: {1}")]
+    NotBelieved(String, String),
+    /// A login at a provider that this browser did not begin, or too long ago.
+    #[error("this login was not begun in this browser, or took too long: log in again")]
+    NotBegun,
+    /// It vouches for someone who may do nothing here.
+    #[error(
+        "`{0}` knows you, but nothing is granted to you here: ask an administrator to map one of your groups there"
+    )]
+    NotGranted(String),
     /// Hashing failed.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -218,6 +246,8 @@ impl Drop for Attempt<'_> {
     }
 }
 
+/// How many logins ask directories at a time.
+const ASKING: usize = 16;
 /// Longest an attempt waits for others of its source.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -228,6 +258,9 @@ pub struct Auth {
     limiter: Mutex<Limiter>,
     setup: SetupCode,
     local: LocalSessions,
+    /// How many ask directories at a time.
+    asking: Semaphore,
+    providers: oidc::Providers,
 }
 
 impl Auth {
@@ -246,6 +279,8 @@ impl Auth {
             limiter: Mutex::default(),
             setup,
             local: LocalSessions::default(),
+            asking: Semaphore::new(ASKING),
+            providers: oidc::Providers::default(),
         }
     }
 

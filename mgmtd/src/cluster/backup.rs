@@ -9,6 +9,7 @@
 
 use super::{
     Cluster, Identity, State,
+    nightly::RELEASE,
     snapshot::read_bounded,
     state::{Position, UpgradeError, read_state},
 };
@@ -22,7 +23,6 @@ use std::{
     fs,
     io::{self, Read as _},
     path::{Path, PathBuf},
-    time::Duration,
 };
 use uuid::Uuid;
 
@@ -36,14 +36,6 @@ const EXTENSION: &str = "lqb";
 const MAX_HEADER: usize = 64 << 10;
 /// Largest file.
 pub const MAX_BACKUP: usize = 256 << 20;
-/// How old the last nightly backup becomes.
-const NIGHT: Duration = Duration::from_secs(24 * 3600);
-/// Pause between two looks whether one is due.
-const LOOK: Duration = Duration::from_secs(600);
-/// Holds the release that ran last.
-const RELEASE_FILE: &str = "release";
-/// This release.
-const RELEASE: &str = env!("CARGO_PKG_VERSION");
 
 /// Why a backup cannot be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -312,7 +304,7 @@ fn path(dir: &Path, id: &str) -> PathBuf {
     dir.join(format!("{id}.{EXTENSION}"))
 }
 
-fn failed(path: &Path, source: io::Error) -> BackupError {
+pub(super) fn failed(path: &Path, source: io::Error) -> BackupError {
     BackupError::Io { path: path.to_owned(), source }
 }
 
@@ -355,16 +347,20 @@ fn describe(dir: &Path, id: String, reason: BackupReason) -> Result<StateBackup,
     })
 }
 
-/// Whether the nightly backup is due. A clock that was set back makes it due as well.
-fn due(last: Option<Timestamp>, now: Timestamp) -> bool {
-    let Some(last) = last else { return true };
-    let age = now.duration_since(last);
-    age.is_negative() || age.unsigned_abs() >= NIGHT
-}
-
 impl Cluster {
     /// Keeps the state as it is here now; answers with the backup's name.
     pub async fn backup(&self, reason: BackupReason) -> Result<String, BackupError> {
+        let done = self.make_backup(reason).await;
+        match &done {
+            Ok(_) => self.backups.made(Timestamp::now()),
+            // There is nothing to be lost yet.
+            Err(BackupError::Nothing) => {}
+            Err(e) => self.backups.failed(Timestamp::now(), crate::causes::chain(e)),
+        }
+        done
+    }
+
+    async fn make_backup(&self, reason: BackupReason) -> Result<String, BackupError> {
         let (state, position) = self.shared.read_with_position(|s, position| (s.clone(), position));
         if state.cluster.is_none() {
             return Err(BackupError::Nothing);
@@ -403,49 +399,6 @@ impl Cluster {
         };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|e| failed(&self.dir, io::Error::other(e)))?
-    }
-
-    /// Makes the backup of a first start of another release, and one each night, until the cluster is stopped. `told` is
-    /// called with what went wrong, once for each fault.
-    pub async fn keep_backups(&self, told: impl Fn(String)) {
-        let mut fault = None;
-        loop {
-            match self.look_at_backups().await {
-                Ok(()) => fault = None,
-                Err(e) => {
-                    let text = crate::causes::chain(&e);
-                    if fault.as_ref() != Some(&text) {
-                        tracing::error!(error = text, "the state could not be backed up");
-                        told(format!("the state could not be backed up: {text}"));
-                        fault = Some(text);
-                    }
-                }
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
-            }
-        }
-    }
-
-    async fn look_at_backups(&self) -> Result<(), BackupError> {
-        if self.read(|s| s.cluster.is_none()) {
-            return Ok(());
-        }
-        let mark = self.dir.join(RELEASE_FILE);
-        let before = fs::read_to_string(&mark).unwrap_or_default();
-        if before != RELEASE {
-            // A first start has nothing of an older release.
-            if !before.is_empty() {
-                self.backup(BackupReason::Upgrade).await?;
-            }
-            crate::durable::write(&mark, 0o600, RELEASE.as_bytes()).map_err(|e| failed(&mark, e))?;
-        }
-        let last = self.backups().await?.into_iter().find(|b| b.reason == BackupReason::Nightly);
-        if due(last.map(|b| b.created_at), Timestamp::now()) {
-            self.backup(BackupReason::Nightly).await?;
-        }
-        Ok(())
     }
 }
 
@@ -579,13 +532,6 @@ pub(super) mod tests {
         #[test]
         fn rubbish_never_passes_nor_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             prop_assert!(decode(&bytes).is_err());
-        }
-
-        #[test]
-        fn one_a_day(last in 0i64..2_000_000, now in 0i64..2_000_000) {
-            let at = |n| Timestamp::from_second(n).unwrap();
-            prop_assert_eq!(due(Some(at(last)), at(now)), now < last || now - last >= 86_400);
-            prop_assert!(due(None, at(now)));
         }
     }
 }

@@ -30,14 +30,13 @@ use jiff::Timestamp;
 use lq_api::{
     TokenId,
     cluster::{CreateJoinToken, CreatedJoinToken, JoinPreview, JoinToken},
+    join_token::{TokenFault, TokenText},
     problem::{Kind, Problem},
 };
 use rand::TryRngCore as _;
 use serde::{Deserialize, Serialize};
 use std::{io, path::Path, time::Duration};
-use uuid::Uuid;
 
-const PREFIX: &str = "lqj_";
 /// Addresses in a token.
 const ADDRESSES: usize = 8;
 /// Longest an admission may take.
@@ -49,8 +48,8 @@ pub(super) const PENDING: &str = "join.json";
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The token's text is not one.
-    #[error("this is not a join token: copy the whole text that `lqctl cluster token create` showed")]
-    NotAToken,
+    #[error("this is not a join token: {0}; copy the whole text that `lqctl cluster token create` showed")]
+    NotAToken(#[from] TokenFault),
     /// The host has company.
     #[error(
         "this host is a member of a cluster of {0} hosts: only a host that is alone can join; remove it there first"
@@ -80,31 +79,6 @@ pub enum JoinError {
     /// This host cannot answer for itself.
     #[error("this host is not ready to join: {0}")]
     NotReady(String),
-}
-
-/// What a token says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Said {
-    /// The cluster.
-    c: Uuid,
-    /// Addresses of its hosts.
-    a: Vec<String>,
-    /// Hash of its authority.
-    h: String,
-    /// The secret.
-    s: String,
-}
-
-impl Said {
-    fn text(&self) -> Result<String, serde_json::Error> {
-        Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(serde_json::to_vec(self)?)))
-    }
-
-    fn parse(text: &str) -> Result<Self, JoinError> {
-        let inner = text.trim().strip_prefix(PREFIX).ok_or(JoinError::NotAToken)?;
-        let bytes = URL_SAFE_NO_PAD.decode(inner).map_err(|_| JoinError::NotAToken)?;
-        serde_json::from_slice(&bytes).map_err(|_| JoinError::NotAToken)
-    }
 }
 
 /// What a joining host sends.
@@ -138,8 +112,8 @@ pub(super) async fn create_token(
     let secret = URL_SAFE_NO_PAD.encode(bytes);
     let hash = secret_hash(&secret);
     let authority = pki::authority_hash(&page.authority).map_err(|e| unavailable(&e))?;
-    let said = Said { c: page.cluster, a: addresses, h: authority, s: secret };
-    let text = said.text().map_err(|e| unavailable(&e))?;
+    let text =
+        TokenText::new(page.cluster, addresses, authority, secret).text().map_err(|e| unavailable(&e))?;
     let now = Timestamp::now();
     let life = jiff::SignedDuration::from_mins(new.minutes.into());
     let token = JoinToken {
@@ -195,14 +169,14 @@ fn refused(refusal: Refusal) -> No {
 
 /// On the joining host: what joining would do.
 pub(super) async fn ask_preview(cluster: &Cluster, token: &str) -> Result<JoinPreview, JoinError> {
-    let said = Said::parse(token)?;
+    let said = TokenText::parse(token)?;
     let application = application(cluster, &said, true)?;
     call(&said, "/join/preview", application).await
 }
 
 /// On the joining host: joins. What is left to do is done by the next start.
 pub(super) async fn join(cluster: &Cluster, dir: &Path, token: &str, rename: bool) -> Result<(), JoinError> {
-    let said = Said::parse(token)?;
+    let said = TokenText::parse(token)?;
     application(cluster, &said, rename)?;
     cluster.backup(Reason::Join).await?;
     let frozen = cluster.freeze().await;
@@ -229,13 +203,13 @@ pub(super) async fn store(dir: &Path, page: Page) -> Result<(), io::Error> {
     tokio::task::spawn_blocking(move || book::store(&file, &page)).await.map_err(io::Error::other)?
 }
 
-fn application(cluster: &Cluster, said: &Said, rename: bool) -> Result<Application, JoinError> {
+fn application(cluster: &Cluster, said: &TokenText, rename: bool) -> Result<Application, JoinError> {
     let identity = cluster.identity();
     cluster.read(|s| {
         let from = s.cluster.as_ref().map_or(identity.cluster, |c| c.id);
         // One whose cluster went on without it brings what is on it.
-        let back = cluster.outdated().filter(|_| from == said.c).map(|_| identity.epoch);
-        if back.is_none() && from == said.c {
+        let back = cluster.outdated().filter(|_| from == said.cluster).map(|_| identity.epoch);
+        if back.is_none() && from == said.cluster {
             return Err(JoinError::Member);
         }
         if back.is_none() && s.hosts.len() != 1 {
@@ -265,14 +239,14 @@ fn application(cluster: &Cluster, said: &Said, rename: bool) -> Result<Applicati
 
 /// Asks the first host of the token that answers.
 async fn call<T: serde::de::DeserializeOwned>(
-    said: &Said,
+    said: &TokenText,
     path: &str,
     application: Application,
 ) -> Result<T, JoinError> {
-    let caller = SeedCaller::new(said.c, &said.h)?;
-    let ask = Ask { secret: said.s.clone(), application };
+    let caller = SeedCaller::new(said.cluster, &said.authority)?;
+    let ask = Ask { secret: said.secret.clone(), application };
     let mut reasons = Vec::new();
-    for address in &said.a {
+    for address in &said.addresses {
         match caller.call(address, path, &ask, PATIENCE).await {
             Ok(answer) => return Ok(answer),
             Err(CallError::Refused(problem)) if problem.status != Kind::Unavailable.parts().2 => {
@@ -291,19 +265,10 @@ pub(super) mod tests {
 
     /// A token that says something else.
     pub(in crate::cluster) fn changed(text: &str, change: impl FnOnce(&mut serde_json::Value)) -> String {
-        let mut said = serde_json::to_value(Said::parse(text).unwrap()).unwrap();
+        let mut said = serde_json::to_value(TokenText::parse(text).unwrap()).unwrap();
         change(&mut said);
-        serde_json::from_value::<Said>(said).unwrap().text().unwrap()
-    }
-
-    #[test]
-    fn tokens_are_read_back_and_rubbish_is_not() {
-        let said =
-            Said { c: Uuid::now_v7(), a: vec!["192.0.2.1:7443".into()], h: "ab".into(), s: "secret".into() };
-        let text = said.text().unwrap();
-        assert_eq!(Said::parse(&format!(" {text}\n")).unwrap(), said);
-        for bad in ["", "lqj_", "lqt_abc", &text[..text.len() - 3], &text.replacen("lqj_", "lqj_!", 1)] {
-            assert!(matches!(Said::parse(bad), Err(JoinError::NotAToken)), "{bad}");
-        }
+        // What was changed does not fit its check letters, and is to be refused for another reason.
+        said.as_object_mut().unwrap().remove("k");
+        serde_json::from_value::<TokenText>(said).unwrap().text().unwrap()
     }
 }

@@ -17,6 +17,8 @@ mod keeper;
 mod machine;
 #[cfg(test)]
 mod many_tests;
+mod nightly;
+pub mod pairing;
 mod reform;
 #[cfg(test)]
 mod reform_tests;
@@ -32,6 +34,8 @@ mod wire;
 pub use backup::{BackupError, MAX_BACKUP};
 pub use join::JoinError;
 pub use keeper::Health;
+pub use nightly::KeptBackups;
+pub use pairing::{NotWaiting, PairError};
 pub use reform::ReformError;
 pub use restore::RestoreError;
 pub use snapshot::SnapshotError;
@@ -170,6 +174,7 @@ pub struct Cluster {
     shared: Arc<Shared>,
     identity: Identity,
     wire: Arc<Wire>,
+    pairing: Arc<pairing::Pairing>,
     dir: Arc<Path>,
     /// Writes hold it for reading; whoever freezes the state, for writing.
     gate: Arc<RwLock<()>>,
@@ -179,6 +184,7 @@ pub struct Cluster {
     stop: CancellationToken,
     /// Begins when the daemon is to start again because of what the cluster found out.
     again: CancellationToken,
+    backups: nightly::Watch,
 }
 
 /// While it lives the state takes no changes from this host.
@@ -298,12 +304,14 @@ impl Cluster {
             shared,
             identity,
             wire,
+            pairing: Arc::default(),
             dir: dir.into(),
             gate: Arc::default(),
             left: Arc::default(),
             arrived: Arc::new(arrived.into()),
             stop: CancellationToken::new(),
             again: CancellationToken::new(),
+            backups: nightly::Watch::default(),
         };
         if voter && begun {
             // Nobody else begins the election.

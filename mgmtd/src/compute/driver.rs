@@ -248,7 +248,7 @@ impl Driver {
             }
             Effect::Act(Action::Reclaim) => self.reclaim(want).await,
             Effect::Act(action) => self.act(action).await,
-            Effect::Adjust(step) => self.adjust(step),
+            Effect::Adjust(step) => self.adjust(*step),
             Effect::Ejected(drive, image) => {
                 if let Want::This(desired) = want
                     && self.reports.try_send(Report::Ejected(desired.epoch, drive, image)).is_err()

@@ -105,7 +105,7 @@ pub(crate) enum Effect {
     /// Ask the machine for this.
     Act(Action),
     /// Change it. One at a time.
-    Adjust(Step),
+    Adjust(Box<Step>),
     /// Tell that the guest has ejected what is wanted in this CD drive.
     Ejected(usize, ImageId),
     /// Its last end needs no longer be remembered.

@@ -110,7 +110,7 @@ impl Life {
         let waits = |step: &Step| changes.failed.iter().any(|f| f.step == *step && f.again > now.clock);
         if let Some(step) = steps.into_iter().find(|step| !waits(step)) {
             changes.trying = Some(step.clone());
-            effects.push(Effect::Adjust(step));
+            effects.push(Effect::Adjust(Box::new(step)));
         }
     }
 

@@ -8,7 +8,10 @@ use super::{
     rules::{self, Rule},
     server::Seat,
 };
-use crate::{auth::Caller, tasks::asked_by};
+use crate::{
+    auth::{Caller, LOGIN_TAKES},
+    tasks::asked_by,
+};
 use axum::{
     body::Body,
     extract::{FromRequestParts, MatchedPath, Request, State},
@@ -26,6 +29,8 @@ use std::{sync::Arc, time::Instant};
 pub(super) const COOKIE: &str = "lq_session";
 /// Name of the cookie that refreshes it.
 pub(super) const REFRESH_COOKIE: &str = "lq_refresh";
+/// Name of the cookie of a login at an identity provider.
+pub(super) const OIDC_COOKIE: &str = "lq_oidc";
 /// Header that says a browser's request comes from our own page.
 const OURS: &str = "x-lq-request";
 /// What another site's request is told.
@@ -241,6 +246,21 @@ pub(super) fn session_cookie(token: &str) -> String {
 pub(super) fn refresh_cookie(token: &str) -> String {
     let age = if token.is_empty() { "; Max-Age=0" } else { "" };
     format!("{REFRESH_COOKIE}={token}; Path=/api/v1/session; HttpOnly; Secure; SameSite=Strict{age}")
+}
+
+/// The cookie of a login at an identity provider; empty to take it away.
+pub(super) fn oidc_cookie(sealed: &str) -> String {
+    let age = if sealed.is_empty() { 0 } else { LOGIN_TAKES.as_secs() };
+    format!(
+        "{OIDC_COOKIE}={sealed}; Path=/api/v1/session/oidc; HttpOnly; Secure; SameSite=Strict; Max-Age={age}"
+    )
+}
+
+/// The address by which the page was opened, `https://host[:port]`.
+pub(super) fn own_origin(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    let host = uri.authority().map(|a| a.as_str());
+    let host = host.or_else(|| headers.get(header::HOST).and_then(|v| v.to_str().ok()))?;
+    Some(format!("https://{host}"))
 }
 
 impl RequestId {

@@ -27,6 +27,7 @@ use crate::{
     alerts::Alerts,
     auth::{Audit, Auth},
     ha::{self, leader::Leader},
+    placement::balancer::Balancer,
     reconcile::Node,
     telemetry::{Metrics, Series},
 };
@@ -75,12 +76,16 @@ pub struct Api {
     pub alerts: Arc<Alerts>,
     /// Watches the other hosts where this one leads.
     pub ha: Arc<Leader>,
+    /// Balances where this host leads.
+    pub balancer: Arc<Balancer>,
     /// Begins when the daemon ends: long answers end with it.
     pub ending: CancellationToken,
     /// The host follows the state.
     pub following: AtomicBool,
     /// Where the daemon keeps things.
     pub places: Places,
+    /// Port of multicast DNS; where absent, hosts that wait to be paired are not found.
+    pub discovery_port: Option<u16>,
     former: Arc<Former>,
     uploads: Turns,
 }
@@ -88,11 +93,19 @@ pub struct Api {
 impl Api {
     /// An API of this host. Called where a runtime is: it follows the state from now on.
     #[must_use]
-    pub fn new(node: Arc<Node>, auth: Auth, audit: Audit, series: Arc<Series>, places: Places) -> Arc<Self> {
+    pub fn new(
+        node: Arc<Node>,
+        auth: Auth,
+        audit: Audit,
+        series: Arc<Series>,
+        places: Places,
+        discovery_port: Option<u16>,
+    ) -> Arc<Self> {
         let (former, ending) = (Arc::new(Former::default()), CancellationToken::new());
         let alerts = Alerts::new(node.clone(), series.clone(), places.state.clone());
         tokio::spawn(former.clone().keep_up(node.cluster.clone(), ending.clone()));
         let ha = Leader::start(node.cluster.clone(), node.events.clone(), ending.clone());
+        let balancer = Balancer::start(node.clone(), ending.clone());
         tokio::spawn(ha::host::run(node.clone(), ha.clone(), ending.clone()));
         Arc::new(Self {
             node,
@@ -102,9 +115,11 @@ impl Api {
             series,
             alerts,
             ha,
+            balancer,
             ending,
             following: AtomicBool::new(false),
             places,
+            discovery_port,
             former,
             uploads: Turns::new(UPLOADS_OF_A_USER),
         })

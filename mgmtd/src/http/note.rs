@@ -72,6 +72,8 @@ impl Note {
             || status == StatusCode::BAD_REQUEST
             || status == StatusCode::PAYLOAD_TOO_LARGE;
         if (self.open && unread)
+            // Whoever is sent to a provider's page has not come back yet.
+            || (self.action == "session.oidc.start" && status.is_success())
             || (self.action == "session.refresh" && (status.is_success() || claimed.is_none()))
         {
             return;
@@ -152,6 +154,7 @@ fn name(api: &Api, kind: &str, id: Uuid) -> Option<String> {
             "user" => s.users.get(&id.into()).map(|r| r.user.meta.name.clone()),
             "group" => s.groups.get(&id.into()).map(|g| g.meta.name.clone()),
             "role" => s.role(id.into()).map(|r| r.meta.name.clone()),
+            "identity-provider" => s.providers.get(&id.into()).map(|p| p.meta.name.clone()),
             "token" => s.tokens.get(&id.into()).map(|t| t.token.name.clone()),
             _ => None,
         },

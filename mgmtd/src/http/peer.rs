@@ -11,11 +11,14 @@ use super::{
 };
 use crate::{
     auth::Caller,
+    certificate,
     cluster::{Cluster, PeerFrom},
     ha::{self, Beat},
+    placement::balancer::{MoveOrder, ORDER_PATH, obey},
     reconcile::moves::PROTOCOL,
     storage,
     tasks::asked_by,
+    telemetry::usage::{self, Size, Told},
 };
 use axum::{
     Extension, Json, Router,
@@ -30,8 +33,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{future::join_all, stream};
 use hyper_util::rt::TokioIo;
 use lq_api::{
-    HostId, ImageId, PoolId, Timestamp, VmId, ha::HaStatus, host::HostStatus, network::Lease,
-    pool::PoolStatus, problem::Kind, task::Task,
+    HostId, ImageId, PoolId, Timestamp, VmId, balance::Balance, ha::HaStatus, history::Span,
+    host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind, task::Task, time::TimeStatus,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -53,10 +56,14 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .nest("/api/v1", v1)
         .route("/ha/beat", post(beat))
         .route("/ha/status", post(ha_status))
+        .route("/balance/status", post(balance_status))
+        .route(ORDER_PATH, post(order))
         .route("/host/status", post(status))
         .route("/host/leases", post(leases))
         .route("/host/tasks", post(tasks))
+        .route("/host/usage", post(host_usage))
         .route("/host/clock", post(clock))
+        .route("/host/time", post(time))
         .route("/host/pool", post(pool))
         .route("/store/images/{id}", post(image))
         .route("/store/vars/{id}", post(vars))
@@ -107,6 +114,29 @@ pub(super) async fn watched(api: &Api) -> HaStatus {
     asked.unwrap_or_else(|| ha::status::status(&api.node.cluster, &api.ha))
 }
 
+async fn balance_status(State(api): State<Arc<Api>>) -> Json<Balance> {
+    Json(api.balancer.status().await)
+}
+
+/// Balance as the host that leads sees it; where it cannot be asked, as this one does.
+pub(super) async fn balance(api: &Api) -> Balance {
+    let leader = api.node.cluster.standing().leader.filter(|leader| *leader != api.node.id());
+    let asked = match leader {
+        Some(leader) => ask::<Balance>(&api.node.cluster, leader, "/balance/status", &()).await,
+        None => None,
+    };
+    match asked {
+        Some(balance) => balance,
+        None => api.balancer.status().await,
+    }
+}
+
+/// The leader has a machine of this host moved.
+async fn order(State(api): State<Arc<Api>>, Json(order): Json<MoveOrder>) -> Result<Json<Task>, Failure> {
+    let begun = obey(&api.node, order).await;
+    begun.map(Json).map_err(|e| Failure::new(Kind::Conflict, e.to_string()))
+}
+
 async fn leases(State(api): State<Arc<Api>>) -> Json<Vec<Lease>> {
     Json(api.node.fabric.leases().await)
 }
@@ -119,9 +149,28 @@ async fn pool(State(api): State<Arc<Api>>, Json(id): Json<PoolId>) -> Json<Optio
     Json(own_pool(&api, id).await)
 }
 
+async fn host_usage(State(api): State<Arc<Api>>, Json(span): Json<Span>) -> Json<Option<Told>> {
+    Json(own_usage(&api, span).await)
+}
+
 /// What time it is here.
 async fn clock() -> Json<Timestamp> {
     Json(Timestamp::now())
+}
+
+async fn time(State(api): State<Arc<Api>>) -> Json<TimeStatus> {
+    Json(api.node.time.status())
+}
+
+/// How the clocks of these hosts do, as far as they can be asked.
+pub(super) async fn times(api: &Api, hosts: &[HostId]) -> Vec<(HostId, TimeStatus)> {
+    let one = |host: HostId| async move {
+        if host == api.node.id() {
+            return Some((host, api.node.time.status()));
+        }
+        Some((host, ask::<TimeStatus>(&api.node.cluster, host, "/host/time", &()).await?))
+    };
+    join_all(hosts.iter().map(|h| one(*h))).await.into_iter().flatten().collect()
 }
 
 /// The bytes of an image in a pool of this host.
@@ -199,10 +248,43 @@ async fn arrive(
 pub(super) async fn own_status(api: &Api) -> Option<HostStatus> {
     let host = api.node.host.clone();
     let mut status = tokio::task::spawn_blocking(move || host.status()).await.ok()?;
+    let path = api.places.state.join(certificate::FILE);
+    status.certificate = tokio::task::spawn_blocking(move || certificate::read(&path)).await.ok().flatten();
     for disk in &mut status.disks {
         disk.health = api.alerts.disk_health(&disk.name);
     }
     Some(status)
+}
+
+/// How much this host and its machines did. Read off the async threads.
+async fn own_usage(api: &Api, span: Span) -> Option<Told> {
+    let me = api.node.id();
+    let machines: Vec<VmId> = api.node.cluster.read(|s| {
+        let own = s.vms.iter().filter(|(_, record)| record.vm.status.host == Some(me));
+        own.map(|(id, _)| *id).collect()
+    });
+    let (series, host) = (api.series.clone(), api.node.host.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        let status = host.status();
+        let size = Size { processors: status.cpu.threads, memory: status.memory.total_bytes };
+        usage::own(&series, me, size, &machines, span, Timestamp::now())
+    });
+    read.await.ok()?.inspect_err(|e| tracing::warn!(error = %e, "what was measured cannot be read")).ok()
+}
+
+/// What each of these hosts and its machines did, and which could not be asked.
+pub(super) async fn usages(api: &Api, hosts: &[HostId], span: Span) -> (Vec<Told>, Vec<HostId>) {
+    let one = |host: HostId| async move {
+        let told = if host == api.node.id() {
+            own_usage(api, span).await
+        } else {
+            ask::<Option<Told>>(&api.node.cluster, host, "/host/usage", &span).await.flatten()
+        };
+        told.ok_or(host)
+    };
+    let answers = join_all(hosts.iter().map(|h| one(*h))).await;
+    let (told, silent): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    (told.into_iter().flatten().collect(), silent.into_iter().filter_map(Result::err).collect())
 }
 
 /// Room in a pool of this host.

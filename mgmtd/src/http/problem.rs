@@ -90,7 +90,7 @@ impl From<JoinError> for Failure {
     fn from(error: JoinError) -> Self {
         let text = error.to_string();
         match error {
-            JoinError::NotAToken => Problem::validation(vec![FieldError::new("token", text)]).into(),
+            JoinError::NotAToken(_) => Problem::validation(vec![FieldError::new("token", text)]).into(),
             JoinError::NotAlone(_) | JoinError::Member => Self::new(Kind::Conflict, text),
             JoinError::Refused(problem) => (*problem).into(),
             JoinError::Unreachable(_) | JoinError::Unknown(_) | JoinError::NotReady(_) => {
@@ -155,11 +155,14 @@ impl From<AuthError> for Failure {
         match error {
             AuthError::Wrong
             | AuthError::WrongCode
+            | AuthError::NotBelieved(..)
+            | AuthError::NotBegun
             | AuthError::WrongOneTimeCode
             | AuthError::Ended
             | AuthError::Reused => Self::new(Kind::Unauthenticated, text),
             AuthError::CodeNeeded => Self::new(Kind::SecondFactor, text),
-            AuthError::NotHere(_) => Self::new(Kind::Forbidden, text),
+            AuthError::NotHere(_) | AuthError::NotGranted(_) => Self::new(Kind::Forbidden, text),
+            AuthError::NotAsked(_) => Self::new(Kind::Unavailable, text),
             AuthError::NoKey => Self::internal(&error),
             AuthError::Limited(wait) => {
                 Self { retry_after: Some(wait.as_secs().max(1)), ..Self::new(Kind::RateLimited, text) }

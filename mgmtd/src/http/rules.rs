@@ -29,7 +29,7 @@ pub(super) enum Rule {
     /// The permission on the object in the path.
     On(O, P),
     /// Every permission on the cluster: a host that is let in, or one that goes elsewhere, takes with it whatever the state
-    /// holds, hashes of passwords and keys of sessions included.
+    /// holds, hashes of passwords and keys of sessions included; whom an identity provider calls someone is that someone.
     Everything,
 }
 
@@ -40,9 +40,14 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("POST", "/setup", Rule::Open),
     ("POST", "/session", Rule::Open),
     ("POST", "/session/refresh", Rule::Open),
+    ("GET", "/session/realms", Rule::Open),
+    ("POST", "/session/oidc/start", Rule::Open),
+    ("POST", "/session/oidc", Rule::Open),
     ("GET", "/session", Rule::Anyone),
     ("DELETE", "/session", Rule::Anyone),
     ("POST", "/session/password", Rule::Anyone),
+    ("GET", "/session/settings", Rule::Anyone),
+    ("PUT", "/session/settings", Rule::Anyone),
     ("POST", "/session/totp", Rule::Anyone),
     ("POST", "/session/totp/confirm", Rule::Anyone),
     ("POST", "/session/totp/remove", Rule::Anyone),
@@ -69,8 +74,15 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("GET", "/roles/{id}", Rule::Anyone),
     ("PATCH", "/roles/{id}", Rule::Cluster(P::UserWrite)),
     ("DELETE", "/roles/{id}", Rule::Cluster(P::UserWrite)),
+    ("GET", "/identity-providers", Rule::Cluster(P::UserRead)),
+    ("POST", "/identity-providers", Rule::Everything),
+    ("GET", "/identity-providers/{id}", Rule::Cluster(P::UserRead)),
+    ("PATCH", "/identity-providers/{id}", Rule::Everything),
+    ("DELETE", "/identity-providers/{id}", Rule::Everything),
+    ("POST", "/identity-providers/{id}/test", Rule::Everything),
     ("GET", "/audit", Rule::Cluster(P::AuditRead)),
     ("GET", "/cluster", Rule::Cluster(P::ClusterRead)),
+    ("GET", "/cluster/usage", Rule::Anyone),
     ("GET", "/cluster/ha", Rule::Cluster(P::ClusterRead)),
     ("PUT", "/cluster/ha", Rule::Cluster(P::ClusterWrite)),
     ("GET", "/cluster/join-tokens", Rule::Cluster(P::ClusterRead)),
@@ -78,6 +90,14 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("DELETE", "/cluster/join-tokens/{id}", Rule::Cluster(P::ClusterWrite)),
     ("POST", "/cluster/join/preview", Rule::Everything),
     ("POST", "/cluster/join", Rule::Everything),
+    ("GET", "/cluster/waiting", Rule::Cluster(P::ClusterRead)),
+    ("POST", "/cluster/pair", Rule::Everything),
+    ("GET", "/cluster/pairing", Rule::Everything),
+    ("PUT", "/cluster/pairing", Rule::Everything),
+    ("GET", "/cluster/time", Rule::Cluster(P::ClusterRead)),
+    ("PUT", "/cluster/time", Rule::Cluster(P::ClusterWrite)),
+    ("PUT", "/cluster/balance", Rule::Cluster(P::ClusterWrite)),
+    ("GET", "/cluster/recommendations", Rule::Cluster(P::ClusterRead)),
     ("GET", "/cluster/reform", Rule::Everything),
     ("POST", "/cluster/reform", Rule::Everything),
     ("GET", "/cluster/backups", Rule::Cluster(P::ClusterRead)),
@@ -193,7 +213,7 @@ pub(super) fn check(cluster: &Cluster, caller: &Caller, rule: Rule, id: Option<&
         Rule::Some(permission) if caller.rights.somewhere(permission) => Ok(()),
         Rule::Everything if caller.may_everything() => Ok(()),
         Rule::Everything => {
-            let why = "this gives away, or replaces, all that the cluster has: only who may do everything may do it";
+            let why = "this gives away, or replaces, all that the cluster has, or who is believed to be whom: only who may do everything may do it";
             Err(Failure::new(Kind::Forbidden, why))
         }
         Rule::Cluster(permission) => Err(missing(permission, "the cluster")),

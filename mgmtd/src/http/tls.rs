@@ -1,11 +1,11 @@
 //! The certificate of this host: made at the first start, kept, shown by its fingerprint.
 
+use crate::certificate::{self, fingerprint};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType, date_time_ymd};
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
-use sha2::{Digest as _, Sha256};
 use std::{
     io,
     net::IpAddr,
@@ -48,7 +48,7 @@ pub struct Tls {
 
 /// The certificate in `dir` (`tls.crt`, `tls.key`), made where there is none.
 pub fn load(dir: &Path, name: &str, addresses: &[IpAddr]) -> Result<Tls, TlsError> {
-    let (crt, key) = (dir.join("tls.crt"), dir.join("tls.key"));
+    let (crt, key) = (dir.join(certificate::FILE), dir.join("tls.key"));
     // The certificate is written last: a key alone is what a crash left of the first start.
     if !crt.exists() {
         make(&crt, &key, name, addresses)?;
@@ -74,16 +74,11 @@ pub fn load(dir: &Path, name: &str, addresses: &[IpAddr]) -> Result<Tls, TlsErro
 /// Lets the next start make a new certificate. Durable when this returns; what is served goes on until then.
 pub fn forget(dir: &Path) -> Result<(), TlsError> {
     // The certificate first: a key alone counts as none.
-    for name in ["tls.crt", "tls.key"] {
+    for name in [certificate::FILE, "tls.key"] {
         let path = dir.join(name);
         crate::durable::remove(&path).map_err(|source| TlsError::File { path: path.clone(), source })?;
     }
     Ok(())
-}
-
-fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    let digest = Sha256::digest(certificate.as_ref());
-    digest.iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().join(":")
 }
 
 fn make(crt: &Path, key: &Path, name: &str, addresses: &[IpAddr]) -> Result<(), TlsError> {

@@ -45,6 +45,7 @@ fn read_from(root: &Path) -> HostStatus {
         interfaces: devices::interfaces(root),
         disks: devices::disks(root),
         simulated: false,
+        certificate: None,
         warnings,
     }
 }

@@ -8,6 +8,10 @@
 //! same decision; the claim succeeds only if the filter still agrees when it is applied, so that two decisions at a time
 //! cannot both take the last room.
 
+pub mod balance;
+#[cfg(test)]
+mod balance_tests;
+pub mod balancer;
 #[cfg(test)]
 mod tests;
 

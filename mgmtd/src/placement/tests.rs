@@ -14,17 +14,17 @@ use uuid::Uuid;
 
 const KERNEL: ImageId = ImageId(Uuid::from_u128(9));
 
-fn host(n: u128) -> HostId {
+pub(super) fn host(n: u128) -> HostId {
     HostId(Uuid::from_u128(0x100 + n))
 }
 
-fn apply(state: &mut State, revision: u64, op: Op) -> Result<(), Refusal> {
+pub(super) fn apply(state: &mut State, revision: u64, op: Op) -> Result<(), Refusal> {
     let command = Command { at: lq_api::Timestamp::UNIX_EPOCH, op };
     state.apply(revision, &command, &mut Vec::<Change>::new()).map(drop)
 }
 
 /// Hosts with so much memory, in GiB.
-fn site(memory: &[u64]) -> State {
+pub(super) fn site(memory: &[u64]) -> State {
     let mut state = State::new();
     let first = Op::Initialise {
         cluster: Uuid::nil(),
@@ -55,14 +55,14 @@ fn site(memory: &[u64]) -> State {
     state
 }
 
-fn spec(mib: u64, placement: Placement) -> VmSpec {
+pub(super) fn spec(mib: u64, placement: Placement) -> VmSpec {
     let text = serde_json::json!({
         "vcpus": 1, "memory_bytes": mib << 20, "boot": {"kernel": KERNEL}, "power": "running", "placement": placement,
     });
     serde_json::from_value(text).unwrap()
 }
 
-fn create(
+pub(super) fn create(
     state: &mut State,
     n: usize,
     at: HostId,
@@ -73,11 +73,43 @@ fn create(
     apply(state, 10 + n as u64, Op::CreateVm { id: VmId::new(), host: at, create })
 }
 
-fn labels(text: &str) -> BTreeMap<String, String> {
+/// A machine that runs there.
+pub(super) fn running(
+    state: &mut State,
+    n: usize,
+    at: HostId,
+    labels: &BTreeMap<String, String>,
+    spec: VmSpec,
+) -> VmId {
+    let id = VmId(Uuid::from_u128(0x1_0000 + n as u128));
+    let create = CreateVm { name: format!("v{n}"), labels: labels.clone(), spec };
+    apply(state, 10 + n as u64, Op::CreateVm { id, host: at, create }).unwrap();
+    let record = std::sync::Arc::make_mut(state.vms.get_mut(&id).unwrap());
+    record.vm.status.state = lq_api::vm::VmState::Running;
+    record.vm.status.observed_generation = record.vm.meta.generation;
+    id
+}
+
+/// Eight machines of a GiB on the first of three hosts.
+pub(super) fn lopsided() -> State {
+    let mut state = site(&[12, 12, 12]);
+    for n in 0..8 {
+        running(&mut state, n, host(0), &BTreeMap::new(), spec(1024, Placement::default()));
+    }
+    state
+}
+
+/// It is on that host now.
+pub(super) fn move_to(state: &mut State, vm: VmId, to: HostId) {
+    let record = std::sync::Arc::make_mut(state.vms.get_mut(&vm).unwrap());
+    record.give_to(to, record.epoch + 1);
+}
+
+pub(super) fn labels(text: &str) -> BTreeMap<String, String> {
     text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter().collect()
 }
 
-fn rule(label: &str, strict: bool) -> Affinity {
+pub(super) fn rule(label: &str, strict: bool) -> Affinity {
     Affinity { label: label.into(), strict }
 }
 

@@ -29,6 +29,8 @@ pub trait HostControl: Send + Sync {
     fn name(&self) -> String;
     /// Identity of the present boot.
     fn boot(&self) -> Uuid;
+    /// Whether what it is told lasts: not where it runs from its medium.
+    fn keeps(&self) -> bool;
     /// DHCP the default network begins with.
     fn guest_dhcp(&self) -> Option<Dhcp>;
     /// What it is and how it is. May take some milliseconds of the calling thread.
@@ -132,6 +134,9 @@ impl HostControl for RealHost {
     }
     fn boot(&self) -> Uuid {
         self.boot
+    }
+    fn keeps(&self) -> bool {
+        self.facts.mode == "disk"
     }
     fn guest_dhcp(&self) -> Option<Dhcp> {
         self.facts.host.guest_dhcp.clone()

@@ -28,6 +28,7 @@ use crate::{
     storage::{Pool, shared::Mounter},
     tasks::Tasks,
     telemetry::Events,
+    time::Time,
 };
 use host::HostControl;
 use lq_api::{HostId, ImageId, PoolId, event::EventLevel, pool::PoolSpec};
@@ -55,6 +56,8 @@ pub struct Parts {
     pub fabric: Arc<dyn Fabric>,
     /// The host itself.
     pub host: Arc<dyn HostControl>,
+    /// Its clock.
+    pub time: Arc<Time>,
 }
 
 /// This host.
@@ -71,6 +74,8 @@ pub struct Node {
     pub fabric: Arc<dyn Fabric>,
     /// The host itself.
     pub host: Arc<dyn HostControl>,
+    /// Its clock.
+    pub time: Arc<Time>,
     /// Begins when the daemon is to start again: the host has joined another cluster.
     pub again: CancellationToken,
     /// The lease this host has for its protected machines.
@@ -106,6 +111,7 @@ impl Node {
             fleet,
             fabric: parts.fabric,
             host: parts.host,
+            time: parts.time,
             again: CancellationToken::new(),
             lease,
             pool: parts.pool,

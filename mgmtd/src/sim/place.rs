@@ -76,6 +76,9 @@ impl HostControl for SimHost {
     fn boot(&self) -> Uuid {
         self.boot
     }
+    fn keeps(&self) -> bool {
+        true
+    }
     fn guest_dhcp(&self) -> Option<Dhcp> {
         Some(Dhcp {
             subnet: "192.0.2.0/24".into(),
@@ -116,6 +119,7 @@ impl HostControl for SimHost {
                 health: None,
             }],
             simulated: true,
+            certificate: None,
             warnings: vec!["This host is simulated: its machines only pretend to run.".into()],
         }
     }

@@ -10,6 +10,7 @@ mod history;
 pub mod logs;
 mod metrics;
 mod series;
+pub mod usage;
 
 pub use events::{EventFilter, Events, NewEvent};
 pub(crate) use history::Ring;

@@ -16,6 +16,7 @@ pub struct Host {
     address: SocketAddr,
     pub peer: SocketAddr,
     servers: Option<PathBuf>,
+    discovery: Option<u16>,
     process: Option<Child>,
     api: Option<Api>,
 }
@@ -23,7 +24,7 @@ pub struct Host {
 impl Host {
     /// One that does not run yet, with its state below `dir`.
     pub fn stopped(dir: tempfile::TempDir) -> Self {
-        Self { dir, address: free(), peer: free(), servers: None, process: None, api: None }
+        Self { dir, address: free(), peer: free(), servers: None, discovery: None, process: None, api: None }
     }
 
     pub async fn new() -> Self {
@@ -32,11 +33,21 @@ impl Host {
 
     /// One that reaches the file servers in this directory.
     pub async fn with_servers(servers: Option<PathBuf>) -> Self {
+        Self::with(servers, None).await
+    }
+
+    /// One that is found, and finds others, by multicast DNS at this port of the loopback.
+    pub async fn found_by(port: u16) -> Self {
+        Self::with(None, Some(port)).await
+    }
+
+    async fn with(servers: Option<PathBuf>, discovery: Option<u16>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("state")).unwrap();
         std::fs::write(dir.path().join("state/admin-password"), PASSWORD).unwrap();
         let mut host = Self::stopped(dir);
         host.servers = servers;
+        host.discovery = discovery;
         host.start();
         host.log_in().await;
         host
@@ -48,6 +59,7 @@ impl Host {
             .args(["--peer-listen", &self.peer.to_string(), "--state"])
             .arg(self.dir.path().join("state"))
             .args(self.servers.iter().flat_map(|dir| ["--shared".as_ref(), dir.as_os_str()]))
+            .args(self.discovery.iter().flat_map(|port| ["--discovery-port".to_owned(), port.to_string()]))
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

@@ -22,6 +22,7 @@ pub fn config(dir: &Path) -> Config {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         peer_listen: "127.0.0.1:0".parse().unwrap(),
         advertise: None,
+        discovery_port: None,
         state: dir.join("state"),
         api_socket: dir.join("run/api.sock"),
         setup_code: dir.join("run/setup-code"),

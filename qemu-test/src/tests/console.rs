@@ -99,7 +99,7 @@ pub(super) async fn session(ctx: &mut Ctx) -> Result<()> {
     // What maintenance would mean for a host that is alone, and that there is nothing to recover.
     keys.press_for(ESC, "This host").await?;
     keys.type_for("m", "at-the-console", 60).await?;
-    keys.type_for("m", "Shut them down and begin maintenance", 30).await?;
+    keys.type_for("m", "Shut them down", 30).await?;
     keys.type_for("n", "takes machines", 30).await?;
     keys.press_for(ESC, "This host").await?;
     keys.type_for("q", "majority of the voters is reached", 60).await?;

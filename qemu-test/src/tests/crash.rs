@@ -108,7 +108,8 @@ pub(super) async fn vmm(ctx: &mut Ctx) -> Result<()> {
         .await
         .context("the restarted guest does not run")?;
 
-    let events = site.api().events(&lq_api::list::ListQuery { limit: Some(200), ..Default::default() }).await;
+    let events =
+        site.api().events(&lq_api::event::EventQuery { limit: Some(200), ..Default::default() }).await;
     let events = events.map_err(explain)?.items;
     for vm in [&never, &always] {
         let target = format!("vm/{}", vm.meta.id);

@@ -20,6 +20,7 @@ import {
   type Image,
   type Network,
   type Pool,
+  type SavedFilter,
   type Vm,
   type Volume,
 } from "./client";
@@ -237,6 +238,22 @@ export const useSessions = () =>
     queryFn: () => all((query) => api.GET("/sessions", { params: { query } })),
   });
 
+export const useProviders = () =>
+  useQuery({
+    queryKey: ["providers"],
+    queryFn: () => all((query) => api.GET("/identity-providers", { params: { query } })),
+    refetchInterval: OFTEN * 2,
+  });
+
+/** Ways to log in. */
+export const useRealms = () =>
+  useQuery({
+    queryKey: ["session", "realms"],
+    queryFn: () => call(api.GET("/session/realms")),
+    // Another one may have been added since the page was opened.
+    refetchOnMount: "always",
+  });
+
 export const useAudit = () =>
   useQuery({
     queryKey: ["audit"],
@@ -249,6 +266,37 @@ export const useTokens = () =>
     queryKey: ["tokens"],
     queryFn: () => all((query) => api.GET("/tokens", { params: { query } })),
   });
+
+/** What the user keeps: saved filters of lists. */
+export const useFilters = () =>
+  useQuery({
+    queryKey: ["settings"],
+    queryFn: () => call(api.GET("/session/settings")),
+    staleTime: SELDOM,
+  });
+
+/** Changes the saved filters as they are now, whatever another window did meanwhile. */
+export function useKeepFilters() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: async (change: (filters: SavedFilter[]) => SavedFilter[]) => {
+      for (let attempt = 0; ; attempt++) {
+        const { revision, filters } = await call(api.GET("/session/settings"));
+        try {
+          return await call(
+            api.PUT("/session/settings", {
+              headers: { "If-Match": `"${revision}"` },
+              body: { filters: change(filters ?? []) },
+            }),
+          );
+        } catch (error) {
+          if (attempt > 2 || !(error instanceof ApiError) || error.problem.status !== 412) throw error;
+        }
+      }
+    },
+    onSuccess: (settings) => client.setQueryData(["settings"], settings),
+  });
+}
 
 /** Orders something to be done to a machine. */
 export function order(vm: Vm, action: Action) {

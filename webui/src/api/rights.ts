@@ -1,5 +1,5 @@
 // What the person of this page may do, as reasons why not: for buttons and menus.
-import { may, mayAll, missing, type Permission, type Place } from "../lib/rights";
+import { may, mayAll, mayEverything, missing, type Permission, type Place } from "../lib/rights";
 import { useAccess } from "./queries";
 
 function useRights() {
@@ -24,4 +24,9 @@ export function useRefusal() {
 export function useClusterRefusal() {
   const rights = useRights();
   return (permission: Permission) => (mayAll(rights, permission) ? undefined : missing(permission));
+}
+
+/** Why something that takes every permission is not allowed. */
+export function useEverythingRefusal() {
+  return mayEverything(useRights()) ? undefined : "Only who may do everything may do this.";
 }

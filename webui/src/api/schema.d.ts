@@ -559,6 +559,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/cluster/balance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Says who decides about moves for balance, and how many machines move at a time. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["BalanceSpec"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["BalanceSpec"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/cluster/ha": {
         parameters: {
             query?: never;
@@ -854,6 +902,177 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/cluster/pair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Brings in a waiting host by the code on its console, with everything it has. Its users, passwords and tokens end. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["PairHost"];
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/pairing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How this host stands to being paired, with the code on its console. Of the host that is asked, always. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Pairing"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** Lets this host wait for an hour although it has machines, volumes or images of its own, or ends that. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OpenPairing"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Pairing"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/recommendations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How the hosts are loaded, and which machines would better run elsewhere. To follow a recommendation:
+         *     `POST /vms/{id}/migrate` with the host it names.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Balance"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/cluster/reform": {
         parameters: {
             query?: never;
@@ -986,6 +1205,178 @@ export interface paths {
                 };
             };
         };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/time": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The time servers, and how the clock of every host follows them. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Time"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** Says which servers the clocks follow. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["TimeSpec"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["TimeSpec"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How much the hosts and machines the caller may see did: sums over time, each host, and the machines that did most. A machine
+         *     counts where it is; what it did on another host before is not asked for.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description How far back; an hour where absent. */
+                    span?: components["schemas"]["Span"];
+                    /** @description How many machines of each kind of load, 1 to 100; 10 where absent. */
+                    top?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Usage"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/cluster/waiting": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Hosts that wait to be paired on the network of this host. A look takes a second; what is found is not proven. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["WaitingHosts"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2031,6 +2422,252 @@ export interface paths {
         };
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/identity-providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Identity providers. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description Objects per page, 1 to 1000; 100 where absent. */
+                    limit?: number | null;
+                    /** @description `next_cursor` of the page before. */
+                    cursor?: string | null;
+                    /** @description Only objects with exactly this name. */
+                    name?: string | null;
+                    /** @description Only objects with these labels: `key=value`, several separated by commas. */
+                    label?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Page_Provider"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Makes an identity provider: one can log in by it at once, if it is enabled. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["CreateProvider"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Provider"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/identity-providers/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An identity provider. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ProviderId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Provider"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /** Deletes an identity provider and its users, with their sessions and tokens. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ProviderId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /** Changes an identity provider. Switched off, the sessions and tokens of its users end. */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ProviderId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["UpdateProvider"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Provider"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
+    "/identity-providers/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tries an identity provider, from the host that was asked: whether it can be asked, whether it finds a user, whether a password
+         *     is theirs. Nobody is logged in by it. Takes up to half a minute.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["ProviderId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["TestProvider"] | null;
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ProviderTest"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -3395,6 +4032,105 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/session/oidc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Logs in with the code a browser came back with from an identity provider. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OidcFinish"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Session"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/session/oidc/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Begins to log in at the page of an identity provider. For browsers: the answer sets a cookie, and the provider sends the browser
+         *     back to `/oidc` of the address the page was opened by.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OidcStart"];
+                };
+            };
+            responses: {
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OidcRedirect"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/session/password": {
         parameters: {
             query?: never;
@@ -3435,6 +4171,50 @@ export interface paths {
                 };
             };
         };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/session/realms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Ways to log in: the cluster's own users, directories, and providers at whose own page one logs in. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Realm"][];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -3487,6 +4267,82 @@ export interface paths {
                 };
             };
         };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/session/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the caller keeps for themselves; nothing for root on the host. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["UserSettings"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** Replaces what the caller keeps for themselves. It takes a login: a token is not the one who looks at lists. */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["ReplaceUserSettings"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["UserSettings"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -5421,7 +6277,7 @@ export interface components {
          * @description What is watched.
          * @enum {string}
          */
-        AlertRule: "host-lost" | "quorum-at-risk" | "quorum-lost" | "pool-filling" | "pool-unreachable" | "disk-failing" | "certificate-expiring" | "clock-off" | "vm-failed" | "host-degraded" | "memory-pressure" | "channel-failing";
+        AlertRule: "host-lost" | "quorum-at-risk" | "quorum-lost" | "pool-filling" | "pool-unreachable" | "disk-failing" | "certificate-expiring" | "clock-off" | "vm-failed" | "host-degraded" | "memory-pressure" | "backup-failed" | "channel-failing";
         /** @description A rule with its settings. */
         AlertRuleInfo: {
             /** @description How it is set where nobody changed it. */
@@ -5514,6 +6370,61 @@ export interface components {
          * @enum {string}
          */
         BackupReason: "nightly" | "manual" | "reform" | "removal" | "restore" | "join" | "upgrade";
+        /** @description `GET /cluster/recommendations`. */
+        Balance: {
+            /** @description Every host. */
+            hosts: components["schemas"]["BalanceHost"][];
+            /** @description Moves, the best first; each is meant after those before it. */
+            items: components["schemas"]["Recommendation"][];
+            /** @description Why nothing is recommended, or nothing done, in words. */
+            note?: string | null;
+            /**
+             * Format: date-time
+             * @description When the leader may move the next machine, where it waits with that.
+             */
+            rests_until?: string | null;
+            /** @description What is wanted. */
+            spec: components["schemas"]["BalanceSpec"];
+        };
+        /** @description How much of a host is promised to machines. */
+        BalanceHost: {
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /** @description Why balancing leaves it alone. */
+            left_alone?: string | null;
+            /**
+             * Format: int32
+             * @description Machines that run there or are to.
+             */
+            machines: number;
+            /**
+             * Format: int32
+             * @description Promised memory, in hundredths of what it has for machines.
+             */
+            memory_percent: number;
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: int32
+             * @description Virtual processors per hundred threads.
+             */
+            vcpu_percent: number;
+        };
+        /**
+         * @description Who decides about moves for balance.
+         * @enum {string}
+         */
+        BalanceMode: "off" | "advise" | "automatic";
+        /** @description What is wanted of balancing: `PUT /cluster/balance`. */
+        BalanceSpec: {
+            /**
+             * Format: int32
+             * @description Most machines moved at a time, whoever moves them, 1 to 8.
+             */
+            at_once?: number;
+            /** @description Who decides. */
+            mode?: components["schemas"]["BalanceMode"];
+        };
         /** @description A disk. */
         BlockDevice: {
             health?: components["schemas"]["DiskHealth"] | null;
@@ -5542,6 +6453,16 @@ export interface components {
         /** @description A CD drive of a VM. */
         Cdrom: {
             image?: components["schemas"]["ImageId"] | null;
+        };
+        /** @description The certificate of a host's API and page. */
+        Certificate: {
+            /** @description SHA-256 of it, hexadecimal with colons, as browsers and the host's console show it. */
+            fingerprint: string;
+            /**
+             * Format: date-time
+             * @description When it ends; absent where it does not say so in a way that is understood.
+             */
+            not_after?: string | null;
         };
         /** @description `POST /session/password`: one's own. All other sessions end. */
         ChangePassword: {
@@ -5804,6 +6725,19 @@ export interface components {
             /** @description What it is. */
             spec: components["schemas"]["PoolSpec"];
         };
+        /** @description `POST /identity-providers`. */
+        CreateProvider: {
+            /** @description Labels. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description The realm; unique among providers, and not `local`. */
+            name: string;
+            /** @description Password of the service account, or client secret, at most 1024 bytes. */
+            secret?: string | null;
+            /** @description What is wanted. */
+            spec: components["schemas"]["ProviderSpec"];
+        };
         /** @description `POST /roles`. */
         CreateRole: {
             /** @description Labels. */
@@ -6030,6 +6964,13 @@ export interface components {
          * @description A group of users.
          */
         GroupId: string;
+        /** @description A group of the directory that stands for one of the cluster. */
+        GroupMapping: {
+            /** @description Its name or distinguished name there, letter case aside; `*` for everyone the provider knows. */
+            external: string;
+            /** @description The group of the cluster. */
+            group: components["schemas"]["GroupId"];
+        };
         /** @description Who is in a group and what that grants. */
         GroupSpec: {
             /** @description What it is for. */
@@ -6162,6 +7103,7 @@ export interface components {
              * @description When it booted.
              */
             booted_at: string;
+            certificate?: components["schemas"]["Certificate"] | null;
             /** @description Its processors. */
             cpu: components["schemas"]["Cpu"];
             /** @description Its disks. */
@@ -6181,6 +7123,28 @@ export interface components {
             /** @description What keeps it from full health or safety, in words an administrator can act on. */
             warnings?: string[];
         };
+        /** @description A host's clock. */
+        HostTime: {
+            /** @description The host. */
+            host: components["schemas"]["HostId"];
+            /** @description Its name. */
+            name: string;
+            status?: components["schemas"]["TimeStatus"] | null;
+        };
+        /** @description A host over a span. */
+        HostUsage: {
+            /** @description Which. */
+            host: components["schemas"]["HostId"];
+            /** @description What it did. */
+            load: components["schemas"]["Load"];
+            /** @description Memory it has. */
+            memory_bytes: components["schemas"]["Bytes"];
+            /**
+             * Format: int32
+             * @description Logical processors it has.
+             */
+            processors: number;
+        };
         /** @description `GET /session`: who am I, and what may I do. */
         Identity: {
             /** @description `session`, `token` or `local`. */
@@ -6192,8 +7156,12 @@ export interface components {
             expires_at?: string | null;
             /** @description The password is kept here and can be changed here. */
             has_password?: boolean;
+            /** @description Where one logs out at the identity provider too. */
+            logout_url?: string | null;
             /** @description Nothing is allowed before `POST /session/password`. */
             must_change_password?: boolean;
+            /** @description The realm they are of, where it is not the cluster's own. */
+            realm?: string | null;
             /** @description What the caller may do, and where: own grants, those of groups, and the limits of a token taken together. */
             rights?: components["schemas"]["Right"][];
             session?: components["schemas"]["SessionId"] | null;
@@ -6343,6 +7311,63 @@ export interface components {
              */
             uses_left: number;
         };
+        /** @description A directory. */
+        LdapSource: {
+            /** @description Below this users are searched for. */
+            base_dn?: string;
+            /**
+             * @description Distinguished name of the service account that searches, whose password is the provider's secret; nobody in particular
+             *     where absent.
+             */
+            bind_dn?: string | null;
+            /** @description Certificates that are trusted. */
+            ca?: string | null;
+            /** @description SHA-256 of the one certificate that is trusted, hexadecimal, in place of authorities. */
+            certificate_sha256?: string | null;
+            /** @description Below this groups are searched for; `base_dn` where absent. */
+            group_base_dn?: string | null;
+            /**
+             * @description Finds the groups of a user, `{dn}` standing for their distinguished name and `{user}` for their name; where absent the
+             *     attribute `memberOf` of the user tells them.
+             */
+            group_filter?: string | null;
+            /** @description Attribute with their name for people. */
+            name_attribute?: string;
+            /** @description `ldaps://host[:port]` (TLS from the first byte) or `ldap://host[:port]` (StartTLS), 1 to 8, tried in this order. */
+            servers: string[];
+            /** @description Attribute with the user's name. */
+            user_attribute?: string;
+            /**
+             * @description Distinguished name of a user, `{user}` standing for their name: where it is given users are not searched for. Without a
+             *     service account it cannot be seen then that someone was removed, before their session ends.
+             */
+            user_dn?: string | null;
+            /** @description Finds one user, `{user}` standing for their name (RFC 4515). */
+            user_filter?: string;
+        };
+        /** @description Means over a span, of the time in which something was measured; absent where nothing was. */
+        Load: {
+            /**
+             * Format: float
+             * @description Processors in use, so 1.5 is one and a half.
+             */
+            cpu?: number | null;
+            /**
+             * Format: float
+             * @description Read from and written to disks, in bytes per second.
+             */
+            disk?: number | null;
+            /**
+             * Format: float
+             * @description Memory in use on the host, in bytes.
+             */
+            memory?: number | null;
+            /**
+             * Format: float
+             * @description Received and sent, in bytes per second.
+             */
+            network?: number | null;
+        };
         /** @description `POST /session`. */
         Login: {
             /**
@@ -6352,11 +7377,25 @@ export interface components {
             code?: string | null;
             /** @description Their password. */
             password: string;
+            /**
+             * @description The realm the user is of: `local` or the name of a directory. Where absent it is what follows the last `@` of the name, if
+             *     there is such a directory, else `local`.
+             */
+            realm?: string | null;
             /** @description Name of the user, e.g. `admin`. */
             username: string;
         };
         /** @description An Ethernet address, written `52:54:00:12:34:56`. */
         Mac: string;
+        /** @description A machine over a span. */
+        MachineUsage: {
+            /** @description Where it was measured. */
+            host: components["schemas"]["HostId"];
+            /** @description What it did. */
+            load: components["schemas"]["Load"];
+            /** @description Which. */
+            vm: components["schemas"]["VmId"];
+        };
         /**
          * @description How the connection to a mail server is protected.
          * @enum {string}
@@ -6588,6 +7627,35 @@ export interface components {
             /**
              * Format: uuid
              * @description A storage pool.
+             */
+            id: string;
+            /** @description Free key-value pairs for filters. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description Unique per kind; may be changed at any time. See [`check_name`]. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Position in the cluster's log of the last change to this object, observed state included. The ETag.
+             */
+            revision: number;
+        };
+        /** @description Identity and version of a stored object. */
+        Metadata_ProviderId: {
+            /**
+             * Format: date-time
+             * @description When the object was made.
+             */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description Grows by one at each change of the desired state (`spec`).
+             */
+            generation: number;
+            /**
+             * Format: uuid
+             * @description An identity provider.
              */
             id: string;
             /** @description Free key-value pairs for filters. */
@@ -6937,6 +8005,50 @@ export interface components {
          * @enum {string}
          */
         ObjectKind: "vm" | "image" | "volume" | "network" | "pool" | "host";
+        /** @description `POST /session/oidc`: what the browser came back with. */
+        OidcFinish: {
+            /** @description The code. */
+            code: string;
+            /** @description Who it is of, where the provider says so. */
+            iss?: string | null;
+            /** @description What the login was begun with. */
+            state: string;
+        };
+        /** @description Where the browser is to go. It comes back to `/oidc` with a code. */
+        OidcRedirect: {
+            /** @description The provider's page. */
+            url: string;
+        };
+        /**
+         * @description An OpenID Connect provider. Where it is asked for a redirection address, register `https://HOST/oidc` for every name and
+         *     address by which the page is opened.
+         */
+        OidcSource: {
+            /** @description Certificates that are trusted. */
+            ca?: string | null;
+            /** @description How it knows us. The client secret, where there is one, is the provider's secret. */
+            client_id: string;
+            /** @description Claim with their groups. */
+            groups_claim?: string;
+            /** @description Its issuer, `https://…` (`http://…` only on this very machine); what it is and can is found below it by discovery. */
+            issuer: string;
+            /** @description Claim with their name for people. */
+            name_claim?: string;
+            /** @description What is asked for beside `openid`. */
+            scopes?: string[];
+            /** @description Claim with the user's name. */
+            username_claim?: string;
+        };
+        /** @description `POST /session/oidc/start`: to log in at the page of an identity provider. */
+        OidcStart: {
+            /** @description The provider. */
+            realm: string;
+        };
+        /** @description `PUT /cluster/pairing`. */
+        OpenPairing: {
+            /** @description Wait for an hour although this host has machines, volumes or images of its own: they come along. */
+            open: boolean;
+        };
         /** @description The cluster goes on in an epoch that this host is not of. */
         Outdated: {
             /**
@@ -7195,6 +8307,27 @@ export interface components {
             revision: number;
         };
         /** @description One page of a list. */
+        Page_Provider: {
+            /** @description The objects, ordered by id (that is, by time of creation). */
+            items: {
+                /** @description It has a secret, which is never told. */
+                has_secret: boolean;
+                /** @description Identity; the name is the realm. */
+                meta: components["schemas"]["Metadata_ProviderId"];
+                /** @description What is wanted. */
+                spec: components["schemas"]["ProviderSpec"];
+                /** @description How it does. */
+                status: components["schemas"]["ProviderStatus"];
+            }[];
+            /** @description Give as `cursor` to get the next page; absent on the last. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description Revision of the cluster state the page was read at.
+             */
+            revision: number;
+        };
+        /** @description One page of a list. */
         Page_Role: {
             /** @description The objects, ordered by id (that is, by time of creation). */
             items: {
@@ -7389,6 +8522,42 @@ export interface components {
              */
             revision: number;
         };
+        /** @description `POST /cluster/pair`: brings a waiting host in. */
+        PairHost: {
+            /** @description Where it is asked: an address, with a port where it is not 7443. */
+            address: string;
+            /** @description The code on its console. */
+            code: string;
+            host?: components["schemas"]["HostId"] | null;
+            /** @description Objects of that host whose names are taken here may be given others. */
+            rename?: boolean;
+        };
+        /** @description How this host stands to being paired. */
+        Pairing: {
+            /** @description The code, also on its console; absent while a cluster is bringing it in. */
+            code?: string | null;
+            /**
+             * Format: date-time
+             * @description When there will be another code, unless it is guessed wrong three times before.
+             */
+            expires_at?: string | null;
+            /** @description A cluster gave the right code and is bringing it in. */
+            joining?: boolean;
+            /**
+             * Format: date-time
+             * @description Until when it waits although it has things of its own.
+             */
+            opened_until?: string | null;
+            /** @description Why it does not wait. */
+            reason?: string | null;
+            /** @description It waits: it can be found on its network and brought in by its code. */
+            waiting: boolean;
+            /**
+             * Format: int32
+             * @description How often this code was guessed wrong.
+             */
+            wrong_guesses?: number;
+        };
         /** @description A change of a machine that runs which has not taken effect. */
         PendingChange: {
             /** @description The device of that field it is about: the volume of a disk, the hardware address of an interface. */
@@ -7517,6 +8686,86 @@ export interface components {
             /** @description Stable name of the kind of problem, e.g. `/problems/validation`; clients may rely on it. */
             type: string;
         };
+        /** @description An identity provider. */
+        Provider: {
+            /** @description It has a secret, which is never told. */
+            has_secret: boolean;
+            /** @description Identity; the name is the realm. */
+            meta: components["schemas"]["Metadata_ProviderId"];
+            /** @description What is wanted. */
+            spec: components["schemas"]["ProviderSpec"];
+            /** @description How it does. */
+            status: components["schemas"]["ProviderStatus"];
+        };
+        /**
+         * Format: uuid
+         * @description An identity provider.
+         */
+        ProviderId: string;
+        /**
+         * @description Where a provider is and how it is asked. TLS is verified with the certificates in `ca` (PEM) alone where there are such, else
+         *     with those of public authorities.
+         */
+        ProviderSource: (components["schemas"]["LdapSource"] & {
+            /** @enum {string} */
+            kind: "ldap";
+        }) | (components["schemas"]["OidcSource"] & {
+            /** @enum {string} */
+            kind: "oidc";
+        });
+        /** @description What is wanted of a provider. */
+        ProviderSpec: {
+            /** @description One can log in by it. Switched off, sessions and tokens of its users end. */
+            enabled?: boolean;
+            /** @description Which of its groups stand for which of the cluster. */
+            groups?: components["schemas"]["GroupMapping"][];
+            /**
+             * Format: int32
+             * @description A session ends this long after its login, however it is used, 1 to 720 hours.
+             */
+            session_hours?: number;
+            /** @description Where it is and how it is asked. */
+            source: components["schemas"]["ProviderSource"];
+            /** @description What the login page calls it; its name where empty. */
+            title?: string;
+        };
+        /** @description How a provider does. */
+        ProviderStatus: {
+            /**
+             * Format: date-time
+             * @description When it was last asked whether those with sessions and tokens are still there. Directories only.
+             */
+            checked_at?: string | null;
+            /**
+             * Format: date-time
+             * @description Since when it cannot be asked; absent while it can.
+             */
+            failing_since?: string | null;
+            /** @description Why it cannot. */
+            failure?: string | null;
+            /**
+             * Format: int64
+             * @description Users of it that the cluster knows.
+             */
+            users: number;
+        };
+        /** @description What came of a test. */
+        ProviderTest: {
+            /** @description Their groups there. */
+            external_groups?: string[];
+            /** @description What did not, and why. */
+            failure?: string | null;
+            /** @description Their name for people. */
+            full_name?: string | null;
+            /** @description The groups of the cluster they would be in. */
+            groups?: components["schemas"]["GroupId"][];
+            /** @description All that was asked for worked. */
+            passed: boolean;
+            /** @description What worked, in order. */
+            steps: string[];
+            /** @description Who was found: the name they would log in with. */
+            username?: string | null;
+        };
         /** @description What is lost while no majority of the voters is reached. */
         QuorumLoss: {
             /** @description What is not possible, in words. */
@@ -7544,6 +8793,49 @@ export interface components {
              * @description So many in a second, at least 1.
              */
             per_second: number;
+        };
+        /** @description A way to log in, as the login page shows it. `GET /session/realms`. */
+        Realm: {
+            /** @description How one logs in there. */
+            kind: components["schemas"]["RealmKind"];
+            /** @description The name. */
+            name: string;
+            /** @description What the page calls it. */
+            title: string;
+        };
+        /**
+         * @description How one logs in to a realm.
+         * @enum {string}
+         */
+        RealmKind: "password" | "redirect";
+        /** @description A move that is recommended. */
+        Recommendation: {
+            /**
+             * Format: int64
+             * @description What the move costs, in the same measure. The gain is greater by a margin at least.
+             */
+            cost: number;
+            /** @description Where it is. */
+            from: components["schemas"]["HostId"];
+            /** @description Its name. */
+            from_name: string;
+            /**
+             * Format: int64
+             * @description What the cluster gains in balance, in thousandths: how much less the squares of the loads of all hosts are in sum.
+             */
+            gain: number;
+            /** @description Bytes of memory that go over the network, at least. */
+            memory_bytes: components["schemas"]["Bytes"];
+            /** @description Why, in words. */
+            reason: string;
+            /** @description Where it would better be. */
+            to: components["schemas"]["HostId"];
+            /** @description Its name. */
+            to_name: string;
+            /** @description The machine. To follow the recommendation: `POST /vms/{id}/migrate` with the host. */
+            vm: components["schemas"]["VmId"];
+            /** @description Its name. */
+            vm_name: string;
         };
         /** @description Codes for the day the authenticator is lost; each works once. Shown this once. */
         RecoveryCodes: {
@@ -7641,6 +8933,11 @@ export interface components {
             /** @description Its name in the cluster. */
             to: string;
         };
+        /** @description `PUT /session/settings`. */
+        ReplaceUserSettings: {
+            /** @description All saved filters, at most 50. */
+            filters: components["schemas"]["SavedFilter"][];
+        };
         /**
          * @description What to do when a VM ends by itself.
          * @enum {string}
@@ -7718,6 +9015,15 @@ export interface components {
          * @enum {string}
          */
         RuleUnit: "percent-used" | "percent-free" | "days-left" | "seconds-off";
+        /** @description A named search of a list. */
+        SavedFilter: {
+            /** @description The list: its path in the page, like `/vms`. */
+            list: string;
+            /** @description Its name, 1 to 60 characters, unique in its list. */
+            name: string;
+            /** @description What is searched for, as it is typed in the list; at most 1900 bytes. */
+            query: string;
+        };
         /** @description Where a role holds. */
         Scope: {
             /** @enum {string} */
@@ -7945,6 +9251,87 @@ export interface components {
          * @enum {string}
          */
         TaskState: "running" | "succeeded" | "failed" | "cancelled";
+        /** @description `POST /identity-providers/{id}/test`. */
+        TestProvider: {
+            /** @description Their password, where it is to be tried too. */
+            password?: string | null;
+            /** @description Of a directory: who is to be found. */
+            username?: string | null;
+        };
+        /** @description `GET /cluster/time`. */
+        Time: {
+            /** @description Every host. */
+            hosts: components["schemas"]["HostTime"][];
+            /** @description What is wanted. */
+            spec: components["schemas"]["TimeSpec"];
+        };
+        /** @description What a server said. */
+        TimeServer: {
+            /** @description Its address. */
+            address?: string | null;
+            /** @description It is one of those that agree. */
+            chosen: boolean;
+            /**
+             * Format: double
+             * @description The way there and back, in milliseconds.
+             */
+            delay_ms?: number | null;
+            /** @description Why it told no time when it was last asked. */
+            fault?: string | null;
+            /**
+             * Format: double
+             * @description How far the clock is behind it, in milliseconds.
+             */
+            offset_ms?: number | null;
+            /** @description As it is set. */
+            server: string;
+            /**
+             * Format: int32
+             * @description How far it is from a reference clock.
+             */
+            stratum?: number | null;
+        };
+        /** @description What the clocks of all hosts follow: `PUT /cluster/time`. */
+        TimeSpec: {
+            /** @description NTP servers, by name or address; with a port where it is not 123. None: nothing sets the clocks. */
+            servers?: string[];
+        };
+        /** @description How a host's clock does. */
+        TimeStatus: {
+            /**
+             * Format: date-time
+             * @description When they last agreed.
+             */
+            agreed_at?: string | null;
+            /**
+             * Format: double
+             * @description How far the truth may be from that, in milliseconds.
+             */
+            error_ms?: number | null;
+            /** @description Why it is not synchronised, or what is wrong. */
+            note?: string | null;
+            /**
+             * Format: double
+             * @description How far the clock was behind when they last agreed, in milliseconds; negative where it was ahead.
+             */
+            offset_ms?: number | null;
+            /** @description The server that counts most. */
+            server?: string | null;
+            /** @description Every server. */
+            servers?: components["schemas"]["TimeServer"][];
+            /**
+             * Format: date-time
+             * @description When the clock was last set, instead of brought nearer.
+             */
+            stepped_at?: string | null;
+            /**
+             * Format: int32
+             * @description How far the clock is from a reference clock: one more than that server.
+             */
+            stratum?: number | null;
+            /** @description Servers agreed on the time a while ago, and the clock follows them. */
+            synchronised: boolean;
+        };
         /** @description An API token, without its secret. */
         Token: {
             /**
@@ -8031,6 +9418,16 @@ export interface components {
             name?: string | null;
             spec?: components["schemas"]["NetworkSpec"] | null;
         };
+        /** @description `PATCH /identity-providers/{id}`; what is absent stays. The name stays for ever: it is part of its users' names. */
+        UpdateProvider: {
+            /** @description All labels anew. */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** @description A new secret; an empty one takes it away. Needed again where another server is to be spoken to, or in another way. */
+            secret?: string | null;
+            spec?: components["schemas"]["ProviderSpec"] | null;
+        };
         /** @description `PATCH /roles/{id}`; what is absent stays. */
         UpdateRole: {
             /** @description New labels, replacing the old ones. */
@@ -8061,6 +9458,17 @@ export interface components {
             name?: string | null;
             spec?: components["schemas"]["VmSpec"] | null;
         };
+        /** @description How much the hosts and machines the caller may see did. */
+        Usage: {
+            /** @description Sums over the hosts that were measured at a time. `cpu` is in processors. */
+            history: components["schemas"]["MetricHistory"];
+            /** @description Each host over the span. */
+            hosts: components["schemas"]["HostUsage"][];
+            /** @description Machines that did most: of each kind of load as many as were asked for, in no order. */
+            machines: components["schemas"]["MachineUsage"][];
+            /** @description Hosts that could not be asked: what they and their machines did is missing. */
+            silent?: components["schemas"]["HostId"][];
+        };
         /** @description Someone who logs in. */
         User: {
             /** @description Identity; the name is what they log in with. */
@@ -8075,6 +9483,16 @@ export interface components {
          * @description A user account.
          */
         UserId: string;
+        /** @description `GET /session/settings`: what the caller keeps. */
+        UserSettings: {
+            /** @description Saved filters, in the order in which they are shown. */
+            filters?: components["schemas"]["SavedFilter"][];
+            /**
+             * Format: int64
+             * @description Grows with each change; given as `If-Match` it refuses to undo what was changed elsewhere. 0 before the first.
+             */
+            revision: number;
+        };
         /**
          * @description Where a user's credentials are kept.
          * @enum {string}
@@ -8091,7 +9509,9 @@ export interface components {
         };
         /** @description The observed user. */
         UserStatus: {
-            /** @description Groups they are in. */
+            /** @description The provider does not know them any more, or has disabled them: they cannot log in. */
+            gone?: boolean;
+            /** @description Groups they are in, by what the provider says too. */
             groups?: components["schemas"]["GroupId"][];
             /**
              * Format: date-time
@@ -8105,6 +9525,7 @@ export interface components {
              * @description When the password was set; absent where there is none here.
              */
             password_set_at?: string | null;
+            provider?: components["schemas"]["ProviderId"] | null;
             /**
              * Format: int32
              * @description Recovery codes not used yet.
@@ -8279,6 +9700,24 @@ export interface components {
             size_bytes?: components["schemas"]["Bytes"];
             /** @description Where it is in its life. */
             state: components["schemas"]["VolumeState"];
+        };
+        /** @description A host that waits, as found on the network. Nothing of it is proven before its code was. */
+        WaitingHost: {
+            /** @description Where it is asked: address and port. */
+            address: string;
+            /** @description The id it tells. */
+            host: components["schemas"]["HostId"];
+            /** @description The name it tells. */
+            name: string;
+            /** @description The release it tells. */
+            version?: string | null;
+        };
+        /** @description `GET /cluster/waiting`. */
+        WaitingHosts: {
+            /** @description The hosts that answered, by name. */
+            items: components["schemas"]["WaitingHost"][];
+            /** @description The address of this host on whose network they were looked for; absent where it cannot look. */
+            looked_from?: string | null;
         };
         /**
          * @description What a change of a machine that runs waits for.

@@ -11,6 +11,8 @@ export interface Line {
 }
 
 const HEIGHT = 190;
+/** 1 B to 4 EiB. */
+const POWERS = Array.from({ length: 63 }, (_, n) => 2 ** n);
 /** Told apart by those who see colours otherwise, on light and on dark. */
 const COLOURS = {
   light: ["#1859c4", "#b45309", "#0f766e", "#9d174d"],
@@ -24,6 +26,7 @@ export default function Chart({
   format,
   span,
   top,
+  bytes,
 }: {
   title: string;
   lines: readonly Line[];
@@ -33,6 +36,8 @@ export default function Chart({
   span: number;
   /** Largest value of the scale; what comes where absent. */
   top?: number;
+  /** Its values are bytes: the scale goes by powers of two, and a few bytes do not fill it. */
+  bytes?: boolean;
 }) {
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot>(undefined);
@@ -61,11 +66,16 @@ export default function Chart({
         hooks: { setCursor: [(plot) => setPointed(plot.cursor.idx)] },
         scales: {
           x: { range: () => [Date.now() / 1000 - span, Date.now() / 1000] },
-          y: { range: (_, _least, most) => [0, top ?? Math.max(most ?? 0, 1) * 1.1] },
+          y: { range: (_, _least, most) => [0, top ?? Math.max(most ?? 0, bytes ? 1024 : 1) * 1.1] },
         },
         axes: [
           { ...axis, size: 30, values: span <= 86_400 ? "{HH}:{mm}" : "{YYYY}-{MM}-{DD}", space: 80 },
-          { ...axis, size: 66, values: (_, ticks) => ticks.map(format) },
+          {
+            ...axis,
+            size: 66,
+            values: (_, ticks) => ticks.map(format),
+            ...(bytes ? { incrs: POWERS } : {}),
+          },
         ],
         series: [
           {},
@@ -88,7 +98,7 @@ export default function Chart({
     };
     // The lines are the same as long as their names are.
     // eslint-disable-next-line react-hooks/exhaustive-deps
-  }, [names, span, theme, top]);
+  }, [names, span, theme, top, bytes]);
   useEffect(() => {
     plot.current?.setData([series.at, ...lines.map(({ name }) => series.values[name] ?? [])]);
   }, [series, lines, theme, span]);

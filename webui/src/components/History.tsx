@@ -20,6 +20,8 @@ export interface Panel {
   lines: readonly { name: string; label: string }[];
   /** Largest value of the scale; what comes where absent. */
   top?: number;
+  /** Its values are bytes. */
+  bytes?: boolean;
 }
 
 export const perSecond = (value: number) =>
@@ -31,6 +33,7 @@ export const rate = (value: number) => `${size(value)}/s`;
 export const DISK: Panel = {
   title: "Disk throughput",
   format: rate,
+  bytes: true,
   lines: [
     { name: "disk.read", label: "Read" },
     { name: "disk.written", label: "Written" },
@@ -39,6 +42,7 @@ export const DISK: Panel = {
 export const NETWORK: Panel = {
   title: "Network throughput",
   format: rate,
+  bytes: true,
   lines: [
     { name: "net.received", label: "Received" },
     { name: "net.sent", label: "Sent" },

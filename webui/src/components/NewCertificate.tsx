@@ -40,6 +40,11 @@ export function NewCertificate({ host, onClose }: { host: Host; onClose: () => v
         Browsers and programs that trust the old certificate warn or refuse until they are shown the new one.
         Machines and sessions go on.
       </p>
+      {host.status?.certificate && (
+        <p>
+          The old one: <code className="wrap-anywhere">{host.status.certificate.fingerprint}</code>
+        </p>
+      )}
     </Confirm>
   );
 }

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { Right } from "../api/client";
-import { may, mayAll, toCancel } from "./rights";
+import { may, mayAll, mayEverything, toCancel } from "./rights";
 
 const rights = [
   { scope: { kind: "labels", labels: { env: "test" } }, permissions: ["vm.power"] },
@@ -24,6 +24,11 @@ it("without an object asks for anything; for the cluster only its scope counts",
   expect(mayAll(rights, "vm.power")).toBe(false);
   expect(mayAll(rights, "host.read")).toBe(true);
   expect(may([], "vm.read")).toBe(false);
+});
+
+it("everything is everything on the cluster", () => {
+  expect(mayEverything(undefined)).toBe(true);
+  expect(mayEverything(rights)).toBe(false);
 });
 
 it("a task is ended early by those who may change what it works on", () => {

@@ -28,6 +28,30 @@ export const mayAll = (rights: readonly Right[] | undefined, permission: Permiss
   !rights ||
   rights.some(({ scope, permissions }) => scope.kind === "cluster" && permissions.includes(permission));
 
+/** Every permission there is; a new one has to be added here. */
+const EVERY: Record<Permission, true> = {
+  "vm.read": true,
+  "vm.write": true,
+  "vm.power": true,
+  "vm.console": true,
+  "storage.read": true,
+  "storage.write": true,
+  "network.read": true,
+  "network.write": true,
+  "host.read": true,
+  "host.power": true,
+  "cluster.read": true,
+  "cluster.write": true,
+  "alert.write": true,
+  "user.read": true,
+  "user.write": true,
+  "audit.read": true,
+};
+
+/** Whether there is nothing that may not be done. */
+export const mayEverything = (rights: readonly Right[] | undefined) =>
+  (Object.keys(EVERY) as Permission[]).every((permission) => mayAll(rights, permission));
+
 const CANCEL: Record<Place["kind"], Permission> = {
   vm: "vm.power",
   image: "storage.write",

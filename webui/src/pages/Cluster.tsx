@@ -3,10 +3,9 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { Boxes, LogIn, Plus, Trash2 } from "lucide-react";
 import { useState } from "react";
-import { api, call, fieldFault, type JoinPreview, type JoinToken, type Member } from "../api/client";
+import { api, call, type JoinPreview, type JoinToken, type Member } from "../api/client";
 import { useCluster } from "../api/queries";
 import { useClusterRefusal } from "../api/rights";
-import { CopyOnce } from "../components/CopyOnce";
 import { Confirm, Dialog, FormDialog } from "../components/Dialog";
 import { Head } from "../components/Page";
 import { useFollow } from "../components/shell/Orders";
@@ -19,14 +18,15 @@ import {
   Facts,
   Failure,
   Loading,
-  Select,
   State,
   Text,
   Warning,
 } from "../components/ui";
 import { standing } from "../lib/cluster";
 import { time } from "../lib/format";
+import { AddHosts } from "./AddHosts";
 import { Backups, LostQuorum } from "./Recovery";
+import { TimeCard } from "./TimeCard";
 import { Rules } from "./Rules";
 
 const ROLES: Record<Member["role"], string> = {
@@ -68,6 +68,7 @@ export function ClusterPage() {
           <Members members={data.members ?? []} here={data.this_host} />
           <div className="grid gap-4 xl:grid-cols-2">
             <JoinTokens />
+            <TimeCard />
             <Card title="Agreement">
               <Facts>
                 <Fact name="Changes are">
@@ -227,71 +228,6 @@ function JoinTokens() {
         ))}
       </ul>
     </Card>
-  );
-}
-
-function AddHosts({ onClose }: { onClose: () => void }) {
-  const client = useQueryClient();
-  const [minutes, setMinutes] = useState("60");
-  const [uses, setUses] = useState("1");
-  const make = useMutation({
-    mutationFn: () =>
-      call(api.POST("/cluster/join-tokens", { body: { minutes: Number(minutes), uses: Number(uses) } })),
-    onSuccess: () => client.invalidateQueries({ queryKey: ["join-tokens"] }),
-  });
-  const fault = (field: string) => fieldFault(make.error, field);
-  if (make.data) {
-    const { text } = make.data;
-    return (
-      <Dialog title="Join token" onClose={onClose} wide>
-        <p>
-          It is shown <strong>only now</strong>. Who has it can bring a host into this cluster.
-        </p>
-        <code className="rounded-md bg-sunken p-3 wrap-anywhere select-all">{text}</code>
-        <p>Use it in one of these ways:</p>
-        <ul className="list-disc pl-5">
-          <li>
-            a new host: write <code>join = &quot;…&quot;</code> under <code>[cluster]</code> into its answer
-            file;
-          </li>
-          <li>a running host: open its web page, and there Cluster, Join a cluster.</li>
-        </ul>
-        <CopyOnce text={text} onClose={onClose} />
-      </Dialog>
-    );
-  }
-  return (
-    <FormDialog
-      title="Add hosts"
-      verb="Create join token"
-      busy={make.isPending}
-      error={make.error}
-      onSubmit={() => make.mutate()}
-      onClose={onClose}
-    >
-      <p>Makes a token by which other hosts join this cluster, with the machines they have.</p>
-      <Text
-        label="Number of hosts"
-        type="number"
-        min={1}
-        max={100}
-        value={uses}
-        fault={fault("uses")}
-        onChange={(event) => setUses(event.target.value)}
-      />
-      <Select
-        label="Good for"
-        value={minutes}
-        options={[
-          ["15", "15 minutes"],
-          ["60", "An hour"],
-          ["1440", "A day"],
-          ["10080", "A week"],
-        ]}
-        fault={fault("minutes")}
-        onValue={setMinutes}
-      />
-    </FormDialog>
   );
 }
 

@@ -1,11 +1,13 @@
 // The ways in: the first password of a new host, logging in, and logging in again where a session has ended.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { ShieldCheck } from "lucide-react";
-import { useState, type FormEvent, type ReactNode } from "react";
+import { useNavigate } from "@tanstack/react-router";
+import { LogIn, ShieldCheck } from "lucide-react";
+import { useEffect, useState, type FormEvent, type ReactNode } from "react";
 import { ApiError, api, call, fieldFault } from "../api/client";
+import { useRealms } from "../api/queries";
 import { Dialog } from "../components/Dialog";
 import { PasswordForm } from "../components/PasswordForm";
-import { Button, Failure, Text, cx } from "../components/ui";
+import { Button, Failure, Loading, Select, Text, cx } from "../components/ui";
 import { MIN_PASSWORD } from "../lib/password";
 
 function Front({ title, children }: { title: string; children: ReactNode }) {
@@ -46,6 +48,91 @@ interface Credentials {
   username: string;
   password: string;
   code?: string;
+  realm?: string;
+}
+
+/** Away to a provider's page. It sends the browser back to `/oidc`. */
+function useProviderPage() {
+  return useMutation({
+    mutationKey: ["session"],
+    mutationFn: async (realm: string) => {
+      const { url } = await call(api.POST("/session/oidc/start", { body: { realm } }));
+      location.assign(url);
+      // The page goes: nothing is to be pressed meanwhile.
+      await new Promise(() => undefined);
+    },
+  });
+}
+
+/** Where providers with pages of their own send the browser back to. */
+export const RETURN = "/oidc";
+
+/** One code is asked about once, however often it is drawn. */
+let returning: { address: string; answer: Promise<unknown> } | undefined;
+
+function finish(address: string): Promise<unknown> {
+  const search = new URLSearchParams(address);
+  const get = (name: string) => search.get(name) ?? "";
+  const refused = get("error");
+  if (refused)
+    // Only the word for it: an address can be made by anyone, and what it says would look like ours.
+    return Promise.reject(
+      new Error(
+        `The provider refused${/^[a-z_]{1,40}$/.test(refused) ? `: ${refused.replaceAll("_", " ")}` : ""}.`,
+      ),
+    );
+  const iss = search.get("iss");
+  return call(
+    api.POST("/session/oidc", {
+      body: { code: get("code"), state: get("state"), ...(iss === null ? {} : { iss }) },
+    }),
+  );
+}
+
+/** Back from a provider's page. */
+export function Returned() {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const [error, setError] = useState<unknown>();
+  useEffect(() => {
+    if (!returning || location.search) {
+      returning = { address: location.search, answer: finish(location.search) };
+      // Neither the code nor the state stays in the address or in the history.
+      history.replaceState(history.state, "", RETURN);
+    }
+    let here = true;
+    returning.answer.then(
+      async () => {
+        returning = undefined;
+        // What was asked before the login was answered without it, and would stand in for what is asked now.
+        await client.cancelQueries();
+        await client.invalidateQueries();
+        if (here) void navigate({ to: "/", search: {}, replace: true });
+      },
+      (why: unknown) => here && setError(why),
+    );
+    return () => {
+      here = false;
+    };
+  }, [client, navigate]);
+  const again = () => {
+    returning = undefined;
+    void navigate({ to: "/", search: {}, replace: true });
+  };
+  return (
+    <Front title="LimiQuantix">
+      {error === undefined ? (
+        <Loading />
+      ) : (
+        <>
+          <Failure error={error} />
+          <Button kind="primary" onClick={again}>
+            Back to the login
+          </Button>
+        </>
+      )}
+    </Front>
+  );
 }
 
 /** The log-in form; asks for a one-time code where the host wants one. */
@@ -56,6 +143,11 @@ function LoginForm({ username, card }: { username: string; card?: boolean }) {
     mutationFn: (body: Credentials) => call(api.POST("/session", { body })),
     onSuccess: () => client.invalidateQueries(),
   });
+  const realms = useRealms().data ?? [];
+  const withPassword = realms.filter(({ kind }) => kind === "password");
+  const pages = realms.filter(({ kind }) => kind === "redirect");
+  const [realm, setRealm] = useState("");
+  const away = useProviderPage();
   const [second, setSecond] = useState(false);
   const wanted = login.error instanceof ApiError && login.error.problem.type.endsWith("/second-factor");
   if (wanted && !second) setSecond(true);
@@ -68,6 +160,7 @@ function LoginForm({ username, card }: { username: string; card?: boolean }) {
           username: get("username"),
           password: get("password"),
           ...(get("code") ? { code: get("code").trim() } : {}),
+          ...(realm ? { realm } : {}),
         });
       }}
     >
@@ -80,6 +173,15 @@ function LoginForm({ username, card }: { username: string; card?: boolean }) {
         required
         autoFocus
       />
+      {withPassword.length > 1 && (
+        <Select
+          label="Realm"
+          value={realm}
+          none="By the name: user@realm, else this cluster"
+          options={withPassword.map(({ name, title }) => [name, title] as const)}
+          onValue={setRealm}
+        />
+      )}
       {second && (
         <Text
           label="One-time code"
@@ -95,6 +197,17 @@ function LoginForm({ username, card }: { username: string; card?: boolean }) {
       <Button type="submit" kind="primary" busy={login.isPending}>
         Log in
       </Button>
+      {pages.map(({ name, title }) => (
+        <Button
+          key={name}
+          icon={LogIn}
+          busy={away.isPending && away.variables === name}
+          onClick={() => away.mutate(name)}
+        >
+          Sign in with {title}
+        </Button>
+      ))}
+      <Failure error={away.error} />
     </form>
   );
 }

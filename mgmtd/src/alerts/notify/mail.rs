@@ -6,8 +6,9 @@
 //! Invariants: a password goes only over TLS; what the server says before TLS is forgotten with it; addresses were checked
 //! (`lq_api::channel`), so nothing in a command can end it.
 
-use super::{Sender, net, render};
+use super::{Sender, render};
 use crate::cluster::state::alerts::Notice;
+use crate::dial::{self, Trust};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lq_api::channel::MailSecurity;
 use tokio::{
@@ -50,7 +51,7 @@ impl Answer {
     }
 }
 
-impl<S: net::Stream> Session<S> {
+impl<S: dial::Stream> Session<S> {
     fn new(stream: S) -> Self {
         Self { stream: BufReader::new(stream) }
     }
@@ -155,17 +156,17 @@ pub(super) async fn send(
     sender: &Sender,
 ) -> Result<(), String> {
     let message = message(envelope, notice, sender);
-    let stream = net::connect(place.server, place.port).await?;
+    let stream = dial::connect(place.server, place.port).await?;
     match place.security {
         MailSecurity::Tls => {
-            let mut session = Session::new(net::secure(stream, place.server, place.ca).await?);
+            let mut session = Session::new(dial::secure(stream, place.server, Trust::of(place.ca)).await?);
             greeted(&mut session).await?;
             let offered = session.hello().await?;
             session.deliver(&offered, login, envelope, &message).await
         }
         MailSecurity::StartTls => {
             let stream = start_tls(stream).await?;
-            let mut session = Session::new(net::secure(stream, place.server, place.ca).await?);
+            let mut session = Session::new(dial::secure(stream, place.server, Trust::of(place.ca)).await?);
             let offered = session.hello().await?;
             session.deliver(&offered, login, envelope, &message).await
         }
@@ -178,7 +179,7 @@ pub(super) async fn send(
     }
 }
 
-async fn greeted<S: net::Stream>(session: &mut Session<S>) -> Result<(), String> {
+async fn greeted<S: dial::Stream>(session: &mut Session<S>) -> Result<(), String> {
     let greeting = session.answer().await?;
     if greeting.code / 100 == 2 { Ok(()) } else { Err(greeting.refused("the connection")) }
 }

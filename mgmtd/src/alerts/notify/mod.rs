@@ -10,7 +10,6 @@
 //! note of it, again.
 
 mod mail;
-mod net;
 mod render;
 mod syslog;
 mod webhook;

@@ -3,8 +3,9 @@
 //! The protocol has no answer. What is known is that the server's end of the connection took the bytes and did not break it
 //! while it was closed in order; a server that ends it with an error is a failure.
 
-use super::{Sender, net, render};
+use super::{Sender, render};
 use crate::cluster::state::alerts::{Cause, Notice};
+use crate::dial::{self, Trust};
 use lq_api::alert::Severity;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -80,9 +81,9 @@ pub(super) async fn send(
 ) -> Result<(), String> {
     let message = message(notice, sender);
     let frame = format!("{} {message}", message.len());
-    let stream = net::connect(server, port).await?;
-    let mut stream: Box<dyn net::Stream> = match tls {
-        Some(ca) => Box::new(net::secure(stream, server, ca).await?),
+    let stream = dial::connect(server, port).await?;
+    let mut stream: Box<dyn dial::Stream> = match tls {
+        Some(ca) => Box::new(dial::secure(stream, server, Trust::of(ca)).await?),
         None => Box::new(stream),
     };
     let sent = async {

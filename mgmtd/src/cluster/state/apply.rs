@@ -4,6 +4,7 @@ use super::{Change, ClusterRecord, Command, Kind, Op, Outcome, Refusal, Reply, S
 use jiff::Timestamp;
 use lq_api::{
     Metadata,
+    balance::BalanceSpec,
     ha::HaSpec,
     meta::{MetadataPatch, check_labels, check_name},
     network::{CreateNetwork, NetworkKind, NetworkSpec},
@@ -62,6 +63,8 @@ impl State {
                     epoch: epoch::FIRST,
                     formations: vec![],
                     ha: HaSpec::default(),
+                    balance: BalanceSpec::default(),
+                    time: lq_api::time::TimeSpec::default(),
                 });
                 self.add_host(ctx, *host, host_name);
                 self.add_pool(ctx, *pool, "local", PoolSpec::Dir { host: *host });
@@ -112,6 +115,8 @@ impl State {
                 self.set_maintenance(ctx, *id, *expect, *maintenance)
             }
             Op::SetHa { spec } => self.set_ha(*spec),
+            Op::SetTime { spec } => self.set_time(spec),
+            Op::SetBalance { spec } => self.set_balance(*spec),
             Op::GuardVm { id, host, epoch, since } => self.guard_vm(*id, *host, *epoch, *since),
             Op::FailOver { id, from, epoch, to, term: _, past_places } => {
                 self.fail_over(ctx, *id, (*from, *epoch), *to, *past_places)
@@ -169,6 +174,9 @@ impl State {
             Op::EndSession { id } => self.end_session(ctx, *id),
             Op::CreateToken { token, hash } => self.create_token(ctx, token, hash),
             Op::DeleteToken { id } => self.delete_token(ctx, *id),
+            Op::SetUserSettings { user, expect, filters } => {
+                self.set_user_settings(ctx, *user, *expect, filters)
+            }
             Op::RaiseAlert { alert } => self.raise_alert(ctx, alert),
             Op::ClearAlert { id } => self.clear_alert(ctx, *id),
             Op::AcknowledgeAlert { id, by, comment } => self.acknowledge_alert(ctx, *id, by, comment),
@@ -178,6 +186,13 @@ impl State {
             Op::UpdateChannel { id, expect, update } => self.update_channel(ctx, *id, *expect, update),
             Op::DeleteChannel { id, expect } => self.delete_channel(*id, *expect),
             Op::ObserveChannel { id, attempt } => self.observe_channel(ctx, *id, attempt),
+            Op::CreateProvider { id, create } => self.create_provider(ctx, *id, create),
+            Op::UpdateProvider { id, expect, update } => self.update_provider(ctx, *id, *expect, update),
+            Op::DeleteProvider { id, expect } => self.delete_provider(ctx, *id, *expect),
+            Op::Provision { id, provider, known } => self.provision(ctx, *id, *provider, known),
+            Op::ObserveProvider { id, failure, seen } => {
+                self.observe_provider(ctx, *id, failure.as_deref(), seen)
+            }
         }
     }
 }

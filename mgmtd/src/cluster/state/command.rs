@@ -2,19 +2,20 @@
 
 use super::{
     Adopted, Application, Authority, Capacity, Discarded, Formation, Maintenance, Peer,
-    access::{External, Factor, SessionRecord, TotpChange},
+    access::{External, Factor, Known, SessionRecord, TotpChange},
     alerts::{Attempt, Raised},
 };
 use crate::hardware::Hardware;
 use jiff::Timestamp;
 use lq_api::{
-    AlertId, Bytes, ChannelId, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId,
-    TokenId, UserId, VmId, VolumeId,
+    AlertId, Bytes, ChannelId, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, ProviderId, RoleId,
+    SessionId, TokenId, UserId, VmId, VolumeId,
     access::{
         CreateGroup, CreateRole, Group, Role, UpdateGroup, UpdateRole, UpdateUser, User, UserSource, UserSpec,
     },
     alert::{Alert, AlertRule, RuleSettings},
     auth::{FIRST_USER, Token},
+    balance::BalanceSpec,
     channel::{Channel, CreateChannel, UpdateChannel},
     cluster::JoinToken,
     ha::HaSpec,
@@ -23,6 +24,9 @@ use lq_api::{
     network::{CreateNetwork, Dhcp, Network, UpdateNetwork},
     pool::{CreatePool, Pool, PoolState},
     problem::FieldError,
+    provider::{CreateProvider, Provider, UpdateProvider},
+    settings::SavedFilter,
+    time::TimeSpec,
     vm::{CreateVm, Mac, StopVm, UpdateVm, Vm, VmStatus},
     volume::{CreateVolume, Volume},
 };
@@ -154,6 +158,10 @@ pub enum Op {
     SetMaintenance { id: HostId, expect: Option<u64>, maintenance: Option<Maintenance> },
     /// Arms or disarms high availability.
     SetHa { spec: HaSpec },
+    /// Says which servers the clocks follow.
+    SetTime { spec: TimeSpec },
+    /// Says what is wanted of balancing.
+    SetBalance { spec: BalanceSpec },
     /// Nothing of the machine runs without a lease on its host, in this epoch, since protection was asked for.
     GuardVm { id: VmId, host: HostId, epoch: u64, since: u64 },
     /// A machine of a lost host becomes another's. Counts only in the term it was decided in.
@@ -292,6 +300,8 @@ pub enum Op {
     CreateToken { token: Token, hash: String },
     /// Removes an API token.
     DeleteToken { id: TokenId },
+    /// Replaces what a user keeps for themselves.
+    SetUserSettings { user: UserId, expect: Option<u64>, filters: Vec<SavedFilter> },
 
     /// Something is wrong, or is wrong in another way than before.
     RaiseAlert { alert: Raised },
@@ -311,6 +321,17 @@ pub enum Op {
     DeleteChannel { id: ChannelId, expect: Option<u64> },
     /// A channel was told something, or could not be.
     ObserveChannel { id: ChannelId, attempt: Attempt },
+
+    /// Makes an identity provider.
+    CreateProvider { id: ProviderId, create: CreateProvider },
+    /// Changes an identity provider.
+    UpdateProvider { id: ProviderId, expect: Option<u64>, update: UpdateProvider },
+    /// Removes an identity provider and its users.
+    DeleteProvider { id: ProviderId, expect: Option<u64> },
+    /// A provider vouches for someone; `id` is theirs if they are new.
+    Provision { id: UserId, provider: ProviderId, known: Known },
+    /// A provider was asked about these users (nothing of those it does not know), or could not be.
+    ObserveProvider { id: ProviderId, failure: Option<String>, seen: BTreeMap<UserId, Option<Known>> },
 }
 
 fn first_user() -> UserId {
@@ -388,6 +409,8 @@ pub enum Reply {
     Alert(Arc<Alert>),
     /// A notification channel.
     Channel(Arc<Channel>),
+    /// An identity provider.
+    Provider(Arc<Provider>),
     /// A session goes on, in this generation; without one, only its access token is made anew.
     Refreshed {
         /// Of the next refresh token.

@@ -203,6 +203,8 @@ mod tests {
                 created_at: Timestamp::UNIX_EPOCH,
                 authority: None,
                 ha: lq_api::ha::HaSpec::default(),
+                balance: lq_api::balance::BalanceSpec::default(),
+                time: lq_api::time::TimeSpec::default(),
                 epoch: FIRST,
                 formations: vec![],
             };

@@ -26,7 +26,9 @@ use super::{
 use crate::placement::{self, Request};
 use lq_api::{
     HostId, VmId,
+    balance::BalanceSpec,
     ha::HaSpec,
+    time::TimeSpec,
     vm::{PowerState, VmSpec, VmStatus},
 };
 use serde::{Deserialize, Serialize};
@@ -81,6 +83,30 @@ impl State {
     pub(super) fn set_ha(&mut self, spec: HaSpec) -> Outcome {
         let cluster = self.cluster.as_mut().ok_or_else(|| Refusal::not_found("cluster", "yet"))?;
         cluster.ha = spec;
+        Ok(Reply::Done)
+    }
+
+    /// What is wanted of balancing.
+    #[must_use]
+    pub fn balance(&self) -> BalanceSpec {
+        self.cluster.as_ref().map(|c| c.balance).unwrap_or_default()
+    }
+
+    /// What the clocks of all hosts follow.
+    #[must_use]
+    pub fn time(&self) -> TimeSpec {
+        self.cluster.as_ref().map(|c| c.time.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn set_time(&mut self, spec: &TimeSpec) -> Outcome {
+        let cluster = self.cluster.as_mut().ok_or_else(|| Refusal::not_found("cluster", "yet"))?;
+        cluster.time = spec.clone();
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn set_balance(&mut self, spec: BalanceSpec) -> Outcome {
+        let cluster = self.cluster.as_mut().ok_or_else(|| Refusal::not_found("cluster", "yet"))?;
+        cluster.balance = spec;
         Ok(Reply::Done)
     }
 

@@ -44,15 +44,18 @@ pub use upgrade::{UpgradeError, read as read_state};
 use crate::hardware::Hardware;
 use jiff::Timestamp;
 use lq_api::{
-    Bytes, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, RoleId, SessionId, TokenId, UserId, VmId,
-    VolumeId,
+    Bytes, GroupId, HostId, ImageId, Metadata, NetworkId, PoolId, ProviderId, RoleId, SessionId, TokenId,
+    UserId, VmId, VolumeId,
     access::{Group, ObjectKind, Role},
     auth::Token,
+    balance::BalanceSpec,
     cluster::JoinToken,
     ha::HaSpec,
     image::Image,
     network::Network,
     pool::{PoolHost, PoolSpec},
+    settings::UserSettings,
+    time::TimeSpec,
     vm::{StopVm, Vm},
     volume::Volume,
 };
@@ -101,6 +104,9 @@ pub struct State {
     /// What their tokens are signed with.
     #[serde(default)]
     pub signing: SigningKeys,
+    /// What users keep for themselves.
+    #[serde(default)]
+    pub settings: BTreeMap<UserId, Arc<UserSettings>>,
     /// Hosts that were removed. Their ids never come back.
     #[serde(default)]
     pub removed: BTreeMap<HostId, RemovedHost>,
@@ -116,6 +122,9 @@ pub struct State {
     /// Alerts, their rules, and whom they are told to.
     #[serde(default)]
     pub alerting: alerts::Alerting,
+    /// Identity providers.
+    #[serde(default)]
+    pub providers: BTreeMap<ProviderId, Arc<access::ProviderRecord>>,
 }
 
 /// How a host was admitted.
@@ -146,6 +155,12 @@ pub struct ClusterRecord {
     /// What is wanted of high availability.
     #[serde(default)]
     pub ha: HaSpec,
+    /// What is wanted of balancing.
+    #[serde(default)]
+    pub balance: BalanceSpec,
+    /// What the clocks follow.
+    #[serde(default)]
+    pub time: TimeSpec,
 }
 
 /// The cluster's certificate authority. Every host issues its own certificates with it.

@@ -134,7 +134,7 @@ impl VmRecord {
 
     /// Makes the machine another host's, in that later epoch. One of which nothing ran without a lease is so there too: a monitor
     /// takes in what had a lease only with one of its own.
-    pub(super) fn give_to(&mut self, host: HostId, epoch: u64) {
+    pub(crate) fn give_to(&mut self, host: HostId, epoch: u64) {
         let guarded = self.is_guarded();
         self.vm.status.host = Some(host);
         self.vm.status.moving_to = None;

@@ -40,7 +40,7 @@ use std::{
     collections::HashMap,
     io,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -350,33 +350,77 @@ impl SeedCaller {
         body: &impl Serialize,
         limit: Duration,
     ) -> Result<T, CallError> {
-        let fail = |reason: &dyn std::fmt::Display| CallError::Unreachable {
-            host: address.to_owned(),
-            reason: reason.to_string(),
-        };
-        let late = |reason: &dyn std::fmt::Display| CallError::Broken {
-            host: address.to_owned(),
-            reason: reason.to_string(),
-        };
-        let bytes = serde_json::to_vec(body).map_err(|e| fail(&e))?;
-        let name = ServerName::try_from("join.lq.internal").map_err(|e| fail(&e))?;
-        let mut connection =
-            connect(address, self.config.clone(), name).await.map_err(|e| fail(&seed_fault(&e)))?;
-        let request = Request::post(path)
-            .header(header::HOST, "peer")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(bytes))
-            .map_err(|e| fail(&e))?;
-        let work = async {
-            let response = connection.send_request(request).await.map_err(|e| late(&chain(&e)))?;
-            let (status, bytes) = collected(response).await.map_err(|e| late(&e))?;
-            let bytes = judged(address, status, bytes)?;
-            serde_json::from_slice(&bytes).map_err(|e| late(&e))
-        };
-        tokio::time::timeout(limit, work)
-            .await
-            .unwrap_or_else(|_| Err(late(&format!("nothing within {limit:?}"))))
+        call_once(&self.config, (address, path), body, limit).await
     }
+}
+
+/// A caller of a host nobody knows yet: who answered is known by the key it showed, and by nothing else. Every call is
+/// answered by the same one or fails.
+pub(super) struct StrangerCaller {
+    config: Arc<ClientConfig>,
+    seen: Arc<OnceLock<String>>,
+}
+
+impl StrangerCaller {
+    pub(super) fn new() -> Result<Self, PkiError> {
+        let seen = Arc::default();
+        Ok(Self { config: tls::stranger_config(Arc::clone(&seen))?, seen })
+    }
+
+    /// The hash of the public key of whoever answered the first call.
+    pub(super) fn seen(&self) -> Option<String> {
+        self.seen.get().cloned()
+    }
+
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        address: &str,
+        path: &str,
+        body: &impl Serialize,
+        limit: Duration,
+    ) -> Result<T, CallError> {
+        call_once(&self.config, (address, path), body, limit).await
+    }
+}
+
+/// What one who stands between two hosts would call with.
+#[cfg(test)]
+pub(super) fn tests_stranger(seen: Arc<OnceLock<String>>) -> Result<Arc<ClientConfig>, PkiError> {
+    tls::stranger_config(seen)
+}
+
+/// A question over a connection of its own.
+async fn call_once<T: DeserializeOwned>(
+    config: &Arc<ClientConfig>,
+    (address, path): (&str, &str),
+    body: &impl Serialize,
+    limit: Duration,
+) -> Result<T, CallError> {
+    let fail = |reason: &dyn std::fmt::Display| CallError::Unreachable {
+        host: address.to_owned(),
+        reason: reason.to_string(),
+    };
+    let late = |reason: &dyn std::fmt::Display| CallError::Broken {
+        host: address.to_owned(),
+        reason: reason.to_string(),
+    };
+    let bytes = serde_json::to_vec(body).map_err(|e| fail(&e))?;
+    let name = ServerName::try_from("join.lq.internal").map_err(|e| fail(&e))?;
+    let mut connection = connect(address, config.clone(), name).await.map_err(|e| fail(&seed_fault(&e)))?;
+    let request = Request::post(path)
+        .header(header::HOST, "peer")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(bytes))
+        .map_err(|e| fail(&e))?;
+    let work = async {
+        let response = connection.send_request(request).await.map_err(|e| late(&chain(&e)))?;
+        let (status, bytes) = collected(response).await.map_err(|e| late(&e))?;
+        let bytes = judged(address, status, bytes)?;
+        serde_json::from_slice(&bytes).map_err(|e| late(&e))
+    };
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or_else(|_| Err(late(&format!("nothing within {limit:?}"))))
 }
 
 async fn connect(

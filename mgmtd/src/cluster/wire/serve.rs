@@ -6,7 +6,7 @@ use super::{
     link::SnapshotHead,
 };
 use crate::cluster::{
-    Cluster, Command, Outcome, join,
+    Cluster, Command, Outcome, join, pairing,
     state::{Position, Told},
     types::{Snapshot, Types},
 };
@@ -106,8 +106,8 @@ pub(in crate::cluster) fn router(cluster: Cluster, more: Router) -> Router {
         .route("/join/preview", post(preview))
         .route("/join/admit", post(admit))
         .layer(DefaultBodyLimit::max(MAX_APPLICATION))
-        .with_state(cluster);
-    members.merge(strangers)
+        .with_state(cluster.clone());
+    members.merge(strangers).merge(pairing::router(cluster))
 }
 
 /// Also closes the door to a host that was removed while its connection was open.

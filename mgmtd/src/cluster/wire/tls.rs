@@ -26,7 +26,7 @@ use rustls::{
 };
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 use uuid::Uuid;
 
@@ -298,6 +298,61 @@ impl ServerCertVerifier for Seed {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         ring::default_provider().signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Accepts anyone, and from then on only the holder of the same key: who it is has to be proven otherwise.
+#[derive(Debug)]
+struct SameKey(Arc<OnceLock<String>>);
+
+impl ServerCertVerifier for SameKey {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let unreadable = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
+        let leaf = webpki::EndEntityCert::try_from(leaf).map_err(unreadable)?;
+        let pin = pki::hash(&leaf.subject_public_key_info());
+        if *self.0.get_or_init(|| pin.clone()) == pin {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What one who is not known yet is called with.
+pub(super) fn stranger_config(seen: Arc<OnceLock<String>>) -> Result<Arc<ClientConfig>, PkiError> {
+    let mut client = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(SameKey(seen)))
+        .with_no_client_auth();
+    client.resumption = Resumption::disabled();
+    Ok(Arc::new(client))
 }
 
 /// What one who joins calls with: without a certificate of its own.

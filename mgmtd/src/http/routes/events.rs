@@ -14,41 +14,20 @@ use axum::{
 };
 use futures::Stream;
 use lq_api::{
-    EventId,
-    event::{Event, EventLevel},
+    event::{Event, EventQuery},
     list::Page,
     problem::Kind,
 };
-use serde::Deserialize;
 use std::{convert::Infallible, sync::Arc};
 use tokio::sync::broadcast::error::RecvError;
-use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(stream))
 }
 
-/// Parameters of the event log.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct EventQuery {
-    /// Events per page, 1 to 1000; 100 where absent.
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<EventId>,
-    /// Only events of this object: `kind/id`.
-    target: Option<String>,
-    /// Only kinds that begin with this.
-    kind: Option<String>,
-    /// Only events at least this grave.
-    level: Option<EventLevel>,
-}
-
-impl EventQuery {
-    fn filter(&self) -> EventFilter {
-        EventFilter { target: self.target.clone(), kind: self.kind.clone(), level: self.level }
-    }
+fn filter(query: &EventQuery) -> EventFilter {
+    EventFilter { target: query.target.clone(), kind: query.kind.clone(), level: query.level }
 }
 
 /// Events, newest first. The last 10,000 are remembered.
@@ -65,7 +44,7 @@ async fn list(
         return Err(Failure::new(Kind::Malformed, "`limit` is not between 1 and 1000"));
     }
     let (events, cluster) = (api.node.events.clone(), api.node.cluster.clone());
-    let (filter, cursor) = (query.filter(), query.cursor);
+    let (filter, cursor) = (filter(&query), query.cursor);
     let found = tokio::task::spawn_blocking(move || {
         let state = cluster.read(crate::cluster::State::clone);
         events.list(|e| filter.wants(e) && sees_target(&state, &caller, &e.target), cursor, limit)
@@ -88,7 +67,7 @@ async fn stream(
     caller: Caller,
     Query(query): Query<EventQuery>,
 ) -> Sse<impl Stream<Item = Result<Message, Infallible>>> {
-    let (filter, follower) = (query.filter(), api.node.events.follow());
+    let (filter, follower) = (filter(&query), api.node.events.follow());
     let messages = futures::stream::unfold((follower, filter, api), move |(mut follower, filter, api)| {
         let caller = caller.clone();
         async move {

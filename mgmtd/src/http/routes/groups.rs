@@ -31,8 +31,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
 }
 
 fn sees(state: &Agreed, caller: &Caller, id: GroupId) -> bool {
-    let member = |g: &Arc<Group>| caller.user.is_some_and(|u| g.spec.members.contains(&u));
-    caller.may_all(Permission::UserRead) || state.groups.get(&id).is_some_and(member)
+    let member = || caller.user.is_some_and(|user| state.groups_of(user).any(|g| g.meta.id == id));
+    caller.may_all(Permission::UserRead) || member()
 }
 
 /// Groups; without `user.read` only one's own.

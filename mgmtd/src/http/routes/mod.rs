@@ -2,6 +2,7 @@
 
 mod alerts;
 mod audit;
+mod balance;
 mod channels;
 mod cluster;
 mod console;
@@ -14,12 +15,17 @@ mod images;
 mod management;
 mod metrics;
 mod networks;
+mod pairing;
 mod pools;
 pub(super) mod probes;
+mod providers;
 mod recovery;
 mod session;
+mod settings;
 pub(super) mod tasks;
+mod time;
 mod tokens;
+mod usage;
 mod users;
 mod viewer;
 mod vms;
@@ -34,15 +40,21 @@ use utoipa_axum::router::OpenApiRouter;
 pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .merge(session::router())
+        .merge(settings::router())
         .merge(tokens::router())
         .merge(users::router())
         .merge(groups::router())
+        .merge(providers::router())
         .merge(audit::router())
         .merge(cluster::router())
+        .merge(pairing::router())
+        .merge(balance::router())
+        .merge(time::router())
         .merge(recovery::router())
         .merge(hosts::router())
         .merge(management::router())
         .merge(history::router())
+        .merge(usage::router())
         .merge(vms::router())
         .merge(console::router())
         .merge(display::router())

@@ -16,10 +16,11 @@ use axum::{
 };
 use lq_api::{
     auth::{
-        ChangePassword, ConfirmTotp, EnrolTotp, Identity, Login, RecoveryCodes, Refresh, RemoveTotp, Session,
-        Setup, SetupRequest, TotpEnrolment,
+        ChangePassword, ConfirmTotp, EnrolTotp, Identity, Login, OidcFinish, OidcRedirect, OidcStart,
+        RecoveryCodes, Refresh, RemoveTotp, Session, Setup, SetupRequest, TotpEnrolment,
     },
     problem::Kind,
+    provider::{LOCAL_REALM, Realm},
 };
 use std::sync::Arc;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -27,6 +28,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .routes(routes!(setup, set_up))
+        .routes(routes!(realms))
+        .routes(routes!(start_oidc))
+        .routes(routes!(finish_oidc))
         .routes(routes!(log_in, identity, log_out))
         .routes(routes!(refresh))
         .routes(routes!(change_password))
@@ -58,7 +62,73 @@ async fn set_up(State(api): State<Arc<Api>>, peer: Peer, Json(request): Json<Set
 )]
 async fn log_in(State(api): State<Arc<Api>>, peer: Peer, Json(login): Json<Login>) -> Response {
     let done = api.auth.login(peer.address(), peer.to_string(), &login).await;
-    answer(login.username, done.map_err(Failure::from))
+    let claimed = match (&done, &login.realm) {
+        (Ok(session), _) => session.username.clone(),
+        (Err(_), Some(realm)) if realm != LOCAL_REALM => format!("{}@{realm}", login.username),
+        (Err(_), _) => login.username,
+    };
+    answer(claimed, done.map_err(Failure::from))
+}
+
+/// Ways to log in: the cluster's own users, directories, and providers at whose own page one logs in.
+#[utoipa::path(
+    get, path = "/session/realms", tag = "session", security(()), responses((status = 200, body = Vec<Realm>))
+)]
+async fn realms(State(api): State<Arc<Api>>) -> Answer<Vec<Realm>> {
+    Answer(StatusCode::OK, api.auth.realms())
+}
+
+/// Begins to log in at the page of an identity provider. For browsers: the answer sets a cookie, and the provider sends the browser
+/// back to `/oidc` of the address the page was opened by.
+#[utoipa::path(
+    post, path = "/session/oidc/start", tag = "session", security(()), request_body = OidcStart,
+    responses((status = 201, body = OidcRedirect))
+)]
+async fn start_oidc(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    uri: Uri,
+    Json(start): Json<OidcStart>,
+) -> Response {
+    let claimed = Extension(Claimed(format!("someone@{}", start.realm)));
+    let origin = guard::own_origin(&headers, &uri).filter(|_| guard::from_our_page(&headers, &uri));
+    let Some(origin) = origin else {
+        return (claimed, Failure::new(Kind::Forbidden, guard::FORGED)).into_response();
+    };
+    match api.auth.begin_oidc(&start.realm, format!("{origin}/oidc")).await {
+        Ok((url, cookie)) => {
+            let cookie = AppendHeaders([(header::SET_COOKIE, guard::oidc_cookie(&cookie))]);
+            (claimed, cookie, Answer(StatusCode::CREATED, OidcRedirect { url })).into_response()
+        }
+        Err(e) => (claimed, Failure::from(e)).into_response(),
+    }
+}
+
+/// Logs in with the code a browser came back with from an identity provider.
+#[utoipa::path(
+    post, path = "/session/oidc", tag = "session", security(()), request_body = OidcFinish,
+    responses((status = 201, body = Session))
+)]
+async fn finish_oidc(
+    State(api): State<Arc<Api>>,
+    peer: Peer,
+    headers: HeaderMap,
+    uri: Uri,
+    Json(finish): Json<OidcFinish>,
+) -> Response {
+    if !guard::from_our_page(&headers, &uri) {
+        let forged = Failure::new(Kind::Forbidden, guard::FORGED);
+        return (Extension(Claimed("nobody".into())), forged).into_response();
+    }
+    let cookie = guard::cookie(&headers, guard::OIDC_COOKIE);
+    let (realm, done) = api.auth.finish_oidc(peer.address(), peer.to_string(), cookie, &finish).await;
+    let claimed = match (&done, realm) {
+        (Ok(session), _) => session.username.clone(),
+        (Err(_), Some(realm)) => format!("someone@{realm}"),
+        (Err(_), None) => "nobody".into(),
+    };
+    let used = AppendHeaders([(header::SET_COOKIE, guard::oidc_cookie(""))]);
+    (used, answer(claimed, done.map_err(Failure::from))).into_response()
 }
 
 /// The next access token, for a refresh token, which is used up by that. In a browser the cookie is taken. A used up token
@@ -109,7 +179,9 @@ fn with_cookies(session: Session) -> Response {
 /// Who am I, and what may I do.
 #[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = Identity)))]
 async fn identity(State(api): State<Arc<Api>>, caller: Caller) -> Answer<Identity> {
-    Answer(StatusCode::OK, api.node.cluster.read(|s| caller.identity(s)))
+    let identity = api.node.cluster.read(|s| caller.identity(s));
+    let logout_url = caller.user.and_then(|user| api.auth.logout_url(user));
+    Answer(StatusCode::OK, Identity { logout_url, ..identity })
 }
 
 /// Logs out: the session ends.

@@ -13,29 +13,14 @@ use lq_api::{
     TaskId,
     list::Page,
     problem::Kind,
-    task::{Task, TaskState},
+    task::{Task, TaskQuery, TaskState},
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(cancel))
-}
-
-/// Parameters of the list of tasks.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct TaskQuery {
-    /// Tasks per page, 1 to 1000; 100 where absent.
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<TaskId>,
-    /// Only tasks in this state.
-    state: Option<TaskState>,
-    /// Only tasks of this object: `kind/id`.
-    target: Option<String>,
 }
 
 /// What a host is asked for.

@@ -245,6 +245,38 @@ impl Series {
         })
     }
 
+    /// Mean of each metric over the span that ends at `now`, NaN where nothing was measured. Of the coarser values, which are few;
+    /// where there are none yet, of the last minute.
+    pub fn mean(&self, subject: Subject, span: Span, now: Timestamp) -> Result<Vec<f32>, SeriesError> {
+        let (ring, length) = match span {
+            Span::Hour => (MINUTES, 3600),
+            Span::Day => (HOURS, 86_400),
+            Span::Week => (HOURS, 7 * 86_400),
+            Span::Month => (HOURS, 30 * 86_400),
+            Span::Year => (HOURS, 365 * 86_400),
+        };
+        let metrics = subject.metrics().len();
+        let end = seconds(now) / ring.step + 1;
+        let begin = end.saturating_sub(length / ring.step);
+        let mut rows: Vec<Vec<f32>> = Vec::new();
+        for number in begin / ring.per_block..=(end - 1) / ring.per_block {
+            let Some(stored) = self.db.get(subject.key(ring, number)).map_err(|e| self.failed(e))? else {
+                continue;
+            };
+            let Some(block) = Block::decode(&stored, ring, number, metrics) else { continue };
+            let first = number * ring.per_block;
+            let inside = (0..ring.per_block).filter(|n| (begin..end).contains(&(first + n)));
+            rows.extend(inside.filter_map(|n| Some(block.row(usize::try_from(n).ok()?).to_vec())));
+        }
+        if !rows.iter().flatten().any(|value| value.is_finite()) {
+            let (number, _) = FINE.place(seconds(now));
+            for number in number.saturating_sub(1)..=number {
+                rows.push(self.block(subject, FINE, number)?.means());
+            }
+        }
+        Ok(means(rows.iter().map(Vec::as_slice), metrics))
+    }
+
     /// A block with what is stored of it and what is still in memory.
     fn block(&self, subject: Subject, ring: Resolution, number: u64) -> Result<Block, SeriesError> {
         let metrics = subject.metrics().len();
@@ -373,6 +405,14 @@ mod tests {
         series.record(host, at(7255), &row(2.0)).unwrap();
         series.flush().unwrap();
         assert_eq!(cpu(&series, host, Span::Day, 7259).last(), Some(&Some(1.5)));
+
+        let mean = |span, now| series.mean(host, span, at(now)).unwrap()[0];
+        // The minute of the 9 is an hour and more ago.
+        let hour = mean(Span::Hour, 7259);
+        assert!((hour - (59.0 * 3.0 + 1.5) / 60.0).abs() < 0.01, "{hour}");
+        let year = mean(Span::Year, 7259);
+        assert!((year - (1.0 + 3.1 + 1.5) / 3.0).abs() < 0.01, "{year}");
+        assert!(mean(Span::Hour, 400 * 86_400).is_nan());
 
         // What is a whole turn old is not shown as new.
         let later = 7200 + 3600 * 2;

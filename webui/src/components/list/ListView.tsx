@@ -1,8 +1,10 @@
 // A whole list: search, what can be done to the selected, the rows, and the words where there are none.
 import { CircleHelp, Search, X, type LucideIcon } from "lucide-react";
+import { useRouterState } from "@tanstack/react-router";
 import { useEffect, useRef, type ReactNode } from "react";
 import type { Fields } from "../../lib/search";
 import { Button, Empty, Failure, Hint, Loading } from "../ui";
+import { Saved } from "./Saved";
 import { Table } from "./Table";
 import { useList, type Column } from "./useList";
 
@@ -37,6 +39,8 @@ export function ListView<T>(props: ListProps<T>) {
     id,
     order: props.order,
   });
+  // Lists within the page of an object are of that object alone: nothing is kept for them.
+  const path = useRouterState({ select: (state) => state.location.pathname });
   const box = useRef<HTMLInputElement>(null);
   useEffect(() => {
     // `/` leads to the search, as in other consoles.
@@ -100,6 +104,7 @@ export function ListView<T>(props: ListProps<T>) {
             </span>
           )}
         </search>
+        {/^\/[a-z-]+$/.test(path) && <Saved list={path} text={list.text} onChoose={list.setText} />}
         <span className="text-dim tabular-nums" role="status">
           {query.data &&
             `${list.rows.length === total ? total : `${list.rows.length} of ${total}`} ${total === 1 ? nouns.replace(/s$/, "") : nouns}`}

@@ -10,11 +10,13 @@ export function AlertBadge() {
   const words = counts(open)
     .map(([severity, count]) => `${count} ${severity}`)
     .join(", ");
+  const shown = open.length > 99 ? "99+" : String(open.length);
   const grave = open.some(({ severity }) => severity === "critical");
   return (
     <Link
       to="/alerts"
-      aria-label={words ? `Alerts: ${words}` : "Alerts: none"}
+      // With the number that is shown, where it is none of those by severity.
+      aria-label={words ? `Alerts: ${counts(open).length > 1 ? `${shown}, ` : ""}${words}` : "Alerts: none"}
       title={words || "No alerts"}
       className="relative rounded-md p-2 hover:bg-bar-hover"
     >
@@ -27,7 +29,7 @@ export function AlertBadge() {
             grave ? "bg-[#b3261e]" : "bg-[#8a5a00]",
           )}
         >
-          {open.length > 99 ? "99+" : open.length}
+          {shown}
         </span>
       )}
     </Link>

@@ -1,9 +1,18 @@
 // The command palette (Ctrl-K): go anywhere, find any object, and do what can be done to a machine, by typing.
 import { useNavigate } from "@tanstack/react-router";
-import { Database, MoonStar, Search, Settings as Cog, type LucideIcon } from "lucide-react";
+import { Bookmark, Database, MoonStar, Search, Settings as Cog, type LucideIcon } from "lucide-react";
 import { MonitorCog, Server, HardDrive, Disc3, Network, Play, Plus } from "lucide-react";
 import { useEffect, useId, useMemo, useRef, useState } from "react";
-import { order, useHosts, useImages, useNetworks, usePools, useVms, useVolumes } from "../../api/queries";
+import {
+  order,
+  useFilters,
+  useHosts,
+  useImages,
+  useNetworks,
+  usePools,
+  useVms,
+  useVolumes,
+} from "../../api/queries";
 import type { Vm } from "../../api/client";
 import { useRefusal } from "../../api/rights";
 import { ACTIONS, permission, refusal, type Action } from "../../lib/actions";
@@ -35,6 +44,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
   const images = useImages().data;
   const volumes = useVolumes().data;
   const networks = useNetworks().data;
+  const filters = useFilters().data?.filters;
 
   useEffect(() => {
     const element = dialog.current!;
@@ -134,9 +144,21 @@ export function Palette({ onClose }: { onClose: () => void }) {
           weight: 0.5,
           run: () => void navigate({ to, search: { q: meta.name } }),
         });
+    for (const { list, name, query } of filters ?? []) {
+      const place = PLACES.flatMap(({ places }) => places).find(({ to }) => to === list);
+      if (place)
+        all.push({
+          id: `filter ${list} ${name}`,
+          label: name,
+          hint: `Saved filter, ${place.label}`,
+          words: `filter ${query}`,
+          icon: Bookmark,
+          run: () => void navigate({ to: place.to, search: { q: query } }),
+        });
+    }
     all.push(...actions(wanted, vms ?? [], follow, denied));
     return best(all, wanted, LIMIT);
-  }, [wanted, vms, hosts, pools, images, volumes, networks, navigate, follow, denied]);
+  }, [wanted, vms, hosts, pools, images, volumes, networks, filters, navigate, follow, denied]);
 
   const active = Math.min(at, entries.length - 1);
   const run = (entry: Entry | undefined) => {

@@ -95,7 +95,7 @@ export function Shell({ access }: { access: Extract<Access, { identity: unknown 
           </button>
           <AlertBadge />
           <ThemeMenu />
-          <UserMenu name={access.identity.username} />
+          <UserMenu name={access.identity.username} provider={access.identity.logout_url ?? undefined} />
         </header>
         <LostLink />
         <div className="flex min-h-0 flex-1">
@@ -201,7 +201,7 @@ function ThemeMenu() {
   );
 }
 
-function UserMenu({ name }: { name: string }) {
+function UserMenu({ name, provider }: { name: string; provider: string | undefined }) {
   const client = useQueryClient();
   const logout = async () => {
     await call(api.DELETE("/session")).catch(() => undefined);
@@ -226,6 +226,15 @@ function UserMenu({ name }: { name: string }) {
       items={[
         { label: "Password and tokens", icon: KeyRound, run: () => void navigate({ to: "/settings" }) },
         { label: "Log out", icon: LogOut, run: () => void logout(), apart: true },
+        ...(provider
+          ? [
+              {
+                label: "Log out here and there",
+                icon: LogOut,
+                run: () => void logout().then(() => location.assign(provider)),
+              },
+            ]
+          : []),
       ]}
     />
   );

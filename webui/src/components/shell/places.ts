@@ -3,14 +3,17 @@ import {
   Activity,
   Bell,
   Boxes,
+  ChartLine,
   Database,
   Disc3,
   HardDrive,
   LayoutDashboard,
   MonitorCog,
   Network,
+  Scale,
   Server,
   Settings,
+  ShieldCheck,
   Siren,
   type LucideIcon,
 } from "lucide-react";
@@ -22,10 +25,13 @@ export interface Place {
     | "/vms/new"
     | "/hosts"
     | "/cluster"
+    | "/ha"
+    | "/recommendations"
     | "/pools"
     | "/volumes"
     | "/images"
     | "/networks"
+    | "/monitoring"
     | "/tasks"
     | "/alerts"
     | "/events"
@@ -40,7 +46,9 @@ export const SETTINGS = [
   ["/settings/users", "Users"],
   ["/settings/groups", "Groups"],
   ["/settings/roles", "Roles"],
+  ["/settings/identity", "Identity"],
   ["/settings/notifications", "Notifications"],
+  ["/settings/certificates", "Certificates"],
   ["/settings/audit", "Audit log"],
   ["/settings/about", "About"],
 ] as const;
@@ -53,6 +61,8 @@ export const PLACES: { title?: string; places: Place[] }[] = [
       { to: "/vms", label: "Virtual machines", icon: MonitorCog },
       { to: "/hosts", label: "Hosts", icon: Server },
       { to: "/cluster", label: "Cluster", icon: Boxes },
+      { to: "/ha", label: "High availability", icon: ShieldCheck },
+      { to: "/recommendations", label: "Recommendations", icon: Scale },
     ],
   },
   {
@@ -67,6 +77,7 @@ export const PLACES: { title?: string; places: Place[] }[] = [
   {
     title: "Monitor",
     places: [
+      { to: "/monitoring", label: "Monitoring", icon: ChartLine },
       { to: "/alerts", label: "Alerts", icon: Siren },
       { to: "/tasks", label: "Tasks", icon: Activity },
       { to: "/events", label: "Events", icon: Bell },

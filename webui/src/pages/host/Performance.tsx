@@ -12,10 +12,10 @@ export const CPU: Panel = {
 
 const PANELS: readonly Panel[] = [
   CPU,
-  { title: "Memory", format: size, lines: [{ name: "memory.used", label: "In use" }] },
+  { title: "Memory", format: size, bytes: true, lines: [{ name: "memory.used", label: "In use" }] },
   NETWORK,
   DISK,
-  { title: "Storage pools", format: size, lines: [{ name: "pool.used", label: "In use" }] },
+  { title: "Storage pools", format: size, bytes: true, lines: [{ name: "pool.used", label: "In use" }] },
 ];
 
 export const HostPerformance = () => (

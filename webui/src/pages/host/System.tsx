@@ -8,7 +8,8 @@ import { useClusterRefusal } from "../../api/rights";
 import { Confirm } from "../../components/Dialog";
 import { NewCertificate } from "../../components/NewCertificate";
 import { useFollow } from "../../components/shell/Orders";
-import { Button, Card, Failure } from "../../components/ui";
+import { Button, Card, Fact, Facts, Failure } from "../../components/ui";
+import { time } from "../../lib/format";
 import { save } from "../../lib/save";
 import { WithHost } from "./Layout";
 
@@ -55,13 +56,20 @@ function Support({ host }: { host: Host }) {
 
 function Certificate({ host }: { host: Host }) {
   const [open, setOpen] = useState(false);
+  const certificate = host.status?.certificate;
   return (
     <Card title="Certificate">
       <div className="flex flex-col items-start gap-3">
-        <p>
-          The host signs its own. After a new one is made, its console shows the SHA-256 fingerprint to
-          compare with what the browser shows.
-        </p>
+        {certificate ? (
+          <Facts>
+            <Fact name="SHA-256">
+              <code>{certificate.fingerprint}</code>
+            </Fact>
+            <Fact name="Ends">{certificate.not_after && time(certificate.not_after)}</Fact>
+          </Facts>
+        ) : (
+          <p className="text-dim">The host does not say which it has.</p>
+        )}
         <Button
           icon={BadgeCheck}
           refusal={useClusterRefusal()("cluster.write")}

@@ -1,4 +1,5 @@
 // What this is, and how to know that it is it.
+import { Link } from "@tanstack/react-router";
 import { useCluster, useHosts, useNames } from "../../api/queries";
 import { Card, Fact, Facts, Failure } from "../../components/ui";
 
@@ -16,7 +17,10 @@ function Certificate() {
     <Card title="Certificate">
       <p>
         The host signs its own certificate. Its SHA-256 fingerprint is shown on the host’s console; compare it
-        with what your browser shows (the sign before the address) when it warns.
+        with what your browser shows (the sign before the address) when it warns.{" "}
+        <Link to="/settings/certificates" className="link">
+          All certificates
+        </Link>
       </p>
       <p className="mt-2 text-dim">
         This page reaches the host at <code>{location.host}</code> and nothing else.

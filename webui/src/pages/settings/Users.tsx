@@ -38,7 +38,7 @@ export function Users() {
     const may = (user: User) => user.spec.grants?.map(words).join("; ") || undefined;
     return [
       { id: "name", label: "Name", value: name },
-      { id: "full", label: "Full name", value: ({ spec }) => spec.full_name || undefined, width: "w-[16%]" },
+      { id: "full", label: "Full name", value: ({ spec }) => spec.full_name || undefined, width: "w-[13%]" },
       {
         id: "state",
         label: "State",
@@ -46,7 +46,7 @@ export function Users() {
         cell: ({ spec }) => (
           <State state={spec.disabled ? "stopped" : "ready"} word={spec.disabled ? "disabled" : "enabled"} />
         ),
-        width: "w-28",
+        width: "w-26",
         narrow: true,
       },
       {
@@ -54,26 +54,26 @@ export function Users() {
         label: "May",
         value: may,
         cell: (user) => <span title={may(user)}>{may(user)}</span>,
-        width: "w-[22%]",
+        width: "w-[18%]",
       },
       {
         id: "groups",
         label: "Groups",
         value: ({ status }) => status.groups?.map((group) => named.get(group) ?? "?").join(", ") || undefined,
-        width: "w-[14%]",
+        width: "w-[11%]",
       },
       {
         id: "totp",
         label: "Second factor",
         value: ({ status }) => (status.totp ? "yes" : "no"),
-        width: "w-34",
+        width: "w-30",
       },
       {
         id: "login",
         label: "Last log-in",
         value: ({ status }) => (status.last_login_at ? Date.parse(status.last_login_at) : undefined),
         cell: ({ status }) => status.last_login_at && time(status.last_login_at),
-        width: "w-48",
+        width: "w-42",
       },
     ];
   }, [groups, words]);

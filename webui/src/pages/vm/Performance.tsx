@@ -12,6 +12,7 @@ const PANELS: readonly Panel[] = [
   {
     title: "Memory on the host",
     format: size,
+    bytes: true,
     lines: [{ name: "memory.used", label: "In use" }],
   },
   DISK,

@@ -41,6 +41,12 @@ impl State {
         Ok(Reply::Group(group))
     }
 
+    /// The provider that maps groups of its own to this one.
+    fn mapping_to(&self, id: GroupId) -> Option<&str> {
+        let maps = self.providers.values().find(|p| p.spec.groups.iter().any(|m| m.group == id));
+        maps.map(|p| p.meta.name.as_str())
+    }
+
     pub(in super::super) fn update_group(
         &mut self,
         ctx: &mut Context<'_>,
@@ -73,6 +79,11 @@ impl State {
     ) -> Outcome {
         let old = self.groups.get(&id).ok_or_else(|| Refusal::not_found("group", id))?;
         check_expected(&old.meta, expect)?;
+        if let Some(provider) = self.mapping_to(id) {
+            let why =
+                format!("the identity provider `{provider}` maps groups to it: take the mapping away first");
+            return Err(Refusal::Conflict(why));
+        }
         self.keeping_an_administrator(|s| Ok(s.groups.remove(&id)))?;
         ctx.changed(Kind::Group, id.0);
         Ok(Reply::Done)

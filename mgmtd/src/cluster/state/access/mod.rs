@@ -3,18 +3,23 @@
 //! Invariants, beside those of the whole state:
 //! - once there was an administrator with a password, there always is one: enabled, with the role `administrator` on the
 //!   cluster, directly or by a group;
+//! - users of an identity provider have no password here, and are in its groups only as long as it knows them;
 //! - a role that someone has, and a built-in one, is not removed; what a removed user had (sessions, tokens, places in groups)
 //!   goes with them;
 //! - a one-time code and a recovery code count once.
 
 mod groups;
+mod providers;
 mod rights;
 mod sessions;
 mod users;
 
 #[cfg(test)]
+mod provider_tests;
+#[cfg(test)]
 mod tests;
 
+pub use providers::{Known, ProviderRecord};
 pub use rights::{Object, Rights};
 pub use sessions::{GRACE, SessionRecord, SigningKey, SigningKeys};
 pub use users::{External, Factor, PasswordRecord, TotpChange, TotpRecord, UserRecord};
@@ -22,7 +27,7 @@ pub use users::{External, Factor, PasswordRecord, TotpChange, TotpRecord, UserRe
 use super::{Refusal, State};
 use lq_api::{
     RoleId, UserId,
-    access::{ADMINISTRATOR, Grant, ObjectKind, Role, Scope},
+    access::{ADMINISTRATOR, Grant, Group, ObjectKind, Role, Scope},
     auth::Right,
 };
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -49,11 +54,19 @@ impl State {
         Some(Right { scope: grant.scope.clone(), permissions: role.spec.permissions.clone() })
     }
 
+    /// Groups a user is in, by having been put there or by the word of their provider.
+    pub fn groups_of(&self, user: UserId) -> impl Iterator<Item = &Group> {
+        let vouched = self.groups_by_provider(user);
+        self.groups
+            .values()
+            .filter(move |g| g.spec.members.contains(&user) || vouched.contains(&g.meta.id))
+            .map(|g| &**g)
+    }
+
     /// Own grants of a user and those of their groups.
     pub fn grants_of(&self, user: UserId) -> impl Iterator<Item = &Grant> {
         let own = self.users.get(&user).into_iter().flat_map(|r| &r.user.spec.grants);
-        let groups = self.groups.values().filter(move |g| g.spec.members.contains(&user));
-        own.chain(groups.flat_map(|g| &g.spec.grants))
+        own.chain(self.groups_of(user).flat_map(|g| &g.spec.grants))
     }
 
     /// What a user may do; nothing when they are disabled.

@@ -302,8 +302,16 @@ fn what_a_user_had_goes_with_them() {
     assert!(log.state.sessions.is_empty() && log.state.tokens.is_empty());
     log.ok(session(7, user(2), 2000, None));
     log.ok(Op::CreateToken { token, hash: "00".into() });
+    let filter = lq_api::settings::SavedFilter { list: "/vms".into(), name: "n".into(), query: "q".into() };
+    let keep = |id, expect, filters| Op::SetUserSettings { user: user(id), expect, filters };
+    log.ok(keep(2, Some(0), vec![filter.clone()]));
+    let revision = log.state.settings[&user(2)].revision;
+    assert!(log.apply(keep(2, Some(0), vec![])).is_err(), "it was changed elsewhere");
+    log.ok(keep(2, Some(revision), vec![filter.clone(), filter.clone()]));
+    assert!(log.apply(keep(9, None, vec![filter])).is_err(), "there is no such user");
     log.ok(Op::DeleteUser { id: user(2), expect: None });
     assert!(log.state.sessions.is_empty() && log.state.tokens.is_empty());
+    assert!(log.state.settings.is_empty(), "what they kept goes with them");
     assert_eq!(log.state.groups[&group(1)].spec.members, [FIRST_USER].into());
     assert_eq!(log.state.rights_of(user(2)), Rights::none());
 }

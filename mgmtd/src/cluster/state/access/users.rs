@@ -6,15 +6,19 @@ use super::super::{
 };
 use jiff::Timestamp;
 use lq_api::{
-    SessionId, UserId,
+    ProviderId, SessionId, UserId,
     access::{
         ADMINISTRATOR, Grant, Scope, UpdateUser, User, UserSource, UserSpec, UserStatus, check_user_name,
     },
     auth::FIRST_USER,
     meta::{MetadataPatch, check_labels},
+    settings::{SavedFilter, UserSettings},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A user with what only the daemon needs to know of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,8 +65,17 @@ pub struct TotpRecord {
 /// A user at their source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct External {
-    /// What never changes there: the OIDC subject, the LDAP distinguished name.
+    /// What never changes there: the OIDC subject, the identity in the directory.
     pub subject: String,
+    /// The provider.
+    #[serde(default)]
+    pub provider: Option<ProviderId>,
+    /// Of its groups that are mapped, those they are in, as the mappings write them.
+    #[serde(default)]
+    pub groups: BTreeSet<String>,
+    /// It does not know them any more.
+    #[serde(default)]
+    pub gone: bool,
 }
 
 /// What is to happen to a second factor.
@@ -103,8 +116,8 @@ impl UserRecord {
     pub fn shown(&self, state: &State) -> User {
         let id = self.user.meta.id;
         let mut user = self.user.clone();
-        let groups = state.groups.values().filter(|g| g.spec.members.contains(&id));
-        user.status.groups = groups.map(|g| g.meta.id).collect();
+        user.status.groups = state.groups_of(id).map(|g| g.meta.id).collect();
+        user.status.gone = self.external.as_ref().is_some_and(|e| e.gone);
         user.status.totp = self.totp.secret.is_some();
         user.status.recovery_codes = u32::try_from(self.totp.recovery.len()).unwrap_or(u32::MAX);
         user.status.password_set_at = self.password.as_ref().map(|p| p.set_at);
@@ -121,6 +134,12 @@ impl State {
         }
         if self.user_named(name).is_some() {
             return Err(Refusal::Conflict(format!("the name `{name}` is taken: choose another")));
+        }
+        if let Some(realm) = self.is_of_a_realm(name) {
+            let why = format!(
+                "names that end in `@{realm}` are those of the users of the identity provider `{realm}`"
+            );
+            return Err(Refusal::field("name", why));
         }
         Ok(())
     }
@@ -178,6 +197,10 @@ impl State {
         if let Some(name) = &update.name
             && *name != old.user.meta.name
         {
+            if old.user.status.source != UserSource::Local {
+                let why = "is what the identity provider calls them: change it there";
+                return Err(Refusal::field("name", why));
+            }
             self.check_new_user(name, &BTreeMap::new())?;
             new.user.meta.name.clone_from(name);
         }
@@ -222,6 +245,7 @@ impl State {
         let revision = ctx.revision;
         let left = self.keeping_an_administrator(|s| {
             s.users.remove(&id);
+            s.settings.remove(&id);
             let mut left = Vec::new();
             for group in s.groups.values_mut().filter(|g| g.spec.members.contains(&id)) {
                 let group = Arc::make_mut(group);
@@ -238,6 +262,26 @@ impl State {
         self.end_sessions_of(ctx, id, None);
         self.revoke_tokens_of(ctx, id);
         ctx.changed(Kind::User, id.0);
+        Ok(Reply::Done)
+    }
+
+    /// Replaces what a user keeps for themselves.
+    pub(in super::super) fn set_user_settings(
+        &mut self,
+        ctx: &Context<'_>,
+        user: UserId,
+        expect: Option<u64>,
+        filters: &[SavedFilter],
+    ) -> Outcome {
+        if !self.users.contains_key(&user) {
+            return Err(Refusal::not_found("user", user));
+        }
+        let found = self.settings.get(&user).map_or(0, |s| s.revision);
+        if let Some(expected) = expect.filter(|e| *e != found) {
+            return Err(Refusal::Stale { expected, found });
+        }
+        let settings = UserSettings { revision: ctx.revision, filters: filters.to_vec() };
+        self.settings.insert(user, Arc::new(settings));
         Ok(Reply::Done)
     }
 
