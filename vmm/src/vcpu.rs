@@ -17,18 +17,12 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-/// Whether a virtual CPU is there for the guest. One that is not stays out of it until it comes again.
-#[derive(Debug)]
+/// Whether a virtual CPU is there for the guest. One that is not stays out of it until it comes; it is not at first.
+#[derive(Debug, Default)]
 pub struct Standing {
     present: AtomicBool,
-    /// It begins anew when it runs next.
+    /// It begins anew with its next order.
     anew: AtomicBool,
-}
-
-impl Default for Standing {
-    fn default() -> Self {
-        Self { present: AtomicBool::new(true), anew: AtomicBool::new(false) }
-    }
 }
 
 impl Standing {
@@ -41,7 +35,7 @@ impl Standing {
         changed
     }
 
-    /// As [`Standing::set`], of one whose state is another's: it does not begin anew.
+    /// As [`Standing::set`], of one whose state comes from elsewhere: it does not begin anew.
     pub fn load(&self, present: bool) {
         self.present.store(present, Ordering::SeqCst);
         self.anew.store(false, Ordering::SeqCst);
@@ -119,6 +113,7 @@ impl Vcpu {
         loop {
             order = match order {
                 Order::Park => {
+                    self.begin_anew();
                     seat.done();
                     seat.wait()
                 }
@@ -143,11 +138,7 @@ impl Vcpu {
                 }
                 Order::Run => {
                     self.unanswered = false;
-                    if self.standing.anew.swap(false, Ordering::SeqCst)
-                        && let Err(error) = self.power_on.write(&self.fd, None)
-                    {
-                        self.notifier.send(GuestEvent::Host(format!("vCPU {}: {error}", self.id)));
-                    }
+                    self.begin_anew();
                     // The guest's watchdogs learn that it stood still; refused where it does not use this clock.
                     let _ = self.fd.kvmclock_ctrl();
                     seat.done();
@@ -158,6 +149,16 @@ impl Vcpu {
         }
         drop(kick);
         seat.done();
+    }
+
+    /// Takes the state of power-on, where it has just come. Also one that was just made needs that: KVM finds it by the number
+    /// of its local APIC only once that has been set.
+    fn begin_anew(&self) {
+        if self.standing.anew.swap(false, Ordering::SeqCst)
+            && let Err(error) = self.power_on.write(&self.fd, None)
+        {
+            self.notifier.send(GuestEvent::Host(format!("vCPU {}: {error}", self.id)));
+        }
     }
 
     fn save(&mut self) {

@@ -204,6 +204,7 @@ impl Builder {
             removed: Vec::new(),
         };
         machine.make_vcpus(vcpus)?;
+        machine.standings.iter().for_each(|standing| standing.load(true));
         machine.devices.pci.assign()?;
         Ok(machine)
     }
@@ -222,7 +223,7 @@ pub(super) struct Maker {
 }
 
 impl Machine {
-    /// Makes vCPUs until there are `count`; their threads are parked.
+    /// Makes vCPUs until there are `count`; their threads are parked, and they are not there for the guest yet.
     pub(super) fn make_vcpus(&mut self, count: u8) -> Result<(), Error> {
         let made = self.standings.len();
         let result = (made as u8..count).try_for_each(|id| self.add_vcpu(id));

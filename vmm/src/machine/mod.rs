@@ -275,15 +275,16 @@ impl Machine {
     pub fn aim_cpus(&mut self, count: u8, running: bool) -> Result<(), Error> {
         let missing = || host("bring processors")(io::ErrorKind::Unsupported.into());
         let cpus = self.devices.cpus.clone().ok_or_else(missing)?;
+        // One that goes and comes at once begins anew too.
+        self.sweep_cpus(running);
         let Step::Come(come) = cpus.aim(count) else { return Ok(()) };
         for id in come {
             self.make_vcpus(id + 1)?;
             if let Some(standing) = self.standings.get(usize::from(id)) {
                 standing.set(true);
             }
-            if running {
-                self.gate.order(Order::Run);
-            }
+            // It is at power-on before the guest learns of it, and could send it anything.
+            self.gate.order(if running { Order::Run } else { Order::Park });
             cpus.came(id);
         }
         Ok(())
