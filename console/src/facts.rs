@@ -151,13 +151,21 @@ fn management() -> Management {
     match api::get("/ready") {
         Ok(answer) if answer.status == 200 => Management::Ready,
         Ok(answer) => Management::NotReady(
-            api::reason(&answer.body).unwrap_or_else(|| format!("status {}", answer.status)),
+            not_ready(&answer.body).unwrap_or_else(|| format!("status {}", answer.status)),
         ),
         Err(_) if uptime_seconds() < STARTING_SECONDS => Management::Starting,
         Err(_) => {
             let log = read(&format!("{}/log/mgmtd.log", paths::RUN)).unwrap_or_default();
             Management::Down(log.lines().last().unwrap_or_default().to_owned())
         }
+    }
+}
+
+/// What it waits for, in words.
+fn not_ready(body: &[u8]) -> Option<String> {
+    match serde_json::from_slice::<lq_api::cluster::Readiness>(body) {
+        Ok(told) if !told.waiting_for.is_empty() => Some(told.waiting_for.join("; ")),
+        _ => api::reason(body),
     }
 }
 
@@ -525,6 +533,14 @@ mod tests {
             memory("MemTotal:       16777216 kB\nMemFree: 1 kB\nMemAvailable:    4194304 kB\n").unwrap();
         assert_eq!((load.share, load.text.as_str()), (0.75, "12.0 of 16.0 GiB"));
         assert_eq!(memory("MemTotal: 5 kB"), None);
+    }
+
+    #[test]
+    fn what_the_daemon_waits_for_is_told_in_words() {
+        let told = br#"{"ready":false,"waiting_for":["a majority of the voters","its log"]}"#;
+        assert_eq!(not_ready(told).as_deref(), Some("a majority of the voters; its log"));
+        assert_eq!(not_ready(br#"{"detail":"starting"}"#).as_deref(), Some("starting"));
+        assert_eq!(not_ready(b"starting\n").as_deref(), Some("starting"));
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Recovery {
     /// The keys there are, for the foot of the screen.
     pub(crate) fn foot(&self) -> &'static str {
         if self.preview.obstacles.is_empty() {
-            "F form the cluster anew   G give up newer   R read again   Esc back"
+            "F form anew   G give up newer   R read again   Esc back"
         } else {
             "R read again   Esc back"
         }

@@ -71,6 +71,13 @@ impl GuestConsole {
         Ok(())
     }
 
+    /// Goes on in the shell of [`Self::log_in`] on a console that was opened anew: waits until the scroll-back is over.
+    pub(crate) async fn resume(&mut self) -> Result<()> {
+        self.send("echo opened''-anew\n").await?;
+        self.said.expect("opened-anew\n", 60).await.context("the guest's shell, on a console opened anew")?;
+        Ok(())
+    }
+
     /// Runs a command in the shell and returns what it printed; fails when the command does.
     pub(crate) async fn shell(&mut self, command: &str, seconds: u64) -> Result<String> {
         self.said.skip();

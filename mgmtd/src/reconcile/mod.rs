@@ -83,6 +83,8 @@ pub struct Node {
     pool: Arc<dyn Pool>,
     shared: pools::SharedPools,
     uploads: Arc<Semaphore>,
+    /// Those begun since this daemon started.
+    receiving: Mutex<HashSet<Uuid>>,
     /// Images of other pools that are in this host's pool too, or are to be.
     copies: Mutex<HashMap<ImageId, copies::Copied>>,
     /// Objects a keeper is at work on.
@@ -117,6 +119,7 @@ impl Node {
             pool: parts.pool,
             shared: pools::SharedPools::new(parts.mounter),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            receiving: Mutex::default(),
             copies: Mutex::default(),
             busy: Mutex::default(),
             moves: moves::Moves::default(),

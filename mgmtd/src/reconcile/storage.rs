@@ -3,7 +3,7 @@
 use super::{Node, copies};
 use crate::{
     causes,
-    cluster::{Op, Reply, WriteError, state::ImageRecord},
+    cluster::{Op, Reply, WriteError},
     compute::{self, Machine, adjust::Step},
     storage::{self, Declared, NewVolume},
     tasks::NewTask,
@@ -17,7 +17,10 @@ use lq_api::{
     task::Task,
     volume::{Volume, VolumeState},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use uuid::Uuid;
 
 /// Longest a volume may take.
@@ -50,16 +53,8 @@ pub enum UploadError {
 impl Node {
     /// What a crash left half done is ended: uploads are failed, copies nobody needs removed.
     pub(super) async fn recover(self: &Arc<Self>) {
-        let me = self.id();
-        let broken: Vec<_> = self.cluster.read(|s| {
-            // Of a release that did not say who receives, this host alone can have received into its pool.
-            let mine = |r: &ImageRecord| match r.receiver {
-                Some(host) => host == me,
-                None => s.only_on(r.image.spec.pool, me),
-            };
-            let uploads = s.images.values().filter(|r| mine(r));
-            uploads.filter_map(|r| Some((r.image.meta.id, r.upload?))).collect()
-        });
+        // Requests come in already: what was begun since the start is not broken.
+        let broken = self.cluster.read(|s| s.broken_uploads(self.id(), &lock(&self.receiving)));
         for (id, upload) in broken {
             let reason = "the upload was interrupted by a restart of the host: upload again".into();
             if let Err(e) = self.cluster.write(Op::FailUpload { id, upload, reason }).await {
@@ -81,10 +76,11 @@ impl Node {
     ) -> Result<Image, UploadError> {
         let place = self.uploads.clone().try_acquire_owned().map_err(|_| UploadError::Busy)?;
         let upload = Uuid::new_v4();
+        let receiving = Receiving::new(self.clone(), upload);
         let reply = self.cluster.write(Op::BeginUpload { id, upload, receiver: Some(self.id()) }).await?;
         let node = self.clone();
         let work = tokio::spawn(async move {
-            let _place = place;
+            let _held = (place, receiving);
             let received = node.receive(reply, length, body).await;
             let op = match &received {
                 Ok(facts) => Op::FinishUpload {
@@ -279,6 +275,26 @@ impl Node {
         self.events.system(EventLevel::Warning, "volume.failed", format!("volume/{id}"), text);
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// An upload this daemon has begun, for as long as it is at work on it.
+struct Receiving(Arc<Node>, Uuid);
+
+impl Receiving {
+    fn new(node: Arc<Node>, upload: Uuid) -> Self {
+        lock(&node.receiving).insert(upload);
+        Self(node, upload)
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        lock(&self.0.receiving).remove(&self.1);
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Has a machine grow a disk it has open.

@@ -41,14 +41,17 @@ pub(super) async fn vm(ctx: &mut Ctx) -> Result<()> {
     })
     .await?;
     let mac = more.spec.nics.last().and_then(|nic| nic.mac).context("the new interface has no address")?;
-    sees(&mut console, "cat /sys/block/vdb/size", &sectors(SIZE))
-        .await
-        .context("the disk that was plugged in")?;
+    // Letters are given in the order of coming; the seed of cloud-init is a disk, too.
+    let of_size = format!("grep -lx {} /sys/block/*/size", sectors(SIZE));
+    sees(&mut console, &format!("{of_size} | wc -l"), "1").await.context("the disk that was plugged in")?;
+    let disk = console.shell(&format!("basename $(dirname $({of_size}))"), 60).await?;
     sees(&mut console, "ls /sys/class/net | grep -vc lo", "2")
         .await
         .context("the interface that was plugged in")?;
-    let write = "dd if=/dev/urandom of=/dev/vdb bs=1M count=16 conv=fsync 2>/dev/null; head -c 16M /dev/vdb | sha256sum";
-    let written = console.shell(write, 300).await.context("writing to the disk that came")?;
+    let write = format!("dd if=/dev/urandom of=/dev/{disk} bs=1M count=16 conv=fsync 2>/dev/null");
+    let sum = format!("head -c 16M /dev/{disk} | sha256sum");
+    let written =
+        console.shell(&format!("{write}; {sum}"), 300).await.context("writing to the disk that came")?;
 
     // Limits and the cable, with the daemon killed in between.
     let limits = IoLimits { operations: Some(Rate { per_second: 500, burst: 0 }), bandwidth: None };
@@ -61,6 +64,9 @@ pub(super) async fn vm(ctx: &mut Ctx) -> Result<()> {
     let daemon = fault.process("mgmtd").await?;
     fault.kill(daemon.pid).await?;
     site.host.wait_ready().await.context("mgmtd did not come back")?;
+    // The daemon carried the console.
+    console = site.console(&started).await?;
+    console.resume().await?;
     change(&site, id, |spec| spec.nics.iter_mut().skip(1).for_each(|nic| nic.connected = false)).await?;
     sees(&mut console, &cable, "0").await.context("the cable that was pulled")?;
 
@@ -72,11 +78,10 @@ pub(super) async fn vm(ctx: &mut Ctx) -> Result<()> {
         .await
         .map_err(explain)
         .context("growing the disk")?;
-    sees(&mut console, "cat /sys/block/vdb/size", &sectors(GROWN))
+    sees(&mut console, &format!("cat /sys/block/{disk}/size"), &sectors(GROWN))
         .await
         .context("the disk that was grown")?;
-    let read =
-        console.shell("echo 3 >/proc/sys/vm/drop_caches; head -c 16M /dev/vdb | sha256sum", 300).await?;
+    let read = console.shell(&format!("echo 3 >/proc/sys/vm/drop_caches; {sum}"), 300).await?;
     ensure!(written == read, "16 MB were written as {written} and read as {read}");
 
     // Both go, and the disk is free.
@@ -85,7 +90,9 @@ pub(super) async fn vm(ctx: &mut Ctx) -> Result<()> {
         spec.nics.truncate(1);
     })
     .await?;
-    sees(&mut console, "ls /sys/block | grep -c vdb", "0").await.context("the disk that was unplugged")?;
+    sees(&mut console, &format!("ls /sys/block | grep -cx {disk}"), "0")
+        .await
+        .context("the disk that was unplugged")?;
     let free = site.api().volume(data).await.map_err(explain)?;
     ensure!(free.status.attached_to.is_none(), "the disk that was unplugged is the machine's still");
     ensure!(last.status.pid == started.status.pid, "the machine was started anew in the middle");

@@ -122,7 +122,7 @@ fn step(document: &Document, names: &Names) -> anyhow::Result<Step> {
         objects::check_new(document, &body)?;
         return Ok(Step::Create { body });
     };
-    let spec = laid_over(&present.spec, &spec);
+    let spec = objects::as_told(document, &laid_over(&present.spec, &spec))?;
     let mut changes = differences("spec", &present.spec, &spec);
     if let Some(labels) = &document.labels {
         changes.extend(differences("labels", &present.labels, labels));

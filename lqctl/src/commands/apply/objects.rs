@@ -6,18 +6,18 @@ use super::{
 };
 use lq_api::{
     Bytes,
-    access::{CreateGroup, CreateRole, UpdateGroup, UpdateRole},
+    access::{CreateGroup, CreateRole, GroupSpec, RoleSpec, UpdateGroup, UpdateRole},
     client::{Client, Resource},
     host::Host,
     image::Image,
     meta::MetadataPatch,
-    network::{CreateNetwork, UpdateNetwork},
-    pool::CreatePool,
+    network::{CreateNetwork, NetworkSpec, UpdateNetwork},
+    pool::{CreatePool, PoolSpec},
     problem::FieldError,
-    vm::{CreateVm, PowerState, UpdateVm, VmState},
-    volume::CreateVolume,
+    vm::{CreateVm, PowerState, UpdateVm, VmSpec, VmState},
+    volume::{CreateVolume, VolumeSpec},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -216,6 +216,26 @@ fn checked(document: &Document, errors: Vec<FieldError>) -> anyhow::Result<()> {
     }
 }
 
+/// A spec as the host tells it: sets in their order, so that what is the same looks the same.
+pub(super) fn as_told(document: &Document, spec: &Value) -> anyhow::Result<Value> {
+    #[derive(Serialize, Deserialize)]
+    struct Whole<T> {
+        spec: T,
+    }
+    fn told<T: DeserializeOwned + Serialize>(document: &Document, spec: &Value) -> anyhow::Result<Value> {
+        let whole: Whole<T> = parsed(document, &serde_json::json!({ "spec": spec }))?;
+        Ok(serde_json::to_value(whole.spec)?)
+    }
+    match document.kind {
+        Kind::Role => told::<RoleSpec>(document, spec),
+        Kind::Group => told::<GroupSpec>(document, spec),
+        Kind::Network => told::<NetworkSpec>(document, spec),
+        Kind::Pool => told::<PoolSpec>(document, spec),
+        Kind::Volume => told::<VolumeSpec>(document, spec),
+        Kind::Vm => told::<VmSpec>(document, spec),
+    }
+}
+
 /// Refuses what the host would refuse for its form.
 pub(super) fn check_new(document: &Document, body: &Value) -> anyhow::Result<()> {
     match document.kind {
@@ -333,4 +353,20 @@ pub(super) async fn change(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::document::read, *};
+    use serde_json::json;
+
+    #[test]
+    fn what_is_the_same_in_another_order_is_the_same() {
+        let text = "kind: role\nname: r\nspec: {permissions: [storage.read, vm.read, vm.read]}";
+        let [role] = &read("f", text).unwrap()[..] else { unreachable!("it is one") };
+        let told = json!({"description": "", "permissions": ["vm.read", "storage.read"]});
+        assert_eq!(as_told(role, &role.spec).unwrap(), told);
+        let wrong = as_told(role, &json!({"permissions": ["vm.fly"]})).unwrap_err().to_string();
+        assert!(wrong.starts_with("f, document 1 (role r): spec.permissions[0]: "), "{wrong}");
+    }
 }

@@ -19,7 +19,7 @@ use lq_api::{
     meta::MetadataPatch,
     volume::{CreateVolume, Volume, VolumeState, VolumeStatus, check_size},
 };
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 use uuid::Uuid;
 
 impl State {
@@ -96,6 +96,19 @@ impl State {
         new.image.status.state = ImageState::Uploading;
         new.image.status.reason = None;
         Ok(self.put_image(ctx, new))
+    }
+
+    /// The uploads `host` would have to receive, but for those it is at work on.
+    #[must_use]
+    pub fn broken_uploads(&self, host: HostId, under_way: &HashSet<Uuid>) -> Vec<(ImageId, Uuid)> {
+        // Of a release that did not say who receives, only the one host of the pool can have received into it.
+        let receives = |r: &ImageRecord| match r.receiver {
+            Some(receiver) => receiver == host,
+            None => self.only_on(r.image.spec.pool, host),
+        };
+        let all = self.images.values().filter(|r| receives(r));
+        let uploads = all.filter_map(|r| Some((r.image.meta.id, r.upload?)));
+        uploads.filter(|(_, upload)| !under_way.contains(upload)).collect()
     }
 
     pub(super) fn finish_upload(

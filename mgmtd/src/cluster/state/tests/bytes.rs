@@ -1,6 +1,7 @@
 //! What is to be removed from pools.
 
 use super::*;
+use std::collections::HashSet;
 
 fn apply(state: &mut State, revision: u64, op: Op) -> Outcome {
     state.apply(revision, &command(op), &mut Vec::new())
@@ -27,6 +28,22 @@ fn with_image() -> (State, ImageId) {
         apply(&mut state, revision, op).unwrap();
     }
     (state, id)
+}
+
+#[test]
+fn an_upload_is_broken_only_where_nobody_is_at_work_on_it() {
+    let (mut state, id) = with_image();
+    let mut record = (*state.images[&id]).clone();
+    let upload = Uuid::from_u128(7);
+    record.upload = Some(upload);
+    for (receiver, other) in [(None, HostId(Uuid::from_u128(9))), (Some(HOST), HostId(Uuid::from_u128(9)))] {
+        record.receiver = receiver;
+        state.images.insert(id, Arc::new(record.clone()));
+        assert_eq!(state.broken_uploads(HOST, &HashSet::new()), [(id, upload)]);
+        assert!(state.broken_uploads(other, &HashSet::new()).is_empty(), "another receives it");
+        // A daemon takes requests before it looks for what its start broke.
+        assert!(state.broken_uploads(HOST, &[upload].into()).is_empty());
+    }
 }
 
 #[test]
