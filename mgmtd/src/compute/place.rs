@@ -328,6 +328,7 @@ fn devices(desired: &Desired, has: &Hardware) -> MoreDevices {
             most_bytes: region.most.get(),
             requested_bytes: region.asked.get(),
         }),
+        cpus: None,
         hotplug: has.hotplug.then(HotplugConfig::default),
     }
 }
