@@ -33,6 +33,10 @@ pub struct Vm {
 pub struct VmSpec {
     /// Virtual CPUs, 1 to 64.
     pub vcpus: u8,
+    /// As many as `vcpus` can be while the machine runs, up to 64: those that come are there at once, those that go are released by
+    /// the guest. Where absent, a change of `vcpus` waits for the next start. A change of this one always does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpus_max: Option<u8>,
     /// Memory, 64 MiB to 1 TiB, a multiple of 1 MiB; of 128 MiB where `memory_max_bytes` is given.
     pub memory_bytes: Bytes,
     /// As far as `memory_bytes` can be raised while the machine runs, and lowered again to what it was started with: up to 1 TiB,
@@ -481,6 +485,7 @@ impl Default for VmSpec {
     fn default() -> Self {
         Self {
             vcpus: 1,
+            vcpus_max: None,
             memory_bytes: MIN_FIRMWARE_MEMORY,
             memory_max_bytes: None,
             boot: None,
@@ -522,6 +527,11 @@ impl VmSpec {
             |field: &str, reason: String| errors.push(FieldError::new(format!("spec.{field}"), reason));
         if !(1..=64).contains(&self.vcpus) {
             refuse("vcpus", format!("{} is not between 1 and 64", self.vcpus));
+        }
+        if let Some(most) = self.vcpus_max
+            && !(self.vcpus.max(1)..=64).contains(&most)
+        {
+            refuse("vcpus_max", format!("{most} is not between vcpus ({}) and 64", self.vcpus));
         }
         let memory = self.memory_bytes.get();
         if !(64 * Bytes::MIB..=MAX_MEMORY.get()).contains(&memory) {
@@ -622,6 +632,10 @@ mod tests {
         let spec: VmSpec = serde_json::from_str(r#"{"vcpus":0,"memory_bytes":1}"#).unwrap();
         let fields: Vec<_> = spec.validate().into_iter().map(|e| e.field).collect();
         assert_eq!(fields, ["spec.vcpus", "spec.memory_bytes"]);
+        for (most, fault) in [(1, true), (2, false), (64, false), (65, true)] {
+            let spec = VmSpec { vcpus: 2, vcpus_max: Some(most), ..VmSpec::default() };
+            assert_eq!(spec.validate().iter().any(|e| e.field == "spec.vcpus_max"), fault, "{most}");
+        }
         let mib = Bytes::mib;
         let memory = |memory_bytes, most| {
             let spec = VmSpec { memory_bytes, memory_max_bytes: Some(most), ..VmSpec::default() };

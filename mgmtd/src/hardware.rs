@@ -7,7 +7,7 @@
 use lq_api::{
     Bytes, ImageId, VolumeId,
     cloud_init::CloudInit,
-    local::vmm::{CpuModel, MemoryStatus, VmmConfig, WatchdogAction, one_queue},
+    local::vmm::{CpuModel, CpuStatus, MemoryStatus, VmmConfig, WatchdogAction, one_queue},
     vm::{Boot, Cdrom, Disk, Mac, Nic, VmSpec},
 };
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,11 @@ use serde::{Deserialize, Serialize};
 /// What a machine has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hardware {
-    /// Virtual CPUs.
+    /// Virtual CPUs: it was started with, or its guest is asked to have.
     pub vcpus: u8,
+    /// They come and go, where this is.
+    #[serde(default)]
+    pub cpus: Option<PluggedCpus>,
     /// Memory it was started with.
     pub memory_bytes: Bytes,
     /// Memory besides that which comes and goes, where there may be any.
@@ -57,6 +60,16 @@ pub struct Hardware {
     pub empty_slots: Vec<u8>,
 }
 
+/// Virtual CPUs that come and go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluggedCpus {
+    /// At most.
+    pub most: u8,
+    /// There are this many, as far as is known. It changes by itself, as of memory.
+    #[serde(default)]
+    pub present: u8,
+}
+
 /// Memory that comes and goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluggedMemory {
@@ -86,6 +99,8 @@ pub struct Told {
     pub loaded: Vec<bool>,
     /// How the memory stands that comes and goes.
     pub memory: Option<MemoryStatus>,
+    /// How the virtual CPUs stand that come and go.
+    pub cpus: Option<CpuStatus>,
 }
 
 /// A device that can come and go.
@@ -157,6 +172,10 @@ impl Hardware {
     pub fn of(spec: &VmSpec) -> Self {
         Self {
             vcpus: spec.vcpus,
+            cpus: spec
+                .vcpus_max
+                .filter(|most| *most > spec.vcpus)
+                .map(|most| PluggedCpus { most, present: spec.vcpus }),
             memory_bytes: spec.memory_bytes,
             plugged: spec.memory_max_bytes.filter(|most| *most > spec.memory_bytes).map(|most| {
                 PluggedMemory {
@@ -184,6 +203,7 @@ impl Hardware {
     pub fn spec(&self, wanted: &VmSpec) -> VmSpec {
         VmSpec {
             vcpus: self.vcpus,
+            vcpus_max: self.cpus.map(|cpus| cpus.most),
             memory_bytes: self.memory_with(|plugged| plugged.asked),
             memory_max_bytes: self.plugged.map(|_| self.memory_with(|plugged| plugged.most)),
             boot: self.boot.clone(),
@@ -209,13 +229,21 @@ impl Hardware {
     #[must_use]
     pub fn layout(mut self) -> Self {
         self.plugged.iter_mut().for_each(|plugged| plugged.taken = plugged.asked);
+        self.cpus.iter_mut().for_each(|cpus| cpus.present = self.vcpus);
         self
+    }
+
+    /// Virtual CPUs the host has to have room for: those there are, or may be at any moment.
+    #[must_use]
+    pub fn busy_cpus(&self) -> u8 {
+        self.vcpus.max(self.cpus.map_or(0, |cpus| cpus.present))
     }
 
     /// With all that may come.
     #[must_use]
     pub fn whole(mut self) -> Self {
         self.plugged.iter_mut().for_each(|plugged| plugged.taken = plugged.most);
+        self.cpus.iter_mut().for_each(|cpus| cpus.present = cpus.most);
         self
     }
 
@@ -234,7 +262,12 @@ impl Hardware {
     /// Takes up what the monitor says of the machine. What of it is not known here is left out; whoever plugs something in writes
     /// it down before.
     #[must_use]
-    pub fn as_told(&self, Told { config, loaded, memory }: &Told) -> Self {
+    pub fn as_told(&self, Told { config, loaded, memory, cpus }: &Told) -> Self {
+        let before = self.cpus.map_or(config.vcpus, |cpus| cpus.present);
+        let cpus = config
+            .devices
+            .cpus
+            .map(|may| PluggedCpus { most: may.most, present: cpus.map_or(before, |cpus| cpus.present) });
         let before = self.plugged.map_or(Bytes(0), |plugged| plugged.taken);
         let plugged = config.devices.memory.map(|region| PluggedMemory {
             most: Bytes(region.most_bytes),
@@ -259,6 +292,8 @@ impl Hardware {
             None => *drive,
         });
         Self {
+            vcpus: cpus.map_or(self.vcpus, |_| config.vcpus),
+            cpus,
             plugged,
             hotplug: config.devices.hotplug.is_some(),
             disks: disks.collect(),
@@ -297,7 +332,7 @@ mod tests {
         let config: VmmConfig = serde_json::from_value(json!({
             "version": 1, "vm": lq_api::VmId::new(), "name": "web-1", "vcpus": 1, "memory_bytes": 64 << 20,
             "boot": {"direct": {"kernel": "/k"}}, "run_dir": "/run/vm", "empty_slots": [1],
-            "devices": {"memory": {"most_bytes": 1 << 30, "requested_bytes": 256 << 20}},
+            "devices": {"cpus": {"most": 8}, "memory": {"most_bytes": 1 << 30, "requested_bytes": 256 << 20}},
             "disks": [{"serial": "cidata", "image": {"path": "/s", "format": "raw"}, "slot": 5}, {"serial": serial(two), "image": {"path": "/d", "format": "raw"}, "read_only": true, "slot": 2, "queues": 3},
                 {"serial": "foreign", "image": {"path": "/f", "format": "raw"}}],
             "nics": [{"tap": "t", "mac": "02:00:00:00:00:01", "link_down": true, "slot": 3}],
@@ -305,7 +340,9 @@ mod tests {
         .unwrap();
         let memory =
             Some(MemoryStatus { most_bytes: 1 << 30, requested_bytes: 256 << 20, plugged_bytes: 128 << 20 });
-        let has = Hardware::of(&spec).as_told(&Told { config, loaded: vec![true, false], memory });
+        let cpus = Some(CpuStatus { most: 8, wanted: 1, present: 3 });
+        let has = Hardware::of(&spec).as_told(&Told { config, loaded: vec![true, false], memory, cpus });
+        assert_eq!((has.vcpus, has.cpus, has.busy_cpus()), (1, Some(PluggedCpus { most: 8, present: 3 }), 3));
         let mib = Bytes::mib;
         assert_eq!(has.plugged, Some(PluggedMemory { most: mib(1024), asked: mib(256), taken: mib(128) }));
         assert_eq!((has.memory_with(|p| p.taken), has.spec(&spec).memory_bytes), (mib(256), mib(384)));

@@ -101,16 +101,27 @@ async fn memory_changes_while_it_runs_as_far_as_its_guest_goes_along() {
     let api = &bench.api;
     let (vm, _) = api.vm("web").await;
     let path = format!("/vms/{vm}");
-    change(api, &path, |spec| spec["memory_max_bytes"] = (512 * MIB).into()).await;
+    change(api, &path, |spec| {
+        spec["memory_max_bytes"] = (512 * MIB).into();
+        spec["vcpus_max"] = 4.into();
+    })
+    .await;
     api.done(Method::POST, &format!("{path}/start"), None).await;
     api.until(&path, |v| v["status"]["memory_bytes"] == 128 * MIB).await;
-    let grown = change(api, &path, |spec| spec["memory_bytes"] = (384 * MIB).into()).await;
+    let grown = change(api, &path, |spec| {
+        spec["memory_bytes"] = (384 * MIB).into();
+        spec["vcpus"] = 2.into();
+    })
+    .await;
     let started = grown["status"]["started_at"].clone();
     api.until(&path, |v| v["status"]["memory_bytes"] == 384 * MIB && settled(v)).await;
     say(api, &vm, "cling").await;
     change(api, &path, |spec| spec["memory_bytes"] = (256 * MIB).into()).await;
     let waits = api.until(&path, |v| v["status"]["pending"][0]["waits_for"] == "guest").await;
     assert_eq!(waits["status"]["memory_bytes"], 384 * MIB);
+    change(api, &path, |spec| spec["vcpus"] = 1.into()).await;
+    let waits = api.until(&path, |v| v["status"]["pending"].as_array().is_some_and(|p| p.len() == 2)).await;
+    assert_eq!(waits["status"]["pending"][0]["field"], "spec.vcpus");
     say(api, &vm, "release").await;
     let shrunk = api.until(&path, |v| v["status"]["memory_bytes"] == 256 * MIB && settled(v)).await;
     assert_eq!(shrunk["status"]["started_at"], started, "it was never restarted");

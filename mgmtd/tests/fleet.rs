@@ -418,6 +418,22 @@ async fn memory_grows_and_shrinks_as_far_as_the_guest_goes() {
 }
 
 #[tokio::test]
+async fn processors_come_at_once_and_go_when_the_guest_releases_them() {
+    let mut bench = bench().await;
+    bench.wish(|d| d.spec.vcpus_max = Some(4));
+    bench.until(VmState::Running).await;
+    bench.wish(|d| d.spec.vcpus = 4);
+    let generation = bench.desired.generation;
+    bench.watcher.until(bench.vm, |s| s.observed_generation == generation && s.pending.is_empty()).await;
+    let has = bench.fleet.machine(bench.vm).unwrap().inventory().await.unwrap().unwrap();
+    assert_eq!((has.vcpus, has.cpus.map(|c| (c.most, c.present))), (4, Some((4, 4))));
+    bench.wish(|d| d.spec.vcpus = 2);
+    let waits =
+        bench.watcher.until(bench.vm, |s| s.pending.iter().any(|p| p.waits_for == WaitsFor::Guest)).await;
+    assert!(waits.pending[0].reason.contains("has 4 virtual CPUs still"), "{waits:?}");
+}
+
+#[tokio::test]
 async fn a_guest_that_clings_is_waited_for_and_its_end_frees_what_it_had() {
     let mut bench = bench().await;
     bench.init.manners(Manners { clings: true, ..Manners::default() });

@@ -122,6 +122,9 @@ pub(crate) struct CreateVm {
     /// Virtual CPUs.
     #[arg(long, default_value_t = 1)]
     pub(crate) cpus: u8,
+    /// As many as it can have while it runs, up to 64; its number is fixed where absent.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) cpus_max: Option<u8>,
     /// Memory, e.g. 512M or 2G.
     #[arg(long, default_value = "512M", value_parser = size::parse)]
     pub(crate) memory: Bytes,
@@ -198,6 +201,16 @@ pub(crate) struct CreateVm {
     pub(crate) preview: bool,
 }
 
+/// A number of virtual CPUs, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MostCpus(pub(crate) Option<u8>);
+
+fn most_cpus(text: &str) -> Result<MostCpus, String> {
+    let count =
+        || text.parse().map_err(|_| format!("`{text}` is neither a number of virtual CPUs nor `none`"));
+    if text == "none" { Ok(MostCpus(None)) } else { count().map(|count| MostCpus(Some(count))) }
+}
+
 /// A size, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MostMemory(pub(crate) Option<Bytes>);
@@ -229,9 +242,12 @@ pub(crate) struct SetVm {
     pub(crate) vm: String,
     #[command(flatten)]
     pub(crate) meta: NewMeta,
-    /// Virtual CPUs.
+    /// Virtual CPUs. A machine that runs is changed at once up to its --cpus-max.
     #[arg(long)]
     pub(crate) cpus: Option<u8>,
+    /// As many as it can have while it runs, from its next start on; `none`: its number is fixed.
+    #[arg(long, value_name = "COUNT", value_parser = most_cpus)]
+    pub(crate) cpus_max: Option<MostCpus>,
     /// Memory, e.g. 512M or 2G. A machine that runs is changed at once up to its --memory-max.
     #[arg(long, value_parser = size::parse)]
     pub(crate) memory: Option<Bytes>,

@@ -62,6 +62,7 @@ pub(super) async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<
         hardware::cloud_init(None, wanted.user_data.as_deref(), wanted.network_config.as_deref())?;
     let mut spec = VmSpec {
         vcpus: wanted.cpus,
+        vcpus_max: wanted.cpus_max,
         memory_bytes: wanted.memory,
         memory_max_bytes: wanted.memory_max,
         boot,

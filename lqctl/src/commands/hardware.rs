@@ -145,6 +145,7 @@ pub(super) async fn set(client: &Client, wanted: SetVm) -> anyhow::Result<Vm> {
 /// What needs no look at other objects.
 fn simple(spec: &mut VmSpec, wanted: &SetVm) {
     spec.vcpus = wanted.cpus.unwrap_or(spec.vcpus);
+    spec.vcpus_max = wanted.cpus_max.map_or(spec.vcpus_max, |most| most.0);
     spec.memory_bytes = wanted.memory.unwrap_or(spec.memory_bytes);
     spec.memory_max_bytes = wanted.memory_max.map_or(spec.memory_max_bytes, |most| most.0);
     spec.cpu = wanted.cpu.map_or(spec.cpu, Into::into);

@@ -133,6 +133,12 @@ fn table(vms: &[Vm], hosts: &BTreeMap<HostId, String>) -> Table {
     table
 }
 
+/// How many are wanted, and how many there can be.
+fn cpus(vm: &Vm) -> String {
+    let most = vm.spec.vcpus_max.map(|most| format!(", up to {most} while it runs")).unwrap_or_default();
+    format!("{}{most}", vm.spec.vcpus)
+}
+
 /// What is wanted, what there is where that differs, and how far it can go.
 fn memory(vm: &Vm) -> String {
     let has = vm.status.memory_bytes.filter(|has| *has != vm.spec.memory_bytes);
@@ -155,7 +161,7 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
         ("Moving to", text(vm.status.moving_to.map(|id| named(id, hosts)))),
         ("Started", text(vm.status.started_at.map(|t| format!("{t} ({} ago)", age(t))))),
         ("Restarts", vm.status.restarts.to_string()),
-        ("CPUs", vm.spec.vcpus.to_string()),
+        ("CPUs", cpus(vm)),
         ("Memory", memory(vm)),
         ("Addresses", addresses(vm)),
         ("Restart", word(&vm.spec.restart)),

@@ -4,7 +4,7 @@
 //! not keep the others back. Invariant: once no step is left, the machine has what is wanted but for what is pending.
 
 use super::{Desired, LaunchNic};
-use crate::hardware::{Drive, Fitted, Hardware, PluggedMemory, queues};
+use crate::hardware::{Drive, Fitted, Hardware, PluggedCpus, PluggedMemory, queues};
 use lq_api::{
     Bytes, ImageId, NetworkId, VolumeId,
     local::vmm::{DiskConfig, IoLimits, NicLimits},
@@ -15,6 +15,8 @@ use std::cmp::Ordering;
 /// One change of a machine that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Asks the guest to have so many virtual CPUs.
+    Cpus(u8),
     /// Asks the guest to have so much memory besides what it was started with.
     Memory(Bytes),
     /// Sets a disk's limits.
@@ -55,6 +57,7 @@ impl Step {
     #[must_use]
     pub fn pending(&self, failed: Option<&str>) -> PendingChange {
         let (field, device, words) = match self {
+            Self::Cpus(_) => ("spec.vcpus", None, "the guest is being asked for it"),
             Self::Memory(_) => ("spec.memory_bytes", None, "the guest is being asked for it"),
             Self::DiskLimits(volume, _) => {
                 ("spec.disks", Some(volume.to_string()), "its limits are being set")
@@ -136,6 +139,7 @@ pub fn plan(has: &Hardware, wanted: &Desired) -> Plan {
         }
         return plan;
     }
+    change_cpus(has, wanted, &mut plan);
     change_memory(has, wanted, &mut plan);
     change_disks(has, wanted, &mut plan);
     change_nics(has, wanted, &mut plan);
@@ -147,11 +151,14 @@ pub fn plan(has: &Hardware, wanted: &Desired) -> Plan {
 
 /// What can be changed only by a start.
 fn at_next_start(has: &Hardware, Desired { spec, .. }: &Desired) -> Vec<PendingChange> {
+    let cpus_differ = spec.vcpus_max != Some(has.cpus.map_or(has.vcpus, |cpus| cpus.most))
+        && (has.cpus.is_some() || spec.vcpus_max.is_some());
     let may_have = Some(has.memory_with(|region| region.most));
     let region_differs =
         spec.memory_max_bytes != may_have && (has.plugged.is_some() || spec.memory_max_bytes.is_some());
     let differs = [
-        ("spec.vcpus", has.vcpus != spec.vcpus),
+        ("spec.vcpus", cpus_in_reach(has, spec) != spec.vcpus),
+        ("spec.vcpus_max", cpus_differ),
         ("spec.memory_bytes", has.memory_with(|region| reach(has, spec, region)) != spec.memory_bytes),
         ("spec.memory_max_bytes", region_differs),
         ("spec.boot", has.boot != spec.boot),
@@ -192,6 +199,26 @@ fn reach(has: &Hardware, spec: &VmSpec, region: &PluggedMemory) -> Bytes {
     let whole = PLUGGABLE_MEMORY.get();
     let wanted = spec.memory_bytes.saturating_sub(has.memory_bytes).min(region.most).get();
     Bytes(wanted / whole * whole)
+}
+
+/// How many virtual CPUs are asked for, so that there are as many as wanted, or as near to it as can be.
+fn cpus_in_reach(has: &Hardware, spec: &VmSpec) -> u8 {
+    has.cpus.map_or(has.vcpus, |cpus| spec.vcpus.clamp(1, cpus.most.max(1)))
+}
+
+fn change_cpus(has: &Hardware, Desired { spec, .. }: &Desired, plan: &mut Plan) {
+    let Some(PluggedCpus { present, .. }) = has.cpus else { return };
+    let asked = cpus_in_reach(has, spec);
+    if asked != has.vcpus {
+        plan.steps.push(Step::Cpus(asked));
+    } else if present > asked {
+        let reason = format!(
+            "the guest has {present} virtual CPUs still, of which it is to release {}",
+            present - asked
+        );
+        let field = "spec.vcpus".into();
+        plan.pending.push(PendingChange { field, device: None, waits_for: WaitsFor::Guest, reason });
+    }
 }
 
 fn change_memory(has: &Hardware, Desired { spec, .. }: &Desired, plan: &mut Plan) {
@@ -305,6 +332,7 @@ impl Hardware {
             nics.iter_mut().map(|n| &mut n.device).filter(|n| n.mac == Some(mac)).for_each(change);
         };
         match step {
+            Step::Cpus(asked) => self.vcpus = *asked,
             Step::Memory(asked) => self.plugged.iter_mut().for_each(|region| region.asked = *asked),
             Step::DiskLimits(volume, limits) => disk(&mut self.disks, *volume, &|d| d.limits = *limits),
             Step::NicLimits(mac, limits) => nic(&mut self.nics, *mac, &|n| n.limits = *limits),

@@ -80,24 +80,29 @@ fn specs() -> impl Strategy<Value = VmSpec> {
     );
     let memory = (1..9u64, proptest::option::of(0..9u64))
         .prop_map(|(now, more)| (128 * now, more.map(|more| Bytes::mib(128 * (now + more)))));
-    (lists, 1..3u8, any::<bool>(), memory).prop_map(|((mut disks, mut nics, cdroms), vcpus, rng, memory)| {
-        let mut seen = std::collections::BTreeSet::new();
-        disks.retain(|d| seen.insert(d.volume));
-        let mut seen = std::collections::BTreeSet::new();
-        nics.retain(|n| seen.insert(n.mac));
-        let (memory_bytes, memory_max_bytes) = (Bytes::mib(memory.0), memory.1);
-        VmSpec {
-            disks,
-            nics,
-            cdroms,
-            vcpus,
-            rng,
-            memory_bytes,
-            memory_max_bytes,
-            display: Some(false),
-            ..VmSpec::default()
-        }
-    })
+    let vcpus =
+        (1..5u8, proptest::option::of(0..5u8)).prop_map(|(now, more)| (now, more.map(|more| now + more)));
+    (lists, vcpus, any::<bool>(), memory).prop_map(
+        |((mut disks, mut nics, cdroms), (vcpus, vcpus_max), rng, memory)| {
+            let mut seen = std::collections::BTreeSet::new();
+            disks.retain(|d| seen.insert(d.volume));
+            let mut seen = std::collections::BTreeSet::new();
+            nics.retain(|n| seen.insert(n.mac));
+            let (memory_bytes, memory_max_bytes) = (Bytes::mib(memory.0), memory.1);
+            VmSpec {
+                disks,
+                nics,
+                cdroms,
+                vcpus,
+                vcpus_max,
+                rng,
+                memory_bytes,
+                memory_max_bytes,
+                display: Some(false),
+                ..VmSpec::default()
+            }
+        },
+    )
 }
 
 fn sorted(spec: &VmSpec) -> (Vec<Disk>, Vec<Nic>) {
@@ -117,6 +122,7 @@ fn carry_out(mut has: Hardware, wanted: &Desired) -> Hardware {
         let before = has.clone();
         has.take_up(&step);
         has.plugged.iter_mut().for_each(|region| region.taken = region.asked);
+        has.cpus.iter_mut().for_each(|cpus| cpus.present = has.vcpus);
         assert_ne!(has, before, "{step:?} changes nothing");
     }
     panic!("it never ends: {:?}", plan(&has, wanted));
@@ -134,7 +140,9 @@ proptest! {
         let pending = plan(&has, &wanted).pending;
         let waits = |field: &str| pending.iter().any(|p| p.field == field);
         prop_assert!(pending.iter().all(|p| p.waits_for == WaitsFor::Start));
-        prop_assert_eq!(waits("spec.vcpus"), from.vcpus != to.vcpus);
+        let vcpus = from.vcpus_max.filter(|most| *most > from.vcpus).map_or(from.vcpus, |most| to.vcpus.min(most));
+        prop_assert_eq!(has.vcpus, vcpus);
+        prop_assert_eq!(waits("spec.vcpus"), vcpus != to.vcpus);
         prop_assert_eq!(waits("spec.rng"), from.rng != to.rng);
         // Memory is never more than it may be, nor less than it was started with, and else as is wanted.
         let memory = has.memory_with(|region| region.taken);
@@ -249,4 +257,18 @@ fn what_is_plugged_in_has_the_queues_the_machine_can_have_now() {
         has.take_up(&step);
         assert_eq!(has.disks[0].queues, queues);
     }
+}
+
+#[test]
+fn processors_come_at_once_and_are_waited_for_when_they_go() {
+    let spec = |vcpus| VmSpec { vcpus, vcpus_max: Some(8), display: Some(false), ..VmSpec::default() };
+    let mut has = Hardware::of(&spec(2));
+    assert_eq!(plan(&has, &desired(spec(8))).steps, [Step::Cpus(8)]);
+    has.take_up(&Step::Cpus(8));
+    has.cpus.as_mut().unwrap().present = 8;
+    assert_eq!(plan(&has, &desired(spec(8))), Plan::default());
+    has.take_up(&Step::Cpus(1));
+    let Plan { steps, pending } = plan(&has, &desired(spec(1)));
+    assert_eq!((steps, pending[0].waits_for), (vec![], WaitsFor::Guest));
+    assert_eq!(pending[0].reason, "the guest has 8 virtual CPUs still, of which it is to release 7");
 }

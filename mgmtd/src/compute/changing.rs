@@ -16,10 +16,9 @@ use crate::{
     storage::{self, patient},
 };
 use lq_api::{
-    Bytes,
     local::vmm::{
-        CdromEject, CdromInsert, Command, DeviceName, DiskConfig, DiskImage, DiskLimitsChange, DiskPlug,
-        DiskResize, MemoryTarget, NicLimitsChange, NicLink, NicPlug, Unplug,
+        CdromEject, CdromInsert, Command, CpuTarget, DeviceName, DiskConfig, DiskImage, DiskLimitsChange,
+        DiskPlug, DiskResize, MemoryTarget, NicLimitsChange, NicLink, NicPlug, Unplug,
     },
     vm::{Disk, Mac, Nic},
 };
@@ -59,7 +58,12 @@ fn gone(what: &str) -> Error {
 impl LqMachine {
     pub(super) async fn change(&self, step: &Step) -> Result<(), Error> {
         let command = match step {
-            Step::Memory(asked) => return self.ask_memory(*asked, step).await,
+            Step::Cpus(count) => {
+                return self.ask(Command::CpuTarget(CpuTarget { count: *count }), step).await;
+            }
+            Step::Memory(asked) => {
+                return self.ask(Command::MemoryTarget(MemoryTarget { bytes: asked.get() }), step).await;
+            }
             Step::PlugDisk(disk, config) => return self.plug_disk(disk, config, step).await,
             Step::PlugNic(nic, launch) => return self.plug_nic(nic, launch, step).await,
             Step::UnplugDisk(volume) => return self.unplug(DeviceName::Disk(serial(*volume)), step).await,
@@ -92,11 +96,10 @@ impl LqMachine {
         self.done(step)
     }
 
-    /// Asks the guest for so much memory besides its own. It may take it at once, so that it must be allowed to before.
-    async fn ask_memory(&self, asked: Bytes, step: &Step) -> Result<(), Error> {
+    /// Asks the guest for something that has an amount. It may take it at once, so that it must be allowed to before.
+    async fn ask(&self, command: Command, step: &Step) -> Result<(), Error> {
         self.done(step)?;
         self.fittings.get().iter().for_each(|has| self.place.limit(has));
-        let command = Command::MemoryTarget(MemoryTarget { bytes: asked.get() });
         let done = self.monitor.change(command, &[], CHANGE).await;
         self.look().await;
         done
@@ -229,7 +232,7 @@ pub(super) async fn look(place: &Place, monitor: &Monitor, fittings: &Fittings) 
                 tracing::warn!(vm = %place.vm, %error, "interfaces that are gone left something behind");
             }
             // What is still on its way here is not known, and must have its room.
-            if told.memory.is_some() {
+            if told.memory.is_some() || told.cpus.is_some() {
                 fittings.get().iter().for_each(|has| place.limit(has));
             }
         }

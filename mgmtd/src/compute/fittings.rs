@@ -107,11 +107,14 @@ impl Fittings {
         before.nics.iter().filter_map(|n| n.device.mac).filter(gone).collect()
     }
 
-    /// The guest has taken so much of the memory that comes and goes.
-    pub(super) fn took(&self, taken: Bytes) {
-        let changed = self.change(|has| has.plugged.iter_mut().for_each(|region| region.taken = taken));
+    /// The guest has so much memory that comes and goes, and so many virtual CPUs, where that is known.
+    pub(super) fn took(&self, taken: Option<Bytes>, present: Option<u8>) {
+        let changed = self.change(|has| {
+            has.plugged.iter_mut().zip(taken).for_each(|(region, taken)| region.taken = taken);
+            has.cpus.iter_mut().zip(present).for_each(|(cpus, present)| cpus.present = present);
+        });
         if let Err(error) = changed {
-            tracing::warn!(%error, "how much memory a guest has taken could not be written down");
+            tracing::warn!(%error, "what a guest has taken could not be written down");
         }
     }
 
@@ -145,7 +148,7 @@ mod tests {
             "nics": nics.iter().map(|mac| json!({"tap": "t", "mac": mac})).collect::<Vec<_>>(),
         }))
         .unwrap();
-        Told { config, loaded: vec![], memory: None }
+        Told { config, loaded: vec![], memory: None, cpus: None }
     }
 
     #[test]

@@ -23,8 +23,8 @@ use lq_api::{
     local::{
         init::End,
         vmm::{
-            Command, DeviceName, Event, ExitRecord, LeaseGrant, LeasePhase, LeaseRelease, MemoryStatus,
-            MigrateOptions, MigrationStatus, RunState, Stats,
+            Command, DeviceName, Event, ExitRecord, LeaseGrant, LeasePhase, LeaseRelease, MigrateOptions,
+            MigrationStatus, RunState, Stats,
         },
     },
 };
@@ -37,7 +37,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// How often it is looked what a guest does that is asked for memory, or to give it back.
+/// How often it is looked what a guest does that is asked for something, or to give it back.
 const SOON: Duration = Duration::from_secs(2);
 /// How often it is looked whether a guest has still what it was asked to have: it may restart.
 const LATER: Duration = Duration::from_secs(10);
@@ -77,8 +77,8 @@ pub(super) struct Watcher {
     pub(super) monitor: Arc<Monitor>,
     pub(super) end: watch::Receiver<EndOf>,
     pub(super) state: watch::Sender<MachineState>,
-    /// The memory its limits were last set for, where that was since this daemon started.
-    pub(super) limited: Option<Bytes>,
+    /// Memory and virtual CPUs its limits were last set for, where that was since this daemon started.
+    pub(super) limited: Option<(Bytes, u8)>,
 }
 
 impl Watcher {
@@ -127,7 +127,7 @@ impl Watcher {
                 end = ended(&mut self.end, self.pid) => return self.conclude(end, told).await,
                 event = events.next() => event,
                 () = sleep(patience) => {
-                    self.look_at_memory().await;
+                    self.look_at_amounts().await;
                     continue;
                 }
             };
@@ -162,26 +162,39 @@ impl Watcher {
         }
     }
 
-    /// Until it is looked how much memory the guest has taken, of which nobody tells.
+    /// Until it is looked what the guest has taken of what it was asked to have, of which nobody tells.
     fn patience(&self) -> Duration {
-        match self.fittings.get().and_then(|has| has.plugged) {
-            Some(region) if region.taken != region.asked => SOON,
-            Some(_) => LATER,
-            None => NEVER,
+        let Some(has) = self.fittings.get() else { return NEVER };
+        let waits = has.plugged.is_some_and(|region| region.taken != region.asked)
+            || has.cpus.is_some_and(|cpus| cpus.present != has.vcpus);
+        match has.plugged.is_some() || has.cpus.is_some() {
+            _ if waits => SOON,
+            true => LATER,
+            false => NEVER,
         }
     }
 
-    /// Looks how much memory the guest has. While it moves the monitor cannot tell: what it has is on its way.
-    async fn look_at_memory(&mut self) {
+    /// Looks what the guest has taken. While it moves the monitor cannot tell: what it has is on its way.
+    async fn look_at_amounts(&mut self) {
         if !matches!(*self.state.borrow(), MachineState::Running | MachineState::Paused) {
             return;
         }
-        let Ok(Ok(MemoryStatus { plugged_bytes, .. })) = timeout(SOON, self.monitor.memory()).await else {
-            return;
-        };
-        self.fittings.took(Bytes(plugged_bytes));
         let Some(has) = self.fittings.get() else { return };
-        let needs = Some(has.memory_with(PluggedMemory::needs));
+        let asked = async {
+            let taken = match has.plugged {
+                Some(_) => self.monitor.memory().await.ok().map(|told| Bytes(told.plugged_bytes)),
+                None => None,
+            };
+            let present = match has.cpus {
+                Some(_) => self.monitor.cpus().await.ok().map(|told| told.present),
+                None => None,
+            };
+            (taken, present)
+        };
+        let Ok((taken, present)) = timeout(SOON, asked).await else { return };
+        self.fittings.took(taken, present);
+        let Some(has) = self.fittings.get() else { return };
+        let needs = Some((has.memory_with(PluggedMemory::needs), has.busy_cpus()));
         if self.limited != needs {
             self.limited = needs;
             self.place.limit(&has);

@@ -5,8 +5,8 @@ use crate::hardware::Told;
 use lq_api::local::{
     paths,
     vmm::{
-        Command, Event, MemoryStatus, MigrateOptions, MigrationStatus, Outcome, Request, Response, RunState,
-        Stats, Status, VERSION, VmmConfig,
+        Command, CpuStatus, Event, MemoryStatus, MigrateOptions, MigrationStatus, Outcome, Request, Response,
+        RunState, Stats, Status, VERSION, VmmConfig,
     },
 };
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -119,14 +119,24 @@ impl Monitor {
         }
     }
 
+    /// How the virtual CPUs stand that come and go.
+    pub(super) async fn cpus(&self) -> Result<CpuStatus, Error> {
+        match self.ask(Command::CpuStatus).await? {
+            Outcome::Cpus(status) => Ok(status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// All it says of what the machine has.
     pub(super) async fn told(&self) -> Result<Told, Error> {
         let Status { state, cdroms: loaded, .. } = self.status().await?;
         let config = self.config().await?;
         // A monitor of an earlier release knows nothing of it, nor does its machine have any.
-        let there = matches!(state, RunState::Running | RunState::Paused) && config.devices.memory.is_some();
-        let memory = if there { Some(self.memory().await?) } else { None };
-        Ok(Told { config, loaded, memory })
+        let there = matches!(state, RunState::Running | RunState::Paused);
+        let (region, may) = (config.devices.memory.filter(|_| there), config.devices.cpus.filter(|_| there));
+        let memory = if region.is_some() { Some(self.memory().await?) } else { None };
+        let cpus = if may.is_some() { Some(self.cpus().await?) } else { None };
+        Ok(Told { config, loaded, memory, cpus })
     }
 
     /// Has the machine changed, with what its command comes with, on a connection of its own: it may take long, and nothing

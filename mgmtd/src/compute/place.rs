@@ -15,8 +15,9 @@ use lq_api::{
         init::End,
         paths,
         vmm::{
-            BootConfig, CdromConfig, DiskConfig, DiskImage, ExitReason, ExitRecord, FirmwareFiles,
-            HotplugConfig, IoLimits, Jail, MemoryConfig, MoreDevices, NicConfig, Start, VERSION, VmmConfig,
+            BootConfig, CdromConfig, CpusConfig, DiskConfig, DiskImage, ExitReason, ExitRecord,
+            FirmwareFiles, HotplugConfig, IoLimits, Jail, MemoryConfig, MoreDevices, NicConfig, Start,
+            VERSION, VmmConfig,
         },
     },
     vm::Mac,
@@ -328,7 +329,7 @@ fn devices(desired: &Desired, has: &Hardware) -> MoreDevices {
             most_bytes: region.most.get(),
             requested_bytes: region.asked.get(),
         }),
-        cpus: None,
+        cpus: has.cpus.map(|cpus| CpusConfig { most: cpus.most }),
         hotplug: has.hotplug.then(HotplugConfig::default),
     }
 }
@@ -378,12 +379,14 @@ fn limits(has: &Hardware) -> [(&'static str, String); 5] {
     // What the guest has, or may take at any moment; no more, whatever it touches.
     let guest = has.memory_with(PluggedMemory::needs).get();
     let memory = guest.saturating_add(guest / 64).saturating_add(OVERHEAD);
-    let cpus = u32::from(has.vcpus);
+    let cpus = u32::from(has.busy_cpus());
+    // The threads of those that go stay.
+    let threads = has.cpus.map_or(has.vcpus, |cpus| cpus.most);
     [
         ("memory.max", memory.to_string()),
         ("memory.swap.max", "0".into()),
         ("memory.oom.group", "1".into()),
-        ("pids.max", (cpus + THREADS).to_string()),
+        ("pids.max", (u32::from(threads) + THREADS).to_string()),
         // Microseconds in each 100 ms: every virtual CPU whole, and two processors for I/O.
         ("cpu.max", format!("{} 100000", (cpus + 2) * 100_000)),
     ]

@@ -39,7 +39,7 @@ impl Slots {
         let files = desired.spec.disks.iter().zip(&desired.launch.disks);
         let mut has = desired.starts_with();
         // One that moves here has what it had.
-        take_memory(&mut has);
+        take_amounts(&mut has);
         Self {
             has: watch::Sender::new(Some(has)),
             tell,
@@ -75,11 +75,11 @@ impl Slots {
 
     pub(super) fn adjust(&self, step: &Step) -> Result<(), Error> {
         match step {
-            Step::Memory(_) => {
+            Step::Memory(_) | Step::Cpus(_) => {
                 self.change(|has| has.take_up(step));
                 match lock(&self.clings).as_mut() {
                     Some(asked) => asked.push(step.clone()),
-                    None => self.change(take_memory),
+                    None => self.change(take_amounts),
                 }
                 return Ok(());
             }
@@ -118,16 +118,20 @@ impl Slots {
     pub(super) fn release(&self) {
         let asked = lock(&self.clings).take().unwrap_or_default();
         self.change(|has| {
-            // Only the last word about memory counts, which is written down.
-            asked.iter().filter(|step| !matches!(step, Step::Memory(_))).for_each(|step| has.take_up(step));
-            take_memory(has);
+            // Only the last word about amounts counts, which is written down.
+            asked
+                .iter()
+                .filter(|step| !matches!(step, Step::Memory(_) | Step::Cpus(_)))
+                .for_each(|step| has.take_up(step));
+            take_amounts(has);
         });
     }
 }
 
-/// The guest takes the memory it is asked to have, or gives it back.
-fn take_memory(has: &mut Hardware) {
+/// The guest takes what it is asked to have, or gives it back.
+fn take_amounts(has: &mut Hardware) {
     has.plugged.iter_mut().for_each(|region| region.taken = region.asked);
+    has.cpus.iter_mut().for_each(|cpus| cpus.present = has.vcpus);
 }
 
 /// Makes a disk's file larger, as a monitor does.

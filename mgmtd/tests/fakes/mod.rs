@@ -10,8 +10,9 @@ use lq_api::{
         init::{End, InitAnswer, InitEvent, InitRequest, UnitState},
         paths,
         vmm::{
-            BootFiles, Command, DeviceName, Event, ExitReason, ExitRecord, LeaseConfig, LeaseEnd, LeaseGrant,
-            MemoryConfig, MemoryStatus, Outcome, Request, Response, RunState, Stats, Status, VmmConfig,
+            BootFiles, Command, CpuStatus, DeviceName, Event, ExitReason, ExitRecord, LeaseConfig, LeaseEnd,
+            LeaseGrant, MemoryConfig, MemoryStatus, Outcome, Request, Response, RunState, Stats, Status,
+            VmmConfig,
         },
     },
     vm::{PowerState, StopVm, VmSpec, VmStatus},
@@ -23,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -223,6 +224,7 @@ impl FakeInit {
             vm: config.vm,
             config: Mutex::new(config.clone()),
             taken: AtomicU64::new(0),
+            cpus: AtomicU8::new(config.vcpus),
             clings: manners.clings,
             events: broadcast::channel(16).0,
             obedient: manners.obedient,
@@ -253,6 +255,8 @@ struct Monitor {
     config: Mutex<VmmConfig>,
     /// Bytes of memory its guest has taken besides its own.
     taken: AtomicU64,
+    /// Virtual CPUs there are.
+    cpus: AtomicU8,
     clings: bool,
     events: broadcast::Sender<Event>,
     obedient: bool,
@@ -316,6 +320,13 @@ impl Monitor {
                 }
                 Command::Subscribe => Outcome::Done,
                 Command::Config => Outcome::Config(Box::new(self.config.lock().unwrap().clone())),
+                Command::CpuStatus => {
+                    let config = self.config.lock().unwrap();
+                    let most = config.devices.cpus.unwrap().most;
+                    // Its guest releases none.
+                    let present = self.cpus.fetch_max(config.vcpus, Ordering::SeqCst).max(config.vcpus);
+                    Outcome::Cpus(CpuStatus { most, wanted: config.vcpus, present })
+                }
                 Command::MemoryStatus => match self.config.lock().unwrap().devices.memory {
                     Some(MemoryConfig { most_bytes, requested_bytes }) => Outcome::Memory(MemoryStatus {
                         most_bytes,
@@ -366,6 +377,7 @@ impl Monitor {
             Command::DiskLimits(change) => config.disks[change.disk as usize].limits = change.limits,
             Command::NicLimits(change) => config.nics[change.nic as usize].limits = change.limits,
             Command::NicLink(link) => config.nics[link.nic as usize].link_down = !link.up,
+            Command::CpuTarget(target) => config.vcpus = target.count,
             Command::MemoryTarget(target) => {
                 let Some(region) = &mut config.devices.memory else { return false };
                 // Its guest never takes the last of it.

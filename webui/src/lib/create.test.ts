@@ -16,6 +16,7 @@ const form: Form = {
   iso: "",
   image: "i",
   cpus: "2",
+  cpusMost: "",
   memory: "1G",
   memoryMost: "",
   disk: "",
@@ -51,6 +52,13 @@ it("has memory that can be raised in whole pieces", () => {
   expect(named("1G", "512M")).toBe("memoryMost");
   expect(named("1G", "1100M")).toBe("memoryMost");
   expect(named("1000M", "4G")).toBe("memory");
+});
+
+it("has as many CPUs as it may have", () => {
+  expect(machine(form, "v").spec.vcpus_max).toBeUndefined();
+  expect(machine({ ...form, cpusMost: "8" }, "v").spec.vcpus_max).toBe(8);
+  for (const wrong of ["1", "65", "x"])
+    expect(Object.keys(faults({ ...form, cpusMost: wrong }, image))).toEqual(["cpusMost"]);
 });
 
 it("asks for a place only where something is asked", () => {

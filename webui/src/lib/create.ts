@@ -13,6 +13,8 @@ export interface Form {
   /** Id of a CD image; empty for no drive. */
   iso: string;
   cpus: string;
+  /** As many as there can be while the machine runs; empty: their number is fixed. */
+  cpusMost: string;
   memory: string;
   /** As far as it can be raised while the machine runs; empty: not at all. */
   memoryMost: string;
@@ -47,6 +49,9 @@ export function faults(form: Form, image: Image | undefined): Faults {
     found.name = "1 to 63 letters, digits, dots, underscores or hyphens, beginning with a letter or digit.";
   const cpus = Number(form.cpus);
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > 64) found.cpus = "A whole number from 1 to 64.";
+  const most = form.cpusMost.trim() ? Number(form.cpusMost) : cpus;
+  if (!found.cpus && (!Number.isInteger(most) || most < cpus || most > 64))
+    found.cpusMost = "A whole number from its CPUs to 64, or nothing.";
   const memory = parseSize(form.memory);
   if (memory === undefined) found.memory = SIZE;
   else if (memory < 64 * 2 ** 20) found.memory = "At least 64M.";
@@ -99,6 +104,7 @@ export function machine(form: Form, volume: string): CreateVm {
     labels: parseLabels(form.labels),
     spec: {
       vcpus: Number(form.cpus),
+      ...(form.cpusMost.trim() ? { vcpus_max: Number(form.cpusMost) } : {}),
       memory_bytes: parseSize(form.memory) ?? 0,
       ...(form.memoryMost.trim() ? { memory_max_bytes: parseSize(form.memoryMost) ?? 0 } : {}),
       disks: [{ volume, read_only: false }],
@@ -126,6 +132,7 @@ export function machine(form: Form, volume: string): CreateVm {
 const FIELDS: [prefix: string, field: keyof Form][] = [
   ["name", "name"],
   ["labels", "labels"],
+  ["spec.vcpus_max", "cpusMost"],
   ["spec.vcpus", "cpus"],
   ["spec.memory_bytes", "memory"],
   ["spec.memory_max_bytes", "memoryMost"],

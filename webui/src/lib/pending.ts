@@ -9,6 +9,7 @@ const DEVICES: readonly string[] = ["spec.disks", "spec.nics", "spec.cdroms"];
 /** Names of the other fields, as the page calls them. */
 const FIELDS: Record<string, string> = {
   "spec.vcpus": "CPUs",
+  "spec.vcpus_max": "CPUs at most",
   "spec.memory_bytes": "Memory",
   "spec.memory_max_bytes": "Memory at most",
   "spec.boot": "Boot",

@@ -35,6 +35,7 @@ const EMPTY: Form = {
   image: "",
   iso: "",
   cpus: "2",
+  cpusMost: "",
   memory: "2G",
   memoryMost: "",
   disk: "",
@@ -53,7 +54,7 @@ const EMPTY: Form = {
 /** Which fields each step asks. */
 const STEPS: { title: string; fields: (keyof Form)[] }[] = [
   { title: "Name and source", fields: ["name", "labels", "image", "iso"] },
-  { title: "Hardware", fields: ["cpus", "memory", "memoryMost", "disk", "pool", "network"] },
+  { title: "Hardware", fields: ["cpus", "cpusMost", "memory", "memoryMost", "disk", "pool", "network"] },
   { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline", "placement"] },
   { title: "Guest set-up", fields: ["setup"] },
   { title: "Review", fields: [] },
@@ -115,7 +116,7 @@ export function CreateVm() {
     setShown(left);
     if (create.error) create.reset();
   };
-  const text = (field: "name" | "labels" | "cpus" | "memory" | "memoryMost" | "disk" | "cmdline") => ({
+  const text = (field: "name" | "labels" | "cpus" | "cpusMost" | "memory" | "memoryMost" | "disk" | "cmdline") => ({
     value: whole[field],
     fault: at(field),
     onChange: (event: { target: { value: string } }) => set({ [field]: event.target.value }),
@@ -236,11 +237,19 @@ export function CreateVm() {
                   {...text("disk")}
                 />
               </div>
-              <Text
-                label="Memory at most while it runs"
-                hint="As far as it can be raised without a restart, like 8G. Empty: not at all."
-                {...text("memoryMost")}
-              />
+              <div className="grid gap-4 sm:grid-cols-2">
+                <Text
+                  label="CPUs at most while it runs"
+                  inputMode="numeric"
+                  hint="As many as it can get without a restart. Empty: no more."
+                  {...text("cpusMost")}
+                />
+                <Text
+                  label="Memory at most while it runs"
+                  hint="As far as it can be raised without a restart, like 8G. Empty: not at all."
+                  {...text("memoryMost")}
+                />
+              </div>
               {pools.length > 1 && (
                 <Select
                   label="Pool of the disk"
@@ -318,7 +327,10 @@ export function CreateVm() {
                   {image ? `, a copy of ${image.meta.name}` : ", empty"}
                 </Fact>
                 {whole.iso && <Fact name="CD">{nameOf(usable, whole.iso)}</Fact>}
-                <Fact name="CPUs">{whole.cpus}</Fact>
+                <Fact name="CPUs">
+                  {whole.cpus}
+                  {whole.cpusMost && `, up to ${whole.cpusMost} while it runs`}
+                </Fact>
                 <Fact name="Memory">
                   {bytes(parseSize(whole.memory) ?? 0)}
                   {whole.memoryMost && `, up to ${bytes(parseSize(whole.memoryMost) ?? 0)} while it runs`}

@@ -43,7 +43,10 @@ function HardwareOf({ vm: { spec }, vm }: { vm: Vm }) {
       >
         <Pending vm={vm} />
         <Facts>
-          <Fact name="CPUs">{spec.vcpus}</Fact>
+          <Fact name="CPUs">
+            {spec.vcpus}
+            {spec.vcpus_max != null && `, up to ${spec.vcpus_max} while it runs`}
+          </Fact>
           <Fact name="Memory">{memoryWords(vm)}</Fact>
           <Fact name="Kernel">{spec.boot && (image(spec.boot.kernel) ?? spec.boot.kernel)}</Fact>
           <Fact name="Initial RAM disk">
@@ -64,6 +67,8 @@ function HardwareOf({ vm: { spec }, vm }: { vm: Vm }) {
   );
 }
 
+const canGrow = (spec: Vm["spec"]) => Boolean(spec.memory_max_bytes ?? spec.vcpus_max);
+
 function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
   const { spec } = vm;
   const images = useImages().data ?? [];
@@ -73,6 +78,7 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
       .map(({ meta }) => [meta.id, meta.name] as const);
   const [form, setForm] = useState({
     cpus: String(spec.vcpus),
+    mostCpus: spec.vcpus_max ? String(spec.vcpus_max) : "",
     memory: sizeText(spec.memory_bytes),
     most: spec.memory_max_bytes ? sizeText(spec.memory_max_bytes) : "",
     kernel: spec.boot?.kernel ?? "",
@@ -99,9 +105,12 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
       onClose={onClose}
       onSubmit={() => {
         const cpus = Number(form.cpus);
+        const mostCpus = form.mostCpus.trim() ? Number(form.mostCpus) : null;
         const memory = parseSize(form.memory);
         const found: Record<string, string> = {};
         if (!Number.isInteger(cpus) || cpus < 1 || cpus > 64) found["cpus"] = "A whole number from 1 to 64.";
+        if (mostCpus !== null && (!Number.isInteger(mostCpus) || mostCpus < cpus || mostCpus > 64))
+          found["mostCpus"] = "A whole number from its CPUs to 64, or nothing.";
         if (memory === undefined) found["memory"] = "Write a size like 512M or 2G.";
         const most = form.most.trim() ? parseSize(form.most) : null;
         if (most === undefined) found["most"] = "Write a size like 8G, or nothing.";
@@ -109,6 +118,7 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
         if (memory === undefined || Object.keys(found).length) return;
         save.mutate({
           vcpus: cpus,
+          vcpus_max: mostCpus,
           memory_bytes: memory,
           memory_max_bytes: most ?? null,
           restart: form.restart,
@@ -132,7 +142,7 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
       {runs(vm) && (
         <Warning>
           The machine runs:{" "}
-          {spec.memory_max_bytes ? "more memory takes effect at once, all else" : "these changes take effect"}{" "}
+          {canGrow(spec) ? "more memory and CPUs take effect at once, all else" : "these changes take effect"}{" "}
           when it is stopped and started again.
         </Warning>
       )}
@@ -149,6 +159,14 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
           value={form.memory}
           fault={fault("spec.memory_bytes", "memory")}
           onChange={(event) => set({ memory: event.target.value })}
+        />
+        <Text
+          label="CPUs at most while it runs"
+          inputMode="numeric"
+          hint="Empty: their number changes only when the machine is started anew."
+          value={form.mostCpus}
+          fault={fault("spec.vcpus_max", "mostCpus")}
+          onChange={(event) => set({ mostCpus: event.target.value })}
         />
         <Text
           label="Memory at most while it runs"
