@@ -200,10 +200,9 @@ fn refuse(site: &Site<'_>, host: &HostRecord, request: Request<'_>, reasons: &mu
     }
     if let Some(room) = room(host) {
         let free = room.saturating_sub(site.used(id, request.vm).memory);
-        if spec.memory_bytes.get() > free {
-            let needed = spec.memory_bytes;
-            let of = Bytes(room);
-            let free = Bytes(free);
+        let needed = needed(state, request);
+        if needed.get() > free {
+            let (free, of) = (Bytes(free), Bytes(room));
             reasons.add(|| format!("{needed} of memory are needed, {free} of {of} are free for machines"));
         }
     }
@@ -222,6 +221,21 @@ fn outdated(state: &State, host: &HostRecord, record: &VmRecord) -> Option<Strin
     let (theirs, ours) = (from.capacity.as_ref()?.release?, host.capacity.as_ref()?.release?);
     (!record.at_rest() && ours < theirs)
         .then(|| format!("it runs version {ours}, the machine's host {theirs}: it has to be updated first"))
+}
+
+/// Memory a machine takes: what it is to have, or still has where it goes on.
+fn needed(state: &State, request: Request<'_>) -> Bytes {
+    let there = request.vm.filter(|_| request.goes_on).and_then(|vm| state.vms.get(&vm));
+    let has = there.map_or(Bytes(0), |record| record.vm.status.memory_bytes.unwrap_or_default());
+    request.spec.memory_bytes.max(has)
+}
+
+/// Memory of a host that is left for machines, and all there is for them; `None` where it has not said what it has.
+#[must_use]
+pub fn free(state: &State, host: &HostRecord) -> Option<(Bytes, Bytes)> {
+    let room = room(host)?;
+    let used = Site::of_host(state, host.meta.id).used(host.meta.id, None).memory;
+    Some((Bytes(room.saturating_sub(used)), Bytes(room)))
 }
 
 /// Memory for machines; `None` where the host has not said what it has.
@@ -270,7 +284,7 @@ fn score(site: &Site<'_>, host: &HostRecord, request: Request<'_>, reasons: &mut
     let used = site.used(id, request.vm);
     let mut score = 0;
     if let Some(room) = room(host) {
-        let used = used.memory.saturating_add(spec.memory_bytes.get());
+        let used = used.memory.saturating_add(needed(site.state, request).get());
         let free = u128::from(room.saturating_sub(used)) * 1000 / u128::from(room.max(1));
         score += i64::try_from(free).unwrap_or(i64::MAX);
         reasons.add(|| format!("{} % of its memory for machines stays free", free / 10));

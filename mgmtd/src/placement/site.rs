@@ -25,7 +25,7 @@ impl Used {
         let spec = &record.vm.spec;
         let wanted = spec.power != PowerState::Stopped;
         Self {
-            memory: if wanted || !record.at_rest() { spec.memory_bytes.get() } else { 0 },
+            memory: if wanted || !record.at_rest() { record.memory().get() } else { 0 },
             vcpus: if wanted { u64::from(spec.vcpus) } else { 0 },
         }
     }
