@@ -1,6 +1,6 @@
 //! Flags of the daemon, and what follows from them.
 
-use crate::telemetry::logs::LogFormat;
+use crate::{auth::Clock, http::Rates, telemetry::logs::LogFormat};
 use clap::Parser;
 use lq_api::local::paths;
 use std::{net::SocketAddr, path::PathBuf};
@@ -94,6 +94,10 @@ pub struct Config {
     pub admin_password: PathBuf,
     /// File with a join token.
     pub join_token: PathBuf,
+    /// The clock by which sessions and tokens end.
+    pub clock: Clock,
+    /// How many requests are answered.
+    pub rates: Rates,
     /// The host it runs on.
     pub host: HostKind,
 }
@@ -165,6 +169,8 @@ impl From<Options> for Config {
             join_token: o
                 .join_token_file
                 .unwrap_or_else(|| beside(&format!("{}/join-token", paths::STATE), "join-token")),
+            clock: Clock::default(),
+            rates: Rates::default(),
             host: if o.simulated {
                 HostKind::Simulated { crowd: Crowd { hosts: o.simulated_hosts, vms: o.simulated_vms } }
             } else {

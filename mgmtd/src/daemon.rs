@@ -143,7 +143,8 @@ impl Daemon {
         let tasks = Tasks::open(history.clone(), events.clone())
             .map_err(|source| StartError::File { path: config.state.join("history.redb"), source })?;
         let audit = Audit::open(&config.state.join("audit"))?;
-        let auth = Auth::new(cluster.clone(), SetupCode::new(config.setup_code.clone()));
+        let auth =
+            Auth::new(cluster.clone(), SetupCode::new(config.setup_code.clone()), config.clock.clone());
         if cluster.read(|s| s.cluster.is_some()) {
             match auth.take_over(&config.admin_password).await {
                 Ok(true) => {
@@ -173,7 +174,8 @@ impl Daemon {
         let tls = tls::load(&config.state, &name, &tls::own_addresses())?;
         let run = config.api_socket.parent().unwrap_or(&config.state).to_owned();
         let places = Places { state: config.state.clone(), run };
-        let api = Api::new(node.clone(), auth, audit, series.clone(), places, config.discovery_port);
+        let api =
+            Api::new(node.clone(), auth, audit, series.clone(), places, config.discovery_port, config.rates);
         let server = Server::new(http::router(api.clone()), api.ending.clone());
         let peers = PeerPort::start(api.clone(), &config);
         let mut addresses = Vec::new();

@@ -6,7 +6,7 @@ use crate::cluster::{
     state::{UserRecord, access::TotpChange},
 };
 use lq_api::{
-    Timestamp, UserId,
+    UserId,
     access::{CreateUser, SetPassword},
     auth::{ChangePassword, MAX_PASSWORD, MIN_PASSWORD, RecoveryCodes, TotpEnrolment},
     problem::FieldError,
@@ -142,7 +142,7 @@ impl Auth {
         let secret = pending.ok_or(AuthError::NotHere("no secret waits for a code: ask for one first"))?;
         let bytes = hex::decode(&secret).unwrap_or_default();
         let attempt = self.attempt(source, &record.user.meta.name).await?;
-        let Some(step) = totp::step_of(&bytes, code, Timestamp::now()) else {
+        let Some(step) = totp::step_of(&bytes, code, self.clock.now()) else {
             let reason = "is not what the authenticator shows now: check the clock of both";
             return Err(AuthError::Invalid(vec![FieldError::new("code", reason)]));
         };

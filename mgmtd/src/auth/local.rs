@@ -46,7 +46,13 @@ impl LocalSessions {
     }
 
     /// Begins one; false where the second factor does not count.
-    pub(super) fn begin(&self, state: &State, record: &SessionRecord, factor: Option<&Factor>) -> bool {
+    pub(super) fn begin(
+        &self,
+        state: &State,
+        record: &SessionRecord,
+        factor: Option<&Factor>,
+        now: Timestamp,
+    ) -> bool {
         let Some(user) = state.users.get(&record.user) else { return false };
         let mut inner = self.inner();
         match factor {
@@ -60,7 +66,6 @@ impl LocalSessions {
                 inner.steps.insert(record.user, *step);
             }
         }
-        let now = Timestamp::now();
         inner.begun.retain(|b| b.record.expires_at > now);
         if inner.begun.len() >= MOST {
             inner.begun.remove(0);

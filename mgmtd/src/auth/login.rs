@@ -1,6 +1,6 @@
 //! The first password, logging in, going on, logging out.
 
-use super::{Auth, AuthError, By, Caller, in_future, jwt, local, secret, setup, totp};
+use super::{Auth, AuthError, By, Caller, jwt, local, secret, setup, totp};
 use crate::cluster::{
     Op, Refusal, Reply, WriteError,
     state::{SessionRecord, UserRecord, access::Factor},
@@ -18,7 +18,7 @@ pub const ACCESS_FOR: Duration = Duration::from_secs(ACCESS_SECONDS as u64);
 /// A session that is not refreshed for this long ends.
 pub const SESSION_IDLE: Duration = Duration::from_secs(12 * 3600);
 /// A session ends this long after its login, however it is used.
-const SESSION_LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const SESSION_LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The signing key is replaced when it is older.
 const KEY_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 /// Longest a login waits for the cluster, an election included, before its session is one of this host alone.
@@ -30,7 +30,7 @@ impl Auth {
     /// Sessions not yet ended.
     #[must_use]
     pub fn session_count(&self) -> usize {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         self.cluster.read(|s| s.sessions.values().filter(|s| s.expires_at > now).count())
     }
 
@@ -43,7 +43,7 @@ impl Auth {
     /// Makes the key that sessions are signed with, where there is none or it is old.
     pub async fn prepare(&self) -> Result<(), AuthError> {
         let current = self.cluster.read(|s| s.signing.current.as_ref().map(|k| (k.id, k.since)));
-        let old = |since: Timestamp| Timestamp::now().duration_since(since).unsigned_abs() > KEY_AGE;
+        let old = |since: Timestamp| self.clock.now().duration_since(since).unsigned_abs() > KEY_AGE;
         if current.is_some_and(|(_, since)| !old(since)) {
             return Ok(());
         }
@@ -144,7 +144,7 @@ impl Auth {
                 attempt.excused();
                 return Err(AuthError::CodeNeeded);
             }
-            (Some(secret), Some(code)) => match factor(&record, secret, code) {
+            (Some(secret), Some(code)) => match factor(&record, secret, code, self.clock.now()) {
                 Some(factor) => Some(factor),
                 None => return Err(AuthError::WrongOneTimeCode),
             },
@@ -199,13 +199,13 @@ impl Auth {
         from: String,
         factor: Option<Factor>,
     ) -> Result<Session, AuthError> {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let mut session = SessionRecord {
             id: SessionId::new(),
             user,
             created_at: now,
             refreshed_at: now,
-            expires_at: in_future(SESSION_IDLE.min(self.longest(user))),
+            expires_at: self.clock.after(SESSION_IDLE.min(self.longest(user))),
             from,
             generation: 0,
         };
@@ -219,8 +219,8 @@ impl Auth {
             Ok(Err(AuthError::Write(WriteError::Refused(refusal)))) => Err(refusal.into()),
             Ok(Err(AuthError::Write(_))) | Err(_) => {
                 tracing::warn!("the cluster takes no changes: this session counts on this host alone");
-                session.expires_at = in_future(local::LASTS);
-                if !self.cluster.read(|s| self.local.begin(s, &session, factor.as_ref())) {
+                session.expires_at = self.clock.after(local::LASTS);
+                if !self.cluster.read(|s| self.local.begin(s, &session, factor.as_ref(), now)) {
                     return Err(AuthError::WrongOneTimeCode);
                 }
                 self.tokens_of(&session, None, local::LASTS)
@@ -236,13 +236,13 @@ impl Auth {
         refresh: Option<u64>,
         access: Duration,
     ) -> Result<Session, AuthError> {
-        let end = in_future(access).min(session.expires_at);
+        let end = self.clock.after(access).min(session.expires_at);
         let claims = |purpose, generation, end: Timestamp| jwt::Claims {
             sub: session.user,
             sid: session.id,
             purpose,
             generation,
-            iat: Timestamp::now().as_second(),
+            iat: self.clock.now().as_second(),
             exp: end.as_second(),
         };
         self.cluster.read(|s| {
@@ -263,7 +263,7 @@ impl Auth {
 
     /// Goes on with a session. Answers with whose it was, for the audit, also where it is refused.
     pub async fn refresh(&self, token: &str) -> (Option<String>, Result<Session, AuthError>) {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let found = self.cluster.read(|s| {
             let claims = jwt::verify(&s.signing, token, jwt::Use::Refresh, now)?;
             let user = s.users.get(&claims.sub).filter(|r| !r.user.spec.disabled)?;
@@ -274,7 +274,7 @@ impl Auth {
         let longest = self.longest(session.user);
         let longest = jiff::SignedDuration::try_from(longest).unwrap_or(jiff::SignedDuration::MAX);
         let last = session.created_at.saturating_add(longest).unwrap_or(Timestamp::MAX);
-        let expires_at = in_future(SESSION_IDLE).min(last);
+        let expires_at = self.clock.after(SESSION_IDLE).min(last);
         let op = Op::RefreshSession { id: session.id, generation: claims.generation, expires_at };
         let done = match self.cluster.write(op).await {
             Ok(Reply::Refreshed { generation: Some(generation) }) => {
@@ -305,9 +305,9 @@ impl Auth {
 }
 
 /// The second factor a code stands for: a one-time code, else a recovery code.
-fn factor(record: &UserRecord, secret: &str, code: &str) -> Option<Factor> {
+fn factor(record: &UserRecord, secret: &str, code: &str, now: Timestamp) -> Option<Factor> {
     let secret = hex::decode(secret).ok()?;
-    if let Some(step) = totp::step_of(&secret, code, Timestamp::now()) {
+    if let Some(step) = totp::step_of(&secret, code, now) {
         return Some(Factor::Step(step));
     }
     let hash = secret::hash(&secret::plain(code));

@@ -16,6 +16,7 @@
 mod account;
 mod audit;
 mod budget;
+mod clock;
 mod directory;
 mod jwt;
 mod ldap;
@@ -31,9 +32,10 @@ mod tokens;
 mod totp;
 
 pub use audit::{Audit, AuditError};
+pub use clock::Clock;
 pub use directory::{check_provider, follow as follow_directories};
 pub(crate) use limit::network;
-pub use login::{ACCESS_FOR, SESSION_IDLE};
+pub use login::{ACCESS_FOR, SESSION_IDLE, SESSION_LONGEST};
 pub use oidc::LOGIN_TAKES;
 pub use password::PasswordError;
 pub use setup::SetupCode;
@@ -248,12 +250,15 @@ impl Drop for Attempt<'_> {
 
 /// How many logins ask directories at a time.
 const ASKING: usize = 16;
+/// How often a long answer looks whether its credential still counts.
+const LOOK: Duration = Duration::from_secs(1);
 /// Longest an attempt waits for others of its source.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Checks credentials.
 pub struct Auth {
     cluster: Cluster,
+    clock: Clock,
     hasher: Hasher,
     limiter: Mutex<Limiter>,
     setup: SetupCode,
@@ -270,11 +275,12 @@ impl Auth {
         self.cluster.read(|s| self.local.get(s, id)).is_some()
     }
 
-    /// Checks against the state of `cluster`.
+    /// Checks against the state of `cluster`, by this clock.
     #[must_use]
-    pub fn new(cluster: Cluster, setup: SetupCode) -> Self {
+    pub fn new(cluster: Cluster, setup: SetupCode, clock: Clock) -> Self {
         Self {
             cluster,
+            clock,
             hasher: Hasher::default(),
             limiter: Mutex::default(),
             setup,
@@ -311,7 +317,7 @@ impl Auth {
     /// Who holds this credential.
     #[must_use]
     pub fn check(&self, credential: &str) -> Option<Caller> {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         if secret::is_token(credential) {
             // Looked up by hash: what can be timed says nothing about the secret.
             let hash = secret::hash(credential);
@@ -330,12 +336,26 @@ impl Auth {
     /// The caller of a long answer as they are now; `None` when their credential counts no more.
     #[must_use]
     pub fn renew(&self, caller: &Caller) -> Option<Caller> {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         match caller.by {
             By::Local => Some(caller.clone()),
             By::Session(id) => self.cluster.read(|s| self.by_session(s, id, now)),
             By::Token(id) => self.cluster.read(|s| by_token(s, id, now)),
         }
+    }
+
+    /// Returns when the credential of a long answer counts no more, a moment later at most: whatever waits for something to tell
+    /// waits for this beside it, or it would go on for as long as nothing happens.
+    pub async fn over(&self, caller: &Caller) {
+        while self.renew(caller).is_some() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// What time it is for credentials.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn by_session(&self, state: &State, id: SessionId, now: Timestamp) -> Option<Caller> {
@@ -386,9 +406,4 @@ fn by_token(state: &State, id: TokenId, now: Timestamp) -> Option<Caller> {
         expires_at: token.expires_at,
         must_change_password: false,
     })
-}
-
-fn in_future(after: Duration) -> Timestamp {
-    let after = jiff::SignedDuration::try_from(after).unwrap_or(jiff::SignedDuration::MAX);
-    Timestamp::now().saturating_add(after).unwrap_or(Timestamp::MAX)
 }

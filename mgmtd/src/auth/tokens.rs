@@ -1,9 +1,9 @@
 //! API tokens.
 
-use super::{Auth, AuthError, Caller, in_future, secret};
+use super::{Auth, AuthError, Caller, secret};
 use crate::cluster::Op;
 use lq_api::{
-    Timestamp, TokenId, UserId,
+    TokenId, UserId,
     access::check_grants,
     auth::{CreateToken, CreatedToken, Token},
     problem::FieldError,
@@ -31,8 +31,8 @@ impl Auth {
         let token = Token {
             id: TokenId::new(),
             name: new.name,
-            created_at: Timestamp::now(),
-            expires_at: new.days.map(|d| in_future(Duration::from_secs(u64::from(d) * 86_400))),
+            created_at: self.clock.now(),
+            expires_at: new.days.map(|d| self.clock.after(Duration::from_secs(u64::from(d) * 86_400))),
             read_only: new.read_only,
             owner,
             limit: new.limit,

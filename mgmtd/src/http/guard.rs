@@ -1,4 +1,4 @@
-//! What holds for every request: it is numbered, counted and logged; on `/api/v1` its caller is known, may do it ([`rules`]),
+//! What holds for every request: it is numbered, counted, limited ([`super::rate`]) and logged; on `/api/v1` its caller is known, may do it ([`rules`]),
 //! was not tricked into it by another site, and every change is in the audit log ([`super::note`]).
 
 use super::{
@@ -23,7 +23,10 @@ use lq_api::{
     access::Permission,
     problem::{Kind, MEDIA_TYPE, Problem},
 };
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Name of the session cookie.
 pub(super) const COOKIE: &str = "lq_session";
@@ -42,7 +45,11 @@ pub(super) async fn envelope(State(api): State<Arc<Api>>, mut req: Request, next
     let id = uuid::Uuid::new_v4().simple().to_string();
     req.extensions_mut().insert(RequestId(id.clone()));
     let (method, path) = (req.method().clone(), req.uri().path().to_owned());
-    let mut response = next.run(req).await;
+    let from = req.extensions().get::<Peer>().and_then(Peer::address);
+    let mut response = match from.map_or(Ok(()), |from| api.requests.from_address(from, began)) {
+        Ok(()) => next.run(req).await,
+        Err(wait) => too_many("this address", wait).into_response(),
+    };
     if let Some(mut problem) = response.extensions_mut().remove::<Box<Problem>>() {
         problem.request_id = Some(id.clone());
         if let Ok(body) = serde_json::to_vec(&problem) {
@@ -68,6 +75,10 @@ pub(super) async fn envelope(State(api): State<Arc<Api>>, mut req: Request, next
     api.metrics.answered(method.as_str(), status, began.elapsed());
     tracing::debug!(request_id = id, %method, path, status, micros = began.elapsed().as_micros(), "answered");
     response
+}
+
+fn too_many(whose: &str, wait: Duration) -> Failure {
+    Failure::limited(format!("too many requests of {whose}: go on more slowly"), wait)
 }
 
 fn plain(value: &HeaderValue) -> bool {
@@ -102,6 +113,11 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: N
         Err(_) if open => (None, false),
         Err(failure) => return failure.into_response(),
     };
+    if let Some(caller) = &caller
+        && let Err(wait) = api.requests.of_caller(caller, Instant::now())
+    {
+        return too_many(&caller.actor, wait).into_response();
+    }
     let safe = matches!(method, Method::GET | Method::HEAD);
     let changes = !safe || req.headers().contains_key(header::UPGRADE);
     // Root's socket is no browser's; a bearer token is never sent by a browser on its own.

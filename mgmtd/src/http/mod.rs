@@ -16,6 +16,7 @@ pub mod openapi;
 pub(crate) mod peer;
 mod places;
 mod problem;
+mod rate;
 mod routes;
 mod rules;
 pub mod server;
@@ -42,6 +43,8 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use former::Former;
+use rate::Counter;
+pub use rate::{Rate, Rates};
 pub use server::Peer;
 use turns::Turns;
 
@@ -88,6 +91,7 @@ pub struct Api {
     pub discovery_port: Option<u16>,
     former: Arc<Former>,
     uploads: Turns,
+    requests: Counter,
 }
 
 impl Api {
@@ -100,6 +104,7 @@ impl Api {
         series: Arc<Series>,
         places: Places,
         discovery_port: Option<u16>,
+        rates: Rates,
     ) -> Arc<Self> {
         let (former, ending) = (Arc::new(Former::default()), CancellationToken::new());
         let alerts = Alerts::new(node.clone(), series.clone(), places.state.clone());
@@ -122,6 +127,7 @@ impl Api {
             discovery_port,
             former,
             uploads: Turns::new(UPLOADS_OF_A_USER),
+            requests: Counter::new(rates),
         })
     }
 

@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use lq_api::problem::{FieldError, Kind, MEDIA_TYPE, Problem};
+use std::time::Duration;
 
 /// A request that failed.
 #[derive(Debug)]
@@ -36,6 +37,11 @@ impl Failure {
     /// Something is in use; it is to be tried again soon.
     pub(super) fn busy(detail: impl Into<String>) -> Self {
         Self { retry_after: Some(10), ..Self::new(Kind::RateLimited, detail) }
+    }
+    /// Too many; it is to be tried again after so long.
+    pub(super) fn limited(detail: impl Into<String>, wait: Duration) -> Self {
+        let seconds = wait.as_millis().div_ceil(1000).max(1);
+        Self { retry_after: u64::try_from(seconds).ok(), ..Self::new(Kind::RateLimited, detail) }
     }
     /// Refuses where there are faults.
     pub(super) fn check(errors: Vec<FieldError>) -> Result<(), Self> {
@@ -164,9 +170,7 @@ impl From<AuthError> for Failure {
             AuthError::NotHere(_) | AuthError::NotGranted(_) => Self::new(Kind::Forbidden, text),
             AuthError::NotAsked(_) => Self::new(Kind::Unavailable, text),
             AuthError::NoKey => Self::internal(&error),
-            AuthError::Limited(wait) => {
-                Self { retry_after: Some(wait.as_secs().max(1)), ..Self::new(Kind::RateLimited, text) }
-            }
+            AuthError::Limited(wait) => Self::limited(text, wait),
             AuthError::SetupNeeded | AuthError::SetupDone => Self::new(Kind::Conflict, text),
             AuthError::Invalid(errors) => Problem::validation(errors).into(),
             AuthError::Password(e) => Self::internal(&e),

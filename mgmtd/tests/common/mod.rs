@@ -5,8 +5,10 @@
 pub mod hosts;
 
 use lq_mgmtd::{
+    auth::Clock,
     config::{Config, Crowd, HostKind},
     daemon::Daemon,
+    http::Rates,
 };
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header};
 use serde_json::{Value, json};
@@ -31,6 +33,8 @@ pub fn config(dir: &Path) -> Config {
         shared: dir.join("servers"),
         admin_password: dir.join("admin-password"),
         join_token: dir.join("join-token"),
+        clock: Clock::default(),
+        rates: Rates::default(),
         host: HostKind::Simulated { crowd: Crowd::default() },
     }
 }
@@ -60,7 +64,19 @@ pub fn client(dir: &Path, address: SocketAddr) -> Api {
 impl Bench {
     /// A daemon whose administrator has [`PASSWORD`] and is logged in.
     pub async fn new() -> Self {
-        let mut bench = Self::fresh().await;
+        Self::fresh().await.set_up().await
+    }
+
+    /// The same of one that differs from [`config`].
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        change(&mut config);
+        Self::started(dir, config).await.set_up().await
+    }
+
+    async fn set_up(self) -> Self {
+        let mut bench = self;
         let code = std::fs::read_to_string(bench.dir.path().join("run/setup-code")).unwrap();
         let body = json!({"code": code.trim(), "password": PASSWORD});
         let session = bench.api.ok(Method::POST, "/setup", Some(body)).await;
@@ -71,7 +87,12 @@ impl Bench {
     /// A daemon at its first start.
     pub async fn fresh() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let daemon = Daemon::start(config(dir.path())).await.unwrap();
+        let config = config(dir.path());
+        Self::started(dir, config).await
+    }
+
+    async fn started(dir: tempfile::TempDir, config: Config) -> Self {
+        let daemon = Daemon::start(config).await.unwrap();
         let api = client(dir.path(), daemon.addresses()[0]);
         Self { dir, daemon: Some(daemon), api }
     }

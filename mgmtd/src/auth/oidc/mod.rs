@@ -272,7 +272,7 @@ impl Auth {
             nonce: random(),
             verifier: random(),
             redirect,
-            ends: super::in_future(LOGIN_TAKES).as_second(),
+            ends: self.clock.after(LOGIN_TAKES).as_second(),
         };
         let challenge = digest::digest(&digest::SHA256, pending.verifier.as_bytes());
         let mut scopes = vec!["openid"];
@@ -312,7 +312,7 @@ impl Auth {
         };
         let plain = cookie.and_then(|c| self.cluster.read(|s| seal::unseal(&s.signing, PURPOSE, c)));
         let pending: Option<Pending> = plain.and_then(|p| serde_json::from_slice(&p).ok());
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let pending = pending.filter(|p| {
             p.ends > now.as_second() && secret::same(p.state.as_bytes(), finish.state.as_bytes())
         });

@@ -74,9 +74,10 @@ async fn stream(
             loop {
                 let received = tokio::select! {
                     () = api.ending.cancelled() => return None,
+                    // Following ends with the session, also while nothing happens.
+                    () = api.auth.over(&caller) => return None,
                     received = follower.recv() => received,
                 };
-                // Following ends with the session.
                 let caller = api.auth.renew(&caller)?;
                 let sees = |e: &Event| api.node.cluster.read(|s| sees_target(s, &caller, &e.target));
                 let message = match received {

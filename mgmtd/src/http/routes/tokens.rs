@@ -14,7 +14,7 @@ use crate::{
 };
 use axum::{extract::State, http::StatusCode};
 use lq_api::{
-    SessionId, Timestamp, TokenId, UserId,
+    SessionId, TokenId, UserId,
     access::Permission,
     auth::{CreateToken, CreatedToken, SessionInfo, Token},
     list::{ListQuery, Page},
@@ -114,7 +114,7 @@ async fn list_sessions(
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<SessionInfo>>, Failure> {
     let wanted = Wanted::<SessionId>::parse(&query)?;
-    let now = Timestamp::now();
+    let now = api.auth.now();
     let page = api.node.cluster.read_at(|s, revision| {
         let none = BTreeMap::new();
         let sessions = s.sessions.values().filter(|x| x.expires_at > now && sees(&caller, x.user));

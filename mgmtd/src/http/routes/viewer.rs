@@ -1,7 +1,7 @@
 //! Someone at a console or a screen of a machine: a WebSocket on the one side, a line of the machine on the other.
 //!
 //! Invariant: nothing is carried any more once its user may not use the machine's consoles, or their session or token is
-//! over: looked at with every change of the state, and every [`BEAT`] for what ends by time. The connection keeps its place
+//! over: looked at with every change of the state, and every second for what ends by time. The connection keeps its place
 //! among all others as long as it is open.
 
 use super::super::{Api, problem::Failure, server::Seat};
@@ -128,9 +128,13 @@ impl Viewer {
         let mut buffer = vec![0; CHUNK];
         // What was typed and not yet taken; nothing more is read before it is.
         let mut typed: Vec<u8> = Vec::new();
+        let (api, caller) = (self.api.clone(), self.caller.clone());
+        let over = api.auth.over(&caller);
+        tokio::pin!(over);
         loop {
             tokio::select! {
                 () = self.api.ending.cancelled() => return Err(Over::Ending),
+                () = &mut over => return Err(Over::NotAllowed),
                 changed = self.changes.changed() => {
                     changed.map_err(|_| Over::Ending)?;
                     self.check()?;
@@ -162,10 +166,13 @@ impl Viewer {
     /// Waits for something to change, at most `limit`; what is typed meanwhile is lost.
     pub(super) async fn wait(&mut self, limit: Duration) -> Result<(), Over> {
         let end = tokio::time::sleep(limit);
-        tokio::pin!(end);
+        let (api, caller) = (self.api.clone(), self.caller.clone());
+        let over = api.auth.over(&caller);
+        tokio::pin!(end, over);
         loop {
             tokio::select! {
                 () = self.api.ending.cancelled() => return Err(Over::Ending),
+                () = &mut over => return Err(Over::NotAllowed),
                 changed = self.changes.changed() => return changed.map_err(|_| Over::Ending),
                 () = &mut end => return Ok(()),
                 _ = self.beat.tick() => {

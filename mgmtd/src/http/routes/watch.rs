@@ -99,12 +99,14 @@ async fn watch(
         if !first {
             tokio::select! {
                 () = api.ending.cancelled() => return None,
+                // Following ends with the session, also while nothing changes.
+                () = api.auth.over(&caller) => return None,
                 changed = changes.changed() => changed.ok()?,
             }
         }
         changes.borrow_and_update();
         let cluster = &api.node.cluster;
-        // Following ends with the session; rights are those of this moment.
+        // Rights are those of this moment.
         let caller = api.auth.renew(&caller)?;
         // A watcher so slow that changes were forgotten is cut off; it comes back and is told to read anew.
         let new = cluster.changes_since(since)?;
