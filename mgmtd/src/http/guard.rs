@@ -46,7 +46,7 @@ pub(super) async fn envelope(State(api): State<Arc<Api>>, mut req: Request, next
     req.extensions_mut().insert(RequestId(id.clone()));
     let (method, path) = (req.method().clone(), req.uri().path().to_owned());
     let from = req.extensions().get::<Peer>().and_then(Peer::address);
-    let mut response = match from.map_or(Ok(()), |from| api.requests.from_address(from, began)) {
+    let mut response = match from.map_or(Ok(()), |from| api.requests.of_address(from, began)) {
         Ok(()) => next.run(req).await,
         Err(wait) => too_many("this address", wait).into_response(),
     };

@@ -76,7 +76,7 @@ impl Counter {
     }
 
     /// One more request from this address; else how long to wait.
-    pub(super) fn from_address(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub(super) fn of_address(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         self.one(Key::Address(network(address)), self.rates.address, now)
     }
 
@@ -131,17 +131,17 @@ mod tests {
     fn a_burst_then_so_many_a_second_each_on_their_own() {
         let (counter, now) = (counter(10, 5), Instant::now());
         for _ in 0..5 {
-            assert_eq!(counter.from_address(ip("192.0.2.1"), now), Ok(()));
+            assert_eq!(counter.of_address(ip("192.0.2.1"), now), Ok(()));
         }
-        assert_eq!(counter.from_address(ip("192.0.2.1"), now), Err(Duration::from_millis(100)));
-        assert_eq!(counter.from_address(ip("192.0.2.2"), now), Ok(()));
+        assert_eq!(counter.of_address(ip("192.0.2.1"), now), Err(Duration::from_millis(100)));
+        assert_eq!(counter.of_address(ip("192.0.2.2"), now), Ok(()));
         let later = now + Duration::from_millis(100);
-        assert_eq!(counter.from_address(ip("192.0.2.1"), later), Ok(()));
-        assert!(counter.from_address(ip("192.0.2.1"), later).is_err());
+        assert_eq!(counter.of_address(ip("192.0.2.1"), later), Ok(()));
+        assert!(counter.of_address(ip("192.0.2.1"), later).is_err());
         for n in 0..5 {
-            assert_eq!(counter.from_address(ip(&format!("2001:db8::{n}")), now), Ok(()));
+            assert_eq!(counter.of_address(ip(&format!("2001:db8::{n}")), now), Ok(()));
         }
-        assert!(counter.from_address(ip("2001:db8::ffff"), now).is_err(), "a /64 is one address");
+        assert!(counter.of_address(ip("2001:db8::ffff"), now).is_err(), "a /64 is one address");
     }
 
     #[test]
@@ -164,13 +164,13 @@ mod tests {
         let (counter, now) = (counter(1, 1), Instant::now());
         let address = |n: u32| IpAddr::V4((0x0a00_0000 + n).into());
         for n in 0..u32::try_from(REMEMBERED).unwrap() {
-            assert_eq!(counter.from_address(address(n), now), Ok(()));
+            assert_eq!(counter.of_address(address(n), now), Ok(()));
         }
         // Not counted while there is no room.
         let (one, later) = (ip("192.0.2.1"), now + Duration::from_secs(2));
-        assert_eq!((counter.from_address(one, now), counter.from_address(one, now)), (Ok(()), Ok(())));
-        assert_eq!(counter.from_address(one, later), Ok(()));
-        assert!(counter.from_address(one, later).is_err());
+        assert_eq!((counter.of_address(one, now), counter.of_address(one, now)), (Ok(()), Ok(())));
+        assert_eq!(counter.of_address(one, later), Ok(()));
+        assert!(counter.of_address(one, later).is_err());
         assert_eq!(counter.counted.lock().unwrap().paid.len(), 1);
     }
 
@@ -184,11 +184,11 @@ mod tests {
             let (mut now, mut answered, a) = (begin, 0u64, ip("192.0.2.1"));
             for pause in pauses {
                 now += Duration::from_millis(pause);
-                match counter.from_address(a, now) {
+                match counter.of_address(a, now) {
                     Ok(()) => answered += 1,
                     Err(wait) => {
                         now += wait;
-                        prop_assert_eq!(counter.from_address(a, now), Ok(()));
+                        prop_assert_eq!(counter.of_address(a, now), Ok(()));
                         answered += 1;
                     }
                 }

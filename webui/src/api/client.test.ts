@@ -49,3 +49,25 @@ it("reads a list to its end", async () => {
   expect(items).toEqual([1, 2, 3]);
   expect(seen).toEqual([undefined, "a"]);
 });
+
+it("asks more slowly when the host wants that, but not for a log-in", async () => {
+  vi.useFakeTimers();
+  let asked = 0;
+  const busy = () =>
+    new Response("{}", { status: 429, headers: { "Retry-After": "2", "Content-Type": "application/json" } });
+  vi.stubGlobal("fetch", async () => {
+    asked += 1;
+    return asked < 3 ? busy() : new Response("{}", { headers: { "Content-Type": "application/json" } });
+  });
+  const done = client.api.GET("/cluster");
+  await vi.advanceTimersByTimeAsync(1900);
+  expect(asked).toBe(1);
+  await vi.advanceTimersByTimeAsync(5000);
+  expect((await done).response.status).toBe(200);
+  expect(asked).toBe(3);
+  asked = 0;
+  const logIn = await client.api.POST("/session", { body: { username: "eve", password: "x" } });
+  expect([logIn.response.status, asked]).toEqual([429, 1]);
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});

@@ -73,6 +73,10 @@ export const PROOF = { "X-LQ-Request": "1" } as const;
 /** A host that is silent for so long is not reached, in milliseconds. */
 const PATIENCE = 30_000;
 
+/** A host that wants to be asked more slowly is asked again after at most so many seconds, so often. */
+const LONGEST_WAIT = 5;
+const TRIES = 3;
+
 let renewing: Promise<boolean> | undefined;
 
 /** Asks for the next access token; requests that need it at the same time share the answer. */
@@ -86,7 +90,7 @@ function renew(): Promise<boolean> {
   return renewing;
 }
 
-/** Asks; where the access token has run out, once more with the next one. */
+/** Asks; more slowly where the host wants that; where the access token has run out, once more with the next one. */
 async function ask(request: Request): Promise<Response> {
   const once = async (what: Request) => {
     const silence = new AbortController();
@@ -97,9 +101,15 @@ async function ask(request: Request): Promise<Response> {
     return answer;
   };
   const again = request.clone();
-  const answer = await once(request);
+  let answer = await once(request);
   // A refused log-in is an answer, not a token that ran out.
   const logIn = request.method === "POST" && new URL(request.url).pathname.startsWith("/api/v1/session");
+  for (let tries = 0; answer.status === 429 && !logIn && tries < TRIES; tries += 1) {
+    const wait = Number(answer.headers.get("Retry-After"));
+    if (!(wait > 0 && wait <= LONGEST_WAIT)) break;
+    await new Promise((over) => setTimeout(over, wait * 1000));
+    answer = await once(again.clone());
+  }
   return answer.status === 401 && !logIn && (await renew()) ? once(again) : answer;
 }
 
