@@ -26,7 +26,7 @@ stop: _harness
 
 # Everything that must pass: formatting, lints, unit and property tests, web checks, the image, end-to-end tests
 test:
-    @scripts/stages fmt-check lint unit web-check web-e2e iso "e2e all -j 1"
+    @scripts/stages fmt-check lint unit web-check web-e2e iso "e2e all -j 2"
 
 # End-to-end tests in QEMU, on the real ISO (`just e2e list` names them; several may be given, and `-j N`)
 e2e *NAMES="all": iso test-iso _harness

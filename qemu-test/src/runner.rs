@@ -1,6 +1,6 @@
-//! Runs tests: groups side by side (two machines at once fill two cores), tests of a group one after the other, each with a
-//! time limit from outside and, on emulated machines, one repetition that is reported. Says what happened as it happens; the
-//! last line is the sum.
+//! Runs tests: the cluster's alone, then the other groups side by side where so is asked (two machines at once fill two
+//! cores), tests of a group one after the other, each with a time limit from outside and, on emulated machines, one repetition
+//! that is reported. Says what happened as it happens; the last line is the sum.
 
 use crate::{
     accel::{self, Accel},
@@ -129,13 +129,18 @@ pub(crate) async fn run(paths: &Paths, plan: &Plan) -> Result<()> {
     }
     // The longest first, so that the short ones fill the other core.
     groups.sort_by_key(|g| std::cmp::Reverse(g.iter().map(|t| t.limit).sum::<u64>()));
+    let (alone, side_by_side): (Vec<_>, Vec<_>) =
+        groups.into_iter().partition(|g| g.iter().any(|t| t.group == tests::OF_THREE));
     let start = Instant::now();
     let verdicts = RefCell::new(Vec::new());
-    stream::iter(groups)
-        .for_each_concurrent(plan.jobs.max(1), async |group| {
-            run_group(paths, accel, plan.retry, group, &verdicts).await;
-        })
-        .await;
+    for (groups, jobs) in [(alone, 1), (side_by_side, plan.jobs.max(1))] {
+        scale::shared_by(jobs.min(groups.len()));
+        stream::iter(groups)
+            .for_each_concurrent(jobs, async |group| {
+                run_group(paths, accel, plan.retry, group, &verdicts).await;
+            })
+            .await;
+    }
     let verdicts = verdicts.into_inner();
     let count = |v: &[Verdict]| verdicts.iter().filter(|(_, seen)| v.contains(seen)).count();
     let failed: Vec<&str> =

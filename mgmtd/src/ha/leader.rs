@@ -59,7 +59,7 @@ pub(super) struct MachineReport {
 /// Since when this host has not been suspended. How long ago something was is counted by a clock that stands still meanwhile:
 /// what was before does not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Awake {
+pub(super) struct Awake {
     /// How far the clock that runs through suspend is ahead, in milliseconds.
     ahead: u64,
     since: Moment,
@@ -69,8 +69,13 @@ struct Awake {
 const SUSPENDED: u64 = 50;
 
 impl Awake {
+    /// Of a term that began then, by the clock that runs through suspend, which was so far ahead of the one that does not.
+    pub(super) fn new(ahead: u64, since: Moment) -> Self {
+        Self { ahead, since }
+    }
+
     /// The moment at which a majority followed, where that is certain.
-    fn followed(&mut self, now: Moment, ahead: u64, ago: Option<Duration>) -> Option<Moment> {
+    pub(super) fn followed(&mut self, now: Moment, ahead: u64, ago: Option<Duration>) -> Option<Moment> {
         if ahead > self.ahead.saturating_add(SUSPENDED) {
             self.since = now;
         }
@@ -153,7 +158,7 @@ impl Leader {
                 return;
             }
             let manager = Manager::new(Terms::STANDARD, begun, known);
-            let awake = Awake { ahead: suspended_ms(), since: begun };
+            let awake = Awake::new(suspended_ms(), begun);
             *self.now() = Some(Lead { term: leading.term, manager, awake, watchdogs: BTreeMap::new() });
         }
         let decisions = {
@@ -271,7 +276,7 @@ mod tests {
 
     #[test]
     fn what_was_heard_before_a_suspend_does_not_count() {
-        let mut awake = Awake { ahead: 100, since: Moment(1_000) };
+        let mut awake = Awake::new(100, Moment(1_000));
         let second = Some(Duration::from_secs(1));
         assert_eq!(awake.followed(Moment(5_000), 101, second), Some(Moment(3_999)));
         // An hour passes that the other clock does not know of.

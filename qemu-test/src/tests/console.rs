@@ -104,8 +104,8 @@ pub(super) async fn session(ctx: &mut Ctx) -> Result<()> {
     keys.press_for(ESC, "This host").await?;
     keys.type_for("q", "majority of the voters is reached", 60).await?;
 
-    // Logs, and out.
-    keys.press_for(ESC, "This host").await?;
+    // Logs, and out. The page that is left names this host, too.
+    keys.press_for(ESC, "Management network").await?;
     keys.type_for("g", "Management daemon", 30).await?;
     keys.type_for("m", "following", 30).await?;
     keys.type_for("/serving\r", "lines", 30).await?;

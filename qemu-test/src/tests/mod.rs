@@ -20,11 +20,13 @@ use crate::runner::Test;
 /// The group whose tests share one installed host with the fault agent.
 pub(crate) const ON_A_SITE: &str = "site";
 
+/// The group whose tests share three hosts that are one cluster; the first forms it. They fill the cores by themselves.
+pub(crate) const OF_THREE: &str = "cluster";
+
 /// Every test, in the order in which tests of a group run.
 pub(crate) fn all() -> Vec<Test> {
     let site = ON_A_SITE;
-    // Its tests share three hosts that are one cluster; the first forms it.
-    let cluster = "cluster";
+    let cluster = OF_THREE;
     vec![
         Test {
             name: "guest-life",
