@@ -49,18 +49,15 @@ impl Open {
             }
             let mut console = self.console;
             loop {
-                match console.next().await.unwrap().unwrap() {
-                    Message::Close(frame) => {
-                        let frame = frame.unwrap();
-                        assert_eq!(frame.code, CloseCode::Policy);
-                        assert!(frame.reason.contains("session has ended"), "{}", frame.reason);
-                        return;
-                    }
-                    _ => {}
+                if let Message::Close(frame) = console.next().await.unwrap().unwrap() {
+                    let frame = frame.unwrap();
+                    assert_eq!(frame.code, CloseCode::Policy);
+                    assert!(frame.reason.contains("session has ended"), "{}", frame.reason);
+                    return;
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, all).await.expect("what was open goes on");
+        tokio::time::timeout(PATIENCE, all).await.unwrap_or_else(|_| panic!("what was open goes on"));
     }
 
     /// None of it has ended.
@@ -165,7 +162,7 @@ async fn a_script_in_a_loop_is_slowed_down_and_nobody_else() {
             break;
         }
     }
-    let refused = refused.expect("a script in a loop is not slowed down");
+    let refused = refused.unwrap_or_else(|| panic!("a script in a loop is not slowed down"));
     assert_eq!(refused.status(), 429);
     let wait: u64 = refused.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
     assert!((1..=2).contains(&wait), "{wait}");
