@@ -27,6 +27,16 @@ impl Bytes {
     pub const fn gib(n: u64) -> Self {
         Self(n.saturating_mul(Self::GIB))
     }
+    /// Both together (saturating).
+    #[must_use]
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+    /// What is left without the other, at least 0.
+    #[must_use]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
     /// The number itself.
     #[must_use]
     pub const fn get(self) -> u64 {

@@ -33,8 +33,13 @@ pub struct Vm {
 pub struct VmSpec {
     /// Virtual CPUs, 1 to 64.
     pub vcpus: u8,
-    /// Memory, 64 MiB to 1 TiB, a multiple of 1 MiB.
+    /// Memory, 64 MiB to 1 TiB, a multiple of 1 MiB; of 128 MiB where `memory_max_bytes` is given.
     pub memory_bytes: Bytes,
+    /// As far as `memory_bytes` can be raised while the machine runs, and lowered again to what it was started with: up to 1 TiB,
+    /// a multiple of 128 MiB. The guest takes and gives back by virtio-mem, in its own time. Where absent, a change of
+    /// `memory_bytes` waits for the next start. A change of this one always does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_max_bytes: Option<Bytes>,
     /// Kernel to boot directly. Where absent at creation, the boot defaults of the first disk's source image are taken;
     /// where there are none, the machine boots by UEFI firmware from its disks in their order, then from its interfaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -277,6 +282,9 @@ pub struct VmStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub addresses: Vec<Ipv4Addr>,
+    /// Memory the machine that runs has: what it was started with, and what its guest has taken since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<Bytes>,
     /// What of the specification the machine that runs does not have yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<PendingChange>,
@@ -324,6 +332,7 @@ impl Default for VmStatus {
             restarts: 0,
             pid: None,
             addresses: vec![],
+            memory_bytes: None,
             pending: vec![],
             observed_generation: 0,
         }
@@ -444,6 +453,12 @@ impl MigrateVm {
 /// Least memory of a machine that boots by firmware.
 pub const MIN_FIRMWARE_MEMORY: Bytes = Bytes(128 * Bytes::MIB);
 
+/// What memory that comes and goes while a machine runs is counted in.
+pub const PLUGGABLE_MEMORY: Bytes = Bytes(128 * Bytes::MIB);
+
+/// Most memory of a machine.
+pub const MAX_MEMORY: Bytes = Bytes(1024 * Bytes::GIB);
+
 /// Most CD drives of a machine.
 pub const MAX_CDROMS: usize = 4;
 
@@ -467,6 +482,7 @@ impl Default for VmSpec {
         Self {
             vcpus: 1,
             memory_bytes: MIN_FIRMWARE_MEMORY,
+            memory_max_bytes: None,
             boot: None,
             display: None,
             disks: vec![],
@@ -508,10 +524,31 @@ impl VmSpec {
             refuse("vcpus", format!("{} is not between 1 and 64", self.vcpus));
         }
         let memory = self.memory_bytes.get();
-        if !(64 * Bytes::MIB..=1024 * Bytes::GIB).contains(&memory) {
+        if !(64 * Bytes::MIB..=MAX_MEMORY.get()).contains(&memory) {
             refuse("memory_bytes", format!("{} is not between 64 MiB and 1 TiB", self.memory_bytes));
         } else if !memory.is_multiple_of(Bytes::MIB) {
             refuse("memory_bytes", format!("{memory} is not a multiple of 1 MiB (1048576)"));
+        } else if self.memory_max_bytes.is_some() && !memory.is_multiple_of(PLUGGABLE_MEMORY.get()) {
+            refuse(
+                "memory_bytes",
+                format!(
+                    "{} is not a multiple of {PLUGGABLE_MEMORY}, which memory that can be changed while the machine runs has to be",
+                    self.memory_bytes
+                ),
+            );
+        }
+        if let Some(most) = self.memory_max_bytes {
+            if most < self.memory_bytes {
+                refuse(
+                    "memory_max_bytes",
+                    format!("{most} is less than memory_bytes ({})", self.memory_bytes),
+                );
+            } else if most > MAX_MEMORY {
+                refuse("memory_max_bytes", format!("{most} is more than {MAX_MEMORY}"));
+            }
+            if !most.get().is_multiple_of(PLUGGABLE_MEMORY.get()) {
+                refuse("memory_max_bytes", format!("{most} is not a multiple of {PLUGGABLE_MEMORY}"));
+            }
         }
         if let Some(boot) = &self.boot {
             if boot.cmdline.len() > MAX_CMDLINE {
@@ -585,6 +622,15 @@ mod tests {
         let spec: VmSpec = serde_json::from_str(r#"{"vcpus":0,"memory_bytes":1}"#).unwrap();
         let fields: Vec<_> = spec.validate().into_iter().map(|e| e.field).collect();
         assert_eq!(fields, ["spec.vcpus", "spec.memory_bytes"]);
+        let mib = Bytes::mib;
+        let memory = |memory_bytes, most| {
+            let spec = VmSpec { memory_bytes, memory_max_bytes: Some(most), ..VmSpec::default() };
+            spec.validate().into_iter().map(|e| e.field).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(memory(mib(256), mib(256)), "");
+        assert_eq!(memory(mib(200), mib(1000)), "spec.memory_bytes spec.memory_max_bytes");
+        assert_eq!(memory(mib(512), mib(384)), "spec.memory_max_bytes");
+        assert_eq!(memory(mib(512), mib(2 << 20)), "spec.memory_max_bytes");
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn a_machine_is_changed_in_every_way_the_api_knows() {
 
     let node = admin.json("host list")[0]["meta"]["name"].as_str().unwrap().to_owned();
     admin.ok(&format!(
-        "vm set web --name www --label app=web --cpus 2 --memory 256M --cpu x86-64-v2 --cmdline quiet --attach b,bandwidth=1M \
+        "vm set web --name www --label app=web --cpus 2 --memory 256M --memory-max 1G --cpu x86-64-v2 --cmdline quiet --attach b,bandwidth=1M \
          --disk a,rw,ops=none --nic {mac},network=lan,cable=in,receive=10M --add-nic default --add-cdrom none --watchdog off \
          --rng on --restart always --autostart off --ha high --host {node} --drop-rule app=db --prefer-apart app=web"
     ));
@@ -40,6 +40,7 @@ fn a_machine_is_changed_in_every_way_the_api_knows() {
     let spec = &vm["spec"];
     assert_eq!(vm["meta"]["labels"], json!({"app": "web"}));
     assert_eq!((&spec["vcpus"], &spec["memory_bytes"]), (&json!(2), &json!(256 << 20)));
+    assert_eq!(spec["memory_max_bytes"], 1 << 30);
     assert_eq!((&spec["cpu"], &spec["boot"]["cmdline"]), (&json!("x86-64-v2"), &json!("quiet")));
     assert_eq!(spec["disks"][0]["read_only"], false);
     assert!(spec["disks"][0].get("limits").is_none(), "{spec}");
@@ -55,7 +56,12 @@ fn a_machine_is_changed_in_every_way_the_api_knows() {
         json!({"host": id(&format!("host show {node}")), "apart": [{"label": "app=web", "strict": false}]});
     assert_eq!(spec["placement"], wanted);
     let shown = admin.ok("vm show www");
-    for text in ["app=web where it can be", "receives at most 10 MiB/s", "x86-64-v2"] {
+    for text in [
+        "app=web where it can be",
+        "receives at most 10 MiB/s",
+        "x86-64-v2",
+        "256 MiB, up to 1 GiB while it runs",
+    ] {
         assert!(shown.contains(text), "{text}: {shown}");
     }
 
@@ -70,10 +76,12 @@ fn a_machine_is_changed_in_every_way_the_api_knows() {
     assert!(admin.json("vm show www")["spec"].get("cloud_init").is_none());
 
     admin.ok(
-        "vm set www --detach b --remove-nic 0 --remove-cdrom 0 --any-host --firmware --ha off --unlabel app",
+        "vm set www --detach b --remove-nic 0 --remove-cdrom 0 --any-host --firmware --ha off --unlabel app \
+         --memory-max none",
     );
     let spec = admin.json("vm show www")["spec"].clone();
     assert_eq!((spec["disks"].as_array().unwrap().len(), spec["nics"].as_array().unwrap().len()), (1, 1));
+    assert!(spec.get("memory_max_bytes").is_none_or(serde_json::Value::is_null));
     assert!(spec.get("boot").is_none_or(serde_json::Value::is_null));
 
     // Wrong usage changes nothing and says what is wrong.

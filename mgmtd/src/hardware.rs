@@ -7,7 +7,7 @@
 use lq_api::{
     Bytes, ImageId, VolumeId,
     cloud_init::CloudInit,
-    local::vmm::{CpuModel, VmmConfig, WatchdogAction},
+    local::vmm::{CpuModel, MemoryStatus, VmmConfig, WatchdogAction, one_queue},
     vm::{Boot, Cdrom, Disk, Mac, Nic, VmSpec},
 };
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,11 @@ use serde::{Deserialize, Serialize};
 pub struct Hardware {
     /// Virtual CPUs.
     pub vcpus: u8,
-    /// Memory.
+    /// Memory it was started with.
     pub memory_bytes: Bytes,
+    /// Memory besides that which comes and goes, where there may be any.
+    #[serde(default)]
+    pub plugged: Option<PluggedMemory>,
     /// The kernel it boots; firmware where absent.
     #[serde(default)]
     pub boot: Option<Boot>,
@@ -54,6 +57,37 @@ pub struct Hardware {
     pub empty_slots: Vec<u8>,
 }
 
+/// Memory that comes and goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluggedMemory {
+    /// At most.
+    pub most: Bytes,
+    /// The guest is asked to have this much.
+    pub asked: Bytes,
+    /// It has this much, as far as is known. It changes by itself, so it is no part of what a place is made by.
+    #[serde(default)]
+    pub taken: Bytes,
+}
+
+impl PluggedMemory {
+    /// What the host has to have for it: what the guest has, or may take at any moment.
+    #[must_use]
+    pub fn needs(&self) -> Bytes {
+        self.asked.max(self.taken)
+    }
+}
+
+/// What a monitor says of its machine.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// As it would have to be started.
+    pub config: VmmConfig,
+    /// Whether there is a medium in each CD drive.
+    pub loaded: Vec<bool>,
+    /// How the memory stands that comes and goes.
+    pub memory: Option<MemoryStatus>,
+}
+
 /// A device that can come and go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fitted<T> {
@@ -62,12 +96,25 @@ pub struct Fitted<T> {
     /// Its slot on the bus, where it is known.
     #[serde(default)]
     pub slot: Option<u8>,
+    /// Queues it was made with. One that goes on elsewhere keeps them; one of an earlier release has a single one.
+    #[serde(default = "one_queue")]
+    pub queues: u8,
 }
 
-impl<T> From<T> for Fitted<T> {
-    fn from(device: T) -> Self {
-        Self { device, slot: None }
+impl<T> Fitted<T> {
+    /// One that is made for a machine with so many virtual CPUs.
+    pub fn new(device: T, vcpus: u8) -> Self {
+        Self { device, slot: None, queues: queues(vcpus) }
     }
+}
+
+/// Most queues a device is made with: each is a thread of its own.
+const MOST_QUEUES: u8 = 4;
+
+/// Queues of a device that is made for a machine with so many virtual CPUs: one for each, as far as that pays.
+#[must_use]
+pub fn queues(vcpus: u8) -> u8 {
+    vcpus.clamp(1, MOST_QUEUES)
 }
 
 /// A CD drive.
@@ -111,16 +158,23 @@ impl Hardware {
         Self {
             vcpus: spec.vcpus,
             memory_bytes: spec.memory_bytes,
+            plugged: spec.memory_max_bytes.filter(|most| *most > spec.memory_bytes).map(|most| {
+                PluggedMemory {
+                    most: most.saturating_sub(spec.memory_bytes),
+                    asked: Bytes(0),
+                    taken: Bytes(0),
+                }
+            }),
             boot: spec.boot.clone(),
             display: spec.display.unwrap_or_default(),
             cpu: spec.cpu,
             watchdog: spec.watchdog,
             rng: spec.rng,
             hotplug: true,
-            disks: spec.disks.iter().cloned().map(Fitted::from).collect(),
-            nics: spec.nics.iter().cloned().map(Fitted::from).collect(),
+            disks: spec.disks.iter().cloned().map(|disk| Fitted::new(disk, spec.vcpus)).collect(),
+            nics: spec.nics.iter().cloned().map(|nic| Fitted::new(nic, spec.vcpus)).collect(),
             cdroms: spec.cdroms.iter().map(|c| Drive::of(c.image)).collect(),
-            cloud_init: spec.cloud_init.clone().map(Fitted::from),
+            cloud_init: spec.cloud_init.clone().map(|given| Fitted::new(given, 1)),
             empty_slots: vec![],
         }
     }
@@ -130,7 +184,8 @@ impl Hardware {
     pub fn spec(&self, wanted: &VmSpec) -> VmSpec {
         VmSpec {
             vcpus: self.vcpus,
-            memory_bytes: self.memory_bytes,
+            memory_bytes: self.memory_with(|plugged| plugged.asked),
+            memory_max_bytes: self.plugged.map(|_| self.memory_with(|plugged| plugged.most)),
             boot: self.boot.clone(),
             display: Some(self.display),
             cpu: self.cpu,
@@ -142,6 +197,26 @@ impl Hardware {
             cloud_init: self.cloud_init.as_ref().map(|c| c.device.clone()),
             ..wanted.clone()
         }
+    }
+
+    /// What it was started with, and this of what comes and goes.
+    #[must_use]
+    pub fn memory_with(&self, of: impl FnOnce(&PluggedMemory) -> Bytes) -> Bytes {
+        self.memory_bytes.saturating_add(self.plugged.as_ref().map_or(Bytes(0), of))
+    }
+
+    /// Without what changes by itself, as if all were as it was asked for: what a place for it is made by.
+    #[must_use]
+    pub fn layout(mut self) -> Self {
+        self.plugged.iter_mut().for_each(|plugged| plugged.taken = plugged.asked);
+        self
+    }
+
+    /// With all that may come.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        self.plugged.iter_mut().for_each(|plugged| plugged.taken = plugged.most);
+        self
     }
 
     /// A disk.
@@ -156,19 +231,25 @@ impl Hardware {
         self.nics.iter().map(|n| &n.device).find(|n| n.mac == Some(mac))
     }
 
-    /// Takes up what the monitor says of the machine: `config`, and which CD drives have a medium. What of it is not known here
-    /// is left out; whoever plugs something in writes it down before.
+    /// Takes up what the monitor says of the machine. What of it is not known here is left out; whoever plugs something in writes
+    /// it down before.
     #[must_use]
-    pub fn as_told(&self, config: &VmmConfig, loaded: &[bool]) -> Self {
+    pub fn as_told(&self, Told { config, loaded, memory }: &Told) -> Self {
+        let before = self.plugged.map_or(Bytes(0), |plugged| plugged.taken);
+        let plugged = config.devices.memory.map(|region| PluggedMemory {
+            most: Bytes(region.most_bytes),
+            asked: Bytes(region.requested_bytes),
+            taken: memory.map_or(before, |memory| Bytes(memory.plugged_bytes)),
+        });
         let disks = config.disks.iter().filter_map(|told| {
             let disk = self.disks.iter().map(|d| &d.device).find(|d| serial(d.volume) == told.serial)?;
             let device = Disk { volume: disk.volume, read_only: told.read_only, limits: told.limits };
-            Some(Fitted { device, slot: told.slot })
+            Some(Fitted { device, slot: told.slot, queues: told.queues })
         });
         let nics = config.nics.iter().filter_map(|told| {
             let nic = self.nic(told.mac)?.clone();
             let device = Nic { connected: !told.link_down, limits: told.limits, ..nic };
-            Some(Fitted { device, slot: told.slot })
+            Some(Fitted { device, slot: told.slot, queues: told.queues })
         });
         let seed = config.disks.iter().find(|disk| disk.serial == SEED_SERIAL);
         let seed = self.cloud_init.as_ref().zip(seed);
@@ -178,11 +259,16 @@ impl Hardware {
             None => *drive,
         });
         Self {
+            plugged,
             hotplug: config.devices.hotplug.is_some(),
             disks: disks.collect(),
             nics: nics.collect(),
             cdroms: drives.collect(),
-            cloud_init: seed.map(|(has, told)| Fitted { device: has.device.clone(), slot: told.slot }),
+            cloud_init: seed.map(|(has, told)| Fitted {
+                device: has.device.clone(),
+                slot: told.slot,
+                queues: told.queues,
+            }),
             empty_slots: config.empty_slots.clone(),
             ..self.clone()
         }
@@ -211,19 +297,31 @@ mod tests {
         let config: VmmConfig = serde_json::from_value(json!({
             "version": 1, "vm": lq_api::VmId::new(), "name": "web-1", "vcpus": 1, "memory_bytes": 64 << 20,
             "boot": {"direct": {"kernel": "/k"}}, "run_dir": "/run/vm", "empty_slots": [1],
-            "disks": [{"serial": "cidata", "image": {"path": "/s", "format": "raw"}, "slot": 5}, {"serial": serial(two), "image": {"path": "/d", "format": "raw"}, "read_only": true, "slot": 2},
+            "devices": {"memory": {"most_bytes": 1 << 30, "requested_bytes": 256 << 20}},
+            "disks": [{"serial": "cidata", "image": {"path": "/s", "format": "raw"}, "slot": 5}, {"serial": serial(two), "image": {"path": "/d", "format": "raw"}, "read_only": true, "slot": 2, "queues": 3},
                 {"serial": "foreign", "image": {"path": "/f", "format": "raw"}}],
             "nics": [{"tap": "t", "mac": "02:00:00:00:00:01", "link_down": true, "slot": 3}],
         }))
         .unwrap();
-        let has = Hardware::of(&spec).as_told(&config, &[true, false]);
+        let memory =
+            Some(MemoryStatus { most_bytes: 1 << 30, requested_bytes: 256 << 20, plugged_bytes: 128 << 20 });
+        let has = Hardware::of(&spec).as_told(&Told { config, loaded: vec![true, false], memory });
+        let mib = Bytes::mib;
+        assert_eq!(has.plugged, Some(PluggedMemory { most: mib(1024), asked: mib(256), taken: mib(128) }));
+        assert_eq!((has.memory_with(|p| p.taken), has.spec(&spec).memory_bytes), (mib(256), mib(384)));
+        assert_eq!(has.clone().layout().plugged.map(|p| (p.asked, p.taken)), Some((mib(256), mib(256))));
+        assert_eq!(has.clone().whole().memory_with(PluggedMemory::needs), mib(128 + 1024));
         let disk = Disk { read_only: true, ..Disk::of(two) };
-        assert_eq!(has.disks, [Fitted { device: disk, slot: Some(2) }]);
-        assert_eq!(has.nics, [Fitted { device: Nic { connected: false, ..nic }, slot: Some(3) }]);
+        assert_eq!(has.disks, [Fitted { device: disk, slot: Some(2), queues: 3 }]);
+        assert_eq!(has.nics, [Fitted { device: Nic { connected: false, ..nic }, slot: Some(3), queues: 1 }]);
         assert_eq!(has.cdroms, [Drive::of(Some(image)), Drive { image: Some(image), loaded: false }]);
         assert_eq!((has.cdroms[0].ejected(), has.cdroms[1].ejected()), (None, Some(image)));
         assert!(!has.hotplug && has.empty_slots == [1]);
         assert_eq!(has.cloud_init.as_ref().and_then(|c| c.slot), Some(5));
+        // What an earlier release wrote down says nothing of queues: there was one each.
+        let mut old = serde_json::to_value(&has).unwrap();
+        old["disks"][0].as_object_mut().unwrap().remove("queues");
+        assert_eq!(serde_json::from_value::<Hardware>(old).unwrap().disks[0].queues, 1);
         let seen = has.spec(&VmSpec { autostart: false, ..spec });
         assert_eq!((seen.disks.len(), seen.cdroms[1].image, seen.autostart), (1, None, false));
     }

@@ -319,12 +319,18 @@ fn without_nft_guests_are_still_served() {
 fn taps_are_made_attached_and_removed() {
     isolated(async |_bench| {
         let name = tap::name(VmId::new(), MAC.parse().unwrap());
-        tap::create(&name).unwrap();
+        tap::create(&name, true).unwrap();
+        assert_eq!(tap::open(&name, 4).unwrap().len(), 4);
+        let one = tap::name(VmId::new(), MAC.parse().unwrap());
+        tap::create(&one, false).unwrap();
+        assert!(tap::open(&one, 2).is_err(), "it was made for one");
+        assert_eq!(tap::open(&one, 1).unwrap().len(), 1);
         let links = lq_mgmtd::network::link::Links::open().unwrap();
         links.attach(&name, "lqbr0").await.unwrap();
         let (tap, bridge) =
             (links.find(&name).await.unwrap().unwrap(), links.find("lqbr0").await.unwrap().unwrap());
         assert_eq!((tap.controller, tap.up), (Some(bridge.index), true));
+        links.delete(&one).await.unwrap();
         links.delete(&name).await.unwrap();
         links.delete(&name).await.unwrap();
         assert_eq!(links.find(&name).await.unwrap(), None);
@@ -348,12 +354,14 @@ fn a_machine_gets_its_taps_and_they_go_with_it() {
             mac: MAC.parse().unwrap(),
             connected: true,
             limits: NicLimits::default(),
+            queues: 2,
             slot: None,
         }];
         fleet.sync(vec![desired.clone()]);
         watcher.until(vm, |s| s.state == VmState::Running).await;
         let tap = tap::name(vm, MAC.parse().unwrap());
         must(&format!("ip link show {tap} master lqbr0 up"));
+        assert_eq!(tap::open(&tap, 2).unwrap().len(), 2, "its monitor opens a queue for each pair");
         desired.spec.power = PowerState::Stopped;
         desired.generation += 1;
         fleet.sync(vec![desired.clone()]);

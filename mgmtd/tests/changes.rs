@@ -95,6 +95,38 @@ async fn disks_interfaces_and_limits_change_while_it_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn memory_changes_while_it_runs_as_far_as_its_guest_goes_along() {
+    const MIB: u64 = 1 << 20;
+    let bench = Bench::new().await;
+    let api = &bench.api;
+    let (vm, _) = api.vm("web").await;
+    let path = format!("/vms/{vm}");
+    change(api, &path, |spec| spec["memory_max_bytes"] = (512 * MIB).into()).await;
+    api.done(Method::POST, &format!("{path}/start"), None).await;
+    api.until(&path, |v| v["status"]["memory_bytes"] == 128 * MIB).await;
+    let grown = change(api, &path, |spec| spec["memory_bytes"] = (384 * MIB).into()).await;
+    let started = grown["status"]["started_at"].clone();
+    api.until(&path, |v| v["status"]["memory_bytes"] == 384 * MIB && settled(v)).await;
+    say(api, &vm, "cling").await;
+    change(api, &path, |spec| spec["memory_bytes"] = (256 * MIB).into()).await;
+    let waits = api.until(&path, |v| v["status"]["pending"][0]["waits_for"] == "guest").await;
+    assert_eq!(waits["status"]["memory_bytes"], 384 * MIB);
+    say(api, &vm, "release").await;
+    let shrunk = api.until(&path, |v| v["status"]["memory_bytes"] == 256 * MIB && settled(v)).await;
+    assert_eq!(shrunk["status"]["started_at"], started, "it was never restarted");
+    change(api, &path, |spec| spec["memory_max_bytes"] = (1024 * MIB).into()).await;
+    let waits = api.until(&path, |v| !settled(v)).await;
+    assert_eq!(waits["status"]["pending"][0]["field"], "spec.memory_max_bytes");
+
+    let mut spec = api.get(&path).await["spec"].clone();
+    (spec["memory_bytes"], spec["memory_max_bytes"]) = ((192 * MIB).into(), (100 * MIB).into());
+    let faults = api.refused(422, Method::PATCH, &path, Some(json!({"spec": spec}))).await;
+    let fields: Vec<_> = faults["errors"].as_array().unwrap().iter().map(|e| e["field"].clone()).collect();
+    assert_eq!(fields, ["spec.memory_bytes", "spec.memory_max_bytes", "spec.memory_max_bytes"]);
+    bench.daemon.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_gets_a_disk_a_guest_clings_to() {
     let bench = Bench::new().await;
     let api = &bench.api;

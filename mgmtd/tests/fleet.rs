@@ -380,6 +380,44 @@ async fn a_running_machine_is_changed_also_by_the_next_daemon() {
 }
 
 #[tokio::test]
+async fn memory_grows_and_shrinks_as_far_as_the_guest_goes() {
+    let mut bench = bench().await;
+    let mib = lq_api::Bytes::mib;
+    bench.wish(|d| {
+        d.spec.memory_bytes = mib(256);
+        d.spec.memory_max_bytes = Some(mib(1024));
+    });
+    let has = |memory: u64| move |s: &VmStatus| s.memory_bytes == Some(mib(memory));
+    let status = bench.watcher.until(bench.vm, has(256)).await;
+    assert_eq!(status.pending, []);
+    bench.wish(|d| d.spec.memory_bytes = mib(512));
+    bench.watcher.until(bench.vm, |s| has(512)(s) && s.pending.is_empty()).await;
+    bench.wish(|d| d.spec.memory_bytes = mib(1024));
+    let waits = bench.watcher.until(bench.vm, |s| has(896)(s) && !s.pending.is_empty()).await;
+    assert_eq!(
+        (&*waits.pending[0].field, waits.pending[0].waits_for),
+        ("spec.memory_bytes", WaitsFor::Guest)
+    );
+
+    // The next daemon finds it so, and goes on from there; a place for it elsewhere is made as it was asked for.
+    let watcher = Arc::new(Watcher::default());
+    let next = Fleet::new(Arc::new(LqVmm::with(settings(bench.dir.path()))), watcher.clone());
+    next.adopt().await.unwrap();
+    next.sync(vec![bench.desired.clone()]);
+    let found = watcher.until(bench.vm, |s| s.state == VmState::Running).await;
+    assert_eq!((found.memory_bytes, found.pending.len()), (Some(mib(896)), 1));
+    let layout = next.machine(bench.vm).unwrap().inventory().await.unwrap().unwrap().layout();
+    let region = layout.plugged.unwrap();
+    assert_eq!((layout.memory_bytes, region.most, region.asked), (mib(256), mib(768), mib(768)));
+    bench.desired.spec.memory_bytes = mib(128);
+    bench.desired.generation += 1;
+    next.sync(vec![bench.desired.clone()]);
+    let generation = bench.desired.generation;
+    let shrunk = watcher.until(bench.vm, |s| s.observed_generation == generation && has(256)(s)).await;
+    assert_eq!(shrunk.pending.iter().map(|p| p.waits_for).collect::<Vec<_>>(), [WaitsFor::Start]);
+}
+
+#[tokio::test]
 async fn a_guest_that_clings_is_waited_for_and_its_end_frees_what_it_had() {
     let mut bench = bench().await;
     bench.init.manners(Manners { clings: true, ..Manners::default() });

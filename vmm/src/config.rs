@@ -4,8 +4,8 @@ use crate::{memory::presence::BLOCK, pci::q35::LPC_SLOT, pci::root::MAX_DEVICES,
 use lq_api::{
     image::ImageFormat,
     local::vmm::{
-        BootConfig, BootDevice, DiskImage, IoLimits, LeaseConfig, LeaseEnd, MemoryConfig, NicLimits, Start,
-        VERSION, VmmConfig, VsockConfig,
+        BootConfig, BootDevice, CpusConfig, DiskImage, IoLimits, LeaseConfig, LeaseEnd, MemoryConfig,
+        NicLimits, Start, VERSION, VmmConfig, VsockConfig,
     },
 };
 use std::{collections::BTreeSet, fs, io, path::Path};
@@ -85,6 +85,12 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         (1..=MOST_VCPUS).contains(&config.vcpus),
         format!("vcpus is {}, 1 to {MOST_VCPUS} are possible", config.vcpus),
     );
+    if let Some(CpusConfig { most }) = config.devices.cpus {
+        check(
+            (config.vcpus..=MOST_VCPUS).contains(&most),
+            format!("devices.cpus.most is {most}, vcpus ({}) to {MOST_VCPUS} are possible", config.vcpus),
+        );
+    }
     let memory = config.memory_bytes.get();
     check(
         (LEAST_MEMORY..=MOST_MEMORY).contains(&memory) && memory.is_multiple_of(MIB),
@@ -195,7 +201,8 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         );
         check(slots.insert(slot), format!("{of}.slot {slot} is used twice, or is to be empty"));
     }
-    let queues = 1..=config.vcpus.clamp(1, MOST_QUEUES);
+    let vcpus = config.devices.cpus.map_or(config.vcpus, |cpus| cpus.most);
+    let queues = 1..=vcpus.clamp(1, MOST_QUEUES);
     let queue_fault = |of: &str, count: u8| {
         format!(
             "{of}.queues is {count}, 1 to {} are possible: one for each virtual CPU, at most {MOST_QUEUES}",
@@ -326,8 +333,7 @@ mod tests {
             ]);
             c["nics"] = json!([{"tap": "a/b", "mac": "00:00:00:00:00:00", "queues": 17}]);
             c["jail"]["uid"] = json!(0);
-            c["devices"] =
-                json!({"vsock": {"cid": 2}, "memory": {"most_bytes": 1 << 20, "requested_bytes": 3}});
+            c["devices"] = json!({"cpus": {"most": 64}, "vsock": {"cid": 2}, "memory": {"most_bytes": 1 << 20, "requested_bytes": 3}});
         });
         let told = faults(&bad).join("\n");
         for part in [
@@ -343,6 +349,7 @@ mod tests {
             "disks[2].serial",
             "nics[0].tap",
             "devices.vsock.cid is 2",
+            "devices.cpus.most is 64, vcpus (65)",
             "devices.memory.most_bytes",
             "devices.memory.requested_bytes is 3",
             "nics[0].mac",

@@ -68,6 +68,17 @@ impl Inventory {
         config
     }
 
+    /// Virtual CPUs that are wanted.
+    #[must_use]
+    pub fn vcpus(&self) -> u8 {
+        self.config.vcpus
+    }
+
+    /// So many virtual CPUs are wanted from now on.
+    pub fn aimed(&mut self, vcpus: u8) {
+        self.config.vcpus = vcpus;
+    }
+
     /// Whether things may come and go.
     #[must_use]
     pub fn hotplug(&self) -> bool {

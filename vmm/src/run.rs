@@ -165,7 +165,8 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
         Boot::Direct(_) => root::Kind::Assigned,
         Boot::Firmware(_) => root::Kind::ByFirmware,
     };
-    let kvm = kvm::open(config.vcpus)?;
+    let most_cpus = config.devices.cpus.map(|cpus| cpus.most);
+    let kvm = kvm::open(most_cpus.unwrap_or(config.vcpus))?;
     let pluggable = config.devices.memory.map_or(0, |memory| memory.most_bytes);
     let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get(), pluggable, bus)?;
     let fence = Arc::<Fence>::default();
@@ -188,6 +189,7 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
         cpu: config.cpu,
         panic: config.devices.panic,
         hotplug: config.devices.hotplug.is_some(),
+        most_cpus,
         display: display.map(|socket| Display { socket, name: config.name.clone(), pointer: made.pointer }),
     })?;
     let vm = config.vm;

@@ -14,8 +14,33 @@ use kvm_bindings::{CpuId, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
+
+/// Whether a virtual CPU is there for the guest. One that is not stays out of it until it comes; it is not at first.
+#[derive(Debug, Default)]
+pub struct Standing {
+    present: AtomicBool,
+    /// It begins anew with its next order.
+    anew: AtomicBool,
+}
+
+impl Standing {
+    /// It is there or not from its next order on; one that comes begins as at power-on. False: it was so already.
+    pub fn set(&self, present: bool) -> bool {
+        let changed = self.present.swap(present, Ordering::SeqCst) != present;
+        if changed && present {
+            self.anew.store(true, Ordering::SeqCst);
+        }
+        changed
+    }
+
+    /// As [`Standing::set`], of one whose state comes from elsewhere: it does not begin anew.
+    pub fn load(&self, present: bool) {
+        self.present.store(present, Ordering::SeqCst);
+        self.anew.store(false, Ordering::SeqCst);
+    }
+}
 
 /// A virtual CPU and what its exits reach.
 pub struct Vcpu {
@@ -29,6 +54,7 @@ pub struct Vcpu {
     notifier: Arc<Notifier>,
     gate: Arc<Gate>,
     exits: Arc<AtomicU64>,
+    standing: Arc<Standing>,
     /// It asked for a reset or the end, and has not been answered: its state says nothing of that.
     unanswered: bool,
 }
@@ -57,9 +83,23 @@ impl Vcpu {
         notifier: Arc<Notifier>,
         gate: Arc<Gate>,
         exits: Arc<AtomicU64>,
+        standing: Arc<Standing>,
     ) -> Self {
         let unanswered = false;
-        Self { id, fd, leaves, power_on, offers, mailbox, devices, notifier, gate, exits, unanswered }
+        Self {
+            id,
+            fd,
+            leaves,
+            power_on,
+            offers,
+            mailbox,
+            devices,
+            notifier,
+            gate,
+            exits,
+            standing,
+            unanswered,
+        }
     }
 
     /// The thread's life.
@@ -73,6 +113,7 @@ impl Vcpu {
         loop {
             order = match order {
                 Order::Park => {
+                    self.begin_anew();
                     seat.done();
                     seat.wait()
                 }
@@ -97,6 +138,7 @@ impl Vcpu {
                 }
                 Order::Run => {
                     self.unanswered = false;
+                    self.begin_anew();
                     // The guest's watchdogs learn that it stood still; refused where it does not use this clock.
                     let _ = self.fd.kvmclock_ctrl();
                     seat.done();
@@ -107,6 +149,16 @@ impl Vcpu {
         }
         drop(kick);
         seat.done();
+    }
+
+    /// Takes the state of power-on, where it has just come. Also one that was just made needs that: KVM finds it by the number
+    /// of its local APIC only once that has been set.
+    fn begin_anew(&self) {
+        if self.standing.anew.swap(false, Ordering::SeqCst)
+            && let Err(error) = self.power_on.write(&self.fd, None)
+        {
+            self.notifier.send(GuestEvent::Host(format!("vCPU {}: {error}", self.id)));
+        }
     }
 
     fn save(&mut self) {
@@ -141,6 +193,10 @@ impl Vcpu {
             if let Some(order) = seat.look() {
                 self.finish_exit();
                 return order;
+            }
+            if !self.standing.present.load(Ordering::SeqCst) {
+                self.finish_exit();
+                return seat.wait();
             }
             match self.step() {
                 Step::Run => {}

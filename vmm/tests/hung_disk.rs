@@ -142,6 +142,7 @@ impl Bench {
                 cpu: Default::default(),
                 panic: false,
                 hotplug: false,
+                most_cpus: None,
                 display,
             };
             let machine = builder.build(parts).unwrap();

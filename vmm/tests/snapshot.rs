@@ -220,13 +220,12 @@ fn what_cannot_be_taken_up_is_refused_with_the_reason() {
     refused(&newer, same, &["com1 0 is saved in version 9, this monitor knows up to 1"]);
 }
 
-/// A machine as version 1 of the stream and the first versions of all parts saved it. `UPDATE_GOLDEN=1` writes it where it
-/// is missing: a file that is there is never written again.
-#[test]
-fn a_machine_saved_by_the_first_version_is_taken_up() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/machine-1.lq");
+/// The machine in the file `name` of `tests/golden`, saved as `make` makes it, has these parts and is taken up. `UPDATE_GOLDEN=1`
+/// writes it where it is missing: a file that is there is never written again.
+fn golden(name: &str, make: fn() -> Setup, pluggable: u64, parts: &[(&str, u32, u32)]) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if !golden.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() && !no_kvm() {
-        let mut vm = counter::setup().start();
+        let mut vm = make().start();
         let mut output = Vec::new();
         while output.iter().filter(|byte| **byte == b'\n').count() < 3 {
             output.extend(vm.see(b'\n'));
@@ -236,38 +235,26 @@ fn a_machine_saved_by_the_first_version_is_taken_up() {
         snapshot(&vm, &golden);
         end(vm);
     }
-    let memory = memory::create(64 << 20).unwrap();
+    let memory = memory::create_with(64 << 20, pluggable).unwrap();
     let mut reader = Reader::new(File::open(&golden).unwrap());
     let saved = reader.description().unwrap();
     assert_eq!((saved.format, saved.vcpus, saved.memory_bytes), (1, 1, 64 << 20));
     let state = reader.rest(&memory).unwrap();
-    let parts: Vec<_> = state.components().iter().map(|c| (c.kind.as_str(), c.id, c.version)).collect();
-    assert_eq!(
-        parts,
-        [
-            ("vcpu", 0, 1),
-            ("platform", 0, 1),
-            ("pci-root", 0, 1),
-            ("virtio-pci", 1, 1),
-            ("virtio-pci", 2, 1),
-            ("com1", 0, 1),
-            ("clock", 0, 1),
-            ("power", 0, 1),
-        ]
-    );
+    let saved_parts: Vec<_> = state.components().iter().map(|c| (c.kind.as_str(), c.id, c.version)).collect();
+    assert_eq!(saved_parts, parts);
     let count: u64 = memory.read_obj(GuestAddress(0x100_0000)).unwrap();
     assert!(count >= 3);
     if no_kvm() {
         return;
     }
     // Taken up, where this processor can do what the one could on which it was saved. Its disk holds what it last wrote.
-    let mut setup = counter::setup();
+    let mut setup = make();
     let disk = File::options().write(true).open(setup.directory.path().join("disk.raw")).unwrap();
     for sector in 0..64_u64 {
         let last = (0..=count + 1).rev().find(|n| n % 64 == sector).unwrap_or(0);
         std::os::unix::fs::FileExt::write_all_at(&disk, &last.to_le_bytes(), sector * 512).unwrap();
     }
-    setup.more = format!(r#","start":{{"restore":{{"path":"{}"}}}}"#, golden.display());
+    setup.more += &format!(r#","start":{{"restore":{{"path":"{}"}}}}"#, golden.display());
     let mut process = common::Process(setup.spawn());
     sleep(Duration::from_millis(300));
     if process.0.try_wait().unwrap().is_some() {
@@ -289,4 +276,47 @@ fn a_machine_saved_by_the_first_version_is_taken_up() {
     let number = |text: &str| u64::from_str_radix(text.trim_end(), 16).unwrap();
     assert_eq!(number(&numbers[2]), number(&numbers[1]) + 1, "{numbers:?}");
     assert!(number(&numbers[1]) > count - 1, "{numbers:?}");
+}
+
+/// A machine as version 1 of the stream and the first versions of its parts saved it.
+#[test]
+fn a_machine_saved_by_the_first_version_is_taken_up() {
+    let parts = [
+        ("vcpu", 0, 1),
+        ("platform", 0, 1),
+        ("pci-root", 0, 1),
+        ("virtio-pci", 1, 1),
+        ("virtio-pci", 2, 1),
+        ("com1", 0, 1),
+        ("clock", 0, 1),
+        ("power", 0, 1),
+    ];
+    golden("machine-1.lq", counter::setup, 0, &parts);
+}
+
+/// The same of parts that came later: several queues, streams, memory and processors that come and go.
+#[test]
+fn what_came_later_is_taken_up_as_its_first_version_saved_it() {
+    let make = || {
+        let mut setup = counter::setup();
+        setup.disks = setup.disks.replacen('{', r#"{"queues":2,"#, 1);
+        setup.more = r#","devices":{"cpus":{"most":3},"vsock":{"cid":42},
+            "memory":{"most_bytes":268435456,"requested_bytes":4194304}}"#
+            .to_owned();
+        setup
+    };
+    let parts = [
+        ("vcpu", 0, 1),
+        ("platform", 0, 1),
+        ("pci-root", 0, 1),
+        ("virtio-pci", 1, 1),
+        ("virtio-pci", 2, 1),
+        ("virtio-pci", 3, 1),
+        ("virtio-pci", 4, 1),
+        ("com1", 0, 1),
+        ("clock", 0, 1),
+        ("power", 0, 1),
+        ("cpus", 0, 1),
+    ];
+    golden("machine-2.lq", make, 256 << 20, &parts);
 }

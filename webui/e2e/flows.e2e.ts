@@ -73,10 +73,10 @@ it("create a machine: faults are named at their fields, defaults fit, it starts"
   await page.getByText("1 to 63 letters, digits").waitFor();
   await page.getByLabel("Name", { exact: true }).fill("web-1");
   await page.getByRole("button", { name: "Next" }).click();
-  await page.getByLabel("Memory").fill("12");
+  await page.getByLabel("Memory", { exact: true }).fill("12");
   await page.getByRole("button", { name: "Next" }).click();
   await page.getByText("At least 64M.").waitFor();
-  await page.getByLabel("Memory").fill("1G");
+  await page.getByLabel("Memory", { exact: true }).fill("1G");
   await page.getByRole("button", { name: "Next" }).click();
   await page.getByRole("button", { name: "Next" }).click();
   await page.getByLabel("Set up by cloud-init").selectOption({ label: "A user with SSH keys" });
@@ -317,15 +317,15 @@ it("hardware: changed by the page, refused with its reason", async () => {
   await go(`/vms/${id}/hardware`);
   await main().getByRole("button", { name: "Change" }).click();
   const dialog = page.getByRole("dialog");
-  await dialog.getByLabel("CPUs").fill("99");
+  await dialog.getByLabel("CPUs", { exact: true }).fill("99");
   await dialog.getByRole("button", { name: "Save" }).click();
   await dialog.getByText("A whole number from 1 to 64.").waitFor();
-  await dialog.getByLabel("CPUs").fill("4");
-  await dialog.getByLabel("Memory").fill("2T");
+  await dialog.getByLabel("CPUs", { exact: true }).fill("4");
+  await dialog.getByLabel("Memory", { exact: true }).fill("2T");
   await dialog.getByRole("button", { name: "Save" }).click();
   // The host's own refusal, at its field.
   await dialog.getByText("is not between 64 MiB and 1 TiB").first().waitFor();
-  await dialog.getByLabel("Memory").fill("3G");
+  await dialog.getByLabel("Memory", { exact: true }).fill("3G");
   await dialog.getByRole("button", { name: "Save" }).click();
   await dialog.waitFor({ state: "detached" });
   await main().getByText("3 GiB").waitFor();

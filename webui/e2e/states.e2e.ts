@@ -213,11 +213,11 @@ it("the steps of the wizard, with and without faults", { timeout: 200_000 }, asy
     await look(ours, `name missing, ${theme}, ${width}`);
     await page.getByLabel("Name", { exact: true }).fill("new");
     await next();
-    await page.getByLabel("Memory").fill("12");
+    await page.getByLabel("Memory", { exact: true }).fill("12");
     await next();
     await page.getByText("At least 64M.").waitFor();
     await look(ours, `hardware, ${theme}, ${width}`);
-    await page.getByLabel("Memory").fill("1G");
+    await page.getByLabel("Memory", { exact: true }).fill("1G");
     await next();
     await page.getByRole("button", { name: "Add a rule" }).click();
     await next();

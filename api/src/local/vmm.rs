@@ -15,8 +15,9 @@ mod limits;
 
 pub use cpu::CpuModel;
 pub use devices::{
-    BalloonConfig, BalloonStatus, BalloonTarget, BootDevice, CdromConfig, CdromEject, CdromInsert,
-    GuestMemory, MemoryConfig, MemoryStatus, MemoryTarget, MoreDevices, VsockConfig, WatchdogAction,
+    BalloonConfig, BalloonStatus, BalloonTarget, BootDevice, CdromConfig, CdromEject, CdromInsert, CpuStatus,
+    CpuTarget, CpusConfig, GuestMemory, MemoryConfig, MemoryStatus, MemoryTarget, MoreDevices, VsockConfig,
+    WatchdogAction,
 };
 pub use hotplug::{DeviceName, DiskPlug, HotplugConfig, NicPlug, Unplug, default_unplug_timeout};
 pub use lease::{
@@ -313,6 +314,10 @@ pub enum Command {
     MemoryTarget(MemoryTarget),
     /// Answer: `Memory`.
     MemoryStatus,
+    /// Brings virtual CPUs, or asks the guest for the highest of them.
+    CpuTarget(CpuTarget),
+    /// Answer: `Cpus`.
+    CpuStatus,
     /// Grants or extends the lease. A machine without one is bound to it from now on, with the default margin and grace.
     LeaseSet(LeaseGrant),
     /// Gives the lease back.
@@ -424,6 +429,8 @@ pub enum Outcome {
     Balloon(BalloonStatus),
     /// Answer to `MemoryStatus`.
     Memory(MemoryStatus),
+    /// Answer to `CpuStatus`.
+    Cpus(CpuStatus),
     /// Refused.
     Error(String),
 }

@@ -125,6 +125,9 @@ pub(crate) struct CreateVm {
     /// Memory, e.g. 512M or 2G.
     #[arg(long, default_value = "512M", value_parser = size::parse)]
     pub(crate) memory: Bytes,
+    /// As far as its memory can be raised while it runs, e.g. 8G; not at all where absent.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub(crate) memory_max: Option<Bytes>,
     /// Make a volume from this image and let it be the first disk.
     #[arg(long, value_name = "IMAGE")]
     pub(crate) disk_from_image: Option<String>,
@@ -195,6 +198,14 @@ pub(crate) struct CreateVm {
     pub(crate) preview: bool,
 }
 
+/// A size, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MostMemory(pub(crate) Option<Bytes>);
+
+fn most_memory(text: &str) -> Result<MostMemory, String> {
+    if text == "none" { Ok(MostMemory(None)) } else { size::parse(text).map(|most| MostMemory(Some(most))) }
+}
+
 /// Rules about the hosts of other machines.
 #[derive(Debug, Args)]
 pub(crate) struct Rules {
@@ -221,9 +232,12 @@ pub(crate) struct SetVm {
     /// Virtual CPUs.
     #[arg(long)]
     pub(crate) cpus: Option<u8>,
-    /// Memory, e.g. 512M or 2G.
+    /// Memory, e.g. 512M or 2G. A machine that runs is changed at once up to its --memory-max.
     #[arg(long, value_parser = size::parse)]
     pub(crate) memory: Option<Bytes>,
+    /// As far as its memory can be raised while it runs, from its next start on; `none`: not at all.
+    #[arg(long, value_name = "SIZE", value_parser = most_memory)]
+    pub(crate) memory_max: Option<MostMemory>,
     /// What the guest sees of the processor.
     #[arg(long, value_enum)]
     pub(crate) cpu: Option<Cpu>,

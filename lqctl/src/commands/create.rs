@@ -63,6 +63,7 @@ pub(super) async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<
     let mut spec = VmSpec {
         vcpus: wanted.cpus,
         memory_bytes: wanted.memory,
+        memory_max_bytes: wanted.memory_max,
         boot,
         disks,
         nics,

@@ -146,6 +146,7 @@ pub(super) async fn set(client: &Client, wanted: SetVm) -> anyhow::Result<Vm> {
 fn simple(spec: &mut VmSpec, wanted: &SetVm) {
     spec.vcpus = wanted.cpus.unwrap_or(spec.vcpus);
     spec.memory_bytes = wanted.memory.unwrap_or(spec.memory_bytes);
+    spec.memory_max_bytes = wanted.memory_max.map_or(spec.memory_max_bytes, |most| most.0);
     spec.cpu = wanted.cpu.map_or(spec.cpu, Into::into);
     spec.display = wanted.display.map_or(spec.display, Into::into);
     spec.watchdog = wanted.watchdog.map_or(spec.watchdog, Into::into);

@@ -133,6 +133,15 @@ fn table(vms: &[Vm], hosts: &BTreeMap<HostId, String>) -> Table {
     table
 }
 
+/// What is wanted, what there is where that differs, and how far it can go.
+fn memory(vm: &Vm) -> String {
+    let has = vm.status.memory_bytes.filter(|has| *has != vm.spec.memory_bytes);
+    let has = has.map(|has| format!(", has {has} now")).unwrap_or_default();
+    let most =
+        vm.spec.memory_max_bytes.map(|most| format!(", up to {most} while it runs")).unwrap_or_default();
+    format!("{}{has}{most}", vm.spec.memory_bytes)
+}
+
 fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, String)> {
     let text = |value: Option<String>| value.unwrap_or_default();
     let mut fields = vec![
@@ -147,7 +156,7 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
         ("Started", text(vm.status.started_at.map(|t| format!("{t} ({} ago)", age(t))))),
         ("Restarts", vm.status.restarts.to_string()),
         ("CPUs", vm.spec.vcpus.to_string()),
-        ("Memory", vm.spec.memory_bytes.to_string()),
+        ("Memory", memory(vm)),
         ("Addresses", addresses(vm)),
         ("Restart", word(&vm.spec.restart)),
         ("Autostart", if vm.spec.autostart { "yes" } else { "no" }.into()),

@@ -4,16 +4,19 @@
 //! not keep the others back. Invariant: once no step is left, the machine has what is wanted but for what is pending.
 
 use super::{Desired, LaunchNic};
-use crate::hardware::{Drive, Fitted, Hardware};
+use crate::hardware::{Drive, Fitted, Hardware, PluggedMemory, queues};
 use lq_api::{
     Bytes, ImageId, NetworkId, VolumeId,
     local::vmm::{DiskConfig, IoLimits, NicLimits},
-    vm::{Disk, Mac, Nic, PendingChange, WaitsFor},
+    vm::{Disk, Mac, Nic, PLUGGABLE_MEMORY, PendingChange, VmSpec, WaitsFor},
 };
+use std::cmp::Ordering;
 
 /// One change of a machine that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Asks the guest to have so much memory besides what it was started with.
+    Memory(Bytes),
     /// Sets a disk's limits.
     DiskLimits(VolumeId, IoLimits),
     /// Sets an interface's limits.
@@ -52,6 +55,7 @@ impl Step {
     #[must_use]
     pub fn pending(&self, failed: Option<&str>) -> PendingChange {
         let (field, device, words) = match self {
+            Self::Memory(_) => ("spec.memory_bytes", None, "the guest is being asked for it"),
             Self::DiskLimits(volume, _) => {
                 ("spec.disks", Some(volume.to_string()), "its limits are being set")
             }
@@ -132,6 +136,7 @@ pub fn plan(has: &Hardware, wanted: &Desired) -> Plan {
         }
         return plan;
     }
+    change_memory(has, wanted, &mut plan);
     change_disks(has, wanted, &mut plan);
     change_nics(has, wanted, &mut plan);
     change_media(has, wanted, &mut plan);
@@ -142,9 +147,13 @@ pub fn plan(has: &Hardware, wanted: &Desired) -> Plan {
 
 /// What can be changed only by a start.
 fn at_next_start(has: &Hardware, Desired { spec, .. }: &Desired) -> Vec<PendingChange> {
+    let may_have = Some(has.memory_with(|region| region.most));
+    let region_differs =
+        spec.memory_max_bytes != may_have && (has.plugged.is_some() || spec.memory_max_bytes.is_some());
     let differs = [
         ("spec.vcpus", has.vcpus != spec.vcpus),
-        ("spec.memory_bytes", has.memory_bytes != spec.memory_bytes),
+        ("spec.memory_bytes", has.memory_with(|region| reach(has, spec, region)) != spec.memory_bytes),
+        ("spec.memory_max_bytes", region_differs),
         ("spec.boot", has.boot != spec.boot),
         ("spec.display", has.display != spec.display.unwrap_or_default()),
         ("spec.cpu", has.cpu != spec.cpu),
@@ -176,6 +185,34 @@ fn at_next_start(has: &Hardware, Desired { spec, .. }: &Desired) -> Vec<PendingC
         pending.push(at_start("spec.nics", None, order));
     }
     pending
+}
+
+/// How much of memory that comes and goes is asked for, so that there is as much as wanted, or as near to it as can be.
+fn reach(has: &Hardware, spec: &VmSpec, region: &PluggedMemory) -> Bytes {
+    let whole = PLUGGABLE_MEMORY.get();
+    let wanted = spec.memory_bytes.saturating_sub(has.memory_bytes).min(region.most).get();
+    Bytes(wanted / whole * whole)
+}
+
+fn change_memory(has: &Hardware, Desired { spec, .. }: &Desired, plan: &mut Plan) {
+    let Some(region) = &has.plugged else { return };
+    let asked = reach(has, spec, region);
+    if asked != region.asked {
+        plan.steps.push(Step::Memory(asked));
+        return;
+    }
+    let (is, all) = (has.memory_with(|r| r.taken), has.memory_with(|r| r.asked));
+    let reason = match region.taken.cmp(&asked) {
+        Ordering::Equal => return,
+        Ordering::Less => format!(
+            "the guest has {is} of {all} so far; one without a driver for virtio-mem takes more only when the machine is stopped and started"
+        ),
+        Ordering::Greater => {
+            format!("the guest has {is} still, of which it is to give back {}", is.saturating_sub(all))
+        }
+    };
+    let field = "spec.memory_bytes".into();
+    plan.pending.push(PendingChange { field, device: None, waits_for: WaitsFor::Guest, reason });
 }
 
 fn change_disks(has: &Hardware, wanted: &Desired, plan: &mut Plan) {
@@ -219,14 +256,19 @@ fn plug(has: &Hardware, wanted: &Desired, plan: &mut Plan) {
     let absent = wanted.spec.disks.iter().zip(&wanted.launch.disks);
     for (disk, config) in absent.filter(|(disk, _)| has.disk(disk.volume).is_none()) {
         if has.hotplug {
-            plan.steps.push(Step::PlugDisk(disk.clone(), Box::new(config.clone())));
+            // As many as the machine that runs can have.
+            let config = DiskConfig { queues: queues(has.vcpus), ..config.clone() };
+            plan.steps.push(Step::PlugDisk(disk.clone(), Box::new(config)));
         } else {
             plan.pending.push(at_start("spec.disks", Some(disk.volume.to_string()), NO_HOTPLUG));
         }
     }
     for (nic, launch) in wanted.spec.nics.iter().zip(&wanted.launch.nics) {
         match nic.mac.filter(|mac| has.nic(*mac).is_none()) {
-            Some(_) if has.hotplug => plan.steps.push(Step::PlugNic(nic.clone(), launch.clone())),
+            Some(_) if has.hotplug => {
+                let launch = LaunchNic { queues: queues(has.vcpus), ..launch.clone() };
+                plan.steps.push(Step::PlugNic(nic.clone(), launch));
+            }
             Some(mac) => plan.pending.push(at_start("spec.nics", Some(mac.to_string()), NO_HOTPLUG)),
             None => {}
         }
@@ -263,6 +305,7 @@ impl Hardware {
             nics.iter_mut().map(|n| &mut n.device).filter(|n| n.mac == Some(mac)).for_each(change);
         };
         match step {
+            Step::Memory(asked) => self.plugged.iter_mut().for_each(|region| region.asked = *asked),
             Step::DiskLimits(volume, limits) => disk(&mut self.disks, *volume, &|d| d.limits = *limits),
             Step::NicLimits(mac, limits) => nic(&mut self.nics, *mac, &|n| n.limits = *limits),
             Step::Link(mac, up) => nic(&mut self.nics, *mac, &|n| n.connected = *up),
@@ -272,13 +315,13 @@ impl Hardware {
                 self.cdroms.get_mut(*n).into_iter().for_each(|d| *d = Drive::of(Some(*image)));
             }
             Step::Grow(..) => {}
-            Step::PlugDisk(new, _) => {
+            Step::PlugDisk(new, config) => {
                 self.disks.retain(|d| d.device.volume != new.volume);
-                self.disks.push(new.clone().into());
+                self.disks.push(Fitted { device: new.clone(), slot: None, queues: config.queues });
             }
-            Step::PlugNic(new, _) => {
+            Step::PlugNic(new, launch) => {
                 self.nics.retain(|n| n.device.mac != new.mac);
-                self.nics.push(new.clone().into());
+                self.nics.push(Fitted { device: new.clone(), slot: None, queues: launch.queues });
             }
             Step::UnplugDisk(volume) => self.disks.retain(|d| d.device.volume != *volume),
             Step::UnplugNic(mac) => self.nics.retain(|n| n.device.mac != Some(*mac)),

@@ -25,6 +25,7 @@ fn desired(spec: VmSpec) -> Desired {
         mac: nic.mac.unwrap(),
         connected: nic.connected,
         limits: nic.limits,
+        queues: 1,
         slot: None,
     });
     let launch = Launch {
@@ -77,12 +78,25 @@ fn specs() -> impl Strategy<Value = VmSpec> {
         proptest::collection::vec(nic, 0..4),
         proptest::collection::vec(cdrom, 0..3),
     );
-    (lists, 1..3u8, any::<bool>()).prop_map(|((mut disks, mut nics, cdroms), vcpus, rng)| {
+    let memory = (1..9u64, proptest::option::of(0..9u64))
+        .prop_map(|(now, more)| (128 * now, more.map(|more| Bytes::mib(128 * (now + more)))));
+    (lists, 1..3u8, any::<bool>(), memory).prop_map(|((mut disks, mut nics, cdroms), vcpus, rng, memory)| {
         let mut seen = std::collections::BTreeSet::new();
         disks.retain(|d| seen.insert(d.volume));
         let mut seen = std::collections::BTreeSet::new();
         nics.retain(|n| seen.insert(n.mac));
-        VmSpec { disks, nics, cdroms, vcpus, rng, display: Some(false), ..VmSpec::default() }
+        let (memory_bytes, memory_max_bytes) = (Bytes::mib(memory.0), memory.1);
+        VmSpec {
+            disks,
+            nics,
+            cdroms,
+            vcpus,
+            rng,
+            memory_bytes,
+            memory_max_bytes,
+            display: Some(false),
+            ..VmSpec::default()
+        }
     })
 }
 
@@ -102,6 +116,7 @@ fn carry_out(mut has: Hardware, wanted: &Desired) -> Hardware {
         let Some(step) = plan(&has, wanted).steps.into_iter().next() else { return has };
         let before = has.clone();
         has.take_up(&step);
+        has.plugged.iter_mut().for_each(|region| region.taken = region.asked);
         assert_ne!(has, before, "{step:?} changes nothing");
     }
     panic!("it never ends: {:?}", plan(&has, wanted));
@@ -121,6 +136,12 @@ proptest! {
         prop_assert!(pending.iter().all(|p| p.waits_for == WaitsFor::Start));
         prop_assert_eq!(waits("spec.vcpus"), from.vcpus != to.vcpus);
         prop_assert_eq!(waits("spec.rng"), from.rng != to.rng);
+        // Memory is never more than it may be, nor less than it was started with, and else as is wanted.
+        let memory = has.memory_with(|region| region.taken);
+        let most = from.memory_max_bytes.unwrap_or(from.memory_bytes);
+        prop_assert_eq!(memory, to.memory_bytes.clamp(from.memory_bytes, most));
+        prop_assert_eq!(waits("spec.memory_bytes"), memory != to.memory_bytes);
+        prop_assert!(waits("spec.memory_max_bytes") || to.memory_max_bytes.is_none_or(|to| to == most));
         prop_assert_eq!(waits("spec.cdroms"), from.cdroms.len() != to.cdroms.len());
         prop_assert_eq!(waits("spec.disks"), now.disks.iter().map(|d| d.volume).ne(to.disks.iter().map(|d| d.volume)));
         prop_assert_eq!(waits("spec.nics"), now.nics.iter().map(|n| n.mac).ne(to.nics.iter().map(|n| n.mac)));
@@ -180,4 +201,52 @@ fn what_a_guest_ejected_is_not_put_in_again() {
     assert_eq!(carry_out(ejected, &desired(with(Some(two)))).cdroms, [Drive::of(Some(two))]);
     let unknown = Hardware { cdroms: vec![Drive { image: None, loaded: true }], ..Hardware::of(&with(None)) };
     assert_eq!(carry_out(unknown, &desired(with(Some(one)))).cdroms, [Drive::of(Some(one))]);
+}
+
+#[test]
+fn what_the_guest_has_not_taken_or_given_back_is_said() {
+    let mib = Bytes::mib;
+    let spec = |now| VmSpec {
+        memory_bytes: mib(now),
+        memory_max_bytes: Some(mib(1024)),
+        display: Some(false),
+        ..VmSpec::default()
+    };
+    let mut has = Hardware::of(&spec(256));
+    let pending = |has: &Hardware, wanted: u64| {
+        let Plan { steps, pending } = plan(has, &desired(spec(wanted)));
+        assert_eq!(steps, []);
+        pending.into_iter().map(|p| (p.waits_for, p.reason)).collect::<Vec<_>>()
+    };
+    assert_eq!(plan(&has, &desired(spec(1024))).steps, [Step::Memory(mib(768))]);
+    has.take_up(&Step::Memory(mib(768)));
+    let waits = pending(&has, 1024);
+    assert!(
+        waits[0].0 == WaitsFor::Guest && waits[0].1.starts_with("the guest has 256 MiB of 1 GiB so far"),
+        "{waits:?}"
+    );
+    has.plugged.as_mut().unwrap().taken = mib(768);
+    assert_eq!(pending(&has, 1024), []);
+    has.take_up(&Step::Memory(mib(128)));
+    let waits = pending(&has, 384);
+    assert_eq!(waits[0].1, "the guest has 1 GiB still, of which it is to give back 640 MiB");
+    // Below what it was started with: as near to it as can be, and the rest at the next start.
+    assert_eq!(plan(&has, &desired(spec(128))).steps, [Step::Memory(Bytes(0))]);
+    has.plugged.as_mut().unwrap().asked = Bytes(0);
+    has.plugged.as_mut().unwrap().taken = Bytes(0);
+    assert_eq!(pending(&has, 128).into_iter().map(|p| p.0).collect::<Vec<_>>(), [WaitsFor::Start]);
+}
+
+#[test]
+fn what_is_plugged_in_has_the_queues_the_machine_can_have_now() {
+    let with = |vcpus, disks| VmSpec { vcpus, disks, display: Some(false), ..VmSpec::default() };
+    let mut wanted = desired(with(8, vec![Disk::of(volume(1))]));
+    wanted.launch.disks[0].queues = 4;
+    for (vcpus, queues) in [(1, 1), (3, 3), (8, 4)] {
+        let mut has = Hardware::of(&with(vcpus, vec![]));
+        let step = plan(&has, &wanted).steps.remove(0);
+        assert!(matches!(&step, Step::PlugDisk(_, config) if config.queues == queues), "{step:?}");
+        has.take_up(&step);
+        assert_eq!(has.disks[0].queues, queues);
+    }
 }

@@ -16,9 +16,10 @@ use crate::{
     storage::{self, patient},
 };
 use lq_api::{
+    Bytes,
     local::vmm::{
         CdromEject, CdromInsert, Command, DeviceName, DiskConfig, DiskImage, DiskLimitsChange, DiskPlug,
-        DiskResize, NicLimitsChange, NicLink, NicPlug, Unplug,
+        DiskResize, MemoryTarget, NicLimitsChange, NicLink, NicPlug, Unplug,
     },
     vm::{Disk, Mac, Nic},
 };
@@ -58,6 +59,7 @@ fn gone(what: &str) -> Error {
 impl LqMachine {
     pub(super) async fn change(&self, step: &Step) -> Result<(), Error> {
         let command = match step {
+            Step::Memory(asked) => return self.ask_memory(*asked, step).await,
             Step::PlugDisk(disk, config) => return self.plug_disk(disk, config, step).await,
             Step::PlugNic(nic, launch) => return self.plug_nic(nic, launch, step).await,
             Step::UnplugDisk(volume) => return self.unplug(DeviceName::Disk(serial(*volume)), step).await,
@@ -88,6 +90,16 @@ impl LqMachine {
         };
         self.monitor.change(command, &[], CHANGE).await?;
         self.done(step)
+    }
+
+    /// Asks the guest for so much memory besides its own. It may take it at once, so that it must be allowed to before.
+    async fn ask_memory(&self, asked: Bytes, step: &Step) -> Result<(), Error> {
+        self.done(step)?;
+        self.fittings.get().iter().for_each(|has| self.place.limit(has));
+        let command = Command::MemoryTarget(MemoryTarget { bytes: asked.get() });
+        let done = self.monitor.change(command, &[], CHANGE).await;
+        self.look().await;
+        done
     }
 
     fn done(&self, step: &Step) -> Result<(), Error> {
@@ -125,8 +137,9 @@ impl LqMachine {
         let mac = launch.mac;
         let made = async {
             let config = self.place.make_tap(launch).await?;
-            let opened = tap::open(&config.tap).map_err(failed("opening the interface's tap"))?;
-            self.come(Command::NicPlug(NicPlug { nic: config }), &[opened], step).await
+            let opened =
+                tap::open(&config.tap, config.queues).map_err(failed("opening the interface's tap"))?;
+            self.come(Command::NicPlug(NicPlug { nic: config }), &opened, step).await
         };
         let made = made.await;
         if made.is_err() && self.fittings.get().is_some_and(|has| has.nic(mac).is_none()) {
@@ -210,14 +223,14 @@ impl LqMachine {
 
 /// Takes up what the monitor says of its machine.
 pub(super) async fn look(place: &Place, monitor: &Monitor, fittings: &Fittings) {
-    let told = async {
-        let loaded = monitor.status().await?.cdroms;
-        Ok::<_, Error>((monitor.config().await?, loaded))
-    };
-    match told.await {
-        Ok((config, loaded)) => {
-            if let Err(error) = drop_taps(place, &fittings.told(&config, &loaded)).await {
+    match monitor.told().await {
+        Ok(told) => {
+            if let Err(error) = drop_taps(place, &fittings.told(&told)).await {
                 tracing::warn!(vm = %place.vm, %error, "interfaces that are gone left something behind");
+            }
+            // What is still on its way here is not known, and must have its room.
+            if told.memory.is_some() {
+                fittings.get().iter().for_each(|has| place.limit(has));
             }
         }
         Err(error) => tracing::warn!(vm = %place.vm, %error, "the monitor does not say what the machine has"),

@@ -3,8 +3,8 @@
 //! Invariant: what may have come is written down before it comes, and what goes is struck out after it went. So after a restart of
 //! this daemon more may be written than the machine has, which its monitor tells ([`Fittings::told`]), but never less.
 
-use crate::hardware::{Fitted, Hardware};
-use lq_api::{local::vmm::VmmConfig, vm::Mac};
+use crate::hardware::{Fitted, Hardware, Told};
+use lq_api::{Bytes, vm::Mac};
 use std::{
     fs::{self, File},
     io::{self, Write as _},
@@ -87,11 +87,11 @@ impl Fittings {
     }
 
     /// Takes up what the monitor says; the interfaces that are gone.
-    pub(super) fn told(&self, config: &VmmConfig, loaded: &[bool]) -> Vec<Mac> {
+    pub(super) fn told(&self, told: &Told) -> Vec<Mac> {
         let coming = self.coming();
         let Some(before) = self.get() else { return vec![] };
         let changed = self.changed(|has| {
-            *has = has.as_told(config, loaded);
+            *has = has.as_told(told);
             let new = |of: &Fitted<lq_api::vm::Disk>| has.disk(of.device.volume).is_none();
             let disks: Vec<_> = coming.disks.iter().filter(|d| new(d)).cloned().collect();
             let new = |of: &Fitted<lq_api::vm::Nic>| of.device.mac.is_some_and(|mac| has.nic(mac).is_none());
@@ -105,6 +105,14 @@ impl Fittings {
         let now = self.get();
         let gone = |mac: &Mac| now.as_ref().is_some_and(|has| has.nic(*mac).is_none());
         before.nics.iter().filter_map(|n| n.device.mac).filter(gone).collect()
+    }
+
+    /// The guest has taken so much of the memory that comes and goes.
+    pub(super) fn took(&self, taken: Bytes) {
+        let changed = self.change(|has| has.plugged.iter_mut().for_each(|region| region.taken = taken));
+        if let Err(error) = changed {
+            tracing::warn!(%error, "how much memory a guest has taken could not be written down");
+        }
     }
 
     fn coming(&self) -> MutexGuard<'_, Hardware> {
@@ -128,15 +136,16 @@ mod tests {
     };
     use serde_json::json;
 
-    fn config(disks: &[VolumeId], nics: &[Mac]) -> VmmConfig {
+    fn told(disks: &[VolumeId], nics: &[Mac]) -> Told {
         let serial = |v: &VolumeId| json!({"serial": crate::hardware::serial(*v), "image": {"path": "/d", "format": "raw"}});
-        serde_json::from_value(json!({
+        let config = serde_json::from_value(json!({
             "version": 1, "vm": lq_api::VmId::new(), "name": "web-1", "vcpus": 1, "memory_bytes": 64 << 20,
             "boot": {"direct": {"kernel": "/k"}}, "run_dir": "/run/vm", "devices": {"hotplug": {}},
             "disks": disks.iter().map(serial).collect::<Vec<_>>(),
             "nics": nics.iter().map(|mac| json!({"tap": "t", "mac": mac})).collect::<Vec<_>>(),
         }))
-        .unwrap()
+        .unwrap();
+        Told { config, loaded: vec![], memory: None }
     }
 
     #[test]
@@ -148,15 +157,15 @@ mod tests {
         let nic = Nic { mac: Some(mac), ..Nic::on(NetworkId::new()) };
         let spec = VmSpec { disks: vec![Disk::of(root)], nics: vec![nic], ..VmSpec::default() };
         let fittings = Fittings::new(path.clone(), Hardware::of(&spec)).unwrap();
-        fittings.comes(|has| has.disks.push(Disk::of(more).into())).unwrap();
+        fittings.comes(|has| has.disks.push(Fitted::new(Disk::of(more), 1))).unwrap();
         // The daemon dies here: the monitor may have the disk or not.
         let again = Fittings::found(path.clone());
         assert!(again.get().unwrap().disk(more).is_some());
         // It does not know it yet, but may be about to.
-        assert_eq!(fittings.told(&config(&[root], &[mac]), &[]), []);
+        assert_eq!(fittings.told(&told(&[root], &[mac])), []);
         assert!(fittings.get().unwrap().disk(more).is_some());
         fittings.arrived();
-        assert_eq!(fittings.told(&config(&[root], &[]), &[]), [mac]);
+        assert_eq!(fittings.told(&told(&[root], &[])), [mac]);
         assert!(fittings.get().unwrap().disk(more).is_none());
         assert_eq!(Fittings::found(path).get(), fittings.get());
         assert_eq!(Fittings::found(dir.path().join("none")).get(), None);

@@ -1,7 +1,7 @@
 //! Machines that are changed while they run.
 
 use super::*;
-use crate::compute::adjust;
+use crate::{compute::adjust, hardware::Fitted};
 
 /// A running machine that has what it was started with, and its first step to become what is wanted now.
 fn changed(change: impl FnOnce(&mut Desired)) -> (Bench, Vec<Effect>) {
@@ -19,7 +19,7 @@ fn changed(change: impl FnOnce(&mut Desired)) -> (Bench, Vec<Effect>) {
 fn without_a_drive(bench: &mut Bench) -> Effect {
     let volume = lq_api::VolumeId::new();
     let Some(mut has) = bench.life.has.clone() else { unreachable!() };
-    has.disks = vec![lq_api::vm::Disk::of(volume).into()];
+    has.disks = vec![Fitted::new(lq_api::vm::Disk::of(volume), 1)];
     bench.life.set_hardware(Some(has));
     Effect::Adjust(Box::new(adjust::Step::UnplugDisk(volume)))
 }

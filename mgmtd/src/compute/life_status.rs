@@ -41,6 +41,7 @@ impl Life {
                 status.pid = up.pid;
                 status.started_at = Some(up.started_at);
                 status.pending = self.pending(desired);
+                status.memory_bytes = self.has.as_ref().map(|has| has.memory_with(|region| region.taken));
                 status.state = match up.stop {
                     Stop::No if up.paused => VmState::Paused,
                     Stop::No => VmState::Running,

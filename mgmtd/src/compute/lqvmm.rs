@@ -216,6 +216,7 @@ impl Shared {
             monitor,
             end: started.end,
             state: sender,
+            limited: None,
         };
         tokio::spawn(watcher.run(started.events));
         Arc::new(machine)
@@ -421,6 +422,7 @@ impl Shared {
             monitor,
             end,
             state: sender,
+            limited: None,
         };
         tokio::spawn(watcher.resume());
         Arc::new(machine)

@@ -16,15 +16,15 @@ use super::{
     monitor_client::{Events, Monitor},
     place::Place,
 };
-use crate::hardware::Hardware;
+use crate::hardware::{Hardware, PluggedMemory};
 use async_trait::async_trait;
 use lq_api::{
-    Timestamp, VmId,
+    Bytes, Timestamp, VmId,
     local::{
         init::End,
         vmm::{
-            Command, DeviceName, Event, ExitRecord, LeaseGrant, LeasePhase, LeaseRelease, MigrateOptions,
-            MigrationStatus, RunState, Stats,
+            Command, DeviceName, Event, ExitRecord, LeaseGrant, LeasePhase, LeaseRelease, MemoryStatus,
+            MigrateOptions, MigrationStatus, RunState, Stats,
         },
     },
 };
@@ -36,6 +36,13 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep, timeout},
 };
+
+/// How often it is looked what a guest does that is asked for memory, or to give it back.
+const SOON: Duration = Duration::from_secs(2);
+/// How often it is looked whether a guest has still what it was asked to have: it may restart.
+const LATER: Duration = Duration::from_secs(10);
+/// As good as never.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The end of the process `pid`; an end of an earlier process of the same unit is passed over.
 pub(super) async fn ended(end: &mut watch::Receiver<EndOf>, pid: u32) -> End {
@@ -70,6 +77,8 @@ pub(super) struct Watcher {
     pub(super) monitor: Arc<Monitor>,
     pub(super) end: watch::Receiver<EndOf>,
     pub(super) state: watch::Sender<MachineState>,
+    /// The memory its limits were last set for, where that was since this daemon started.
+    pub(super) limited: Option<Bytes>,
 }
 
 impl Watcher {
@@ -113,9 +122,14 @@ impl Watcher {
     pub(super) async fn run(mut self, mut events: Events) {
         let mut told = None;
         loop {
+            let patience = self.patience();
             let event = tokio::select! {
                 end = ended(&mut self.end, self.pid) => return self.conclude(end, told).await,
                 event = events.next() => event,
+                () = sleep(patience) => {
+                    self.look_at_memory().await;
+                    continue;
+                }
             };
             match event {
                 Ok(Event::State { state }) => self.tell(state),
@@ -145,6 +159,32 @@ impl Watcher {
                     }
                 }
             }
+        }
+    }
+
+    /// Until it is looked how much memory the guest has taken, of which nobody tells.
+    fn patience(&self) -> Duration {
+        match self.fittings.get().and_then(|has| has.plugged) {
+            Some(region) if region.taken != region.asked => SOON,
+            Some(_) => LATER,
+            None => NEVER,
+        }
+    }
+
+    /// Looks how much memory the guest has. While it moves the monitor cannot tell: what it has is on its way.
+    async fn look_at_memory(&mut self) {
+        if !matches!(*self.state.borrow(), MachineState::Running | MachineState::Paused) {
+            return;
+        }
+        let Ok(Ok(MemoryStatus { plugged_bytes, .. })) = timeout(SOON, self.monitor.memory()).await else {
+            return;
+        };
+        self.fittings.took(Bytes(plugged_bytes));
+        let Some(has) = self.fittings.get() else { return };
+        let needs = Some(has.memory_with(PluggedMemory::needs));
+        if self.limited != needs {
+            self.limited = needs;
+            self.place.limit(&has);
         }
     }
 
@@ -259,9 +299,8 @@ impl Machine for LqMachine {
     }
     async fn inventory(&self) -> Result<Option<Hardware>, Error> {
         self.running()?;
-        let loaded = self.monitor.status().await?.cdroms;
-        let config = self.monitor.config().await?;
-        Ok(self.fittings.get().map(|has| has.as_told(&config, &loaded)))
+        let told = self.monitor.told().await?;
+        Ok(self.fittings.get().map(|has| has.as_told(&told)))
     }
     async fn adjust(&self, step: &Step) -> Result<(), Error> {
         self.running()?;

@@ -167,6 +167,8 @@ pub struct LaunchNic {
     pub connected: bool,
     /// How much it may do.
     pub limits: NicLimits,
+    /// Pairs of queues.
+    pub queues: u8,
     /// Its slot on the bus, where that is given.
     pub slot: Option<u8>,
 }

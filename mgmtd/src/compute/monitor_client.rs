@@ -1,11 +1,12 @@
 //! Client of one `lq-vmm`: its control and console sockets.
 
 use super::{Error, Incoming, lines::Lines};
+use crate::hardware::Told;
 use lq_api::local::{
     paths,
     vmm::{
-        Command, Event, MigrateOptions, MigrationStatus, Outcome, Request, Response, RunState, Stats, Status,
-        VERSION, VmmConfig,
+        Command, Event, MemoryStatus, MigrateOptions, MigrationStatus, Outcome, Request, Response, RunState,
+        Stats, Status, VERSION, VmmConfig,
     },
 };
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -108,6 +109,24 @@ impl Monitor {
             Outcome::Config(config) => Ok(*config),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// How the memory stands that comes and goes.
+    pub(super) async fn memory(&self) -> Result<MemoryStatus, Error> {
+        match self.ask(Command::MemoryStatus).await? {
+            Outcome::Memory(status) => Ok(status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// All it says of what the machine has.
+    pub(super) async fn told(&self) -> Result<Told, Error> {
+        let Status { state, cdroms: loaded, .. } = self.status().await?;
+        let config = self.config().await?;
+        // A monitor of an earlier release knows nothing of it, nor does its machine have any.
+        let there = matches!(state, RunState::Running | RunState::Paused) && config.devices.memory.is_some();
+        let memory = if there { Some(self.memory().await?) } else { None };
+        Ok(Told { config, loaded, memory })
     }
 
     /// Has the machine changed, with what its command comes with, on a connection of its own: it may take long, and nothing

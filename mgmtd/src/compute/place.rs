@@ -4,7 +4,7 @@
 
 use super::{Desired, Error, LaunchBoot, LaunchNic, fittings::Fittings, seed};
 use crate::{
-    hardware::{Fitted, Hardware, SEED_SERIAL},
+    hardware::{Fitted, Hardware, PluggedMemory, SEED_SERIAL},
     network::{link::Links, tap},
     storage,
 };
@@ -16,7 +16,7 @@ use lq_api::{
         paths,
         vmm::{
             BootConfig, CdromConfig, DiskConfig, DiskImage, ExitReason, ExitRecord, FirmwareFiles,
-            HotplugConfig, IoLimits, Jail, MoreDevices, NicConfig, Start, VERSION, VmmConfig,
+            HotplugConfig, IoLimits, Jail, MemoryConfig, MoreDevices, NicConfig, Start, VERSION, VmmConfig,
         },
     },
     vm::Mac,
@@ -31,8 +31,8 @@ use std::{
 
 /// Memory of a monitor beyond its guest's: its own, page tables, caches of images. The kernel ends it beyond that.
 const OVERHEAD: u64 = 128 * Bytes::MIB;
-/// Threads of a monitor beyond one per virtual CPU.
-const THREADS: u32 = 64;
+/// Threads of a monitor beyond one per virtual CPU: of every queue of every device there can be, and some more.
+const THREADS: u32 = 160;
 /// Longest the making of the firmware's variables may take.
 const VARS: Duration = Duration::from_secs(30);
 /// File of the medium a guest sets itself up by, in the run directory.
@@ -74,18 +74,23 @@ impl Place {
         start: Start,
     ) -> Result<Fittings, Error> {
         self.make_run_dir()?;
+        let has = desired.starts_with();
         if let Some(cgroup) = &self.cgroup {
-            make_cgroup(cgroup, desired)?;
+            make_cgroup(cgroup)?;
         }
+        self.limit(&match start {
+            // How much of it the guest has comes with it.
+            Start::Incoming => has.clone().whole(),
+            _ => has.clone(),
+        });
         let nics = self.make_taps(desired).await?;
         let launch = &desired.launch;
-        let has = desired.starts_with();
         let config = VmmConfig {
             version: VERSION,
             vm: self.vm,
             name: desired.name.clone(),
-            vcpus: desired.spec.vcpus,
-            memory_bytes: desired.spec.memory_bytes,
+            vcpus: has.vcpus,
+            memory_bytes: has.memory_bytes,
             boot: boot(&launch.boot, firmware).await?,
             disks: launch.disks.iter().cloned().chain(self.make_seed(desired, &has)?).collect(),
             nics,
@@ -106,6 +111,17 @@ impl Place {
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
         file.and_then(|mut file| file.write_all(&text)).map_err(io(format!("writing {}", path.display())))?;
         Fittings::new(self.hardware_path(), has).map_err(io("writing down what the machine has"))
+    }
+
+    /// Limits what the process takes of the host to what the machine has. Limits the kernel does not offer are left out with a
+    /// warning.
+    pub(super) fn limit(&self, has: &Hardware) {
+        let Some(cgroup) = &self.cgroup else { return };
+        for (file, limit) in limits(has) {
+            if let Err(error) = fs::write(cgroup.join(file), &limit) {
+                tracing::warn!(vm = %self.vm, %error, "the machine runs without {file} = {limit}");
+            }
+        }
     }
 
     /// Removes what the process no longer needs; what tells of its end stays.
@@ -162,7 +178,7 @@ impl Place {
 
     /// The medium the guest sets itself up by, as a disk. It is gone with the process; it is made anew at each start.
     fn make_seed(&self, desired: &Desired, has: &Hardware) -> Result<Option<DiskConfig>, Error> {
-        let Some(Fitted { device: given, slot }) = &has.cloud_init else { return Ok(None) };
+        let Some(Fitted { device: given, slot, .. }) = &has.cloud_init else { return Ok(None) };
         let path = self.run_dir.join(SEED);
         let make = || -> io::Result<()> {
             let bytes = seed::medium(self.vm, &desired.name, given)?;
@@ -214,7 +230,7 @@ impl Place {
         let tap = self.tap(nic.mac);
         // One left over from before may have other settings.
         links.delete(&tap).await.map_err(failed)?;
-        tap::create(&tap).map_err(io(format!("making the interface {tap}")))?;
+        tap::create(&tap, nic.queues > 1).map_err(io(format!("making the interface {tap}")))?;
         // The host itself does not speak on a guest's port. Without IPv6 in the kernel there is nothing to switch off.
         let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6"), "1");
         links.attach(&tap, &nic.bridge).await.map_err(failed)?;
@@ -222,7 +238,7 @@ impl Place {
             tap,
             mac: nic.mac,
             limits: nic.limits,
-            queues: 1,
+            queues: nic.queues,
             link_down: !nic.connected,
             slot: nic.slot,
         })
@@ -308,7 +324,11 @@ fn devices(desired: &Desired, has: &Hardware) -> MoreDevices {
         panic: true,
         watchdog: desired.spec.watchdog,
         vsock: None,
-        memory: None,
+        memory: has.plugged.map(|region| MemoryConfig {
+            most_bytes: region.most.get(),
+            requested_bytes: region.asked.get(),
+        }),
+        cpus: None,
         hotplug: has.hotplug.then(HotplugConfig::default),
     }
 }
@@ -338,8 +358,8 @@ pub(super) async fn remove_taps(taps: &[String]) -> Result<(), crate::network::E
     Ok(())
 }
 
-/// Makes the cgroup of a VM with its limits. Limits the kernel does not offer are left out with a warning.
-fn make_cgroup(cgroup: &Path, desired: &Desired) -> Result<(), Error> {
+/// Makes the cgroup of a VM.
+fn make_cgroup(cgroup: &Path) -> Result<(), Error> {
     let parent = cgroup.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).map_err(io(format!("making the cgroup {}", parent.display())))?;
     for above in parent.parent().into_iter().chain([parent]) {
@@ -350,23 +370,23 @@ fn make_cgroup(cgroup: &Path, desired: &Desired) -> Result<(), Error> {
             }
         }
     }
-    fs::create_dir_all(cgroup).map_err(io(format!("making the cgroup {}", cgroup.display())))?;
-    let guest = desired.spec.memory_bytes.get();
+    fs::create_dir_all(cgroup).map_err(io(format!("making the cgroup {}", cgroup.display())))
+}
+
+/// The limits of the cgroup of a machine that has this: files and what they say.
+fn limits(has: &Hardware) -> [(&'static str, String); 5] {
+    // What the guest has, or may take at any moment; no more, whatever it touches.
+    let guest = has.memory_with(PluggedMemory::needs).get();
     let memory = guest.saturating_add(guest / 64).saturating_add(OVERHEAD);
-    let cpus = u32::from(desired.spec.vcpus);
-    for (file, limit) in [
+    let cpus = u32::from(has.vcpus);
+    [
         ("memory.max", memory.to_string()),
         ("memory.swap.max", "0".into()),
         ("memory.oom.group", "1".into()),
         ("pids.max", (cpus + THREADS).to_string()),
         // Microseconds in each 100 ms: every virtual CPU whole, and two processors for I/O.
         ("cpu.max", format!("{} 100000", (cpus + 2) * 100_000)),
-    ] {
-        if let Err(error) = fs::write(cgroup.join(file), &limit) {
-            tracing::warn!(vm = %desired.vm, %error, "the machine runs without {file} = {limit}");
-        }
-    }
-    Ok(())
+    ]
 }
 
 /// Removes a cgroup; the kernel may need a moment after its last process.
@@ -410,6 +430,18 @@ mod tests {
         let record = place.exit_record(End::Exited(2), None);
         assert_eq!(record.reason, ExitReason::Config);
         assert!(record.detail.ends_with("the end of its log: 3 | 4 | 5 | 6 | thread panicked"), "{record:?}");
+    }
+
+    #[test]
+    fn limits_allow_for_what_the_guest_has_or_may_take() {
+        let mib = Bytes::mib;
+        let mut has = Hardware { memory_bytes: mib(640), ..Hardware::of(&lq_api::vm::VmSpec::default()) };
+        let memory = |has: &Hardware| limits(has)[0].1.parse::<u64>().unwrap() - OVERHEAD;
+        assert_eq!(memory(&has), mib(650).get());
+        for (asked, taken) in [(1280, 0), (0, 1280), (1280, 1280)] {
+            has.plugged = Some(PluggedMemory { most: mib(4096), asked: mib(asked), taken: mib(taken) });
+            assert_eq!(memory(&has), mib(1920 + 30).get(), "{asked} {taken}");
+        }
     }
 
     #[test]

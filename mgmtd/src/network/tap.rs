@@ -16,6 +16,7 @@ const TUNSETPERSIST: libc::c_ulong = 0x4004_54cb;
 const IFF_TAP: i16 = 0x0002;
 const IFF_NO_PI: i16 = 0x1000;
 const IFF_VNET_HDR: i16 = 0x4000;
+const IFF_MULTI_QUEUE: i16 = 0x0100;
 
 /// `struct ifreq` as far as `TUNSETIFF` reads it.
 #[repr(C)]
@@ -54,12 +55,12 @@ pub fn is_ours(device: &str) -> bool {
         && index.parse::<u8>().is_ok()
 }
 
-/// Makes a persistent tap device that carries virtio-net headers. One that exists already is kept.
+/// Makes a persistent tap device that carries virtio-net headers, for several queues where wanted. One that exists already is kept.
 ///
 /// # Errors
 /// `/dev/net/tun` cannot be opened, the name is too long or taken by another kind of device, or we lack the privilege.
-pub fn create(name: &str) -> io::Result<()> {
-    let file = open(name)?;
+pub fn create(name: &str, several: bool) -> io::Result<()> {
+    let file = queue(name, several)?;
     // SAFETY: TUNSETPERSIST takes an integer, no pointer.
     if unsafe { libc::ioctl(file.as_raw_fd(), TUNSETPERSIST, 1 as libc::c_ulong) } < 0 {
         return Err(io::Error::last_os_error());
@@ -67,13 +68,18 @@ pub fn create(name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A descriptor attached to the tap device, which carries virtio-net headers; makes it where it does not exist.
+/// A descriptor for each queue of the tap device, which carries virtio-net headers; makes it where it does not exist.
 ///
 /// # Errors
-/// As of [`create`]; or something else has it.
-pub fn open(name: &str) -> io::Result<File> {
+/// As of [`create`]; something else has it; or it was made for one queue, and several are wanted.
+pub fn open(name: &str, queues: u8) -> io::Result<Vec<File>> {
+    (0..queues.max(1)).map(|_| queue(name, queues > 1)).collect()
+}
+
+fn queue(name: &str, several: bool) -> io::Result<File> {
     let file = File::options().read(true).write(true).open("/dev/net/tun")?;
-    let mut request = IfReq { name: [0; 16], flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, rest: [0; 22] };
+    let flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | if several { IFF_MULTI_QUEUE } else { 0 };
+    let mut request = IfReq { name: [0; 16], flags, rest: [0; 22] };
     let room = request.name.get_mut(..15).and_then(|room| room.get_mut(..name.len()));
     room.ok_or_else(|| io::Error::other(format!("the device name {name} is too long")))?
         .copy_from_slice(name.as_bytes());

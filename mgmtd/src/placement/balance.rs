@@ -17,7 +17,7 @@ use crate::cluster::{
     state::{HostRecord, VmRecord},
 };
 use lq_api::{
-    Bytes, HostId, VmId,
+    HostId, VmId,
     balance::{BalanceHost, Recommendation},
     vm::{PowerState, VmState},
 };
@@ -146,7 +146,7 @@ impl Model {
             if spec.power == PowerState::Stopped && record.at_rest() {
                 continue;
             }
-            let shape = (spec.memory_bytes.get(), spec.vcpus);
+            let shape = (record.memory().get(), spec.vcpus);
             // One that moves counts on both.
             let places =
                 [record.vm.status.host, record.moving.map(|m| if m.switched { m.from } else { m.to })];
@@ -282,7 +282,7 @@ fn judged(
 ) -> Option<(i64, i64, i64)> {
     let from = record.vm.status.host?;
     let spec = &record.vm.spec;
-    let shape = (spec.memory_bytes.get(), spec.vcpus);
+    let shape = (record.memory().get(), spec.vcpus);
     let target = state.hosts.get(&to)?;
     let by_load = model.gain(shape, model.hosts.get(&from)?, model.hosts.get(&to)?).floor() as i64;
     let wishes = grief(state, from, record) - grief(state, to, record);
@@ -436,7 +436,7 @@ pub fn recommend(state: &State, limits: Limits<'_>, most: usize) -> Vec<Recommen
             to_name: to.name.clone(),
             gain: found.gain,
             cost: found.cost,
-            memory_bytes: Bytes(record.vm.spec.memory_bytes.get()),
+            memory_bytes: record.memory(),
             reason: reasons.join("; "),
         })
     };

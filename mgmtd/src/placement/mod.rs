@@ -147,12 +147,11 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
         }
     }
     if let Some(room) = room(host) {
-        let used = memory_in_use(state, id, request.vm);
-        let free = room.saturating_sub(used);
-        if spec.memory_bytes.get() > free {
+        let free = room.saturating_sub(memory_in_use(state, id, request.vm));
+        let needed = needed(state, request);
+        if needed.get() > free {
             reasons.push(format!(
-                "{} of memory are needed, {} of {} are free for machines",
-                spec.memory_bytes,
+                "{needed} of memory are needed, {} of {} are free for machines",
                 Bytes(free),
                 Bytes(room)
             ));
@@ -176,6 +175,20 @@ fn outdated(state: &State, host: &HostRecord, record: &VmRecord) -> Option<Strin
         .then(|| format!("it runs version {ours}, the machine's host {theirs}: it has to be updated first"))
 }
 
+/// Memory a machine takes: what it is to have, or still has where it goes on.
+fn needed(state: &State, request: Request<'_>) -> Bytes {
+    let there = request.vm.filter(|_| request.goes_on).and_then(|vm| state.vms.get(&vm));
+    let has = there.map_or(Bytes(0), |record| record.vm.status.memory_bytes.unwrap_or_default());
+    request.spec.memory_bytes.max(has)
+}
+
+/// Memory of a host that is left for machines, and all there is for them; `None` where it has not said what it has.
+#[must_use]
+pub fn free(state: &State, host: &HostRecord) -> Option<(Bytes, Bytes)> {
+    let room = room(host)?;
+    Some((Bytes(room.saturating_sub(memory_in_use(state, host.meta.id, None))), Bytes(room)))
+}
+
 /// Memory for machines; `None` where the host has not said what it has.
 fn room(host: &HostRecord) -> Option<u64> {
     let all = host.capacity.as_ref()?.memory.get();
@@ -191,7 +204,7 @@ fn on_host(state: &State, host: HostId, but: Option<VmId>) -> impl Iterator<Item
 /// Memory of the machines that run there or are to.
 fn memory_in_use(state: &State, host: HostId, but: Option<VmId>) -> u64 {
     let active = on_host(state, host, but).filter(|r| r.vm.spec.power != PowerState::Stopped || !r.at_rest());
-    active.map(|r| r.vm.spec.memory_bytes.get()).fold(0, u64::saturating_add)
+    active.map(|r| r.memory().get()).fold(0, u64::saturating_add)
 }
 
 /// How a rule would be broken on this host.
@@ -219,7 +232,7 @@ fn score(state: &State, host: &HostRecord, request: Request<'_>, reasons: &mut V
     let spec = request.spec;
     let mut score = 0;
     if let Some(room) = room(host) {
-        let used = memory_in_use(state, id, request.vm).saturating_add(spec.memory_bytes.get());
+        let used = memory_in_use(state, id, request.vm).saturating_add(needed(state, request).get());
         let free = u128::from(room.saturating_sub(used)) * 1000 / u128::from(room.max(1));
         score += i64::try_from(free).unwrap_or(i64::MAX);
         reasons.push(format!("{} % of its memory for machines stays free", free / 10));

@@ -223,3 +223,34 @@ fn two_decisions_at_a_time_do_not_both_take_the_last_room() {
     create(&mut state, 0, one, &none, spec.clone()).unwrap();
     assert!(matches!(create(&mut state, 1, two, &none, spec), Err(Refusal::NoRoom(_))));
 }
+
+#[test]
+fn a_machine_grows_only_into_what_its_host_has_left() {
+    let mut state = site(&[4]);
+    let none = BTreeMap::new();
+    let spec = VmSpec {
+        memory_max_bytes: Some(Bytes::gib(16)),
+        power: PowerState::Running,
+        ..spec(1024, Placement::default())
+    };
+    let fixed = VmSpec { memory_max_bytes: None, ..spec.clone() };
+    create(&mut state, 0, host(0), &none, spec.clone()).unwrap();
+    create(&mut state, 1, host(0), &none, fixed.clone()).unwrap();
+    let grows = state.vms.values().find(|r| r.vm.meta.name == "v0").unwrap().vm.meta.id;
+    let to = |state: &mut State, mib: u64| {
+        let spec = VmSpec { memory_bytes: Bytes::mib(mib), ..spec.clone() };
+        let update = lq_api::vm::UpdateVm { spec: Some(spec), ..Default::default() };
+        apply(state, 9, Op::UpdateVm { id: grows, expect: None, update })
+    };
+    // Of 4 GiB 3.5 are for machines, of which the other has one.
+    let why = to(&mut state, 2688).unwrap_err().to_string();
+    assert!(why.contains("1.6 GiB more are needed") && why.contains("only 1.5 GiB left"), "{why}");
+    to(&mut state, 2560).unwrap();
+    // What the guest has not given back still counts.
+    let mut record = (*state.vms[&grows]).clone();
+    record.vm.status.memory_bytes = Some(Bytes::mib(2560));
+    state.vms.insert(grows, record.into());
+    to(&mut state, 1024).unwrap();
+    assert!(create(&mut state, 2, host(0), &none, fixed).is_err());
+    to(&mut state, 2560).unwrap();
+}

@@ -6,7 +6,7 @@ use crate::{
         state::{HostRole, VmRecord},
     },
     compute::{Desired, Fault, Launch, LaunchBoot, LaunchNic, Part},
-    hardware::{Hardware, serial},
+    hardware::{Hardware, queues, serial},
     network::{WantedNetwork, WantedPort},
     storage::Pool,
 };
@@ -130,7 +130,7 @@ fn launch(
                 image: disk_image(state, volume, (record.vm.meta.id, host), names)?,
                 read_only: disk.read_only,
                 limits: disk.limits,
-                queues: 1,
+                queues: has.and_then(|has| has.disks.get(n)).map_or(queues(spec.vcpus), |d| d.queues),
                 slot: has.and_then(|has| has.disks.get(n)?.slot),
             })
         })
@@ -152,6 +152,7 @@ fn launch(
                 mac,
                 connected: nic.connected,
                 limits: nic.limits,
+                queues: has.and_then(|has| has.nics.get(n)).map_or(queues(spec.vcpus), |n| n.queues),
                 slot: has.and_then(|has| has.nics.get(n)?.slot),
             })
         })

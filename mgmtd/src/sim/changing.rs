@@ -37,8 +37,11 @@ impl Slots {
     pub(super) fn new(desired: &Desired) -> Self {
         let (tell, notices) = mpsc::channel(NOTICES);
         let files = desired.spec.disks.iter().zip(&desired.launch.disks);
+        let mut has = desired.starts_with();
+        // One that moves here has what it had.
+        take_memory(&mut has);
         Self {
-            has: watch::Sender::new(Some(desired.starts_with())),
+            has: watch::Sender::new(Some(has)),
             tell,
             notices: Mutex::new(Some(notices)),
             files: Mutex::new(files.map(|(disk, config)| (disk.volume, config.image.clone())).collect()),
@@ -72,6 +75,14 @@ impl Slots {
 
     pub(super) fn adjust(&self, step: &Step) -> Result<(), Error> {
         match step {
+            Step::Memory(_) => {
+                self.change(|has| has.take_up(step));
+                match lock(&self.clings).as_mut() {
+                    Some(asked) => asked.push(step.clone()),
+                    None => self.change(take_memory),
+                }
+                return Ok(());
+            }
             Step::UnplugDisk(_) | Step::UnplugNic(_) | Step::Eject(_) => {
                 if let Some(asked) = lock(&self.clings).as_mut() {
                     asked.push(step.clone());
@@ -106,8 +117,17 @@ impl Slots {
 
     pub(super) fn release(&self) {
         let asked = lock(&self.clings).take().unwrap_or_default();
-        self.change(|has| asked.iter().for_each(|step| has.take_up(step)));
+        self.change(|has| {
+            // Only the last word about memory counts, which is written down.
+            asked.iter().filter(|step| !matches!(step, Step::Memory(_))).for_each(|step| has.take_up(step));
+            take_memory(has);
+        });
     }
+}
+
+/// The guest takes the memory it is asked to have, or gives it back.
+fn take_memory(has: &mut Hardware) {
+    has.plugged.iter_mut().for_each(|region| region.taken = region.asked);
 }
 
 /// Makes a disk's file larger, as a monitor does.
@@ -121,8 +141,9 @@ fn grow(image: &DiskImage, size: u64) -> io::Result<()> {
 
 impl fmt::Display for Slots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Hardware { disks, nics, cdroms, .. } = self.get();
-        let loaded = cdroms.iter().filter(|drive| drive.loaded).count();
-        write!(f, "disks {} nics {} media {loaded}\r\n", disks.len(), nics.len())
+        let has = self.get();
+        let loaded = has.cdroms.iter().filter(|drive| drive.loaded).count();
+        let (disks, nics, memory) = (has.disks.len(), has.nics.len(), has.memory_with(|region| region.taken));
+        write!(f, "disks {disks} nics {nics} media {loaded} memory {memory}\r\n")
     }
 }

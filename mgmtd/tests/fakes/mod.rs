@@ -11,7 +11,7 @@ use lq_api::{
         paths,
         vmm::{
             BootFiles, Command, DeviceName, Event, ExitReason, ExitRecord, LeaseConfig, LeaseEnd, LeaseGrant,
-            Outcome, Request, Response, RunState, Stats, Status, VmmConfig,
+            MemoryConfig, MemoryStatus, Outcome, Request, Response, RunState, Stats, Status, VmmConfig,
         },
     },
     vm::{PowerState, StopVm, VmSpec, VmStatus},
@@ -21,7 +21,10 @@ use serde::Serialize;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -219,6 +222,7 @@ impl FakeInit {
             run_dir: config.run_dir.clone().into(),
             vm: config.vm,
             config: Mutex::new(config.clone()),
+            taken: AtomicU64::new(0),
             clings: manners.clings,
             events: broadcast::channel(16).0,
             obedient: manners.obedient,
@@ -247,6 +251,8 @@ struct Monitor {
     vm: VmId,
     /// What it has.
     config: Mutex<VmmConfig>,
+    /// Bytes of memory its guest has taken besides its own.
+    taken: AtomicU64,
     clings: bool,
     events: broadcast::Sender<Event>,
     obedient: bool,
@@ -310,6 +316,14 @@ impl Monitor {
                 }
                 Command::Subscribe => Outcome::Done,
                 Command::Config => Outcome::Config(Box::new(self.config.lock().unwrap().clone())),
+                Command::MemoryStatus => match self.config.lock().unwrap().devices.memory {
+                    Some(MemoryConfig { most_bytes, requested_bytes }) => Outcome::Memory(MemoryStatus {
+                        most_bytes,
+                        requested_bytes,
+                        plugged_bytes: self.taken.load(Ordering::SeqCst),
+                    }),
+                    None => Outcome::Error("there is none".into()),
+                },
                 ref change if self.change(change) => Outcome::Done,
                 Command::Unplug(_) => Outcome::Error("the guest has not let go of it".into()),
                 ref other => Outcome::Error(format!("nobody asks this monitor for {other:?}")),
@@ -352,6 +366,12 @@ impl Monitor {
             Command::DiskLimits(change) => config.disks[change.disk as usize].limits = change.limits,
             Command::NicLimits(change) => config.nics[change.nic as usize].limits = change.limits,
             Command::NicLink(link) => config.nics[link.nic as usize].link_down = !link.up,
+            Command::MemoryTarget(target) => {
+                let Some(region) = &mut config.devices.memory else { return false };
+                // Its guest never takes the last of it.
+                self.taken.store(target.bytes.min(region.most_bytes - (128 << 20)), Ordering::SeqCst);
+                region.requested_bytes = target.bytes;
+            }
             Command::DiskResize(resize) => assert!((resize.disk as usize) < config.disks.len()),
             _ => return false,
         }

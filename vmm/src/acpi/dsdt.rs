@@ -2,16 +2,18 @@
 
 use super::{Board, OEM, OEM_TABLE, REVISION};
 use crate::{
-    legacy::{COM1, COM1_IRQ, hotplug, i8042, power, pvpanic},
+    legacy::{COM1, COM1_IRQ, cpus, hotplug, i8042, power, pvpanic},
     memory::PciMap,
 };
 use acpi_tables::{
     Aml, AmlSink,
     aml::{
-        AddressSpace, AddressSpaceCacheable, And, Device, EISAName, Field, FieldAccessType, FieldEntry,
-        FieldLockRule, FieldUpdateRule, IO, If, Interrupt, Local, Memory32Fixed, Method, MethodCall, Name,
-        Notify, ONE, OpRegion, OpRegionSpace, Package, Path, ResourceTemplate, Scope, Store, ZERO,
+        AddressSpace, AddressSpaceCacheable, And, BufferData, Device, EISAName, Field, FieldAccessType,
+        FieldEntry, FieldLockRule, FieldUpdateRule, IO, If, Interrupt, Local, Memory32Fixed, Method,
+        MethodCall, Name, Notify, ONE, OpRegion, OpRegionSpace, Package, Path, ResourceTemplate, Return,
+        Scope, Store, ZERO,
     },
+    madt::{EnabledStatus, ProcessorLocalApic},
     sdt::Sdt,
 };
 
@@ -20,7 +22,10 @@ const DWORD_PREFIX: u8 = 0x0c;
 /// The table of a machine.
 pub(super) fn dsdt(board: &Board) -> Vec<u8> {
     let mut body = Vec::new();
-    processors(board.vcpus).iter().for_each(|p| body.extend(p));
+    match board.present {
+        None => processors(board.vcpus).iter().for_each(|p| body.extend(p)),
+        Some(_) => body.extend(processors_that_come_and_go(board.vcpus)),
+    }
     if board.keyboard {
         body.extend(keyboard());
     }
@@ -34,7 +39,7 @@ pub(super) fn dsdt(board: &Board) -> Vec<u8> {
         power_button(),
         generation_id(board.generation),
         board.fixed_slots.map(slots).unwrap_or_default(),
-        events(board.fixed_slots.is_some()),
+        events(board.fixed_slots.is_some(), board.present.is_some()),
         sleep(),
     ];
     for part in parts {
@@ -77,6 +82,63 @@ fn processors(vcpus: u8) -> Vec<Vec<u8>> {
         )
     };
     (0..vcpus).map(processor).collect()
+}
+
+/// Notifies of all processors that something became of.
+const LOOK_AT_PROCESSORS: &str = "\\_SB_.CCNT";
+
+/// The processors there can be, and the method that looks at the registers.
+fn processors_that_come_and_go(vcpus: u8) -> Vec<u8> {
+    let (mut parts, mut looks) = (Vec::new(), Vec::new());
+    OpRegion::new(path("CPHR"), OpRegionSpace::SystemIO, &cpus::BASE, &cpus::LENGTH).to_aml_bytes(&mut parts);
+    // Present, came, asked for, ejected; each for the first 32 and the others.
+    let names = [*b"CPRL", *b"CPRH", *b"CCML", *b"CCMH", *b"CASL", *b"CASH", *b"CEJL", *b"CEJH"];
+    Field::new(
+        path("CPHR"),
+        FieldAccessType::DWord,
+        FieldLockRule::NoLock,
+        FieldUpdateRule::WriteAsZeroes,
+        names.map(|name| FieldEntry::Named(name, 32)).to_vec(),
+    )
+    .to_aml_bytes(&mut parts);
+    for (local, register) in [(0, "CCML"), (1, "CCMH"), (2, "CASL"), (3, "CASH")] {
+        let register = path(register);
+        Store::new(&Local(local), &register).to_aml_bytes(&mut looks);
+    }
+    for id in 0..vcpus {
+        let (name, bit, high) = (format!("C{id:03}"), 1_u32 << (id % 32), id >= 32);
+        let present = path(if high { "CPRH" } else { "CPRL" });
+        let there = And::new(&ZERO, &present, &bit);
+        let whole = Return::new(&0x0f_u8);
+        let status = If::new(&there, vec![&whole]);
+        let none = Return::new(&ZERO);
+        let apic = bytes(&ProcessorLocalApic::new(id, id, EnabledStatus::Enabled));
+        let ejected = path(if high { "CEJH" } else { "CEJL" });
+        let eject = bytes(&Store::new(&ejected, &bit));
+        let children: Vec<Box<dyn Aml>> = vec![
+            Box::new(Name::new(path("_HID"), &"ACPI0007")),
+            Box::new(Name::new(path("_UID"), &id)),
+            // Of a processor that is not there this is looked at when it has come.
+            Box::new(Name::new(path("_MAT"), &BufferData::new(apic))),
+        ];
+        let status = Method::new(path("_STA"), 0, true, vec![&status, &none]);
+        let eject = Bytes(&eject);
+        let eject = Method::new(path("_EJ0"), 1, true, vec![&eject]);
+        let mut all: Vec<&dyn Aml> = children.iter().map(|child| &**child).collect();
+        all.push(&status);
+        if id != 0 {
+            all.push(&eject);
+        }
+        Device::new(path(&name), all).to_aml_bytes(&mut parts);
+        let name = path(&name);
+        for (local, what) in [(u8::from(high), DEVICE_CHECK), (2 + u8::from(high), EJECT_REQUEST)] {
+            let read = Local(local);
+            let told = And::new(&ZERO, &read, &bit);
+            If::new(&told, vec![&Notify::new(&name, &what)]).to_aml_bytes(&mut looks);
+        }
+    }
+    Method::new(path("CCNT"), 0, true, vec![&Bytes(&looks)]).to_aml_bytes(&mut parts);
+    bytes(&Scope::new(path("\\_SB_"), vec![&Bytes(&parts)]))
 }
 
 fn host_bridge(pci: &PciMap) -> Vec<u8> {
@@ -248,7 +310,7 @@ fn generation_id(address: u64) -> Vec<u8> {
 }
 
 /// The device that tells of events: `_EVT` reads the event register, which clears it, and notifies whom it concerns.
-fn events(hotplug: bool) -> Vec<u8> {
+fn events(hotplug: bool, cpus: bool) -> Vec<u8> {
     let interrupt = Interrupt::new(true, true, false, false, power::IRQ);
     let event = path("EVTS");
     let (button, generation) = (path("\\_SB_.PWRB"), path("\\_SB_.VGEN"));
@@ -259,12 +321,18 @@ fn events(hotplug: bool) -> Vec<u8> {
     let changed = And::new(&ZERO, &Local(0), &power::HOTPLUG);
     let look = MethodCall::new(path(LOOK_AT_SLOTS), Vec::new());
     let look_at_slots = If::new(&changed, vec![&look]);
+    let changed = And::new(&ZERO, &Local(0), &power::CPUS);
+    let look = MethodCall::new(path(LOOK_AT_PROCESSORS), Vec::new());
+    let look_at_processors = If::new(&changed, vec![&look]);
     let (pressed, renewed) =
         (If::new(&pressed, vec![&notify_button]), If::new(&renewed, vec![&notify_generation]));
     let from = Store::new(&Local(0), &event);
     let mut steps: Vec<&dyn Aml> = vec![&from, &pressed, &renewed];
     if hotplug {
         steps.push(&look_at_slots);
+    }
+    if cpus {
+        steps.push(&look_at_processors);
     }
     device(
         "GED_",

@@ -50,8 +50,10 @@ const HEADER: usize = 36;
 /// What the tables tell of.
 #[derive(Clone, Debug)]
 pub struct Board {
-    /// Processors.
+    /// Processors, at most.
     pub vcpus: u8,
+    /// Those there are, a bit each, where others may come and go; none: all are there and stay.
+    pub present: Option<u64>,
     /// Where PCI is.
     pub pci: PciMap,
     /// There is a keyboard controller.
@@ -112,7 +114,7 @@ fn build(board: &Board, base: u64) -> Relocatable {
     let generation = generation_in_dsdt.map(|at| dsdt_at + at);
     let dsdt = address(dsdt_at);
     let fadt = add(fadt(dsdt, board.keyboard));
-    let listed = [fadt, add(madt(board.vcpus)), add(mcfg(&board.pci))];
+    let listed = [fadt, add(madt(board.vcpus, board.present)), add(mcfg(&board.pci))];
     let mut xsdt = XSDT::new(OEM, OEM_TABLE, REVISION);
     listed.iter().for_each(|table| xsdt.add_entry(address(*table)));
     let xsdt = add(encode(&xsdt));
@@ -147,11 +149,13 @@ fn fadt(dsdt: u64, keyboard: bool) -> Vec<u8> {
     encode(&fadt.finalize())
 }
 
-fn madt(vcpus: u8) -> Vec<u8> {
+fn madt(vcpus: u8, present: Option<u64>) -> Vec<u8> {
     let address = LocalInterruptController::Address(memory::LOCAL_APIC);
     let mut madt = MADT::new(OEM, OEM_TABLE, REVISION, address);
     for id in 0..vcpus {
-        madt.add_structure(ProcessorLocalApic::new(id, id, EnabledStatus::Enabled));
+        let there = present.is_none_or(|present| present >> id & 1 == 1);
+        let status = if there { EnabledStatus::Enabled } else { EnabledStatus::DisabledOnlineCapable };
+        madt.add_structure(ProcessorLocalApic::new(id, id, status));
     }
     madt.add_structure(IoApic::new(0, memory::IO_APIC, 0));
     encode(&madt)
@@ -180,6 +184,7 @@ mod tests {
     fn board(vcpus: u8) -> Board {
         Board {
             vcpus,
+            present: Some(3),
             pci: PciMap::fixed(8 << 30),
             keyboard: false,
             panic: false,
@@ -214,6 +219,7 @@ mod tests {
     fn relocatable_tables_keep_their_length_and_name_every_address() {
         let board = |ecam: u64| Board {
             vcpus: 3,
+            present: None,
             pci: PciMap::by_firmware(8 << 30, ecam..ecam + (256 << 20), 46),
             keyboard: true,
             panic: true,

@@ -19,6 +19,7 @@ mod pvh;
 
 use crate::{
     acpi, firmware,
+    legacy::cpus::Cpus,
     memory::{self, Memory},
     smbios,
 };
@@ -26,6 +27,7 @@ use linux_loader::loader::{Elf, KernelLoader, elf::PvhBootCapability};
 use std::{
     fs::File,
     io::{self, Read, Seek},
+    sync::Arc,
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, ReadVolatile};
 
@@ -119,7 +121,7 @@ struct Range {
 }
 
 /// What a machine has that others have not.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Told {
     /// A port for panics.
     pub panic: bool,
@@ -127,6 +129,8 @@ pub struct Told {
     pub fixed_slots: Option<u32>,
     /// Bytes of memory that can be plugged at most.
     pub pluggable: u64,
+    /// Processors that come and go; none: those there are stay.
+    pub cpus: Option<Arc<Cpus>>,
 }
 
 /// Loads everything into `memory` of the machine `identity` with `vcpus` processors and `ram` bytes; `told` goes into the ACPI
@@ -141,8 +145,9 @@ pub fn load(
 ) -> Result<Entry, Error> {
     let pci = memory::PciMap::fixed(memory::extent(ram, told.pluggable));
     let generation = acpi::generation::ADDRESS;
-    let Told { panic, fixed_slots, .. } = told;
-    let board = acpi::Board { vcpus, pci, keyboard: false, panic, fixed_slots, generation };
+    let Told { panic, fixed_slots, cpus, .. } = told;
+    let present = cpus.map(|cpus| cpus.present());
+    let board = acpi::Board { vcpus, pci, keyboard: false, panic, fixed_slots, present, generation };
     let tables = acpi::tables(&board);
     memory.write_slice(&tables, GuestAddress(acpi::RSDP))?;
     acpi::generation::renew(memory, acpi::generation::ADDRESS)

@@ -104,7 +104,9 @@ pub(super) enum Job {
     },
     /// Takes a device out of its slot.
     TakeOut(usize),
-    /// Ends the work of devices the guest has let go of.
+    /// Brings virtual CPUs, or asks for them, until there are so many.
+    AimCpus(u8),
+    /// Ends the work of devices and processors the guest has let go of.
     Sweep,
     /// Writes it to a file.
     Snapshot(File),
@@ -312,8 +314,14 @@ impl Hands {
                     taken.map_err(|error| Failure::Refused(exit::chain(&error)))?;
                     self.state
                 }
+                (Job::AimCpus(count), Running | Paused) => {
+                    let aimed = self.machine.aim_cpus(*count, self.state == Running);
+                    aimed.map_err(|error| Failure::Refused(exit::chain(&error)))?;
+                    self.state
+                }
                 (Job::Sweep, state) => {
                     self.machine.sweep();
+                    self.machine.sweep_cpus(state == Running);
                     state
                 }
                 (Job::Change(slot, change, _), Running | Paused) => {

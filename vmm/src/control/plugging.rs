@@ -9,10 +9,10 @@
 
 use super::{
     operator::{Job, Ticket},
-    server::Server,
+    server::{Server, no_cpus},
 };
 use crate::{inventory::Added, machine::Removed, plug::New};
-use lq_api::local::vmm::{Command, DeviceName, Event, Outcome, Response, RunState, Unplug};
+use lq_api::local::vmm::{Command, CpuTarget, DeviceName, Event, Outcome, Response, RunState, Unplug};
 use std::{
     fs::File,
     os::fd::OwnedFd,
@@ -42,6 +42,10 @@ impl Server {
                 "the machine was started without `devices.hotplug`: stop it, and start it with that".into()
             );
         }
+        self.stands_still()
+    }
+
+    fn stands_still(&self) -> Result<(), String> {
         if self.outgoing.as_ref().is_some_and(|outgoing| !outgoing.is_over()) {
             return Err("the machine is moving: what it has must stay as it is until it has moved".into());
         }
@@ -49,6 +53,16 @@ impl Server {
             RunState::Running | RunState::Paused => Ok(()),
             state => Err(format!("the machine is {state:?}: that cannot be done now").to_lowercase()),
         }
+    }
+
+    /// The job that brings processors, or asks for them.
+    pub(super) fn aim_cpus(&self, CpuTarget { count }: CpuTarget) -> Result<Job, String> {
+        let (most, _) = self.levers.cpus().ok_or_else(no_cpus)?;
+        if !(1..=most).contains(&count) {
+            return Err(format!("count is {count}, 1 to {most} are possible"));
+        }
+        self.stands_still()?;
+        Ok(Job::AimCpus(count))
     }
 
     /// The job that plugs a device in.

@@ -18,8 +18,8 @@ use crate::{
 use lq_api::{
     VmId,
     local::vmm::{
-        Command, Event, ExitReason, ExitRecord, Outcome, Request, Response, RunState, Stats, Status,
-        WatchdogAction,
+        Command, CpuStatus, Event, ExitReason, ExitRecord, Outcome, Request, Response, RunState, Stats,
+        Status, WatchdogAction,
     },
 };
 use std::{
@@ -343,6 +343,7 @@ impl Server {
                         self.inventory.plugged(added, plugged.slot, plugged.counter);
                     }
                 }
+                (Job::AimCpus(count), Ok(())) => self.inventory.aimed(*count),
                 (Job::Leave, Ok(())) => {
                     self.begin_end(ExitRecord { reason: ExitReason::Migrated, detail: self.moved() })
                 }
@@ -429,6 +430,12 @@ impl Server {
             Command::MemoryStatus => {
                 return Some(self.inventory.slots.memory().map_or_else(Outcome::Error, Outcome::Memory));
             }
+            Command::CpuStatus => {
+                let wanted = self.inventory.vcpus();
+                let status = |(most, present)| CpuStatus { most, wanted, present };
+                let cpus = self.levers.cpus().map(status).ok_or_else(no_cpus);
+                return Some(cpus.map_or_else(Outcome::Error, Outcome::Cpus));
+            }
             Command::Subscribe => {
                 if let Some(client) = self.clients.get_mut(&ticket.client) {
                     client.subscribed = true;
@@ -454,6 +461,10 @@ impl Server {
             | Command::MemoryTarget(_)
             | Command::BalloonTarget(_) => match self.inventory.slots.change(&command) {
                 Ok((slot, change)) => Job::Change(slot, Some(change), command),
+                Err(why) => return Some(Outcome::Error(why)),
+            },
+            Command::CpuTarget(target) => match self.aim_cpus(target) {
+                Ok(job) => job,
                 Err(why) => return Some(Outcome::Error(why)),
             },
             Command::Pause => Job::Pause,
@@ -661,6 +672,10 @@ impl Server {
         let numbers: Vec<u64> = self.viewers.keys().copied().collect();
         numbers.into_iter().for_each(|number| self.show(number));
     }
+}
+
+pub(super) fn no_cpus() -> String {
+    "the machine was started without processors that come and go (`devices.cpus`)".to_owned()
 }
 
 /// The end after a machine that could not start or go on.

@@ -31,7 +31,8 @@ pub fn fw_cfg(
     }
     device.add(fw_cfg::UUID, machine.identity.vm.0.as_bytes().to_vec());
     device.add(fw_cfg::RAM, machine.ram.to_le_bytes().to_vec());
-    device.add(fw_cfg::VCPUS, u16::from(machine.vcpus).to_le_bytes().to_vec());
+    let present = machine.told.cpus.as_ref().map(|cpus| cpus.present().count_ones() as u16);
+    device.add(fw_cfg::VCPUS, present.unwrap_or(machine.vcpus.into()).to_le_bytes().to_vec());
     device.add(fw_cfg::MAX_VCPUS, u16::from(machine.vcpus).to_le_bytes().to_vec());
     device.add_file("etc/e820", e820(machine.ram))?;
     let pluggable = memory::pluggable(machine.ram, machine.told.pluggable);

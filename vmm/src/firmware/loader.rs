@@ -170,6 +170,7 @@ mod tests {
             keyboard: true,
             panic: true,
             fixed_slots: Some(1 << 31),
+            present: Some(5),
             generation: generation::OFFSET,
         });
         let (places, memory) = carry_out(&files(&tables));

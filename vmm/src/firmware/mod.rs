@@ -172,7 +172,8 @@ impl Platform {
         let code = mapping::Mapping::of_file(&sources.code, code_size).map_err(failed(CODE))?;
         code_window.map(code_base, &code).map_err(failed(CODE))?;
         let vars = Flash::new(sources.vars, vars_size, vars_base, vars_window).map_err(failed(VARS))?;
-        let (vcpus, ram, bits, told) = (machine.vcpus, machine.ram, machine.address_bits, machine.told);
+        let (vcpus, ram, bits, told) =
+            (machine.vcpus, machine.ram, machine.address_bits, machine.told.clone());
         // The tables tell where the ECAM is, so they are made when the firmware asks for them: it has moved it by then.
         let tables = move || {
             let pci = PciMap::by_firmware(memory::extent(ram, told.pluggable), ecam.range(), bits);
@@ -182,6 +183,7 @@ impl Platform {
                 keyboard: true,
                 panic: told.panic,
                 fixed_slots: told.fixed_slots,
+                present: told.cpus.as_ref().map(|cpus| cpus.present()),
                 generation: acpi::generation::OFFSET,
             }))
         };
@@ -195,6 +197,11 @@ impl Platform {
             debug_log: sources.debug_log.map(|file| Mutex::new((file, 0))),
             _code: (code, code_window),
         })
+    }
+
+    /// There are so many processors from now on.
+    pub fn set_vcpus(&self, count: u16) {
+        lock(&self.fw_cfg).add(fw_cfg::VCPUS, count.to_le_bytes().to_vec());
     }
 
     /// A port is read. False: none of these.

@@ -8,12 +8,14 @@
 //! | 0x505 | panics of the guest's kernel, where the machine has that |
 //! | 0x600–0x60f | ACPI registers: sleep, reset, events |
 //! | 0x620–0x62f | what devices come and go, where the machine has that |
+//! | 0x640–0x65f | what processors come and go, where the machine has that |
 //! | 0xcf8–0xcff | PCI configuration; 0xcf9 resets |
 //!
 //! Interrupt controllers, interval timer and port 0x61 are emulated by KVM and never come here. Everything else reads
 //! as ones and swallows writes, as an empty bus does.
 
 pub mod clock;
+pub mod cpus;
 pub mod hotplug;
 pub mod i8042;
 pub mod keyboard;
@@ -28,6 +30,7 @@ use crate::{
     state::{self, State},
 };
 use clock::Clock;
+use cpus::Cpus;
 use hotplug::Hotplug;
 use i8042::{Effect, I8042};
 use power::Power;
@@ -63,6 +66,8 @@ pub struct Devices {
     pub i8042: Option<Mutex<I8042>>,
     /// Registers of what comes and goes.
     pub hotplug: Option<Arc<Hotplug>>,
+    /// Registers of processors that come and go.
+    pub cpus: Option<Arc<Cpus>>,
     /// There is the port for panics.
     panic: bool,
     clock: Mutex<Clock>,
@@ -70,12 +75,14 @@ pub struct Devices {
 }
 
 /// What a machine may have of these or not.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Optional {
     /// The port for panics.
     pub panic: bool,
     /// Devices come and go.
     pub hotplug: bool,
+    /// Processors do.
+    pub cpus: Option<Arc<Cpus>>,
 }
 
 /// What a vCPU does after a port was written.
@@ -92,18 +99,19 @@ impl Devices {
     pub fn new(
         pci: PciRoot,
         serial: Serial,
-        power: Power,
+        power: Arc<Power>,
         firmware: Option<(Platform, I8042)>,
         ram: u64,
         optional: Optional,
         notifier: Arc<Notifier>,
     ) -> Self {
         let (firmware, i8042) = firmware.unzip();
-        let (serial, power) = (Arc::new(Mutex::new(serial)), Arc::new(power));
+        let serial = Arc::new(Mutex::new(serial));
         let clock = Mutex::new(Clock::new(ram));
-        let Optional { panic, hotplug } = optional;
+        let Optional { panic, hotplug, cpus } = optional;
         let hotplug = hotplug.then(|| Arc::new(Hotplug::new(Arc::clone(&power))));
-        Self { pci, serial, power, firmware, i8042: i8042.map(Mutex::new), hotplug, panic, clock, notifier }
+        let i8042 = i8042.map(Mutex::new);
+        Self { pci, serial, power, firmware, i8042, hotplug, cpus, panic, clock, notifier }
     }
 
     /// Memory that is not RAM is read: ones where nothing is.
@@ -141,6 +149,11 @@ impl Devices {
             hotplug::BASE..=hotplug::END => {
                 if let Some(registers) = &self.hotplug {
                     registers.read(port - hotplug::BASE, data);
+                }
+            }
+            cpus::BASE..=cpus::END => {
+                if let Some(registers) = &self.cpus {
+                    registers.read(port - cpus::BASE, data);
                 }
             }
             CLOCK_DATA => {
@@ -188,6 +201,12 @@ impl Devices {
             hotplug::BASE..=hotplug::END => {
                 let ejected = self.hotplug.iter().flat_map(|h| h.write(port - hotplug::BASE, data));
                 ejected.for_each(|slot| self.eject(slot));
+            }
+            cpus::BASE..=cpus::END => {
+                let gone = self.cpus.as_ref().map(|cpus| cpus.write(port - cpus::BASE, data));
+                if gone.is_some_and(|gone| !gone.is_empty()) {
+                    self.notifier.send(GuestEvent::Unplugged);
+                }
             }
             CLOCK_INDEX | CLOCK_DATA => {
                 let mut clock = lock(&self.clock);
@@ -262,12 +281,18 @@ impl Devices {
             // It may have left already.
             let _ = self.pci.eject(slot);
         }
+        if let Some(cpus) = &self.cpus {
+            let _ = cpus.reset();
+        }
         self.notifier.forget();
         lock(&self.serial).reset();
         lock(&self.clock).reset();
         self.power.reset();
         if let Some(firmware) = &self.firmware {
             firmware.reset();
+            if let Some(cpus) = &self.cpus {
+                firmware.set_vcpus(cpus.present().count_ones() as u16);
+            }
         }
         if let Some(controller) = &self.i8042 {
             lock(controller).reset();

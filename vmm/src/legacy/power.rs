@@ -5,7 +5,7 @@
 //! | 0 | sleep control (ACPI 6.5, 4.8.3.7): S5 switches off |
 //! | 1 | sleep status: always 0 |
 //! | 2 | reset: [`RESET_VALUE`] resets |
-//! | 4 | events of the Generic Event Device: read clears; bit 0 = power button, bit 1 = new generation, bit 2 = what came or is to go |
+//! | 4 | events of the Generic Event Device: read clears; bit 0 = power button, bit 1 = new generation, bit 2 = what came or is to go, bit 3 = processors that came or are to go |
 //!
 //! An event sets its bit and pulses the device's interrupt; the DSDT's `_EVT` method reads the register.
 
@@ -39,6 +39,8 @@ pub const POWER_BUTTON: u8 = 1;
 pub const GENERATION: u8 = 2;
 /// Event: devices have come or are asked for (see [`super::hotplug`]).
 pub const HOTPLUG: u8 = 4;
+/// Event: processors have come or are asked for (see [`super::cpus`]).
+pub const CPUS: u8 = 8;
 /// Sleep type of S5, in the DSDT's `_S5` too.
 pub const S5: u8 = 5;
 
@@ -57,6 +59,7 @@ impl Saved for SavedPower {
 }
 
 /// The registers.
+#[derive(Debug)]
 pub struct Power {
     events: AtomicU8,
     interrupt: EventFd,

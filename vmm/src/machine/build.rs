@@ -11,7 +11,7 @@ use crate::{
     firmware,
     gate::{self, Gate},
     guest::Notifier,
-    legacy::{self, COM1_IRQ, Devices, Optional, i8042::I8042, power::Power, serial::Serial},
+    legacy::{self, COM1_IRQ, Devices, Optional, cpus::Cpus, i8042::I8042, power::Power, serial::Serial},
     memory::{self, Memory},
     pci::{
         PciDevice, root,
@@ -23,7 +23,7 @@ use crate::{
         description::{Description, Leaf},
     },
     thread::{self, Kind},
-    vcpu::Vcpu,
+    vcpu::{Standing, Vcpu},
     virtio::input::Pointer,
 };
 use kvm_bindings::CpuId;
@@ -32,7 +32,7 @@ use lq_api::local::vmm::CpuModel;
 use std::{
     collections::BTreeSet,
     os::unix::net::UnixListener,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Arc, Mutex},
 };
 
 /// Room for the leaves of any processor.
@@ -56,6 +56,8 @@ pub struct Parts {
     pub panic: bool,
     /// Its disks and interfaces may come and go.
     pub hotplug: bool,
+    /// So many processors at most, where they come and go.
+    pub most_cpus: Option<u8>,
     /// Its screen. Only with firmware.
     pub display: Option<Display>,
 }
@@ -126,14 +128,19 @@ impl Builder {
     /// Puts the rest together. Needs no privilege any more; starts the vCPU threads, parked.
     pub fn build(self, parts: Parts) -> Result<Machine, Error> {
         let Self { kvm, supported, vm, memory, ram, pluggable, vcpus, pci } = self;
-        let Parts { identity, boot, output, notifier, boot_order, cpu, panic, hotplug, display } = parts;
-        let told = Told { panic, fixed_slots: hotplug.then(|| pci.fixed_slots()), pluggable };
+        let Parts { identity, boot, output, notifier, boot_order, cpu, panic, hotplug, most_cpus, display } =
+            parts;
+        let power = Arc::new(Power::new().map_err(host("make the power button"))?);
+        let cpus = most_cpus.map(|most| Arc::new(Cpus::new(vcpus, most, Arc::clone(&power))));
+        let most = most_cpus.unwrap_or(vcpus);
+        let told =
+            Told { panic, fixed_slots: hotplug.then(|| pci.fixed_slots()), pluggable, cpus: cpus.clone() };
         let screen = display.is_some().then(Screen::default);
         let (boot, firmware): (Option<BootSource>, _) = match boot {
             Boot::Direct(source) => (Some(source), None),
             Boot::Firmware(sources) => {
                 let told = firmware::Machine {
-                    vcpus,
+                    vcpus: most,
                     ram,
                     address_bits: cpuid::address_bits(&leaves(&supported)),
                     told,
@@ -150,11 +157,10 @@ impl Builder {
             }
         };
         let serial = Serial::new(output).map_err(host("make the serial port"))?;
-        let power = Power::new().map_err(host("make the power button"))?;
         vm.routing().connect_line(COM1_IRQ, serial.interrupt()).map_err(host("connect COM1's interrupt"))?;
         let button = power.interrupt();
         vm.routing().connect_line(legacy::power::IRQ, button).map_err(host("connect the power button"))?;
-        let optional = Optional { panic, hotplug };
+        let optional = Optional { panic, hotplug, cpus };
         let devices =
             Arc::new(Devices::new(pci, serial, power, firmware, ram, optional, Arc::clone(&notifier)));
         if let (Some(screen), Some(display)) = (screen, display) {
@@ -175,6 +181,7 @@ impl Builder {
             firmware: devices.firmware.as_ref().map(firmware::Platform::describe),
             panic,
             hotplug,
+            cpus: most_cpus,
             leased: false,
         };
         let mut machine = Machine {
@@ -182,20 +189,22 @@ impl Builder {
             memory,
             ram,
             pluggable,
-            vcpus,
+            vcpus: most,
             identity,
             boot,
             devices,
             gate: Arc::new(Gate::new()),
             threads: Vec::new(),
-            exits: Vec::new(),
+            exits: Arc::default(),
             mailboxes: Vec::new(),
+            standings: Vec::new(),
+            maker: Maker { kvm, supported, model: cpu, notifier },
             offers,
             description,
             removed: Vec::new(),
         };
-        (0..vcpus).try_for_each(|id| machine.add_vcpu(&kvm, &supported, cpu, id, &notifier))?;
-        machine.gate.wait_for_threads(usize::from(vcpus));
+        machine.make_vcpus(vcpus)?;
+        machine.standings.iter().for_each(|standing| standing.load(true));
         machine.devices.pci.assign()?;
         Ok(machine)
     }
@@ -205,16 +214,27 @@ fn leaves(entries: &CpuId) -> Vec<Leaf> {
     entries.as_slice().iter().map(Leaf::from).collect()
 }
 
+/// What vCPUs are made of, as long as there may be more.
+pub(super) struct Maker {
+    kvm: Kvm,
+    supported: CpuId,
+    model: CpuModel,
+    notifier: Arc<Notifier>,
+}
+
 impl Machine {
+    /// Makes vCPUs until there are `count`; their threads are parked, and they are not there for the guest yet.
+    pub(super) fn make_vcpus(&mut self, count: u8) -> Result<(), Error> {
+        let made = self.standings.len();
+        let result = (made as u8..count).try_for_each(|id| self.add_vcpu(id));
+        self.gate.wait_for_threads(self.threads.len());
+        result
+    }
+
     /// Makes a vCPU and starts its thread, parked.
-    fn add_vcpu(
-        &mut self,
-        kvm: &Kvm,
-        supported: &CpuId,
-        model: CpuModel,
-        id: u8,
-        notifier: &Arc<Notifier>,
-    ) -> Result<(), Error> {
+    fn add_vcpu(&mut self, id: u8) -> Result<(), Error> {
+        let Maker { kvm, supported, model, notifier } = &self.maker;
+        let (model, notifier) = (*model, Arc::clone(notifier));
         let fd = self.vm.fd().create_vcpu(u64::from(id)).map_err(kvm::refused("create a vCPU"))?;
         let entries = cpuid::leaves(kvm, supported, id, self.vcpus, model)?;
         // Before anything else: what registers exist follows from it.
@@ -225,15 +245,27 @@ impl Machine {
             self.description.cpuid = leaves(&entries);
             self.description.tsc_khz = offers.tsc_khz(&fd);
         }
-        let exits = Arc::new(AtomicU64::new(0));
-        self.exits.push(Arc::clone(&exits));
-        let mailbox = Arc::<Mutex<Mailbox>>::default();
-        self.mailboxes.push(Arc::clone(&mailbox));
-        let (devices, notifier) = (Arc::clone(&self.devices), Arc::clone(notifier));
+        let exits = Arc::clone(&self.exits);
+        let (mailbox, standing) = (Arc::<Mutex<Mailbox>>::default(), Arc::<Standing>::default());
+        let devices = Arc::clone(&self.devices);
         let gate = Arc::clone(&self.gate);
-        let vcpu = Vcpu::new(id, fd, entries, power_on, offers, mailbox, devices, notifier, gate, exits);
+        let vcpu = Vcpu::new(
+            id,
+            fd,
+            entries,
+            power_on,
+            offers,
+            Arc::clone(&mailbox),
+            devices,
+            notifier,
+            gate,
+            exits,
+            Arc::clone(&standing),
+        );
         let thread = thread::spawn(Kind::Vcpu, &format!("vcpu-{id}"), move || vcpu.run());
         self.threads.push(thread.map_err(host("start a vCPU thread"))?);
+        self.mailboxes.push(mailbox);
+        self.standings.push(standing);
         Ok(())
     }
 }

@@ -24,12 +24,19 @@ use crate::{
     change::Change,
     exit, firmware,
     gate::{Gate, Order},
-    legacy::{Devices, hotplug::Hotplug, power::Power, serial::Serial},
+    legacy::{
+        Devices,
+        cpus::{Cpus, Step},
+        hotplug::Hotplug,
+        power::Power,
+        serial::Serial,
+    },
     memory::{self, Memory, SharedMemory},
     pci::{PciDevice, root::Placement},
     smbios::Identity,
     state::description::Description,
     stats::Counter,
+    vcpu::Standing,
     virtio::{TransportError, VirtioDevice, VirtioPci},
 };
 use interrupts::KvmPlatform;
@@ -94,7 +101,7 @@ pub enum Error {
 /// What the guest is told of the machine besides.
 fn told(description: &Description, devices: &Devices, pluggable: u64) -> boot::Told {
     let fixed_slots = devices.hotplug.is_some().then(|| devices.pci.fixed_slots());
-    boot::Told { panic: description.panic, fixed_slots, pluggable }
+    boot::Told { panic: description.panic, fixed_slots, pluggable, cpus: devices.cpus.clone() }
 }
 
 fn host(what: &'static str) -> impl Fn(io::Error) -> Error {
@@ -107,6 +114,7 @@ pub struct Machine {
     memory: Memory,
     ram: u64,
     pluggable: u64,
+    /// At most.
     vcpus: u8,
     identity: Identity,
     /// None: by firmware.
@@ -114,8 +122,12 @@ pub struct Machine {
     devices: Arc<Devices>,
     gate: Arc<Gate>,
     threads: Vec<JoinHandle<()>>,
-    exits: Vec<Arc<AtomicU64>>,
+    /// Of all vCPUs.
+    exits: Arc<AtomicU64>,
+    /// By vCPU, those that were ever made.
     mailboxes: Vec<Arc<Mutex<Mailbox>>>,
+    standings: Vec<Arc<Standing>>,
+    maker: build::Maker,
     offers: Offers,
     description: Description,
     /// Devices that have gone, until somebody asks.
@@ -188,6 +200,7 @@ impl Machine {
         self.devices.pci.reset()?;
         self.devices.reset_legacy();
         self.sweep();
+        self.sweep_cpus(false);
         self.vm.reset()?;
         memory::clear(&self.memory).map_err(host("clear guest memory"))?;
         // A copy made meanwhile knows nothing of that otherwise.
@@ -255,6 +268,42 @@ impl Machine {
         self.description.devices = self.devices.pci.describe();
     }
 
+    /// Brings processors until there are `count`, or asks the guest for the highest ones. `running`: the machine is.
+    ///
+    /// # Errors
+    /// They do not come and go here, or one cannot be made: those before it are there.
+    pub fn aim_cpus(&mut self, count: u8, running: bool) -> Result<(), Error> {
+        let missing = || host("bring processors")(io::ErrorKind::Unsupported.into());
+        let cpus = self.devices.cpus.clone().ok_or_else(missing)?;
+        // One that goes and comes at once begins anew too.
+        self.sweep_cpus(running);
+        let Step::Come(come) = cpus.aim(count) else { return Ok(()) };
+        for id in come {
+            self.make_vcpus(id + 1)?;
+            if let Some(standing) = self.standings.get(usize::from(id)) {
+                standing.set(true);
+            }
+            // It is at power-on before the guest learns of it, and could send it anything.
+            self.gate.order(if running { Order::Run } else { Order::Park });
+            cpus.came(id);
+        }
+        Ok(())
+    }
+
+    /// Keeps processors out of the guest that it has let go of. `running`: the machine is.
+    pub fn sweep_cpus(&mut self, running: bool) {
+        let Some(cpus) = &self.devices.cpus else { return };
+        let present = cpus.present();
+        let mut gone = false;
+        for (id, standing) in self.standings.iter().enumerate() {
+            // Those that came are there already.
+            gone |= present >> id & 1 == 0 && standing.set(false);
+        }
+        if gone && running {
+            self.gate.order(Order::Run);
+        }
+    }
+
     /// Devices that have gone since the last call.
     pub fn take_removed(&mut self) -> Vec<Removed> {
         std::mem::take(&mut self.removed)
@@ -315,12 +364,13 @@ impl Machine {
     /// What may be done at any time, from any thread, without waiting.
     #[must_use]
     pub fn levers(&self) -> Levers {
-        let Devices { serial, power, hotplug, .. } = &*self.devices;
+        let Devices { serial, power, hotplug, cpus, .. } = &*self.devices;
         Levers {
             serial: Arc::clone(serial),
             power: Arc::clone(power),
             hotplug: hotplug.clone(),
-            exits: self.exits.clone(),
+            cpus: cpus.clone(),
+            exits: Arc::clone(&self.exits),
         }
     }
 
@@ -368,7 +418,8 @@ pub struct Levers {
     serial: Arc<Mutex<Serial>>,
     power: Arc<Power>,
     hotplug: Option<Arc<Hotplug>>,
-    exits: Vec<Arc<AtomicU64>>,
+    cpus: Option<Arc<Cpus>>,
+    exits: Arc<AtomicU64>,
 }
 
 impl Levers {
@@ -391,6 +442,12 @@ impl Levers {
         }
     }
 
+    /// Processors there can be at most, and those there are; none: they do not come and go.
+    #[must_use]
+    pub fn cpus(&self) -> Option<(u8, u8)> {
+        self.cpus.as_ref().map(|cpus| (cpus.most(), cpus.present().count_ones() as u8))
+    }
+
     /// Someone types on COM1.
     pub fn type_in(&self, bytes: &[u8]) {
         self.serial.lock().unwrap_or_else(PoisonError::into_inner).type_in(bytes);
@@ -399,6 +456,6 @@ impl Levers {
     /// Exits to user space so far.
     #[must_use]
     pub fn exits(&self) -> u64 {
-        self.exits.iter().map(|e| e.load(Ordering::Relaxed)).sum()
+        self.exits.load(Ordering::Relaxed)
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     acpi::generation,
     firmware::Platform as FirmwarePlatform,
     gate::Order,
+    legacy::cpus::SavedCpus,
     state::{
         self, Saved, State,
         description::Description,
@@ -150,6 +151,9 @@ impl Machine {
         let clock = vm.get_clock().map_err(kvm::refused("read the guest's clock"))?;
         state.put(0, &Platform { chips, timer, clock })?;
         self.devices.save(&mut state)?;
+        if let Some(cpus) = &self.devices.cpus {
+            state.put(0, &cpus.save())?;
+        }
         Ok(state)
     }
 
@@ -158,6 +162,7 @@ impl Machine {
     /// # Errors
     /// KVM refused, or the state is not one of this machine. The machine must not run then.
     pub fn load(&mut self, mut state: State, passed: Clock) -> Result<(), Error> {
+        self.load_cpus(&mut state)?;
         for (id, mailbox) in (0..).zip(&self.mailboxes) {
             *lock(mailbox) = Mailbox::State(Box::new(state.take(id)?));
         }
@@ -178,6 +183,26 @@ impl Machine {
         vm.set_clock(&clock).map_err(kvm::refused("set the guest's clock"))?;
         self.devices.load(&mut state)?;
         Ok(state.finish()?)
+    }
+}
+
+impl Machine {
+    /// Makes the processors that the saved machine had, and keeps those out that had gone.
+    fn load_cpus(&mut self, state: &mut State) -> Result<(), Error> {
+        let Some(cpus) = self.devices.cpus.clone() else { return Ok(()) };
+        let saved: SavedCpus = state.take(0)?;
+        let invalid = |problem| state::Error::Invalid { kind: SavedCpus::KIND.to_owned(), id: 0, problem };
+        if usize::from(saved.made) < self.standings.len() {
+            let here = self.standings.len();
+            let problem = format!("{} processors were ever made, {here} are here at the start", saved.made);
+            return Err(invalid(problem).into());
+        }
+        cpus.load(saved).map_err(invalid)?;
+        self.make_vcpus(saved.made)?;
+        for (id, standing) in self.standings.iter().enumerate() {
+            standing.load(saved.present >> id & 1 == 1);
+        }
+        Ok(())
     }
 }
 

@@ -11,14 +11,15 @@
 //! Invariant: the windows never meet RAM, whatever its size.
 
 pub mod dirty;
+mod large;
 pub mod presence;
 
 use dirty::{Dirty, DirtySlice};
 use presence::Presence;
 use std::{io, ops::Range};
 use vm_memory::{
-    GuestAddress, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MmapRegion,
-    VolatileSlice, bitmap::Bitmap,
+    GuestAddress, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, VolatileSlice,
+    bitmap::Bitmap,
 };
 
 /// The guest's memory regions.
@@ -179,7 +180,7 @@ pub fn create_with(size: u64, most: u64) -> Result<Memory, Error> {
     for (base, bytes) in ram(size).into_iter().chain(pluggable) {
         let refused = |source| Error::Map { size: bytes, source };
         let length = usize::try_from(bytes).map_err(|e| refused(io::Error::other(e)))?;
-        let mapping = MmapRegion::new(length).map_err(|e| refused(io::Error::other(e)))?;
+        let mapping = large::map(length).map_err(|e| refused(io::Error::other(e)))?;
         // A crash of ours must not write the guest's memory to disk. Advice only: failing is harmless.
         // SAFETY: the range is exactly the mapping just made.
         unsafe { libc::madvise(mapping.as_ptr().cast(), length, libc::MADV_DONTDUMP) };

@@ -39,6 +39,9 @@ pub struct Description {
     /// Its guest was told that devices may come and go.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hotplug: bool,
+    /// So many virtual CPUs at most, where they come and go; how many there are is in the state then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u8>,
     /// It moves with a lease, and needs one where it goes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leased: bool,
@@ -124,7 +127,11 @@ impl Description {
         };
         differ("the version of the stream", FORMAT.to_string(), other.format.to_string());
         differ("the machine", self.vm.to_string(), other.vm.to_string());
-        differ("the number of virtual CPUs", self.vcpus.to_string(), other.vcpus.to_string());
+        let most = |of: Option<u8>| of.map_or("absent".to_owned(), |most| most.to_string());
+        differ("devices.cpus.most", most(self.cpus), most(other.cpus));
+        if self.cpus.is_none() {
+            differ("the number of virtual CPUs", self.vcpus.to_string(), other.vcpus.to_string());
+        }
         differ("memory_bytes", self.memory_bytes.to_string(), other.memory_bytes.to_string());
         let firmware = |of: &Option<Firmware>| {
             of.as_ref().map_or("none".to_owned(), |Firmware { code_bytes, vars_bytes }| {

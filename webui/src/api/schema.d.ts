@@ -9597,8 +9597,9 @@ export interface components {
              */
             display?: boolean | null;
             ha?: components["schemas"]["VmHa"] | null;
-            /** @description Memory, 64 MiB to 1 TiB, a multiple of 1 MiB. */
+            /** @description Memory, 64 MiB to 1 TiB, a multiple of 1 MiB; of 128 MiB where `memory_max_bytes` is given. */
             memory_bytes: components["schemas"]["Bytes"];
+            memory_max_bytes?: components["schemas"]["Bytes"] | null;
             /** @description Network interfaces in the order the guest sees them, at most 8. */
             nics?: components["schemas"]["Nic"][];
             /** @description What it asks of the host it is placed on. Looked at when the machine is made. */
@@ -9636,6 +9637,7 @@ export interface components {
             /** @description Addresses leased by the network's own DHCP, in the order of the interfaces. */
             addresses?: string[];
             host?: components["schemas"]["HostId"] | null;
+            memory_bytes?: components["schemas"]["Bytes"] | null;
             moving_to?: components["schemas"]["HostId"] | null;
             /**
              * Format: int64

@@ -17,6 +17,7 @@ const form: Form = {
   image: "i",
   cpus: "2",
   memory: "1G",
+  memoryMost: "",
   disk: "",
   pool: "",
   network: "n",
@@ -39,6 +40,17 @@ it("names every fault at once", () => {
   const wrong = { ...form, name: "-x", cpus: "1.5", memory: "32M", disk: "1G" };
   expect(Object.keys(faults(wrong, image)).sort()).toEqual(["cpus", "disk", "memory", "name"]);
   expect(Object.keys(faults({ ...form, image: "" }, undefined))).toEqual(["disk"]);
+});
+
+it("has memory that can be raised in whole pieces", () => {
+  expect(machine(form, "v").spec.memory_max_bytes).toBeUndefined();
+  expect(machine({ ...form, memoryMost: "4G" }, "v").spec.memory_max_bytes).toBe(2 ** 32);
+  const named = (memory: string, memoryMost: string) =>
+    Object.keys(faults({ ...form, memory, memoryMost }, image)).join();
+  expect(named("1G", "4G")).toBe("");
+  expect(named("1G", "512M")).toBe("memoryMost");
+  expect(named("1G", "1100M")).toBe("memoryMost");
+  expect(named("1000M", "4G")).toBe("memory");
 });
 
 it("asks for a place only where something is asked", () => {

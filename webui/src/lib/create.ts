@@ -14,6 +14,8 @@ export interface Form {
   iso: string;
   cpus: string;
   memory: string;
+  /** As far as it can be raised while the machine runs; empty: not at all. */
+  memoryMost: string;
   /** Empty: the image's own size. */
   disk: string;
   /** Id of the disk's pool; empty for the default one. */
@@ -35,6 +37,9 @@ export type Faults = Partial<Record<keyof Form, string>>;
 
 const SIZE = "Write a size like 512M, 2G or 1.5T.";
 
+/** What memory that comes and goes is counted in. */
+const PLUGGABLE = 128 * 2 ** 20;
+
 /** What can be seen to be wrong without asking the host. */
 export function faults(form: Form, image: Image | undefined): Faults {
   const found: Faults = {};
@@ -46,6 +51,14 @@ export function faults(form: Form, image: Image | undefined): Faults {
   if (memory === undefined) found.memory = SIZE;
   else if (memory < 64 * 2 ** 20) found.memory = "At least 64M.";
   else if (memory % 2 ** 20 !== 0) found.memory = "A whole number of MiB.";
+  if (form.memoryMost.trim()) {
+    const most = parseSize(form.memoryMost);
+    if (most === undefined) found.memoryMost = SIZE;
+    else if (most < (memory ?? 0)) found.memoryMost = "Less than its memory.";
+    else if (most % PLUGGABLE !== 0) found.memoryMost = "A multiple of 128M.";
+    else if ((memory ?? 0) % PLUGGABLE !== 0)
+      found.memory ??= "A multiple of 128M, to be raised while it runs.";
+  }
   const disk = parseSize(form.disk);
   if (form.disk.trim() === "") {
     if (!image) found.disk = "An empty disk needs a size.";
@@ -87,6 +100,7 @@ export function machine(form: Form, volume: string): CreateVm {
     spec: {
       vcpus: Number(form.cpus),
       memory_bytes: parseSize(form.memory) ?? 0,
+      ...(form.memoryMost.trim() ? { memory_max_bytes: parseSize(form.memoryMost) ?? 0 } : {}),
       disks: [{ volume, read_only: false }],
       nics: form.network ? [{ network: form.network }] : [],
       ...(form.iso ? { cdroms: [{ image: form.iso }] } : {}),
@@ -114,6 +128,7 @@ const FIELDS: [prefix: string, field: keyof Form][] = [
   ["labels", "labels"],
   ["spec.vcpus", "cpus"],
   ["spec.memory_bytes", "memory"],
+  ["spec.memory_max_bytes", "memoryMost"],
   ["spec.size_bytes", "disk"],
   ["spec.source", "image"],
   ["spec.pool", "pool"],

@@ -10,6 +10,7 @@ const DEVICES: readonly string[] = ["spec.disks", "spec.nics", "spec.cdroms"];
 const FIELDS: Record<string, string> = {
   "spec.vcpus": "CPUs",
   "spec.memory_bytes": "Memory",
+  "spec.memory_max_bytes": "Memory at most",
   "spec.boot": "Boot",
   "spec.display": "Display",
   "spec.cpu": "CPU model",

@@ -25,6 +25,9 @@ pub struct MoreDevices {
     /// Memory that can be plugged in and out while it runs (virtio-mem).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryConfig>,
+    /// Virtual CPUs come and go while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<CpusConfig>,
     /// What may come and go while it runs; absent: nothing.
     #[serde(default)]
     pub hotplug: Option<HotplugConfig>,
@@ -104,6 +107,33 @@ pub struct BalloonConfig {
 pub struct VsockConfig {
     /// The guest's address (CID), 3 to 4294967294. It need not be unique to anything but the guest.
     pub cid: u32,
+}
+
+/// Virtual CPUs that come and go. It changes what the guest finds at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CpusConfig {
+    /// Virtual CPUs at most, not less than it has at the start, up to 64.
+    pub most: u8,
+}
+
+/// How many virtual CPUs there are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CpuTarget {
+    /// 1 to [`CpusConfig::most`].
+    pub count: u8,
+}
+
+/// How the virtual CPUs stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuStatus {
+    /// At most.
+    pub most: u8,
+    /// Wanted.
+    pub wanted: u8,
+    /// There. Those that come are there at once; the guest lets go of others in its own time.
+    pub present: u8,
 }
 
 /// Memory besides the machine's own that its guest can be given and asked for while it runs.

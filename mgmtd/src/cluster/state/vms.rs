@@ -11,7 +11,7 @@ use super::{
 };
 use crate::placement::{self, Request};
 use lq_api::{
-    HostId, ImageId, PoolId, VmId, VolumeId,
+    Bytes, HostId, ImageId, PoolId, VmId, VolumeId,
     image::ImageKind,
     meta::MetadataPatch,
     problem::FieldError,
@@ -81,6 +81,7 @@ impl State {
         if let Some(spec) = &update.spec {
             new.vm.spec = self.completed(id, spec, Some(&old.vm.spec))?;
             self.check_reach(&new.vm)?;
+            self.check_growth(&old, &new.vm)?;
         }
         if new == *old {
             return Ok(Reply::Vm(Arc::new(new.vm)));
@@ -454,6 +455,23 @@ impl State {
         }
     }
 
+    /// The claim for a machine that is to have more memory while it runs: its host has to have as much.
+    fn check_growth(&self, old: &VmRecord, new: &Vm) -> Result<(), Refusal> {
+        let more = new.spec.memory_bytes.saturating_sub(old.memory());
+        if more == Bytes(0) || new.spec.memory_max_bytes.is_none() || old.at_rest() {
+            return Ok(());
+        }
+        let Some(host) = new.status.host.and_then(|host| self.hosts.get(&host)) else { return Ok(()) };
+        match placement::free(self, host) {
+            Some((free, room)) if more > free => Err(Refusal::Conflict(format!(
+                "spec.memory_bytes: {more} more are needed than the machine has, but of {room} for machines its host `{}` has only \
+                 {free} left: move the machine to another host first, or have it take less",
+                host.meta.name
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     fn check_startable(&self, spec: &VmSpec) -> Result<(), Refusal> {
         for disk in &spec.disks {
             let Some(volume) = self.volumes.get(&disk.volume) else { continue };
@@ -505,6 +523,12 @@ impl VmRecord {
             unplugged: Unplugged::default(),
             hardware: None,
         }
+    }
+
+    /// Memory it takes of its host where it runs: what it is to have, or still has.
+    #[must_use]
+    pub fn memory(&self) -> Bytes {
+        self.vm.spec.memory_bytes.max(self.vm.status.memory_bytes.unwrap_or_default())
     }
 
     /// Whether nothing of the machine runs and nothing of it is about to.

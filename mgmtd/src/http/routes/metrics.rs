@@ -132,7 +132,8 @@ fn machines_of(state: &Agreed, asked: &[Told], text: &mut Exposition) {
         spec(t).map(|s| f64::from(s.vcpus))
     });
     family("lq_vm_memory_bytes", Kind::Gauge, "Memory of a running machine.", &|t| {
-        spec(t).map(|s| s.memory_bytes.0 as f64)
+        let vm = &state.vms.get(&t.0)?.vm;
+        Some(vm.status.memory_bytes.unwrap_or(vm.spec.memory_bytes).0 as f64)
     });
     family(
         "lq_vm_resident_memory_bytes",

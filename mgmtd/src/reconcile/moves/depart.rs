@@ -177,7 +177,8 @@ impl Node {
     async fn has(&self, id: VmId) -> Result<Option<Hardware>, WriteError> {
         let Ok(machine) = self.fleet.machine(id) else { return Ok(None) };
         let said = machine.inventory().await;
-        said.map_err(|e| WriteError::Unavailable(format!("the machine does not say what it has: {e}")))
+        said.map(|has| has.map(Hardware::layout))
+            .map_err(|e| WriteError::Unavailable(format!("the machine does not say what it has: {e}")))
     }
 
     fn host_name(&self, host: HostId) -> String {

@@ -8,7 +8,13 @@ use lq_vmm::{
     console::Console,
     firmware::fw_cfg::FwCfg,
     guest::Notifier,
-    legacy::{Devices, Optional, i8042::I8042, power::Power, serial::Serial},
+    legacy::{
+        Devices, Optional,
+        cpus::{Cpus, Step},
+        i8042::I8042,
+        power::Power,
+        serial::Serial,
+    },
     memory::{Memory, SharedMemory},
     pci::root::{PciRoot, Placement},
     state::State,
@@ -37,8 +43,9 @@ pub fn registers(input: &[u8]) {
     bus.place(Box::new(watchdog::Device::new().unwrap().0), stays).unwrap();
     bus.assign().unwrap();
     let console = Console::new().unwrap();
-    let (serial, power) = (Serial::new(console.output()).unwrap(), Power::new().unwrap());
-    let optional = Optional { panic: true, hotplug: true };
+    let (serial, power) = (Serial::new(console.output()).unwrap(), Arc::new(Power::new().unwrap()));
+    let cpus = Some(Arc::new(Cpus::new(2, 40, Arc::clone(&power))));
+    let optional = Optional { panic: true, hotplug: true, cpus };
     let notifier = Arc::new(Notifier::new().unwrap());
     let devices = Devices::new(bus, serial, power, None, 2 << 20, optional, notifier);
     while !reader.is_empty() {
@@ -82,6 +89,11 @@ pub fn registers(input: &[u8]) {
             6 => {
                 if let Some(hotplug) = &devices.hotplug {
                     hotplug.ask(usize::from(op >> 3));
+                }
+                if let Some(cpus) = &devices.cpus
+                    && let Step::Come(all) = cpus.aim(op >> 3 | 1)
+                {
+                    all.into_iter().for_each(|cpu| cpus.came(cpu));
                 }
             }
             _ => {

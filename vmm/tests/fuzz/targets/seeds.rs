@@ -278,7 +278,17 @@ pub fn registers() -> Vec<Vec<u8>> {
                 input.push(1);
             }
         }
-        for (port, bytes) in [(0x628_u16, 0b1010_u32), (0x620, 0), (0x600, 0x34), (0x604, 0), (0x505, 1)] {
+        for (port, bytes) in [
+            (0x628_u16, 0b1010_u32),
+            (0x620, 0),
+            (0x600, 0x34),
+            (0x604, 0),
+            (0x505, 1),
+            (0x640, 0),
+            (0x648, 0),
+            (0x658, 7),
+            (0x65c, 1),
+        ] {
             input.push(0b1000_0000);
             input.extend(port.to_le_bytes());
             input.push(0b1000_0001);
@@ -358,6 +368,7 @@ pub fn control() -> Vec<Vec<u8>> {
         r#"{"unplug":{"device":{"nic":"52:54:00:00:00:01"},"force":true}}"#,
         r#"{"disk-limits":{"disk":0,"limits":{"operations":{"per_second":20,"burst":1}}}}"#,
         r#"{"lease-set":{"epoch":3,"until":{"boot-ms":12345}}}"#,
+        r#"{"cpu-target":{"count":3}}"#,
         r#"{"memory-target":{"bytes":2097152}}"#,
         r#"{"cdrom-eject":{"cdrom":0,"force":true}}"#,
     ]

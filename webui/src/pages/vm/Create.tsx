@@ -36,6 +36,7 @@ const EMPTY: Form = {
   iso: "",
   cpus: "2",
   memory: "2G",
+  memoryMost: "",
   disk: "",
   pool: "",
   network: "",
@@ -52,7 +53,7 @@ const EMPTY: Form = {
 /** Which fields each step asks. */
 const STEPS: { title: string; fields: (keyof Form)[] }[] = [
   { title: "Name and source", fields: ["name", "labels", "image", "iso"] },
-  { title: "Hardware", fields: ["cpus", "memory", "disk", "pool", "network"] },
+  { title: "Hardware", fields: ["cpus", "memory", "memoryMost", "disk", "pool", "network"] },
   { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline", "placement"] },
   { title: "Guest set-up", fields: ["setup"] },
   { title: "Review", fields: [] },
@@ -114,7 +115,7 @@ export function CreateVm() {
     setShown(left);
     if (create.error) create.reset();
   };
-  const text = (field: "name" | "labels" | "cpus" | "memory" | "disk" | "cmdline") => ({
+  const text = (field: "name" | "labels" | "cpus" | "memory" | "memoryMost" | "disk" | "cmdline") => ({
     value: whole[field],
     fault: at(field),
     onChange: (event: { target: { value: string } }) => set({ [field]: event.target.value }),
@@ -235,6 +236,11 @@ export function CreateVm() {
                   {...text("disk")}
                 />
               </div>
+              <Text
+                label="Memory at most while it runs"
+                hint="As far as it can be raised without a restart, like 8G. Empty: not at all."
+                {...text("memoryMost")}
+              />
               {pools.length > 1 && (
                 <Select
                   label="Pool of the disk"
@@ -313,7 +319,10 @@ export function CreateVm() {
                 </Fact>
                 {whole.iso && <Fact name="CD">{nameOf(usable, whole.iso)}</Fact>}
                 <Fact name="CPUs">{whole.cpus}</Fact>
-                <Fact name="Memory">{bytes(parseSize(whole.memory) ?? 0)}</Fact>
+                <Fact name="Memory">
+                  {bytes(parseSize(whole.memory) ?? 0)}
+                  {whole.memoryMost && `, up to ${bytes(parseSize(whole.memoryMost) ?? 0)} while it runs`}
+                </Fact>
                 <Fact name="Network">{nameOf(networks.data, whole.network) ?? "none"}</Fact>
                 <Fact name="Boot">
                   {whole.kernel

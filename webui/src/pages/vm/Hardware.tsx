@@ -9,6 +9,7 @@ import { Confirm, FormDialog } from "../../components/Dialog";
 import { Button, Card, Check, Empty, Fact, Facts, Select, State, Text, Warning } from "../../components/ui";
 import { makeDisk, ready } from "../../lib/disks";
 import { bytes, parseSize, sizeText } from "../../lib/format";
+import { memoryWords } from "../../lib/memory";
 import { Grow } from "../volumes/dialogs";
 import { Drives } from "./Drives";
 import { WithVm } from "./Layout";
@@ -43,7 +44,7 @@ function HardwareOf({ vm: { spec }, vm }: { vm: Vm }) {
         <Pending vm={vm} />
         <Facts>
           <Fact name="CPUs">{spec.vcpus}</Fact>
-          <Fact name="Memory">{bytes(spec.memory_bytes)}</Fact>
+          <Fact name="Memory">{memoryWords(vm)}</Fact>
           <Fact name="Kernel">{spec.boot && (image(spec.boot.kernel) ?? spec.boot.kernel)}</Fact>
           <Fact name="Initial RAM disk">
             {spec.boot?.initrd && (image(spec.boot.initrd) ?? spec.boot.initrd)}
@@ -73,6 +74,7 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
   const [form, setForm] = useState({
     cpus: String(spec.vcpus),
     memory: sizeText(spec.memory_bytes),
+    most: spec.memory_max_bytes ? sizeText(spec.memory_max_bytes) : "",
     kernel: spec.boot?.kernel ?? "",
     initrd: spec.boot?.initrd ?? "",
     cmdline: spec.boot?.cmdline ?? "",
@@ -101,11 +103,14 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
         const found: Record<string, string> = {};
         if (!Number.isInteger(cpus) || cpus < 1 || cpus > 64) found["cpus"] = "A whole number from 1 to 64.";
         if (memory === undefined) found["memory"] = "Write a size like 512M or 2G.";
+        const most = form.most.trim() ? parseSize(form.most) : null;
+        if (most === undefined) found["most"] = "Write a size like 8G, or nothing.";
         setLocal(found);
         if (memory === undefined || Object.keys(found).length) return;
         save.mutate({
           vcpus: cpus,
           memory_bytes: memory,
+          memory_max_bytes: most ?? null,
           restart: form.restart,
           autostart: form.autostart,
           rng: form.rng,
@@ -125,7 +130,11 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
       }}
     >
       {runs(vm) && (
-        <Warning>The machine runs: these changes take effect when it is stopped and started again.</Warning>
+        <Warning>
+          The machine runs:{" "}
+          {spec.memory_max_bytes ? "more memory takes effect at once, all else" : "these changes take effect"}{" "}
+          when it is stopped and started again.
+        </Warning>
       )}
       <div className="grid gap-4 sm:grid-cols-2">
         <Text
@@ -140,6 +149,13 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
           value={form.memory}
           fault={fault("spec.memory_bytes", "memory")}
           onChange={(event) => set({ memory: event.target.value })}
+        />
+        <Text
+          label="Memory at most while it runs"
+          hint="Empty: it changes only when the machine is started anew."
+          value={form.most}
+          fault={fault("spec.memory_max_bytes", "most")}
+          onChange={(event) => set({ most: event.target.value })}
         />
         <Select
           label="Kernel"

@@ -8,7 +8,8 @@ import { EventList } from "../../components/EventList";
 import { Labels } from "../../components/Labels";
 import { Rename } from "../../components/Rename";
 import { Button, Card, Fact, Facts, State } from "../../components/ui";
-import { age, bytes, time } from "../../lib/format";
+import { age, time } from "../../lib/format";
+import { memoryWords } from "../../lib/memory";
 import { WithVm } from "./Layout";
 import { PlacementCard } from "./Placement";
 import { useWriteRefusal } from "./save";
@@ -73,7 +74,7 @@ function SummaryOf({ vm: { meta, spec, status }, vm }: { vm: Vm }) {
       >
         <Facts>
           <Fact name="CPUs">{spec.vcpus}</Fact>
-          <Fact name="Memory">{bytes(spec.memory_bytes)}</Fact>
+          <Fact name="Memory">{memoryWords(vm)}</Fact>
           <Fact name="Disks">
             {spec.disks?.map((disk) => (
               <div key={disk.volume}>
