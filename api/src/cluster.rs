@@ -16,7 +16,7 @@ pub struct Cluster {
     pub id: Uuid,
     /// The host that answered.
     pub this_host: HostId,
-    /// The host that leads, where one does.
+    /// The host that leads, where one does; absent where no majority is reached: whoever led last may not any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<HostId>,
     /// Term of the leader.

@@ -339,3 +339,66 @@ async fn syslog_takes_frames_of_rfc_5424_over_tcp_and_tls() {
     assert_eq!(kinds, ["tcp", "tls"]);
     bench.daemon.unwrap().stop().await;
 }
+
+/// A server that is not there yet: it has its port, and refuses everyone.
+fn away() -> (tokio::net::TcpSocket, u16) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_and_syslog_are_told_once_their_servers_are_there() {
+    let bench = Bench::new().await;
+    let ((mail, mail_port), (log, log_port)) = (away(), away());
+    let target = json!({"kind": "mail", "server": "127.0.0.1", "port": mail_port, "security": "none",
+        "from": "lq@example.org", "to": ["ops@example.org"]});
+    let by_mail = channel(&bench, "mail", target, None).await;
+    let target = json!({"kind": "syslog", "server": "127.0.0.1", "port": log_port, "tls": false});
+    let by_log = channel(&bench, "log", target, None).await;
+    raise(&bench).await;
+    for channel in [&by_mail, &by_log] {
+        let place = format!("/notification-channels/{channel}");
+        let failing = bench.api.until(&place, |c| c["status"]["failure"].is_string()).await;
+        assert!(failing["status"]["failure"].as_str().unwrap().contains("refused"), "{failing}");
+        assert_eq!(failing["status"]["waiting"], 1, "{failing}");
+    }
+    // More happens meanwhile: it waits its turn.
+    resolve(&bench).await;
+    let (sender, mut told) = mpsc::unbounded_channel();
+    let (mail, log) = (mail.listen(8).unwrap(), log.listen(8).unwrap());
+    let by = sender.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = mail.accept().await.unwrap();
+            let said = smtp(&mut stream, "250 test\r\n", false).await;
+            let subject = said.into_iter().find(|l| l.starts_with("Subject: "));
+            by.send(("mail", subject.unwrap())).unwrap();
+        }
+    });
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = log.accept().await.unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.unwrap();
+            sender.send(("syslog", text)).unwrap();
+        }
+    });
+    let mut of = std::collections::BTreeMap::<&str, Vec<String>>::new();
+    for _ in 0..4 {
+        let (kind, text) = next(&mut told).await;
+        of.entry(kind).or_default().push(text);
+    }
+    for (kind, told) in &of {
+        assert_eq!(told.len(), 2, "{kind}: {told:?}");
+        let begun = |text: &str| text.contains("[warning] Pool filling");
+        assert!(begun(&told[0]) && !begun(&told[1]), "in order: {told:?}");
+    }
+    for channel in [by_mail, by_log] {
+        let place = format!("/notification-channels/{channel}");
+        let well = bench.api.until(&place, |c| c["status"]["waiting"] == 0).await;
+        assert_eq!(well["status"]["failure"], Value::Null, "{well}");
+    }
+    bench.daemon.unwrap().stop().await;
+}

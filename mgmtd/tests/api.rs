@@ -370,3 +370,79 @@ async fn what_was_measured_is_kept_over_a_restart() {
     assert_eq!((measured(&history), history["step_seconds"].as_u64()), (0, Some(3600)));
     bench.daemon.unwrap().stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_changed_and_deleted_is_in_the_event_log() {
+    let bench = Bench::new().await;
+    let api = &bench.api;
+    let told = async |target: &str| {
+        let events = api.get(&format!("/events?target={target}&limit=1000")).await;
+        let one = |e: &Value| {
+            assert_eq!((&e["actor"], &e["level"]), (&json!("admin"), &json!("info")), "{e}");
+            (e["kind"].as_str().unwrap().to_owned(), e["message"].as_str().unwrap().to_owned())
+        };
+        events["items"].as_array().unwrap().iter().rev().map(one).collect::<Vec<_>>()
+    };
+    let pair = |kind: &str, message: &str| (kind.to_owned(), message.to_owned());
+    let body = json!({"name": "dmz", "spec": {"kind": "bridged"}});
+    let network = id(&api.ok(Method::POST, "/networks", Some(body.clone())).await);
+    // What is refused did not happen.
+    api.refused(409, Method::POST, "/networks", Some(body)).await;
+    let place = format!("/networks/{network}");
+    api.ok(Method::PATCH, &place, Some(json!({"name": "edge"}))).await;
+    api.ok(Method::DELETE, &place, None).await;
+    api.refused(404, Method::DELETE, &place, None).await;
+    assert_eq!(
+        told(&format!("network/{network}")).await,
+        [
+            pair("network.created", "admin made the network `dmz`"),
+            pair("network.changed", "admin changed the network `dmz`"),
+            pair("network.deleted", "admin deleted the network `edge`"),
+        ]
+    );
+    let body = json!({"name": "data", "spec": {"size_bytes": 4 << 20}});
+    let volume = id(&api.ok(Method::POST, "/volumes", Some(body)).await);
+    let place = format!("/volumes/{volume}");
+    api.until(&place, |v| v["status"]["state"] == "ready").await;
+    api.done(Method::DELETE, &place, None).await;
+    assert_eq!(
+        told(&format!("volume/{volume}")).await,
+        [
+            pair("volume.created", "admin made the volume `data`"),
+            pair("volume.deleted", "admin deleted the volume `data`"),
+        ]
+    );
+    bench.daemon.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_come_by_the_watch_to_those_who_may_see_them() {
+    let bench = Bench::new().await;
+    let api = &bench.api;
+    let auditor = json!([{"role": api.role("auditor").await, "scope": {"kind": "cluster"}}]);
+    api.user("auditor", auditor).await;
+    let eve = api.user("eve", json!([])).await;
+    let since = api.get("/users").await["revision"].as_u64().unwrap();
+    let watch = format!("/watch?since={since}");
+    let mut seen = Vec::new();
+    for name in ["auditor", "eve"] {
+        seen.push(api.logged_in(name).await.request(Method::GET, &watch).send().await.unwrap());
+    }
+    let other = api.user("other", json!([])).await;
+    api.ok(Method::DELETE, &format!("/users/{other}"), None).await;
+    let body = json!({"spec": {"full_name": "Eve of the end"}});
+    api.ok(Method::PATCH, &format!("/users/{eve}"), Some(body)).await;
+    let mut texts = Vec::new();
+    for mut stream in seen {
+        let mut text = String::new();
+        while !text.contains("Eve of the end") {
+            let more = tokio::time::timeout(common::PATIENCE, stream.chunk()).await.unwrap();
+            text.push_str(&String::from_utf8_lossy(&more.unwrap().unwrap()));
+        }
+        assert!(text.contains("event: user"), "{text}");
+        assert!(!text.contains("argon2"), "{text}");
+        texts.push(text);
+    }
+    assert!(texts[0].contains(&other) && !texts[1].contains(&other), "{texts:?}");
+    bench.daemon.unwrap().stop().await;
+}

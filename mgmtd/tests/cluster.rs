@@ -149,7 +149,7 @@ async fn three_daemons_become_one_system_and_outlive_one_of_them() {
     assert!(hosts[2].dir.path().join("state/pool/images").join(&image).exists());
 
     // The leader dies: the others go on, and it catches up when it is back.
-    let leading = leader(&first.get("/cluster").await).to_owned();
+    let leading = leader(&first.until("/cluster", |c| !leader(c).is_empty()).await).to_owned();
     let dead = [&h1, &h2, &h3].iter().position(|h| **h == leading).unwrap();
     hosts[dead].kill();
     let others: Vec<usize> = (0..3).filter(|n| *n != dead).collect();
@@ -202,7 +202,8 @@ async fn three_daemons_become_one_system_and_outlive_one_of_them() {
     );
 
     // Without a majority one can still log in, see and leave, on this host; nothing changes.
-    let leading = leader(&hosts[remaining[0]].api().get("/cluster").await).to_owned();
+    let leading =
+        leader(&hosts[remaining[0]].api().until("/cluster", |c| !leader(c).is_empty()).await).to_owned();
     let leads = |n: &usize| [&h1, &h2, &h3][*n] == leading.as_str();
     let (voter, alone): (Vec<usize>, Vec<usize>) = remaining.iter().partition(|n| leads(n));
     let ([voter], [alone]) = (&voter[..], &alone[..]) else { panic!("{voter:?} {alone:?}") };

@@ -38,6 +38,12 @@ async fn all_well(api: &Api, hosts: usize) {
     api.until("/cluster/ha", well).await;
 }
 
+/// The host that leads.
+async fn leading(api: &Api) -> String {
+    let led = api.until("/cluster", |c| c["leader"].is_string()).await;
+    led["leader"].as_str().unwrap().to_owned()
+}
+
 /// What the machine did so far; it does more every second, unless it stands still.
 async fn done(api: &Api, vm: &str) -> u64 {
     api.get(&format!("/vms/{vm}/stats")).await["exits"].as_u64().unwrap()
@@ -82,7 +88,7 @@ async fn machines_of_a_lost_host_run_elsewhere_and_never_without_a_lease() {
     }
 
     // A host that is there cannot be said to be off.
-    let leader = first.get("/cluster").await["leader"].as_str().unwrap().to_owned();
+    let leader = leading(first).await;
     let victim = ids.iter().find(|h| **h != leader).unwrap().clone();
     let refused = first.refused(409, Method::POST, &format!("/hosts/{victim}/confirm-off"), None).await;
     assert!(refused["detail"].as_str().unwrap().contains("answers"), "{refused}");
@@ -114,7 +120,7 @@ async fn machines_of_a_lost_host_run_elsewhere_and_never_without_a_lease() {
     assert_eq!(host_of(&api, &vm).await, new);
 
     // The one that leads is lost.
-    let leader = api.get("/cluster").await["leader"].as_str().unwrap().to_owned();
+    let leader = leading(&api).await;
     let mut on = Vec::new();
     for vm in &protected {
         on.push(host_of(&api, vm).await);
@@ -135,7 +141,7 @@ async fn machines_of_a_lost_host_run_elsewhere_and_never_without_a_lease() {
 
     // Disarmed, a lost host's machines wait; armed, and with the word that the host is off, they do not.
     api.ok(Method::PUT, "/cluster/ha", Some(json!({"armed": false}))).await;
-    let leader = api.get("/cluster").await["leader"].as_str().unwrap().to_owned();
+    let leader = leading(&api).await;
     let (vm, victim) = {
         let mut found = None;
         for vm in &protected {

@@ -1,7 +1,7 @@
 // Where machines may be: asked for when one is made, changed later, and seen where it is broken.
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Page } from "playwright-core";
-import { Daemon, closeBrowser, logIn, visit } from "./harness";
+import { Daemon, closeBrowser, logIn, until, visit } from "./harness";
 
 let daemon: Daemon;
 let page: Page;
@@ -73,5 +73,26 @@ it(
     await card.getByText("Any host that fits.").waitFor();
     await page.goto(`${daemon.url}/cluster`);
     await main().getByText("No machine asks to be near").waitFor();
+  },
+);
+
+it(
+  "the order in which machines are started elsewhere is changed where it is shown",
+  { timeout: 60_000 },
+  async () => {
+    const of = async (name: string) => (await daemon.api("GET", `/vms?name=${name}`)).items[0];
+    const { spec } = await of("db-1");
+    await daemon.api("PATCH", `/vms/${first}`, { spec: { ...spec, ha: { priority: "medium" } } });
+    await page.goto(`${daemon.url}/ha`);
+    const priority = main().getByRole("combobox", { name: "Priority of db-1" });
+    expect(await priority.inputValue()).toBe("medium");
+    await priority.selectOption("high");
+    await until("the priority is kept", async () => (await of("db-1")).spec.ha?.priority === "high");
+    expect(await priority.inputValue()).toBe("high");
+    // Only this was changed, and what is not protected is no more in the list.
+    expect((await of("db-1")).spec).toEqual({ ...spec, ha: { priority: "high" } });
+    await priority.selectOption("disabled");
+    await main().getByText("No machine is protected.").waitFor();
+    expect((await of("db-1")).spec.ha).toEqual({ priority: "disabled" });
   },
 );

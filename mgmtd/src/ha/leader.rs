@@ -166,12 +166,12 @@ impl Leader {
             let Some(Lead { term, manager, awake, .. }) = lead.as_mut() else { return };
             let now = Moment(boot_ms());
             let Some(leading) = self.cluster.leading().filter(|l| l.term == *term) else { return };
-            let view = self.cluster.read(View::of);
-            let mut planner = Planner::default();
-            let place =
-                &mut |machine: &_, usable: &_| self.cluster.read(|s| planner.place(s, machine, usable));
             let followed = awake.followed(now, suspended_ms(), leading.followed);
-            manager.step(now, followed, &view, place)
+            self.cluster.read(|state| {
+                let mut planner = Planner::new(state);
+                let place = &mut |machine: &_, usable: &_| planner.place(machine, usable);
+                manager.step(now, followed, &View::of(state), place)
+            })
         };
         for decision in decisions {
             self.tell(&decision);

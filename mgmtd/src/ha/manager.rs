@@ -356,15 +356,20 @@ impl Manager {
             })
             .map(|(id, _)| *id)
             .collect();
-        let mut machines: Vec<&Protected> = view.machines.iter().filter(|m| m.wanted).collect();
+        let taken: BTreeSet<VmId> = self.hosts.values().flat_map(|h| h.taking.iter().copied()).collect();
+        // Those of hosts that are there are safe: mostly all of them.
+        let away =
+            |host| self.hosts.get(&host).is_some_and(|h| matches!(h.phase, Phase::Silent | Phase::Lost));
+        let concerned = |m: &&Protected| m.wanted && (away(m.host) || taken.contains(&m.vm));
+        let mut machines: Vec<&Protected> = view.machines.iter().filter(concerned).collect();
         machines.sort_by_key(|m| (m.priority, m.vm));
-        let mut room = ABREAST.saturating_sub(self.hosts.values().map(|h| h.taking.len()).sum());
+        let mut room = ABREAST.saturating_sub(taken.len());
         // Those of one priority at a time: what waits for room lets those after it go first, what is on its way does not.
-        let mut going = machines.iter().find(|m| self.is_restarting(m.vm)).map(|m| m.priority);
+        let mut going = machines.iter().find(|m| taken.contains(&m.vm)).map(|m| m.priority);
         let mut waits = BTreeMap::new();
         for machine in machines {
             let vm = machine.vm;
-            if self.is_restarting(vm) {
+            if taken.contains(&vm) {
                 continue;
             }
             match self.stands(now, leads, view, machine) {

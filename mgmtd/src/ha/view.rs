@@ -3,9 +3,9 @@
 use super::manager::{HostView, Protected, View};
 use crate::{
     cluster::{State, state::VmRecord},
-    placement::{self, Request},
+    placement::{self, Request, Site},
 };
-use lq_api::{HostId, PoolId, VmId, vm::PowerState};
+use lq_api::{HostId, PoolId, vm::PowerState};
 use std::collections::BTreeSet;
 
 impl View {
@@ -23,7 +23,7 @@ impl View {
 }
 
 /// What the state says of a host.
-pub(super) fn host(state: &State, id: HostId) -> HostView {
+pub(crate) fn host(state: &State, id: HostId) -> HostView {
     HostView {
         boot: state.hosts.get(&id).and_then(|record| record.boot),
         off: state.is_off(id),
@@ -71,37 +71,36 @@ pub fn obstacle(state: &State, record: &VmRecord, host: HostId) -> Option<String
 }
 
 /// Chooses hosts for several machines, one after the other, each with those before it in mind.
-#[derive(Debug, Default)]
-pub struct Planner {
-    chosen: Vec<(VmId, HostId)>,
+#[derive(Debug)]
+pub struct Planner<'a> {
+    state: &'a State,
+    /// Counted when the first machine is to be placed: mostly none is.
+    site: Option<Site<'a>>,
 }
 
-impl Planner {
+impl<'a> Planner<'a> {
+    /// For machines of this state.
+    #[must_use]
+    pub fn new(state: &'a State) -> Self {
+        Self { state, site: None }
+    }
+
     /// The best of the hosts that may be used, or why none takes it.
-    pub fn place(
-        &mut self,
-        state: &State,
-        machine: &Protected,
-        usable: &BTreeSet<HostId>,
-    ) -> Result<HostId, String> {
-        let missing = || "the machine was deleted".to_owned();
-        let mut state = std::borrow::Cow::Borrowed(state);
-        if !self.chosen.is_empty() {
-            // Objects are shared: a copy is one pointer for each.
-            let state = state.to_mut();
-            for (vm, host) in &self.chosen {
-                if let Some(record) = state.vms.get_mut(vm) {
-                    std::sync::Arc::make_mut(record).vm.status.host = Some(*host);
-                }
-            }
-        }
-        let record = state.vms.get(&machine.vm).ok_or_else(missing)?;
-        let mut decision = placement::decide(&state, Request::anew(&record.vm), Some(usable));
-        // That it is not on its own host needs no words.
-        decision.hosts.retain(|verdict| verdict.host != machine.host);
-        let best = decision.hosts.iter().find(|verdict| verdict.score.is_some());
-        let host = best.map(|verdict| verdict.host).ok_or_else(|| placement::explain(&decision))?;
-        self.chosen.push((machine.vm, host));
+    ///
+    /// # Errors
+    ///
+    /// In words, each host with its reasons.
+    pub fn place(&mut self, machine: &Protected, usable: &BTreeSet<HostId>) -> Result<HostId, String> {
+        let record = self.state.vms.get(&machine.vm).ok_or("the machine was deleted")?;
+        let site = self.site.get_or_insert_with(|| Site::of(self.state));
+        let request = Request::anew(&record.vm);
+        let Some(host) = placement::choose(site, request, Some(usable)) else {
+            let mut decision = placement::decide_on(site, request, Some(usable));
+            // That it is not on its own host needs no words.
+            decision.hosts.retain(|verdict| verdict.host != machine.host);
+            return Err(placement::explain(&decision));
+        };
+        site.put(machine.vm, host);
         Ok(host)
     }
 }

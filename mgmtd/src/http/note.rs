@@ -1,7 +1,8 @@
-//! The audit log's side of a request: what is noted before it runs, and what after.
+//! What is noted of a request that changes something: before it runs, and what became of it, for the audit log; and for the event
+//! log that an object was made, changed or deleted.
 
 use super::{Api, Peer, extract::Touched, guard::RequestId};
-use crate::auth::Caller;
+use crate::{auth::Caller, telemetry::NewEvent};
 use axum::{
     extract::Request,
     http::{Method, StatusCode},
@@ -11,6 +12,7 @@ use lq_api::{
     AuditId, Timestamp, UserId,
     access::ObjectKind,
     audit::{AuditOutcome, AuditRecord},
+    event::EventLevel,
     problem::Problem,
 };
 use uuid::Uuid;
@@ -102,6 +104,12 @@ impl Note {
             None => self.user,
         };
         let actor = cut(&claimed.or(self.actor).unwrap_or_else(|| "nobody".into()));
+        let target = id.map_or_else(|| self.kind.clone(), |id| format!("{}/{id}", self.kind));
+        // Hosts tell of themselves.
+        let told = self.kind.parse().is_ok_and(|kind: ObjectKind| kind != ObjectKind::Host);
+        if outcome == AuditOutcome::Done && told {
+            happened(api, &self.action, &target, target_name.as_deref(), &actor);
+        }
         let record = AuditRecord {
             id: AuditId::new(),
             at: Timestamp::now(),
@@ -110,7 +118,7 @@ impl Note {
             user,
             from: self.from,
             action: self.action,
-            target: id.map_or_else(|| self.kind.clone(), |id| format!("{}/{id}", self.kind)),
+            target,
             target_name,
             outcome,
             status: status.as_u16(),
@@ -119,6 +127,27 @@ impl Note {
         };
         api.audit.note(record).await;
     }
+}
+
+/// Notes as an event that an object was made, changed or deleted; what else is done to it tells of itself. The audit log is for
+/// those who may read it, events are for everyone who may see the object.
+fn happened(api: &Api, action: &str, target: &str, name: Option<&str>, actor: &str) {
+    let Some((kind, verb)) = action.split_once('.') else { return };
+    let (past, did) = match verb {
+        "create" => ("created", "made"),
+        "update" => ("changed", "changed"),
+        "delete" => ("deleted", "deleted"),
+        _ => return,
+    };
+    let words = if kind == "vm" { "machine" } else { kind };
+    let message = format!("{actor} {did} the {words} {}", name.map(|n| format!("`{n}`")).unwrap_or_default());
+    api.node.events.note(NewEvent {
+        level: EventLevel::Info,
+        kind: format!("{kind}.{past}"),
+        target: target.to_owned(),
+        message: message.trim_end().to_owned(),
+        actor: Some(actor.to_owned()),
+    });
 }
 
 fn cut(text: &str) -> String {

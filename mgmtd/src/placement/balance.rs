@@ -11,7 +11,7 @@
 //! from a host that is away, leaving or in maintenance. As each move lessens the imbalance by the margin at least, a
 //! sequence of them ends, and never comes back to where it was (property-tested).
 
-use super::{Request, broken, refusals, room};
+use super::{Reasons, Request, Site, broken, refuse, room};
 use crate::cluster::{
     State,
     state::{HostRecord, VmRecord},
@@ -222,12 +222,12 @@ impl Model {
 }
 
 /// What the wishes and rules of a machine cost where they are broken on this host.
-fn grief(state: &State, host: HostId, record: &VmRecord) -> i64 {
-    let request = Request::going_on(&record.vm);
+fn grief(site: &Site<'_>, host: HostId, record: &VmRecord) -> i64 {
+    let id = Some(record.vm.meta.id);
     let rules = &record.vm.spec.placement;
     let mut grief = 0;
     for (rules, near) in [(&rules.near, true), (&rules.apart, false)] {
-        for rule in rules.iter().filter(|rule| broken(state, host, request, rule, near).is_some()) {
+        for rule in rules.iter().filter(|rule| broken(site, host, id, rule, near).is_some()) {
             grief += if rule.strict { RULE } else { WISH };
         }
     }
@@ -236,7 +236,13 @@ fn grief(state: &State, host: HostId, record: &VmRecord) -> i64 {
 
 /// What the move does to the wishes of others, and whether it breaks a rule of one: those that are to be apart from it on the new
 /// host, or near to it on the old one.
-fn others(state: &State, record: &VmRecord, from: HostId, to: HostId) -> Result<i64, ()> {
+fn others(
+    site: &Site<'_>,
+    ruled: &[&VmRecord],
+    record: &VmRecord,
+    from: HostId,
+    to: HostId,
+) -> Result<i64, ()> {
     let me = record.vm.meta.id;
     let named = |rule: &lq_api::placement::Affinity, r: &VmRecord| {
         rule.pair().is_some_and(|(k, v)| r.vm.meta.labels.get(k).is_some_and(|value| value == v))
@@ -249,22 +255,16 @@ fn others(state: &State, record: &VmRecord, from: HostId, to: HostId) -> Result<
         grief += worth;
         Ok(())
     };
-    for other in state.vms.values().filter(|r| r.vm.meta.id != me) {
+    for other in ruled.iter().filter(|r| r.vm.meta.id != me) {
         let rules = &other.vm.spec.placement;
-        if rules.near.is_empty() && rules.apart.is_empty() {
-            continue;
-        }
         let (there, here) = (other.role(to).is_some(), other.role(from).is_some());
         // That another is better off without it is not counted: it may not be the only one that other is to be apart from.
         for rule in rules.apart.iter().filter(|rule| there && !here && named(rule, record)) {
             hurt(rule.strict, if rule.strict { RULE } else { WISH })?;
         }
         for rule in rules.near.iter().filter(|rule| here && named(rule, record)) {
-            let company = state.vms.values().any(|r| {
-                let id = r.vm.meta.id;
-                id != me && id != other.vm.meta.id && r.role(from).is_some() && named(rule, r)
-            });
-            if !company {
+            let but = [me, other.vm.meta.id];
+            if rule.pair().and_then(|label| site.named_on(from, label, &but)).is_none() {
                 hurt(rule.strict, if rule.strict { RULE } else { WISH })?;
             }
         }
@@ -274,24 +274,28 @@ fn others(state: &State, record: &VmRecord, from: HostId, to: HostId) -> Result<
 
 /// A move that all rules allow, with its gain; `None` where it is not worth it.
 fn judged(
-    state: &State,
+    site: &Site<'_>,
     model: &Model,
+    ruled: &[&VmRecord],
     record: &VmRecord,
     to: HostId,
-    ruled: bool,
 ) -> Option<(i64, i64, i64)> {
     let from = record.vm.status.host?;
     let spec = &record.vm.spec;
     let shape = (record.memory().get(), spec.vcpus);
-    let target = state.hosts.get(&to)?;
+    let target = site.state.hosts.get(&to)?;
     let by_load = model.gain(shape, model.hosts.get(&from)?, model.hosts.get(&to)?).floor() as i64;
-    let wishes = grief(state, from, record) - grief(state, to, record);
+    let wishes = grief(site, from, record) - grief(site, to, record);
     let cost = model.cost(shape);
-    if by_load + wishes < cost + MARGIN || !refusals(state, target, Request::going_on(&record.vm)).is_empty()
-    {
+    if by_load + wishes < cost + MARGIN {
         return None;
     }
-    let hurt = if ruled { others(state, record, from, to).ok()? } else { 0 };
+    let mut refused = Reasons::default();
+    refuse(site, target, Request::going_on(&record.vm), &mut refused);
+    if refused.any {
+        return None;
+    }
+    let hurt = others(site, ruled, record, from, to).ok()?;
     let gain = by_load + wishes - hurt;
     (gain >= cost + MARGIN).then_some((gain, cost, wishes))
 }
@@ -317,13 +321,16 @@ pub struct Move {
 #[must_use]
 pub fn best_move(state: &State, limits: Limits<'_>) -> Option<Move> {
     let model = Model::of(state, limits);
-    let ruled = state.vms.values().any(|r| {
+    let site = Site::of(state);
+    site.index_rules();
+    let has_rules = |r: &&VmRecord| {
         let rules = &r.vm.spec.placement;
         !(rules.near.is_empty() && rules.apart.is_empty())
-    });
+    };
+    let ruled: Vec<&VmRecord> = state.vms.values().map(|r| &**r).filter(has_rules).collect();
     let mut best: Option<Move> = None;
     let mut offer = |record: &VmRecord, to: HostId| {
-        let found = judged(state, &model, record, to, ruled);
+        let found = judged(&site, &model, &ruled, record, to);
         let (Some((gain, cost, wishes)), Some(from)) = (found, record.vm.status.host) else { return false };
         let found = Move { vm: record.vm.meta.id, from, to, gain, cost, wishes };
         if best.as_ref().is_none_or(|b| found.gain - found.cost > b.gain - b.cost) {
@@ -336,7 +343,7 @@ pub fn best_move(state: &State, limits: Limits<'_>) -> Option<Move> {
         .particular
         .iter()
         .filter_map(|id| state.vms.get(id))
-        .filter(|record| record.vm.status.host.is_some_and(|host| grief(state, host, record) > 0));
+        .filter(|record| record.vm.status.host.is_some_and(|host| grief(&site, host, record) > 0));
     for record in unhappy.take(TRIES / 4) {
         for (to, load) in &model.hosts {
             if load.usable && record.vm.status.host != Some(*to) {
@@ -381,7 +388,9 @@ pub fn plan(state: &State, limits: Limits<'_>, most: usize) -> Vec<Move> {
 pub fn imbalance(state: &State, limits: Limits<'_>) -> i64 {
     let model = Model::of(state, limits);
     let loads: f64 = model.hosts.values().filter(|l| l.usable).map(|l| l.part(0.0, 0.0, &model.mean)).sum();
-    let wishes: i64 = state.vms.values().filter_map(|r| Some(grief(state, r.vm.status.host?, r))).sum();
+    let site = Site::of(state);
+    site.index_rules();
+    let wishes: i64 = state.vms.values().filter_map(|r| Some(grief(&site, r.vm.status.host?, r))).sum();
     loads.round() as i64 + wishes
 }
 
@@ -409,16 +418,16 @@ pub fn hosts(state: &State, limits: Limits<'_>) -> Vec<BalanceHost> {
 pub fn recommend(state: &State, limits: Limits<'_>, most: usize) -> Vec<Recommendation> {
     let loads: BTreeMap<HostId, BalanceHost> =
         hosts(state, limits).into_iter().map(|h| (h.host, h)).collect();
+    let site = Site::of(state);
     let tell = |found: Move| {
         let record = state.vms.get(&found.vm)?;
         let (from, to) = (loads.get(&found.from)?, loads.get(&found.to)?);
         let mut reasons = Vec::new();
         if found.wishes > 0 {
-            let request = Request::going_on(&record.vm);
             let rules = &record.vm.spec.placement;
             for (rules, near) in [(&rules.near, true), (&rules.apart, false)] {
-                reasons
-                    .extend(rules.iter().filter_map(|rule| broken(state, found.from, request, rule, near)));
+                let broken = |rule| broken(&site, found.from, Some(found.vm), rule, near);
+                reasons.extend(rules.iter().filter_map(broken).map(|how| how.words(state)));
             }
         }
         if found.gain > found.wishes {

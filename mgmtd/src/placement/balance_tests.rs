@@ -40,12 +40,13 @@ fn filled(memory: &[u64], machines: &[(u64, u8, u128, Placement, &'static str, b
 /// Machines with a strict rule that is broken where they are.
 fn broken_rules(state: &State) -> BTreeSet<(VmId, String)> {
     let mut all = BTreeSet::new();
+    let site = Site::of(state);
     for record in state.vms.values() {
-        let request = Request::going_on(&record.vm);
+        let id = Some(record.vm.meta.id);
         let rules = &record.vm.spec.placement;
         for (rules, near) in [(&rules.near, true), (&rules.apart, false)] {
             for rule in rules.iter().filter(|r| r.strict) {
-                if broken(state, record.vm.status.host.unwrap(), request, rule, near).is_some() {
+                if broken(&site, record.vm.status.host.unwrap(), id, rule, near).is_some() {
                     all.insert((record.vm.meta.id, rule.label.clone()));
                 }
             }
@@ -182,59 +183,4 @@ fn a_wish_is_granted_and_anothers_rule_is_kept() {
         running(&mut state, n, host(0), &a, spec(1024, Placement::default()));
     }
     assert_eq!(best_move(&state, Limits::default()), None);
-}
-
-/// A data centre: 96 hosts, 8,000 machines, some of them with rules, one host in eight twice as full.
-fn data_centre() -> State {
-    let mut state = site(&[1024]);
-    let template = (*state.hosts[&host(0)]).clone();
-    for n in 1..96 {
-        let mut record = template.clone();
-        record.meta.id = host(n);
-        record.meta.name = format!("h{n}");
-        state.hosts.insert(host(n), record.into());
-        let peer = Peer { pin: n.to_string(), address: String::new() };
-        let capacity =
-            Some(Capacity { threads: 128, memory: Bytes::gib(1024), lacks: vec![], release: None });
-        apply(&mut state, 2, Op::DescribeHost { host: host(n), peer, capacity }).unwrap();
-    }
-    for n in 0..8000usize {
-        let at = if n % 5 == 0 { n % 12 } else { n % 96 };
-        let size = [1024, 2048, 4096, 8192][n % 4];
-        let group = format!("app=g{}", n / 20);
-        let strict = n % 40 == 0;
-        let apart = if n % 20 == 0 { vec![rule(&group, strict)] } else { vec![] };
-        let id = running(&mut state, n, host(at as u128), &labels(&group), spec(size, Placement::default()));
-        let record = std::sync::Arc::make_mut(state.vms.get_mut(&id).unwrap());
-        record.vm.spec.vcpus = [1, 2, 2, 4][n % 4];
-        record.vm.spec.placement.apart = apart;
-    }
-    state
-}
-
-/// Figures at scale: `LQ_FIGURES=FILE cargo test --release -p lq-mgmtd --lib -- --ignored placement_at_scale`.
-#[test]
-#[ignore = "a measurement, meaningful in a release build only"]
-fn placement_at_scale() {
-    let state = data_centre();
-    let median = |mut work: Box<dyn FnMut() + '_>| {
-        let mut times: Vec<f64> = (0..21)
-            .map(|_| {
-                let begun = std::time::Instant::now();
-                work();
-                begun.elapsed().as_secs_f64() * 1e3
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        times[10]
-    };
-    let one = spec(2048, Placement::default());
-    let none = BTreeMap::new();
-    let place = median(Box::new(|| assert!(decide(&state, Request::new(&none, &one), None).host.is_some())));
-    let balance = median(Box::new(|| assert!(best_move(&state, Limits::default()).is_some())));
-    let figures = serde_json::json!({"placement.one_vm_ms": place, "balance.best_move_ms": balance});
-    println!("{figures}");
-    if let Ok(file) = std::env::var("LQ_FIGURES") {
-        std::fs::write(file, figures.to_string()).unwrap();
-    }
 }

@@ -12,8 +12,9 @@ pub mod balance;
 #[cfg(test)]
 mod balance_tests;
 pub mod balancer;
+mod site;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::cluster::{
     State,
@@ -22,9 +23,13 @@ use crate::cluster::{
 use lq_api::{
     Bytes, HostId, VmId,
     placement::{Affinity, PlacementDecision, Verdict},
-    vm::{PowerState, Vm, VmSpec},
+    vm::{Vm, VmSpec},
 };
-use std::collections::{BTreeMap, BTreeSet};
+pub use site::Site;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Memory of a host that is kept for itself, at least.
 const RESERVE: u64 = 512 * Bytes::MIB;
@@ -73,66 +78,115 @@ pub fn decide(
     request: Request<'_>,
     reachable: Option<&BTreeSet<HostId>>,
 ) -> PlacementDecision {
-    let mut hosts: Vec<Verdict> = state
-        .hosts
-        .values()
-        .map(|host| {
-            let id = host.meta.id;
-            let mut reasons = refusals(state, host, request);
-            if reachable.is_some_and(|r| !r.contains(&id)) {
-                reasons.push("it does not answer".into());
-            }
-            let score = reasons.is_empty().then(|| score(state, host, request, &mut reasons));
-            Verdict { host: id, name: host.meta.name.clone(), score, reasons }
-        })
-        .collect();
+    decide_on(&Site::of(state), request, reachable)
+}
+
+/// Decides, with what was put elsewhere meanwhile in mind.
+#[must_use]
+pub fn decide_on(
+    site: &Site<'_>,
+    request: Request<'_>,
+    reachable: Option<&BTreeSet<HostId>>,
+) -> PlacementDecision {
+    let verdict = |host: &Arc<HostRecord>| {
+        let mut reasons = Reasons::told();
+        let score = judge(site, host, request, reachable, &mut reasons);
+        Verdict { host: host.meta.id, name: host.meta.name.clone(), score, reasons: reasons.words }
+    };
+    let mut hosts: Vec<Verdict> = site.state.hosts.values().map(verdict).collect();
     hosts.sort_by_key(|v| (std::cmp::Reverse(v.score), v.host));
     let host = hosts.first().filter(|v| v.score.is_some()).map(|v| v.host);
     PlacementDecision { host, hosts }
 }
 
+/// The host that [`decide_on`] chooses, without a word about it.
+#[must_use]
+pub fn choose(site: &Site<'_>, request: Request<'_>, reachable: Option<&BTreeSet<HostId>>) -> Option<HostId> {
+    let score = |host: &Arc<HostRecord>| {
+        let score = judge(site, host, request, reachable, &mut Reasons::default())?;
+        Some((std::cmp::Reverse(score), host.meta.id))
+    };
+    site.state.hosts.values().filter_map(score).min().map(|(_, host)| host)
+}
+
+/// Why a host was refused, or what speaks for and against it.
+#[derive(Debug, Default)]
+struct Reasons {
+    /// In words, where these are asked for.
+    words: Vec<String>,
+    wanted: bool,
+    any: bool,
+}
+
+impl Reasons {
+    fn told() -> Self {
+        Self { wanted: true, ..Self::default() }
+    }
+
+    fn add(&mut self, words: impl FnOnce() -> String) {
+        self.any = true;
+        if self.wanted {
+            self.words.push(words());
+        }
+    }
+}
+
+/// How well the host fits; `None` where it is refused.
+fn judge(
+    site: &Site<'_>,
+    host: &HostRecord,
+    request: Request<'_>,
+    reachable: Option<&BTreeSet<HostId>>,
+    reasons: &mut Reasons,
+) -> Option<i64> {
+    refuse(site, host, request, reasons);
+    if reachable.is_some_and(|r| !r.contains(&host.meta.id)) {
+        reasons.add(|| "it does not answer".into());
+    }
+    (!reasons.any).then(|| score(site, host, request, reasons))
+}
+
 /// Why a machine cannot be on this host; empty where it can.
 #[must_use]
 pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<String> {
-    let id = host.meta.id;
-    let spec = request.spec;
-    let mut reasons = Vec::new();
-    if host.leaving {
-        reasons.push("it is leaving the cluster".into());
-    }
+    let mut reasons = Reasons::told();
+    refuse(&Site::of_host(state, host.meta.id), host, request, &mut reasons);
+    reasons.words
+}
+
+fn refuse(site: &Site<'_>, host: &HostRecord, request: Request<'_>, reasons: &mut Reasons) {
+    let (state, id, spec) = (site.state, host.meta.id, request.spec);
+    let mut refuse = |so: bool, why: &str| {
+        if so {
+            reasons.add(|| why.to_owned());
+        }
+    };
     let there = request.vm.and_then(|vm| state.vms.get(&vm));
-    if there.is_some_and(|r| r.vm.status.host == Some(id)) {
-        reasons.push("the machine is there already".into());
-    }
+    refuse(host.leaving, "it is leaving the cluster");
+    refuse(there.is_some_and(|r| r.vm.status.host == Some(id)), "the machine is there already");
     if let Some(reason) = there.filter(|_| request.goes_on).and_then(|record| outdated(state, host, record)) {
-        reasons.push(reason);
+        refuse(true, &reason);
     }
-    if host.maintenance.is_some() {
-        reasons.push("it is in maintenance".into());
-    }
-    if host.lost.is_some() {
-        reasons.push("the cluster was formed anew without it".into());
-    }
-    if spec.placement.host.is_some_and(|wanted| wanted != id) {
-        reasons.push("another host is asked for".into());
-    }
+    refuse(host.maintenance.is_some(), "it is in maintenance");
+    refuse(host.lost.is_some(), "the cluster was formed anew without it");
+    refuse(spec.placement.host.is_some_and(|wanted| wanted != id), "another host is asked for");
     for disk in &spec.disks {
         let Some(volume) = state.volumes.get(&disk.volume) else { continue };
         let Some(pool) = volume.spec.pool else { continue };
         if let Some(why) = state.unreached(pool, id) {
-            reasons.push(format!("the volume `{}` {why}", volume.meta.name));
+            reasons.add(|| format!("the volume `{}` {why}", volume.meta.name));
         }
     }
     // Its firmware's variables follow it only in a pool that both hosts reach.
     if let Some(why) = there.and_then(|r| r.vars).and_then(|pool| state.unreached(pool, id)) {
-        reasons.push(format!("what its firmware remembers {why}"));
+        reasons.add(|| format!("what its firmware remembers {why}"));
     }
     for image in spec.boot.iter().flat_map(|b| std::iter::once(b.kernel).chain(b.initrd)) {
         let Some(image) = state.images.get(&image).map(|r| &r.image) else { continue };
         // One in a pool of another host is brought from there.
         let shared = image.spec.pool.filter(|p| state.pools.get(p).is_some_and(|p| p.spec.is_shared()));
         if let Some(why) = shared.and_then(|pool| state.unreached(pool, id)) {
-            reasons.push(format!("the image `{}` {why}", image.meta.name));
+            reasons.add(|| format!("the image `{}` {why}", image.meta.name));
         }
     }
     if let Some(capacity) = &host.capacity {
@@ -140,31 +194,25 @@ pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<S
         let missing: Vec<_> = wanted.copied().filter(|f| capacity.lacks.iter().any(|l| l == f)).collect();
         if !missing.is_empty() {
             let model = spec.cpu.name();
-            reasons.push(format!(
-                "its processors lack what the CPU model {model} needs: {}",
-                missing.join(", ")
-            ));
+            let missing = missing.join(", ");
+            reasons.add(|| format!("its processors lack what the CPU model {model} needs: {missing}"));
         }
     }
     if let Some(room) = room(host) {
-        let free = room.saturating_sub(memory_in_use(state, id, request.vm));
+        let free = room.saturating_sub(site.used(id, request.vm).memory);
         let needed = needed(state, request);
         if needed.get() > free {
-            reasons.push(format!(
-                "{needed} of memory are needed, {} of {} are free for machines",
-                Bytes(free),
-                Bytes(room)
-            ));
+            let (free, of) = (Bytes(free), Bytes(room));
+            reasons.add(|| format!("{needed} of memory are needed, {free} of {of} are free for machines"));
         }
     }
     for (rules, near) in [(&spec.placement.near, true), (&spec.placement.apart, false)] {
         for rule in rules.iter().filter(|r| r.strict) {
-            if let Some(reason) = broken(state, id, request, rule, near) {
-                reasons.push(reason);
+            if let Some(how) = broken(site, id, request.vm, rule, near) {
+                reasons.add(|| how.words(state));
             }
         }
     }
-    reasons
 }
 
 /// Why a machine that runs cannot go on there: a monitor does not know what a later one brings.
@@ -186,7 +234,8 @@ fn needed(state: &State, request: Request<'_>) -> Bytes {
 #[must_use]
 pub fn free(state: &State, host: &HostRecord) -> Option<(Bytes, Bytes)> {
     let room = room(host)?;
-    Some((Bytes(room.saturating_sub(memory_in_use(state, host.meta.id, None))), Bytes(room)))
+    let used = Site::of_host(state, host.meta.id).used(host.meta.id, None).memory;
+    Some((Bytes(room.saturating_sub(used)), Bytes(room)))
 }
 
 /// Memory for machines; `None` where the host has not said what it has.
@@ -195,63 +244,65 @@ fn room(host: &HostRecord) -> Option<u64> {
     Some(all.saturating_sub(RESERVE.max(all / RESERVE_PART)))
 }
 
-fn on_host(state: &State, host: HostId, but: Option<VmId>) -> impl Iterator<Item = &VmRecord> {
-    let here = state.vms.values().map(|r| &**r);
-    // One that moves counts on both hosts until it is known to be on one alone.
-    here.filter(move |r| r.role(host).is_some() && Some(r.vm.meta.id) != but)
+/// How a rule is broken.
+struct Broken<'a> {
+    rule: &'a Affinity,
+    /// The machine it should be apart from; `None`: there is none to be near to.
+    by: Option<VmId>,
 }
 
-/// Memory of the machines that run there or are to.
-fn memory_in_use(state: &State, host: HostId, but: Option<VmId>) -> u64 {
-    let active = on_host(state, host, but).filter(|r| r.vm.spec.power != PowerState::Stopped || !r.at_rest());
-    active.map(|r| r.memory().get()).fold(0, u64::saturating_add)
+impl Broken<'_> {
+    fn words(&self, state: &State) -> String {
+        let label = &self.rule.label;
+        match self.by.and_then(|by| state.vms.get(&by)) {
+            Some(other) => format!("`{}` with the label {label} runs there", other.vm.meta.name),
+            None => format!("no machine with the label {label} is there"),
+        }
+    }
 }
 
-/// How a rule would be broken on this host.
-fn broken(state: &State, host: HostId, request: Request<'_>, rule: &Affinity, near: bool) -> Option<String> {
-    let (key, value) = rule.pair()?;
-    let named = |r: &&VmRecord| r.vm.meta.labels.get(key).is_some_and(|v| v == value);
-    let here = on_host(state, host, request.vm).find(named);
-    match (near, here) {
-        (false, Some(other)) => {
-            Some(format!("`{}` with the label {} runs there", other.vm.meta.name, rule.label))
-        }
-        (true, None) => {
-            // The first of a group may go anywhere.
-            let mut all = state.vms.values().map(|r| &**r).filter(|r| Some(r.vm.meta.id) != request.vm);
-            let first = !all.any(|r| named(&r));
-            (!first).then(|| format!("no machine with the label {} is there", rule.label))
-        }
+/// How a rule of this machine would be broken on this host.
+fn broken<'a>(
+    site: &Site<'_>,
+    host: HostId,
+    vm: Option<VmId>,
+    rule: &'a Affinity,
+    near: bool,
+) -> Option<Broken<'a>> {
+    let label = rule.pair()?;
+    match (near, site.named_on(host, label, vm.as_slice())) {
+        (false, Some(other)) => Some(Broken { rule, by: Some(other) }),
+        // The first of a group may go anywhere.
+        (true, None) if site.is_named(label, vm) => Some(Broken { rule, by: None }),
         _ => None,
     }
 }
 
 /// How well a host fits that fits: free memory afterwards in thousandths, less what is oversubscribed, and the preferences.
-fn score(state: &State, host: &HostRecord, request: Request<'_>, reasons: &mut Vec<String>) -> i64 {
-    let id = host.meta.id;
-    let spec = request.spec;
+fn score(site: &Site<'_>, host: &HostRecord, request: Request<'_>, reasons: &mut Reasons) -> i64 {
+    let (id, spec) = (host.meta.id, request.spec);
+    let used = site.used(id, request.vm);
     let mut score = 0;
     if let Some(room) = room(host) {
-        let used = memory_in_use(state, id, request.vm).saturating_add(needed(state, request).get());
+        let used = used.memory.saturating_add(needed(site.state, request).get());
         let free = u128::from(room.saturating_sub(used)) * 1000 / u128::from(room.max(1));
         score += i64::try_from(free).unwrap_or(i64::MAX);
-        reasons.push(format!("{} % of its memory for machines stays free", free / 10));
+        reasons.add(|| format!("{} % of its memory for machines stays free", free / 10));
     }
     if let Some(capacity) = &host.capacity {
-        let active = on_host(state, id, request.vm).filter(|r| r.vm.spec.power != PowerState::Stopped);
-        let vcpus = active.map(|r| u64::from(r.vm.spec.vcpus)).sum::<u64>() + u64::from(spec.vcpus);
+        let vcpus = used.vcpus + u64::from(spec.vcpus);
         let threads = u64::from(capacity.threads.max(1));
         if vcpus > threads {
             let over = (vcpus - threads) * 100 / threads;
             score -= i64::try_from(over.min(1000)).unwrap_or(1000);
-            reasons.push(format!("{vcpus} virtual CPUs share {threads} threads"));
+            reasons.add(|| format!("{vcpus} virtual CPUs share {threads} threads"));
         }
     }
     for (rules, near) in [(&spec.placement.near, true), (&spec.placement.apart, false)] {
         for rule in rules.iter().filter(|r| !r.strict) {
-            if let Some(reason) = broken(state, id, request, rule, near) {
+            if let Some(how) = broken(site, id, request.vm, rule, near) {
                 score -= PREFERENCE;
-                reasons.push(format!("against a preference: {reason}"));
+                reasons.add(|| format!("against a preference: {}", how.words(site.state)));
             }
         }
     }

@@ -14,17 +14,17 @@ use uuid::Uuid;
 
 const KERNEL: ImageId = ImageId(Uuid::from_u128(9));
 
-pub(super) fn host(n: u128) -> HostId {
+pub(crate) fn host(n: u128) -> HostId {
     HostId(Uuid::from_u128(0x100 + n))
 }
 
-pub(super) fn apply(state: &mut State, revision: u64, op: Op) -> Result<(), Refusal> {
+pub(crate) fn apply(state: &mut State, revision: u64, op: Op) -> Result<(), Refusal> {
     let command = Command { at: lq_api::Timestamp::UNIX_EPOCH, op };
     state.apply(revision, &command, &mut Vec::<Change>::new()).map(drop)
 }
 
 /// Hosts with so much memory, in GiB.
-pub(super) fn site(memory: &[u64]) -> State {
+pub(crate) fn site(memory: &[u64]) -> State {
     let mut state = State::new();
     let first = Op::Initialise {
         cluster: Uuid::nil(),
@@ -55,7 +55,7 @@ pub(super) fn site(memory: &[u64]) -> State {
     state
 }
 
-pub(super) fn spec(mib: u64, placement: Placement) -> VmSpec {
+pub(crate) fn spec(mib: u64, placement: Placement) -> VmSpec {
     let text = serde_json::json!({
         "vcpus": 1, "memory_bytes": mib << 20, "boot": {"kernel": KERNEL}, "power": "running", "placement": placement,
     });
@@ -74,7 +74,7 @@ pub(super) fn create(
 }
 
 /// A machine that runs there.
-pub(super) fn running(
+pub(crate) fn running(
     state: &mut State,
     n: usize,
     at: HostId,
@@ -105,11 +105,11 @@ pub(super) fn move_to(state: &mut State, vm: VmId, to: HostId) {
     record.give_to(to, record.epoch + 1);
 }
 
-pub(super) fn labels(text: &str) -> BTreeMap<String, String> {
+pub(crate) fn labels(text: &str) -> BTreeMap<String, String> {
     text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter().collect()
 }
 
-pub(super) fn rule(label: &str, strict: bool) -> Affinity {
+pub(crate) fn rule(label: &str, strict: bool) -> Affinity {
     Affinity { label: label.into(), strict }
 }
 
@@ -156,7 +156,50 @@ proptest! {
                 prop_assert_eq!(create(&mut state, n, chosen, &labels, spec), Ok(()));
             }
             for record in state.hosts.values() {
-                prop_assert!(memory_in_use(&state, record.meta.id, None) <= room(record).unwrap());
+                prop_assert!(Site::of(&state).used(record.meta.id, None).memory <= room(record).unwrap());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    /// What was put elsewhere counts as if the state said so, and the choice without words is the one with words.
+    #[test]
+    fn what_is_put_elsewhere_counts_there_alone(
+        memory in prop::collection::vec(6u64..12, 2..4),
+        wishes in prop::collection::vec(wish(), 2..12),
+        puts in prop::collection::vec((0usize..12, 0u128..4), 1..12),
+        early in any::<bool>(),
+    ) {
+        let mut state = site(&memory);
+        let mut ids = Vec::new();
+        for (n, (mib, placement, label)) in wishes.into_iter().enumerate() {
+            let (spec, labels) = (spec(mib, placement), labels(label));
+            let Some(at) = decide(&state, Request::new(&labels, &spec), None).host else { continue };
+            ids.push(running(&mut state, n, at, &labels, spec));
+        }
+        let mut after = state.clone();
+        let mut planned = Site::of(&state);
+        if early {
+            planned.index_rules();
+        }
+        for (n, at) in puts {
+            let (Some(vm), at) = (ids.get(n), host(at % memory.len() as u128)) else { continue };
+            let record = &state.vms[vm];
+            let request = Request::anew(&record.vm);
+            prop_assert_eq!(choose(&planned, request, None), decide_on(&planned, request, None).host);
+            planned.put(*vm, at);
+            move_to(&mut after, *vm, at);
+            let counted = Site::of(&after);
+            for id in state.hosts.keys() {
+                prop_assert_eq!(planned.used(*id, None), counted.used(*id, None));
+                prop_assert_eq!(planned.used(*id, Some(*vm)), Site::of_host(&after, *id).used(*id, Some(*vm)));
+                for label in [("app", "a"), ("app", "b")] {
+                    prop_assert_eq!(planned.named_on(*id, label, &[*vm]), counted.named_on(*id, label, &[*vm]));
+                    prop_assert_eq!(planned.is_named(label, Some(*vm)), counted.is_named(label, Some(*vm)));
+                }
             }
         }
     }
@@ -230,7 +273,7 @@ fn a_machine_grows_only_into_what_its_host_has_left() {
     let none = BTreeMap::new();
     let spec = VmSpec {
         memory_max_bytes: Some(Bytes::gib(16)),
-        power: PowerState::Running,
+        power: lq_api::vm::PowerState::Running,
         ..spec(1024, Placement::default())
     };
     let fixed = VmSpec { memory_max_bytes: None, ..spec.clone() };

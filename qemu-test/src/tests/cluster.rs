@@ -29,6 +29,7 @@ const WRITES: usize = 10;
 /// do with it; the leader's power is cut, the others go on, and it comes back to what it missed.
 pub(super) async fn three(ctx: &mut Ctx) -> Result<()> {
     let mut cluster = ctx.take_several().await?;
+    until(&cluster.hosts[0].api, "a leader", 60, |c| c.leader.is_some()).await?;
     let seen = cluster.hosts[0].api.cluster().await.map_err(explain)?;
     let leader = seen.leader.context("there is no leader")?;
     let ids = cluster.ids().await?;

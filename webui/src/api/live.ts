@@ -42,6 +42,7 @@ const KINDS: Record<string, Kind> = {
   image: { list: "images" },
   volume: { list: "volumes" },
   network: { list: "networks" },
+  user: { list: "users" },
 };
 
 interface Notice {

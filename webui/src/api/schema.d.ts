@@ -6149,7 +6149,7 @@ export interface paths {
         /**
          * Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
          *     revision to go on from. Several changes of one object may come as one. Status of hosts, room in pools and leased addresses are
-         *     not watched. An object that leaves what the caller may see comes as one that is gone. Where `since` is too long ago the answer is 409: read the lists anew.
+         *     not watched; of a user the user's own record, not what groups and roles give them. An object that leaves what the caller may see comes as one that is gone. Where `since` is too long ago the answer is 409: read the lists anew.
          */
         get: {
             parameters: {

@@ -22,13 +22,19 @@ export const MACHINE_STATES: Record<HaMachine["state"], Shown> = {
   waiting: { dot: "starting", word: "waits" },
 };
 
-const PRIORITIES: HaMachine["priority"][] = ["high", "medium", "low", "disabled"];
+/** In the order machines are started in. */
+export const PRIORITIES: readonly (readonly [HaMachine["priority"], string])[] = [
+  ["high", "high priority"],
+  ["medium", "medium priority"],
+  ["low", "low priority"],
+  ["disabled", "not protected"],
+];
+
+const place = ({ priority }: HaMachine) => PRIORITIES.findIndex(([value]) => value === priority);
 
 /** As they are started: by priority, then by name. */
 export const inOrder = (machines: HaMachine[]): HaMachine[] =>
-  [...machines].sort(
-    (a, b) => PRIORITIES.indexOf(a.priority) - PRIORITIES.indexOf(b.priority) || a.name.localeCompare(b.name),
-  );
+  [...machines].sort((a, b) => place(a) - place(b) || a.name.localeCompare(b.name));
 
 /** How the whole stands, in a word or two. */
 export function protection({ spec, watched_by, hosts, machines }: HaStatus): { ok: boolean; word: string } {

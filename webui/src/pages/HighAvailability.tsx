@@ -4,12 +4,12 @@ import { Link } from "@tanstack/react-router";
 import { ShieldCheck, ShieldOff } from "lucide-react";
 import { useState } from "react";
 import { api, call, type HaHost, type HaMachine } from "../api/client";
-import { useClusterRefusal } from "../api/rights";
+import { useClusterRefusal, useRefusal } from "../api/rights";
 import { Confirm } from "../components/Dialog";
 import { Head } from "../components/Page";
 import { useFollow } from "../components/shell/Orders";
 import { Button, Card, Empty, Fact, Facts, Failure, Loading, State, Warning } from "../components/ui";
-import { HOST_STATES, MACHINE_STATES, inOrder, protection, seconds } from "../lib/ha";
+import { HOST_STATES, MACHINE_STATES, PRIORITIES, inOrder, protection, seconds } from "../lib/ha";
 
 export function HighAvailability() {
   const ha = useQuery({
@@ -148,9 +148,54 @@ function Machine({ machine, host }: { machine: HaMachine; host: string | undefin
       <span className="w-52">
         <State state={dot} word={word} />
       </span>
-      <span className="w-32">{machine.priority} priority</span>
+      <Priority machine={machine} />
       <span className="text-dim">{host ?? "on no host"}</span>
       {machine.reason && <span className="w-full text-dim">{machine.reason}</span>}
     </li>
+  );
+}
+
+/** Its place in the order, which is a part of what is wanted of the machine. */
+function Priority({ machine }: { machine: HaMachine }) {
+  const client = useQueryClient();
+  const follow = useFollow();
+  const refusal = useRefusal()("vm.write", { kind: "vm", id: machine.vm });
+  const change = useMutation({
+    mutationFn: async (priority: HaMachine["priority"]) => {
+      const path = { id: machine.vm };
+      // Only this is changed, of the machine as it is now.
+      const vm = await call(api.GET("/vms/{id}", { params: { path } }));
+      return call(
+        api.PATCH("/vms/{id}", {
+          params: { path },
+          headers: { "If-Match": `"${vm.meta.revision}"` },
+          body: { spec: { ...vm.spec, ha: { priority } } },
+        }),
+      );
+    },
+    onSuccess: (fresh) => {
+      client.setQueryData(["vm", machine.vm], fresh);
+      follow(`Change the priority of ${machine.name}`, "done");
+    },
+    onSettled: () => client.invalidateQueries({ queryKey: ["ha"] }),
+  });
+  return (
+    <span className="w-44">
+      <select
+        className="input"
+        aria-label={`Priority of ${machine.name}`}
+        title={refusal}
+        disabled={refusal !== undefined || change.isPending}
+        value={change.isPending ? change.variables : machine.priority}
+        onChange={(event) => change.mutate(event.target.value as HaMachine["priority"])}
+      >
+        {PRIORITIES.map(([value, label]) => (
+          <option key={value} value={value}>
+            {label}
+          </option>
+        ))}
+      </select>
+      <Failure error={change.error} />
+    </span>
   );
 }

@@ -393,10 +393,10 @@ pub enum Kind {
     Network,
     /// [`alerts::AlertRecord`]
     Alert,
-    /// [`TokenRecord`]; like all that follow never sent to watchers.
-    Token,
     /// [`UserRecord`]
     User,
+    /// [`TokenRecord`]; like all that follow never sent to watchers.
+    Token,
     /// [`Group`]
     Group,
     /// [`Role`]

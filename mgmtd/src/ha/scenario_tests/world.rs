@@ -16,12 +16,7 @@ use lq_api::{
     HostId, PoolId, Timestamp, VmId,
     vm::{PowerState, VmState},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// Pause between two looks of the manager, in milliseconds.
@@ -274,8 +269,8 @@ impl World {
         let followed = self.followed();
         let Some((mut manager, awake)) = self.manager.take() else { return };
         let view = View::of(&self.state);
-        let mut planner = Planner::default();
-        let place = &mut |machine: &_, usable: &BTreeSet<HostId>| planner.place(&self.state, machine, usable);
+        let mut planner = Planner::new(&self.state);
+        let place = &mut |machine: &_, usable: &_| planner.place(machine, usable);
         let decisions = manager.step(Moment(self.now), followed, &view, place);
         self.manager = Some((manager, awake));
         self.carry_out(decisions);

@@ -61,6 +61,9 @@ async fn cluster(State(api): State<Arc<Api>>) -> Answer<Cluster> {
     });
     warnings.extend(outdated.as_ref().map(|o| format!("{}; machines run on", o.reason)));
     let (refused, heard) = (cluster.refused(), cluster.heard());
+    let quorum = health.as_ref().is_some_and(|h| h.quorum) && outdated.is_none();
+    // Who led last is known also where the others are not reached; whether they still do is not.
+    let leader = standing.leader.filter(|_| quorum);
     let answer = cluster.read_at(|s, revision| {
         let members: Vec<Member> = s
             .hosts
@@ -74,7 +77,7 @@ async fn cluster(State(api): State<Arc<Api>>) -> Answer<Cluster> {
                     address: record.peer.as_ref().map(|p| p.address.clone()),
                     role: match () {
                         () if record.lost.is_some() => MemberRole::Lost,
-                        () if standing.leader == Some(host) => MemberRole::Leader,
+                        () if leader == Some(host) => MemberRole::Leader,
                         () if standing.voters.contains(&host) => MemberRole::Voter,
                         () if behind || !standing.members.contains(&host) => MemberRole::Joining,
                         () => MemberRole::Follower,
@@ -103,7 +106,6 @@ async fn cluster(State(api): State<Arc<Api>>) -> Answer<Cluster> {
                 ));
             }
         }
-        let quorum = health.as_ref().is_some_and(|h| h.quorum) && outdated.is_none();
         let lost = (!quorum && outdated.is_none() && !cluster.is_removed())
             .then(|| loss(cluster, s, &standing, health.as_ref(), &heard));
         if lost.is_some() {
@@ -116,7 +118,7 @@ async fn cluster(State(api): State<Arc<Api>>) -> Answer<Cluster> {
         Cluster {
             id: s.cluster.as_ref().map_or_else(|| cluster.identity().cluster, |c| c.id),
             this_host: cluster.identity().host,
-            leader: standing.leader,
+            leader,
             term: standing.term,
             voters: standing.voters.clone(),
             revision,

@@ -38,7 +38,8 @@ async fn permissions() -> Answer<Vec<PermissionInfo>> {
     Answer(StatusCode::OK, Permission::ALL.iter().map(info).collect())
 }
 
-fn sees(caller: &Caller, id: UserId) -> bool {
+/// Whether the caller may see the user.
+pub(super) fn sees(caller: &Caller, id: UserId) -> bool {
     caller.user == Some(id) || caller.may_all(Permission::UserRead)
 }
 

@@ -4,6 +4,7 @@ use super::{
     super::{Api, extract::Query, problem::Failure},
     alerts::visible as visible_alert,
     pools::visible,
+    users::sees,
 };
 use crate::{
     auth::Caller,
@@ -15,8 +16,15 @@ use axum::{
 };
 use futures::{Stream, StreamExt as _, stream};
 use lq_api::{
-    access::Permission, alert::Alert, host::Host, image::Image, network::Network, pool::Pool, problem,
-    vm::Vm, volume::Volume,
+    access::{Permission, User},
+    alert::Alert,
+    host::Host,
+    image::Image,
+    network::Network,
+    pool::Pool,
+    problem,
+    vm::Vm,
+    volume::Volume,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
@@ -69,11 +77,13 @@ enum Object {
     Network(Network),
     /// An alert.
     Alert(Alert),
+    /// A user.
+    User(User),
 }
 
 /// Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
 /// revision to go on from. Several changes of one object may come as one. Status of hosts, room in pools and leased addresses are
-/// not watched. An object that leaves what the caller may see comes as one that is gone. Where `since` is too long ago the answer is 409: read the lists anew.
+/// not watched; of a user the user's own record, not what groups and roles give them. An object that leaves what the caller may see comes as one that is gone. Where `since` is too long ago the answer is 409: read the lists anew.
 #[utoipa::path(
     get, path = "/watch", tag = "watch", params(WatchQuery),
     responses((status = 200, content_type = "text/event-stream", body = Notice))
@@ -130,8 +140,10 @@ fn notices(api: &Api, caller: &Caller, since: u64, changes: &[Change]) -> Vec<Me
     latest
         .into_iter()
         .filter_map(|change| {
-            if change.kind == Kind::Alert {
-                return alert(cluster, caller, change);
+            match change.kind {
+                Kind::Alert => return alert(cluster, caller, change),
+                Kind::User => return user(cluster, caller, change),
+                _ => {}
             }
             let kind = change.kind.object()?;
             let seen = cluster.read(|s| caller.may(kind.read_permission(), s.object(kind, change.id)));
@@ -161,6 +173,13 @@ fn alert(cluster: &Cluster, caller: &Caller, change: Change) -> Option<Message> 
         Some(found) => message(change, Some(Object::Alert(found))),
         None => (!known && caller.may_all(Permission::ClusterRead)).then(|| message(change, None)).flatten(),
     }
+}
+
+/// A user is seen by themselves and by those who may see all of them.
+fn user(cluster: &Cluster, caller: &Caller, change: Change) -> Option<Message> {
+    let id = change.id.into();
+    let found = cluster.read(|s| s.users.get(&id).map(|r| Object::User(r.shown(s))));
+    sees(caller, id).then(|| message(change, found)).flatten()
 }
 
 fn object(cluster: &Cluster, caller: &Caller, Change { kind, id, .. }: Change) -> Option<Object> {

@@ -43,7 +43,9 @@ function About() {
         <Fact name="This host">{here?.meta.name}</Fact>
         <Fact name="Cluster">{cluster.data && <code>{cluster.data.id}</code>}</Fact>
         <Fact name="Leader">
-          {cluster.data?.leader ? (name(cluster.data.leader) ?? cluster.data.leader) : cluster.data && "none"}
+          {cluster.data?.leader
+            ? (name(cluster.data.leader) ?? cluster.data.leader)
+            : cluster.data && (cluster.data.quorum ? "none" : "not known without a majority")}
         </Fact>
         <Fact name="Voting hosts">{cluster.data?.voters.length}</Fact>
         <Fact name="Revision">{cluster.data?.revision}</Fact>
