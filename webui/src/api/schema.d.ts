@@ -9615,6 +9615,12 @@ export interface components {
              * @description Virtual CPUs, 1 to 64.
              */
             vcpus: number;
+            /**
+             * Format: int32
+             * @description As many as `vcpus` can be while the machine runs, up to 64: those that come are there at once, those that go are released by
+             *     the guest. Where absent, a change of `vcpus` waits for the next start. A change of this one always does.
+             */
+            vcpus_max?: number | null;
             watchdog?: components["schemas"]["WatchdogAction"] | null;
         };
         /**

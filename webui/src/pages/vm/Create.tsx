@@ -116,7 +116,9 @@ export function CreateVm() {
     setShown(left);
     if (create.error) create.reset();
   };
-  const text = (field: "name" | "labels" | "cpus" | "cpusMost" | "memory" | "memoryMost" | "disk" | "cmdline") => ({
+  const text = (
+    field: "name" | "labels" | "cpus" | "cpusMost" | "memory" | "memoryMost" | "disk" | "cmdline",
+  ) => ({
     value: whole[field],
     fault: at(field),
     onChange: (event: { target: { value: string } }) => set({ [field]: event.target.value }),
