@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Api, hosts::Host, id, kernel};
+use common::{Api, hosts::cluster, id, kernel};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -42,11 +42,7 @@ async fn moves_of(api: &Api, vm: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_host_is_relieved_and_what_moved_stays_for_a_while() {
-    let mut hosts = [Host::new().await, Host::new().await];
-    let made = hosts[0].api().ok(Method::POST, "/cluster/join-tokens", Some(json!({"uses": 1}))).await;
-    let token = made["text"].as_str().unwrap().to_owned();
-    hosts[1].join(&token, 2).await;
-    hosts[0].api().until("/cluster", |c| c["quorum"] == true).await;
+    let hosts = cluster(2).await;
     let api = hosts[0].api();
     let [h1, h2] = [hosts[0].id().await, hosts[1].id().await];
     let image = api.image("kernel", "kernel", kernel()).await;

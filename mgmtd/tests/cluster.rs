@@ -6,7 +6,11 @@
 mod common;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use common::{Api, hosts::Host, id, kernel};
+use common::{
+    Api,
+    hosts::{Host, until_three_vote},
+    id, kernel,
+};
 use lq_mgmtd::auth::Caller;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -57,10 +61,7 @@ async fn three_daemons_become_one_system_and_outlive_one_of_them() {
     hosts[2].join(&token, 3).await;
     let third = hosts[2].api();
     third.refused(409, Method::POST, "/cluster/join", Some(json!({"token": token}))).await;
-    for host in &hosts {
-        let voting = |c: &Value| c["voters"].as_array().unwrap().len() == 3 && c["quorum"] == true;
-        host.api().until("/cluster", voting).await;
-    }
+    until_three_vote(&hosts).await;
 
     // Any host shows and moves what another one holds.
     let (first, second, third) = (hosts[0].api(), hosts[1].api(), hosts[2].api());
@@ -245,10 +246,7 @@ async fn two_of_three_are_gone_and_the_third_goes_on_without_them() {
     let token = made["text"].as_str().unwrap().to_owned();
     hosts[1].join(&token, 2).await;
     hosts[2].join(&token, 3).await;
-    for host in &hosts {
-        let voting = |c: &Value| c["voters"].as_array().unwrap().len() == 3 && c["quorum"] == true;
-        host.api().until("/cluster", voting).await;
-    }
+    until_three_vote(&hosts).await;
     let [h1, h2, _] = [hosts[0].id().await, hosts[1].id().await, hosts[2].id().await];
     hosts[2].api().until(&format!("/vms/{vm}"), |v| v["status"]["state"] == "running").await;
     let session_of_the_cluster = hosts[2].api().clone();

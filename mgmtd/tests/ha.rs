@@ -5,7 +5,11 @@
 
 mod common;
 
-use common::{Api, hosts::Host, id};
+use common::{
+    Api,
+    hosts::{cluster, leading, until_three_vote},
+    id,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -38,12 +42,6 @@ async fn all_well(api: &Api, hosts: usize) {
     api.until("/cluster/ha", well).await;
 }
 
-/// The host that leads.
-async fn leading(api: &Api) -> String {
-    let led = api.until("/cluster", |c| c["leader"].is_string()).await;
-    led["leader"].as_str().unwrap().to_owned()
-}
-
 /// What the machine did so far; it does more every second, unless it stands still.
 async fn done(api: &Api, vm: &str) -> u64 {
     api.get(&format!("/vms/{vm}/stats")).await["exits"].as_u64().unwrap()
@@ -51,15 +49,8 @@ async fn done(api: &Api, vm: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn machines_of_a_lost_host_run_elsewhere_and_never_without_a_lease() {
-    let mut hosts = [Host::new().await, Host::new().await, Host::new().await];
-    let made = hosts[0].api().ok(Method::POST, "/cluster/join-tokens", Some(json!({"uses": 2}))).await;
-    let token = made["text"].as_str().unwrap().to_owned();
-    hosts[1].join(&token, 2).await;
-    hosts[2].join(&token, 3).await;
-    let voting = |c: &Value| c["voters"].as_array().unwrap().len() == 3 && c["quorum"] == true;
-    for host in &hosts {
-        host.api().until("/cluster", voting).await;
-    }
+    let mut hosts = cluster(3).await;
+    until_three_vote(&hosts).await;
     let ids = [hosts[0].id().await, hosts[1].id().await, hosts[2].id().await];
     let at = |id: &str| ids.iter().position(|h| h == id).unwrap();
 

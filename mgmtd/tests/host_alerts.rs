@@ -5,7 +5,10 @@
 
 mod common;
 
-use common::{Api, hosts::Host};
+use common::{
+    Api,
+    hosts::{cluster, leading, until_three_vote},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -15,12 +18,6 @@ async fn raised(api: &Api, rule: &str) -> Value {
     api.until(&format!("/alerts?rule={rule}"), some).await["items"][0].clone()
 }
 
-/// The host that leads.
-async fn leader(api: &Api) -> String {
-    let led = api.until("/cluster", |c| c["leader"].is_string()).await;
-    led["leader"].as_str().unwrap().to_owned()
-}
-
 async fn over(api: &Api, rule: &str) {
     let none = |page: &Value| page["items"].as_array().unwrap().is_empty();
     api.until(&format!("/alerts?rule={rule}"), none).await;
@@ -28,15 +25,8 @@ async fn over(api: &Api, rule: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_dies_is_told_of_until_it_is_back_and_one_alone_does_not_say_who_leads() {
-    let mut hosts = [Host::new().await, Host::new().await, Host::new().await];
-    let made = hosts[0].api().ok(Method::POST, "/cluster/join-tokens", Some(json!({"uses": 2}))).await;
-    let token = made["text"].as_str().unwrap().to_owned();
-    hosts[1].join(&token, 2).await;
-    hosts[2].join(&token, 3).await;
-    let voting = |c: &Value| c["voters"].as_array().unwrap().len() == 3 && c["quorum"] == true;
-    for host in &hosts {
-        host.api().until("/cluster", voting).await;
-    }
+    let mut hosts = cluster(3).await;
+    until_three_vote(&hosts).await;
     let ids = [hosts[0].id().await, hosts[1].id().await, hosts[2].id().await];
     let at = |id: &str| ids.iter().position(|h| h == id).unwrap();
     for rule in ["host-lost", "quorum-at-risk", "quorum-lost"] {
@@ -45,7 +35,7 @@ async fn a_host_that_dies_is_told_of_until_it_is_back_and_one_alone_does_not_say
     }
 
     // Of one that does not lead both of the others tell.
-    let led = leader(hosts[0].api()).await;
+    let led = leading(hosts[0].api()).await;
     let victim = ids.iter().find(|h| **h != led).unwrap().clone();
     hosts[at(&victim)].kill();
     let left: Vec<usize> = (0..3).filter(|n| *n != at(&victim)).collect();
@@ -76,7 +66,7 @@ async fn a_host_that_dies_is_told_of_until_it_is_back_and_one_alone_does_not_say
     }
 
     // One that led is alone.
-    let alone = leader(hosts[0].api()).await;
+    let alone = leading(hosts[0].api()).await;
     let others: Vec<usize> = (0..3).filter(|n| *n != at(&alone)).collect();
     for n in &others {
         hosts[*n].kill();

@@ -4,26 +4,10 @@
 
 mod common;
 
-use common::{Api, hosts::Host, id, kernel};
+use common::{Api, hosts::cluster, id, kernel};
 use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-
-async fn cluster(count: usize) -> Vec<Host> {
-    let mut hosts = vec![Host::new().await];
-    let made =
-        hosts[0].api().ok(Method::POST, "/cluster/join-tokens", Some(json!({"uses": count - 1}))).await;
-    let token = made["text"].as_str().unwrap().to_owned();
-    for members in 2..=count {
-        let mut host = Host::new().await;
-        host.join(&token, members).await;
-        hosts.push(host);
-    }
-    for host in &hosts {
-        host.api().until("/cluster", |c| c["quorum"] == true).await;
-    }
-    hosts
-}
 
 /// A machine without disks that runs on this host, and may go anywhere from then on.
 async fn machine(api: &Api, host: &str, name: &str, cmdline: &str) -> String {

@@ -140,6 +140,37 @@ impl Host {
     }
 }
 
+/// Hosts that are one cluster, each of which reaches a majority.
+pub async fn cluster(count: usize) -> Vec<Host> {
+    let mut hosts = vec![Host::new().await];
+    let made =
+        hosts[0].api().ok(Method::POST, "/cluster/join-tokens", Some(json!({"uses": count - 1}))).await;
+    let token = made["text"].as_str().unwrap().to_owned();
+    for members in 2..=count {
+        let mut host = Host::new().await;
+        host.join(&token, members).await;
+        hosts.push(host);
+    }
+    for host in &hosts {
+        host.api().until("/cluster", |c| c["quorum"] == true).await;
+    }
+    hosts
+}
+
+/// Waits until each of these hosts sees three that vote, and a majority of them.
+pub async fn until_three_vote(hosts: &[Host]) {
+    let voting = |c: &Value| c["voters"].as_array().unwrap().len() == 3 && c["quorum"] == true;
+    for host in hosts {
+        host.api().until("/cluster", voting).await;
+    }
+}
+
+/// The host that leads, once there is one.
+pub async fn leading(api: &Api) -> String {
+    let led = api.until("/cluster", |c| c["leader"].is_string()).await;
+    led["leader"].as_str().unwrap().to_owned()
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
         self.kill();
