@@ -34,7 +34,7 @@ use host::HostControl;
 use lq_api::{HostId, ImageId, PoolId, event::EventLevel, pool::PoolSpec};
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::sync::{Notify, Semaphore};
@@ -277,17 +277,38 @@ impl Node {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        if !self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
-            return;
-        }
+        let Some(held) = AtWork::begin(self, |node| &node.busy, id) else { return };
         let work = work(self.clone());
-        let this = self.clone();
         tokio::spawn(async move {
+            let _held = held;
             if let Err(e) = tokio::spawn(work).await {
                 tracing::error!(object = %id, error = %e, "a fault of ours");
             }
-            this.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            this.ended.notify_one();
         });
     }
+}
+
+/// Something this daemon is at work on, while it lives; what follows is looked at again after it.
+struct AtWork {
+    node: Arc<Node>,
+    among: fn(&Node) -> &Mutex<HashSet<Uuid>>,
+    id: Uuid,
+}
+
+impl AtWork {
+    /// None: it is at work on that already.
+    fn begin(node: &Arc<Node>, among: fn(&Node) -> &Mutex<HashSet<Uuid>>, id: Uuid) -> Option<Self> {
+        lock(among(node)).insert(id).then(|| Self { node: node.clone(), among, id })
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        lock((self.among)(&self.node)).remove(&self.id);
+        self.node.ended.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

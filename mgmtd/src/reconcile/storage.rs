@@ -1,6 +1,6 @@
 //! Keepers of images and volumes: they bring the pool to what the state says.
 
-use super::{Node, copies};
+use super::{AtWork, Node, copies, lock};
 use crate::{
     causes,
     cluster::{Op, Reply, WriteError},
@@ -17,10 +17,7 @@ use lq_api::{
     task::Task,
     volume::{Volume, VolumeState},
 };
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// Longest a volume may take.
@@ -76,7 +73,7 @@ impl Node {
     ) -> Result<Image, UploadError> {
         let place = self.uploads.clone().try_acquire_owned().map_err(|_| UploadError::Busy)?;
         let upload = Uuid::new_v4();
-        let receiving = Receiving::new(self.clone(), upload);
+        let receiving = AtWork::begin(self, |node| &node.receiving, upload);
         let reply = self.cluster.write(Op::BeginUpload { id, upload, receiver: Some(self.id()) }).await?;
         let node = self.clone();
         let work = tokio::spawn(async move {
@@ -275,26 +272,6 @@ impl Node {
         self.events.system(EventLevel::Warning, "volume.failed", format!("volume/{id}"), text);
         tokio::time::sleep(RETRY).await;
     }
-}
-
-/// An upload this daemon has begun, for as long as it is at work on it.
-struct Receiving(Arc<Node>, Uuid);
-
-impl Receiving {
-    fn new(node: Arc<Node>, upload: Uuid) -> Self {
-        lock(&node.receiving).insert(upload);
-        Self(node, upload)
-    }
-}
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        lock(&self.0.receiving).remove(&self.1);
-    }
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Has a machine grow a disk it has open.

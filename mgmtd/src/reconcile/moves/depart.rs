@@ -2,8 +2,8 @@
 //! moment.
 
 use super::{
-    super::Node,
-    Follower, Leaving, lock,
+    super::{AtWork, Node},
+    Follower, lock,
     relay::{Gate, relay},
 };
 use crate::{
@@ -93,7 +93,7 @@ pub(super) struct Claimed {
     /// The epoch it is the other host's in.
     epoch: u64,
     /// Claimed before the state was told, so that nobody takes the move for one that was left.
-    leaving: Leaving,
+    leaving: Option<AtWork>,
 }
 
 impl Node {
@@ -156,7 +156,7 @@ impl Node {
             let record = record.ok_or_else(|| WriteError::Refused(Refusal::not_found("vm", id)))?;
             let to = self.choose(&record, wished).await?;
             let moving = Uuid::new_v4();
-            let leaving = Leaving::new(self, moving);
+            let leaving = AtWork::begin(self, |node| &node.moves.leaving, moving);
             let hardware = self.has(id).await?.map(Arc::new);
             match self.cluster.write(Op::BeginMove { id, expect, moving, to, hardware }).await {
                 Ok(_) => {

@@ -35,13 +35,13 @@ mod evacuate;
 mod model;
 mod relay;
 
-use super::Node;
+use super::{Node, lock};
 use crate::cluster::state::HostRole;
 use arrive::Word;
 use lq_api::{HostId, VmId, task::MigrationProgress};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -54,30 +54,6 @@ pub(crate) use depart::PROTOCOL;
 pub(super) struct Moves {
     leaving: Mutex<HashSet<Uuid>>,
     arriving: Mutex<HashMap<Uuid, Word>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A move away that this daemon works on, while it lives.
-struct Leaving {
-    node: Arc<Node>,
-    moving: Uuid,
-}
-
-impl Leaving {
-    fn new(node: &Arc<Node>, moving: Uuid) -> Self {
-        lock(&node.moves.leaving).insert(moving);
-        Self { node: node.clone(), moving }
-    }
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        lock(&self.node.moves.leaving).remove(&self.moving);
-        self.node.ended.notify_one();
-    }
 }
 
 /// Who hears how a move goes, and may call it off.
