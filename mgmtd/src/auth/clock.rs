@@ -26,12 +26,17 @@ impl Clock {
 
     /// What time it will be.
     pub(super) fn after(&self, time: Duration) -> Timestamp {
-        let time = jiff::SignedDuration::try_from(time).unwrap_or(jiff::SignedDuration::MAX);
-        self.now().saturating_add(time).unwrap_or(Timestamp::MAX)
+        later(self.now(), time)
     }
 
     /// Sets it ahead, for tests: nothing in the daemon calls this.
     pub fn advance(&self, time: Duration) {
         self.ahead.fetch_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
+}
+
+/// So long after a moment; the last there is where there is none.
+pub(super) fn later(than: Timestamp, by: Duration) -> Timestamp {
+    let by = jiff::SignedDuration::try_from(by).unwrap_or(jiff::SignedDuration::MAX);
+    than.saturating_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -1,6 +1,6 @@
 //! The first password, logging in, going on, logging out.
 
-use super::{Auth, AuthError, By, Caller, jwt, local, secret, setup, totp};
+use super::{Auth, AuthError, By, Caller, clock, jwt, local, secret, setup, totp};
 use crate::cluster::{
     Op, Refusal, Reply, WriteError,
     state::{SessionRecord, UserRecord, access::Factor},
@@ -271,9 +271,7 @@ impl Auth {
             Some((claims, session.clone(), user.user.meta.name.clone()))
         });
         let Some((claims, session, name)) = found else { return (None, Err(AuthError::Ended)) };
-        let longest = self.longest(session.user);
-        let longest = jiff::SignedDuration::try_from(longest).unwrap_or(jiff::SignedDuration::MAX);
-        let last = session.created_at.saturating_add(longest).unwrap_or(Timestamp::MAX);
+        let last = clock::later(session.created_at, self.longest(session.user));
         let expires_at = self.clock.after(SESSION_IDLE).min(last);
         let op = Op::RefreshSession { id: session.id, generation: claims.generation, expires_at };
         let done = match self.cluster.write(op).await {

@@ -140,7 +140,6 @@ impl Viewer {
                     self.check()?;
                 }
                 _ = self.beat.tick() => {
-                    self.check()?;
                     self.send(Message::Ping(Vec::new().into())).await?;
                 }
                 read = from_guest.read(&mut buffer) => match read {
@@ -176,7 +175,6 @@ impl Viewer {
                 changed = self.changes.changed() => return changed.map_err(|_| Over::Ending),
                 () = &mut end => return Ok(()),
                 _ = self.beat.tick() => {
-                    self.check()?;
                     self.send(Message::Ping(Vec::new().into())).await?;
                 }
                 message = self.from_client.next() => if said(message).is_break() {
