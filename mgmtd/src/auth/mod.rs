@@ -196,6 +196,9 @@ pub enum AuthError {
     /// Its answer is not believed.
     #[error("the login at `{0}` failed: {1}")]
     NotBelieved(String, String),
+    /// It vouched with a key that is not known yet, and was asked for its keys a moment ago.
+    #[error("the keys `{0}` signs with have changed: try again in {secs} seconds", secs = .1.as_secs().max(1))]
+    KeysChanged(String, Duration),
     /// A login at a provider that this browser did not begin, or too long ago.
     #[error("this login was not begun in this browser, or took too long: log in again")]
     NotBegun,

@@ -168,7 +168,7 @@ impl From<AuthError> for Failure {
             | AuthError::Reused => Self::new(Kind::Unauthenticated, text),
             AuthError::CodeNeeded => Self::new(Kind::SecondFactor, text),
             AuthError::NotHere(_) | AuthError::NotGranted(_) => Self::new(Kind::Forbidden, text),
-            AuthError::NotAsked(_) => Self::new(Kind::Unavailable, text),
+            AuthError::NotAsked(_) | AuthError::KeysChanged(..) => Self::new(Kind::Unavailable, text),
             AuthError::NoKey => Self::internal(&error),
             AuthError::Limited(wait) => Self::limited(text, wait),
             AuthError::SetupNeeded | AuthError::SetupDone => Self::new(Kind::Conflict, text),

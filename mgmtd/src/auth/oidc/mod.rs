@@ -243,6 +243,11 @@ impl Providers {
         found
     }
 
+    /// How long the keys are not asked for again; `None`: they may be asked for.
+    fn until_new_keys(&self, provider: &ProviderRecord) -> Option<Duration> {
+        NEW_KEYS.checked_sub(self.known(provider)?.keys_at.elapsed())
+    }
+
     /// The keys as they are now, where they were not asked for a moment ago.
     async fn new_keys(&self, provider: &ProviderRecord, source: &OidcSource) -> Option<Keys> {
         let known = self.known(provider).filter(|k| k.keys_at.elapsed() >= NEW_KEYS)?;
@@ -324,7 +329,8 @@ impl Auth {
         let done = match self.who(&provider, &pending, finish).await {
             Ok(person) => self.admit(attempt, from, &provider, &person).await,
             Err(e) => {
-                if matches!(e, AuthError::NotAsked(_)) {
+                // Neither was a guess: the provider took the code, or was not asked.
+                if matches!(e, AuthError::NotAsked(_) | AuthError::KeysChanged(..)) {
                     attempt.excused();
                 }
                 Err(e)
@@ -373,10 +379,12 @@ impl Auth {
         let id_token = tokens.id_token.ok_or_else(|| unbelieved("it gave no ID token".into()))?;
         let expected = Expected { issuer: &source.issuer, client: &source.client_id, nonce: &pending.nonce };
         let mut claims = verify(&id_token, &keys, &expected, Timestamp::now());
-        if claims == Err(TokenError::UnknownKey)
-            && let Some(keys) = self.providers.new_keys(provider, source).await
-        {
-            claims = verify(&id_token, &keys, &expected, Timestamp::now());
+        if claims == Err(TokenError::UnknownKey) {
+            if let Some(keys) = self.providers.new_keys(provider, source).await {
+                claims = verify(&id_token, &keys, &expected, Timestamp::now());
+            } else if let Some(time) = self.providers.until_new_keys(provider) {
+                return Err(AuthError::KeysChanged(provider.meta.name.clone(), time));
+            }
         }
         let mut claims = claims.map_err(|e| unbelieved(format!("its ID token is not believed: {e}")))?;
         let missing =
