@@ -93,6 +93,10 @@ unit *ARGS: webui
 fuzz SECONDS="300" SEED="1":
     FUZZ_SECONDS={{SECONDS}} FUZZ_SEED={{SEED}} cargo test -p lq-vmm --test fuzz -- --test-threads 1 --nocapture
 
+# Simulate SEEDS whole clusters, from seed FROM on (a few are part of `unit`); SIM_LOG=1 prints what happened
+sim SEEDS="1000" FROM="1":
+    SIM_SEEDS={{SEEDS}} SIM_FROM={{FROM}} cargo test -p lq-mgmtd --lib cluster::sim::tests::whole_clusters -- --nocapture
+
 # Types, formatting, tests and size of the web pages
 web-check: webui
     cd webui && npm run --silent lint && npm run --silent test && npm run --silent size

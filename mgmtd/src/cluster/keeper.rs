@@ -12,8 +12,9 @@ use openraft::{ChangeMembers, Instant as _, async_runtime::watch::WatchReceiver 
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -46,7 +47,9 @@ pub(super) async fn run(cluster: Cluster) {
     let mut asked = Instant::now();
     let mut looked = Instant::now();
     loop {
+        // In this order, not in one by chance: a simulated run can be repeated.
         tokio::select! {
+            biased;
             () = cluster.stop.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
             () = cluster.wire.epochs.met.notified() => {

@@ -1,7 +1,7 @@
 //! The replicated state machine around the pure [`State`]: shares it with readers, tells watchers, makes snapshots.
 
 use super::{
-    snapshot,
+    run, snapshot,
     state::{Change, Position, Refusal, Reply, State, read_state},
     types::{LogId, Membership, Snapshot, SnapshotData, SnapshotMeta, Types, position},
 };
@@ -103,13 +103,12 @@ impl RaftSnapshotBuilder<Types> for Machine {
             (meta, inner.state.clone())
         };
         let dir = self.0.snapshots.clone();
-        tokio::task::spawn_blocking(move || {
+        run::off_thread(move || {
             let body = serde_json::to_vec(&state)?;
             snapshot::save(&dir, &meta, &body)?;
             Ok(Snapshot { meta, snapshot: body })
         })
-        .await
-        .map_err(io::Error::other)?
+        .await?
     }
 }
 
@@ -128,6 +127,8 @@ impl RaftStateMachine<Types> for Machine {
     {
         while let Some((entry, responder)) = entries.try_next().await? {
             let index = entry.log_id.index;
+            #[cfg(test)]
+            super::sim::applied(&entry);
             let outcome = {
                 let mut guard = self.0.inner.write().unwrap_or_else(PoisonError::into_inner);
                 let inner = &mut *guard;
@@ -169,9 +170,7 @@ impl RaftStateMachine<Types> for Machine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, body: SnapshotData) -> Result<(), io::Error> {
         let state = read_state(&body).map_err(io::Error::other)?;
         let (dir, kept) = (self.0.snapshots.clone(), meta.clone());
-        tokio::task::spawn_blocking(move || snapshot::save(&dir, &kept, &body))
-            .await
-            .map_err(io::Error::other)??;
+        run::off_thread(move || snapshot::save(&dir, &kept, &body)).await??;
         let index = meta.last_log_id.as_ref().map_or(0, |id| id.index);
         {
             let mut inner = self.0.inner.write().unwrap_or_else(PoisonError::into_inner);
@@ -187,10 +186,7 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         let dir = self.0.snapshots.clone();
-        let found = tokio::task::spawn_blocking(move || snapshot::load(&dir))
-            .await
-            .map_err(io::Error::other)?
-            .map_err(io::Error::other)?;
+        let found = run::off_thread(move || snapshot::load(&dir)).await?.map_err(io::Error::other)?;
         Ok(found.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
     }
 }

@@ -3,7 +3,7 @@
 use super::{state::Refusal, wire::faults::Fault, *};
 use crate::http::server::Server;
 use lq_api::{
-    ImageId, NetworkId, PoolId, TokenId,
+    ImageId, NetworkId, PoolId, Timestamp, TokenId,
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
     network::{CreateNetwork, NetworkKind, NetworkSpec},
     problem::Problem,

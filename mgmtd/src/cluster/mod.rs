@@ -23,6 +23,9 @@ mod reform;
 #[cfg(test)]
 mod reform_tests;
 mod restore;
+mod run;
+#[cfg(test)]
+mod sim;
 mod snapshot;
 pub mod state;
 mod store;
@@ -53,7 +56,7 @@ pub use wire::{
 use axum::{Router, body::Body};
 use hyper::{Request, Response, body::Incoming};
 use lq_api::{
-    HostId, Timestamp,
+    HostId,
     cluster::{CreateJoinToken, CreatedJoinToken, JoinPreview},
 };
 use machine::{Machine, Shared};
@@ -205,8 +208,8 @@ async fn open_store(dir: &Path) -> Result<(LogStore, Identity), StoreError> {
     let patience = tokio::time::Instant::now() + Duration::from_secs(5);
     loop {
         let place = dir.to_owned();
-        let opened = tokio::task::spawn_blocking(move || LogStore::open(&place)).await;
-        match opened.map_err(|e| StoreError::Io { path: dir.to_owned(), source: io::Error::other(e) })? {
+        let opened = run::off_thread(move || LogStore::open(&place)).await;
+        match opened.map_err(|source| StoreError::Io { path: dir.to_owned(), source })? {
             Err(StoreError::InUse { .. }) if tokio::time::Instant::now() < patience => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -267,6 +270,7 @@ impl Cluster {
             || shared.read(State::epoch) >= identity.epoch
             || log.holds_epoch(identity.epoch).map_err(unreadable)?;
         let failed = |e: &dyn std::fmt::Display| OpenError::Raft(e.to_string());
+        let (snapshot_every, kept_entries) = run::snapshot_pace((SNAPSHOT_EVERY, KEPT_ENTRIES));
         let config = Config {
             cluster_name: identity.cluster.to_string(),
             heartbeat_interval: 300,
@@ -275,8 +279,8 @@ impl Cluster {
             election_timeout_min: 750,
             election_timeout_max: 1500,
             install_snapshot_timeout: 60_000,
-            snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
-            max_in_snapshot_log_to_keep: KEPT_ENTRIES,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_every),
+            max_in_snapshot_log_to_keep: kept_entries,
             enable_pre_vote: Some(true),
             // The only voter needs no timer; the keeper switches it on as soon as there are more.
             enable_tick: false,
@@ -330,7 +334,7 @@ impl Cluster {
         }
         cluster.raft.runtime_config().tick(!alone && arrived);
         cluster.certify()?;
-        tokio::spawn(keeper::run(cluster.clone()));
+        run::spawn(keeper::run(cluster.clone()));
         Ok(cluster)
     }
 
@@ -418,7 +422,7 @@ impl Cluster {
         if let Some(outdated) = self.outdated() {
             return Err(WriteError::Unavailable(outdated.to_string()));
         }
-        let command = Command { at: Timestamp::now(), op };
+        let command = Command { at: run::now(), op };
         let end = Instant::now() + WRITE_TIMEOUT;
         let mut why = "no leader is known".to_owned();
         loop {
@@ -484,7 +488,7 @@ impl Cluster {
         else {
             return Err(DecideError::Over("this host is joining another cluster".into()));
         };
-        let command = Command { at: Timestamp::now(), op };
+        let command = Command { at: run::now(), op };
         match self.raft.client_write(command).await {
             Ok(response) => Ok(response.data?),
             Err(e) => Err(DecideError::Over(e.to_string())),

@@ -6,7 +6,10 @@ use super::{
     state::Formation,
     *,
 };
-use lq_api::recovery::{ReformCluster, ReformFate, RestoreAs};
+use lq_api::{
+    Timestamp,
+    recovery::{ReformCluster, ReformFate, RestoreAs},
+};
 use uuid::Uuid;
 
 /// What is read of a cluster that is opened and shut again.

@@ -4,7 +4,7 @@
 //! made; it is never recreated while snapshots lie beside it; an append or vote is on the disk before it is acknowledged.
 
 use super::{
-    crash,
+    crash, run,
     state::{Command, Formation, Op, Position, epoch},
     types::{Entry, LogId, Member, NodeId, SnapshotMeta, Types, Vote, log_id, position},
 };
@@ -13,7 +13,9 @@ use openraft::{
     EntryPayload, LogState, Membership, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
-use redb::{Builder, Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    Builder, Database, Durability, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
@@ -161,7 +163,7 @@ impl LogStore {
         work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let this = self.clone();
-        tokio::task::spawn_blocking(move || work(&this)).await.map_err(io::Error::other)?
+        run::off_thread(move || work(&this)).await?
     }
 
     /// Where the log ends, and the present vote.
@@ -300,24 +302,31 @@ fn build(dir: &Path, identity: &Identity, purged: Option<&LogId>) -> io::Result<
     }
     {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(&new)?;
-        let db = Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(redb::backends::FileBackend::new(file).map_err(io::Error::other)?)
-            .map_err(io::Error::other)?;
-        let tx = db.begin_write().map_err(io::Error::other)?;
-        tx.open_table(LOG).map_err(io::Error::other)?;
-        {
-            let mut meta = tx.open_table(META).map_err(io::Error::other)?;
-            put(&mut meta, "identity", identity)?;
-            if let Some(purged) = purged {
-                put(&mut meta, "purged", purged)?;
-            }
-        }
-        tx.commit().map_err(io::Error::other)?;
+        fill(redb::backends::FileBackend::new(file).map_err(io::Error::other)?, identity, purged)?;
     }
     fs::File::open(&new)?.sync_all()?;
     fs::File::open(dir)?.sync_all()?;
     Ok(new)
+}
+
+/// Makes an empty log of this identity, beginning after `purged`, of what holds nothing yet.
+pub(super) fn fill(
+    backend: impl StorageBackend,
+    identity: &Identity,
+    purged: Option<&LogId>,
+) -> io::Result<()> {
+    let db =
+        Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(io::Error::other)?;
+    let tx = db.begin_write().map_err(io::Error::other)?;
+    tx.open_table(LOG).map_err(io::Error::other)?;
+    {
+        let mut meta = tx.open_table(META).map_err(io::Error::other)?;
+        put(&mut meta, "identity", identity)?;
+        if let Some(purged) = purged {
+            put(&mut meta, "purged", purged)?;
+        }
+    }
+    tx.commit().map_err(io::Error::other)
 }
 
 /// Leaves the log for an empty one of `cluster` and `epoch`, to be filled by the others: the log and its snapshots go to
@@ -434,8 +443,18 @@ pub(super) fn reform(dir: &Path, formation: &Formation) -> Result<(), StoreError
     store.write_formation(identity, formation, snapshot).map_err(failed)
 }
 
+fn open_file(path: &Path) -> Result<Database, redb::DatabaseError> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    #[cfg(test)]
+    if let Some(disk) = super::sim::disk::here() {
+        return builder.create_with_backend(disk);
+    }
+    builder.open(path)
+}
+
 fn read(path: &Path) -> Result<(LogStore, Identity), StoreError> {
-    let mut db = Builder::new().set_cache_size(CACHE_BYTES).open(path).map_err(|e| match e {
+    let mut db = open_file(path).map_err(|e| match e {
         redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
         redb::DatabaseError::Storage(redb::StorageError::Io(source))
             if source.kind() != io::ErrorKind::InvalidData

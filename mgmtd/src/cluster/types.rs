@@ -43,6 +43,7 @@ pub struct Member {
     pub address: String,
 }
 
+#[cfg(not(test))]
 openraft::declare_raft_types!(
     /// Types of the log.
     pub Types:
@@ -50,6 +51,17 @@ openraft::declare_raft_types!(
         R = Outcome,
         NodeId = NodeId,
         Node = Member,
+);
+
+#[cfg(test)]
+openraft::declare_raft_types!(
+    /// Types of the log; its tasks can be those of a simulated host.
+    pub Types:
+        D = Command,
+        R = Outcome,
+        NodeId = NodeId,
+        Node = Member,
+        AsyncRuntime = super::sim::runtime::Runtime,
 );
 
 pub(super) type LogId = openraft::alias::LogIdOf<Types>;

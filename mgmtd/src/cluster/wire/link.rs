@@ -106,6 +106,7 @@ impl RaftNetworkV2<Types> for Link {
             SNAPSHOT,
         );
         tokio::select! {
+            biased;
             closed = cancel => Err(closed.into()),
             sent = sent => sent.map_err(|e| Unreachable::new(&e).into()),
         }

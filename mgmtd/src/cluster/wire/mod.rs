@@ -26,7 +26,7 @@ use bytes::Bytes;
 use epochs::{Epochs, Relation};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{
-    Request, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode,
     body::Incoming,
     client::conn::http1::{self, SendRequest},
     header,
@@ -175,6 +175,16 @@ impl Wire {
                 })
             };
             let address = self.address(host, None)?;
+            #[cfg(test)]
+            if super::sim::is_on() {
+                let request = request(body.clone()).map_err(|e| unreachable(host, &e))?;
+                let (head, answer) = super::sim::net::carry(self.me, host, request).await?;
+                if path != serve::FORMATION {
+                    self.same_epoch(host, &head.headers)?;
+                }
+                let answer = judged(&host.to_string(), head.status, answer)?;
+                return serde_json::from_slice(&answer).map_err(|e| broken(host, &e));
+            }
             // A kept connection may have died unnoticed. What was not sent is sent again over a new one.
             let (mut connection, response) = loop {
                 let (mut connection, kept) = match self.take(host, &address) {
@@ -196,7 +206,7 @@ impl Wire {
                 }
             };
             if path != serve::FORMATION {
-                self.same_epoch(host, &response)?;
+                self.same_epoch(host, response.headers())?;
             }
             let answer = whole(host, response).await?;
             if !connection.is_closed() && connection.ready().await.is_ok() {
@@ -248,13 +258,13 @@ impl Wire {
         let mut connection = self.connect(host, &address).await?;
         self.epochs.say(request.headers_mut());
         let response = connection.send_request(request).await.map_err(|e| broken(host, &chain(&e)))?;
-        self.same_epoch(host, &response)?;
+        self.same_epoch(host, response.headers())?;
         Ok(response)
     }
 
     /// Whether the host that answered is of the same epoch.
-    fn same_epoch(&self, host: HostId, response: &Response<Incoming>) -> Result<(), CallError> {
-        match self.epochs.hear(host, response.headers()) {
+    fn same_epoch(&self, host: HostId, headers: &HeaderMap) -> Result<(), CallError> {
+        match self.epochs.hear(host, headers) {
             Relation::Same => Ok(()),
             Relation::Older(theirs) | Relation::Newer(theirs) => {
                 Err(CallError::Epoch { host: format!("the host {host}"), theirs, ours: self.epochs.own() })
@@ -487,11 +497,11 @@ fn judged(host: &str, status: StatusCode, bytes: Bytes) -> Result<Bytes, CallErr
     }
 }
 
-fn unreachable(host: HostId, reason: &(impl std::fmt::Display + ?Sized)) -> CallError {
+pub(super) fn unreachable(host: HostId, reason: &(impl std::fmt::Display + ?Sized)) -> CallError {
     CallError::Unreachable { host: format!("the host {host}"), reason: reason.to_string() }
 }
 
-fn broken(host: HostId, reason: &(impl std::fmt::Display + ?Sized)) -> CallError {
+pub(super) fn broken(host: HostId, reason: &(impl std::fmt::Display + ?Sized)) -> CallError {
     CallError::Broken { host: format!("the host {host}"), reason: reason.to_string() }
 }
 
