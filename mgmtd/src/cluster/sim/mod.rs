@@ -368,6 +368,7 @@ impl World {
 /// Plays one run.
 pub(super) fn run(seed: u64, bug: Bug) -> Report {
     let _ = rustls::crypto::ring::default_provider().install_default();
+    runtime::begin();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let world = runtime.block_on(async {

@@ -1,16 +1,19 @@
 //! Tasks of simulated hosts: a host that is halted polls none of its own, one that dies drops them all.
 //!
+//! Whom a task wakes while it is polled is woken in the order of the tasks' numbers when it is done: tokio's `watch` wakes its
+//! receivers in an order drawn by chance, and of all it does on one thread that alone would differ from run to run.
+//!
 //! Each task knows the host it is of and hands that on to the tasks it begins, so that nothing above this module has to say so.
 //! Outside of a simulation (in all other tests) everything here is tokio as it is.
 
 use super::{host::Host, rng::Drawn, world};
 use openraft::{AsyncRuntime, OptionalSend};
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::Future,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 use tokio::task::JoinHandle;
@@ -20,6 +23,37 @@ type Tokio = openraft::impls::TokioRuntime;
 thread_local! {
     /// The host whose task is being polled.
     static HERE: RefCell<Option<Arc<Host>>> = const { RefCell::new(None) };
+    /// Whom it woke.
+    static WOKEN: RefCell<Option<Vec<(u64, Waker)>>> = const { RefCell::new(None) };
+    /// Tasks so far.
+    static TASKS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A run begins.
+pub(super) fn begin() {
+    TASKS.with(|tasks| tasks.set(0));
+}
+
+/// Wakes a task of a host.
+struct Call {
+    task: u64,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Wake for Call {
+    fn wake(self: Arc<Self>) {
+        let Some(waker) = self.waker.lock().unwrap().clone() else { return };
+        let now = WOKEN.try_with(|woken| match &mut *woken.borrow_mut() {
+            Some(later) => {
+                later.push((self.task, waker));
+                None
+            }
+            None => Some(waker),
+        });
+        if let Ok(Some(waker)) = now {
+            waker.wake();
+        }
+    }
 }
 
 /// The host whose task this is.
@@ -31,6 +65,7 @@ pub(super) fn here() -> Option<Arc<Host>> {
 pub(super) struct Of<F> {
     host: Arc<Host>,
     life: u64,
+    call: Arc<Call>,
     future: Pin<Box<F>>,
 }
 
@@ -42,8 +77,11 @@ impl<F: Future> Future for Of<F> {
         if !self.host.may_poll(self.life, cx.waker()) {
             return Poll::Pending;
         }
+        *self.call.waker.lock().unwrap() = Some(cx.waker().clone());
+        let waker = Waker::from(self.call.clone());
         let _inside = Inside(HERE.with(|here| here.replace(Some(self.host.clone()))));
-        self.future.as_mut().poll(cx)
+        WOKEN.with(|woken| *woken.borrow_mut() = Some(vec![]));
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 }
 
@@ -53,6 +91,9 @@ struct Inside(Option<Arc<Host>>);
 impl Drop for Inside {
     fn drop(&mut self) {
         HERE.with(|here| *here.borrow_mut() = self.0.take());
+        let mut woken = WOKEN.with(|woken| woken.borrow_mut().take()).unwrap_or_default();
+        woken.sort_by_key(|(task, _)| *task);
+        woken.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
 
@@ -72,7 +113,9 @@ pub(super) fn spawn_on<F>(host: &Arc<Host>, future: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    let task = tokio::spawn(Of { host: host.clone(), life: host.life(), future: Box::pin(future) });
+    let number = TASKS.with(|tasks| tasks.replace(tasks.get() + 1));
+    let call = Arc::new(Call { task: number, waker: Mutex::default() });
+    let task = tokio::spawn(Of { host: host.clone(), life: host.life(), call, future: Box::pin(future) });
     host.owns(task.abort_handle());
     task
 }

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 /// Seeds of the unit tests; `just sim` plays as many as one likes.
-const SEEDS: u64 = 25;
+const SEEDS: u64 = 12;
 /// Seeds within which a bug must be found.
 const FOUND_WITHIN: u64 = 40;
 
@@ -80,8 +80,10 @@ fn whole_clusters_by_seed() {
     println!("{} seeds from {from}: {entries} entries, {leaders} leaders, {answered} answers", end - from);
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{} seeds failed\n{}", failed.len(), failed.join("\n"));
-    // That something happened.
-    assert!(entries > 0 && answered > 0 && leaders as u64 > end - from);
+    if seeds.is_none() {
+        // That something happened, to the leaders too.
+        assert!(entries > 0 && answered > 0 && leaders as u64 > end - from);
+    }
 }
 
 #[test]
