@@ -33,6 +33,16 @@ impl Accel {
         }
     }
 
+    /// Processors of a host that guests move to. Two that QEMU 7.2 emulates, and that truly run at once, corrupt what is executed
+    /// where memory that held a guest's code holds another's soon after, as it does when guests move: the guest, or the
+    /// host's own kernel (once seen in endless page faults at `mov cr2`), ends a moment later. On one it was never seen.
+    pub(crate) fn processors_for_moves(self) -> u8 {
+        match self {
+            Self::Kvm => 2,
+            Self::Tcg => 1,
+        }
+    }
+
     /// Words a kernel needs on such a machine. An emulated processor loses the race against its own timers when the real one is
     /// busy: the kernel then gives up on the timer, or calibrates its clock wrongly. The true rate is told instead.
     pub(crate) fn kernel_words(self) -> String {

@@ -3,6 +3,7 @@
 use crate::{
     guest_image,
     nested::{self, Tree},
+    qemu::Machine,
     runner::Ctx,
 };
 use anyhow::{Result, ensure};
@@ -50,6 +51,7 @@ pub(super) async fn moves(ctx: &mut Ctx) -> Result<()> {
          /lq-fault moves {ROUNDS} /lq-vmm /$guest.json; done\n"
     );
     let machine = tree.host(&images, ctx.accel, &script, 1536).await?;
+    let machine = Machine { cpus: ctx.accel.processors_for_moves(), ..machine };
     let mut running = machine.start().await?;
     running.serial.expect("bench: end", 1200).await?;
     let said = running.serial.all();
