@@ -23,6 +23,8 @@ mod reform;
 #[cfg(test)]
 mod reform_tests;
 mod restore;
+#[cfg(test)]
+mod scale_tests;
 mod snapshot;
 pub mod state;
 mod store;
