@@ -33,14 +33,12 @@ impl Accel {
         }
     }
 
-    /// Processors of a host that guests move to. Two that QEMU 7.2 emulates, and that truly run at once, corrupt what is executed
-    /// where memory that held a guest's code holds another's soon after, as it does when guests move: the guest, or the
-    /// host's own kernel (once seen in endless page faults at `mov cr2`), ends a moment later. On one it was never seen.
-    pub(crate) fn processors_for_moves(self) -> u8 {
-        match self {
-            Self::Kvm => 2,
-            Self::Tcg => 1,
-        }
+    /// Whether all threads of a machine that guests move to have to share one processor here. QEMU 7.2 changes the interrupts that
+    /// wait for an emulated processor with virtualization from several threads without a lock, and more is wrong where guests'
+    /// code comes and goes: where its threads truly ran at once, in half of the runs a guest began anew some time after a move,
+    /// or the host stood still, or its kernel died (endless page faults at `mov cr2`, which no program can cause).
+    pub(crate) fn moves_on_one_core(self) -> bool {
+        self == Self::Tcg
     }
 
     /// Words a kernel needs on such a machine. An emulated processor loses the race against its own timers when the real one is

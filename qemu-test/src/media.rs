@@ -150,6 +150,7 @@ pub(crate) fn bare_metal(dir: &Path, accel: Accel) -> Machine {
         accel,
         firmware: Firmware::Bios,
         cpus: 2,
+        one_core: false,
         memory_mib: 2560,
         disks: vec![],
         medium: None,

@@ -30,6 +30,27 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// The same, all of whose threads share the `number`th of the processors we may use, counted around.
+pub(crate) fn on_core(number: usize, program: &str) -> Result<Command> {
+    let status = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
+    let cores = cores(list.trim());
+    let core =
+        cores.get(number % cores.len().max(1)).context("it is not said which processors we may use")?;
+    let mut pinned = command("taskset");
+    pinned.args(["--cpu-list", &core.to_string(), program]);
+    Ok(pinned)
+}
+
+/// Numbers in a list as the kernel writes it: `0-2,5`.
+fn cores(list: &str) -> Vec<u32> {
+    let ranges = list.split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse::<u32>().ok()?..=last.parse().ok()?)
+    });
+    ranges.flatten().collect()
+}
+
 /// A command whose process goes on when we end.
 pub(crate) fn detached(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
@@ -64,4 +85,24 @@ pub(crate) fn log_file(path: &Path) -> Result<Stdio> {
 pub(crate) async fn kill(child: &mut Child) {
     // A child that has ended already cannot be killed; that is what we want.
     let _ = child.kill().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_processors_are_read() {
+        assert_eq!(cores("0-2,5"), [0, 1, 2, 5]);
+        assert_eq!(cores("7"), [7]);
+        assert!(cores("").is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_pinned_program_sees_one_processor() {
+        for number in 0..3 {
+            let said = run(on_core(number, "nproc").unwrap(), "nproc").await.unwrap();
+            assert_eq!(said.trim(), "1");
+        }
+    }
 }

@@ -8,7 +8,7 @@
 
 use crate::{
     accel::{Accel, patient_emulator},
-    process::{command, detached, kill, log_file},
+    process::{command, detached, kill, log_file, on_core},
     qmp::Qmp,
     scale,
     transcript::Transcript,
@@ -97,6 +97,8 @@ pub(crate) struct Machine {
     pub(crate) firmware: Firmware,
     /// Processors.
     pub(crate) cpus: u8,
+    /// QEMU has one of our processors, machines of one segment in turn (see [`Accel::moves_on_one_core`]).
+    pub(crate) one_core: bool,
     /// Memory in MiB.
     pub(crate) memory_mib: u32,
     /// Disks, in boot order behind the medium.
@@ -234,8 +236,12 @@ impl Machine {
         let arguments = self.arguments(sockets, &forwarded)?;
         let errors = self.dir.join("qemu.log");
         std::fs::write(self.dir.join("qemu.args"), format!("qemu-system-x86_64 {}\n", arguments.join(" ")))?;
-        let mut qemu =
-            if self.detached { detached("qemu-system-x86_64") } else { command("qemu-system-x86_64") };
+        let program = "qemu-system-x86_64";
+        let mut qemu = match self.detached {
+            true => detached(program),
+            false if self.one_core => on_core(self.segment.map_or(0, |plug| plug.number.into()), program)?,
+            false => command(program),
+        };
         qemu.args(&arguments).stdout(log_file(&errors)?).stderr(log_file(&errors)?);
         let modules = self.dir.join("qemu-modules");
         if self.accel == Accel::Tcg && patient_emulator(&modules)? {

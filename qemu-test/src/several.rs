@@ -102,7 +102,7 @@ impl Several {
             segment: Some(plug),
             forward: vec![],
             forward_fixed: vec![(443, api)],
-            cpus: self.accel.processors_for_moves(),
+            one_core: self.accel.moves_on_one_core(),
             memory_mib: 2048,
             ..media::bare_metal(&dir, self.accel)
         })

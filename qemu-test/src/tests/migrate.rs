@@ -51,12 +51,13 @@ pub(super) async fn moves(ctx: &mut Ctx) -> Result<()> {
          /lq-fault moves {ROUNDS} /lq-vmm /$guest.json; done\n"
     );
     let machine = tree.host(&images, ctx.accel, &script, 1536).await?;
-    let machine = Machine { cpus: ctx.accel.processors_for_moves(), ..machine };
+    let machine = Machine { one_core: ctx.accel.moves_on_one_core(), ..machine };
     let mut running = machine.start().await?;
     running.serial.expect("bench: end", 1200).await?;
     let said = running.serial.all();
     running.wait_end(60).await?;
-    for line in said.lines().filter(|line| line.starts_with("MOVE") || line.starts_with("GUEST")) {
+    let told = |line: &&str| ["MOVE", "GUEST", "SAID"].iter().any(|word| line.starts_with(word));
+    for line in said.lines().filter(told) {
         println!("  {line}");
     }
     let good = said.matches("moves: good").count();
