@@ -33,11 +33,11 @@ impl Accel {
         }
     }
 
-    /// Whether all threads of a machine that guests move to have to share one processor here. QEMU 7.2 changes the interrupts that
-    /// wait for an emulated processor with virtualization from several threads without a lock, and more is wrong where guests'
-    /// code comes and goes: where its threads truly ran at once, in half of the runs a guest began anew some time after a move,
-    /// or the host stood still, or its kernel died (endless page faults at `mov cr2`, which no program can cause).
-    pub(crate) fn moves_on_one_core(self) -> bool {
+    /// Whether all threads of a machine in which guests run have to share one processor here. QEMU 7.2 changes what interrupts
+    /// wait for an emulated processor with virtualization from several threads without a lock; where these truly ran at once,
+    /// a guest began anew some time after a move in half of the runs, and now and then the host stood still or its kernel
+    /// died in the thread that runs the guest (endless page faults at `mov cr2`, the end of its stack overwritten).
+    pub(crate) fn guests_on_one_core(self) -> bool {
         self == Self::Tcg
     }
 

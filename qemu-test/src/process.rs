@@ -5,7 +5,13 @@
 //! thread that started the child, covers its whole life.
 
 use anyhow::{Context as _, Result, bail};
-use std::{ffi::OsStr, path::Path, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    path::Path,
+    process::Stdio,
+    sync::{Mutex, PoisonError},
+};
 use tokio::process::{Child, Command};
 
 /// A command whose process is killed when we drop it or die.
@@ -30,16 +36,38 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The same, all of whose threads share the `number`th of the processors we may use, counted around.
-pub(crate) fn on_core(number: usize, program: &str) -> Result<Command> {
-    let status = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
-    let cores = cores(list.trim());
-    let core =
-        cores.get(number % cores.len().max(1)).context("it is not said which processors we may use")?;
-    let mut pinned = command("taskset");
-    pinned.args(["--cpu-list", &core.to_string(), program]);
-    Ok(pinned)
+/// How many machines each processor is kept for.
+static KEPT: Mutex<BTreeMap<u32, u32>> = Mutex::new(BTreeMap::new());
+
+/// One of the processors we may use, the one that was given out least; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Core(u32);
+
+impl Core {
+    pub(crate) fn take() -> Result<Self> {
+        let status = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
+        let list =
+            status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        let least = cores(list.trim()).into_iter().min_by_key(|core| kept.get(core).copied());
+        let core = least.context("it is not said which processors we may use")?;
+        *kept.entry(core).or_default() += 1;
+        Ok(Self(core))
+    }
+
+    /// What, put before a program and its arguments, has all its threads share this processor.
+    pub(crate) fn words(&self) -> [String; 3] {
+        ["taskset".into(), "--cpu-list".into(), self.0.to_string()]
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = kept.get_mut(&self.0) {
+            *count = count.saturating_sub(1);
+        }
+    }
 }
 
 /// Numbers in a list as the kernel writes it: `0-2,5`.
@@ -98,11 +126,21 @@ mod tests {
         assert!(cores("").is_empty());
     }
 
+    #[test]
+    fn processors_are_given_out_in_turn() {
+        let all: Vec<_> =
+            (0..std::thread::available_parallelism().unwrap().get()).map(|_| Core::take().unwrap()).collect();
+        let given: std::collections::BTreeSet<_> = all.iter().map(|core| core.0).collect();
+        assert_eq!(given.len(), all.len());
+        drop(all);
+        assert!(KEPT.lock().unwrap().values().all(|count| *count == 0));
+    }
+
     #[tokio::test]
     async fn a_pinned_program_sees_one_processor() {
-        for number in 0..3 {
-            let said = run(on_core(number, "nproc").unwrap(), "nproc").await.unwrap();
-            assert_eq!(said.trim(), "1");
-        }
+        let [program, arguments @ ..] = Core(0).words();
+        let mut pinned = command(program);
+        pinned.args(arguments).arg("nproc");
+        assert_eq!(run(pinned, "nproc").await.unwrap().trim(), "1");
     }
 }

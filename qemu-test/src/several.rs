@@ -102,7 +102,6 @@ impl Several {
             segment: Some(plug),
             forward: vec![],
             forward_fixed: vec![(443, api)],
-            one_core: self.accel.moves_on_one_core(),
             memory_mib: 2048,
             ..media::bare_metal(&dir, self.accel)
         })
@@ -124,7 +123,7 @@ impl Several {
         let iso = machine.dir.join("install.iso");
         media::prepare_iso(paths, self.accel, &paths.iso(), &iso, Some(&answer)).await?;
         let medium = Some((Medium::Cd, iso.clone()));
-        media::install(Machine { medium, ..machine.clone() }).await?;
+        media::install(Machine { medium, one_core: false, ..machine.clone() }).await?;
         let _ = std::fs::remove_file(iso);
         Ok(machine)
     }

@@ -3,7 +3,6 @@
 use crate::{
     guest_image,
     nested::{self, Tree},
-    qemu::Machine,
     runner::Ctx,
 };
 use anyhow::{Result, ensure};
@@ -51,7 +50,6 @@ pub(super) async fn moves(ctx: &mut Ctx) -> Result<()> {
          /lq-fault moves {ROUNDS} /lq-vmm /$guest.json; done\n"
     );
     let machine = tree.host(&images, ctx.accel, &script, 1536).await?;
-    let machine = Machine { one_core: ctx.accel.moves_on_one_core(), ..machine };
     let mut running = machine.start().await?;
     running.serial.expect("bench: end", 1200).await?;
     let said = running.serial.all();
