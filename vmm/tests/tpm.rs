@@ -61,7 +61,10 @@ fn swtpm(directory: &Path) -> Option<Process> {
         .spawn();
     match spawned {
         Ok(process) => {
-            wait_for("swtpm listens", || socket.exists());
+            // A socket that is there may not be listened at yet; to try would be taken for its machine.
+            let listens =
+                |line: &str| line.contains(" 00010000 ") && line.ends_with(&*socket.to_string_lossy());
+            wait_for("swtpm listens", || fs::read_to_string("/proc/net/unix").unwrap().lines().any(listens));
             Some(Process(process))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -20,11 +20,14 @@ use std::{
         unix::net::UnixStream,
     },
     path::Path,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// How long an answer may take. swtpm looks here only between two commands, and to make a key takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take until it listens: it may just have been started.
+const COME_UP: Duration = Duration::from_secs(10);
 /// More than any state has.
 pub const MOST_STATE: usize = 1 << 20;
 
@@ -96,6 +99,23 @@ pub struct Control {
     stream: UnixStream,
 }
 
+/// Connects as soon as somebody listens there.
+fn come_up(path: &Path) -> io::Result<UnixStream> {
+    let deadline = Instant::now() + COME_UP;
+    loop {
+        match UnixStream::connect(path) {
+            // Not there yet; or there, and not listening yet.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+                    && Instant::now() < deadline =>
+            {
+                thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+}
+
 fn word(bytes: &[u8]) -> u32 {
     bytes.iter().take(4).fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
@@ -112,7 +132,7 @@ impl Control {
     /// See [`Error`].
     pub fn connect(path: &Path) -> Result<(Self, UnixStream), Error> {
         let failed = |source| Error::Connect { path: path.display().to_string(), source };
-        let stream = UnixStream::connect(path).map_err(failed)?;
+        let stream = come_up(path).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
         let (data, theirs) = UnixStream::pair().map_err(failed)?;
