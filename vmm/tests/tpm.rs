@@ -227,7 +227,7 @@ fn what_is_kept_outlives_resets_and_processes_and_measurements_do_not() {
 #[test]
 fn a_saved_one_goes_on_elsewhere_with_all_it_held() {
     let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let Some(_here) = swtpm(here.path()) else { return };
+    let Some(mut process) = swtpm(here.path()) else { return };
     let _there = swtpm(there.path()).unwrap();
     let driver = Driver::new(here.path());
     driver.done(STARTUP);
@@ -236,6 +236,16 @@ fn a_saved_one_goes_on_elsewhere_with_all_it_held() {
     let answer = driver.done(RANDOM_16);
     let saved = serde_json::to_value(driver.tpm.save().unwrap()).unwrap();
     assert_eq!(driver.pcr(), EXTENDED, "it was only looked at");
+    driver.tpm.reset();
+    assert_eq!(code(&driver.ask(READ_PCR)), RC_INITIALIZE, "what was looked at does not outlive a reset");
+    driver.done(STARTUP);
+    assert_eq!(driver.pcr(), [0; 32]);
+    driver.tpm.save().unwrap();
+    drop(driver);
+    assert!(process.0.wait().unwrap().success());
+    let _here = swtpm(here.path()).unwrap();
+    let driver = Driver::new(here.path());
+    assert_eq!(code(&driver.ask(READ_PCR)), RC_INITIALIZE, "nor a new process");
     let other = Driver::new(there.path());
     other.tpm.load(serde_json::from_value(saved.clone()).unwrap()).unwrap();
     assert_eq!(other.end(), answer, "what was still to be read");
