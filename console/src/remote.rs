@@ -6,6 +6,7 @@ mod cluster;
 use crate::{
     api::{self, Answer},
     app::ADMIN,
+    clock::Clock,
     install::{self, Progress, Wish},
     joining, local,
     maintenance::Maintenance,
@@ -22,6 +23,7 @@ use lq_api::{
         install::InstallDisk,
     },
     management::{ManagementNetwork, NetworkTest, TryNetwork},
+    time::TimeSpec,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -68,6 +70,9 @@ pub(crate) enum Request {
     TryNetwork(TryNetwork),
     KeepNetwork,
     RevertNetwork,
+    /// The clocks, and what they follow.
+    Time,
+    SetTime(TimeSpec),
     Rename {
         name: String,
     },
@@ -129,6 +134,7 @@ impl Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Poll {
     Network,
+    Clock,
     Log(LogSource),
     Install,
     Maintenance,
@@ -173,6 +179,7 @@ pub(crate) enum Outcome {
     Vms(Vec<VmRow>),
     Lines(&'static str, Vec<String>),
     Network(Box<ManagementNetwork>, Option<NetworkTest>),
+    Clock(Box<Clock>),
     Log(LogSource, Vec<String>),
     Disks(Vec<InstallDisk>),
     Installing,
@@ -199,6 +206,7 @@ pub(crate) enum Outcome {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Polled {
     Network(Box<ManagementNetwork>),
+    Clock(Box<Clock>),
     Log(LogSource, Vec<String>),
     Install(Progress),
     Maintenance(Box<Maintenance>),
@@ -307,6 +315,8 @@ impl Remote {
                 std::thread::sleep(SETTLE);
                 self.network_tested()
             }
+            Request::Time => Ok(Outcome::Clock(Box::new(self.clock()?))),
+            Request::SetTime(spec) => self.set_time(&spec),
             Request::Rename { name } => {
                 let path = self.here("")?;
                 self.call("PATCH", path.trim_end_matches('/'), Some(json!({"name": name})))?;
@@ -375,6 +385,7 @@ impl Remote {
                 let lines = local::log(&source);
                 Polled::Log(source, lines)
             }
+            Poll::Clock => Polled::Clock(Box::new(self.clock()?)),
             Poll::Maintenance => Polled::Maintenance(Box::new(self.maintenance()?)),
             Poll::Settling(aim) => {
                 let (step, ended) = settling::look(&aim);
