@@ -140,10 +140,16 @@ fn words(change: &Change) -> String {
     let Change { kind, id, revision, object } = change;
     let Some(object) = object else { return format!("{revision:>8}  {kind:8}  {id}  gone") };
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let (name, state) = if kind == "alert" {
-        (text(&object["target_name"]), format!("{}: {}", text(&object["severity"]), text(&object["message"])))
-    } else {
-        (text(&object["meta"]["name"]), text(&object["status"]["state"]))
+    let (name, state) = match kind.as_str() {
+        "alert" => (
+            text(&object["target_name"]),
+            format!("{}: {}", text(&object["severity"]), text(&object["message"])),
+        ),
+        "task" => (
+            text(&object["kind"]),
+            format!("{}: {} {}", text(&object["target"]), text(&object["state"]), text(&object["message"])),
+        ),
+        _ => (text(&object["meta"]["name"]), text(&object["status"]["state"])),
     };
     format!("{revision:>8}  {kind:8}  {name}  {state}").trim_end().to_owned()
 }
