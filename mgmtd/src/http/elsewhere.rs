@@ -170,7 +170,7 @@ impl Seat {
     }
 
     /// What has changed since the last time, in the order it became known; `None` where this came too late to know.
-    pub(super) fn new(&mut self) -> Option<Vec<Task>> {
+    pub(super) fn take(&mut self) -> Option<Vec<Task>> {
         self.news.borrow_and_update();
         let journal = self.elsewhere.journal();
         let new = journal.since(self.reached)?;
@@ -320,4 +320,71 @@ pub(super) async fn tell(State(api): State<Arc<Api>>, Json(asked): Json<Asked>) 
         Some((Ok::<_, Infallible>(Bytes::from(line)), (api, follow, reached, None)))
     });
     Body::from_stream(lines).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lq_api::task::TaskState;
+    use proptest::prelude::*;
+
+    fn task(id: TaskId, progress: f64, state: TaskState) -> Task {
+        Task {
+            id,
+            kind: "vm.stop".into(),
+            target: "vm/1".into(),
+            actor: "admin".into(),
+            user: None,
+            state,
+            progress: Some(progress),
+            message: None,
+            migration: None,
+            results: vec![],
+            created_at: Timestamp::UNIX_EPOCH,
+            ended_at: None,
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_no_news_and_what_ended_does_not_run_again() {
+        let (mut journal, id) = (Journal::default(), TaskId::new());
+        let half = task(id, 0.5, TaskState::Running);
+        let done = task(id, 1.0, TaskState::Succeeded);
+        assert!(journal.put(half.clone()) && !journal.put(half.clone()));
+        assert!(journal.put(done.clone()) && !journal.put(half));
+        assert_eq!(journal.since(0), Some(vec![done]));
+        assert_eq!(journal.since(journal.last), Some(vec![]));
+    }
+
+    #[test]
+    fn who_comes_after_too_many_changes_is_told_so() {
+        let mut journal = Journal::default();
+        for _ in 0..=KEPT {
+            journal.put(task(TaskId::new(), 0.0, TaskState::Running));
+        }
+        assert_eq!(journal.since(0), None);
+        assert_eq!(journal.since(1).unwrap().len(), KEPT);
+        assert_eq!(journal.numbers.len(), KEPT);
+    }
+
+    proptest! {
+        /// However changes and looks come: whoever looks has, in the end, the last state of every task.
+        #[test]
+        fn nothing_is_missed(steps in prop::collection::vec((0usize..4, 0u8..5, any::<bool>()), 0..60)) {
+            let ids: Vec<_> = (0..4).map(|_| TaskId::new()).collect();
+            let (mut journal, mut reached) = (Journal::default(), 0);
+            let (mut last, mut seen) = (HashMap::new(), HashMap::new());
+            for (which, share, look) in steps {
+                let task = task(ids[which], f64::from(share), TaskState::Running);
+                prop_assert_eq!(journal.put(task.clone()), last.get(&task.id) != Some(&task));
+                last.insert(task.id, task);
+                if look {
+                    seen.extend(journal.since(reached).unwrap().into_iter().map(|t| (t.id, t)));
+                    reached = journal.last;
+                }
+            }
+            seen.extend(journal.since(reached).unwrap().into_iter().map(|t| (t.id, t)));
+            prop_assert_eq!(seen, last);
+        }
+    }
 }

@@ -343,4 +343,41 @@ mod tests {
         assert_eq!(again.get(good.id).unwrap().state, TaskState::Succeeded);
         assert_eq!(again.running(), 0);
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_follows_hears_of_every_change_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let history = Arc::new(History::open(dir.path()).unwrap());
+        let tasks = Tasks::open(history.clone(), Events::new(history)).unwrap();
+        let mut news = tasks.follow();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel::<Handle>();
+        let long = tasks.start(new(true), |handle| {
+            tell.send(handle).unwrap();
+            std::future::pending()
+        });
+        let handle = told.recv().await.unwrap();
+        news.changed().await.unwrap();
+        let ids = |tasks: &[Task]| tasks.iter().map(|t| t.id).collect::<Vec<_>>();
+        let (first, reached) = tasks.changed_since(0);
+        assert_eq!(ids(&first), [long.id]);
+        assert_eq!(tasks.changed_since(reached), (vec![], reached));
+
+        handle.progress(Some(0.5), "half");
+        let (half, reached) = tasks.changed_since(reached);
+        assert_eq!(half.iter().map(|t| t.progress).collect::<Vec<_>>(), [Some(0.5)]);
+        // The same said again is no change.
+        handle.progress(Some(0.5), "half");
+        assert_eq!(tasks.changed_since(reached), (vec![], reached));
+
+        // Several changes of one are told as one, in the order of the last of each.
+        handle.progress(Some(0.6), "more");
+        let short = tasks.start(new(false), |_| async { Ok(None) });
+        ended(&tasks, short.id).await;
+        tasks.cancel(long.id).unwrap();
+        ended(&tasks, long.id).await;
+        let (both, reached) = tasks.changed_since(reached);
+        assert_eq!(ids(&both), [short.id, long.id]);
+        assert!(both.iter().all(|t| t.state.ended()), "{both:?}");
+        assert_eq!(tasks.changed_since(reached), (vec![], reached));
+    }
 }

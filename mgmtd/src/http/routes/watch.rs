@@ -69,7 +69,7 @@ struct Notice {
 #[serde(untagged)]
 enum Told {
     /// An object, with its kind.
-    Object(Object),
+    Object(Box<Object>),
     /// A task; its `kind` is that of what is done.
     Task(Task),
 }
@@ -201,7 +201,11 @@ fn notices(api: &Api, caller: &Caller, since: u64, changes: &[Change]) -> Vec<Me
 }
 
 fn of_object(change: Change, object: Option<Object>) -> Option<Message> {
-    let notice = Notice { revision: change.revision, id: change.id, object: object.map(Told::Object) };
+    let notice = Notice {
+        revision: change.revision,
+        id: change.id,
+        object: object.map(|o| Told::Object(Box::new(o))),
+    };
     message(serde_json::to_value(change.kind).ok()?.as_str()?, &notice)
 }
 

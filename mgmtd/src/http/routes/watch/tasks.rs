@@ -67,7 +67,7 @@ impl Tasks {
         }
         let (mut changed, reached) = api.node.tasks.changed_since(self.reached);
         self.reached = reached;
-        changed.extend(self.elsewhere.new()?);
+        changed.extend(self.elsewhere.take()?);
         if changed.is_empty() {
             return Some(vec![]);
         }
