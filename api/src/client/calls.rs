@@ -700,17 +700,23 @@ impl Client {
     }
     /// All tasks that match `query`, newest first, page by page.
     pub async fn tasks_where(&self, query: &TaskQuery) -> Result<Vec<Task>, Error> {
+        Ok(self.tasks_at(query).await?.0)
+    }
+    /// The same, with the revision of the first page.
+    pub async fn tasks_at(&self, query: &TaskQuery) -> Result<(Vec<Task>, u64), Error> {
         let mut query = query.clone();
         let mut tasks = Vec::new();
+        let mut revision = None;
         loop {
             let mut url = self.endpoint(&["tasks"]);
             append(&mut url, &query);
             let page: Page<Task> = self.call_url(Method::GET, url).await?;
             tasks.extend(page.items);
+            let first = *revision.get_or_insert(page.revision);
             match page.next_cursor.and_then(|c| c.parse().ok()) {
                 // A cursor that does not move would never end.
                 Some(next) if query.cursor != Some(next) => query.cursor = Some(next),
-                _ => return Ok(tasks),
+                _ => return Ok((tasks, first)),
             }
         }
     }

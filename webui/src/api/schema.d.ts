@@ -6150,6 +6150,8 @@ export interface paths {
          * Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
          *     revision to go on from. Several changes of one object may come as one. Status of hosts, room in pools and leased addresses are
          *     not watched; of a user the user's own record, not what groups and roles give them. An object that leaves what the caller may see comes as one that is gone. Where `since` is too long ago the answer is 409: read the lists anew.
+         * @description Events named `task` are about tasks, of every host that is reached and at most four a second of each. Tasks are in no log: told is what
+         *     happens from the beginning of the answer on, so their list is read after that, each time the watch begins anew. What the list had may come once more.
          */
         get: {
             parameters: {
@@ -7992,11 +7994,10 @@ export interface components {
              * @description Identity of the object.
              */
             id: string;
-            /** @description The object; absent when it was deleted. */
-            object?: Record<string, never> | null;
+            object?: components["schemas"]["Told"] | null;
             /**
              * Format: int64
-             * @description Revision of the change.
+             * @description Revision of the change; of a task, which has none, the revision to go on from.
              */
             revision: number;
         };
@@ -9364,6 +9365,8 @@ export interface components {
          * @description An API token.
          */
         TokenId: string;
+        /** @description What is told of. */
+        Told: Record<string, never> | components["schemas"]["Task"];
         /** @description Answer to `POST /session/totp`: a secret for an authenticator. It counts once a code made with it was confirmed. */
         TotpEnrolment: {
             /** @description The secret, base 32, to be typed. */
