@@ -138,7 +138,7 @@ fn full(device: &str, needed: u64, free: u64) -> Error {
 /// Room in bytes.
 fn free(root: &Path) -> io::Result<u64> {
     let found = nix::sys::statvfs::statvfs(root)?;
-    Ok(u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size())))
+    Ok(found.blocks_available().saturating_mul(found.fragment_size()))
 }
 
 /// Removes what an earlier attempt left when the drive was pulled out.
