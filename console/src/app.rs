@@ -6,6 +6,7 @@
 //!    │             │         ├────▶ tasks, events, network, name, logs, certificate, password, reset, power
 //!    │             │         ├────▶ clock ──▶ time servers
 //!    │             │         ├────▶ maintenance ──▶ confirm
+//!    │             │         ├────▶ support bundle
 //!    │             │         ├────▶ join token ──▶ preview ──▶ confirm ──▶ settling (no session)
 //!    │             │         ├────▶ quorum recovery ──▶ confirm ──▶ host's name ──▶ settling (no session)
 //!    ├──F12────────┴─────────┴──▶ power ──▶ confirm          Esc: one page back; 10 idle minutes: log out
@@ -24,6 +25,7 @@ use crate::{
     recovery::Recovery,
     remote::{Outcome, Poll, Polled, Request, VmAction, VmRow},
     settling::Settling,
+    support::Support,
 };
 use lq_api::{
     Timestamp,
@@ -37,7 +39,7 @@ use std::time::{Duration, Instant};
 pub(crate) const IDLE: Duration = Duration::from_secs(600);
 /// What is followed is read again so often.
 const POLL: Duration = Duration::from_secs(1);
-/// What takes more than a look at this host is read again less often: the clocks of all hosts.
+/// What takes more than a look at this host is read again less often: the clocks of all hosts, removable drives.
 const POLL_SLOWLY: Duration = Duration::from_secs(5);
 /// Longest text of a field.
 const MAX_FIELD: usize = 256;
@@ -86,6 +88,7 @@ pub(crate) enum Page {
     Joining(Box<joining::Preview>),
     Recovery(Box<Recovery>),
     Settling(Settling),
+    Support(Support),
     Confirm { question: String, yes: Yes },
     Qr,
 }
@@ -188,6 +191,10 @@ impl App {
             }
             Page::Clock(clock) => {
                 let step = clock.key(key);
+                self.step(step)
+            }
+            Page::Support(support) => {
+                let step = support.key(key);
                 self.step(step)
             }
             Page::Token(entry) => {
@@ -401,6 +408,12 @@ impl App {
                 }
                 self.pages.push(Page::Clock(clock));
             }
+            Outcome::Support(support) => {
+                if let Some(Page::Support(_)) = self.pages.last() {
+                    self.pages.pop();
+                }
+                self.pages.push(Page::Support(support));
+            }
             Outcome::JoinPreview(preview) => self.pages.push(Page::Joining(preview)),
             Outcome::Recovery(recovery) => {
                 let at = self.pages.iter().position(|p| matches!(p, Page::Recovery(_)));
@@ -452,6 +465,7 @@ impl App {
                 }
             }
             (Some(Page::Clock(clock)), Polled::Clock(now)) => *clock = now,
+            (Some(Page::Support(support)), Polled::Support(drives)) => support.again(drives),
             (Some(Page::Log(log)), Polled::Log(source, lines)) if log.source == source => log.again(lines),
             (Some(Page::Installing(progress)), Polled::Install(now)) => *progress = now,
             (Some(Page::Maintenance { state, .. }), Polled::Maintenance(now)) => *state = now,
@@ -472,7 +486,7 @@ impl App {
             self.last_key = None;
             return self.user.is_some().then_some(Request::Logout);
         }
-        let slowly = matches!(self.pages.last(), Some(Page::Clock(_)));
+        let slowly = matches!(self.pages.last(), Some(Page::Clock(_) | Page::Support(_)));
         let pause = if slowly { POLL_SLOWLY } else { POLL };
         if self.polling || self.polled.is_some_and(|at| now.saturating_duration_since(at) < pause) {
             return None;
@@ -480,6 +494,7 @@ impl App {
         let poll = match self.pages.last()? {
             Page::Network { state, .. } if state.trial.is_some() => Poll::Network,
             Page::Clock(_) => Poll::Clock,
+            Page::Support(_) => Poll::Support,
             Page::Log(log) if log.follow => Poll::Log(log.source.clone()),
             Page::Installing(progress) if progress.ended.is_none() => Poll::Install,
             Page::Maintenance { state, .. } if state.running().is_some() => Poll::Maintenance,

@@ -204,6 +204,25 @@ fn time_servers_are_checked_in_their_lines_before_they_are_set() {
 }
 
 #[test]
+fn a_support_bundle_is_written_to_a_drive_that_is_fit() {
+    let mut app = logged_in();
+    assert!(keys(&mut app, "s") == Some(Request::Support));
+    app.outcome(Outcome::Support(crate::support::tests::plugged()));
+    assert!(keys(&mut app, "\n").is_none());
+    assert!(app.note.as_ref().is_some_and(|(bad, why)| *bad && why.contains("NTFS")), "{:?}", app.note);
+    let now = Instant::now();
+    assert!(app.tick(now) == Some(Request::Poll(Poll::Support)), "what is plugged in shows up");
+    let more = crate::support::tests::plugged().drives;
+    app.outcome(Outcome::Polled(Polled::Support(more)));
+    assert!(keys(&mut app, "D\n") == Some(Request::WriteSupport { device: "sdc1".into() }));
+    app.outcome(Outcome::Failed("`sdc1` is full".into()));
+    assert!(matches!(app.pages.last(), Some(Page::Support(_))), "another one may be tried");
+    app.outcome(Outcome::Done("written".into()));
+    assert_eq!(app.note, Some((false, "written".into())));
+    assert!(matches!(app.pages.last(), Some(Page::Support(_))));
+}
+
+#[test]
 fn a_lost_password_takes_the_word_and_no_session() {
     let mut app = App::default();
     app.key(Key::F3, Instant::now());

@@ -28,6 +28,7 @@ mod recovery;
 mod remote;
 mod screen;
 mod settling;
+mod support;
 mod view;
 
 use std::{

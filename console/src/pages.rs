@@ -41,6 +41,7 @@ pub(crate) fn paint(status: &Status, app: &App, glyphs: Glyphs, columns: u16, ro
         (Some(Page::Log(_)), _) => "F follow  / search  N next  arrows, PgUp, PgDn  Esc back".to_owned(),
         (Some(Page::Disks { .. }), _) => "Enter choose   Esc back".to_owned(),
         (Some(Page::Maintenance { state, .. }), _) => state.foot().to_owned(),
+        (Some(Page::Support(_)), _) => "Enter write it there   R read again   Esc back".to_owned(),
         (Some(Page::Token(_)), _) => "Enter go on   Ctrl-U empty   Esc back".to_owned(),
         (Some(Page::Joining(_)), _) => "J join   Esc back".to_owned(),
         (Some(Page::Recovery(recovery)), _) => recovery.foot().to_owned(),
@@ -174,6 +175,10 @@ fn draw(buffer: &mut Buffer, area: Rect, page: &Page, now: Timestamp) {
         Page::Clock(clock) => {
             put(buffer, area, 0, 2, "Clock and time servers", STRONG);
             part(buffer, area, &clock.lines(now, width), 0);
+        }
+        Page::Support(support) => {
+            put(buffer, area, 0, 2, "Support bundle", STRONG);
+            part(buffer, area, &support.lines(width), 0);
         }
         Page::Token(entry) => {
             put(buffer, area, 0, 2, "Join a cluster: its join token (`lqctl cluster token create`)", STRONG);

@@ -229,6 +229,10 @@ fn pages_look_as_checked_in() {
         shot("recovery-confirm", &status(), &app, Glyphs::Ascii);
         app.key(Key::Char('y'), Instant::now());
         shot("recovery-name", &status(), &app, Glyphs::Ascii);
+        app.outcome(Outcome::Support(crate::support::tests::plugged()));
+        shot("support", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Enter, Instant::now());
+        shot("support-unfit", &status(), &app, Glyphs::Ascii);
         app.outcome(Outcome::Lines("Events", status().events));
         app.outcome(Outcome::Failed("it failed".into()));
         shot("events", &status(), &app, Glyphs::Ascii);

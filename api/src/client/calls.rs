@@ -35,6 +35,7 @@ use crate::{
     pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
     provider::{CreateProvider, Provider, ProviderTest, Realm, TestProvider, UpdateProvider},
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
+    removable::{RemovableDrives, SupportBundleWritten, WriteSupportBundle},
     task::{Task, TaskQuery},
     time::{Time, TimeSpec},
     usage::{Usage, UsageQuery},
@@ -42,6 +43,10 @@ use crate::{
     volume::{CreateVolume, GrowVolume, Volume},
 };
 use reqwest::Method;
+use std::time::Duration;
+
+/// For what a host writes to a removable drive: a little longer than it waits itself.
+const REMOVABLE_TIMEOUT: Duration = Duration::from_secs(320);
 
 /// Reading a kind: all, one, by name or id.
 macro_rules! reading {
@@ -252,6 +257,20 @@ impl Client {
         let url = self.endpoint(&["hosts", &id.to_string(), "support-bundle"]);
         let answer = self.send(self.request(Method::GET, url).timeout(REQUEST_TIMEOUT)).await?;
         answer.bytes().await.map_err(|e| self.broken("read the answer of", e))
+    }
+    /// The removable drives plugged into a host.
+    pub async fn removable_drives(&self, id: HostId) -> Result<RemovableDrives, Error> {
+        self.call(Method::GET, &["hosts", &id.to_string(), "removable"]).await
+    }
+    /// Writes the support bundle of a host to one of them, which may take minutes.
+    pub async fn write_support_bundle(
+        &self,
+        id: HostId,
+        device: &str,
+    ) -> Result<SupportBundleWritten, Error> {
+        let url = self.endpoint(&["hosts", &id.to_string(), "support-bundle"]);
+        let body = WriteSupportBundle { device: device.into() };
+        self.json(self.request(Method::POST, url).timeout(REMOVABLE_TIMEOUT).json(&body)).await
     }
     /// Removes a host from the cluster for ever; with `force` what only it holds is given up.
     pub async fn remove_host(&self, id: HostId, force: bool) -> Result<(), Error> {

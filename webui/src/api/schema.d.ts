@@ -2381,6 +2381,52 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/hosts/{id}/removable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The removable drives plugged into a host: where a file of it can be written to, and where not and why. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["RemovableDrives"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/hosts/{id}/support-bundle": {
         parameters: {
             query?: never;
@@ -2421,7 +2467,44 @@ export interface paths {
             };
         };
         put?: never;
-        post?: never;
+        /**
+         * Writes the support bundle to a removable drive of the host. Nothing half written is left on it; once this answers it can be
+         *     pulled out.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["WriteSupportBundle"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["SupportBundleWritten"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -8913,6 +8996,26 @@ export interface components {
              */
             epoch: number;
         };
+        /** @description A partition of a removable drive, or a drive without partitions. */
+        RemovableDrive: {
+            /** @description Kernel name, by which it is chosen: `sdb1`. */
+            device: string;
+            /** @description The file system on it, for people: `FAT`. */
+            file_system?: string | null;
+            /** @description Label of the file system. */
+            label?: string | null;
+            /** @description What the drive calls itself. */
+            model?: string | null;
+            /** @description Size of the partition. */
+            size_bytes: components["schemas"]["Bytes"];
+            /** @description Why nothing can be written to it; absent where it can. */
+            unfit?: string | null;
+        };
+        /** @description `GET /hosts/{id}/removable`: what is plugged in. */
+        RemovableDrives: {
+            /** @description Partitions, and drives without any, by name. */
+            drives: components["schemas"]["RemovableDrive"][];
+        };
         /** @description `POST /session/totp/remove`: log in without a one-time code from now on. */
         RemoveTotp: {
             /** @description The present password. */
@@ -9196,6 +9299,15 @@ export interface components {
              * @description Seconds the guest has after the power button before it is ended by force, 1 to 3600.
              */
             timeout_seconds?: number;
+        };
+        /** @description It is on the drive, which can be pulled out. */
+        SupportBundleWritten: {
+            /** @description Where. */
+            device: string;
+            /** @description Name of the file, at the top of the file system. */
+            file: string;
+            /** @description Its size. */
+            size_bytes: components["schemas"]["Bytes"];
         };
         /** @description A long operation. */
         Task: {
@@ -9740,6 +9852,11 @@ export interface components {
          * @enum {string}
          */
         WatchdogAction: "reset" | "pause" | "power-off" | "report";
+        /** @description `POST /hosts/{id}/support-bundle`: write the support bundle to a removable drive of the host. */
+        WriteSupportBundle: {
+            /** @description [`RemovableDrive::device`]. */
+            device: string;
+        };
     };
     responses: never;
     parameters: never;
