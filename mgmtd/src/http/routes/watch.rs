@@ -71,7 +71,7 @@ enum Told {
     /// An object, with its kind.
     Object(Box<Object>),
     /// A task; its `kind` is that of what is done.
-    Task(Task),
+    Task(Box<Task>),
 }
 
 /// An object, by its kind.
@@ -165,7 +165,11 @@ impl Following {
         let mut messages = notices(api, caller, self.reached, &new);
         self.reached = new.last().map_or(self.reached, |c| c.revision);
         for (id, task) in tasks.take(api, caller)? {
-            let notice = Notice { revision: self.reached, id: id.0, object: task.map(Told::Task) };
+            let notice = Notice {
+                revision: self.reached,
+                id: id.0,
+                object: task.map(|task| Told::Task(Box::new(task))),
+            };
             messages.extend(message("task", &notice));
         }
         Some(messages)
