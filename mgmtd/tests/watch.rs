@@ -7,6 +7,7 @@ mod common;
 use common::{Api, Bench, hosts::cluster, id, kernel};
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Someone who watches.
 struct Watcher {
@@ -18,7 +19,9 @@ struct Watcher {
 
 impl Watcher {
     async fn of(api: &Api) -> Self {
-        let answer = api.request(Method::GET, "/watch").send().await.unwrap();
+        // It is one long answer: what other requests may take does not hold for it.
+        let request = api.request(Method::GET, "/watch").timeout(Duration::from_secs(3600));
+        let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), 200);
         Self { answer, text: String::new(), told: vec![] }
     }
