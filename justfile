@@ -61,6 +61,10 @@ dev *ARGS: webui
 figures *ARGS: iso test-iso _harness
     {{e2e}} figures {{ARGS}}
 
+# Measure planners, state, watchers and log at 96 hosts and 8,000 machines, with hard budgets: into target/figures.json
+figures-scale:
+    LQ_FIGURES={{quote(target / "figures.json")}} cargo test --quiet --release -p lq-mgmtd --lib -- --ignored figures_at_scale --nocapture
+
 # Measure lq-vmm beside QEMU's microvm on one nested host
 vmm-bench *ARGS: build _harness
     {{e2e}} vmm-bench {{ARGS}}

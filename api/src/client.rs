@@ -19,6 +19,7 @@ mod calls;
 mod console;
 mod error;
 mod events;
+mod patience;
 mod pin;
 mod resource;
 mod session;
@@ -36,6 +37,7 @@ pub use upload::Progress;
 pub use wait::Wait;
 
 use crate::problem::Problem;
+use patience::Rest;
 use reqwest::{Method, RequestBuilder, Response, Url, header};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -62,6 +64,7 @@ struct Inner {
     token: RwLock<Option<String>>,
     session: session::Keeper,
     watcher: OnceLock<Watcher>,
+    patience: patience::Held,
 }
 
 /// What is told of each request: its method, and its path with the query.
@@ -98,6 +101,7 @@ impl Client {
                 token: RwLock::new(None),
                 session: session::Keeper::default(),
                 watcher: OnceLock::new(),
+                patience: patience::Held::new(),
             }),
         }
     }
@@ -189,13 +193,21 @@ impl Client {
     /// Sends.
     async fn exchange(&self, request: RequestBuilder) -> Result<Response, Error> {
         let (http, request) = request.build_split();
-        let request = request.map_err(|e| self.broken("make a request for", e))?;
+        let mut request = request.map_err(|e| self.broken("make a request for", e))?;
         let name = format!("{} {}", request.method(), request.url().path());
-        let response = http.execute(request).await.map_err(|e| {
-            let what = if e.is_connect() { "connect to" } else { "get an answer from" };
-            self.broken(what, e)
-        })?;
-        if response.status().is_success() { Ok(response) } else { Err(self.refused(name, response).await) }
+        let mut rest = Rest::of(&self.inner.patience);
+        loop {
+            let again = if rest.any() { request.try_clone() } else { None };
+            let response = http.execute(request).await.map_err(|e| {
+                let what = if e.is_connect() { "connect to" } else { "get an answer from" };
+                self.broken(what, e)
+            })?;
+            match again {
+                _ if response.status().is_success() => return Ok(response),
+                Some(again) if rest.wait(&response).await => request = again,
+                _ => return Err(self.refused(name, response).await),
+            }
+        }
     }
 
     /// A transport error with its cause; a refused certificate is told apart.

@@ -34,6 +34,7 @@ pub mod problem;
 pub mod provider;
 pub mod quantity;
 pub mod recovery;
+pub mod removable;
 pub mod settings;
 pub mod task;
 pub mod time;

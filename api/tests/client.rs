@@ -13,7 +13,8 @@ use axum::{
 };
 use futures::{SinkExt, StreamExt};
 use lq_api::{
-    ImageId, Metadata, TaskId, Timestamp, VmId,
+    ImageId, Metadata, TaskId, Timestamp, UserId, VmId,
+    access::SetPassword,
     client::{Client, Error, Fingerprint, Held, Pin, Progress, Wait},
     image::{Image, ImageFormat, ImageKind, ImageSpec, ImageState, ImageStatus},
     list::{ListQuery, Page},
@@ -35,6 +36,8 @@ use tokio::net::{TcpListener, UnixListener};
 #[derive(Default)]
 struct Seen {
     looks: AtomicU32,
+    /// Requests refused because there were too many.
+    refused: AtomicU32,
     paths: Mutex<Vec<String>>,
 }
 
@@ -230,6 +233,25 @@ fn server(seen: Arc<Seen>) -> Router {
                     "level": "info", "kind": "vm.started", "target": "vms/1", "message": "VM one started" });
                 let text = format!(":\n\ndata: {event}\n\n");
                 ([(header::CONTENT_TYPE, "text/event-stream")], text)
+            }),
+        )
+        .route(
+            // The number of refusals, and what the host says of when to come back.
+            "/api/v1/users/{id}/password",
+            post(async |State(seen): State<Arc<Seen>>, Path(id): Path<uuid::Uuid>, body: String| {
+                let (refusals, after) = (id.as_u128() >> 64, id.as_u128() & u128::from(u64::MAX));
+                let before = seen.refused.fetch_add(1, Ordering::Relaxed);
+                if u128::from(before) < refusals {
+                    let mut response = refuse(Problem::new(Kind::RateLimited, "too many requests"));
+                    if after < 1000 {
+                        response
+                            .headers_mut()
+                            .insert(header::RETRY_AFTER, after.to_string().parse().unwrap());
+                    }
+                    return response;
+                }
+                assert!(body.contains("correct horse"), "{body}");
+                StatusCode::NO_CONTENT.into_response()
             }),
         )
         .fallback(async |State(seen): State<Arc<Seen>>, uri: axum::http::Uri| {
@@ -469,4 +491,40 @@ async fn the_futures_are_send() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_takes_no_more_requests_is_waited_for_as_it_says() {
+    let password = SetPassword { password: "correct horse".into(), must_change_password: false };
+    // So many refusals, each with these seconds to wait; 1000 stands for none said.
+    let user = |refusals: u128, seconds: u128| UserId(uuid::Uuid::from_u128(refusals << 64 | seconds));
+    let seconds = Duration::from_secs;
+    for (who, limit, waits, requests, answered) in [
+        (user(0, 1), Some(5), vec![], 1, true),
+        (user(2, 1), Some(5), vec![1, 1], 3, true),
+        // No time at all is a second.
+        (user(1, 0), Some(5), vec![1], 2, true),
+        // More than the limit is not waited for, at once or in all.
+        (user(1, 6), Some(5), vec![], 1, false),
+        (user(9, 1), Some(2), vec![1, 1], 3, false),
+        (user(1, 1000), Some(5), vec![], 1, false),
+        // Nobody asked to wait.
+        (user(1, 1), None, vec![], 1, false),
+    ] {
+        let (client, seen, _directory) = unix_server();
+        let told = Arc::new(Mutex::new(vec![]));
+        let client = match limit {
+            Some(limit) => {
+                let told = told.clone();
+                client.patient(seconds(limit), move |wait| told.lock().unwrap().push(wait))
+            }
+            None => client,
+        };
+        let answer = client.set_password(who, &password).await;
+        assert_eq!(answer.is_ok(), answered, "{who}: {answer:?}");
+        assert!(answered || answer.unwrap_err().is(Kind::RateLimited), "{who}");
+        let waits: Vec<_> = waits.into_iter().map(seconds).collect();
+        assert_eq!(*told.lock().unwrap(), waits, "{who}");
+        assert_eq!(seen.refused.load(Ordering::Relaxed), requests, "{who}");
+    }
 }

@@ -4,7 +4,9 @@
 //! ```text
 //!  open ──F2──▶ log in ──▶ menu ──▶ machines ──▶ actions ──▶ confirm, console, log of the monitor
 //!    │             │         ├────▶ tasks, events, network, name, logs, certificate, password, reset, power
+//!    │             │         ├────▶ clock ──▶ time servers
 //!    │             │         ├────▶ maintenance ──▶ confirm
+//!    │             │         ├────▶ support bundle
 //!    │             │         ├────▶ join token ──▶ preview ──▶ confirm ──▶ settling (no session)
 //!    │             │         ├────▶ quorum recovery ──▶ confirm ──▶ host's name ──▶ settling (no session)
 //!    ├──F12────────┴─────────┴──▶ power ──▶ confirm          Esc: one page back; 10 idle minutes: log out
@@ -13,17 +15,20 @@
 //! ```
 
 use crate::{
+    clock::Clock,
     install::Progress,
     joining,
     keys::Key,
     logs::LogView,
     maintenance::Maintenance,
-    menus::{self, Choice, Form, field},
+    menus::{self, Choice, Form, Wrong, field},
     recovery::Recovery,
     remote::{Outcome, Poll, Polled, Request, VmAction, VmRow},
     settling::Settling,
+    support::Support,
 };
 use lq_api::{
+    Timestamp,
     host::HostMaintenance,
     local::install::InstallDisk,
     management::{ManagementNetwork, NetworkTest},
@@ -34,6 +39,8 @@ use std::time::{Duration, Instant};
 pub(crate) const IDLE: Duration = Duration::from_secs(600);
 /// What is followed is read again so often.
 const POLL: Duration = Duration::from_secs(1);
+/// What takes more than a look at this host is read again less often: the clocks of all hosts, removable drives.
+const POLL_SLOWLY: Duration = Duration::from_secs(5);
 /// Longest text of a field.
 const MAX_FIELD: usize = 256;
 /// The user whose password and one-time code the console can set.
@@ -72,6 +79,7 @@ pub(crate) enum Page {
     Vms { rows: Vec<VmRow>, at: usize },
     Lines { title: &'static str, lines: Vec<String>, top: usize },
     Network { state: ManagementNetwork, test: Option<NetworkTest> },
+    Clock(Box<Clock>),
     Log(LogView),
     Disks { rows: Vec<InstallDisk>, at: usize },
     Installing(Progress),
@@ -80,6 +88,7 @@ pub(crate) enum Page {
     Joining(Box<joining::Preview>),
     Recovery(Box<Recovery>),
     Settling(Settling),
+    Support(Support),
     Confirm { question: String, yes: Yes },
     Qr,
 }
@@ -93,6 +102,8 @@ pub(crate) struct App {
     pub(crate) note: Option<(bool, String)>,
     /// The host runs from its installation medium.
     pub(crate) live: bool,
+    /// The time by this host's clock.
+    pub(crate) now: Timestamp,
     /// Lines of a page that scrolls.
     pub(crate) room: usize,
     power_wanted: bool,
@@ -178,6 +189,14 @@ impl App {
                 let step = state.key(key);
                 self.step(step)
             }
+            Page::Clock(clock) => {
+                let step = clock.key(key);
+                self.step(step)
+            }
+            Page::Support(support) => {
+                let step = support.key(key);
+                self.step(step)
+            }
             Page::Token(entry) => {
                 let step = entry.key(key);
                 self.step(step)
@@ -249,10 +268,11 @@ impl App {
 
     /// Sent, if nothing is wrong with it.
     fn submit(&mut self) -> Option<Request> {
-        let Some(Page::Form { form, fields, .. }) = self.pages.last() else { return None };
+        let Some(Page::Form { form, fields, at, .. }) = self.pages.last_mut() else { return None };
         match menus::submit(form, fields) {
             Ok(request) => Some(request),
-            Err(why) => {
+            Err(Wrong { field, why }) => {
+                *at = field.unwrap_or(*at);
                 self.note = Some((true, why));
                 None
             }
@@ -282,6 +302,7 @@ impl App {
             Choice::Join => Page::Token(joining::Entry::default()),
             Choice::Power => menus::power_menu(),
             Choice::Logs => menus::log_menu(),
+            Choice::Time => return Some(Request::Time),
             Choice::Rename => menus::rename(),
             Choice::Certificate => menus::by_name(Form::Certificate),
             Choice::Reset => menus::reset_menu(),
@@ -380,6 +401,19 @@ impl App {
                 self.pages.truncate(at.unwrap_or(self.pages.len()));
                 self.pages.push(Page::Maintenance { state, top: 0 });
             }
+            Outcome::Clock(clock) => {
+                self.pop_form();
+                if let Some(Page::Clock(_)) = self.pages.last() {
+                    self.pages.pop();
+                }
+                self.pages.push(Page::Clock(clock));
+            }
+            Outcome::Support(support) => {
+                if let Some(Page::Support(_)) = self.pages.last() {
+                    self.pages.pop();
+                }
+                self.pages.push(Page::Support(support));
+            }
             Outcome::JoinPreview(preview) => self.pages.push(Page::Joining(preview)),
             Outcome::Recovery(recovery) => {
                 let at = self.pages.iter().position(|p| matches!(p, Page::Recovery(_)));
@@ -430,6 +464,8 @@ impl App {
                     self.note = Some((true, note));
                 }
             }
+            (Some(Page::Clock(clock)), Polled::Clock(now)) => *clock = now,
+            (Some(Page::Support(support)), Polled::Support(drives)) => support.again(drives),
             (Some(Page::Log(log)), Polled::Log(source, lines)) if log.source == source => log.again(lines),
             (Some(Page::Installing(progress)), Polled::Install(now)) => *progress = now,
             (Some(Page::Maintenance { state, .. }), Polled::Maintenance(now)) => *state = now,
@@ -450,11 +486,15 @@ impl App {
             self.last_key = None;
             return self.user.is_some().then_some(Request::Logout);
         }
-        if self.polling || self.polled.is_some_and(|at| now.saturating_duration_since(at) < POLL) {
+        let slowly = matches!(self.pages.last(), Some(Page::Clock(_) | Page::Support(_)));
+        let pause = if slowly { POLL_SLOWLY } else { POLL };
+        if self.polling || self.polled.is_some_and(|at| now.saturating_duration_since(at) < pause) {
             return None;
         }
         let poll = match self.pages.last()? {
             Page::Network { state, .. } if state.trial.is_some() => Poll::Network,
+            Page::Clock(_) => Poll::Clock,
+            Page::Support(_) => Poll::Support,
             Page::Log(log) if log.follow => Poll::Log(log.source.clone()),
             Page::Installing(progress) if progress.ended.is_none() => Poll::Install,
             Page::Maintenance { state, .. } if state.running().is_some() => Poll::Maintenance,

@@ -177,6 +177,52 @@ fn the_network_is_tried_first_and_then_kept_or_undone() {
 }
 
 #[test]
+fn time_servers_are_checked_in_their_lines_before_they_are_set() {
+    let mut app = logged_in();
+    assert!(keys(&mut app, "k") == Some(Request::Time));
+    app.outcome(Outcome::Clock(Box::new(crate::clock::tests::alone())));
+    let now = Instant::now();
+    assert!(app.tick(now) == Some(Request::Poll(Poll::Clock)), "it is followed");
+    app.outcome(Outcome::Polled(Polled::Clock(Box::new(crate::clock::tests::alone()))));
+    assert!(app.tick(now + POLL).is_none(), "but not every second: all hosts are asked");
+    assert!(app.tick(now + POLL_SLOWLY) == Some(Request::Poll(Poll::Clock)));
+    // The third line is wrong, the second is empty.
+    assert!(keys(&mut app, "cntp.example.org\n\na b\n\n\n\n\n\n").is_none());
+    assert!(app.note.as_ref().is_some_and(|(bad, why)| *bad && why.starts_with("a b: ")), "{:?}", app.note);
+    assert!(matches!(app.pages.last(), Some(Page::Form { at: 2, .. })), "it is the line that is typed next");
+    app.key(Key::Erase, Instant::now());
+    let sent = keys(&mut app, "192.0.2.1\n\n\n\n\n\n");
+    let servers = vec!["ntp.example.org".to_owned(), "192.0.2.1".to_owned()];
+    assert!(sent == Some(Request::SetTime(lq_api::time::TimeSpec { servers })));
+    // An answer that comes late does not take the form away.
+    app.outcome(Outcome::Polled(Polled::Clock(Box::new(crate::clock::tests::alone()))));
+    assert!(matches!(app.pages.last(), Some(Page::Form { .. })));
+    app.outcome(Outcome::Failed("no majority".into()));
+    assert!(matches!(app.pages.last(), Some(Page::Form { .. })), "what was typed stays where it was refused");
+    app.outcome(Outcome::Clock(Box::new(crate::clock::tests::followed())));
+    assert!(matches!(app.pages.as_slice(), [Page::Menu { .. }, Page::Clock(_)]), "the form is gone");
+}
+
+#[test]
+fn a_support_bundle_is_written_to_a_drive_that_is_fit() {
+    let mut app = logged_in();
+    assert!(keys(&mut app, "s") == Some(Request::Support));
+    app.outcome(Outcome::Support(crate::support::tests::plugged()));
+    assert!(keys(&mut app, "\n").is_none());
+    assert!(app.note.as_ref().is_some_and(|(bad, why)| *bad && why.contains("NTFS")), "{:?}", app.note);
+    let now = Instant::now();
+    assert!(app.tick(now) == Some(Request::Poll(Poll::Support)), "what is plugged in shows up");
+    let more = crate::support::tests::plugged().drives;
+    app.outcome(Outcome::Polled(Polled::Support(more)));
+    assert!(keys(&mut app, "D\n") == Some(Request::WriteSupport { device: "sdc1".into() }));
+    app.outcome(Outcome::Failed("`sdc1` is full".into()));
+    assert!(matches!(app.pages.last(), Some(Page::Support(_))), "another one may be tried");
+    app.outcome(Outcome::Done("written".into()));
+    assert_eq!(app.note, Some((false, "written".into())));
+    assert!(matches!(app.pages.last(), Some(Page::Support(_))));
+}
+
+#[test]
 fn a_lost_password_takes_the_word_and_no_session() {
     let mut app = App::default();
     app.key(Key::F3, Instant::now());

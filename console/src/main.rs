@@ -14,6 +14,7 @@
 mod api;
 mod app;
 mod attach;
+mod clock;
 mod facts;
 mod install;
 mod joining;
@@ -27,6 +28,7 @@ mod recovery;
 mod remote;
 mod screen;
 mod settling;
+mod support;
 mod view;
 
 use std::{
@@ -102,6 +104,7 @@ fn run(serial: bool) {
             status = latest;
         }
         app.live = status.live;
+        app.now = lq_api::Timestamp::now();
         let mut wanted: Vec<remote::Request> = Vec::new();
         for outcome in answers.try_iter() {
             // Keys are not taken while what was asked for is open; what is followed does not count.

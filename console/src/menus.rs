@@ -10,6 +10,7 @@ use lq_api::{
     answer::HostNetwork,
     auth,
     management::{ManagementNetwork, TRIAL_SECONDS, TryNetwork},
+    time::{MOST_SERVERS, TimeSpec},
 };
 
 /// What has to be typed before the administrator's password is set without knowing the old one.
@@ -25,6 +26,8 @@ pub(crate) enum Form {
     LostPassword,
     Rename,
     Network(Box<ManagementNetwork>),
+    /// Of the cluster.
+    TimeServers,
     Certificate,
     FactoryReset {
         data: bool,
@@ -49,6 +52,7 @@ pub(crate) enum Choice {
     Tasks,
     Events,
     Network,
+    Time,
     Rename,
     Logs,
     Log(LogSource),
@@ -109,6 +113,7 @@ pub(crate) fn main_menu() -> Page {
         ('t', "Tasks", Choice::Tasks),
         ('e', "Events", Choice::Events),
         ('n', "Management network", Choice::Network),
+        ('k', "Clock and time servers", Choice::Time),
         ('h', "Host name", Choice::Rename),
         ('m', "Maintenance", Choice::Maintenance),
         ('j', "Join a cluster", Choice::Join),
@@ -205,6 +210,15 @@ pub(crate) fn network(state: &ManagementNetwork) -> Page {
     Page::Form { form: Form::Network(Box::new(state.clone())), title, fields, at: 0 }
 }
 
+/// The form of the time servers: as many lines as there may be servers.
+pub(crate) fn time_servers(spec: &TimeSpec) -> Page {
+    let servers = spec.servers.iter().map(String::as_str).chain(std::iter::repeat("")).take(MOST_SERVERS);
+    let fields = servers.map(|server| filled("Server", server)).collect();
+    let title = "Time servers of all hosts: name or address, with :port where it is not 123. \
+                 Three or more find one that is wrong. Empty lines do not count";
+    Page::Form { form: Form::TimeServers, title: title.into(), fields, at: 0 }
+}
+
 /// The form of an installation.
 pub(crate) fn install(node: &str, text: &str, used: bool) -> Page {
     let title = format!("Install to {text}{}", if used { ". ALL DATA ON IT WILL BE LOST" } else { "" });
@@ -218,6 +232,21 @@ pub(crate) fn install(node: &str, text: &str, used: bool) -> Page {
         field("Type disk name", false),
     ];
     Page::Form { form: Form::Install { node: node.to_owned(), used }, title, fields, at: 0 }
+}
+
+/// What is wrong with a form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    /// The field, where it is one.
+    pub(crate) field: Option<usize>,
+    /// What is wrong with it.
+    pub(crate) why: String,
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Self {
+        Self { field: None, why }
+    }
 }
 
 fn same(one: &str, other: &str) -> Result<(), String> {
@@ -246,8 +275,22 @@ fn typed_network(address: &str, gateway: &str, dns: &str) -> Result<HostNetwork,
     }
 }
 
+/// The servers that were typed; a fault is told with its line.
+fn typed_servers(fields: &[Field]) -> Result<TimeSpec, Wrong> {
+    let typed = fields.iter().enumerate().map(|(line, field)| (line, field.text.trim()));
+    let (lines, servers): (Vec<usize>, _) =
+        typed.filter(|(_, text)| !text.is_empty()).map(|(line, text)| (line, text.to_owned())).unzip();
+    let spec = TimeSpec { servers };
+    let Some(fault) = spec.validate().into_iter().next() else { return Ok(spec) };
+    // `servers[2]` is the third one, whatever line it stands in.
+    let index = fault.field.trim_start_matches("servers[").trim_end_matches(']').parse::<usize>().ok();
+    let server = index.and_then(|n| spec.servers.get(n)).map_or("the list", String::as_str);
+    let field = index.and_then(|n| lines.get(n)).copied();
+    Err(Wrong { field, why: format!("{server}: {}.", fault.reason) })
+}
+
 /// What a form asks for, or what is wrong with it.
-pub(crate) fn submit(form: &Form, fields: &[Field]) -> Result<Request, String> {
+pub(crate) fn submit(form: &Form, fields: &[Field]) -> Result<Request, Wrong> {
     let text = |n: usize| fields.get(n).map(|f| f.text.clone()).unwrap_or_default();
     // The new password and its repetition come last.
     let first = fields.len().saturating_sub(2);
@@ -265,7 +308,8 @@ pub(crate) fn submit(form: &Form, fields: &[Field]) -> Result<Request, String> {
         Form::LostPassword => {
             same(&text(0), &text(1))?;
             if text(2) != RESET_WORD {
-                return Err(format!("Type {RESET_WORD} in the last line, in capital letters."));
+                let why = format!("Type {RESET_WORD} in the last line, in capital letters.");
+                return Err(why.into());
             }
             Request::LostPassword { password: text(0) }
         }
@@ -282,11 +326,12 @@ pub(crate) fn submit(form: &Form, fields: &[Field]) -> Result<Request, String> {
             }
             Request::TryNetwork(TryNetwork { network, seconds: TRIAL_SECONDS })
         }
+        Form::TimeServers => Request::SetTime(typed_servers(fields)?),
         Form::Certificate => Request::NewCertificate { confirm: text(0) },
         Form::FactoryReset { data } => Request::FactoryReset { confirm: text(0), data: *data },
         Form::Reform { name, lost, .. } => {
             if text(0).trim() != name {
-                return Err(format!("This host is called {name}: nothing was done."));
+                return Err(format!("This host is called {name}: nothing was done.").into());
             }
             Request::Reform { confirm: name.clone(), lost: lost.clone() }
         }
@@ -295,7 +340,7 @@ pub(crate) fn submit(form: &Form, fields: &[Field]) -> Result<Request, String> {
             let network = typed_network(&text(3), &text(4), &text(5))?;
             let short = node.trim_start_matches("/dev/");
             if text(6).trim() != short {
-                return Err(format!("Type {short} in the last line."));
+                return Err(format!("Type {short} in the last line.").into());
             }
             let name = Some(text(0).trim().to_owned()).filter(|t| !t.is_empty());
             Request::Install(Wish { node: node.clone(), erase: *used, name, network, password: text(1) })

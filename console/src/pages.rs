@@ -5,7 +5,10 @@ use crate::{
     facts::Status,
     view::{self, BAD, BAR, GOOD, Glyphs, Line, PLAIN, STRONG, WARN, clean, put, wrap},
 };
-use lq_api::management::{ManagementNetwork, NetworkTest};
+use lq_api::{
+    Timestamp,
+    management::{ManagementNetwork, NetworkTest},
+};
 use ratatui::{buffer::Buffer, layout::Rect};
 
 /// Lines of a page that scrolls, on a screen of so many rows.
@@ -33,10 +36,12 @@ pub(crate) fn paint(status: &Status, app: &App, glyphs: Glyphs, columns: u16, ro
             "K keep   U undo   T test   Esc back".to_owned()
         }
         (Some(Page::Network { .. }), _) => "C change   T test   Esc back".to_owned(),
+        (Some(Page::Clock(_)), _) => "C change the servers   R read again   Esc back".to_owned(),
         (Some(Page::Log(log)), _) if log.typing => format!("Look for: {}_", log.search),
         (Some(Page::Log(_)), _) => "F follow  / search  N next  arrows, PgUp, PgDn  Esc back".to_owned(),
         (Some(Page::Disks { .. }), _) => "Enter choose   Esc back".to_owned(),
         (Some(Page::Maintenance { state, .. }), _) => state.foot().to_owned(),
+        (Some(Page::Support(_)), _) => "Enter write it there   R read again   Esc back".to_owned(),
         (Some(Page::Token(_)), _) => "Enter go on   Ctrl-U empty   Esc back".to_owned(),
         (Some(Page::Joining(_)), _) => "J join   Esc back".to_owned(),
         (Some(Page::Recovery(recovery)), _) => recovery.foot().to_owned(),
@@ -56,7 +61,7 @@ pub(crate) fn paint(status: &Status, app: &App, glyphs: Glyphs, columns: u16, ro
             let room = Rect::new(0, 1, all.width, all.height.saturating_sub(2));
             view::qr_page(&mut buffer, room, status.url.as_deref());
         }
-        Some(page) => draw(&mut buffer, body, page),
+        Some(page) => draw(&mut buffer, body, page, app.now),
     }
     let style = if matches!(app.note, Some((true, _))) { BAD } else { GOOD };
     for (n, line) in note.iter().rev().enumerate() {
@@ -65,7 +70,7 @@ pub(crate) fn paint(status: &Status, app: &App, glyphs: Glyphs, columns: u16, ro
     buffer
 }
 
-fn draw(buffer: &mut Buffer, area: Rect, page: &Page) {
+fn draw(buffer: &mut Buffer, area: Rect, page: &Page, now: Timestamp) {
     let width = usize::from(area.width).saturating_sub(4);
     let room = usize::from(area.height).saturating_sub(2);
     match page {
@@ -166,6 +171,14 @@ fn draw(buffer: &mut Buffer, area: Rect, page: &Page) {
         Page::Maintenance { state, top } => {
             put(buffer, area, 0, 2, &clean(&format!("Maintenance of {}", state.name)), STRONG);
             part(buffer, area, &state.lines(width), *top);
+        }
+        Page::Clock(clock) => {
+            put(buffer, area, 0, 2, "Clock and time servers", STRONG);
+            part(buffer, area, &clock.lines(now, width), 0);
+        }
+        Page::Support(support) => {
+            put(buffer, area, 0, 2, "Support bundle", STRONG);
+            part(buffer, area, &support.lines(width), 0);
         }
         Page::Token(entry) => {
             put(buffer, area, 0, 2, "Join a cluster: its join token (`lqctl cluster token create`)", STRONG);

@@ -166,6 +166,22 @@ fn pages_look_as_checked_in() {
         shot("network-form", &status(), &app, Glyphs::Ascii);
         app.key(Key::Esc, Instant::now());
         app.key(Key::Esc, Instant::now());
+        app.now = crate::clock::tests::at("2026-01-02T10:00:00Z");
+        app.outcome(Outcome::Clock(Box::new(crate::clock::tests::alone())));
+        shot("clock-alone", &status(), &app, Glyphs::Ascii);
+        app.outcome(Outcome::Clock(Box::new(crate::clock::tests::followed())));
+        shot("clock", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Char('c'), Instant::now());
+        shot("clock-form", &status(), &app, Glyphs::Ascii);
+        for key in
+            [Key::Down, Key::Char('!'), Key::Down, Key::Down, Key::Down, Key::Down, Key::Down, Key::Down]
+        {
+            app.key(key, Instant::now());
+        }
+        app.key(Key::Enter, Instant::now());
+        shot("clock-wrong", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Esc, Instant::now());
+        app.key(Key::Esc, Instant::now());
         app.key(Key::Char('f'), Instant::now());
         shot("reset", &status(), &app, Glyphs::Ascii);
         app.key(Key::Char('d'), Instant::now());
@@ -213,6 +229,10 @@ fn pages_look_as_checked_in() {
         shot("recovery-confirm", &status(), &app, Glyphs::Ascii);
         app.key(Key::Char('y'), Instant::now());
         shot("recovery-name", &status(), &app, Glyphs::Ascii);
+        app.outcome(Outcome::Support(crate::support::tests::plugged()));
+        shot("support", &status(), &app, Glyphs::Ascii);
+        app.key(Key::Enter, Instant::now());
+        shot("support-unfit", &status(), &app, Glyphs::Ascii);
         app.outcome(Outcome::Lines("Events", status().events));
         app.outcome(Outcome::Failed("it failed".into()));
         shot("events", &status(), &app, Glyphs::Ascii);

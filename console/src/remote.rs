@@ -6,11 +6,13 @@ mod cluster;
 use crate::{
     api::{self, Answer},
     app::ADMIN,
+    clock::Clock,
     install::{self, Progress, Wish},
     joining, local,
     maintenance::Maintenance,
     recovery::Recovery,
     settling::{self, Aim, Settling},
+    support::Support,
 };
 use lq_api::{
     HostId, TaskId, UserId, VmId,
@@ -22,6 +24,8 @@ use lq_api::{
         install::InstallDisk,
     },
     management::{ManagementNetwork, NetworkTest, TryNetwork},
+    removable::{RemovableDrive, RemovableDrives, SupportBundleWritten, WriteSupportBundle},
+    time::TimeSpec,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -32,6 +36,9 @@ const RENEW: Duration = Duration::from_secs(300);
 
 /// Time for a change of the network to come into force before it is looked at.
 const SETTLE: Duration = Duration::from_millis(1500);
+/// The daemon waits a little less for a removable drive that is looked at, and for one that is written to.
+const LOOKING: Duration = Duration::from_secs(25);
+const WRITING: Duration = Duration::from_secs(320);
 
 /// What can be asked for.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,11 +75,18 @@ pub(crate) enum Request {
     TryNetwork(TryNetwork),
     KeepNetwork,
     RevertNetwork,
+    /// The clocks, and what they follow.
+    Time,
+    SetTime(TimeSpec),
     Rename {
         name: String,
     },
-    /// Where the support bundle is.
+    /// Where the support bundle can be written to.
     Support,
+    /// To this removable drive.
+    WriteSupport {
+        device: String,
+    },
     NewCertificate {
         confirm: String,
     },
@@ -129,6 +143,9 @@ impl Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Poll {
     Network,
+    Clock,
+    /// What is plugged in.
+    Support,
     Log(LogSource),
     Install,
     Maintenance,
@@ -173,10 +190,12 @@ pub(crate) enum Outcome {
     Vms(Vec<VmRow>),
     Lines(&'static str, Vec<String>),
     Network(Box<ManagementNetwork>, Option<NetworkTest>),
+    Clock(Box<Clock>),
     Log(LogSource, Vec<String>),
     Disks(Vec<InstallDisk>),
     Installing,
     Maintenance(Box<Maintenance>),
+    Support(Support),
     JoinPreview(Box<joining::Preview>),
     Recovery(Box<Recovery>),
     /// The daemon starts again as a member of something else; the session is over.
@@ -199,8 +218,10 @@ pub(crate) enum Outcome {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Polled {
     Network(Box<ManagementNetwork>),
+    Clock(Box<Clock>),
     Log(LogSource, Vec<String>),
     Install(Progress),
+    Support(Vec<RemovableDrive>),
     Maintenance(Box<Maintenance>),
     /// Where the host stands, and whether that is where it was to.
     Settling(String, bool),
@@ -307,15 +328,18 @@ impl Remote {
                 std::thread::sleep(SETTLE);
                 self.network_tested()
             }
+            Request::Time => Ok(Outcome::Clock(Box::new(self.clock()?))),
+            Request::SetTime(spec) => self.set_time(&spec),
             Request::Rename { name } => {
                 let path = self.here("")?;
                 self.call("PATCH", path.trim_end_matches('/'), Some(json!({"name": name})))?;
                 Ok(Outcome::Done(format!("This host is called {name} from now on.")))
             }
             Request::Support => {
-                let path = self.here("support-bundle")?;
-                Ok(Outcome::Lines("Support bundle", support(&path)))
+                let address = crate::facts::address().map(|a| a.to_string());
+                Ok(Outcome::Support(Support { drives: self.removable()?, at: 0, address }))
             }
+            Request::WriteSupport { device } => self.write_support(device),
             Request::NewCertificate { confirm } => {
                 let path = self.here("certificate")?;
                 self.call("POST", &path, Some(json!({"confirm": confirm})))?;
@@ -375,6 +399,8 @@ impl Remote {
                 let lines = local::log(&source);
                 Polled::Log(source, lines)
             }
+            Poll::Support => Polled::Support(self.removable()?),
+            Poll::Clock => Polled::Clock(Box::new(self.clock()?)),
             Poll::Maintenance => Polled::Maintenance(Box::new(self.maintenance()?)),
             Poll::Settling(aim) => {
                 let (step, ended) = settling::look(&aim);
@@ -390,6 +416,23 @@ impl Remote {
         let test = decode(&self.call("POST", &test, None)?)?;
         let state = decode(&self.call("GET", &network, None)?)?;
         Ok(Outcome::Network(Box::new(state), Some(test)))
+    }
+
+    /// The removable drives of this host.
+    fn removable(&mut self) -> Fallible<Vec<RemovableDrive>> {
+        let path = self.here("removable")?;
+        let found: RemovableDrives = decode(&self.call_for("GET", &path, None, LOOKING)?)?;
+        Ok(found.drives)
+    }
+
+    fn write_support(&mut self, device: String) -> Fallible<Outcome> {
+        let path = self.here("support-bundle")?;
+        let body = json!(WriteSupportBundle { device });
+        let written: SupportBundleWritten = decode(&self.call_for("POST", &path, Some(body), WRITING)?)?;
+        Ok(Outcome::Done(format!(
+            "{} ({}) is on {}, which can be pulled out now.",
+            written.file, written.size_bytes, written.device
+        )))
     }
 
     fn logged_in(&self) -> Fallible<()> {
@@ -526,21 +569,6 @@ fn lost_password(password: &str) -> Fallible<Outcome> {
         root("PATCH", &path, Some(json!({"spec": spec})))?;
     }
     Ok(Outcome::Done(format!("{ADMIN} has the new password, and needs no one-time code.")))
-}
-
-/// Where the support bundle is to be had. A console cannot carry it.
-fn support(path: &str) -> Vec<String> {
-    let address = crate::facts::address().map_or_else(|| "HOST".into(), |a| a.to_string());
-    vec![
-        "Logs, inventory and the objects of the cluster, without secrets, in one file.".into(),
-        "Get it from another computer, logged in as an administrator:".into(),
-        String::new(),
-        "  lqctl host support-bundle HOST".into(),
-        String::new(),
-        "or in a browser that is logged in:".into(),
-        String::new(),
-        format!("  https://{address}/api/v1{path}"),
-    ]
 }
 
 /// Whether they may manage users of the whole cluster, which is what an administrator is.

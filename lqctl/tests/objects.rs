@@ -120,6 +120,14 @@ fn changes_are_shown_as_they_happen() {
     one.shown.until("site=a");
     let all = admin.words("watch network volume").started();
     let events = admin.words("event follow --kind vm. --target vm/web -o json").started();
+    let users = admin.words("user list --watch").started();
+    users.shown.until("admin");
+    // The stream has begun when the list is shown.
+    admin.ok("vm start web");
+    let tasks = admin.words("task list --target vm/web --watch -o json").started();
+    tasks.shown.until("vm.start");
+    admin.ok("vm stop web --force");
+    tasks.shown.until("vm.stop");
 
     // Whether the followers are there is seen by what they tell: until then it is changed again.
     let mut n = 0;
@@ -146,7 +154,23 @@ fn changes_are_shown_as_they_happen() {
         let change: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(change["kind"], "network", "{line}");
     }
-    for started in [list, json, all, events] {
+    let last = tasks.shown.text();
+    let whole = last.rsplit_once('\n').unwrap().0;
+    let told: Vec<serde_json::Value> = whole.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    for (n, change) in told.iter().enumerate() {
+        assert_eq!(
+            (&change["kind"], change["object"]["target"].is_string()),
+            (&json!("task"), true),
+            "{last}"
+        );
+        let again = |c: &&serde_json::Value| c["object"] == change["object"];
+        assert_eq!(told[..n].iter().find(again), None, "{last}");
+    }
+    admin.ok("user create ann --no-password");
+    users.shown.until("ann");
+    admin.ok("user delete ann --yes");
+    users.shown.until("ann is gone");
+    for started in [list, json, all, events, users, tasks] {
         started.kill();
     }
 }

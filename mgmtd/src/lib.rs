@@ -22,6 +22,7 @@ pub mod network;
 mod peers;
 pub mod placement;
 pub mod reconcile;
+pub mod removable;
 pub mod sim;
 pub mod storage;
 pub mod tasks;

@@ -140,3 +140,29 @@ async fn a_support_bundle_has_what_helps_and_no_secret() {
     assert_eq!(vms[0]["spec"]["boot"]["cmdline"], "[left out]");
     bench.daemon.unwrap().stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_support_bundle_is_written_to_a_drive_that_is_there_and_fit() {
+    let bench = Bench::new().await;
+    let api = &bench.api;
+    let at = host(api).await;
+    let found = api.get(&format!("{at}/removable")).await;
+    let drives: Vec<_> = found["drives"].as_array().unwrap().iter().map(|d| d["device"].clone()).collect();
+    assert_eq!(drives, [json!("sdy1"), json!("sdz1")]);
+    let bundle = format!("{at}/support-bundle");
+    let to = |device: &str| Some(json!({"device": device}));
+    let written = api.ok(Method::POST, &bundle, to("sdz1")).await;
+    let file = written["file"].as_str().unwrap();
+    assert!(file.starts_with("limiquantix-") && file.ends_with(".tar.gz"), "{file}");
+    assert!(written["size_bytes"].as_u64().unwrap() > 0);
+    let problem = api.refused(422, Method::POST, &bundle, to("sda")).await;
+    assert_eq!(problem["errors"][0]["field"], "device");
+    assert!(problem["errors"][0].to_string().contains("there are sdy1, sdz1"), "{problem}");
+    let problem = api.refused(409, Method::POST, &bundle, to("sdy1")).await;
+    assert!(problem["detail"].as_str().unwrap().contains("write-protected"), "{problem}");
+    let audit = api.get("/audit?limit=50").await;
+    let actions: Vec<_> =
+        audit["items"].as_array().unwrap().iter().filter_map(|r| r["action"].as_str()).collect();
+    assert!(actions.contains(&"host.support-bundle"), "{actions:?}");
+    bench.daemon.unwrap().stop().await;
+}

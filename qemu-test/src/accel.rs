@@ -33,6 +33,14 @@ impl Accel {
         }
     }
 
+    /// Whether all threads of a machine in which guests run have to share one processor here. QEMU 7.2 changes what interrupts
+    /// wait for an emulated processor with virtualization from several threads without a lock; where these truly ran at once,
+    /// a guest began anew some time after a move in half of the runs, and now and then the host stood still or its kernel
+    /// died in the thread that runs the guest (endless page faults at `mov cr2`, the end of its stack overwritten).
+    pub(crate) fn guests_on_one_core(self) -> bool {
+        self == Self::Tcg
+    }
+
     /// Words a kernel needs on such a machine. An emulated processor loses the race against its own timers when the real one is
     /// busy: the kernel then gives up on the timer, or calibrates its clock wrongly. The true rate is told instead.
     pub(crate) fn kernel_words(self) -> String {

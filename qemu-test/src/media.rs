@@ -150,6 +150,7 @@ pub(crate) fn bare_metal(dir: &Path, accel: Accel) -> Machine {
         accel,
         firmware: Firmware::Bios,
         cpus: 2,
+        one_core: accel.guests_on_one_core(),
         memory_mib: 2560,
         disks: vec![],
         medium: None,
@@ -187,8 +188,13 @@ pub(crate) async fn installed_disk(paths: &Paths, accel: Accel) -> Result<Disk> 
         let disk = empty_disk(&making, DISK_MIB, Bus::Virtio)?;
         let medium = dir.join("install.iso");
         prepare_iso(paths, accel, &iso, &medium, Some(&answer)).await?;
-        install(Machine { medium: Some((Medium::Cd, medium)), disks: vec![disk], ..bare_metal(&dir, accel) })
-            .await?;
+        install(Machine {
+            medium: Some((Medium::Cd, medium)),
+            disks: vec![disk],
+            one_core: false,
+            ..bare_metal(&dir, accel)
+        })
+        .await?;
         fs::rename(&making, &path).with_context(|| format!("naming {}", path.display()))?;
     }
     Ok(Disk { path, format: Format::Raw, bus: Bus::Virtio, serial: "LQTEST0001".into() })

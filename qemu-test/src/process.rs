@@ -5,7 +5,13 @@
 //! thread that started the child, covers its whole life.
 
 use anyhow::{Context as _, Result, bail};
-use std::{ffi::OsStr, path::Path, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    path::Path,
+    process::Stdio,
+    sync::{Mutex, PoisonError},
+};
 use tokio::process::{Child, Command};
 
 /// A command whose process is killed when we drop it or die.
@@ -28,6 +34,49 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
         });
     }
     command
+}
+
+/// How many machines each processor is kept for.
+static KEPT: Mutex<BTreeMap<u32, u32>> = Mutex::new(BTreeMap::new());
+
+/// One of the processors we may use, the one that was given out least; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Core(u32);
+
+impl Core {
+    pub(crate) fn take() -> Result<Self> {
+        let status = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
+        let list =
+            status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        let least = cores(list.trim()).into_iter().min_by_key(|core| kept.get(core).copied());
+        let core = least.context("it is not said which processors we may use")?;
+        *kept.entry(core).or_default() += 1;
+        Ok(Self(core))
+    }
+
+    /// What, put before a program and its arguments, has all its threads share this processor.
+    pub(crate) fn words(&self) -> [String; 3] {
+        ["taskset".into(), "--cpu-list".into(), self.0.to_string()]
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = kept.get_mut(&self.0) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+/// Numbers in a list as the kernel writes it: `0-2,5`.
+fn cores(list: &str) -> Vec<u32> {
+    let ranges = list.split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse::<u32>().ok()?..=last.parse().ok()?)
+    });
+    ranges.flatten().collect()
 }
 
 /// A command whose process goes on when we end.
@@ -64,4 +113,34 @@ pub(crate) fn log_file(path: &Path) -> Result<Stdio> {
 pub(crate) async fn kill(child: &mut Child) {
     // A child that has ended already cannot be killed; that is what we want.
     let _ = child.kill().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_processors_are_read() {
+        assert_eq!(cores("0-2,5"), [0, 1, 2, 5]);
+        assert_eq!(cores("7"), [7]);
+        assert!(cores("").is_empty());
+    }
+
+    #[test]
+    fn processors_are_given_out_in_turn() {
+        let all: Vec<_> =
+            (0..std::thread::available_parallelism().unwrap().get()).map(|_| Core::take().unwrap()).collect();
+        let given: std::collections::BTreeSet<_> = all.iter().map(|core| core.0).collect();
+        assert_eq!(given.len(), all.len());
+        drop(all);
+        assert!(KEPT.lock().unwrap().values().all(|count| *count == 0));
+    }
+
+    #[tokio::test]
+    async fn a_pinned_program_sees_one_processor() {
+        let [program, arguments @ ..] = Core(0).words();
+        let mut pinned = command(program);
+        pinned.args(arguments).arg("nproc");
+        assert_eq!(run(pinned, "nproc").await.unwrap().trim(), "1");
+    }
 }

@@ -8,7 +8,7 @@
 
 use crate::{
     accel::{Accel, patient_emulator},
-    process::{command, detached, kill, log_file},
+    process::{Core, command, detached, kill, log_file},
     qmp::Qmp,
     scale,
     transcript::Transcript,
@@ -97,6 +97,8 @@ pub(crate) struct Machine {
     pub(crate) firmware: Firmware,
     /// Processors.
     pub(crate) cpus: u8,
+    /// All of its threads share one of our processors (see [`Accel::guests_on_one_core`]).
+    pub(crate) one_core: bool,
     /// Memory in MiB.
     pub(crate) memory_mib: u32,
     /// Disks, in boot order behind the medium.
@@ -128,6 +130,7 @@ pub(crate) struct Running {
     /// Port of the machine → port here.
     forwarded: Vec<(u16, u16)>,
     dir: PathBuf,
+    _core: Option<Core>,
 }
 
 /// A free port of the loopback interface.
@@ -234,8 +237,12 @@ impl Machine {
         let arguments = self.arguments(sockets, &forwarded)?;
         let errors = self.dir.join("qemu.log");
         std::fs::write(self.dir.join("qemu.args"), format!("qemu-system-x86_64 {}\n", arguments.join(" ")))?;
-        let mut qemu =
-            if self.detached { detached("qemu-system-x86_64") } else { command("qemu-system-x86_64") };
+        let core = self.one_core.then(Core::take).transpose()?;
+        let words =
+            core.iter().flat_map(Core::words).chain(["qemu-system-x86_64".into()]).collect::<Vec<_>>();
+        let (program, before) = words.split_first().context("no program")?;
+        let mut qemu = if self.detached { detached(program) } else { command(program) };
+        qemu.args(before);
         qemu.args(&arguments).stdout(log_file(&errors)?).stderr(log_file(&errors)?);
         let modules = self.dir.join("qemu-modules");
         if self.accel == Accel::Tcg && patient_emulator(&modules)? {
@@ -274,7 +281,7 @@ impl Machine {
             }
         });
         qmp.execute("cont", json!({})).await?;
-        Ok(Running { child, qmp, serial_in, serial, forwarded, dir: self.dir.clone() })
+        Ok(Running { child, qmp, serial_in, serial, forwarded, dir: self.dir.clone(), _core: core })
     }
 }
 

@@ -5,7 +5,7 @@ use lq_api::{
     image::ImageFormat,
     local::vmm::{
         BootConfig, BootDevice, CpusConfig, DiskImage, IoLimits, LeaseConfig, LeaseEnd, MemoryConfig,
-        NicLimits, Start, VERSION, VmmConfig, VsockConfig,
+        NicLimits, Start, TpmConfig, VERSION, VmmConfig, VsockConfig,
     },
 };
 use std::{collections::BTreeSet, fs, io, path::Path};
@@ -145,6 +145,9 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
             (3..u32::MAX).contains(&cid),
             format!("devices.vsock.cid is {cid}, 3 to 4294967294 are possible"),
         );
+    }
+    if let Some(TpmConfig { socket }) = &config.devices.tpm {
+        check(absolute(socket), format!("devices.tpm.socket {socket:?} is not an absolute path"));
     }
     if let Some(MemoryConfig { most_bytes, requested_bytes }) = config.devices.memory {
         check(
@@ -333,7 +336,7 @@ mod tests {
             ]);
             c["nics"] = json!([{"tap": "a/b", "mac": "00:00:00:00:00:00", "queues": 17}]);
             c["jail"]["uid"] = json!(0);
-            c["devices"] = json!({"cpus": {"most": 64}, "vsock": {"cid": 2}, "memory": {"most_bytes": 1 << 20, "requested_bytes": 3}});
+            c["devices"] = json!({"cpus": {"most": 64}, "vsock": {"cid": 2}, "tpm": {"socket": "tpm.sock"}, "memory": {"most_bytes": 1 << 20, "requested_bytes": 3}});
         });
         let told = faults(&bad).join("\n");
         for part in [
@@ -349,6 +352,7 @@ mod tests {
             "disks[2].serial",
             "nics[0].tap",
             "devices.vsock.cid is 2",
+            "devices.tpm.socket \"tpm.sock\"",
             "devices.cpus.most is 64, vcpus (65)",
             "devices.memory.most_bytes",
             "devices.memory.requested_bytes is 3",

@@ -25,13 +25,18 @@ pub enum GuestEvent {
     Unplugged,
     /// It ejected the medium of a CD drive.
     Ejected(usize),
+    /// Its TPM has failed, because of this; it is not the guest's doing, and it lives on without.
+    TpmFailed(String),
 }
 
 impl GuestEvent {
     /// It is only told, and the machine goes on.
     #[must_use]
     pub fn is_news(&self) -> bool {
-        matches!(self, Self::Restarted | Self::Panicked | Self::Unplugged | Self::Ejected(_))
+        matches!(
+            self,
+            Self::Restarted | Self::Panicked | Self::Unplugged | Self::Ejected(_) | Self::TpmFailed(_)
+        )
     }
 }
 

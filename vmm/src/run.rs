@@ -24,7 +24,7 @@ use crate::{
     seccomp::{self, Filters, Mode},
     smbios::Identity,
     stats::DeviceCounters,
-    thread,
+    thread, tpm,
     virtio::{
         DeviceType, VirtioDevice, VirtioPci,
         balloon::Balloon,
@@ -80,6 +80,8 @@ enum Error {
     Disk(#[from] disk::Error),
     #[error("cannot make a {kind:?} device")]
     Virtio { kind: DeviceType, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("devices.tpm.socket cannot be used")]
+    Tpm(#[from] tpm::swtpm::Error),
     #[error("cannot make the watchdog")]
     Watchdog(#[from] watchdog::Error),
     #[error(transparent)]
@@ -99,6 +101,7 @@ impl Error {
         match self {
             Self::Config(_)
             | Self::Open { .. }
+            | Self::Tpm(_)
             | Self::Disk(_)
             | Self::Machine(
                 machine::Error::Boot(_)
@@ -151,6 +154,8 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
     let console_socket = listen(&directory.join(paths::VM_CONSOLE))?;
     let display = config.display.then(|| listen(&directory.join(paths::VM_DISPLAY))).transpose()?;
     let vsock = config.devices.vsock.map(|_| listen(&directory.join(paths::VM_VSOCK))).transpose()?;
+    let tpm = config.devices.tpm.as_ref().map(|tpm| tpm::Connection::open(Path::new(&tpm.socket)));
+    let tpm = tpm.transpose()?;
     let sources = Sources::new(control, console_socket).map_err(host("set up the sockets"))?;
 
     let boot = open_boot(&config.boot)?;
@@ -190,6 +195,7 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
         panic: config.devices.panic,
         hotplug: config.devices.hotplug.is_some(),
         most_cpus,
+        tpm,
         display: display.map(|socket| Display { socket, name: config.name.clone(), pointer: made.pointer }),
     })?;
     let vm = config.vm;

@@ -143,6 +143,7 @@ impl Bench {
                 panic: false,
                 hotplug: false,
                 most_cpus: None,
+                tpm: None,
                 display,
             };
             let machine = builder.build(parts).unwrap();

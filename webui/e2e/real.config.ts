@@ -5,7 +5,7 @@ export default defineConfig({
     environment: "node",
     include: ["e2e/**/*.real.ts"],
     fileParallelism: false,
-    testTimeout: 900_000,
+    testTimeout: 1_200_000,
     hookTimeout: 180_000,
   },
 });

@@ -35,6 +35,7 @@ use crate::{
     pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
     provider::{CreateProvider, Provider, ProviderTest, Realm, TestProvider, UpdateProvider},
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
+    removable::{RemovableDrives, SupportBundleWritten, WriteSupportBundle},
     task::{Task, TaskQuery},
     time::{Time, TimeSpec},
     usage::{Usage, UsageQuery},
@@ -42,6 +43,10 @@ use crate::{
     volume::{CreateVolume, GrowVolume, Volume},
 };
 use reqwest::Method;
+use std::time::Duration;
+
+/// For what a host writes to a removable drive: a little longer than it waits itself.
+const REMOVABLE_TIMEOUT: Duration = Duration::from_secs(320);
 
 /// Reading a kind: all, one, by name or id.
 macro_rules! reading {
@@ -252,6 +257,20 @@ impl Client {
         let url = self.endpoint(&["hosts", &id.to_string(), "support-bundle"]);
         let answer = self.send(self.request(Method::GET, url).timeout(REQUEST_TIMEOUT)).await?;
         answer.bytes().await.map_err(|e| self.broken("read the answer of", e))
+    }
+    /// The removable drives plugged into a host.
+    pub async fn removable_drives(&self, id: HostId) -> Result<RemovableDrives, Error> {
+        self.call(Method::GET, &["hosts", &id.to_string(), "removable"]).await
+    }
+    /// Writes the support bundle of a host to one of them, which may take minutes.
+    pub async fn write_support_bundle(
+        &self,
+        id: HostId,
+        device: &str,
+    ) -> Result<SupportBundleWritten, Error> {
+        let url = self.endpoint(&["hosts", &id.to_string(), "support-bundle"]);
+        let body = WriteSupportBundle { device: device.into() };
+        self.json(self.request(Method::POST, url).timeout(REMOVABLE_TIMEOUT).json(&body)).await
     }
     /// Removes a host from the cluster for ever; with `force` what only it holds is given up.
     pub async fn remove_host(&self, id: HostId, force: bool) -> Result<(), Error> {
@@ -700,17 +719,23 @@ impl Client {
     }
     /// All tasks that match `query`, newest first, page by page.
     pub async fn tasks_where(&self, query: &TaskQuery) -> Result<Vec<Task>, Error> {
+        Ok(self.tasks_at(query).await?.0)
+    }
+    /// The same, with the revision of the first page.
+    pub async fn tasks_at(&self, query: &TaskQuery) -> Result<(Vec<Task>, u64), Error> {
         let mut query = query.clone();
         let mut tasks = Vec::new();
+        let mut revision = None;
         loop {
             let mut url = self.endpoint(&["tasks"]);
             append(&mut url, &query);
             let page: Page<Task> = self.call_url(Method::GET, url).await?;
             tasks.extend(page.items);
+            let first = *revision.get_or_insert(page.revision);
             match page.next_cursor.and_then(|c| c.parse().ok()) {
                 // A cursor that does not move would never end.
                 Some(next) if query.cursor != Some(next) => query.cursor = Some(next),
-                _ => return Ok(tasks),
+                _ => return Ok((tasks, first)),
             }
         }
     }

@@ -16,8 +16,8 @@ mod limits;
 pub use cpu::CpuModel;
 pub use devices::{
     BalloonConfig, BalloonStatus, BalloonTarget, BootDevice, CdromConfig, CdromEject, CdromInsert, CpuStatus,
-    CpuTarget, CpusConfig, GuestMemory, MemoryConfig, MemoryStatus, MemoryTarget, MoreDevices, VsockConfig,
-    WatchdogAction,
+    CpuTarget, CpusConfig, GuestMemory, MemoryConfig, MemoryStatus, MemoryTarget, MoreDevices, TpmConfig,
+    VsockConfig, WatchdogAction,
 };
 pub use hotplug::{DeviceName, DiskPlug, HotplugConfig, NicPlug, Unplug, default_unplug_timeout};
 pub use lease::{
@@ -467,6 +467,9 @@ pub struct Status {
     /// The guest's kernel has panicked since it was started.
     #[serde(default)]
     pub panicked: bool,
+    /// Its TPM has failed; why is told as an event and written to the log.
+    #[serde(default)]
+    pub tpm_failed: bool,
     /// Whether there is a medium in each CD drive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cdroms: Vec<bool>,
@@ -520,6 +523,11 @@ pub enum Event {
     Watchdog {
         /// What becomes of it.
         action: WatchdogAction,
+    },
+    /// The TPM has failed: all it is asked fails until the machine is started anew.
+    TpmFailed {
+        /// In words.
+        why: String,
     },
     /// The guest has ejected the medium of a CD drive.
     Ejected {

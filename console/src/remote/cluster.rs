@@ -1,7 +1,8 @@
-//! What concerns this host as a member of its cluster: maintenance, joining another, and forming the cluster anew.
+//! What concerns this host as a member of its cluster: the time, maintenance, joining another, and forming the cluster anew.
 
 use super::{Fallible, Outcome, Remote, VmRow, decode, text, vm_row};
 use crate::{
+    clock::Clock,
     joining::Preview,
     maintenance::Maintenance,
     recovery::Recovery,
@@ -14,6 +15,7 @@ use lq_api::{
     list::Page,
     recovery::{NewEpoch, ReformCluster},
     task::Task,
+    time::{Time, TimeSpec},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -27,6 +29,19 @@ const EVACUATE: &str = "host.evacuate";
 impl Remote {
     fn cluster(&mut self) -> Fallible<Cluster> {
         decode(&self.call("GET", "/cluster", None)?)
+    }
+
+    /// How the clocks do.
+    pub(super) fn clock(&mut self) -> Fallible<Clock> {
+        let this_host = self.cluster()?.this_host;
+        let time: Time = decode(&self.call("GET", "/cluster/time", None)?)?;
+        Ok(Clock::new(time, this_host))
+    }
+
+    /// From now on these servers, for all hosts.
+    pub(super) fn set_time(&mut self, spec: &TimeSpec) -> Fallible<Outcome> {
+        self.call("PUT", "/cluster/time", Some(json!(spec)))?;
+        Ok(Outcome::Clock(Box::new(self.clock()?)))
     }
 
     /// How this host's maintenance stands.

@@ -1,13 +1,13 @@
 //! Words for users, groups, roles, sessions, one-time codes and the audit log.
 
-use super::{Filter, NewMeta, label};
+use super::{Filter, Listing, NewMeta, label};
 use clap::{Args, Subcommand};
 use lq_api::{Timestamp, access::Permission, audit::AuditOutcome};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum User {
     /// Every user you may see.
-    List(Filter),
+    List(Listing),
     /// One user.
     Show {
         /// Name or id.

@@ -49,6 +49,14 @@ pub(crate) enum Host {
         /// File to write; support-NAME.tar.gz where absent.
         #[arg(long)]
         out: Option<std::path::PathBuf>,
+        /// Write it to this removable drive of the host instead, as `host removable` calls it: sdb1.
+        #[arg(long, conflicts_with = "out")]
+        drive: Option<String>,
+    },
+    /// The removable drives plugged into a host, and whether they can be written to.
+    Removable {
+        /// Name or id.
+        host: String,
     },
     /// Remove a host from the cluster for ever. What runs on it runs on, without the cluster.
     Remove {

@@ -1,5 +1,6 @@
 //! The words about what happens and happened: tasks, events, changes.
 
+use super::Watching;
 use clap::{Args, Subcommand, ValueEnum};
 use lq_api::{event::EventLevel, task::TaskState};
 
@@ -13,6 +14,8 @@ pub(crate) enum Task {
         /// Only tasks of this object: KIND/NAME or KIND/ID, e.g. vm/web.
         #[arg(long, value_name = "KIND/NAME")]
         target: Option<String>,
+        #[command(flatten)]
+        watching: Watching,
     },
     /// One task.
     Show {
@@ -120,6 +123,8 @@ pub(crate) enum What {
     Pool,
     Host,
     Alert,
+    User,
+    Task,
 }
 
 impl What {
@@ -133,6 +138,8 @@ impl What {
             Self::Pool => "pool",
             Self::Host => "host",
             Self::Alert => "alert",
+            Self::User => "user",
+            Self::Task => "task",
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Users, groups, roles, sessions, one-time codes, the audit log.
 
-use super::{Session, labels, shown};
+use super::{Session, follow, labels, shown};
 use crate::{
     cli::{
         Audit, Group as GroupCommand, Role as RoleCommand, Session as SessionCommand, Totp,
-        User as UserCommand,
+        User as UserCommand, What,
     },
     failure::usage,
     output::{Format, Table, age, describe, line, or_dash, show, word},
@@ -98,12 +98,11 @@ fn done<T: Serialize>(session: &Session, object: &T, text: String) -> anyhow::Re
 pub(super) async fn user(session: &Session, command: UserCommand) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
-        UserCommand::List(filter) => {
-            let users: Vec<User> = client.all_where(&filter.into()).await?;
+        UserCommand::List(listing) => {
             let names = Names::load(session).await;
-            show(session.format, &users, || {
+            follow::list(session, listing, What::User, |users: &[User]| {
                 let mut table = Table::new(&["NAME", "STATE", "CODES", "GRANTS", "GROUPS", "LAST LOGIN"]);
-                for user in &users {
+                for user in users {
                     let groups: Vec<_> = user.status.groups.iter().map(|g| names.group(*g)).collect();
                     table.row([
                         user.meta.name.clone(),
@@ -116,6 +115,7 @@ pub(super) async fn user(session: &Session, command: UserCommand) -> anyhow::Res
                 }
                 table
             })
+            .await
         }
         UserCommand::Show { user } => {
             let user = client.find_user(&user).await?;

@@ -2,6 +2,7 @@
 //!
 //! In a table each change is one more row; in JSON one more line, in YAML one more document, each a [`Change`]. A daemon that
 //! restarts is met again at the revision last seen, so nothing is lost; where it does not know that any more, that is said.
+//! Tasks have no revision: their list is read whenever the stream has begun, and what differs from what was shown is shown.
 
 use super::Session;
 use crate::{
@@ -10,12 +11,17 @@ use crate::{
 };
 use futures::StreamExt as _;
 use lq_api::{
+    TaskId,
     client::{Change, Resource},
     list::ListQuery,
     problem::Kind,
+    task::{Task, TaskQuery},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
+
+/// A daemon that is away is asked again after this.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Shows all objects that are asked for and, where wanted, what changes.
 pub(super) async fn list<T: Resource + Serialize>(
@@ -45,16 +51,8 @@ pub(super) async fn watch_list<T: Resource + Serialize>(
     wanted: impl Fn(&serde_json::Value) -> bool,
     table: impl Fn(&[T]) -> Table,
 ) -> anyhow::Result<()> {
-    let mut widths = Vec::new();
-    if session.format == Format::Table {
-        line(&table(&items).render_on(&mut widths, true))?;
-    } else {
-        for item in &items {
-            let object = Some(serde_json::to_value(item)?);
-            let id = item.id().to_string().parse()?;
-            one(session.format, &Change { kind: what.word().into(), id, revision, object })?;
-        }
-    }
+    let mut rows = Rows::new(session.format, what, table);
+    rows.first(&items, revision)?;
     let mut names: BTreeMap<_, _> = items.iter().map(|i| (i.id().to_string(), i.name())).collect();
     changes(session, Some(revision), |change| {
         if change.kind != what.word() {
@@ -62,15 +60,13 @@ pub(super) async fn watch_list<T: Resource + Serialize>(
         }
         let id = change.id.to_string();
         let object = change.object.as_ref().filter(|o| wanted(o));
-        if session.format != Format::Table {
-            if object.is_some() || names.contains_key(&id) {
-                one(session.format, &Change { object: object.cloned(), ..change.clone() })?;
+        match object {
+            Some(object) => rows.more(change, object)?,
+            None => {
+                if let Some(name) = names.get(&id) {
+                    rows.gone(change, name)?;
+                }
             }
-        } else if let Some(object) = object {
-            let item: T = serde_json::from_value(object.clone())?;
-            line(&table(std::slice::from_ref(&item)).render_on(&mut widths, false))?;
-        } else if let Some(name) = names.get(&id) {
-            line(&format!("{} is gone.\n", plain(name)))?;
         }
         match object {
             Some(object) => names.insert(id, object["meta"]["name"].as_str().unwrap_or_default().to_owned()),
@@ -79,6 +75,154 @@ pub(super) async fn watch_list<T: Resource + Serialize>(
         Ok(ControlFlow::Continue(()))
     })
     .await
+}
+
+/// The tasks that are asked for, and what happens to them.
+pub(super) async fn tasks(
+    session: &Session,
+    query: TaskQuery,
+    table: impl Fn(&[Task]) -> Table,
+) -> anyhow::Result<()> {
+    let mut rows = Rows::new(session.format, What::Task, table);
+    let mut known: Option<Shown> = None;
+    loop {
+        match follow_tasks(session, &query, &mut rows, &mut known).await {
+            Err(error) if known.is_some() && is_transient(&error) => {}
+            other => other?,
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Shows what is new of tasks, until the stream ends.
+async fn follow_tasks<F: Fn(&[Task]) -> Table>(
+    session: &Session,
+    query: &TaskQuery,
+    rows: &mut Rows<F>,
+    known: &mut Option<Shown>,
+) -> anyhow::Result<()> {
+    // The stream first: what happens while the list is read is not missed.
+    let mut stream = session.client.watch(None).await?;
+    let (listed, revision) = session.client.tasks_at(query).await?;
+    let known = match known {
+        None => {
+            rows.first(&listed, revision)?;
+            known.insert(Shown::of(query, listed))
+        }
+        Some(known) => {
+            // Oldest first, as they happened.
+            for task in listed.into_iter().rev() {
+                rows.task(known, revision, task)?;
+            }
+            known
+        }
+    };
+    while let Some(change) = stream.next().await {
+        let Change { kind, revision, object, .. } = change?;
+        // Of one that is not to be seen any more there is nothing to say.
+        if let Some(object) = object.filter(|_| kind == What::Task.word()) {
+            rows.task(known, revision, serde_json::from_value(object)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_transient(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<lq_api::client::Error>().is_some_and(lq_api::client::Error::is_transient)
+}
+
+/// Tasks as they were shown last, of those that are asked for.
+struct Shown {
+    query: TaskQuery,
+    tasks: BTreeMap<TaskId, Task>,
+}
+
+impl Shown {
+    fn of(query: &TaskQuery, listed: Vec<Task>) -> Self {
+        Self { query: query.clone(), tasks: listed.into_iter().map(|t| (t.id, t)).collect() }
+    }
+
+    /// Whether a task is to be shown: it is asked for, or was when it was shown last, and something about it is new. One that
+    /// has ended does not run again, whatever comes late.
+    fn news(&mut self, task: &Task) -> bool {
+        let TaskQuery { state, target, .. } = &self.query;
+        let asked =
+            state.is_none_or(|s| s == task.state) && target.as_ref().is_none_or(|t| *t == task.target);
+        let known = self.tasks.get(&task.id);
+        let news = match known {
+            Some(known) => known != task && (task.state.ended() || !known.state.ended()),
+            None => asked,
+        };
+        if news && asked {
+            self.tasks.insert(task.id, task.clone());
+        } else if news {
+            self.tasks.remove(&task.id);
+        }
+        news
+    }
+}
+
+/// What goes to standard output, a row, a line or a document for each object, one after the other.
+struct Rows<F> {
+    format: Format,
+    what: What,
+    table: F,
+    widths: Vec<usize>,
+}
+
+impl<F> Rows<F> {
+    fn new(format: Format, what: What, table: F) -> Self {
+        Self { format, what, table, widths: Vec::new() }
+    }
+
+    /// The list, as of this revision.
+    fn first<T: Resource + Serialize>(&mut self, items: &[T], revision: u64) -> anyhow::Result<()>
+    where
+        F: Fn(&[T]) -> Table,
+    {
+        if self.format == Format::Table {
+            return line(&(self.table)(items).render_on(&mut self.widths, true));
+        }
+        for item in items {
+            let object = Some(serde_json::to_value(item)?);
+            let id = item.id().to_string().parse()?;
+            one(self.format, &Change { kind: self.what.word().into(), id, revision, object })?;
+        }
+        Ok(())
+    }
+
+    /// An object that has changed.
+    fn more<T: Resource>(&mut self, change: &Change, object: &serde_json::Value) -> anyhow::Result<()>
+    where
+        F: Fn(&[T]) -> Table,
+    {
+        if self.format != Format::Table {
+            return one(self.format, change);
+        }
+        let item: T = serde_json::from_value(object.clone())?;
+        line(&(self.table)(std::slice::from_ref(&item)).render_on(&mut self.widths, false))
+    }
+
+    /// A task, if there is anything new about it.
+    fn task(&mut self, known: &mut Shown, revision: u64, task: Task) -> anyhow::Result<()>
+    where
+        F: Fn(&[Task]) -> Table,
+    {
+        if !known.news(&task) {
+            return Ok(());
+        }
+        let object = serde_json::to_value(&task)?;
+        let change = Change { kind: self.what.word().into(), id: task.id.0, revision, object: None };
+        self.more(&Change { object: Some(object.clone()), ..change }, &object)
+    }
+
+    /// An object that was shown and is gone, or is not asked for any more.
+    fn gone(&self, change: &Change, name: &str) -> anyhow::Result<()> {
+        if self.format != Format::Table {
+            return one(self.format, &Change { object: None, ..change.clone() });
+        }
+        line(&format!("{} is gone.\n", plain(name)))
+    }
 }
 
 /// Where wanted, shows an object that was shown again whenever it has changed, until it is gone.
@@ -140,10 +284,16 @@ fn words(change: &Change) -> String {
     let Change { kind, id, revision, object } = change;
     let Some(object) = object else { return format!("{revision:>8}  {kind:8}  {id}  gone") };
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let (name, state) = if kind == "alert" {
-        (text(&object["target_name"]), format!("{}: {}", text(&object["severity"]), text(&object["message"])))
-    } else {
-        (text(&object["meta"]["name"]), text(&object["status"]["state"]))
+    let (name, state) = match kind.as_str() {
+        "alert" => (
+            text(&object["target_name"]),
+            format!("{}: {}", text(&object["severity"]), text(&object["message"])),
+        ),
+        "task" => (
+            text(&object["kind"]),
+            format!("{}: {} {}", text(&object["target"]), text(&object["state"]), text(&object["message"])),
+        ),
+        _ => (text(&object["meta"]["name"]), text(&object["status"]["state"])),
     };
     format!("{revision:>8}  {kind:8}  {name}  {state}").trim_end().to_owned()
 }
@@ -179,13 +329,14 @@ async fn changes(
             }
             Err(error) => return Err(error.into()),
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lq_api::task::TaskState;
     use serde_json::json;
 
     #[test]
@@ -198,6 +349,40 @@ mod tests {
         assert_eq!(change("vm", Some(vm)), "       7  vm        web  running");
         let alert = json!({"target_name": "local", "severity": "warning", "message": "fills"});
         assert_eq!(change("alert", Some(alert)), "       7  alert     local  warning: fills");
+        let task = json!({"kind": "vm.stop", "target": "vm/1", "state": "running", "progress": 0.5});
+        assert_eq!(change("task", Some(task)), "       7  task      vm.stop  vm/1: running");
         assert_eq!(change("vm", None), format!("       7  vm        {NOBODY}  gone"));
+    }
+
+    #[test]
+    fn of_tasks_what_is_new_is_shown() {
+        let task = |id: u128, state, progress| Task {
+            id: TaskId(uuid::Uuid::from_u128(id)),
+            kind: "vm.stop".into(),
+            target: "vm/1".into(),
+            actor: "admin".into(),
+            user: None,
+            state,
+            progress: Some(progress),
+            message: None,
+            migration: None,
+            results: vec![],
+            created_at: lq_api::Timestamp::UNIX_EPOCH,
+            ended_at: None,
+        };
+        use TaskState::{Running, Succeeded};
+        let query = TaskQuery { state: Some(Running), target: Some("vm/1".into()), ..TaskQuery::default() };
+        let mut shown = Shown::of(&query, vec![task(1, Running, 0.0)]);
+        // What the list had comes once more by the stream.
+        assert!(!shown.news(&task(1, Running, 0.0)));
+        assert!(shown.news(&task(1, Running, 0.5)));
+        // Its end is told, though only those that run are asked for; once.
+        assert!(shown.news(&task(1, Succeeded, 1.0)));
+        assert!(!shown.news(&task(1, Succeeded, 1.0)));
+        assert!(shown.news(&task(2, Running, 0.0)));
+        assert!(!shown.news(&Task { target: "vm/2".into(), ..task(3, Running, 0.0) }));
+
+        let mut all = Shown::of(&TaskQuery::default(), vec![task(1, Succeeded, 1.0)]);
+        assert!(!all.news(&task(1, Running, 0.9)), "it came late");
     }
 }

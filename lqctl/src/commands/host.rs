@@ -42,7 +42,35 @@ pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result
             line(&format!("Host {} is called {} from now on.\n", host.meta.name, renamed.meta.name))
         }
         cli::Host::Network { host, change } => network(session, &host, change).await,
-        cli::Host::SupportBundle { host, out } => {
+        cli::Host::SupportBundle { host, drive: Some(drive), .. } => {
+            let host = client.find_host(&host).await?;
+            let written = client.write_support_bundle(host.meta.id, &drive).await?;
+            let fields = [
+                ("Drive", written.device.clone()),
+                ("File", written.file.clone()),
+                ("Size", written.size_bytes.to_string()),
+            ];
+            describe(session.format, &written, &fields)
+        }
+        cli::Host::Removable { host } => {
+            let host = client.find_host(&host).await?;
+            let found = client.removable_drives(host.meta.id).await?;
+            show(session.format, &found, || {
+                let mut table = Table::new(&["DRIVE", "SIZE", "MODEL", "FILE SYSTEM", "LABEL", "NOT FIT"]);
+                for drive in &found.drives {
+                    table.row([
+                        drive.device.clone(),
+                        drive.size_bytes.to_string(),
+                        or_dash(drive.model.clone()),
+                        or_dash(drive.file_system.clone()),
+                        or_dash(drive.label.clone()),
+                        drive.unfit.clone().unwrap_or_default(),
+                    ]);
+                }
+                table
+            })
+        }
+        cli::Host::SupportBundle { host, out, drive: None } => {
             let host = client.find_host(&host).await?;
             let out = out.unwrap_or_else(|| format!("support-{}.tar.gz", host.meta.name).into());
             let bundle = client.support_bundle(host.meta.id).await?;

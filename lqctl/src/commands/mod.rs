@@ -167,8 +167,20 @@ async fn client(common: &Common) -> anyhow::Result<Client> {
     }
 }
 
-/// With every request told on standard error, where that is wanted.
+/// Longest a host is waited for that takes no more requests for the moment.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Shorter waits are not worth a word.
+const UNTOLD: Duration = Duration::from_secs(2);
+
+/// With patience, and with every request told on standard error, where that is wanted.
 fn told(common: &Common, client: Client) -> Client {
+    let limit = PATIENCE.min(Duration::from_secs(common.timeout));
+    let client = client.patient(limit, |wait| {
+        if wait > UNTOLD {
+            let seconds = wait.as_secs();
+            eprintln!("lqctl: the host takes no more requests for the moment; asking again in {seconds} s");
+        }
+    });
     if !common.verbose {
         return client;
     }

@@ -1,6 +1,6 @@
 //! What happens and what happened: tasks and events.
 
-use super::Session;
+use super::{Session, follow};
 use crate::{
     cli,
     failure::usage,
@@ -37,15 +37,14 @@ impl Names {
 
 pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Result<()> {
     match command {
-        cli::Task::List { state, target } => {
+        cli::Task::List { state, target, watching } => {
             let target = session.target(target).await?;
             let query = TaskQuery { state: state.map(Into::into), target, ..TaskQuery::default() };
-            let tasks = session.client.tasks_where(&query).await?;
             let names = Names::load(session).await;
-            show(session.format, &tasks, || {
+            let table = |tasks: &[Task]| {
                 let mut table =
                     Table::new(&["KIND", "STATE", "DONE", "TARGET", "BY", "AGE", "ID", "MESSAGE"]);
-                for task in &tasks {
+                for task in tasks {
                     table.row([
                         task.kind.clone(),
                         word(&task.state),
@@ -58,7 +57,12 @@ pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Resul
                     ]);
                 }
                 table
-            })
+            };
+            if watching.watch {
+                return follow::tasks(session, query, table).await;
+            }
+            let tasks = session.client.tasks_where(&query).await?;
+            show(session.format, &tasks, || table(&tasks))
         }
         cli::Task::Show { task } => show_one(session, &session.client.task(id(&task)?).await?),
         cli::Task::Watch { task } => {

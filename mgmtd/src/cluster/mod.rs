@@ -25,6 +25,8 @@ mod reform_tests;
 mod restore;
 mod run;
 #[cfg(test)]
+mod scale_tests;
+#[cfg(test)]
 mod sim;
 mod snapshot;
 pub mod state;

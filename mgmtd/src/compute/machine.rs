@@ -136,6 +136,9 @@ impl Watcher {
                 Ok(Event::Reset | Event::Lease(_)) => {}
                 Ok(Event::Panicked) => self.notice(Notice::Panicked),
                 Ok(Event::Watchdog { action }) => self.notice(Notice::Watchdog(action)),
+                Ok(Event::TpmFailed { why }) => {
+                    tracing::warn!(vm = %self.place.vm, why, "the machine's TPM has failed");
+                }
                 Ok(Event::Ejected { cdrom }) => self.fittings.ejected(cdrom),
                 Ok(Event::Unplugged { device }) => {
                     self.fittings.gone(&device);

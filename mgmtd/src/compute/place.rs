@@ -325,6 +325,7 @@ fn devices(desired: &Desired, has: &Hardware) -> MoreDevices {
         panic: true,
         watchdog: desired.spec.watchdog,
         vsock: None,
+        tpm: None,
         memory: has.plugged.map(|region| MemoryConfig {
             most_bytes: region.most.get(),
             requested_bytes: region.asked.get(),

@@ -68,7 +68,7 @@ fn place(state: &Agreed, me: HostId, method: &Method, path: &str) -> Place {
             "hosts",
             Some(
                 "certificate" | "factory-reset" | "history" | "maintenance" | "network" | "power"
-                | "support-bundle",
+                | "removable" | "support-bundle",
             ),
         ) => only(id.parse().ok().filter(|id| state.hosts.contains_key(id))),
         ("hosts", None) if *method == Method::GET => {

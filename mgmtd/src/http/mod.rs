@@ -5,6 +5,7 @@
 //! handlers; `api/openapi.json` is a copy that a test keeps equal.
 
 mod access;
+mod elsewhere;
 mod extract;
 mod former;
 mod forward;
@@ -42,6 +43,7 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
+use elsewhere::Elsewhere;
 use former::Former;
 use rate::Counter;
 pub use rate::{Rate, Rates};
@@ -89,6 +91,7 @@ pub struct Api {
     pub places: Places,
     /// Port of multicast DNS; where absent, hosts that wait to be paired are not found.
     pub discovery_port: Option<u16>,
+    elsewhere: Arc<Elsewhere>,
     former: Arc<Former>,
     uploads: Turns,
     requests: Counter,
@@ -125,6 +128,7 @@ impl Api {
             following: AtomicBool::new(false),
             places,
             discovery_port,
+            elsewhere: Arc::default(),
             former,
             uploads: Turns::new(UPLOADS_OF_A_USER),
             requests: Counter::new(rates),

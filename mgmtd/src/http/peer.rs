@@ -2,7 +2,7 @@
 //! one that was asked, and what it alone knows.
 
 use super::{
-    Api,
+    Api, elsewhere,
     extract::Id,
     forward::CALLER,
     openapi,
@@ -61,6 +61,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/host/status", post(status))
         .route("/host/leases", post(leases))
         .route("/host/tasks", post(tasks))
+        .route(elsewhere::PATH, post(elsewhere::tell))
         .route("/host/usage", post(host_usage))
         .route("/host/clock", post(clock))
         .route("/host/time", post(time))

@@ -121,6 +121,8 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("POST", "/hosts/{id}/certificate", Rule::Cluster(P::ClusterWrite)),
     ("POST", "/hosts/{id}/factory-reset", Rule::Everything),
     ("GET", "/hosts/{id}/support-bundle", Rule::Everything),
+    ("POST", "/hosts/{id}/support-bundle", Rule::Everything),
+    ("GET", "/hosts/{id}/removable", Rule::On(O::Host, P::HostRead)),
     ("GET", "/vms", Rule::Anyone),
     ("POST", "/vms", Rule::Some(P::VmWrite)),
     ("GET", "/vms/{id}", Rule::On(O::Vm, P::VmRead)),

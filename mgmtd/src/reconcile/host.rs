@@ -3,6 +3,7 @@
 use crate::{
     ha::{self, Watchdog},
     inventory::{self, HostLoad},
+    removable::{self, Drives},
 };
 use async_trait::async_trait;
 use lq_api::{
@@ -10,6 +11,7 @@ use lq_api::{
     local::init::{BootFacts, InitAnswer, InitRequest},
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     network::Dhcp,
+    removable::RemovableDrive,
 };
 use std::{
     io,
@@ -59,6 +61,10 @@ pub trait HostControl: Send + Sync {
     fn test_network(&self) -> NetworkTest;
     /// Forgets everything at its next start; certain when this returns.
     async fn factory_reset(&self, data: bool) -> Result<(), HostError>;
+    /// The removable drives that are plugged in. May take seconds of the calling thread.
+    fn removable(&self) -> Result<Vec<RemovableDrive>, removable::Error>;
+    /// Writes a file to one of them, durably, and lets go of it. May take minutes of the calling thread.
+    fn write_removable(&self, device: &str, name: &str, content: &[u8]) -> Result<(), removable::Error>;
 }
 
 /// The host did not do it.
@@ -83,6 +89,7 @@ pub struct RealHost {
     facts: BootFacts,
     boot: Uuid,
     init: PathBuf,
+    drives: Drives,
 }
 
 impl RealHost {
@@ -103,7 +110,7 @@ impl RealHost {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         // Without the kernel's word every start counts as a boot, which is the safe side: nothing is taken for running.
         let boot = boot.and_then(|id| id.trim().parse().ok()).unwrap_or_else(Uuid::new_v4);
-        Self { facts, boot, init }
+        Self { facts, boot, init, drives: Drives::default() }
     }
 
     /// The interface guests are bridged to.
@@ -182,6 +189,12 @@ impl HostControl for RealHost {
     }
     async fn factory_reset(&self, data: bool) -> Result<(), HostError> {
         self.done(InitRequest::FactoryReset { data }).await
+    }
+    fn removable(&self) -> Result<Vec<RemovableDrive>, removable::Error> {
+        self.drives.list()
+    }
+    fn write_removable(&self, device: &str, name: &str, content: &[u8]) -> Result<(), removable::Error> {
+        self.drives.write(device, name, content)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     inventory::{HostLoad, Measured},
     network::{Error, Fabric, WantedNetwork},
     reconcile::host::{HostControl, HostError, kernel_name},
+    removable,
 };
 use async_trait::async_trait;
 use lq_api::{
@@ -13,6 +14,7 @@ use lq_api::{
     host::{BlockDevice, Cpu, DiskHealth, HostStatus, Interface, Memory, Virtualization},
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     network::{Dhcp, Lease},
+    removable::RemovableDrive,
 };
 use std::sync::{Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -171,5 +173,25 @@ impl HostControl for SimHost {
     }
     async fn factory_reset(&self, _data: bool) -> Result<(), HostError> {
         Err(HostError::Refused("a simulated host keeps nothing of its own: remove its directory".into()))
+    }
+    fn removable(&self) -> Result<Vec<RemovableDrive>, removable::Error> {
+        let drive = |device: &str, file_system: Option<&str>, unfit: Option<&str>| RemovableDrive {
+            device: device.into(),
+            size_bytes: Bytes::gib(4),
+            model: Some("Simulated Stick".into()),
+            file_system: file_system.map(str::to_owned),
+            label: file_system.map(|_| "STICK".into()),
+            unfit: unfit.map(str::to_owned),
+        };
+        Ok(vec![drive("sdy1", None, Some("is write-protected")), drive("sdz1", Some("FAT"), None)])
+    }
+    /// What is written is gone.
+    fn write_removable(&self, device: &str, _name: &str, _content: &[u8]) -> Result<(), removable::Error> {
+        let device = device.to_owned();
+        match self.removable()?.into_iter().find(|d| d.device == device) {
+            None => Err(removable::Error::NoSuch { device, there: "there are sdy1, sdz1".into() }),
+            Some(RemovableDrive { unfit: Some(why), .. }) => Err(removable::Error::Unfit { device, why }),
+            Some(_) => Ok(()),
+        }
     }
 }

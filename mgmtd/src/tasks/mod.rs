@@ -5,6 +5,8 @@
 //! ```
 //! Tasks live in memory; their beginning and end are noted in the history. A task is never resumed: what it was to reach is
 //! in the cluster's state, and the reconciler goes on from there. One that ran when the daemon ended is marked as failed.
+//!
+//! Changes are numbered, so that whoever follows them ([`Tasks::follow`]) misses none: each task bears the number of its last.
 
 use crate::telemetry::{Events, History, NewEvent, Ring};
 use lq_api::{
@@ -18,6 +20,7 @@ use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 tokio::task_local! {
@@ -36,12 +39,16 @@ const KEPT: usize = 1_000;
 /// All tasks of this host.
 pub struct Tasks {
     entries: Mutex<BTreeMap<TaskId, Entry>>,
+    /// Number of the last change; counted only while `entries` are held.
+    changes: watch::Sender<u64>,
     history: Arc<History>,
     events: Events,
 }
 
 struct Entry {
     task: Task,
+    /// Number of its last change.
+    changed: u64,
     /// Present while it runs and may be ended early.
     cancel: Option<CancellationToken>,
 }
@@ -110,7 +117,11 @@ impl Handle {
 
     fn change(&self, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.tasks.lock().get_mut(&self.id) {
+            let before = entry.task.clone();
             change(entry);
+            if entry.task != before {
+                entry.changed = self.tasks.count();
+            }
         }
     }
 }
@@ -120,7 +131,7 @@ impl Tasks {
     pub fn open(history: Arc<History>, events: Events) -> io::Result<Arc<Self>> {
         let mut entries = BTreeMap::new();
         history.newest(Ring::Tasks, None, |task: Task| {
-            entries.insert(task.id, Entry { task, cancel: None });
+            entries.insert(task.id, Entry { task, changed: 0, cancel: None });
             entries.len() < KEPT
         })?;
         for entry in entries.values_mut().filter(|e| !e.task.state.ended()) {
@@ -130,11 +141,17 @@ impl Tasks {
             entry.task.ended_at = Some(Timestamp::now());
             history.put(Ring::Tasks, entry.task.id.0, &entry.task);
         }
-        Ok(Arc::new(Self { entries: Mutex::new(entries), history, events }))
+        Ok(Arc::new(Self { entries: Mutex::new(entries), changes: watch::Sender::new(0), history, events }))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskId, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of one more change.
+    fn count(&self) -> u64 {
+        self.changes.send_modify(|number| *number += 1);
+        *self.changes.borrow()
     }
 
     /// Starts a task. `work` answers with its last message, or why it failed. Where it is ended early, its work is dropped.
@@ -175,7 +192,8 @@ impl Tasks {
         let cancel = CancellationToken::new();
         {
             let mut entries = self.lock();
-            let entry = Entry { task: task.clone(), cancel: new.cancellable.then(|| cancel.clone()) };
+            let cancel = new.cancellable.then(|| cancel.clone());
+            let entry = Entry { task: task.clone(), changed: self.count(), cancel };
             entries.insert(task.id, entry);
             while entries.len() > KEPT {
                 let Some(oldest) = entries.values().find(|e| e.task.state.ended()).map(|e| e.task.id) else {
@@ -207,6 +225,7 @@ impl Tasks {
             let Some(entry) = entries.get_mut(&id) else { return };
             let task = &mut entry.task;
             entry.cancel = None;
+            entry.changed = self.count();
             task.ended_at = Some(Timestamp::now());
             match ended {
                 Some(Ok(message)) => {
@@ -256,6 +275,20 @@ impl Tasks {
     /// All tasks, oldest first.
     pub fn all(&self) -> Vec<Task> {
         self.lock().values().map(|e| e.task.clone()).collect()
+    }
+
+    /// Follows the number of the last change.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The tasks that changed after the change of this number, as they are now and in the order of their last changes, and the
+    /// number to go on from.
+    pub fn changed_since(&self, number: u64) -> (Vec<Task>, u64) {
+        let entries = self.lock();
+        let mut changed: Vec<_> = entries.values().filter(|e| e.changed > number).collect();
+        changed.sort_by_key(|e| e.changed);
+        (changed.into_iter().map(|e| e.task.clone()).collect(), *self.changes.borrow())
     }
 
     /// Tasks under way.
@@ -309,5 +342,42 @@ mod tests {
         assert!(again.get(stuck.id).unwrap().message.unwrap().contains("interrupted"));
         assert_eq!(again.get(good.id).unwrap().state, TaskState::Succeeded);
         assert_eq!(again.running(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_follows_hears_of_every_change_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let history = Arc::new(History::open(dir.path()).unwrap());
+        let tasks = Tasks::open(history.clone(), Events::new(history)).unwrap();
+        let mut news = tasks.follow();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel::<Handle>();
+        let long = tasks.start(new(true), |handle| {
+            tell.send(handle).unwrap();
+            std::future::pending()
+        });
+        let handle = told.recv().await.unwrap();
+        news.changed().await.unwrap();
+        let ids = |tasks: &[Task]| tasks.iter().map(|t| t.id).collect::<Vec<_>>();
+        let (first, reached) = tasks.changed_since(0);
+        assert_eq!(ids(&first), [long.id]);
+        assert_eq!(tasks.changed_since(reached), (vec![], reached));
+
+        handle.progress(Some(0.5), "half");
+        let (half, reached) = tasks.changed_since(reached);
+        assert_eq!(half.iter().map(|t| t.progress).collect::<Vec<_>>(), [Some(0.5)]);
+        // The same said again is no change.
+        handle.progress(Some(0.5), "half");
+        assert_eq!(tasks.changed_since(reached), (vec![], reached));
+
+        // Several changes of one are told as one, in the order of the last of each.
+        handle.progress(Some(0.6), "more");
+        let short = tasks.start(new(false), |_| async { Ok(None) });
+        ended(&tasks, short.id).await;
+        tasks.cancel(long.id).unwrap();
+        ended(&tasks, long.id).await;
+        let (both, reached) = tasks.changed_since(reached);
+        assert_eq!(ids(&both), [short.id, long.id]);
+        assert!(both.iter().all(|t| t.state.ended()), "{both:?}");
+        assert_eq!(tasks.changed_since(reached), (vec![], reached));
     }
 }

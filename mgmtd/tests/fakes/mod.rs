@@ -301,6 +301,7 @@ impl Monitor {
                     state: *self.state.borrow(),
                     resets: 0,
                     panicked: false,
+                    tpm_failed: false,
                     cdroms: Vec::new(),
                     lease: None,
                 }),

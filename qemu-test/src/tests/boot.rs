@@ -25,6 +25,7 @@ async fn live(ctx: &mut Ctx, firmware: Firmware, medium: Medium) -> Result<()> {
         firmware,
         medium: Some((medium, iso)),
         forward: vec![443],
+        one_core: false,
         ..media::bare_metal(&ctx.dir, ctx.accel)
     };
     let host = Host::boot(machine).await?;

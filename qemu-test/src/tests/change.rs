@@ -20,6 +20,9 @@ use tokio::time::{Instant, sleep};
 
 const SIZE: Bytes = Bytes::mib(64);
 const GROWN: Bytes = Bytes::mib(96);
+const MEMORY: Bytes = Bytes::mib(512);
+const MEMORY_GROWN: Bytes = Bytes::mib(640);
+const MEMORY_MOST: Bytes = Bytes::mib(1024);
 
 pub(super) async fn vm(ctx: &mut Ctx) -> Result<()> {
     let mut site = ctx.take_site().await?;
@@ -27,7 +30,13 @@ pub(super) async fn vm(ctx: &mut Ctx) -> Result<()> {
     let iso = iso(&site).await?;
     let made = site::create_debian(site.api(), "change", image, Wish::default()).await?;
     let id = made.meta.id;
-    change(&site, id, |spec| spec.cdroms = vec![Cdrom { image: Some(iso) }]).await?;
+    change(&site, id, |spec| {
+        spec.cdroms = vec![Cdrom { image: Some(iso) }];
+        spec.vcpus_max = Some(2);
+        spec.memory_bytes = MEMORY;
+        spec.memory_max_bytes = Some(MEMORY_MOST);
+    })
+    .await?;
     let started = site.start_vm(id).await?;
     let mut console = site.console(&started).await?;
     console.log_in().await.context("logging in on the guest's console")?;
@@ -84,6 +93,8 @@ pub(super) async fn vm(ctx: &mut Ctx) -> Result<()> {
     let read = console.shell(&format!("echo 3 >/proc/sys/vm/drop_caches; {sum}"), 300).await?;
     ensure!(written == read, "16 MB were written as {written} and read as {read}");
 
+    grows_and_shrinks(&site, &mut console, id).await?;
+
     // Both go, and the disk is free.
     let last = change(&site, id, |spec| {
         spec.disks.truncate(1);
@@ -100,6 +111,31 @@ pub(super) async fn vm(ctx: &mut Ctx) -> Result<()> {
     site.remove(&last).await?;
     ctx.give_back(site);
     Ok(())
+}
+
+/// A processor and memory come, are used, and go.
+async fn grows_and_shrinks(site: &Site, console: &mut GuestConsole, id: VmId) -> Result<()> {
+    // Debian's kernel leaves it to the administrator how memory that comes is used.
+    let movable = "echo online_movable >/sys/devices/system/memory/auto_online_blocks";
+    let total = "awk '/^MemTotal/ {print $2}' /proc/meminfo";
+    let before: u64 = console.shell(&format!("{movable}; {total}"), 60).await?.parse().context("MemTotal")?;
+    change(site, id, |spec| (spec.vcpus, spec.memory_bytes) = (2, MEMORY_GROWN)).await?;
+    let online = "cat /sys/devices/system/cpu/online";
+    sees(console, &format!("echo 1 >/sys/devices/system/cpu/cpu1/online; {online}"), "0-1")
+        .await
+        .context("the processor that came")?;
+    sees(console, "taskset 2 nproc", "1").await.context("working on the processor that came")?;
+    // The kernel describes each page of what came, in 64 bytes of it.
+    let more = before + (MEMORY_GROWN.get() - MEMORY.get()) / 1024 * 15 / 16;
+    sees(console, &format!("[ $({total}) -ge {more} ] && echo more"), "more")
+        .await
+        .context("the memory that came")?;
+
+    change(site, id, |spec| (spec.vcpus, spec.memory_bytes) = (1, MEMORY)).await?;
+    sees(console, online, "0").await.context("the processor that goes")?;
+    sees(console, &format!("[ $({total}) -lt {more} ] && echo less"), "less")
+        .await
+        .context("the memory that goes")
 }
 
 fn sectors(size: Bytes) -> String {

@@ -32,8 +32,13 @@ pub(super) async fn and_boot(ctx: &mut Ctx) -> Result<()> {
         if in_iso.is_none() {
             disks.push(media::answer_medium(&dir.join("answer.img"), &answer).await?);
         }
-        let machine =
-            Machine { firmware, disks: vec![disk], forward: vec![443], ..media::bare_metal(&dir, ctx.accel) };
+        let machine = Machine {
+            firmware,
+            disks: vec![disk],
+            forward: vec![443],
+            one_core: false,
+            ..media::bare_metal(&dir, ctx.accel)
+        };
         let again = Machine { medium: Some((medium, iso)), disks, ..machine.clone() };
         media::install(again.clone()).await.with_context(|| format!("installing ({name})"))?;
         if medium == Medium::Cd {
@@ -110,6 +115,7 @@ async fn refused(ctx: &Ctx, case: Refusal) -> Result<()> {
         medium: Some((Medium::Cd, iso)),
         disks: vec![case.disk.clone()],
         forward: vec![],
+        one_core: false,
         ..media::bare_metal(&dir, ctx.accel)
     };
     let running = machine.start().await?;

@@ -54,7 +54,8 @@ pub(super) async fn moves(ctx: &mut Ctx) -> Result<()> {
     running.serial.expect("bench: end", 1200).await?;
     let said = running.serial.all();
     running.wait_end(60).await?;
-    for line in said.lines().filter(|line| line.starts_with("MOVE") || line.starts_with("GUEST")) {
+    let told = |line: &&str| ["MOVE", "GUEST", "SAID"].iter().any(|word| line.starts_with(word));
+    for line in said.lines().filter(told) {
         println!("  {line}");
     }
     let good = said.matches("moves: good").count();

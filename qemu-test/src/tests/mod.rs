@@ -44,7 +44,7 @@ pub(crate) fn all() -> Vec<Test> {
         },
         Test {
             name: "vm-change",
-            about: "a running Debian guest gets and loses disk, interface, cable and medium, and a disk grows; mgmtd dies meanwhile",
+            about: "a running Debian guest gets and loses disk, interface, medium, processor and memory, and a disk grows; mgmtd dies meanwhile",
             group: site,
             limit: 1800,
             run: |ctx| Box::pin(change::vm(ctx)),

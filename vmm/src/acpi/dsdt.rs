@@ -1,9 +1,10 @@
-//! The DSDT: processors, PCI host bridge, COM1, power button, generation id and hot plug by the Generic Event Device, S5.
+//! The DSDT: processors, PCI host bridge, TPM, COM1, power button, generation id and hot plug by the Generic Event Device, S5.
 
 use super::{Board, OEM, OEM_TABLE, REVISION};
 use crate::{
     legacy::{COM1, COM1_IRQ, cpus, hotplug, i8042, power, pvpanic},
     memory::PciMap,
+    tpm::crb,
 };
 use acpi_tables::{
     Aml, AmlSink,
@@ -31,6 +32,9 @@ pub(super) fn dsdt(board: &Board) -> Vec<u8> {
     }
     if board.panic {
         body.extend(panic_port());
+    }
+    if board.tpm {
+        body.extend(tpm());
     }
     let parts = [
         host_bridge(&board.pci),
@@ -269,6 +273,19 @@ fn panic_port() -> Vec<u8> {
             &Name::new(path("_UID"), &ZERO),
             &Name::new(path("_STA"), &0x0f_u8),
             &Name::new(path("_CRS"), &ResourceTemplate::new(vec![&port])),
+        ],
+    )
+}
+
+fn tpm() -> Vec<u8> {
+    let registers = Memory32Fixed::new(true, crb::BASE as u32, crb::LENGTH as u32);
+    device(
+        "TPM_",
+        vec![
+            &Name::new(path("_HID"), &"MSFT0101"),
+            &Name::new(path("_UID"), &ONE),
+            &Name::new(path("_STA"), &0x0f_u8),
+            &Name::new(path("_CRS"), &ResourceTemplate::new(vec![&registers])),
         ],
     )
 }

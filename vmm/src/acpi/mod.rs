@@ -3,7 +3,8 @@
 //! ```text
 //!  RSDP ─▶ XSDT ─┬▶ FADT ─▶ DSDT     sleep and reset registers, what a PC has and this machine has not
 //!                ├▶ MADT             processors, I/O APIC
-//!                └▶ MCFG             configuration space of bus 0
+//!                ├▶ MCFG             configuration space of bus 0
+//!                └▶ TPM2             where the TPM is, where the machine has one
 //! ```
 //! Booting a kernel directly, all tables lie between [`memory::FIRMWARE`] and 1 MiB; the RSDP first, where an operating
 //! system looks for it. Firmware gets them as [`Relocatable`] and puts them where it likes.
@@ -14,6 +15,7 @@ pub mod generation;
 use crate::{
     legacy::power,
     memory::{self, PciMap},
+    tpm::crb,
 };
 use acpi_tables::{
     Aml,
@@ -22,6 +24,7 @@ use acpi_tables::{
     madt::{EnabledStatus, IoApic, LocalInterruptController, MADT, ProcessorLocalApic},
     mcfg::MCFG,
     rsdp::Rsdp,
+    sdt::Sdt,
     xsdt::XSDT,
 };
 use std::ops::Range;
@@ -62,6 +65,8 @@ pub struct Board {
     pub panic: bool,
     /// Slots whose devices stay, one bit each, where others may come and go.
     pub fixed_slots: Option<u32>,
+    /// There is a TPM.
+    pub tpm: bool,
     /// Where the generation id is; in tables to be relocated: where in its page.
     pub generation: u64,
 }
@@ -114,7 +119,10 @@ fn build(board: &Board, base: u64) -> Relocatable {
     let generation = generation_in_dsdt.map(|at| dsdt_at + at);
     let dsdt = address(dsdt_at);
     let fadt = add(fadt(dsdt, board.keyboard));
-    let listed = [fadt, add(madt(board.vcpus, board.present)), add(mcfg(&board.pci))];
+    let mut listed = vec![fadt, add(madt(board.vcpus, board.present)), add(mcfg(&board.pci))];
+    if board.tpm {
+        listed.push(add(tpm2()));
+    }
     let mut xsdt = XSDT::new(OEM, OEM_TABLE, REVISION);
     listed.iter().for_each(|table| xsdt.add_entry(address(*table)));
     let xsdt = add(encode(&xsdt));
@@ -167,6 +175,22 @@ fn mcfg(pci: &PciMap) -> Vec<u8> {
     encode(&mcfg)
 }
 
+/// The table of a TPM 2.0 (TCG ACPI Specification 1.3, 8). Without a place for the log of measurements: firmware hands that on
+/// itself, and a system that found an empty one here would not ask it.
+fn tpm2() -> Vec<u8> {
+    const REVISION_OF_TABLE: u8 = 4;
+    /// By the command response buffer, and no method of ACPI.
+    const START: u32 = 7;
+    let mut table = Sdt::new(*b"TPM2", HEADER as u32, REVISION_OF_TABLE, OEM, OEM_TABLE, REVISION);
+    // A client; reserved.
+    table.append_slice(&[0; 4]);
+    table.append_slice(&crb::CONTROL_AREA.to_le_bytes());
+    table.append_slice(&START.to_le_bytes());
+    // Parameters of other methods.
+    table.append_slice(&[0; 12]);
+    table.as_slice().to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +213,7 @@ mod tests {
             keyboard: false,
             panic: false,
             fixed_slots: Some(0),
+            tpm: true,
             generation: generation::ADDRESS,
         }
     }
@@ -209,7 +234,10 @@ mod tests {
             assert_eq!(sum(table), 0);
             names.push(&table[..4]);
         }
-        assert_eq!(names, [b"FACP", b"APIC", b"MCFG"]);
+        assert_eq!(names, [b"FACP", b"APIC", b"MCFG", b"TPM2"]);
+        let tpm = table(&all, pointer(&xsdt[60..68]));
+        assert_eq!((tpm.len(), tpm[8]), (64, 4));
+        assert_eq!((pointer(&tpm[40..48]), tpm[48]), (0xfed4_0040, 7));
         let fadt = table(&all, pointer(&xsdt[36..44]));
         let dsdt = table(&all, pointer(&fadt[140..148]));
         assert_eq!((&dsdt[..4], sum(dsdt)), (&b"DSDT"[..], 0));
@@ -224,6 +252,7 @@ mod tests {
             keyboard: true,
             panic: true,
             fixed_slots: Some(0x8000_0008),
+            tpm: true,
             generation: generation::OFFSET,
         };
         let [one, other] = [0xb000_0000, 0xe000_0000].map(|ecam| relocatable(&board(ecam)));

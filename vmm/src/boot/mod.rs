@@ -131,6 +131,8 @@ pub struct Told {
     pub pluggable: u64,
     /// Processors that come and go; none: those there are stay.
     pub cpus: Option<Arc<Cpus>>,
+    /// There is a TPM.
+    pub tpm: bool,
 }
 
 /// Loads everything into `memory` of the machine `identity` with `vcpus` processors and `ram` bytes; `told` goes into the ACPI
@@ -145,9 +147,9 @@ pub fn load(
 ) -> Result<Entry, Error> {
     let pci = memory::PciMap::fixed(memory::extent(ram, told.pluggable));
     let generation = acpi::generation::ADDRESS;
-    let Told { panic, fixed_slots, cpus, .. } = told;
+    let Told { panic, fixed_slots, cpus, tpm, .. } = told;
     let present = cpus.map(|cpus| cpus.present());
-    let board = acpi::Board { vcpus, pci, keyboard: false, panic, fixed_slots, present, generation };
+    let board = acpi::Board { vcpus, pci, keyboard: false, panic, fixed_slots, present, tpm, generation };
     let tables = acpi::tables(&board);
     memory.write_slice(&tables, GuestAddress(acpi::RSDP))?;
     acpi::generation::renew(memory, acpi::generation::ADDRESS)

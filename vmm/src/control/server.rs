@@ -91,6 +91,8 @@ pub struct Server {
     watchdog: Option<(Arc<watchdog::Shared>, WatchdogAction)>,
     /// The guest's kernel has panicked.
     panicked: bool,
+    /// The TPM has failed.
+    tpm_failed: bool,
     pub(super) levers: Levers,
     sources: Sources,
     console: Console,
@@ -153,6 +155,7 @@ impl Server {
             waiting: Vec::new(),
             watchdog,
             panicked: false,
+            tpm_failed: false,
             levers,
             sources,
             console,
@@ -264,9 +267,11 @@ impl Server {
         news.into_iter().for_each(|event| self.news(&event));
         let Some(event) = asked.into_iter().next() else { return };
         let (reason, detail) = match event {
-            GuestEvent::Restarted | GuestEvent::Ejected(_) | GuestEvent::Unplugged | GuestEvent::Panicked => {
-                return;
-            }
+            GuestEvent::Restarted
+            | GuestEvent::Ejected(_)
+            | GuestEvent::Unplugged
+            | GuestEvent::Panicked
+            | GuestEvent::TpmFailed(_) => return,
             GuestEvent::Reset => {
                 self.resetting = true;
                 return self.submit(Job::Reset { by_guest: true }, None);
@@ -287,6 +292,10 @@ impl Server {
             GuestEvent::Panicked if !self.panicked => {
                 self.panicked = true;
                 self.tell(&Event::Panicked);
+            }
+            GuestEvent::TpmFailed(why) => {
+                self.tpm_failed = true;
+                self.tell(&Event::TpmFailed { why: why.clone() });
             }
             _ => {}
         }
@@ -415,6 +424,7 @@ impl Server {
                     state: self.state,
                     resets: self.resets,
                     panicked: self.panicked,
+                    tpm_failed: self.tpm_failed,
                     cdroms: self.inventory.slots.loaded(),
                     lease: self.leased.status(),
                 }));

@@ -171,6 +171,7 @@ mod tests {
             panic: true,
             fixed_slots: Some(1 << 31),
             present: Some(5),
+            tpm: true,
             generation: generation::OFFSET,
         });
         let (places, memory) = carry_out(&files(&tables));
@@ -188,7 +189,7 @@ mod tests {
         assert_eq!(name, b"XSDT");
         let listed: Vec<_> = (36..length).step_by(8).map(|at| pointer(xsdt + at)).collect();
         let names: Vec<_> = listed.iter().map(|at| table(*at).0).collect();
-        assert_eq!(names, [b"FACP", b"APIC", b"MCFG"]);
+        assert_eq!(names, [b"FACP", b"APIC", b"MCFG", b"TPM2"]);
         assert_eq!(table(pointer(listed[0] + 140)).0, b"DSDT");
         let ecam = pointer(listed[2] + 44);
         assert_eq!(ecam, 0xb000_0000);

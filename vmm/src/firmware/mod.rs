@@ -184,6 +184,7 @@ impl Platform {
                 panic: told.panic,
                 fixed_slots: told.fixed_slots,
                 present: told.cpus.as_ref().map(|cpus| cpus.present()),
+                tpm: told.tpm,
                 generation: acpi::generation::OFFSET,
             }))
         };

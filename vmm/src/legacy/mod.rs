@@ -28,6 +28,7 @@ use crate::{
     guest::{GuestEvent, Notifier},
     pci::root::PciRoot,
     state::{self, State},
+    tpm::Tpm,
 };
 use clock::Clock;
 use cpus::Cpus;
@@ -68,6 +69,8 @@ pub struct Devices {
     pub hotplug: Option<Arc<Hotplug>>,
     /// Registers of processors that come and go.
     pub cpus: Option<Arc<Cpus>>,
+    /// The TPM.
+    pub tpm: Option<Arc<Tpm>>,
     /// There is the port for panics.
     panic: bool,
     clock: Mutex<Clock>,
@@ -83,6 +86,8 @@ pub struct Optional {
     pub hotplug: bool,
     /// Processors do.
     pub cpus: Option<Arc<Cpus>>,
+    /// A TPM.
+    pub tpm: Option<Arc<Tpm>>,
 }
 
 /// What a vCPU does after a port was written.
@@ -108,15 +113,16 @@ impl Devices {
         let (firmware, i8042) = firmware.unzip();
         let serial = Arc::new(Mutex::new(serial));
         let clock = Mutex::new(Clock::new(ram));
-        let Optional { panic, hotplug, cpus } = optional;
+        let Optional { panic, hotplug, cpus, tpm } = optional;
         let hotplug = hotplug.then(|| Arc::new(Hotplug::new(Arc::clone(&power))));
         let i8042 = i8042.map(Mutex::new);
-        Self { pci, serial, power, firmware, i8042, hotplug, cpus, panic, clock, notifier }
+        Self { pci, serial, power, firmware, i8042, hotplug, cpus, tpm, panic, clock, notifier }
     }
 
     /// Memory that is not RAM is read: ones where nothing is.
     pub fn memory_read(&self, address: u64, data: &mut [u8]) {
         let found = self.pci.memory_read(address, data)
+            || self.tpm.as_ref().is_some_and(|tpm| tpm.memory_read(address, data))
             || self.firmware.as_ref().is_some_and(|firmware| firmware.memory_read(address, data));
         if !found {
             data.fill(0xff);
@@ -126,6 +132,7 @@ impl Devices {
     /// Memory that is not RAM is written.
     pub fn memory_write(&self, address: u64, data: &[u8]) {
         if !self.pci.memory_write(address, data)
+            && !self.tpm.as_ref().is_some_and(|tpm| tpm.memory_write(address, data))
             && let Some(firmware) = &self.firmware
         {
             firmware.memory_write(address, data);
@@ -256,6 +263,9 @@ impl Devices {
         if let Some(hotplug) = &self.hotplug {
             state.put(0, &hotplug.save())?;
         }
+        if let Some(tpm) = &self.tpm {
+            state.put(0, &tpm.save()?)?;
+        }
         self.firmware.as_ref().map_or(Ok(()), |firmware| firmware.save(state))
     }
 
@@ -270,6 +280,9 @@ impl Devices {
         }
         if let Some(hotplug) = &self.hotplug {
             hotplug.load(state.take(0)?);
+        }
+        if let Some(tpm) = &self.tpm {
+            tpm.load(state.take(0)?)?;
         }
         self.firmware.as_ref().map_or(Ok(()), |firmware| firmware.load(state))
     }
@@ -296,6 +309,9 @@ impl Devices {
         }
         if let Some(controller) = &self.i8042 {
             lock(controller).reset();
+        }
+        if let Some(tpm) = &self.tpm {
+            tpm.reset();
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::{
         description::{Description, Leaf},
     },
     thread::{self, Kind},
+    tpm::{self, Tpm},
     vcpu::{Standing, Vcpu},
     virtio::input::Pointer,
 };
@@ -58,6 +59,8 @@ pub struct Parts {
     pub hotplug: bool,
     /// So many processors at most, where they come and go.
     pub most_cpus: Option<u8>,
+    /// Its TPM.
+    pub tpm: Option<tpm::Connection>,
     /// Its screen. Only with firmware.
     pub display: Option<Display>,
 }
@@ -128,13 +131,31 @@ impl Builder {
     /// Puts the rest together. Needs no privilege any more; starts the vCPU threads, parked.
     pub fn build(self, parts: Parts) -> Result<Machine, Error> {
         let Self { kvm, supported, vm, memory, ram, pluggable, vcpus, pci } = self;
-        let Parts { identity, boot, output, notifier, boot_order, cpu, panic, hotplug, most_cpus, display } =
-            parts;
+        let Parts {
+            identity,
+            boot,
+            output,
+            notifier,
+            boot_order,
+            cpu,
+            panic,
+            hotplug,
+            most_cpus,
+            tpm,
+            display,
+        } = parts;
         let power = Arc::new(Power::new().map_err(host("make the power button"))?);
         let cpus = most_cpus.map(|most| Arc::new(Cpus::new(vcpus, most, Arc::clone(&power))));
         let most = most_cpus.unwrap_or(vcpus);
-        let told =
-            Told { panic, fixed_slots: hotplug.then(|| pci.fixed_slots()), pluggable, cpus: cpus.clone() };
+        let tpm = tpm.map(|connection| Tpm::new(connection, Arc::clone(&notifier)).map(Arc::new)).transpose();
+        let tpm = tpm.map_err(host("start the TPM's thread"))?;
+        let told = Told {
+            panic,
+            fixed_slots: hotplug.then(|| pci.fixed_slots()),
+            pluggable,
+            cpus: cpus.clone(),
+            tpm: tpm.is_some(),
+        };
         let screen = display.is_some().then(Screen::default);
         let (boot, firmware): (Option<BootSource>, _) = match boot {
             Boot::Direct(source) => (Some(source), None),
@@ -160,7 +181,8 @@ impl Builder {
         vm.routing().connect_line(COM1_IRQ, serial.interrupt()).map_err(host("connect COM1's interrupt"))?;
         let button = power.interrupt();
         vm.routing().connect_line(legacy::power::IRQ, button).map_err(host("connect the power button"))?;
-        let optional = Optional { panic, hotplug, cpus };
+        let has_tpm = tpm.is_some();
+        let optional = Optional { panic, hotplug, cpus, tpm };
         let devices =
             Arc::new(Devices::new(pci, serial, power, firmware, ram, optional, Arc::clone(&notifier)));
         if let (Some(screen), Some(display)) = (screen, display) {
@@ -182,6 +204,7 @@ impl Builder {
             panic,
             hotplug,
             cpus: most_cpus,
+            tpm: has_tpm,
             leased: false,
         };
         let mut machine = Machine {

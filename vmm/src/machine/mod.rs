@@ -101,7 +101,8 @@ pub enum Error {
 /// What the guest is told of the machine besides.
 fn told(description: &Description, devices: &Devices, pluggable: u64) -> boot::Told {
     let fixed_slots = devices.hotplug.is_some().then(|| devices.pci.fixed_slots());
-    boot::Told { panic: description.panic, fixed_slots, pluggable, cpus: devices.cpus.clone() }
+    let (cpus, tpm) = (devices.cpus.clone(), devices.tpm.is_some());
+    boot::Told { panic: description.panic, fixed_slots, pluggable, cpus, tpm }
 }
 
 fn host(what: &'static str) -> impl Fn(io::Error) -> Error {

@@ -42,6 +42,9 @@ pub struct Description {
     /// So many virtual CPUs at most, where they come and go; how many there are is in the state then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u8>,
+    /// It has a TPM.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tpm: bool,
     /// It moves with a lease, and needs one where it goes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leased: bool,
@@ -141,6 +144,8 @@ impl Description {
         differ("the firmware", firmware(&self.firmware), firmware(&other.firmware));
         differ("devices.panic", self.panic.to_string(), other.panic.to_string());
         differ("devices.hotplug", self.hotplug.to_string(), other.hotplug.to_string());
+        let tpm = |has| if has { "present" } else { "absent" }.to_owned();
+        differ("devices.tpm", tpm(self.tpm), tpm(other.tpm));
         differ("the number of devices", self.devices.len().to_string(), other.devices.len().to_string());
         let (ours, theirs) = (by_slot(&self.devices), by_slot(&other.devices));
         for slot in ours.keys().chain(theirs.keys()).copied().collect::<BTreeSet<_>>() {

@@ -7,8 +7,10 @@ import { useQueryClient, type QueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { Gather } from "../lib/gather";
 import { merge, type Changes, type Stored } from "../lib/merge";
-import { ApiError, api, call, type Host, type Pool, type Vm } from "./client";
+import { later, withTold } from "../lib/tasks";
+import { ApiError, api, call, type Host, type Pool, type Task, type Vm } from "./client";
 import { followLink, isUp, linkLost, linkUp } from "./link";
+import { RECENT_TASKS } from "./queries";
 
 /** Changes that come within this time are drawn together, in milliseconds. */
 const GATHER = 100;
@@ -45,9 +47,9 @@ const KINDS: Record<string, Kind> = {
   user: { list: "users" },
 };
 
-interface Notice {
+interface Notice<T> {
   id: string;
-  object?: Stored | null;
+  object?: T | null;
 }
 
 /** Lays the changes of one kind into the cache. */
@@ -65,6 +67,13 @@ function lay(client: QueryClient, { list, keep }: Kind, changes: Changes<Stored>
   }
 }
 
+/** Lays what was told of tasks into the cache. */
+function layTasks(client: QueryClient, told: Changes<Task>) {
+  client.setQueryData<Task[]>(["tasks"], (known) => known && withTold(known, told, RECENT_TASKS));
+  for (const [id, fresh] of told)
+    if (fresh) client.setQueryData<Task>(["task", id], (known) => known && later(known, fresh));
+}
+
 /** Follows the host's changes while someone is logged in. */
 export function useLive(active: boolean) {
   const client = useQueryClient();
@@ -76,23 +85,34 @@ export function useLive(active: boolean) {
     let over = false;
     const gather = new Gather<Stored>((all) => {
       for (const [name, changes] of all) lay(client, KINDS[name]!, changes);
-      if (all.has("vm") || all.has("volume")) {
-        void client.invalidateQueries({ queryKey: ["tasks"] });
-        void client.invalidateQueries({ queryKey: ["events"] });
-      }
+      if (all.has("vm") || all.has("volume")) void client.invalidateQueries({ queryKey: ["events"] });
     }, GATHER);
+    const tasks = new Gather<Task>((all) => {
+      for (const told of all.values()) layTasks(client, told);
+    }, GATHER);
+    let missed = false;
     const connect = () => {
       const ours = new EventSource("/api/v1/watch");
       source = ours;
       for (const name of Object.keys(KINDS))
         ours.addEventListener(name, (event: MessageEvent<string>) => {
-          const notice = JSON.parse(event.data) as Notice;
+          const notice = JSON.parse(event.data) as Notice<Stored>;
           gather.take(name, notice.id, notice.object ?? undefined);
         });
+      ours.addEventListener("task", (event: MessageEvent<string>) => {
+        const notice = JSON.parse(event.data) as Notice<Task>;
+        tasks.take("task", notice.id, notice.object ?? undefined);
+      });
       // Of alerts only that they changed: they are few, and read anew.
       ours.addEventListener("alert", () => void client.invalidateQueries({ queryKey: ["alerts"] }));
       ours.onopen = () => {
         pause = 1000;
+        // From now on everything is heard. What changed before was not: of tasks since the list was read, and where the stream
+        // broke, of everything.
+        void client.invalidateQueries({
+          predicate: ({ queryKey: [key] }) => (missed ? key !== "session" : key === "tasks"),
+        });
+        missed = false;
       };
       ours.onerror = () => {
         ours.close();
@@ -102,6 +122,7 @@ export function useLive(active: boolean) {
     /** Why did the stream end, and may it begin again? */
     const ask = async () => {
       source = undefined;
+      missed = true;
       clearTimeout(retry);
       try {
         await call(api.GET("/session"));
@@ -119,8 +140,6 @@ export function useLive(active: boolean) {
       if (over) return;
       linkUp();
       connect();
-      // What changed meanwhile was not heard.
-      void client.invalidateQueries({ predicate: (query) => query.queryKey[0] !== "session" });
     };
     connect();
     // A request that found no host: the stream may hang without knowing it.
@@ -134,6 +153,7 @@ export function useLive(active: boolean) {
       unfollow();
       clearTimeout(retry);
       gather.stop();
+      tasks.stop();
       source?.close();
     };
   }, [client, active]);

@@ -1,5 +1,5 @@
 // What the pages know of the host: one query per kind of object. `live.ts` keeps them up to date while someone watches; what
-// the host's stream of changes does not tell (status of hosts and pools, leased addresses, tasks) is looked at now and then.
+// the host's stream of changes does not tell (status of hosts and pools, leased addresses) is looked at now and then.
 import {
   MutationCache,
   QueryCache,
@@ -10,6 +10,7 @@ import {
 } from "@tanstack/react-query";
 import type { Action } from "../lib/actions";
 import { renew } from "../lib/merge";
+import { later, readAnew } from "../lib/tasks";
 import {
   ApiError,
   all,
@@ -21,6 +22,7 @@ import {
   type Network,
   type Pool,
   type SavedFilter,
+  type Task,
   type Vm,
   type Volume,
 } from "./client";
@@ -172,11 +174,13 @@ export const RECENT_TASKS = 200;
 export const useTasks = () =>
   useQuery({
     queryKey: ["tasks"],
-    queryFn: async () =>
-      (await call(api.GET("/tasks", { params: { query: { limit: RECENT_TASKS } } }))).items,
-    // While something is under way its progress is of interest.
-    refetchInterval: (query) => (query.state.data?.some(({ state }) => state === "running") ? 1500 : OFTEN),
-    staleTime: 1000,
+    queryFn: async () => {
+      const { items } = await call(api.GET("/tasks", { params: { query: { limit: RECENT_TASKS } } }));
+      return readAnew(queryClient.getQueryData<Task[]>(["tasks"]), items, RECENT_TASKS);
+    },
+    // The stream tells of them; this is for hosts that this one did not hear from for a while.
+    refetchInterval: SELDOM,
+    staleTime: SELDOM,
   });
 
 export interface EventFilter {
@@ -212,12 +216,15 @@ export const useChannels = () =>
     refetchInterval: OFTEN,
   });
 
-/** A task until it has ended. */
+/** A task until it has ended. The stream tells of it; what it told before this was read is looked at once more. */
 export const useTask = (id: string) =>
   useQuery({
     queryKey: ["task", id],
-    queryFn: () => call(api.GET("/tasks/{id}", { params: { path: { id } } })),
-    refetchInterval: (query) => (query.state.data && query.state.data.state !== "running" ? false : 500),
+    queryFn: async () => {
+      const task = await call(api.GET("/tasks/{id}", { params: { path: { id } } }));
+      return later(queryClient.getQueryData<Task>(["task", id]), task);
+    },
+    refetchInterval: (query) => (query.state.data && query.state.data.state !== "running" ? false : 2000),
   });
 
 export const useUsers = () =>

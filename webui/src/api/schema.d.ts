@@ -2381,6 +2381,52 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/hosts/{id}/removable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The removable drives plugged into a host: where a file of it can be written to, and where not and why. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["RemovableDrives"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/hosts/{id}/support-bundle": {
         parameters: {
             query?: never;
@@ -2421,7 +2467,44 @@ export interface paths {
             };
         };
         put?: never;
-        post?: never;
+        /**
+         * Writes the support bundle to a removable drive of the host. Nothing half written is left on it; once this answers it can be
+         *     pulled out.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["WriteSupportBundle"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["SupportBundleWritten"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -6150,6 +6233,8 @@ export interface paths {
          * Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
          *     revision to go on from. Several changes of one object may come as one. Status of hosts, room in pools and leased addresses are
          *     not watched; of a user the user's own record, not what groups and roles give them. An object that leaves what the caller may see comes as one that is gone. Where `since` is too long ago the answer is 409: read the lists anew.
+         * @description Events named `task` are about tasks, of every host that is reached and at most four a second of each. Tasks are in no log: told is what
+         *     happens from the beginning of the answer on, so their list is read after that, each time the watch begins anew. What the list had may come once more.
          */
         get: {
             parameters: {
@@ -7992,11 +8077,10 @@ export interface components {
              * @description Identity of the object.
              */
             id: string;
-            /** @description The object; absent when it was deleted. */
-            object?: Record<string, never> | null;
+            object?: components["schemas"]["Told"] | null;
             /**
              * Format: int64
-             * @description Revision of the change.
+             * @description Revision of the change; of a task, which has none, the revision to go on from.
              */
             revision: number;
         };
@@ -8912,6 +8996,26 @@ export interface components {
              */
             epoch: number;
         };
+        /** @description A partition of a removable drive, or a drive without partitions. */
+        RemovableDrive: {
+            /** @description Kernel name, by which it is chosen: `sdb1`. */
+            device: string;
+            /** @description The file system on it, for people: `FAT`. */
+            file_system?: string | null;
+            /** @description Label of the file system. */
+            label?: string | null;
+            /** @description What the drive calls itself. */
+            model?: string | null;
+            /** @description Size of the partition. */
+            size_bytes: components["schemas"]["Bytes"];
+            /** @description Why nothing can be written to it; absent where it can. */
+            unfit?: string | null;
+        };
+        /** @description `GET /hosts/{id}/removable`: what is plugged in. */
+        RemovableDrives: {
+            /** @description Partitions, and drives without any, by name. */
+            drives: components["schemas"]["RemovableDrive"][];
+        };
         /** @description `POST /session/totp/remove`: log in without a one-time code from now on. */
         RemoveTotp: {
             /** @description The present password. */
@@ -9196,6 +9300,15 @@ export interface components {
              */
             timeout_seconds?: number;
         };
+        /** @description It is on the drive, which can be pulled out. */
+        SupportBundleWritten: {
+            /** @description Where. */
+            device: string;
+            /** @description Name of the file, at the top of the file system. */
+            file: string;
+            /** @description Its size. */
+            size_bytes: components["schemas"]["Bytes"];
+        };
         /** @description A long operation. */
         Task: {
             /** @description Who asked. */
@@ -9364,6 +9477,8 @@ export interface components {
          * @description An API token.
          */
         TokenId: string;
+        /** @description What is told of. */
+        Told: Record<string, never> | components["schemas"]["Task"];
         /** @description Answer to `POST /session/totp`: a secret for an authenticator. It counts once a code made with it was confirmed. */
         TotpEnrolment: {
             /** @description The secret, base 32, to be typed. */
@@ -9737,6 +9852,11 @@ export interface components {
          * @enum {string}
          */
         WatchdogAction: "reset" | "pause" | "power-off" | "report";
+        /** @description `POST /hosts/{id}/support-bundle`: write the support bundle to a removable drive of the host. */
+        WriteSupportBundle: {
+            /** @description [`RemovableDrive::device`]. */
+            device: string;
+        };
     };
     responses: never;
     parameters: never;

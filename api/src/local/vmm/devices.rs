@@ -22,6 +22,9 @@ pub struct MoreDevices {
     /// Streams between programs of the guest and of the host, by a socket in the run directory ([`super::super::paths::VM_VSOCK`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vsock: Option<VsockConfig>,
+    /// A TPM 2.0, with the command response buffer at 0xfed40000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmConfig>,
     /// Memory that can be plugged in and out while it runs (virtio-mem).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryConfig>,
@@ -107,6 +110,16 @@ pub struct BalloonConfig {
 pub struct VsockConfig {
     /// The guest's address (CID), 3 to 4294967294. It need not be unique to anything but the guest.
     pub cid: u32,
+}
+
+/// A TPM 2.0 that is emulated by a swtpm process of the machine's own: `swtpm socket --tpm2 --tpmstate dir=… --ctrl
+/// type=unixio,path=<socket> --terminate`, started before the monitor. It ends with the monitor. What it keeps without power is in
+/// its directory; a machine that is saved or moved takes all of it along.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmConfig {
+    /// Its control socket, an absolute path.
+    pub socket: String,
 }
 
 /// Virtual CPUs that come and go. It changes what the guest finds at its start.

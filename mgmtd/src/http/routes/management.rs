@@ -7,18 +7,21 @@ use super::super::{
     peer,
     problem::Failure,
 };
-use crate::{auth::Caller, cluster::State as Agreed, reconcile::host::HostError, telemetry::bundle::Bundle};
+use crate::{
+    auth::Caller, cluster::State as Agreed, reconcile::host::HostError, removable, telemetry::bundle::Bundle,
+};
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use lq_api::{
-    HostId,
+    Bytes, HostId, Timestamp,
     event::EventLevel,
     host::{FactoryReset, NewCertificate},
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     problem::{FieldError, Kind},
+    removable::{RemovableDrives, SupportBundleWritten, WriteSupportBundle},
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -28,6 +31,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Events of the bundle.
 const EVENTS: usize = 2000;
+/// Longest a removable drive may take to be looked at.
+const LOOK: Duration = Duration::from_secs(20);
+/// Longest a bundle may take to be written to one.
+const WRITE: Duration = Duration::from_secs(300);
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -37,7 +44,8 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(test_network))
         .routes(routes!(certificate))
         .routes(routes!(factory_reset))
-        .routes(routes!(support_bundle))
+        .routes(routes!(support_bundle, write_support_bundle))
+        .routes(routes!(removable_drives))
 }
 
 /// Refuses what is asked of another host than this one: requests were passed on before.
@@ -206,12 +214,85 @@ fn told(api: &Api, id: HostId, caller: &Caller, what: &str) {
 )]
 async fn support_bundle(State(api): State<Arc<Api>>, Id(id): Id<HostId>) -> Result<Response, Failure> {
     here(&api, id)?;
+    let (name, packed) = packed(&api, id).await?;
+    let file = format!("attachment; filename=\"limiquantix-{name}-support.tar.gz\"");
+    let headers =
+        [(header::CONTENT_TYPE, "application/gzip".to_owned()), (header::CONTENT_DISPOSITION, file)];
+    Ok((headers, packed).into_response())
+}
+
+/// Writes the support bundle to a removable drive of the host. Nothing half written is left on it; once this answers it can be
+/// pulled out.
+#[utoipa::path(
+    post, path = "/hosts/{id}/support-bundle", tag = "hosts", params(("id" = HostId, Path)),
+    request_body = WriteSupportBundle, responses((status = 200, body = SupportBundleWritten))
+)]
+async fn write_support_bundle(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<HostId>,
+    Json(wanted): Json<WriteSupportBundle>,
+) -> Result<Answer<SupportBundleWritten>, Failure> {
+    here(&api, id)?;
+    let (name, packed) = packed(&api, id).await?;
+    let size_bytes = Bytes(packed.len() as u64);
+    let (prefix, at) = (removable::PREFIX, Timestamp::now().strftime("%Y%m%d-%H%M%S"));
+    let file = format!("{prefix}{name}-support-{at}.tar.gz");
+    let (device, host) = (wanted.device, api.node.host.clone());
+    let (to, named) = (device.clone(), file.clone());
+    patiently(WRITE, move || host.write_removable(&to, &named, &packed)).await?;
+    told(&api, id, &caller, &format!("wrote a support bundle to the removable drive {device}"));
+    Ok(Answer(StatusCode::OK, SupportBundleWritten { device, file, size_bytes }))
+}
+
+/// The removable drives plugged into a host: where a file of it can be written to, and where not and why.
+#[utoipa::path(
+    get, path = "/hosts/{id}/removable", tag = "hosts", params(("id" = HostId, Path)),
+    responses((status = 200, body = RemovableDrives))
+)]
+async fn removable_drives(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<HostId>,
+) -> Result<Answer<RemovableDrives>, Failure> {
+    here(&api, id)?;
+    let host = api.node.host.clone();
+    let drives = patiently(LOOK, move || host.removable()).await?;
+    Ok(Answer(StatusCode::OK, RemovableDrives { drives }))
+}
+
+/// Does what a drive may be slow at, or never come back from.
+async fn patiently<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce() -> Result<T, removable::Error> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::time::timeout(patience, tokio::task::spawn_blocking(work)).await;
+    let done = done.map_err(|_| {
+        let text = "the removable drive does not answer; what was being written to it is not whole. Pull it out and \
+                    take another";
+        Failure::new(Kind::Unavailable, text)
+    })?;
+    done.map_err(|e| Failure::internal(&e))?.map_err(|e| match &e {
+        removable::Error::NoSuch { .. } => {
+            match Failure::check(vec![FieldError::new("device", crate::causes::chain(&e))]) {
+                Err(failure) => failure,
+                Ok(()) => Failure::internal(&e),
+            }
+        }
+        removable::Error::Full { .. } => Failure::new(Kind::NoSpace, crate::causes::chain(&e)),
+        removable::Error::Unfit { .. } | removable::Error::Busy | removable::Error::Failed { .. } => {
+            Failure::new(Kind::Conflict, crate::causes::chain(&e))
+        }
+    })
+}
+
+/// The name of the host and its bundle.
+async fn packed(api: &Arc<Api>, id: HostId) -> Result<(String, Vec<u8>), Failure> {
     let (name, objects, mut bundle) = api.node.cluster.read(|s| {
         let name = s.hosts.get(&id).map(|r| r.meta.name.clone()).unwrap_or_default();
         (name, objects(s), Bundle::new(s))
     });
     let hosts: Vec<HostId> = api.node.cluster.read(|s| s.hosts.keys().copied().collect());
-    let statuses = peer::statuses(&api, &hosts).await;
+    let statuses = peer::statuses(api, &hosts).await;
     let network = api.node.host.network().await.map_err(|e| crate::causes::chain(&e));
     let (node, run) = (api.node.clone(), api.places.run.clone());
     let packed = tokio::task::spawn_blocking(move || {
@@ -234,11 +315,7 @@ async fn support_bundle(State(api): State<Arc<Api>>, Id(id): Id<HostId>) -> Resu
         bundle.host(&run);
         bundle.finish()
     });
-    let packed = packed.await.map_err(|e| Failure::internal(&e))?;
-    let file = format!("attachment; filename=\"limiquantix-{name}-support.tar.gz\"");
-    let headers =
-        [(header::CONTENT_TYPE, "application/gzip".to_owned()), (header::CONTENT_DISPOSITION, file)];
-    Ok((headers, packed).into_response())
+    Ok((name, packed.await.map_err(|e| Failure::internal(&e))?))
 }
 
 /// The objects of the cluster as the API shows them. Users, tokens and sessions are left out, and so are the command lines of

@@ -89,7 +89,8 @@ fn seen(api: &Api, caller: &Caller, id: TaskId) -> Result<Task, Failure> {
     task.ok_or_else(|| Failure::not_found("task", id))
 }
 
-fn sees_task(state: &Agreed, caller: &Caller, task: &Task) -> bool {
+/// Whether the caller may see a task: one they asked for, or of an object they may see.
+pub(super) fn sees_task(state: &Agreed, caller: &Caller, task: &Task) -> bool {
     // By id: a name may be someone else's by now.
     (task.user.is_some() && task.user == caller.user) || sees_target(state, caller, &task.target)
 }

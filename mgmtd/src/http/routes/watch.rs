@@ -1,4 +1,6 @@
-//! Following the objects: every change from a revision on, as server-sent events.
+//! Following the objects and the tasks, as server-sent events: every change from a revision on, and what happens to tasks.
+
+mod tasks;
 
 use super::{
     super::{Api, extract::Query, problem::Failure},
@@ -23,11 +25,14 @@ use lq_api::{
     network::Network,
     pool::Pool,
     problem,
+    task::Task,
     vm::Vm,
     volume::Volume,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use tasks::Tasks;
+use tokio::sync::watch;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -50,13 +55,23 @@ struct WatchQuery {
 /// An object as it is now, or the news that it is gone.
 #[derive(Serialize, ToSchema)]
 struct Notice {
-    /// Revision of the change.
+    /// Revision of the change; of a task, which has none, the revision to go on from.
     revision: u64,
     /// Identity of the object.
     id: Uuid,
-    /// The object; absent when it was deleted.
+    /// The object; absent when it was deleted, or is not to be seen any more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    object: Option<Object>,
+    object: Option<Told>,
+}
+
+/// What is told of.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+enum Told {
+    /// An object, with its kind.
+    Object(Box<Object>),
+    /// A task; its `kind` is that of what is done.
+    Task(Box<Task>),
 }
 
 /// An object, by its kind.
@@ -84,6 +99,9 @@ enum Object {
 /// Changes of objects, as server-sent events named after the object's kind (`vm`, `image`, …), the event's id being the
 /// revision to go on from. Several changes of one object may come as one. Status of hosts, room in pools and leased addresses are
 /// not watched; of a user the user's own record, not what groups and roles give them. An object that leaves what the caller may see comes as one that is gone. Where `since` is too long ago the answer is 409: read the lists anew.
+///
+/// Events named `task` are about tasks, of every host that is reached and at most four a second of each. Tasks are in no log: told is what
+/// happens from the beginning of the answer on, so their list is read after that, each time the watch begins anew. What the list had may come once more.
 #[utoipa::path(
     get, path = "/watch", tag = "watch", params(WatchQuery),
     responses((status = 200, content_type = "text/event-stream", body = Notice))
@@ -104,28 +122,58 @@ async fn watch(
             format!("the changes since {since} are not known any more: read the lists and watch from {now}");
         return Err(Failure::new(problem::Kind::Conflict, why));
     }
-    let state = (cluster.watch(), api, caller, since, true);
-    let batches = stream::unfold(state, |(mut changes, api, caller, since, first)| async move {
-        if !first {
+    // Before the answer begins: what happens to a task after that is told.
+    let tasks = Tasks::follow(&api, &caller);
+    let following = Following { changes: cluster.watch(), reached: since, first: true, tasks, api, caller };
+    let batches = stream::unfold(following, |mut following| async move {
+        let messages = following.next().await?;
+        Some((stream::iter(messages.into_iter().map(Ok)), following))
+    });
+    Ok(Sse::new(batches.flatten()).keep_alive(KeepAlive::default()))
+}
+
+/// Where a watcher is.
+struct Following {
+    changes: watch::Receiver<u64>,
+    /// Changes up to this revision were told.
+    reached: u64,
+    first: bool,
+    tasks: Tasks,
+    api: Arc<Api>,
+    caller: Caller,
+}
+
+impl Following {
+    /// What is told next, which may be nothing; `None` where the watch is over.
+    async fn next(&mut self) -> Option<Vec<Message>> {
+        let Self { changes, tasks, api, caller, .. } = self;
+        if !std::mem::take(&mut self.first) {
             tokio::select! {
                 () = api.ending.cancelled() => return None,
                 // Following ends with the session, also while nothing changes.
-                () = api.auth.over(&caller) => return None,
+                () = api.auth.over(caller) => return None,
                 changed = changes.changed() => changed.ok()?,
+                () = tasks.news() => {}
             }
         }
         changes.borrow_and_update();
-        let cluster = &api.node.cluster;
         // Rights are those of this moment.
-        let caller = api.auth.renew(&caller)?;
+        *caller = api.auth.renew(caller)?;
         // A watcher so slow that changes were forgotten is cut off; it comes back and is told to read anew.
-        let new = cluster.changes_since(since)?;
-        let reached = new.last().map_or(since, |c| c.revision);
-        api.former.follow(cluster);
-        let messages = notices(&api, &caller, since, &new);
-        Some((stream::iter(messages.into_iter().map(Ok)), (changes, api, caller, reached, false)))
-    });
-    Ok(Sse::new(batches.flatten()).keep_alive(KeepAlive::default()))
+        let new = api.node.cluster.changes_since(self.reached)?;
+        api.former.follow(&api.node.cluster);
+        let mut messages = notices(api, caller, self.reached, &new);
+        self.reached = new.last().map_or(self.reached, |c| c.revision);
+        for (id, task) in tasks.take(api, caller)? {
+            let notice = Notice {
+                revision: self.reached,
+                id: id.0,
+                object: task.map(|task| Told::Task(Box::new(task))),
+            };
+            messages.extend(message("task", &notice));
+        }
+        Some(messages)
+    }
 }
 
 fn notices(api: &Api, caller: &Caller, since: u64, changes: &[Change]) -> Vec<Message> {
@@ -151,16 +199,22 @@ fn notices(api: &Api, caller: &Caller, since: u64, changes: &[Change]) -> Vec<Me
             if !seen && !api.former.was_seen(caller, (kind, change.id), since) {
                 return None;
             }
-            message(change, object(cluster, caller, change).filter(|_| seen))
+            of_object(change, object(cluster, caller, change).filter(|_| seen))
         })
         .collect()
 }
 
-fn message(change: Change, object: Option<Object>) -> Option<Message> {
-    let notice = Notice { revision: change.revision, id: change.id, object };
-    let name = serde_json::to_value(change.kind).ok()?;
-    let message = Message::default().event(name.as_str()?).id(change.revision.to_string());
-    message.json_data(&notice).ok()
+fn of_object(change: Change, object: Option<Object>) -> Option<Message> {
+    let notice = Notice {
+        revision: change.revision,
+        id: change.id,
+        object: object.map(|o| Told::Object(Box::new(o))),
+    };
+    message(serde_json::to_value(change.kind).ok()?.as_str()?, &notice)
+}
+
+fn message(name: &str, notice: &Notice) -> Option<Message> {
+    Message::default().event(name).id(notice.revision.to_string()).json_data(notice).ok()
 }
 
 /// An alert is seen by those who may see what it is about; that one is forgotten is told to those who may see all of them.
@@ -170,8 +224,10 @@ fn alert(cluster: &Cluster, caller: &Caller, change: Change) -> Option<Message> 
         (s.alerting.alerts.contains_key(&id), visible_alert(s, caller, id))
     });
     match found {
-        Some(found) => message(change, Some(Object::Alert(found))),
-        None => (!known && caller.may_all(Permission::ClusterRead)).then(|| message(change, None)).flatten(),
+        Some(found) => of_object(change, Some(Object::Alert(found))),
+        None => {
+            (!known && caller.may_all(Permission::ClusterRead)).then(|| of_object(change, None)).flatten()
+        }
     }
 }
 
@@ -179,7 +235,7 @@ fn alert(cluster: &Cluster, caller: &Caller, change: Change) -> Option<Message> 
 fn user(cluster: &Cluster, caller: &Caller, change: Change) -> Option<Message> {
     let id = change.id.into();
     let found = cluster.read(|s| s.users.get(&id).map(|r| Object::User(r.shown(s))));
-    sees(caller, id).then(|| message(change, found)).flatten()
+    sees(caller, id).then(|| of_object(change, found)).flatten()
 }
 
 fn object(cluster: &Cluster, caller: &Caller, Change { kind, id, .. }: Change) -> Option<Object> {

@@ -5,9 +5,10 @@
 //! ```
 //! CONFIG is a monitor's configuration with `RUN` in the place of its run directory and `"START"` in that of its start. The
 //! guest's lines `tick N` must count on without a gap or a repetition, whichever console they come from. Prints a line for each
-//! move, and at last `moves: good, N ticks`, or what was wrong.
+//! move, and at last `moves: good, N ticks`, or what was wrong, after what the guest said last (`SAID …`).
 
 use std::{
+    collections::VecDeque,
     fs,
     io::{self, BufRead as _, BufReader},
     os::unix::net::UnixStream,
@@ -21,6 +22,8 @@ use std::{
 const LIMIT: Duration = Duration::from_secs(240);
 /// Ticks that are waited for between two moves.
 const TICKS: u64 = 15;
+/// As many of the guest's last lines are shown when something is wrong.
+const LAST_LINES: usize = 40;
 
 /// Moves the guest and prints what came of it.
 pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
@@ -28,9 +31,13 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "moves ROUNDS LQ-VMM CONFIG"));
     };
     let config = fs::read_to_string(config)?;
-    match travel(super::number(rounds)?, program, &config) {
-        Ok(ticks) => println!("moves: good, {ticks} ticks"),
-        Err(error) => println!("moves: bad: {error}"),
+    let mut count = Count::default();
+    match travel(&mut count, super::number(rounds)?, program, &config) {
+        Ok(()) => println!("moves: good, {} ticks", count.ticks),
+        Err(error) => {
+            count.said.iter().for_each(|line| println!("SAID {line}"));
+            println!("moves: bad: {error}");
+        }
     }
     Ok(())
 }
@@ -87,6 +94,8 @@ struct Count {
     /// The begin of a line that a move cut.
     begun: String,
     ticks: u64,
+    /// The last lines.
+    said: VecDeque<String>,
 }
 
 impl Count {
@@ -99,6 +108,10 @@ impl Count {
         self.begun.push_str(&String::from_utf8_lossy(&bytes));
         if self.begun.ends_with('\n') {
             let line = std::mem::take(&mut self.begun);
+            if self.said.len() == LAST_LINES {
+                self.said.pop_front();
+            }
+            self.said.push_back(line.trim_end().to_owned());
             if line.contains("BAD") {
                 return Err(io::Error::other("the guest read from its disk what it had not written"));
             }
@@ -124,8 +137,7 @@ impl Count {
     }
 }
 
-fn travel(rounds: u32, program: &str, config: &str) -> io::Result<u64> {
-    let mut count = Count::default();
+fn travel(count: &mut Count, rounds: u32, program: &str, config: &str) -> io::Result<()> {
     let mut here = Monitor::start(program, config, 0, "\"boot\"")?;
     for round in 1..=rounds {
         count.wait(&mut here, TICKS)?;
@@ -155,6 +167,5 @@ fn travel(rounds: u32, program: &str, config: &str) -> io::Result<u64> {
         while count.line(&mut here)? {}
         here = there;
     }
-    count.wait(&mut here, TICKS)?;
-    Ok(count.ticks)
+    count.wait(&mut here, TICKS)
 }

@@ -8,7 +8,7 @@ pub use queues::{
     queues_balloon, queues_blk, queues_blk_several, queues_input, queues_mem, queues_net, queues_net_several,
     queues_rng, queues_scsi, queues_vsock,
 };
-pub use registers::{fw_cfg, keyboard, registers};
+pub use registers::{fw_cfg, keyboard, registers, tpm};
 
 use super::reader::Reader;
 use lq_api::{

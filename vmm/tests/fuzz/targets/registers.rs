@@ -18,6 +18,7 @@ use lq_vmm::{
     memory::{Memory, SharedMemory},
     pci::root::{PciRoot, Placement},
     state::State,
+    tpm::crb::{BUFFER_BYTES, Crb, Effect, HEADER, LENGTH, stated_length},
     virtio::{balloon::Balloon, blk::Block, rng::Rng},
     watchdog,
 };
@@ -45,7 +46,7 @@ pub fn registers(input: &[u8]) {
     let console = Console::new().unwrap();
     let (serial, power) = (Serial::new(console.output()).unwrap(), Arc::new(Power::new().unwrap()));
     let cpus = Some(Arc::new(Cpus::new(2, 40, Arc::clone(&power))));
-    let optional = Optional { panic: true, hotplug: true, cpus };
+    let optional = Optional { panic: true, hotplug: true, cpus, tpm: None };
     let notifier = Arc::new(Notifier::new().unwrap());
     let devices = Devices::new(bus, serial, power, None, 2 << 20, optional, notifier);
     while !reader.is_empty() {
@@ -114,6 +115,35 @@ pub fn registers(input: &[u8]) {
         }
     }
     devices.pci.for_each(|device| device.pause());
+}
+
+/// The TPM's registers, and what the TPM answers.
+pub fn tpm(input: &[u8]) {
+    let mut device = Crb::default();
+    let mut reader = Reader(input);
+    while !reader.is_empty() {
+        let op = reader.u8();
+        let length = [1, 2, 4, 8][usize::from(op >> 6)];
+        let offset = u64::from(reader.u16()) % LENGTH;
+        match op & 7 {
+            0 => device.read(offset, &mut [0; 8][..length]),
+            1..=4 => {
+                if let Some(Effect::Execute(command)) = device.write(offset, reader.take(length)) {
+                    assert_eq!(stated_length(&command), Some(command.len()));
+                    assert!((HEADER..=BUFFER_BYTES).contains(&command.len()) && device.executing());
+                }
+            }
+            5 => device.answer(reader.take(usize::from(offset as u16) * 2)),
+            6 if op & 8 == 0 => device.reset(),
+            6 => device.fail(),
+            _ if device.executing() => {}
+            _ => {
+                let saved = device.save();
+                device.load(&saved).unwrap();
+                assert_eq!(device.save(), saved);
+            }
+        }
+    }
 }
 
 /// What firmware is told, by ports and by requests in memory.

@@ -301,6 +301,25 @@ pub fn registers() -> Vec<Vec<u8>> {
     seeds
 }
 
+pub fn tpm() -> Vec<Vec<u8>> {
+    let mut input = Vec::new();
+    let mut write = |offset: u16, value: u32| {
+        input.push(0b1000_0001);
+        input.extend(offset.to_le_bytes());
+        input.extend(value.to_le_bytes());
+    };
+    // The locality, ready, a command that starts it up, start, cancel.
+    for (offset, value) in
+        [(8, 1), (0x40, 1), (0x80, 0x180), (0x84, 0xc00), (0x88, 0x4401), (0x4c, 1), (0x48, 1)]
+    {
+        write(offset, value);
+    }
+    // Its answer, a look at that, saved, idle, nothing any more.
+    input.extend([5, 5, 0, 0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0]);
+    input.extend([0b1100_0000, 0x80, 0, 7, 0, 0, 0b1000_0001, 0x40, 0, 2, 0, 0, 0, 14, 0, 0, 6, 0, 0]);
+    vec![input]
+}
+
 pub fn fw_cfg() -> Vec<Vec<u8>> {
     let mut input = vec![1, 0, 0, 2, 0x19, 0, 0, 1, 0, 255];
     for (control, item) in [(0x0a_u32, 0x20_u32), (0x0a, 0x22), (0x18, 0x21), (0x0a, 0x19)] {
