@@ -3,7 +3,7 @@
 //! A new fault is an arm of [`inject`]. It says in the log what it does, and either ends by itself or is ended by [`mend`].
 
 use super::{USUAL_DISK, World, disk::Left, host::Host, net};
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// Faults for so long.
@@ -27,11 +27,9 @@ pub(super) fn mend(world: &Arc<World>) {
     }
 }
 
-fn later(after: Duration, then: impl FnOnce() + Send + 'static) -> impl Future<Output = ()> {
-    async move {
-        sleep(after).await;
-        then();
-    }
+async fn later(after: Duration, then: impl FnOnce() + Send + 'static) {
+    sleep(after).await;
+    then();
 }
 
 fn crash(world: &Arc<World>, host: &Arc<Host>, left: Left, down: Duration) {
