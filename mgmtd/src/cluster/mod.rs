@@ -284,6 +284,9 @@ impl Cluster {
             snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_every),
             max_in_snapshot_log_to_keep: kept_entries,
             enable_pre_vote: Some(true),
+            // Up to where the log is agreed may be lost with the power: a leader that simply went on after a restart would
+            // answer readers with less than what was acknowledged. One that is elected knows it before it answers.
+            enable_leader_restore: Some(false),
             // The only voter needs no timer; the keeper switches it on as soon as there are more.
             enable_tick: false,
             api_channel_size: Some(1024),
@@ -428,6 +431,9 @@ impl Cluster {
         let end = Instant::now() + WRITE_TIMEOUT;
         let mut why = "no leader is known".to_owned();
         loop {
+            if let Some(failed) = self.failure() {
+                return Err(WriteError::Unavailable(failed));
+            }
             let leader = match tokio::time::timeout_at(end, self.raft.client_write(command.clone())).await {
                 Err(_) => return Err(WriteError::Timeout),
                 Ok(Ok(response)) => return Ok(response.data?),
@@ -435,6 +441,8 @@ impl Cluster {
                 Ok(Err(RaftError::APIError(e @ ClientWriteError::LogEntryDiscarded(_)))) => {
                     return Err(WriteError::Unknown(e.to_string()));
                 }
+                // This host's log failed under it: the others may have it, and agree on it without this host.
+                Ok(Err(RaftError::Fatal(e))) => return Err(WriteError::Unknown(e.to_string())),
                 Ok(Err(e)) => return Err(WriteError::Unavailable(e.to_string())),
             };
             if let Some(leader) = leader.filter(|l| HostId::from(*l) != self.identity.host) {
@@ -671,6 +679,11 @@ impl Cluster {
                 .map(|(id, _)| HostId::from(*id))
                 .collect(),
         }
+    }
+
+    /// Why the log has failed for good, where it has.
+    fn failure(&self) -> Option<String> {
+        self.raft.metrics().borrow_watched().running_state.as_ref().err().map(ToString::to_string)
     }
 
     /// Ends when the log has failed for good, with the reason: the daemon must be restarted.

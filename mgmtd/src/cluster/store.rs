@@ -512,7 +512,8 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        // May lag after a power cut: it becomes durable with the next append. What it spares is only replay.
+        // May lag after a power cut: it becomes durable with the next append. What it spares is only replay,
+        // as long as nobody leads after a start but by an election.
         self.put_meta("committed", &committed, Durability::None)
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Book {
     registers: [Vec<Call>; REGISTERS],
     /// Names of objects whose creation was acknowledged.
     acknowledged: BTreeSet<String>,
+    /// Names of objects of which a host said that they were not made.
+    denied: BTreeSet<String>,
     holder: Option<usize>,
     /// Objects that are no claim (any more): their client does not know of them, or has given them up.
     loose: BTreeSet<NetworkId>,
@@ -143,10 +145,12 @@ impl World {
     }
 
     fn call(&self, n: usize, step: Step, invoked: u64, known: bool) {
-        self.book(|b| {
-            let now = b.event();
-            b.registers[n].push(Call { step, invoked, returned: known.then_some(now) });
+        let call = self.book(|b| {
+            let call = Call { step, invoked, returned: Some(b.event()).filter(|_| known) };
+            b.registers[n].push(call);
+            call
         });
+        self.note(format!("register {n}: {call:?}"));
     }
 
     /// Value and revision of a register.
@@ -201,7 +205,7 @@ impl World {
         }
     }
 
-    async fn add(&self, who: usize, host: &Arc<Host>) -> bool {
+    pub(super) async fn add(&self, who: usize, host: &Arc<Host>) -> bool {
         let id = self.book(Book::fresh);
         let name = format!("r-{}", id.as_u64_pair().1);
         let create = CreateRole { name: name.clone(), labels: BTreeMap::new(), spec: RoleSpec::default() };
@@ -214,8 +218,20 @@ impl World {
                 self.violated(format!("a role was refused: {why}"));
                 false
             }
-            Came::Not | Came::Unknown => false,
+            Came::Not => {
+                self.book(|b| b.denied.insert(name));
+                false
+            }
+            Came::Unknown => false,
         }
+    }
+
+    /// Whether a host answers with everything that was acknowledged; `None` where it does not answer.
+    pub(super) async fn knows_all(&self, host: &Arc<Host>) -> Option<bool> {
+        let acknowledged = self.book(|b| b.acknowledged.clone());
+        let there =
+            self.look(host, |s| s.roles.values().map(|r| r.meta.name.clone()).collect::<BTreeSet<_>>());
+        Some(acknowledged.is_subset(&there.await?))
     }
 
     async fn client(self: Arc<Self>, who: usize) {
@@ -309,7 +325,7 @@ pub(super) async fn last_write(world: &Arc<World>, host: &Arc<Host>) {
 
 /// Whether what clients saw can be.
 pub(super) fn judge(world: &Arc<World>) {
-    let acknowledged = world.book(|b| std::mem::take(&mut b.acknowledged));
+    let (acknowledged, denied) = world.book(|b| (b.acknowledged.clone(), b.denied.clone()));
     for host in &world.hosts {
         let Some(cluster) = host.cluster() else { continue };
         let there: BTreeSet<String> =
@@ -318,10 +334,14 @@ pub(super) fn judge(world: &Arc<World>) {
         if !lost.is_empty() {
             world.violated(format!("acknowledged and lost at host {}: {lost:?}", host.number));
         }
+        let done: Vec<_> = denied.intersection(&there).collect();
+        if !done.is_empty() {
+            world.violated(format!("done although a host said that it was not: {done:?}"));
+        }
     }
     for (n, calls) in world.book(|b| std::mem::take(&mut b.registers)).iter().enumerate() {
-        if !linear::is_linearizable(0, calls) {
-            world.violated(format!("the history of register {n} is not linearizable"));
+        if let Some(call) = linear::first_that_does_not_fit(0, calls) {
+            world.violated(format!("the history of register {n} is not linearizable: {call:?} does not fit"));
         }
     }
 }

@@ -100,6 +100,23 @@ pub(super) fn is_linearizable(first: u64, calls: &[Call]) -> bool {
     false
 }
 
+/// The call that ended first of those with whose end there is no such order any more.
+pub(super) fn first_that_does_not_fit(first: u64, calls: &[Call]) -> Option<Call> {
+    if is_linearizable(first, calls) {
+        return None;
+    }
+    let mut ends: Vec<&Call> = calls.iter().filter(|c| c.returned.is_some()).collect();
+    ends.sort_by_key(|c| c.returned);
+    let fits = |last: &&&Call| {
+        let upto = last.returned;
+        let begun = calls.iter().filter(|c| Some(c.invoked) < upto);
+        let then: Vec<_> =
+            begun.map(|c| Call { returned: c.returned.filter(|r| Some(*r) <= upto), ..*c }).collect();
+        !is_linearizable(first, &then)
+    };
+    ends.iter().find(fits).map(|c| **c)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@
 //!
 //! Demanded
 //! - where one host applied an entry, no other applies another one, and the leaders' ids grow along the log;
-//! - what was acknowledged is there in the end, on every host;
+//! - what was acknowledged is there in the end, on every host; what a host said was not done is not;
 //! - registers are linearizable ([`linear`]): changes with and without a condition, and reads behind a barrier;
 //! - a claim (a name only one object can have) is held by one client at a time;
 //! - no host fails but by its disk; once everything is mended all agree, and each takes a write.
@@ -366,7 +366,12 @@ impl World {
 }
 
 /// Plays one run.
-pub(super) fn run(seed: u64, bug: Bug) -> Report {
+fn run(seed: u64, bug: Bug) -> Report {
+    stage(seed, bug, async |world: &Arc<World>| world.play().await)
+}
+
+/// Plays what `script` says.
+fn stage(seed: u64, bug: Bug, script: impl AsyncFnOnce(&Arc<World>)) -> Report {
     let _ = rustls::crypto::ring::default_provider().install_default();
     runtime::begin();
     let runtime =
@@ -374,7 +379,7 @@ pub(super) fn run(seed: u64, bug: Bug) -> Report {
     let world = runtime.block_on(async {
         let world = Arc::new(World::new(seed, bug));
         WORLD.with(|w| *w.borrow_mut() = Some(world.clone()));
-        world.play().await;
+        script(&world).await;
         for host in &world.hosts {
             host.crash(disk::Left::All);
         }

@@ -1,10 +1,14 @@
 //! Seeds, that a run repeated is the same, and that bugs put in on purpose are found.
 
-use super::{Bug, Report, run};
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
+use super::{Bug, Report, USUAL_DISK, World, clients, disk::Left, run, stage};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
+use tokio::time::sleep;
 
 /// Seeds of the unit tests; `just sim` plays as many as one likes.
 const SEEDS: u64 = 12;
@@ -112,4 +116,57 @@ fn a_store_that_answers_too_early_is_found() {
 #[test]
 fn a_stale_read_is_found() {
     println!("{}", found(Bug::StaleRead));
+}
+
+/// Seed 1124: up to where the log is agreed was lost with the power, and the leader went on where it was.
+#[test]
+fn a_leader_that_comes_back_answers_readers_with_all_that_was_acknowledged() {
+    let report = stage(1, Bug::None, async |world: &Arc<World>| {
+        world.form().await;
+        for round in 0..6 {
+            let host = &world.hosts[round % world.hosts.len()];
+            clients::last_write(world, host).await;
+            world.hosts.iter().for_each(|h| h.crash(Left::Nothing));
+            world.hosts.iter().for_each(|h| h.start(world));
+            let mut asked = 0;
+            while asked < world.hosts.len() {
+                match world.knows_all(&world.hosts[asked]).await {
+                    None => sleep(Duration::from_millis(5)).await,
+                    Some(true) => asked += 1,
+                    Some(false) => {
+                        world.violated(format!("host {asked} lacks something in round {round}"));
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    assert!(report.violations.is_empty(), "{}", told(1, &report));
+}
+
+/// Seed 1365: the leader's disk failed, and it said that nothing was changed; the others had the change already.
+#[test]
+fn a_leader_whose_disk_fails_does_not_say_that_nothing_was_changed() {
+    let report = stage(1, Bug::None, async |world: &Arc<World>| {
+        world.form().await;
+        for _ in 0..6 {
+            world.wait("all agree", World::agree).await;
+            let leader = world.hosts[0].cluster().and_then(|c| c.standing().leader);
+            let leader = &world.hosts[leader.and_then(|l| world.number(l)).unwrap()];
+            // The others get the first change, and say so only when the leader has failed over the second.
+            let disks = |n: usize| if n == leader.number { USUAL_DISK } else { 400 };
+            *world.disks.lock().unwrap() = (0..world.hosts.len()).map(disks).collect();
+            let second = async {
+                sleep(Duration::from_millis(25)).await;
+                leader.disk.fail();
+                world.add(1, leader).await
+            };
+            futures::join!(world.add(0, leader), second);
+            world.disks.lock().unwrap().fill(USUAL_DISK);
+            sleep(Duration::from_secs(5)).await;
+        }
+        world.wait("all agree", World::agree).await;
+        clients::judge(world);
+    });
+    assert!(report.violations.is_empty(), "{}", told(1, &report));
 }
