@@ -61,8 +61,12 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        // What it has started would outlive it.
+        let pid = self.process.id();
+        let units = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         let _ = self.process.kill();
         let _ = self.process.wait();
+        let _ = Command::new("kill").arg("-9").args(units.split_whitespace()).status();
     }
 }
 

@@ -11,7 +11,7 @@
 //! from a host that is away, leaving or in maintenance. As each move lessens the imbalance by the margin at least, a
 //! sequence of them ends, and never comes back to where it was (property-tested).
 
-use super::{Reasons, Request, Site, broken, refuse, room};
+use super::{Asked, Reasons, Request, Site, broken, refuse, room};
 use crate::cluster::{
     State,
     state::{HostRecord, VmRecord},
@@ -178,12 +178,19 @@ impl Model {
         Self { hosts, mean, kinds, particular }
     }
 
+    /// What a machine of this size adds to the part of a host it comes to, in thousandths.
+    fn added(&self, (memory, vcpus): Shape, to: &Load) -> f64 {
+        to.part(memory as f64, f64::from(vcpus), &self.mean) - to.part(0.0, 0.0, &self.mean)
+    }
+
+    /// What it takes from the part of a host it leaves.
+    fn taken(&self, (memory, vcpus): Shape, from: &Load) -> f64 {
+        from.part(0.0, 0.0, &self.mean) - from.part(-(memory as f64), -f64::from(vcpus), &self.mean)
+    }
+
     /// What moving a machine of this size gains by the loads alone, in thousandths.
-    fn gain(&self, (memory, vcpus): Shape, from: &Load, to: &Load) -> f64 {
-        let (memory, vcpus) = (memory as f64, f64::from(vcpus));
-        let before = from.part(0.0, 0.0, &self.mean) + to.part(0.0, 0.0, &self.mean);
-        let after = from.part(-memory, -vcpus, &self.mean) + to.part(memory, vcpus, &self.mean);
-        before - after
+    fn gain(&self, shape: Shape, from: &Load, to: &Load) -> i64 {
+        (self.taken(shape, from) - self.added(shape, to)).floor() as i64
     }
 
     fn cost(&self, shape: Shape) -> i64 {
@@ -193,14 +200,18 @@ impl Model {
     /// Moves that gain enough by the loads alone, the best first.
     fn by_load(&self) -> Vec<(i64, HostId, Shape, HostId)> {
         let mut found = Vec::new();
+        // By size, what it adds to each host that has room for it: that of the source does not change it.
+        let mut targets: BTreeMap<Shape, Vec<(f64, HostId)>> = BTreeMap::new();
         for (from, shape) in self.kinds.keys() {
             let Some(source) = self.hosts.get(from) else { continue };
-            let least = self.cost(*shape) + MARGIN;
-            for (to, target) in self.hosts.iter().filter(|(to, target)| target.usable && *to != from) {
-                if target.memory + shape.0 as f64 > target.room {
-                    continue;
-                }
-                let gain = self.gain(*shape, source, target).floor() as i64;
+            let targets = targets.entry(*shape).or_insert_with(|| {
+                let fits = |t: &Load| t.usable && t.memory + shape.0 as f64 <= t.room;
+                let fitting = self.hosts.iter().filter(|(_, target)| fits(target));
+                fitting.map(|(to, target)| (self.added(*shape, target), *to)).collect()
+            });
+            let (taken, least) = (self.taken(*shape, source), self.cost(*shape) + MARGIN);
+            for (added, to) in targets.iter().filter(|(_, to)| to != from) {
+                let gain = (taken - added).floor() as i64;
                 if gain >= least {
                     found.push((gain, *from, *shape, *to));
                 }
@@ -284,14 +295,14 @@ fn judged(
     let spec = &record.vm.spec;
     let shape = (record.memory().get(), spec.vcpus);
     let target = site.state.hosts.get(&to)?;
-    let by_load = model.gain(shape, model.hosts.get(&from)?, model.hosts.get(&to)?).floor() as i64;
+    let by_load = model.gain(shape, model.hosts.get(&from)?, model.hosts.get(&to)?);
     let wishes = grief(site, from, record) - grief(site, to, record);
     let cost = model.cost(shape);
     if by_load + wishes < cost + MARGIN {
         return None;
     }
     let mut refused = Reasons::default();
-    refuse(site, target, Request::going_on(&record.vm), &mut refused);
+    refuse(site, target, &Asked::of(site.state, Request::going_on(&record.vm)), &mut refused);
     if refused.any {
         return None;
     }

@@ -18,10 +18,10 @@ pub(crate) mod tests;
 
 use crate::cluster::{
     State,
-    state::{HostRecord, VmRecord},
+    state::{HostRecord, Release, VmRecord},
 };
 use lq_api::{
-    Bytes, HostId, VmId,
+    Bytes, HostId, PoolId, VmId,
     placement::{Affinity, PlacementDecision, Verdict},
     vm::{Vm, VmSpec},
 };
@@ -88,9 +88,10 @@ pub fn decide_on(
     request: Request<'_>,
     reachable: Option<&BTreeSet<HostId>>,
 ) -> PlacementDecision {
+    let asked = Asked::of(site.state, request);
     let verdict = |host: &Arc<HostRecord>| {
         let mut reasons = Reasons::told();
-        let score = judge(site, host, request, reachable, &mut reasons);
+        let score = judge(site, host, &asked, reachable, &mut reasons);
         Verdict { host: host.meta.id, name: host.meta.name.clone(), score, reasons: reasons.words }
     };
     let mut hosts: Vec<Verdict> = site.state.hosts.values().map(verdict).collect();
@@ -102,8 +103,9 @@ pub fn decide_on(
 /// The host that [`decide_on`] chooses, without a word about it.
 #[must_use]
 pub fn choose(site: &Site<'_>, request: Request<'_>, reachable: Option<&BTreeSet<HostId>>) -> Option<HostId> {
+    let asked = Asked::of(site.state, request);
     let score = |host: &Arc<HostRecord>| {
-        let score = judge(site, host, request, reachable, &mut Reasons::default())?;
+        let score = judge(site, host, &asked, reachable, &mut Reasons::default())?;
         Some((std::cmp::Reverse(score), host.meta.id))
     };
     site.state.hosts.values().filter_map(score).min().map(|(_, host)| host)
@@ -131,63 +133,90 @@ impl Reasons {
     }
 }
 
+/// A request, with what the state says of it: looked up once for all hosts.
+struct Asked<'a> {
+    spec: &'a VmSpec,
+    vm: Option<VmId>,
+    /// The machine, where it exists.
+    there: Option<&'a VmRecord>,
+    /// Memory it takes: what it is to have, or still has where it goes on.
+    needed: Bytes,
+    /// The version its host runs, where it goes on while it runs.
+    release: Option<Release>,
+    /// Its volumes and images in pools that a host has to reach, as they are called.
+    bound: Vec<(PoolId, &'static str, &'a str)>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(state: &'a State, request: Request<'a>) -> Self {
+        let Request { vm, goes_on, spec, .. } = request;
+        let there = vm.and_then(|vm| state.vms.get(&vm)).map(|record| &**record);
+        let on = there.filter(|_| goes_on);
+        let has = on.map_or(Bytes(0), |record| record.vm.status.memory_bytes.unwrap_or_default());
+        let host = on.filter(|record| !record.at_rest()).and_then(|record| record.vm.status.host);
+        let release = host.and_then(|host| state.hosts.get(&host)?.capacity.as_ref()?.release);
+        let volumes = spec.disks.iter().filter_map(|disk| {
+            let volume = state.volumes.get(&disk.volume)?;
+            Some((volume.spec.pool?, "volume", volume.meta.name.as_str()))
+        });
+        let images = spec.boot.iter().flat_map(|b| std::iter::once(b.kernel).chain(b.initrd));
+        let images = images.filter_map(|image| {
+            let image = &state.images.get(&image)?.image;
+            // One in a pool of another host is brought from there.
+            let shared = |p: &PoolId| state.pools.get(p).is_some_and(|p| p.spec.is_shared());
+            Some((image.spec.pool.filter(shared)?, "image", image.meta.name.as_str()))
+        });
+        let bound = volumes.chain(images).collect();
+        Self { spec, vm, there, needed: spec.memory_bytes.max(has), release, bound }
+    }
+}
+
 /// How well the host fits; `None` where it is refused.
 fn judge(
     site: &Site<'_>,
     host: &HostRecord,
-    request: Request<'_>,
+    asked: &Asked<'_>,
     reachable: Option<&BTreeSet<HostId>>,
     reasons: &mut Reasons,
 ) -> Option<i64> {
-    refuse(site, host, request, reasons);
+    refuse(site, host, asked, reasons);
     if reachable.is_some_and(|r| !r.contains(&host.meta.id)) {
         reasons.add(|| "it does not answer".into());
     }
-    (!reasons.any).then(|| score(site, host, request, reasons))
+    (!reasons.any).then(|| score(site, host, asked, reasons))
 }
 
 /// Why a machine cannot be on this host; empty where it can.
 #[must_use]
 pub fn refusals(state: &State, host: &HostRecord, request: Request<'_>) -> Vec<String> {
     let mut reasons = Reasons::told();
-    refuse(&Site::of_host(state, host.meta.id), host, request, &mut reasons);
+    refuse(&Site::of_host(state, host.meta.id), host, &Asked::of(state, request), &mut reasons);
     reasons.words
 }
 
-fn refuse(site: &Site<'_>, host: &HostRecord, request: Request<'_>, reasons: &mut Reasons) {
-    let (state, id, spec) = (site.state, host.meta.id, request.spec);
+fn refuse(site: &Site<'_>, host: &HostRecord, asked: &Asked<'_>, reasons: &mut Reasons) {
+    let (state, id, spec, there) = (site.state, host.meta.id, asked.spec, asked.there);
     let mut refuse = |so: bool, why: &str| {
         if so {
             reasons.add(|| why.to_owned());
         }
     };
-    let there = request.vm.and_then(|vm| state.vms.get(&vm));
     refuse(host.leaving, "it is leaving the cluster");
     refuse(there.is_some_and(|r| r.vm.status.host == Some(id)), "the machine is there already");
-    if let Some(reason) = there.filter(|_| request.goes_on).and_then(|record| outdated(state, host, record)) {
+    if let Some(reason) = outdated(host, asked) {
         refuse(true, &reason);
     }
     refuse(host.maintenance.is_some(), "it is in maintenance");
     refuse(host.lost.is_some(), "the cluster was formed anew without it");
     refuse(spec.placement.host.is_some_and(|wanted| wanted != id), "another host is asked for");
-    for disk in &spec.disks {
-        let Some(volume) = state.volumes.get(&disk.volume) else { continue };
-        let Some(pool) = volume.spec.pool else { continue };
-        if let Some(why) = state.unreached(pool, id) {
-            reasons.add(|| format!("the volume `{}` {why}", volume.meta.name));
+    for (pool, what, name) in &asked.bound {
+        if let Some(why) = state.unreached(*pool, id) {
+            reasons.add(|| format!("the {what} `{name}` {why}"));
         }
     }
     // Its firmware's variables follow it only in a pool that both hosts reach.
     if let Some(why) = there.and_then(|r| r.vars).and_then(|pool| state.unreached(pool, id)) {
         reasons.add(|| format!("what its firmware remembers {why}"));
-    }
-    for image in spec.boot.iter().flat_map(|b| std::iter::once(b.kernel).chain(b.initrd)) {
-        let Some(image) = state.images.get(&image).map(|r| &r.image) else { continue };
-        // One in a pool of another host is brought from there.
-        let shared = image.spec.pool.filter(|p| state.pools.get(p).is_some_and(|p| p.spec.is_shared()));
-        if let Some(why) = shared.and_then(|pool| state.unreached(pool, id)) {
-            reasons.add(|| format!("the image `{}` {why}", image.meta.name));
-        }
     }
     if let Some(capacity) = &host.capacity {
         let wanted = spec.cpu.features().iter();
@@ -199,8 +228,8 @@ fn refuse(site: &Site<'_>, host: &HostRecord, request: Request<'_>, reasons: &mu
         }
     }
     if let Some(room) = room(host) {
-        let free = room.saturating_sub(site.used(id, request.vm).memory);
-        let needed = needed(state, request);
+        let free = room.saturating_sub(site.used_but(id, there).memory);
+        let needed = asked.needed;
         if needed.get() > free {
             let (free, of) = (Bytes(free), Bytes(room));
             reasons.add(|| format!("{needed} of memory are needed, {free} of {of} are free for machines"));
@@ -208,7 +237,7 @@ fn refuse(site: &Site<'_>, host: &HostRecord, request: Request<'_>, reasons: &mu
     }
     for (rules, near) in [(&spec.placement.near, true), (&spec.placement.apart, false)] {
         for rule in rules.iter().filter(|r| r.strict) {
-            if let Some(how) = broken(site, id, request.vm, rule, near) {
+            if let Some(how) = broken(site, id, asked.vm, rule, near) {
                 reasons.add(|| how.words(state));
             }
         }
@@ -216,18 +245,10 @@ fn refuse(site: &Site<'_>, host: &HostRecord, request: Request<'_>, reasons: &mu
 }
 
 /// Why a machine that runs cannot go on there: a monitor does not know what a later one brings.
-fn outdated(state: &State, host: &HostRecord, record: &VmRecord) -> Option<String> {
-    let from = state.hosts.get(&record.vm.status.host?)?;
-    let (theirs, ours) = (from.capacity.as_ref()?.release?, host.capacity.as_ref()?.release?);
-    (!record.at_rest() && ours < theirs)
+fn outdated(host: &HostRecord, asked: &Asked<'_>) -> Option<String> {
+    let (theirs, ours) = (asked.release?, host.capacity.as_ref()?.release?);
+    (ours < theirs)
         .then(|| format!("it runs version {ours}, the machine's host {theirs}: it has to be updated first"))
-}
-
-/// Memory a machine takes: what it is to have, or still has where it goes on.
-fn needed(state: &State, request: Request<'_>) -> Bytes {
-    let there = request.vm.filter(|_| request.goes_on).and_then(|vm| state.vms.get(&vm));
-    let has = there.map_or(Bytes(0), |record| record.vm.status.memory_bytes.unwrap_or_default());
-    request.spec.memory_bytes.max(has)
 }
 
 /// Memory of a host that is left for machines, and all there is for them; `None` where it has not said what it has.
@@ -279,12 +300,12 @@ fn broken<'a>(
 }
 
 /// How well a host fits that fits: free memory afterwards in thousandths, less what is oversubscribed, and the preferences.
-fn score(site: &Site<'_>, host: &HostRecord, request: Request<'_>, reasons: &mut Reasons) -> i64 {
-    let (id, spec) = (host.meta.id, request.spec);
-    let used = site.used(id, request.vm);
+fn score(site: &Site<'_>, host: &HostRecord, asked: &Asked<'_>, reasons: &mut Reasons) -> i64 {
+    let (id, spec) = (host.meta.id, asked.spec);
+    let used = site.used_but(id, asked.there);
     let mut score = 0;
     if let Some(room) = room(host) {
-        let used = used.memory.saturating_add(needed(site.state, request).get());
+        let used = used.memory.saturating_add(asked.needed.get());
         let free = u128::from(room.saturating_sub(used)) * 1000 / u128::from(room.max(1));
         score += i64::try_from(free).unwrap_or(i64::MAX);
         reasons.add(|| format!("{} % of its memory for machines stays free", free / 10));
@@ -300,7 +321,7 @@ fn score(site: &Site<'_>, host: &HostRecord, request: Request<'_>, reasons: &mut
     }
     for (rules, near) in [(&spec.placement.near, true), (&spec.placement.apart, false)] {
         for rule in rules.iter().filter(|r| !r.strict) {
-            if let Some(how) = broken(site, id, request.vm, rule, near) {
+            if let Some(how) = broken(site, id, asked.vm, rule, near) {
                 score -= PREFERENCE;
                 reasons.add(|| format!("against a preference: {}", how.words(site.state)));
             }
