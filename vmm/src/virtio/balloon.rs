@@ -168,9 +168,9 @@ impl Handler for Pages {
         match index {
             INFLATE => self.inflate(queue),
             // Nothing has to be done for a page to come back, and hints are not asked for.
-            DEFLATE => serve_chains(queue, &mut self.chain, &self.counters, |_, _| Ok(Answer::Written(0))),
+            DEFLATE => serve_chains(queue, &mut self.chain, |_, _| Ok(Answer::Written(0))),
             HINTS if self.features & F_HINTS != 0 => {
-                serve_chains(queue, &mut self.chain, &self.counters, |_, _| Ok(Answer::Written(0)))
+                serve_chains(queue, &mut self.chain, |_, _| Ok(Answer::Written(0)))
             }
             STATS => self.stats(queue),
             _ => self.reported(queue),
@@ -206,7 +206,7 @@ impl Handler for Pages {
 impl Pages {
     fn inflate(&mut self, queue: &mut DeviceQueue) -> Result<Progress, Broken> {
         let counters = &self.counters;
-        serve_chains(queue, &mut self.chain, counters, |memory, chain| {
+        serve_chains(queue, &mut self.chain, |memory, chain| {
             let bytes = chain.readable.bytes();
             if bytes > MAX_NUMBERS {
                 return Err(Malformed::TooLong);
@@ -227,7 +227,7 @@ impl Pages {
 
     fn reported(&mut self, queue: &mut DeviceQueue) -> Result<Progress, Broken> {
         let (counters, gauge) = (&self.counters, &self.gauge);
-        serve_chains(queue, &mut self.chain, counters, |memory, chain| {
+        serve_chains(queue, &mut self.chain, |memory, chain| {
             chain.writable.each(|address, length| give_back(memory, counters, address, length.into()));
             gauge.reported.fetch_add(chain.writable.bytes(), SeqCst);
             Ok(Answer::Written(0))
@@ -244,7 +244,7 @@ impl Pages {
                     queue.announce(&memory)?;
                     return Ok(if queue.listen(&memory)? { Progress::More } else { Progress::Idle });
                 }
-                Pop::Malformed => self.counters.error(),
+                Pop::Malformed => {}
                 Pop::Chain => {
                     let now = Instant::now();
                     if let Some(due) = self.last_stats.map(|last| last + PERIOD).filter(|due| *due > now) {

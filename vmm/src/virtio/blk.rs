@@ -235,9 +235,8 @@ impl Handler for Requests {
 
     fn serve(&mut self, queues: &mut Queues, index: usize) -> Result<Progress, Broken> {
         let Some(Some(queue)) = queues.get_mut(index) else { return Ok(Progress::Idle) };
-        let counters = Arc::clone(&self.backend.counters);
         self.backend.held_until = None;
-        serve_chains(queue, &mut self.chain, &counters, |memory, chain| self.backend.request(memory, chain))
+        serve_chains(queue, &mut self.chain, |memory, chain| self.backend.request(memory, chain))
     }
 
     fn wake_at(&self) -> Option<Instant> {

@@ -6,7 +6,7 @@
 //! Invariant: whole reports only (they end with EV_SYN); of those that find no room or no driver, the oldest are dropped.
 
 use super::{
-    Counters, DeviceType, F_COMMON, Queues,
+    DeviceType, F_COMMON, Queues,
     chain::Chain,
     queue::{Broken, Pop},
     read_config,
@@ -123,7 +123,6 @@ pub struct Events {
     pointer: Arc<Pointer>,
     selection: Arc<Selection>,
     chain: Chain,
-    counters: Arc<Counters>,
     /// What is left of the report being sent.
     report: VecDeque<Event>,
 }
@@ -145,11 +144,10 @@ impl Served<Events> {
             written: None,
         };
         let handle = Arc::clone(&pointer);
-        let tablet = Self::build(facts, |counters| Events {
+        let tablet = Self::build(facts, |_| Events {
             pointer,
             selection,
             chain: Chain::default(),
-            counters,
             report: VecDeque::new(),
         });
         Ok((tablet, handle))
@@ -238,7 +236,7 @@ impl Events {
                     queue.announce(&memory)?;
                     return Ok(if queue.listen(&memory)? { Progress::More } else { Progress::Idle });
                 }
-                Pop::Malformed => self.counters.error(),
+                Pop::Malformed => {}
                 Pop::Chain => {
                     let mut bytes = [0; 8];
                     bytes[0..2].copy_from_slice(&kind.to_le_bytes());
@@ -266,7 +264,7 @@ impl Handler for Events {
         }
         // What the driver says of its LEDs: there are none.
         let Some(Some(queue)) = queues.get_mut(index) else { return Ok(Progress::Idle) };
-        serve_chains(queue, &mut self.chain, &self.counters, |_, _| Ok(Answer::Written(0)))
+        serve_chains(queue, &mut self.chain, |_, _| Ok(Answer::Written(0)))
     }
 
     fn save(&mut self) -> serde_json::Value {

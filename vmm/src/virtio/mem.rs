@@ -143,8 +143,8 @@ impl Served<Blocks> {
 impl Handler for Blocks {
     fn serve(&mut self, queues: &mut Queues, index: usize) -> Result<Progress, Broken> {
         let Some(Some(queue)) = queues.get_mut(index) else { return Ok(Progress::Idle) };
-        let (mut chain, counters) = (std::mem::take(&mut self.chain), Arc::clone(&self.counters));
-        let served = serve_chains(queue, &mut chain, &counters, |memory, chain| {
+        let mut chain = std::mem::take(&mut self.chain);
+        let served = serve_chains(queue, &mut chain, |memory, chain| {
             let mut request = [0; REQUEST];
             chain.readable.copy_out(memory, 0, &mut request)?;
             if chain.writable.bytes() < RESPONSE as u64 {

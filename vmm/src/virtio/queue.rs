@@ -32,7 +32,7 @@ pub enum Pop {
     Empty,
     /// A chain was read.
     Chain,
-    /// A chain was malformed and has been answered.
+    /// A chain was malformed; it is counted and has been answered.
     Malformed,
 }
 
@@ -142,12 +142,12 @@ impl DeviceQueue {
         self.queue.add_used(memory, head, written).map_err(|cause| self.broken(cause))
     }
 
-    /// Answers a chain that breaks the rules: length 0.
+    /// Answers a chain that breaks the rules: length 0. It is counted first, so that whoever sees the answer can see the count.
     ///
     /// # Errors
     /// The ring is broken.
     pub fn refuse(&mut self, memory: &Memory, head: u16, why: Malformed) -> Result<(), Broken> {
-        self.signals.say(format_args!("queue {}: {why}", self.index));
+        self.signals.refused(format_args!("queue {}: {why}", self.index));
         self.complete(memory, head, 0)
     }
 

@@ -40,7 +40,7 @@ impl Served<Source> {
 impl Handler for Source {
     fn serve(&mut self, queues: &mut Queues, index: usize) -> Result<Progress, Broken> {
         let Some(Some(queue)) = queues.get_mut(index) else { return Ok(Progress::Idle) };
-        serve_chains(queue, &mut self.chain, &self.counters, |memory, chain| {
+        serve_chains(queue, &mut self.chain, |memory, chain| {
             give(memory, chain, &self.counters).map(Answer::Written)
         })
     }

@@ -226,7 +226,6 @@ pub(super) enum Answer {
 pub(super) fn serve_chains(
     queue: &mut DeviceQueue,
     chain: &mut Chain,
-    counters: &Counters,
     mut answer: impl FnMut(&Memory, &Chain) -> Result<Answer, Malformed>,
 ) -> Result<Progress, Broken> {
     let memory = queue.memory();
@@ -236,7 +235,7 @@ pub(super) fn serve_chains(
                 queue.announce(&memory)?;
                 return Ok(if queue.listen(&memory)? { Progress::More } else { Progress::Idle });
             }
-            Pop::Malformed => counters.error(),
+            Pop::Malformed => {}
             Pop::Chain => match answer(&memory, chain) {
                 Ok(Answer::Written(written)) => queue.complete(&memory, chain.head, written)?,
                 Ok(Answer::Hold) => {
@@ -244,10 +243,7 @@ pub(super) fn serve_chains(
                     queue.announce(&memory)?;
                     return Ok(Progress::Idle);
                 }
-                Err(why) => {
-                    counters.error();
-                    queue.refuse(&memory, chain.head, why)?;
-                }
+                Err(why) => queue.refuse(&memory, chain.head, why)?,
             },
         }
     }

@@ -2,13 +2,13 @@
 //!
 //! Shared by the transport (vCPU threads) and the worker; atomics, so that no one waits.
 
-use super::report::Report;
+use super::{counters::Counters, report::Report};
 use crate::pci::msix::Interrupts;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{
             AtomicBool, AtomicU8, AtomicU16,
             Ordering::{AcqRel, Acquire, Release, SeqCst},
@@ -36,6 +36,8 @@ pub struct Signals {
     queue_vectors: Vec<AtomicU16>,
     /// Lives as long as the device, so that resets do not renew a guest's right to messages.
     report: Mutex<Report>,
+    /// The device's, for chains that are refused before it sees them.
+    counters: Arc<Counters>,
 }
 
 /// The signals, saved. A vector that does not exist is never signalled.
@@ -51,7 +53,7 @@ pub(crate) struct SavedSignals {
 }
 
 impl Signals {
-    pub(crate) fn new(name: &str, interrupts: Interrupts, queues: usize) -> Self {
+    pub(crate) fn new(name: &str, interrupts: Interrupts, queues: usize, counters: Arc<Counters>) -> Self {
         Self {
             interrupts,
             msix: AtomicBool::new(false),
@@ -61,6 +63,7 @@ impl Signals {
             config_generation: AtomicU8::new(0),
             queue_vectors: (0..queues).map(|_| AtomicU16::new(NO_VECTOR)).collect(),
             report: Mutex::new(Report::new(name)),
+            counters,
         }
     }
 
@@ -89,6 +92,12 @@ impl Signals {
     /// Says something a guest can cause, at a bounded rate.
     pub fn say(&self, message: fmt::Arguments<'_>) {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).say(message);
+    }
+
+    /// Counts a chain that is refused, and says why.
+    pub(super) fn refused(&self, message: fmt::Arguments<'_>) {
+        self.counters.error();
+        self.say(message);
     }
 
     fn interrupt(&self, vector: u16) {

@@ -395,8 +395,8 @@ impl Packets {
     }
 
     fn control(&mut self, queue: &mut DeviceQueue) -> Result<Progress, Broken> {
-        let (pairs, counters, report) = (&self.pairs, &self.counters, &mut self.report);
-        serve_chains(queue, &mut self.chain, counters, |memory, chain| {
+        let (pairs, report) = (&self.pairs, &mut self.report);
+        serve_chains(queue, &mut self.chain, |memory, chain| {
             let failed = |error| report.say(format_args!("cannot change its queues: {error}"));
             control::command(pairs, memory, chain, failed)
         })
@@ -406,7 +406,7 @@ impl Packets {
         let (tap, counters, report) = (&self.tap, &self.counters, &mut self.report);
         let [_, limiter] = &self.limiters;
         let (held_until, up) = (&mut self.held_until, self.config.up.load(SeqCst));
-        serve_chains(queue, &mut self.chain, counters, |memory, chain| {
+        serve_chains(queue, &mut self.chain, |memory, chain| {
             if !up {
                 counters.error();
                 return Ok(Answer::Written(0));
@@ -493,6 +493,7 @@ impl Packets {
                 Pop::Chain => {}
                 Pop::Malformed => return self.drop_packet(queue, memory, used),
                 Pop::Empty if used.len() >= usize::from(queue.size()) => {
+                    self.counters.error();
                     return self.drop_packet(queue, memory, used);
                 }
                 Pop::Empty => {
@@ -522,15 +523,15 @@ impl Packets {
             }
             self.chain = first;
         }
+        self.counters.read((self.waiting - HEADER) as u64);
         for (head, length) in used {
             queue.complete(memory, head, length)?;
         }
-        self.counters.read((self.waiting - HEADER) as u64);
         self.waiting = 0;
         Ok(Delivery::Done)
     }
 
-    /// The driver's buffers do not suit the packet: gives back those taken, unused.
+    /// The driver's buffers do not suit the packet, which is counted: gives back those taken, unused.
     fn drop_packet(
         &mut self,
         queue: &mut DeviceQueue,
@@ -540,7 +541,6 @@ impl Packets {
         for (head, _) in used {
             queue.complete(memory, head, 0)?;
         }
-        self.counters.error();
         self.waiting = 0;
         Ok(Delivery::Done)
     }

@@ -155,7 +155,7 @@ impl VirtioPci {
         let doorbells: io::Result<_> =
             sizes.iter().map(|_| EventFd::new(EFD_NONBLOCK).map(Arc::new)).collect();
         let name = device.device_type().name();
-        let signals = Arc::new(Signals::new(name, msix.interrupts(), sizes.len()));
+        let signals = Arc::new(Signals::new(name, msix.interrupts(), sizes.len(), device.counters()));
         let (config, msix_capability, window) = layout(&*device, &msix)?;
         let common = Common::new(device.features(), &sizes, vectors, Arc::clone(&signals));
         Ok(Self {

@@ -310,8 +310,8 @@ impl Drives {
         const LAST_QUERY: u32 = 2;
         // Resets: of a target, of a unit, of both.
         const RESETS: std::ops::RangeInclusive<u32> = 3..=5;
-        let (bays, counters) = (&mut self.bays, Arc::clone(&self.counters));
-        serve_chains(queue, &mut self.chain, &counters, |memory, chain| {
+        let bays = &mut self.bays;
+        serve_chains(queue, &mut self.chain, |memory, chain| {
             let mut kind = [0; 4];
             chain.readable.copy_out(memory, 0, &mut kind)?;
             match u32::from_le_bytes(kind) {
@@ -349,9 +349,7 @@ impl Drives {
         let (sense_size, cdb_size) = self.config.get();
         let sizes = (sense_size as usize, cdb_size as usize);
         let mut chain = std::mem::take(&mut self.chain);
-        let counters = Arc::clone(&self.counters);
-        let served =
-            serve_chains(queue, &mut chain, &counters, |memory, chain| self.command(memory, chain, sizes));
+        let served = serve_chains(queue, &mut chain, |memory, chain| self.command(memory, chain, sizes));
         self.chain = chain;
         served
     }

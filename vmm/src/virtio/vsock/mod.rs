@@ -131,7 +131,7 @@ impl Packets {
         let (hub, payload, counters, report) =
             (&mut self.hub, &mut self.payload, &self.counters, &mut self.report);
         let (cid, now) = (self.cid, Instant::now());
-        serve_chains(queue, &mut self.chain, counters, |memory, chain| {
+        serve_chains(queue, &mut self.chain, |memory, chain| {
             let mut header = [0; HEADER];
             chain.readable.copy_out(memory, 0, &mut header)?;
             let Some(packet) = FromGuest::parse(&header, cid) else {
@@ -156,17 +156,13 @@ impl Packets {
         for _ in 0..BUDGET {
             match queue.pop(&memory, &mut self.chain)? {
                 Pop::Chain => {}
-                Pop::Malformed => {
-                    self.counters.error();
-                    continue;
-                }
+                Pop::Malformed => continue,
                 Pop::Empty => {
                     queue.announce(&memory)?;
                     return Ok(if queue.listen(&memory)? { Progress::More } else { Progress::Idle });
                 }
             }
             let Some(room) = self.chain.writable.bytes().checked_sub(HEADER as u64) else {
-                self.counters.error();
                 queue.refuse(&memory, self.chain.head, Malformed::TooShort)?;
                 continue;
             };
@@ -185,11 +181,13 @@ impl Packets {
                 .copy_in(&memory, 0, &header)
                 .and_then(|()| self.chain.writable.copy_in(&memory, HEADER as u64, payload));
             match written {
-                Ok(()) => queue.complete(&memory, self.chain.head, (HEADER + length) as u32)?,
+                Ok(()) => {
+                    if length > 0 {
+                        self.counters.read(length as u64);
+                    }
+                    queue.complete(&memory, self.chain.head, (HEADER + length) as u32)?;
+                }
                 Err(why) => queue.refuse(&memory, self.chain.head, why)?,
-            }
-            if length > 0 {
-                self.counters.read(length as u64);
             }
         }
         queue.announce(&memory)?;
@@ -201,7 +199,7 @@ impl Packets {
         let memory = queue.memory();
         while self.lost {
             match queue.pop(&memory, &mut self.chain)? {
-                Pop::Malformed => self.counters.error(),
+                Pop::Malformed => {}
                 Pop::Empty if queue.listen(&memory)? => {}
                 Pop::Empty => break,
                 Pop::Chain => match self.chain.writable.copy_in(&memory, 0, &TRANSPORT_RESET) {
