@@ -2,6 +2,16 @@
 
 use crate::Bytes;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Longest a host takes to look at its drives.
+pub const LOOKS: Duration = Duration::from_secs(20);
+/// Longest a host takes to write to one of them.
+pub const WRITES: Duration = Duration::from_secs(300);
+/// So long who asks it to waits: for its answer, too.
+pub const LOOK_TIMEOUT: Duration = LOOKS.saturating_add(Duration::from_secs(5));
+/// The same, where it writes.
+pub const WRITE_TIMEOUT: Duration = WRITES.saturating_add(Duration::from_secs(20));
 
 /// `GET /hosts/{id}/removable`: what is plugged in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -39,6 +39,39 @@ pub struct Task {
     pub ended_at: Option<Timestamp>,
 }
 
+impl Task {
+    /// One that begins.
+    #[must_use]
+    pub fn begun(
+        kind: impl Into<String>,
+        target: impl Into<String>,
+        actor: impl Into<String>,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            id: TaskId::new(),
+            kind: kind.into(),
+            target: target.into(),
+            actor: actor.into(),
+            user: None,
+            state: TaskState::Running,
+            progress: None,
+            message: None,
+            migration: None,
+            results: vec![],
+            created_at,
+            ended_at: None,
+        }
+    }
+
+    /// Whether this tells anything new to who knows the same task as `known`. Nothing says which of two states is the later one, but
+    /// one that has ended does not run again.
+    #[must_use]
+    pub fn is_news_after(&self, known: &Self) -> bool {
+        self != known && (self.state.ended() || !known.state.ended())
+    }
+}
+
 /// Parameters of `GET /tasks`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]

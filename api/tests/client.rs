@@ -57,20 +57,8 @@ fn vm(n: u128, name: &str, state: &str) -> Vm {
 }
 
 fn task(id: TaskId, state: TaskState) -> Task {
-    Task {
-        id,
-        kind: "vm.start".into(),
-        target: "vms/1".into(),
-        actor: "admin".into(),
-        user: None,
-        state,
-        progress: None,
-        message: (state == TaskState::Failed).then(|| "no kernel".into()),
-        migration: None,
-        results: vec![],
-        created_at: Timestamp::UNIX_EPOCH,
-        ended_at: None,
-    }
+    let message = (state == TaskState::Failed).then(|| "no kernel".into());
+    Task { id, state, message, ..Task::begun("vm.start", "vms/1", "admin", Timestamp::UNIX_EPOCH) }
 }
 
 fn authorized(headers: &HeaderMap) -> bool {

@@ -33,7 +33,10 @@ use lq_api::{
     local::install::InstallDisk,
     management::{ManagementNetwork, NetworkTest},
 };
-use std::time::{Duration, Instant};
+use std::{
+    mem::discriminant,
+    time::{Duration, Instant},
+};
 
 /// Idle for so long, and the session ends.
 pub(crate) const IDLE: Duration = Duration::from_secs(600);
@@ -355,6 +358,14 @@ impl App {
         }
     }
 
+    /// Shows a page in place of the last one, where that is of its kind.
+    fn renew(&mut self, page: Page) {
+        if self.pages.last().is_some_and(|last| discriminant(last) == discriminant(&page)) {
+            self.pages.pop();
+        }
+        self.pages.push(page);
+    }
+
     /// What came of a request.
     pub(crate) fn outcome(&mut self, outcome: Outcome) {
         if let Outcome::Polled(polled) = outcome {
@@ -388,10 +399,7 @@ impl App {
             Outcome::Lines(title, lines) => self.pages.push(Page::Lines { title, lines, top: 0 }),
             Outcome::Network(state, test) => {
                 self.pop_form();
-                if let Some(Page::Network { .. }) = self.pages.last() {
-                    self.pages.pop();
-                }
-                self.pages.push(Page::Network { state: *state, test });
+                self.renew(Page::Network { state: *state, test });
             }
             Outcome::Log(source, lines) => self.pages.push(Page::Log(LogView::new(source, lines))),
             Outcome::Disks(rows) => self.pages.push(Page::Disks { rows, at: 0 }),
@@ -403,17 +411,9 @@ impl App {
             }
             Outcome::Clock(clock) => {
                 self.pop_form();
-                if let Some(Page::Clock(_)) = self.pages.last() {
-                    self.pages.pop();
-                }
-                self.pages.push(Page::Clock(clock));
+                self.renew(Page::Clock(clock));
             }
-            Outcome::Support(support) => {
-                if let Some(Page::Support(_)) = self.pages.last() {
-                    self.pages.pop();
-                }
-                self.pages.push(Page::Support(support));
-            }
+            Outcome::Support(support) => self.renew(Page::Support(support)),
             Outcome::JoinPreview(preview) => self.pages.push(Page::Joining(preview)),
             Outcome::Recovery(recovery) => {
                 let at = self.pages.iter().position(|p| matches!(p, Page::Recovery(_)));

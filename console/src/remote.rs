@@ -24,7 +24,10 @@ use lq_api::{
         install::InstallDisk,
     },
     management::{ManagementNetwork, NetworkTest, TryNetwork},
-    removable::{RemovableDrive, RemovableDrives, SupportBundleWritten, WriteSupportBundle},
+    removable::{
+        LOOK_TIMEOUT, RemovableDrive, RemovableDrives, SupportBundleWritten, WRITE_TIMEOUT,
+        WriteSupportBundle,
+    },
     time::TimeSpec,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -36,9 +39,6 @@ const RENEW: Duration = Duration::from_secs(300);
 
 /// Time for a change of the network to come into force before it is looked at.
 const SETTLE: Duration = Duration::from_millis(1500);
-/// The daemon waits a little less for a removable drive that is looked at, and for one that is written to.
-const LOOKING: Duration = Duration::from_secs(25);
-const WRITING: Duration = Duration::from_secs(320);
 
 /// What can be asked for.
 #[derive(Clone, PartialEq, Eq)]
@@ -421,14 +421,15 @@ impl Remote {
     /// The removable drives of this host.
     fn removable(&mut self) -> Fallible<Vec<RemovableDrive>> {
         let path = self.here("removable")?;
-        let found: RemovableDrives = decode(&self.call_for("GET", &path, None, LOOKING)?)?;
+        let found: RemovableDrives = decode(&self.call_for("GET", &path, None, LOOK_TIMEOUT)?)?;
         Ok(found.drives)
     }
 
     fn write_support(&mut self, device: String) -> Fallible<Outcome> {
         let path = self.here("support-bundle")?;
         let body = json!(WriteSupportBundle { device });
-        let written: SupportBundleWritten = decode(&self.call_for("POST", &path, Some(body), WRITING)?)?;
+        let written: SupportBundleWritten =
+            decode(&self.call_for("POST", &path, Some(body), WRITE_TIMEOUT)?)?;
         Ok(Outcome::Done(format!(
             "{} ({}) is on {}, which can be pulled out now.",
             written.file, written.size_bytes, written.device

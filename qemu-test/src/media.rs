@@ -188,13 +188,8 @@ pub(crate) async fn installed_disk(paths: &Paths, accel: Accel) -> Result<Disk> 
         let disk = empty_disk(&making, DISK_MIB, Bus::Virtio)?;
         let medium = dir.join("install.iso");
         prepare_iso(paths, accel, &iso, &medium, Some(&answer)).await?;
-        install(Machine {
-            medium: Some((Medium::Cd, medium)),
-            disks: vec![disk],
-            one_core: false,
-            ..bare_metal(&dir, accel)
-        })
-        .await?;
+        install(Machine { medium: Some((Medium::Cd, medium)), disks: vec![disk], ..bare_metal(&dir, accel) })
+            .await?;
         fs::rename(&making, &path).with_context(|| format!("naming {}", path.display()))?;
     }
     Ok(Disk { path, format: Format::Raw, bus: Bus::Virtio, serial: "LQTEST0001".into() })
@@ -202,7 +197,8 @@ pub(crate) async fn installed_disk(paths: &Paths, accel: Accel) -> Result<Disk> 
 
 /// Starts a machine whose medium installs unattended and waits for its end.
 pub(crate) async fn install(machine: Machine) -> Result<()> {
-    let mut running = machine.start().await?;
+    // No guest runs in it yet.
+    let mut running = Machine { one_core: false, ..machine }.start().await?;
     // What went wrong is said on the serial line, and then the machine waits for a person.
     let failed = ["nothing was installed", "lq-init: ERROR", "Kernel panic"];
     let serial = running.serial.clone();

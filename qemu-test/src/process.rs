@@ -55,9 +55,9 @@ impl Core {
         Ok(Self(core))
     }
 
-    /// What, put before a program and its arguments, has all its threads share this processor.
-    pub(crate) fn words(&self) -> [String; 3] {
-        ["taskset".into(), "--cpu-list".into(), self.0.to_string()]
+    /// Arguments of `taskset` that have all threads of a program share this processor; the program's own follow.
+    pub(crate) fn arguments(&self, program: &str) -> [String; 3] {
+        ["--cpu-list".into(), self.0.to_string(), program.into()]
     }
 }
 
@@ -138,9 +138,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_pinned_program_sees_one_processor() {
-        let [program, arguments @ ..] = Core(0).words();
-        let mut pinned = command(program);
-        pinned.args(arguments).arg("nproc");
+        let mut pinned = command("taskset");
+        pinned.args(Core(0).arguments("nproc"));
         assert_eq!(run(pinned, "nproc").await.unwrap().trim(), "1");
     }
 }

@@ -77,6 +77,9 @@ pub(crate) enum Medium {
     Usb,
 }
 
+/// The program.
+const QEMU: &str = "qemu-system-x86_64";
+
 /// Where a machine is plugged into a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plug {
@@ -236,13 +239,11 @@ impl Machine {
         }
         let arguments = self.arguments(sockets, &forwarded)?;
         let errors = self.dir.join("qemu.log");
-        std::fs::write(self.dir.join("qemu.args"), format!("qemu-system-x86_64 {}\n", arguments.join(" ")))?;
+        std::fs::write(self.dir.join("qemu.args"), format!("{QEMU} {}\n", arguments.join(" ")))?;
         let core = self.one_core.then(Core::take).transpose()?;
-        let words =
-            core.iter().flat_map(Core::words).chain(["qemu-system-x86_64".into()]).collect::<Vec<_>>();
-        let (program, before) = words.split_first().context("no program")?;
+        let program = if core.is_some() { "taskset" } else { QEMU };
         let mut qemu = if self.detached { detached(program) } else { command(program) };
-        qemu.args(before);
+        qemu.args(core.iter().flat_map(|core| core.arguments(QEMU)));
         qemu.args(&arguments).stdout(log_file(&errors)?).stderr(log_file(&errors)?);
         let modules = self.dir.join("qemu-modules");
         if self.accel == Accel::Tcg && patient_emulator(&modules)? {

@@ -123,7 +123,7 @@ impl Several {
         let iso = machine.dir.join("install.iso");
         media::prepare_iso(paths, self.accel, &paths.iso(), &iso, Some(&answer)).await?;
         let medium = Some((Medium::Cd, iso.clone()));
-        media::install(Machine { medium, one_core: false, ..machine.clone() }).await?;
+        media::install(Machine { medium, ..machine.clone() }).await?;
         let _ = std::fs::remove_file(iso);
         Ok(machine)
     }

@@ -35,7 +35,7 @@ use crate::{
     pool::{AdoptFile, CreatePool, DeleteForeign, Pool},
     provider::{CreateProvider, Provider, ProviderTest, Realm, TestProvider, UpdateProvider},
     recovery::{NewEpoch, ReformCluster, ReformPreview, RestoreAs, Restored, StateBackup},
-    removable::{RemovableDrives, SupportBundleWritten, WriteSupportBundle},
+    removable::{RemovableDrives, SupportBundleWritten, WRITE_TIMEOUT, WriteSupportBundle},
     task::{Task, TaskQuery},
     time::{Time, TimeSpec},
     usage::{Usage, UsageQuery},
@@ -43,10 +43,6 @@ use crate::{
     volume::{CreateVolume, GrowVolume, Volume},
 };
 use reqwest::Method;
-use std::time::Duration;
-
-/// For what a host writes to a removable drive: a little longer than it waits itself.
-const REMOVABLE_TIMEOUT: Duration = Duration::from_secs(320);
 
 /// Reading a kind: all, one, by name or id.
 macro_rules! reading {
@@ -270,7 +266,7 @@ impl Client {
     ) -> Result<SupportBundleWritten, Error> {
         let url = self.endpoint(&["hosts", &id.to_string(), "support-bundle"]);
         let body = WriteSupportBundle { device: device.into() };
-        self.json(self.request(Method::POST, url).timeout(REMOVABLE_TIMEOUT).json(&body)).await
+        self.json(self.request(Method::POST, url).timeout(WRITE_TIMEOUT).json(&body)).await
     }
     /// Removes a host from the cluster for ever; with `force` what only it holds is given up.
     pub async fn remove_host(&self, id: HostId, force: bool) -> Result<(), Error> {

@@ -142,15 +142,14 @@ impl Shown {
         Self { query: query.clone(), tasks: listed.into_iter().map(|t| (t.id, t)).collect() }
     }
 
-    /// Whether a task is to be shown: it is asked for, or was when it was shown last, and something about it is new. One that
-    /// has ended does not run again, whatever comes late.
+    /// Whether a task is to be shown: it is asked for, or was when it was shown last, and something about it is new.
     fn news(&mut self, task: &Task) -> bool {
         let TaskQuery { state, target, .. } = &self.query;
         let asked =
             state.is_none_or(|s| s == task.state) && target.as_ref().is_none_or(|t| *t == task.target);
         let known = self.tasks.get(&task.id);
         let news = match known {
-            Some(known) => known != task && (task.state.ended() || !known.state.ended()),
+            Some(known) => task.is_news_after(known),
             None => asked,
         };
         if news && asked {
@@ -183,12 +182,22 @@ impl<F> Rows<F> {
         if self.format == Format::Table {
             return line(&(self.table)(items).render_on(&mut self.widths, true));
         }
-        for item in items {
-            let object = Some(serde_json::to_value(item)?);
-            let id = item.id().to_string().parse()?;
-            one(self.format, &Change { kind: self.what.word().into(), id, revision, object })?;
-        }
-        Ok(())
+        items.iter().try_for_each(|item| self.record(item, revision))
+    }
+
+    /// One more row of the table.
+    fn row<T>(&mut self, item: &T) -> anyhow::Result<()>
+    where
+        F: Fn(&[T]) -> Table,
+    {
+        line(&(self.table)(std::slice::from_ref(item)).render_on(&mut self.widths, false))
+    }
+
+    /// A line or a document: the object as it is at this revision.
+    fn record<T: Resource + Serialize>(&self, item: &T, revision: u64) -> anyhow::Result<()> {
+        let object = Some(serde_json::to_value(item)?);
+        let id = item.id().to_string().parse()?;
+        one(self.format, &Change { kind: self.what.word().into(), id, revision, object })
     }
 
     /// An object that has changed.
@@ -199,8 +208,7 @@ impl<F> Rows<F> {
         if self.format != Format::Table {
             return one(self.format, change);
         }
-        let item: T = serde_json::from_value(object.clone())?;
-        line(&(self.table)(std::slice::from_ref(&item)).render_on(&mut self.widths, false))
+        self.row(&serde_json::from_value(object.clone())?)
     }
 
     /// A task, if there is anything new about it.
@@ -211,9 +219,7 @@ impl<F> Rows<F> {
         if !known.news(&task) {
             return Ok(());
         }
-        let object = serde_json::to_value(&task)?;
-        let change = Change { kind: self.what.word().into(), id: task.id.0, revision, object: None };
-        self.more(&Change { object: Some(object.clone()), ..change }, &object)
+        if self.format == Format::Table { self.row(&task) } else { self.record(&task, revision) }
     }
 
     /// An object that was shown and is gone, or is not asked for any more.
@@ -356,19 +362,12 @@ mod tests {
 
     #[test]
     fn of_tasks_what_is_new_is_shown() {
+        let begun = Task::begun("vm.stop", "vm/1", "admin", lq_api::Timestamp::UNIX_EPOCH);
         let task = |id: u128, state, progress| Task {
             id: TaskId(uuid::Uuid::from_u128(id)),
-            kind: "vm.stop".into(),
-            target: "vm/1".into(),
-            actor: "admin".into(),
-            user: None,
             state,
             progress: Some(progress),
-            message: None,
-            migration: None,
-            results: vec![],
-            created_at: lq_api::Timestamp::UNIX_EPOCH,
-            ended_at: None,
+            ..begun.clone()
         };
         use TaskState::{Running, Succeeded};
         let query = TaskQuery { state: Some(Running), target: Some("vm/1".into()), ..TaskQuery::default() };

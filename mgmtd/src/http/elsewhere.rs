@@ -74,7 +74,7 @@ impl Journal {
     fn put(&mut self, task: Task) -> bool {
         let number = self.numbers.get(&task.id).copied();
         let known = number.and_then(|n| self.tasks.get(&n));
-        if known.is_some_and(|k| *k == task || (k.state.ended() && !task.state.ended())) {
+        if known.is_some_and(|known| !task.is_news_after(known)) {
             return false;
         }
         if let Some(number) = number {
@@ -231,7 +231,7 @@ async fn follow(elsewhere: Arc<Elsewhere>, cluster: Cluster, host: HostId) {
     let mut pause = PAUSES.0;
     loop {
         let before = heard;
-        let over = listen(&elsewhere, &cluster, host, &mut heard).await;
+        let Err(over) = listen(&elsewhere, &cluster, host, &mut heard).await;
         tracing::debug!(%host, reason = %over, "its tasks are not heard of for the moment");
         pause = if heard == before { (pause * 2).min(PAUSES.1) } else { PAUSES.0 };
         tokio::time::sleep(pause).await;
@@ -239,45 +239,40 @@ async fn follow(elsewhere: Arc<Elsewhere>, cluster: Cluster, host: HostId) {
 }
 
 /// Listens to a host until the connection is over; why it is. `heard` is when the host said something last.
-async fn listen(elsewhere: &Elsewhere, cluster: &Cluster, host: HostId, heard: &mut Instant) -> String {
+async fn listen(
+    elsewhere: &Elsewhere,
+    cluster: &Cluster,
+    host: HostId,
+    heard: &mut Instant,
+) -> Result<Infallible, String> {
     let asked = Asked { recent_seconds: (heard.elapsed() + OVERLAP).as_secs() };
-    let request = serde_json::to_vec(&asked).map_err(|e| e.to_string()).and_then(|body| {
-        let request = Request::post(PATH)
-            .header(header::HOST, "peer")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(body));
-        request.map_err(|e| e.to_string())
-    });
-    let request = match request {
-        Ok(request) => request,
-        Err(e) => return e,
-    };
-    let response = match timeout(SILENCE, cluster.pass(host, request)).await {
-        Ok(Ok(response)) if response.status().is_success() => response,
+    let asked = serde_json::to_vec(&asked).map_err(|e| e.to_string())?;
+    let request = Request::post(PATH)
+        .header(header::HOST, "peer")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(asked))
+        .map_err(|e| e.to_string())?;
+    let response = timeout(SILENCE, cluster.pass(host, request)).await;
+    let response =
+        response.map_err(|_| format!("no answer within {SILENCE:?}"))?.map_err(|e| e.to_string())?;
+    if !response.status().is_success() {
         // A host of an earlier release does not know the question.
-        Ok(Ok(response)) => return format!("it answered {}", response.status()),
-        Ok(Err(e)) => return e.to_string(),
-        Err(_) => return format!("no answer within {SILENCE:?}"),
-    };
+        return Err(format!("it answered {}", response.status()));
+    }
     let mut body = response.into_body();
     let mut line = Vec::new();
     loop {
-        let data = match timeout(SILENCE, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-            Ok(Some(Err(e))) => return e.to_string(),
-            Ok(None) => return "it ended the answer".into(),
-            Err(_) => return format!("nothing within {SILENCE:?}"),
-        };
-        for part in data.split_inclusive(|byte| *byte == b'\n') {
+        let frame =
+            timeout(SILENCE, body.frame()).await.map_err(|_| format!("nothing within {SILENCE:?}"))?;
+        let frame = frame.ok_or("it ended the answer")?.map_err(|e| e.to_string())?;
+        for part in frame.into_data().unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(part);
             if line.len() > MAX_LINE {
-                return "a line of its answer is too long".into();
+                return Err("a line of its answer is too long".into());
             }
             if line.ends_with(b"\n") {
-                match serde_json::from_slice(&line) {
-                    Ok(tasks) => elsewhere.hear(tasks),
-                    Err(e) => return format!("its answer is not understood: {e}"),
-                }
+                let tasks = serde_json::from_slice(&line);
+                elsewhere.hear(tasks.map_err(|e| format!("its answer is not understood: {e}"))?);
                 line.clear();
                 *heard = Instant::now();
             }
@@ -289,8 +284,8 @@ async fn listen(elsewhere: &Elsewhere, cluster: &Cluster, host: HostId, heard: &
 /// asks shows each task only to those who may see it.
 pub(super) async fn tell(State(api): State<Arc<Api>>, Json(asked): Json<Asked>) -> Response {
     // Followed before they are read, so that nothing is missed in between.
-    let (_, reached) = api.node.tasks.changed_since(u64::MAX);
     let follow = api.node.tasks.follow();
+    let reached = *follow.borrow();
     let recent = i64::try_from(asked.recent_seconds).unwrap_or(i64::MAX);
     let since = Timestamp::now().as_second().saturating_sub(recent);
     let mut first = api.node.tasks.all();
@@ -329,20 +324,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn task(id: TaskId, progress: f64, state: TaskState) -> Task {
-        Task {
-            id,
-            kind: "vm.stop".into(),
-            target: "vm/1".into(),
-            actor: "admin".into(),
-            user: None,
-            state,
-            progress: Some(progress),
-            message: None,
-            migration: None,
-            results: vec![],
-            created_at: Timestamp::UNIX_EPOCH,
-            ended_at: None,
-        }
+        let begun = Task::begun("vm.stop", "vm/1", "admin", Timestamp::UNIX_EPOCH);
+        Task { id, state, progress: Some(progress), ..begun }
     }
 
     #[test]

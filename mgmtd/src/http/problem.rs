@@ -6,7 +6,7 @@ use crate::{
     cluster::{BackupError, JoinError, ReformError, Refusal, RestoreError, WriteError},
     compute,
     reconcile::{ForeignError, storage::UploadError},
-    storage,
+    removable, storage,
 };
 use axum::{
     http::{HeaderValue, Method, StatusCode, Uri, header},
@@ -151,6 +151,21 @@ impl From<RestoreError> for Failure {
             }
             RestoreError::NotHere(_) => Self::new(Kind::Conflict, text),
             RestoreError::Store(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<removable::Error> for Failure {
+    fn from(error: removable::Error) -> Self {
+        let text = chain(&error);
+        match error {
+            removable::Error::NoSuch { .. } => {
+                Problem::validation(vec![FieldError::new("device", text)]).into()
+            }
+            removable::Error::Full { .. } => Self::new(Kind::NoSpace, text),
+            removable::Error::Unfit { .. } | removable::Error::Busy | removable::Error::Failed { .. } => {
+                Self::new(Kind::Conflict, text)
+            }
         }
     }
 }

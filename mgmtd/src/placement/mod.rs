@@ -228,7 +228,7 @@ fn refuse(site: &Site<'_>, host: &HostRecord, asked: &Asked<'_>, reasons: &mut R
         }
     }
     if let Some(room) = room(host) {
-        let free = room.saturating_sub(site.used_but(id, there).memory);
+        let free = room.saturating_sub(site.used(id, there).memory);
         let needed = asked.needed;
         if needed.get() > free {
             let (free, of) = (Bytes(free), Bytes(room));
@@ -302,7 +302,7 @@ fn broken<'a>(
 /// How well a host fits that fits: free memory afterwards in thousandths, less what is oversubscribed, and the preferences.
 fn score(site: &Site<'_>, host: &HostRecord, asked: &Asked<'_>, reasons: &mut Reasons) -> i64 {
     let (id, spec) = (host.meta.id, asked.spec);
-    let used = site.used_but(id, asked.there);
+    let used = site.used(id, asked.there);
     let mut score = 0;
     if let Some(room) = room(host) {
         let used = used.memory.saturating_add(asked.needed.get());

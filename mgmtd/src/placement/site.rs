@@ -100,12 +100,7 @@ impl<'a> Site<'a> {
     }
 
     /// What is promised of the host, but for this machine.
-    pub(super) fn used(&self, host: HostId, but: Option<VmId>) -> Used {
-        self.used_but(host, but.and_then(|id| self.state.vms.get(&id)).map(|record| &**record))
-    }
-
-    /// The same, of a machine that is at hand.
-    pub(super) fn used_but(&self, host: HostId, but: Option<&VmRecord>) -> Used {
+    pub(super) fn used(&self, host: HostId, but: Option<&VmRecord>) -> Used {
         debug_assert!(self.only.is_none_or(|only| only == host), "only {:?} is counted", self.only);
         let used = self.used.get(&host).copied().unwrap_or_default();
         but.filter(|record| self.is_on(record, host)).map_or(used, |record| used.less(Used::of(record)))

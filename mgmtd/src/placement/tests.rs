@@ -195,7 +195,8 @@ proptest! {
             let counted = Site::of(&after);
             for id in state.hosts.keys() {
                 prop_assert_eq!(planned.used(*id, None), counted.used(*id, None));
-                prop_assert_eq!(planned.used(*id, Some(*vm)), Site::of_host(&after, *id).used(*id, Some(*vm)));
+                let [before, then] = [&state, &after].map(|s| s.vms.get(vm).map(|record| &**record));
+                prop_assert_eq!(planned.used(*id, before), Site::of_host(&after, *id).used(*id, then));
                 for label in [("app", "a"), ("app", "b")] {
                     prop_assert_eq!(planned.named_on(*id, label, &[*vm]), counted.named_on(*id, label, &[*vm]));
                     prop_assert_eq!(planned.is_named(label, Some(*vm)), counted.is_named(label, Some(*vm)));

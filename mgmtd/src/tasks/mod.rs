@@ -175,20 +175,8 @@ impl Tasks {
     where
         F: Future<Output = Result<Option<String>, String>> + Send + 'static,
     {
-        let task = Task {
-            id: TaskId::new(),
-            kind: new.kind.into(),
-            target: new.target,
-            actor: new.actor,
-            user: ASKED_BY.try_with(|user| *user).unwrap_or_default(),
-            state: TaskState::Running,
-            progress: None,
-            message: None,
-            migration: None,
-            results: vec![],
-            created_at: Timestamp::now(),
-            ended_at: None,
-        };
+        let user = ASKED_BY.try_with(|user| *user).unwrap_or_default();
+        let task = Task { user, ..Task::begun(new.kind, new.target, new.actor, Timestamp::now()) };
         let cancel = CancellationToken::new();
         {
             let mut entries = self.lock();

@@ -21,7 +21,7 @@ use lq_api::{
     host::{FactoryReset, NewCertificate},
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     problem::{FieldError, Kind},
-    removable::{RemovableDrives, SupportBundleWritten, WriteSupportBundle},
+    removable::{LOOKS, RemovableDrives, SupportBundleWritten, WRITES, WriteSupportBundle},
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -31,10 +31,6 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Events of the bundle.
 const EVENTS: usize = 2000;
-/// Longest a removable drive may take to be looked at.
-const LOOK: Duration = Duration::from_secs(20);
-/// Longest a bundle may take to be written to one.
-const WRITE: Duration = Duration::from_secs(300);
 
 pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -240,7 +236,7 @@ async fn write_support_bundle(
     let file = format!("{prefix}{name}-support-{at}.tar.gz");
     let (device, host) = (wanted.device, api.node.host.clone());
     let (to, named) = (device.clone(), file.clone());
-    patiently(WRITE, move || host.write_removable(&to, &named, &packed)).await?;
+    patiently(WRITES, move || host.write_removable(&to, &named, &packed)).await?;
     told(&api, id, &caller, &format!("wrote a support bundle to the removable drive {device}"));
     Ok(Answer(StatusCode::OK, SupportBundleWritten { device, file, size_bytes }))
 }
@@ -256,7 +252,7 @@ async fn removable_drives(
 ) -> Result<Answer<RemovableDrives>, Failure> {
     here(&api, id)?;
     let host = api.node.host.clone();
-    let drives = patiently(LOOK, move || host.removable()).await?;
+    let drives = patiently(LOOKS, move || host.removable()).await?;
     Ok(Answer(StatusCode::OK, RemovableDrives { drives }))
 }
 
@@ -271,18 +267,7 @@ async fn patiently<T: Send + 'static>(
                     take another";
         Failure::new(Kind::Unavailable, text)
     })?;
-    done.map_err(|e| Failure::internal(&e))?.map_err(|e| match &e {
-        removable::Error::NoSuch { .. } => {
-            match Failure::check(vec![FieldError::new("device", crate::causes::chain(&e))]) {
-                Err(failure) => failure,
-                Ok(()) => Failure::internal(&e),
-            }
-        }
-        removable::Error::Full { .. } => Failure::new(Kind::NoSpace, crate::causes::chain(&e)),
-        removable::Error::Unfit { .. } | removable::Error::Busy | removable::Error::Failed { .. } => {
-            Failure::new(Kind::Conflict, crate::causes::chain(&e))
-        }
-    })
+    Ok(done.map_err(|e| Failure::internal(&e))??)
 }
 
 /// The name of the host and its bundle.

@@ -31,7 +31,7 @@ impl Tasks {
     /// From now on.
     pub(super) fn follow(api: &Api, caller: &Caller) -> Self {
         let own = api.node.tasks.follow();
-        let (_, reached) = api.node.tasks.changed_since(u64::MAX);
+        let reached = *own.borrow();
         let elsewhere = api.elsewhere.watch(&api.node.cluster, &api.ending);
         let mut running = api.node.tasks.all();
         running.retain(|t| !t.state.ended());
