@@ -28,6 +28,7 @@ impl Watcher {
 
     /// Listens until something like this was told of tasks.
     async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let end = tokio::time::Instant::now() + common::PATIENCE;
         loop {
             while let Some((event, rest)) = self.text.split_once("\n\n") {
                 let field = |name| event.lines().find_map(|l| l.strip_prefix(name));
@@ -41,7 +42,7 @@ impl Watcher {
                     }
                 }
             }
-            let more = tokio::time::timeout(common::PATIENCE, self.answer.chunk()).await;
+            let more = tokio::time::timeout_at(end, self.answer.chunk()).await;
             let more = more.unwrap_or_else(|_| panic!("waited in vain: {:?}", self.told));
             self.text.push_str(&String::from_utf8_lossy(&more.unwrap().unwrap()));
         }
@@ -102,8 +103,8 @@ async fn tasks_come_by_the_watch_to_those_who_may_see_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tasks_of_other_hosts_are_heard_of() {
-    let hosts = cluster(2).await;
+async fn tasks_of_other_hosts_are_heard_of_and_so_is_what_happened_while_they_were_away() {
+    let mut hosts = cluster(2).await;
     let (first, second) = (hosts[0].api().clone(), hosts[1].api().clone());
     let [h1, h2] = [hosts[0].id().await, hosts[1].id().await];
     let image = first.image("kernel", "kernel", kernel()).await;
@@ -123,7 +124,7 @@ async fn tasks_of_other_hosts_are_heard_of() {
     let mut there = Watcher::of(&second).await;
     let slow = Some(json!({"host": h1, "bandwidth_bytes": 1 << 20}));
     let migrate = format!("/vms/{vm}/migrate");
-    let task = first.ok(Method::POST, &migrate, slow).await;
+    let task = first.ok(Method::POST, &migrate, slow.clone()).await;
     let copying = |n: &Value| n["object"]["migration"]["sent_bytes"].as_u64() > Some(0);
     for watcher in [&mut all, &mut some, &mut there] {
         watcher.until(|n| n["id"] == task["id"] && copying(n)).await;
@@ -136,5 +137,16 @@ async fn tasks_of_other_hosts_are_heard_of() {
         watcher.until(is(&task, "cancelled")).await;
         watcher.of_task(&task);
     }
+
+    // The second host dies while it works. Whether or not it had written that down: its end is told when it is back.
+    first.until(&format!("/vms/{vm}"), |v| v["status"].get("moving_to").is_none()).await;
+    let task = first.ok(Method::POST, &migrate, slow).await;
+    all.until(|n| n["id"] == task["id"] && copying(n)).await;
+    hosts[1].kill();
+    hosts[1].start();
+    hosts[1].log_in().await;
+    let notice = all.until(is(&task, "failed")).await;
+    assert!(notice["object"]["message"].as_str().unwrap().contains("interrupted"), "{notice}");
+    all.of_task(&task);
     assert_eq!(some.told.last().unwrap().get("object"), None, "{:?}", some.told);
 }

@@ -6,7 +6,9 @@
 //! ```
 //! Invariants: nobody is asked while nobody watches; a seat hears of every change since it was taken, the last one of each
 //! task, or that it was too slow; a task that has ended does not run again, whatever comes late. A host that was away tells
-//! what happened meanwhile: it says first what runs and what ended of late, and what is known already is not told again.
+//! what happened meanwhile: it says first what runs and what ended of late, and what is known already is not told again. What ran
+//! there and is not among that was cut off, with the memory of it: a host writes down what it does a moment later, and may have
+//! been without power before.
 
 use super::Api;
 use crate::cluster::Cluster;
@@ -19,7 +21,10 @@ use axum::{
 };
 use futures::stream;
 use http_body_util::BodyExt as _;
-use lq_api::{HostId, TaskId, Timestamp, task::Task};
+use lq_api::{
+    HostId, TaskId, Timestamp,
+    task::{Task, TaskState},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -65,16 +70,22 @@ struct Journal {
     last: u64,
     /// Up to this number changes may be forgotten.
     forgotten: u64,
-    tasks: BTreeMap<u64, Task>,
+    tasks: BTreeMap<u64, Known>,
     numbers: HashMap<TaskId, u64>,
+}
+
+struct Known {
+    /// Whose task it is.
+    host: HostId,
+    task: Task,
 }
 
 impl Journal {
     /// Takes what a host said of a task; whether it is news.
-    fn put(&mut self, task: Task) -> bool {
+    fn put(&mut self, host: HostId, task: Task) -> bool {
         let number = self.numbers.get(&task.id).copied();
         let known = number.and_then(|n| self.tasks.get(&n));
-        if known.is_some_and(|known| !task.is_news_after(known)) {
+        if known.is_some_and(|known| !task.is_news_after(&known.task)) {
             return false;
         }
         if let Some(number) = number {
@@ -82,14 +93,26 @@ impl Journal {
         }
         self.last += 1;
         self.numbers.insert(task.id, self.last);
-        self.tasks.insert(self.last, task);
+        self.tasks.insert(self.last, Known { host, task });
         if self.tasks.len() > KEPT
-            && let Some((number, task)) = self.tasks.pop_first()
+            && let Some((number, Known { task, .. })) = self.tasks.pop_first()
         {
             self.numbers.remove(&task.id);
             self.forgotten = number;
         }
         true
+    }
+
+    /// Takes it that nothing else runs on a host than these.
+    fn nothing_else_runs(&mut self, host: HostId, running: &BTreeSet<TaskId>, now: Timestamp) {
+        let lost = |known: &&Known| {
+            known.host == host && !known.task.state.ended() && !running.contains(&known.task.id)
+        };
+        let lost: Vec<Task> = self.tasks.values().filter(lost).map(|known| known.task.clone()).collect();
+        for task in lost {
+            let message = Some("interrupted: its host knows nothing of it any more".into());
+            self.put(host, Task { state: TaskState::Failed, message, ended_at: Some(now), ..task });
+        }
     }
 
     /// Forgets all tasks.
@@ -99,7 +122,8 @@ impl Journal {
 
     /// What changed after this number; `None` where that is not known any more.
     fn since(&self, number: u64) -> Option<Vec<Task>> {
-        (number >= self.forgotten).then(|| self.tasks.range(number + 1..).map(|(_, t)| t.clone()).collect())
+        (number >= self.forgotten)
+            .then(|| self.tasks.range(number + 1..).map(|(_, known)| known.task.clone()).collect())
     }
 }
 
@@ -145,12 +169,17 @@ impl Elsewhere {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what a host said.
-    fn hear(&self, tasks: Vec<Task>) {
+    /// Takes what a host said; `whole` where these are all that run there.
+    fn hear(&self, host: HostId, tasks: Vec<Task>, whole: bool) {
         let mut journal = self.journal();
         let before = journal.last;
+        let mut said = BTreeSet::new();
         for task in tasks {
-            journal.put(task);
+            said.insert(task.id);
+            journal.put(host, task);
+        }
+        if whole {
+            journal.nothing_else_runs(host, &said, Timestamp::now());
         }
         let last = journal.last;
         drop(journal);
@@ -181,7 +210,7 @@ impl Seat {
     /// Tasks that are known to run.
     pub(super) fn running(&self) -> Vec<Task> {
         let journal = self.elsewhere.journal();
-        journal.tasks.values().filter(|t| !t.state.ended()).cloned().collect()
+        journal.tasks.values().map(|known| &known.task).filter(|t| !t.state.ended()).cloned().collect()
     }
 }
 
@@ -206,7 +235,14 @@ async fn follow_all(elsewhere: Arc<Elsewhere>, cluster: Cluster, ending: Cancell
         changes.borrow_and_update();
         let others: BTreeSet<HostId> =
             cluster.read(|s| s.hosts.keys().copied().filter(|h| *h != me).collect());
-        followed.retain(|host, _| others.contains(host));
+        followed.retain(|host, _| {
+            let there = others.contains(host);
+            if !there {
+                // Nobody will ever say how what ran there ended.
+                elsewhere.hear(*host, vec![], true);
+            }
+            there
+        });
         for host in others {
             followed.entry(host).or_insert_with(|| {
                 let one = follow(elsewhere.clone(), cluster.clone(), host);
@@ -260,7 +296,7 @@ async fn listen(
         return Err(format!("it answered {}", response.status()));
     }
     let mut body = response.into_body();
-    let mut line = Vec::new();
+    let (mut line, mut first) = (Vec::new(), true);
     loop {
         let frame =
             timeout(SILENCE, body.frame()).await.map_err(|_| format!("nothing within {SILENCE:?}"))?;
@@ -272,7 +308,8 @@ async fn listen(
             }
             if line.ends_with(b"\n") {
                 let tasks = serde_json::from_slice(&line);
-                elsewhere.hear(tasks.map_err(|e| format!("its answer is not understood: {e}"))?);
+                let tasks = tasks.map_err(|e| format!("its answer is not understood: {e}"))?;
+                elsewhere.hear(host, tasks, std::mem::take(&mut first));
                 line.clear();
                 *heard = Instant::now();
             }
@@ -320,7 +357,6 @@ pub(super) async fn tell(State(api): State<Arc<Api>>, Json(asked): Json<Asked>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lq_api::task::TaskState;
     use proptest::prelude::*;
 
     fn task(id: TaskId, progress: f64, state: TaskState) -> Task {
@@ -330,20 +366,42 @@ mod tests {
 
     #[test]
     fn what_is_known_is_no_news_and_what_ended_does_not_run_again() {
-        let (mut journal, id) = (Journal::default(), TaskId::new());
+        let (mut journal, id, host) = (Journal::default(), TaskId::new(), HostId::new());
         let half = task(id, 0.5, TaskState::Running);
         let done = task(id, 1.0, TaskState::Succeeded);
-        assert!(journal.put(half.clone()) && !journal.put(half.clone()));
-        assert!(journal.put(done.clone()) && !journal.put(half));
+        assert!(journal.put(host, half.clone()) && !journal.put(host, half.clone()));
+        assert!(journal.put(host, done.clone()) && !journal.put(host, half));
         assert_eq!(journal.since(0), Some(vec![done]));
         assert_eq!(journal.since(journal.last), Some(vec![]));
+    }
+
+    #[test]
+    fn what_a_host_knows_no_more_was_cut_off() {
+        let (mut journal, [host, other]) = (Journal::default(), [HostId::new(), HostId::new()]);
+        let [kept, lost, ended, elsewhere] = std::array::from_fn(|_| TaskId::new());
+        let begun = |id| task(id, 0.5, TaskState::Running);
+        for (host, task) in [
+            (host, begun(kept)),
+            (host, begun(lost)),
+            (host, task(ended, 1.0, TaskState::Succeeded)),
+            (other, begun(elsewhere)),
+        ] {
+            journal.put(host, task);
+        }
+        let reached = journal.last;
+        for _ in 0..2 {
+            journal.nothing_else_runs(host, &BTreeSet::from([kept]), Timestamp::UNIX_EPOCH);
+            let told = journal.since(reached).unwrap();
+            assert_eq!(told.iter().map(|t| (t.id, t.state)).collect::<Vec<_>>(), [(lost, TaskState::Failed)]);
+            assert!(told[0].message.as_ref().unwrap().contains("interrupted") && told[0].ended_at.is_some());
+        }
     }
 
     #[test]
     fn who_comes_after_too_many_changes_is_told_so() {
         let mut journal = Journal::default();
         for _ in 0..=KEPT {
-            journal.put(task(TaskId::new(), 0.0, TaskState::Running));
+            journal.put(HostId::new(), task(TaskId::new(), 0.0, TaskState::Running));
         }
         assert_eq!(journal.since(0), None);
         assert_eq!(journal.since(1).unwrap().len(), KEPT);
@@ -356,10 +414,10 @@ mod tests {
         fn nothing_is_missed(steps in prop::collection::vec((0usize..4, 0u8..5, any::<bool>()), 0..60)) {
             let ids: Vec<_> = (0..4).map(|_| TaskId::new()).collect();
             let (mut journal, mut reached) = (Journal::default(), 0);
-            let (mut last, mut seen) = (HashMap::new(), HashMap::new());
+            let (mut last, mut seen, host) = (HashMap::new(), HashMap::new(), HostId::new());
             for (which, share, look) in steps {
                 let task = task(ids[which], f64::from(share), TaskState::Running);
-                prop_assert_eq!(journal.put(task.clone()), last.get(&task.id) != Some(&task));
+                prop_assert_eq!(journal.put(host, task.clone()), last.get(&task.id) != Some(&task));
                 last.insert(task.id, task);
                 if look {
                     seen.extend(journal.since(reached).unwrap().into_iter().map(|t| (t.id, t)));
