@@ -103,10 +103,10 @@ impl Journal {
         true
     }
 
-    /// Takes it that nothing else runs on a host than these.
-    fn nothing_else_runs(&mut self, host: HostId, running: &BTreeSet<TaskId>, now: Timestamp) {
+    /// Takes it that nothing runs on a host but what it said: what is known to, and is not among that, was cut off.
+    fn nothing_else_runs(&mut self, host: HostId, said: &BTreeSet<TaskId>, now: Timestamp) {
         let lost = |known: &&Known| {
-            known.host == host && !known.task.state.ended() && !running.contains(&known.task.id)
+            known.host == host && !known.task.state.ended() && !said.contains(&known.task.id)
         };
         let lost: Vec<Task> = self.tasks.values().filter(lost).map(|known| known.task.clone()).collect();
         for task in lost {
@@ -173,12 +173,11 @@ impl Elsewhere {
     fn hear(&self, host: HostId, tasks: Vec<Task>, whole: bool) {
         let mut journal = self.journal();
         let before = journal.last;
-        let mut said = BTreeSet::new();
+        let said: Option<BTreeSet<TaskId>> = whole.then(|| tasks.iter().map(|task| task.id).collect());
         for task in tasks {
-            said.insert(task.id);
             journal.put(host, task);
         }
-        if whole {
+        if let Some(said) = said {
             journal.nothing_else_runs(host, &said, Timestamp::now());
         }
         let last = journal.last;

@@ -36,7 +36,7 @@ pub struct Signals {
     queue_vectors: Vec<AtomicU16>,
     /// Lives as long as the device, so that resets do not renew a guest's right to messages.
     report: Mutex<Report>,
-    /// The device's, for chains that are refused before it sees them.
+    /// The device's, for chains that are refused.
     counters: Arc<Counters>,
 }
 
