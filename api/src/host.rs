@@ -12,6 +12,9 @@ pub struct Host {
     /// No machine is placed on it, and those that ran there were moved away, as far as they could be.
     #[serde(default)]
     pub maintenance: bool,
+    /// It only votes: no machine, pool or network is ever on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub witness: bool,
     /// Read at the time of the request; absent where the host cannot be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<HostStatus>,

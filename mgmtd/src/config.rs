@@ -7,6 +7,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 /// Port for the other hosts of the cluster.
 pub const PEER_PORT: u16 = 7443;
+/// Where a witness keeps what it has.
+const WITNESS_STATE: &str = "/var/lib/limiquantix-witness";
 
 /// The LimiQuantix management daemon.
 #[derive(Clone, Debug, Parser)]
@@ -53,6 +55,10 @@ pub struct Options {
     /// Simulate the host: machines that only pretend to run, on any computer and without root.
     #[arg(long, env = "LQ_SIMULATED")]
     pub simulated: bool,
+    /// Be a witness: a member on any Linux computer that votes and runs nothing, as the third of two hosts. It serves its page on
+    /// [::]:8443 and keeps all it has in /var/lib/limiquantix-witness unless told otherwise.
+    #[arg(long, env = "LQ_WITNESS", conflicts_with = "simulated")]
+    pub witness: bool,
     /// With --simulated: so many more hosts in the cluster. They cannot be asked, as hosts that are away.
     #[arg(long, default_value_t = 0, requires = "simulated")]
     pub simulated_hosts: u32,
@@ -112,6 +118,8 @@ pub enum HostKind {
         /// Its facts.
         boot_facts: PathBuf,
     },
+    /// A computer of somebody else's, on which the daemon only votes.
+    Witness,
     /// A simulation.
     Simulated {
         /// Hosts and machines besides what is made by hand.
@@ -130,16 +138,22 @@ pub struct Crowd {
 
 impl From<Options> for Config {
     fn from(o: Options) -> Self {
-        let default = |real: &str, simulated: &str| PathBuf::from(if o.simulated { simulated } else { real });
-        let state = o.state.clone().unwrap_or_else(|| default(paths::STATE_MGMTD, "mgmtd-simulated"));
-        let beside =
-            |real: &str, name: &str| if o.simulated { state.join(name) } else { PathBuf::from(real) };
+        let state = o.state.clone().unwrap_or_else(|| {
+            PathBuf::from(match (o.simulated, o.witness) {
+                (true, _) => "mgmtd-simulated",
+                (_, true) => WITNESS_STATE,
+                _ => paths::STATE_MGMTD,
+            })
+        });
+        // Only an appliance has places of its own.
+        let guest = o.simulated || o.witness;
+        let beside = |real: &str, name: &str| if guest { state.join(name) } else { PathBuf::from(real) };
         let run = o.run.clone().unwrap_or_else(|| beside(paths::RUN, "run"));
         let listen = if o.listen.is_empty() {
             let default: (std::net::IpAddr, u16) = if o.simulated {
                 (std::net::Ipv4Addr::LOCALHOST.into(), 8443)
             } else {
-                (std::net::Ipv6Addr::UNSPECIFIED.into(), 443)
+                (std::net::Ipv6Addr::UNSPECIFIED.into(), if o.witness { 8443 } else { 443 })
             };
             vec![default.into()]
         } else {
@@ -171,10 +185,12 @@ impl From<Options> for Config {
                 .unwrap_or_else(|| beside(&format!("{}/join-token", paths::STATE), "join-token")),
             clock: Clock::default(),
             rates: Rates::default(),
-            host: if o.simulated {
-                HostKind::Simulated { crowd: Crowd { hosts: o.simulated_hosts, vms: o.simulated_vms } }
-            } else {
-                HostKind::Real { init_socket: o.init_socket, boot_facts: o.boot_facts }
+            host: match (o.simulated, o.witness) {
+                (true, _) => {
+                    HostKind::Simulated { crowd: Crowd { hosts: o.simulated_hosts, vms: o.simulated_vms } }
+                }
+                (_, true) => HostKind::Witness,
+                _ => HostKind::Real { init_socket: o.init_socket, boot_facts: o.boot_facts },
             },
             state,
         }
@@ -197,6 +213,20 @@ mod tests {
         assert_eq!(config.peer_listen, "[::]:7443".parse().unwrap());
         assert_eq!(config.discovery_port, Some(5353));
         assert_eq!(config.join_token, PathBuf::from("/state/join-token"));
+    }
+
+    #[test]
+    fn a_witness_keeps_to_its_directory() {
+        let config = Config::from(Options::parse_from(["mgmtd", "--witness", "--state", "/srv/w"]));
+        assert_eq!(config.host, HostKind::Witness);
+        for place in
+            [&config.api_socket, &config.pool, &config.shared, &config.join_token, &config.setup_code]
+        {
+            assert!(place.starts_with("/srv/w"), "{}", place.display());
+        }
+        assert_eq!(config.listen, ["[::]:8443".parse().unwrap()]);
+        assert_eq!(config.peer_listen, "[::]:7443".parse().unwrap());
+        assert!(Options::try_parse_from(["mgmtd", "--witness", "--simulated"]).is_err());
     }
 
     #[test]

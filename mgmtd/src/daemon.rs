@@ -23,6 +23,7 @@ use crate::{
     tasks::Tasks,
     telemetry::{Events, History, HistoryError, Series, SeriesError},
     time::Time,
+    witness,
 };
 use lq_api::{NetworkId, PoolId, event::EventLevel};
 use std::{
@@ -306,6 +307,14 @@ fn parts(config: &Config, asked_to_end: &CancellationToken) -> Result<Parts, Sta
             fabric: Arc::new(sim::SimFabric::default()),
             host: Arc::new(sim::SimHost::new(asked_to_end.clone())),
             time: Time::simulated(),
+        },
+        HostKind::Witness => Parts {
+            hypervisor: Arc::new(witness::NoMachines),
+            pool,
+            mounter: Arc::new(witness::NoMounts),
+            fabric: Arc::new(witness::NoNetworks),
+            host: Arc::new(witness::WitnessHost::default()),
+            time: Time::of_somebody_else(),
         },
         HostKind::Real { init_socket, boot_facts } => {
             let host = RealHost::new(boot_facts, init_socket.clone());

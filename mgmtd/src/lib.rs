@@ -28,3 +28,4 @@ pub mod storage;
 pub mod tasks;
 pub mod telemetry;
 pub mod time;
+pub mod witness;

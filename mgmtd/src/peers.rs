@@ -134,6 +134,7 @@ async fn tell(node: &Node, bound: SocketAddr, advertise: Option<&str>) -> Result
         memory: s.memory.total_bytes,
         lacks: s.cpu.lacks,
         release: Release::parse(&s.version),
+        witness: node.host.is_witness(),
     });
     let peer = Peer { pin, address };
     let known = node.cluster.read(|s| {

@@ -278,10 +278,16 @@ fn table(hosts: &[Host]) -> Table {
             or_dash(status.map(|s| format!("{:.0} %", s.cpu.usage * 100.0))),
             or_dash(status.map(|s| s.memory.total_bytes)),
             or_dash(status.map(|s| s.memory.available_bytes)),
-            status.map(|s| s.warnings.join("; ")).unwrap_or_default(),
+            warnings(host),
         ]);
     }
     table
+}
+
+fn warnings(host: &Host) -> String {
+    let said = host.status.iter().flat_map(|s| s.warnings.iter().map(String::as_str));
+    let witness = host.witness.then_some("witness: votes, and runs no machines");
+    witness.into_iter().chain(said).collect::<Vec<_>>().join("; ")
 }
 
 fn fields(host: &Host) -> Vec<(&'static str, String)> {
@@ -290,6 +296,9 @@ fn fields(host: &Host) -> Vec<(&'static str, String)> {
         ("Id", host.meta.id.to_string()),
         ("Labels", shown(&host.meta.labels)),
     ];
+    if host.witness {
+        fields.push(("Witness", "yes: it votes, and runs no machines".into()));
+    }
     if host.maintenance {
         fields.push(("Maintenance", "yes: no machine is placed or started on it".into()));
     }

@@ -11,6 +11,8 @@ pub(super) struct Seen {
     pub(super) voter: bool,
     /// It answers, and has for voters long enough not to be given up.
     pub(super) alive: bool,
+    /// It runs nothing: hosts are preferred.
+    pub(super) witness: bool,
     /// It has nearly all of the log.
     pub(super) caught_up: bool,
 }
@@ -27,12 +29,15 @@ fn wanted(hosts: usize) -> usize {
 /// The voters there should be, where they should be others than now. `me` leads.
 ///
 /// The number of voters is odd, never grows before there are hosts fit for it, and never shrinks because hosts are silent: a
-/// silent voter is only ever replaced, by one that is there.
+/// silent voter is only ever replaced, by one that is there. A witness votes where there are not hosts enough.
 pub(super) fn plan(hosts: &[Seen], me: HostId) -> Option<BTreeSet<HostId>> {
     let now: BTreeSet<_> = hosts.iter().filter(|h| h.voter).map(|h| h.host).collect();
     let mut order: Vec<_> = hosts.iter().filter(|h| h.host == me).collect();
-    order.extend(hosts.iter().filter(|h| h.host != me && h.voter && h.alive));
-    order.extend(hosts.iter().filter(|h| h.host != me && !h.voter && h.alive && h.caught_up));
+    for witness in [false, true] {
+        let others = || hosts.iter().filter(|h| h.host != me && h.witness == witness && h.alive);
+        order.extend(others().filter(|h| h.voter));
+        order.extend(others().filter(|h| !h.voter && h.caught_up));
+    }
     let fit = order.len();
     order.extend(hosts.iter().filter(|h| h.host != me && h.voter && !h.alive));
     let target = wanted(hosts.len());
@@ -57,12 +62,13 @@ mod tests {
         HostId(Uuid::from_u128(n))
     }
 
-    /// `V` votes, `v` votes and is silent, `l` is fit to, `x` is not.
+    /// `V` votes, `v` votes and is silent, `l` is fit to, `x` is not; `W` is a witness that votes, `w` one that is fit to.
     fn hosts(text: &str) -> Vec<Seen> {
         let one = |(n, c): (u128, char)| Seen {
             host: host(n),
-            voter: c.eq_ignore_ascii_case(&'v'),
+            voter: matches!(c, 'V' | 'v' | 'W'),
             alive: c != 'v' && c != 'x',
+            witness: matches!(c, 'W' | 'w'),
             caught_up: c != 'x',
         };
         (1u128..).zip(text.chars()).map(one).collect()
@@ -94,6 +100,14 @@ mod tests {
             ("VVVVVl", "VVVVV-"),
             ("VVVV", "VVV-"),
             ("VV", "V-"),
+            // A witness is the third of two, leaves its vote to a host, and takes it while that is silent.
+            ("Vw", "V-"),
+            ("Vlw", "VVV"),
+            ("VWl", "VVV"),
+            ("VVWl", "VV-V"),
+            ("VVvw", "VV-V"),
+            ("VWWll", "VVVVV"),
+            ("WVV", "VVV"),
         ] {
             assert_eq!(after(before), expected, "{before}");
         }
@@ -101,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn always_odd_and_always_with_the_leader(rest in "[Vvlx]{0,9}") {
+        fn always_odd_and_always_with_the_leader(rest in "[VvlxWw]{0,9}") {
             let hosts = hosts(&format!("V{rest}"));
             if let Some(voters) = plan(&hosts, host(1)) {
                 prop_assert!(voters.contains(&host(1)));

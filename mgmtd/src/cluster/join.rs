@@ -220,6 +220,11 @@ fn application(cluster: &Cluster, said: &TokenText, rename: bool) -> Result<Appl
             .get(&identity.host)
             .ok_or_else(|| JoinError::NotReady("it does not know itself".into()))?;
         let peer = me.peer.clone();
+        let holds = !(s.vms.is_empty() && s.volumes.is_empty() && s.images.is_empty());
+        if me.is_witness() && back.is_none() && holds {
+            let why = "a witness brings nothing with it: delete its machines, volumes and images";
+            return Err(JoinError::NotReady(why.into()));
+        }
         Ok(Application {
             host: identity.host,
             name: me.meta.name.clone(),
@@ -229,6 +234,7 @@ fn application(cluster: &Cluster, said: &TokenText, rename: bool) -> Result<Appl
             boot: me.boot,
             objects: match back {
                 Some(_) => Objects::held_by(s, identity.host),
+                None if me.is_witness() => Objects::default(),
                 None => Objects::of(s),
             },
             rename,

@@ -26,6 +26,8 @@ pub(super) const SILENT: Duration = Duration::from_secs(3);
 const LAG: u64 = 200;
 /// Longest a change of membership may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Shortest pause between two tries of a witness to hand the lead over.
+const HAND_OVER: Duration = Duration::from_secs(30);
 /// Shortest pause between two rounds of asking around.
 const ASKING: Duration = Duration::from_secs(2);
 
@@ -46,6 +48,7 @@ pub struct Health {
 pub(super) async fn run(cluster: Cluster) {
     let mut asked = Instant::now();
     let mut looked = Instant::now();
+    let mut handed = None;
     loop {
         // In this order, not in one by chance: a simulated run can be repeated.
         tokio::select! {
@@ -80,7 +83,12 @@ pub(super) async fn run(cluster: Cluster) {
         if cluster.raft.is_leader() {
             // A step that fails is taken again at the next look.
             match tokio::time::timeout(PATIENCE, step(&cluster)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => {
+                    if handed.is_none_or(|at: Instant| at.elapsed() >= HAND_OVER) && hand_over(&cluster).await
+                    {
+                        handed = Some(Instant::now());
+                    }
+                }
                 Ok(Err(e)) => tracing::debug!(error = e, "the membership could not be changed yet"),
                 Err(_) => tracing::debug!("the membership could not be changed in time"),
             }
@@ -97,6 +105,24 @@ fn clock(cluster: &Cluster) {
         membership.nodes().count() == 1 && membership.voter_ids().eq([NodeId::from(cluster.identity.host)])
     };
     cluster.raft.runtime_config().tick(!alone && cluster.has_arrived());
+}
+
+/// Hands the lead to a host, where a witness has it: it reaches the others, but not their storage nor their base boards. True
+/// where one was found for it, which it may still not come to.
+async fn hand_over(cluster: &Cluster) -> bool {
+    if !is_witness(cluster, cluster.identity.host) {
+        return false;
+    }
+    let hosts = look(cluster);
+    let Some(to) = hosts.iter().find(|s| s.voter && s.alive && s.caught_up && !s.witness) else {
+        return false;
+    };
+    tracing::info!(host = %to.host, "a witness hands the lead over");
+    cluster.raft.trigger().transfer_leader(to.host.into()).await.is_ok()
+}
+
+fn is_witness(cluster: &Cluster, host: HostId) -> bool {
+    cluster.read(|s| s.hosts.get(&host).is_some_and(|record| record.is_witness()))
 }
 
 /// One step towards the membership the state asks for.
@@ -189,6 +215,7 @@ fn look(cluster: &Cluster) -> Vec<Seen> {
             Seen {
                 host: (*id).into(),
                 voter,
+                witness: is_witness(cluster, (*id).into()),
                 alive: *id == me || silent < patience,
                 caught_up: *id == me || matched.is_some_and(|m| m.index + LAG >= last),
             }

@@ -51,8 +51,13 @@ fn data_centre() -> State {
             state.hosts.insert(host(n), record.into());
         }
         let peer = Peer { pin: n.to_string(), address: String::new() };
-        let capacity =
-            Some(Capacity { threads: 128, memory: Bytes::gib(1024), lacks: vec![], release: None });
+        let capacity = Some(Capacity {
+            threads: 128,
+            memory: Bytes::gib(1024),
+            lacks: vec![],
+            release: None,
+            witness: false,
+        });
         apply(&mut state, 5, Op::DescribeHost { host: host(n), peer, capacity }).unwrap();
         let name = format!("h{n}");
         apply(&mut state, 5, Op::HostStarted { host: host(n), name, boot: Uuid::from_u128(n) }).unwrap();

@@ -59,7 +59,7 @@ fn warnings(state: &State, watches: bool) -> Vec<String> {
     warn(state.hosts.len() == 1, "there is only one host: nothing can be started elsewhere");
     warn(
         state.hosts.len() == 2,
-        "of two hosts one votes: when that one is lost, the machines of neither are started elsewhere",
+        "of two hosts one votes: when that one is lost, the machines of neither are started elsewhere; add a third host or a witness",
     );
     warnings
 }
@@ -72,6 +72,7 @@ fn host(state: &State, id: HostId, name: &str, seen: Option<&HostReport>) -> HaH
         Some(Phase::Lost) => HaHostState::Lost,
     };
     let seen = seen.filter(|seen| seen.heard_ago.is_some() || phase != HaHostState::Unknown);
+    let witness = state.hosts.get(&id).is_some_and(|record| record.is_witness());
     HaHost {
         host: id,
         name: name.to_owned(),
@@ -79,7 +80,7 @@ fn host(state: &State, id: HostId, name: &str, seen: Option<&HostReport>) -> HaH
         heard_ms_ago: seen.and_then(|seen| seen.heard_ago),
         over_in_ms: seen.and_then(|seen| seen.over_in),
         reason: state.is_off(id).then(|| "it was confirmed to be off".to_owned()),
-        degraded: seen.and_then(|seen| degraded(seen.watchdog.as_ref()?)),
+        degraded: seen.filter(|_| !witness).and_then(|seen| degraded(seen.watchdog.as_ref()?)),
     }
 }
 

@@ -103,6 +103,7 @@ fn left_alone(state: &State, host: &HostRecord, limits: Limits<'_>) -> Option<&'
     let id = host.meta.id;
     let away = limits.reachable.is_some_and(|r| !r.contains(&id));
     [
+        (host.is_witness(), "it is a witness"),
         (host.leaving, "it is leaving the cluster"),
         (host.lost.is_some(), "the cluster was formed anew without it"),
         (host.maintenance.is_some(), "it is in maintenance"),

@@ -17,9 +17,12 @@ mod site;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::cluster::{
-    State,
-    state::{HostRecord, Release, VmRecord},
+use crate::{
+    cluster::{
+        State,
+        state::{HostRecord, Release, VmRecord},
+    },
+    witness::RUNS_NOTHING,
 };
 use lq_api::{
     Bytes, HostId, PoolId, VmId,
@@ -202,6 +205,7 @@ fn refuse(site: &Site<'_>, host: &HostRecord, asked: &Asked<'_>, reasons: &mut R
             reasons.add(|| why.to_owned());
         }
     };
+    refuse(host.is_witness(), RUNS_NOTHING);
     refuse(host.leaving, "it is leaving the cluster");
     refuse(there.is_some_and(|r| r.vm.status.host == Some(id)), "the machine is there already");
     if let Some(reason) = outdated(host, asked) {

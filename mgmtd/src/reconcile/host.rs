@@ -33,6 +33,10 @@ pub trait HostControl: Send + Sync {
     fn boot(&self) -> Uuid;
     /// Whether what it is told lasts: not where it runs from its medium.
     fn keeps(&self) -> bool;
+    /// Whether it only votes: no machine, pool or network is ever on it.
+    fn is_witness(&self) -> bool {
+        false
+    }
     /// DHCP the default network begins with.
     fn guest_dhcp(&self) -> Option<Dhcp>;
     /// What it is and how it is. May take some milliseconds of the calling thread.

@@ -78,6 +78,9 @@ impl SharedPools {
 impl Node {
     /// Begins to keep the pools nobody keeps yet: those the state names, and those an earlier run of the daemon left mounted.
     pub(super) fn keep_pools(self: &Arc<Self>) {
+        if self.host.is_witness() {
+            return;
+        }
         let mut ids: BTreeSet<PoolId> = self
             .cluster
             .read(|s| s.pools.values().filter(|p| p.spec.is_shared()).map(|p| p.meta.id).collect());

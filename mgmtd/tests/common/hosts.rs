@@ -20,6 +20,7 @@ pub struct Host {
     pub peer: SocketAddr,
     servers: Option<PathBuf>,
     discovery: Option<u16>,
+    witness: bool,
     process: Option<Child>,
     api: Option<Api>,
 }
@@ -33,6 +34,7 @@ impl Host {
             peer: own_port(),
             servers: None,
             discovery: None,
+            witness: false,
             process: None,
             api: None,
         }
@@ -52,25 +54,48 @@ impl Host {
         Self::with(None, Some(port)).await
     }
 
-    async fn with(servers: Option<PathBuf>, discovery: Option<u16>) -> Self {
+    /// A witness.
+    pub async fn witness() -> Self {
+        let mut host = Self::set_up();
+        host.witness = true;
+        // A port of multicast DNS that nobody asks at.
+        host.discovery = Some(own_port().port());
+        host.up().await
+    }
+
+    fn set_up() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("state")).unwrap();
         std::fs::write(dir.path().join("state/admin-password"), PASSWORD).unwrap();
-        let mut host = Self::stopped(dir);
+        Self::stopped(dir)
+    }
+
+    async fn up(mut self) -> Self {
+        self.start();
+        self.log_in().await;
+        self
+    }
+
+    async fn with(servers: Option<PathBuf>, discovery: Option<u16>) -> Self {
+        let mut host = Self::set_up();
         host.servers = servers;
         host.discovery = discovery;
         if discovery.is_some() {
             // What is found is said to be where it was found, which for all on this machine is this address.
             host.peer = port_of(std::net::Ipv4Addr::LOCALHOST.into());
         }
-        host.start();
-        host.log_in().await;
-        host
+        host.up().await
     }
 
     pub fn start(&mut self) {
         let process = Command::new(env!("CARGO_BIN_EXE_mgmtd"))
-            .args(["--simulated", "--log", "error", "--listen", &self.address.to_string()])
+            .args([
+                if self.witness { "--witness" } else { "--simulated" },
+                "--log",
+                "error",
+                "--listen",
+                &self.address.to_string(),
+            ])
             .args(["--peer-listen", &self.peer.to_string(), "--state"])
             .arg(self.dir.path().join("state"))
             .args(self.servers.iter().flat_map(|dir| ["--shared".as_ref(), dir.as_os_str()]))

@@ -3,6 +3,8 @@
 //! A port that was free a moment ago may be somebody else's when a daemon opens it, or opens it again after it was killed.
 //! All of 127.0.0.0/8 is this machine: a process has an address of its own there by its id, so nobody else can be in the way.
 
+#![allow(unreachable_pub, reason = "also a module of the tests beside the code")]
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::atomic::{AtomicU16, Ordering},

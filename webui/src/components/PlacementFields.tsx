@@ -29,7 +29,7 @@ export function PlacementFields({
         label="Host"
         value={value.host}
         none="The one that fits best"
-        options={hosts.map(({ meta }) => [meta.id, meta.name] as const)}
+        options={hosts.filter(({ witness }) => !witness).map(({ meta }) => [meta.id, meta.name] as const)}
         hint={value.host ? "It is never moved elsewhere, not even when this host fails." : undefined}
         onValue={(host) => onValue({ ...value, host })}
       />

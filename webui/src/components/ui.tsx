@@ -349,6 +349,7 @@ const DOTS: Record<string, string> = {
   ready: "bg-good-dot",
   succeeded: "bg-good-dot",
   up: "bg-good-dot",
+  witness: "bg-good-dot",
   starting: "bg-warn-dot animate-pulse-slow",
   stopping: "bg-warn-dot animate-pulse-slow",
   uploading: "bg-warn-dot animate-pulse-slow",

@@ -51,9 +51,10 @@ export function branches(
 }
 
 /** How a host is, in a word. */
-export function hostState(host: Host): "up" | "warning" | "away" | "maintenance" {
+export function hostState(host: Host): "up" | "warning" | "away" | "maintenance" | "witness" {
   if (!host.status) return "away";
   if (host.maintenance) return "maintenance";
+  if (host.witness) return "witness";
   const real = (host.status.warnings ?? []).length > 0 && !host.status.simulated;
   return real || !host.status.virtualization.available ? "warning" : "up";
 }

@@ -40,6 +40,7 @@ impl Site {
                 memory: Bytes::gib(8),
                 lacks: Default::default(),
                 release: None,
+                witness: false,
             });
             site.done(Op::DescribeHost { host: host(n), peer, capacity });
             site.done(Op::HostStarted { host: host(n), name: format!("h{n}"), boot: Uuid::from_u128(n) });
@@ -184,8 +185,13 @@ fn what_the_former_host_saw_counts_for_nothing() {
 #[test]
 fn a_machine_that_is_not_wanted_or_has_no_room_stays() {
     let mut site = Site::new(ON);
-    let small =
-        Some(Capacity { threads: 1, memory: Bytes::mib(600), lacks: Default::default(), release: None });
+    let small = Some(Capacity {
+        threads: 1,
+        memory: Bytes::mib(600),
+        lacks: Default::default(),
+        release: None,
+        witness: false,
+    });
     let peer = Peer { pin: "1".into(), address: String::new() };
     site.done(Op::DescribeHost { host: host(1), peer, capacity: small });
     assert!(matches!(site.fail_over(0), Err(Refusal::NoRoom(_))));
@@ -222,8 +228,13 @@ fn a_host_of_an_earlier_version_takes_what_starts_anew_but_nothing_that_runs() {
     let mut site = Site::new(ON);
     for (n, release) in [(0, [1, 2, 0]), (1, [1, 1, 9])] {
         let release = Some(crate::cluster::state::Release(release));
-        let capacity =
-            Some(Capacity { threads: 1, memory: Bytes::gib(4), lacks: Default::default(), release });
+        let capacity = Some(Capacity {
+            threads: 1,
+            memory: Bytes::gib(4),
+            lacks: Default::default(),
+            release,
+            witness: false,
+        });
         let peer = Peer { pin: n.to_string(), address: String::new() };
         site.done(Op::DescribeHost { host: host(n), peer, capacity });
     }

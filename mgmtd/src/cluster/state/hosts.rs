@@ -61,7 +61,18 @@ impl HostRecord {
     /// The host as the API shows it.
     #[must_use]
     pub fn shown(&self, status: Option<HostStatus>) -> Host {
-        Host { meta: self.meta.clone(), maintenance: self.maintenance.is_some(), status }
+        Host {
+            meta: self.meta.clone(),
+            maintenance: self.maintenance.is_some(),
+            witness: self.is_witness(),
+            status,
+        }
+    }
+
+    /// It only votes.
+    #[must_use]
+    pub fn is_witness(&self) -> bool {
+        self.capacity.as_ref().is_some_and(|c| c.witness)
     }
 }
 

@@ -200,6 +200,9 @@ pub struct Capacity {
     /// The version it runs.
     #[serde(default)]
     pub release: Option<Release>,
+    /// It only votes: no machine, pool or network is ever on it.
+    #[serde(default)]
+    pub witness: bool,
 }
 
 /// A version of the product: machines move while they run to the same or a later one only, whose monitor knows all that they

@@ -92,8 +92,10 @@ async fn update(
     })?;
     match api.node.cluster.write(Op::UpdateHost { id, expect, patch }).await? {
         Reply::Host(meta) => {
-            let maintenance = api.node.cluster.read(|s| s.in_maintenance(id));
-            let host = Host { meta: (*meta).clone(), maintenance, status: None };
+            let shown = api.node.cluster.read(|s| s.hosts.get(&id).map(|record| record.shown(None)));
+            let mut host =
+                shown.ok_or_else(|| Failure::new(Kind::NotFound, "the host was removed meanwhile"))?;
+            host.meta = (*meta).clone();
             Ok(tagged(StatusCode::OK, &host.meta, &host))
         }
         _ => Err(Failure::new(Kind::Internal, "an unexpected answer of the state")),

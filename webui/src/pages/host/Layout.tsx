@@ -79,7 +79,8 @@ export function HostLayout() {
             {host.status?.warnings?.map((warning) => (
               <Warning key={warning}>{warning}</Warning>
             ))}
-            {host.status && !host.status.virtualization.available && (
+            {host.witness && <p className="text-dim">It votes with the others, and runs no machines.</p>}
+            {host.status && !host.witness && !host.status.virtualization.available && (
               <Warning>
                 It cannot run guests
                 {host.status.virtualization.reason && <>: {host.status.virtualization.reason}</>}
@@ -156,7 +157,12 @@ function PowerMenu({ host }: { host: Host }) {
     },
   });
   const denied = useRefusal()("host.power", { kind: "host", id: host.meta.id, labels: host.meta.labels });
-  const refusal = denied ?? (host.status ? undefined : "This host cannot be asked from here.");
+  const unable = host.witness
+    ? "This is a witness: its computer's power is left to its owner."
+    : host.status
+      ? undefined
+      : "This host cannot be asked from here.";
+  const refusal = denied ?? unable;
   return (
     <>
       <Menu

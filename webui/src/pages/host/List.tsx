@@ -134,4 +134,5 @@ export const STATES = {
   warning: "needs a look",
   away: "cannot be asked",
   maintenance: "in maintenance",
+  witness: "witness",
 } as const;

@@ -40,7 +40,7 @@ export function MigrateMany({ vms, onClose }: { vms: Vm[]; onClose: () => void }
         label="To"
         value={host}
         none="The host that fits each best"
-        options={hosts.map(({ meta }) => [meta.id, meta.name])}
+        options={hosts.filter(({ witness }) => !witness).map(({ meta }) => [meta.id, meta.name])}
         hint="Those that are there already stay."
         onValue={setHost}
       />
