@@ -302,6 +302,7 @@ fn layout(device: &dyn VirtioDevice, msix: &Msix) -> Result<(ConfigSpace, u16, u
             DeviceType::Rng => [0xff, 0, 0],
             DeviceType::Balloon => [0, 0xff, 0],
             DeviceType::Scsi => [1, 0, 0],
+            DeviceType::Fs => [1, 0x80, 0],
             DeviceType::Input => [9, 0x80, 0],
             DeviceType::Vsock => [7, 0x80, 0],
             DeviceType::Mem => [5, 0x80, 0],
