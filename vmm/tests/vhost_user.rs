@@ -95,10 +95,11 @@ fn a_back_end_that_is_not_there_is_named() {
         return;
     }
     let mut setup = Setup::new(common::GUEST);
-    setup.more = r#","devices":{"vhost_user":[{"name":"gone","socket":"/proc/self/gone.sock","device":{"block":{}}}]}"#
-        .to_owned();
+    setup.more =
+        r#","devices":{"vhost_user":[{"name":"gone","socket":"/dev/null/gone.sock","device":{"block":{}}}]}"#
+            .to_owned();
     let mut process = Process(setup.spawn());
     assert_eq!(process.0.wait().unwrap().code(), Some(2));
     let record = std::fs::read_to_string(setup.directory.path().join("exit.json")).unwrap();
-    assert!(record.contains("gone") && record.contains("/proc/self/gone.sock"), "{record}");
+    assert!(record.contains("gone") && record.contains("/dev/null/gone.sock"), "{record}");
 }

@@ -120,6 +120,10 @@ pub trait VirtioDevice: Send {
     fn config_read(&self, offset: u64, data: &mut [u8]);
     /// Writes its configuration; where there is nothing to write: nothing.
     fn config_write(&mut self, offset: u64, data: &[u8]);
+    /// Its doorbells are another program's too: whoever reads one may wait for ever.
+    fn lends_doorbells(&self) -> bool {
+        false
+    }
     /// What has been done so far.
     fn counters(&self) -> Arc<Counters>;
     /// Starts serving `queues` with the features the driver accepted. Only called on a stopped device.

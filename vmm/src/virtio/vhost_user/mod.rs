@@ -151,6 +151,9 @@ impl VirtioDevice for VhostUser {
         read_config(&self.facts.config, offset, data);
     }
     fn config_write(&mut self, _offset: u64, _data: &[u8]) {}
+    fn lends_doorbells(&self) -> bool {
+        true
+    }
     fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)
     }

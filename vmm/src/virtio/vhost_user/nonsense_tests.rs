@@ -2,6 +2,7 @@
 
 use super::{peer_tests::memory, *};
 use crate::{
+    control::passing,
     pci::PciDevice,
     virtio::{F_COMMON, testing::Driver},
 };
@@ -9,7 +10,10 @@ use lq_api::local::vmm::VhostUserBlock;
 use proptest::prelude::*;
 use std::{
     io::{Read, Write},
-    os::unix::net::UnixStream,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     time::{Duration, Instant},
 };
 use vhost::vhost_user::message::FrontendReq;
@@ -50,21 +54,41 @@ fn right(request: u32, body: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// A back end that answers as `plan` says, and rightly when that is over.
+/// Has whoever reads one of these events wait, and leaves nothing in it.
+fn meddle(descriptors: &[OwnedFd]) {
+    for descriptor in descriptors {
+        let mut value = [0_u8; 8];
+        // SAFETY: reads into a buffer of that length; then changes a flag of an open file.
+        unsafe {
+            libc::read(descriptor.as_raw_fd(), value.as_mut_ptr().cast(), value.len());
+            libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFL, 0);
+        }
+    }
+}
+
+/// A back end that answers as `plan` says, and rightly when that is over. It meddles with what it was given.
 fn answers(plan: Vec<Say>) -> UnixStream {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     std::thread::spawn(move || -> io::Result<()> {
-        let mut plan = plan.into_iter();
+        let (mut plan, mut descriptors) = (plan.into_iter(), Vec::new());
         loop {
             let mut header = [0_u32; 3];
             for word in &mut header {
                 let mut bytes = [0; 4];
-                theirs.read_exact(&mut bytes)?;
+                // With the first byte come descriptors.
+                let came = passing::receive(&theirs, &mut bytes, &mut descriptors)?;
+                if came == 0 {
+                    return Ok(());
+                }
+                theirs.read_exact(&mut bytes[came..])?;
                 *word = u32::from_ne_bytes(bytes);
             }
             let [request, flags, size] = header;
             let mut body = vec![0; size as usize];
             theirs.read_exact(&mut body)?;
+            if request == u32::from(FrontendReq::GET_VRING_BASE) {
+                meddle(&descriptors);
+            }
             let confirmation = (flags & 8 != 0).then(|| 0_u64.to_ne_bytes().to_vec());
             let Some(answer) = right(request, &body).or(confirmation) else { continue };
             let message = |body: &[u8]| {

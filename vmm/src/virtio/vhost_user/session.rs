@@ -5,6 +5,8 @@
 //!  driver ── doorbell ─────────────────▶ back end          (an eventfd; neither of us is woken)
 //!  driver ◀─ vector ─ this thread ◀─ call ─ back end        (which vector it is, and whether it is masked, is the guest's to say)
 //! ```
+//! Events that a back end has are shared with it, and so is whether reading one waits: nothing here reads them. Each call is an edge.
+//!
 //! Only this thread speaks with the back end once the guest runs: whoever starts the device does not wait for it, and no other
 //! thread needs the right to hand descriptors over.
 
@@ -38,7 +40,7 @@ impl Waits {
         for (index, queue) in (0..).zip(queues) {
             let call = queue.as_ref().map(|_| EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)).transpose()?;
             if let Some(call) = &call {
-                add(call.as_raw_fd(), EventSet::IN, index)?;
+                add(call.as_raw_fd(), EventSet::IN | EventSet::EDGE_TRIGGERED, index)?;
             }
             calls.push(call);
         }
@@ -70,22 +72,20 @@ pub(super) fn run(
     }
     let ends = EventSet::IN | EventSet::READ_HANG_UP;
     epoll.ctl(ControlOperation::Add, back_end.as_raw_fd(), EpollEvent::new(ends, BACK_END))?;
-    let relayed = relay(queues, epoll, calls);
+    let relayed = relay(queues, epoll);
     let forgotten = epoll.ctl(ControlOperation::Delete, back_end.as_raw_fd(), EpollEvent::default());
     relayed?;
     forgotten?;
     let stop =
         |queue: &Option<DeviceQueue>| queue.as_ref().map(|queue| back_end.stop(queue.index())).transpose();
     let bases = queues.iter().map(stop).collect::<Result<_, _>>()?;
-    // What was finished while it stopped.
-    for (queue, call) in queues.iter().zip(calls) {
-        pass_on(queue.as_ref(), call.as_ref());
-    }
+    // What was finished while it stopped. A driver that finds nothing takes no harm.
+    served().for_each(tell);
     Ok(bases)
 }
 
 /// Passes interrupts on until told to stop.
-fn relay(queues: &Queues, epoll: &Epoll, calls: &[Option<EventFd>]) -> Result<(), Error> {
+fn relay(queues: &Queues, epoll: &Epoll) -> Result<(), Error> {
     let mut events = [EpollEvent::default(); 16];
     loop {
         let count = match epoll.wait(-1, &mut events) {
@@ -105,19 +105,14 @@ fn relay(queues: &Queues, epoll: &Epoll, calls: &[Option<EventFd>]) -> Result<()
                 BACK_END => return Err(Error::Gone("has ended")),
                 index => {
                     let index = usize::try_from(index).unwrap_or(usize::MAX);
-                    let queue = queues.get(index).and_then(Option::as_ref);
-                    pass_on(queue, calls.get(index).and_then(Option::as_ref));
+                    queues.get(index).and_then(Option::as_ref).into_iter().for_each(tell);
                 }
             }
         }
     }
 }
 
-/// Interrupts the driver if the back end has called.
-fn pass_on(queue: Option<&DeviceQueue>, call: Option<&EventFd>) {
-    if let (Some(queue), Some(call)) = (queue, call)
-        && call.read().is_ok()
-    {
-        queue.signals().queue_used(queue.index());
-    }
+/// Interrupts the driver.
+fn tell(queue: &DeviceQueue) {
+    queue.signals().queue_used(queue.index());
 }
