@@ -54,12 +54,13 @@ fn right(request: u32, body: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Has whoever reads one of these events wait, and leaves nothing in it.
+/// Leaves nothing in these events, and has whoever reads one wait.
 fn meddle(descriptors: &[OwnedFd]) {
     for descriptor in descriptors {
         let mut value = [0_u8; 8];
-        // SAFETY: reads into a buffer of that length; then changes a flag of an open file.
+        // SAFETY: changes a flag of an open file; reads into a buffer of that length without waiting.
         unsafe {
+            libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK);
             libc::read(descriptor.as_raw_fd(), value.as_mut_ptr().cast(), value.len());
             libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFL, 0);
         }
