@@ -62,13 +62,15 @@ impl Running {
 
     /// Types, and waits until words are on the screen that were not there before.
     pub(crate) async fn type_for(&mut self, keys: &str, words: &str, seconds: u64) -> Result<()> {
-        ensure!(!self.screen().contains(words), "`{words}` is there before {keys:?}:\n{}", self.screen());
+        // The page before may still be being drawn over.
+        self.sees_no(words, 30).await.with_context(|| format!("about to type {keys:?}"))?;
         self.type_serial(keys).await?;
         self.sees(words, seconds).await.with_context(|| format!("typed {keys:?}"))
     }
 
-    /// Presses keys that do no harm when pressed again, until the words are there.
+    /// Presses keys that do no harm when pressed again, until words are there that were not before.
     pub(crate) async fn press_for(&mut self, keys: &str, words: &str) -> Result<()> {
+        self.sees_no(words, 30).await.with_context(|| format!("about to press {keys:?}"))?;
         for _ in 0..PRESSES {
             self.type_serial(keys).await?;
             if self.sees(words, 15).await.is_ok() {

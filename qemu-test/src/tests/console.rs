@@ -81,7 +81,7 @@ async fn network(site: &mut Site, host: HostId) -> Result<()> {
     keys.type_for("c", "Address/prefix", 30).await?;
     let form = format!("\t{ERASE}10.0.2.77/24\t{ERASE}10.0.2.2\t{ERASE}10.0.2.3\r");
     keys.type_for(&form, "10.0.2.2 answers", 60).await.context("the gateway at the new address")?;
-    keys.press_for("t", "10.0.2.77/24").await?;
+    keys.sees("10.0.2.77/24", 30).await?;
     // Nobody confirms it: after a minute it is taken back.
     keys.sees("nobody confirmed", 150).await.context("the change was not taken back")?;
     // PID 1 says so on the line as well, over the screen, which is drawn anew then.
