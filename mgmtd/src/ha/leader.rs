@@ -209,6 +209,11 @@ impl Leader {
         self.events.system(level, kind, format!("vm/{vm}"), text);
     }
 
+    /// Milliseconds since a host was heard; `None` where this host does not watch, or never heard it.
+    pub(super) fn heard_ago(&self, host: HostId) -> Option<u64> {
+        self.now().as_ref()?.manager.heard_ago(Moment(boot_ms()), host)
+    }
+
     fn name(&self, host: HostId) -> String {
         let name = self.cluster.read(|s| s.hosts.get(&host).map(|r| r.meta.name.clone()));
         name.map_or_else(|| host.to_string(), |name| format!("`{name}`"))

@@ -79,6 +79,8 @@ impl State {
                 self.describe_host(ctx, *host, peer, capacity.as_ref())
             }
             Op::UpdateHost { id, expect, patch } => self.update_host(ctx, *id, *expect, patch),
+            Op::SetBmc { id, expect, set } => self.set_bmc(ctx, *id, *expect, set),
+            Op::ClearBmc { id, expect } => self.clear_bmc(ctx, *id, *expect),
             Op::CreateJoinToken { token, hash } => self.create_join_token(ctx, token, hash),
             Op::DeleteJoinToken { id } => self.delete_join_token(*id),
             Op::Admit { token, application } => self.admit(ctx, token, application),

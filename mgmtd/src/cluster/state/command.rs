@@ -16,6 +16,7 @@ use lq_api::{
     alert::{Alert, AlertRule, RuleSettings},
     auth::{FIRST_USER, Token},
     balance::BalanceSpec,
+    bmc::SetBmc,
     channel::{Channel, CreateChannel, UpdateChannel},
     cluster::JoinToken,
     ha::HaSpec,
@@ -89,6 +90,10 @@ pub enum Op {
     DescribeHost { host: HostId, peer: Peer, capacity: Option<Capacity> },
     /// Changes a host's name and labels.
     UpdateHost { id: HostId, expect: Option<u64>, patch: MetadataPatch },
+    /// Says what switches a host on and off from outside.
+    SetBmc { id: HostId, expect: Option<u64>, set: SetBmc },
+    /// Forgets that.
+    ClearBmc { id: HostId, expect: Option<u64> },
     /// Makes a join token.
     CreateJoinToken { token: JoinToken, hash: String },
     /// Removes a join token.

@@ -18,6 +18,7 @@ pub mod apply;
 pub mod bytes;
 pub mod command;
 pub mod epoch;
+mod bmc;
 mod ha;
 mod hardware;
 mod hosts;
@@ -32,6 +33,7 @@ mod upgrade;
 mod vms;
 
 pub use access::{Object, Rights, SessionRecord, SigningKeys, UserRecord};
+pub use bmc::BmcRecord;
 pub use bytes::{Adopted, Discarded};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
 pub use epoch::{Formation, Position, Told};
@@ -270,6 +272,9 @@ pub struct HostRecord {
     /// The boot in which it is known to have been switched off, without having said so itself.
     #[serde(default)]
     pub off: Option<Uuid>,
+    /// What switches it on and off from outside.
+    #[serde(default)]
+    pub bmc: Option<BmcRecord>,
 }
 
 /// That a host is in maintenance.
