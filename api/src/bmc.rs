@@ -221,7 +221,10 @@ impl BmcSpec {
         }
         let user = &self.username;
         if user.is_empty() || user.len() > MAX_USER || user.chars().any(is_unseen) || user.contains(':') {
-            wrong("username", "is empty, longer than 64 bytes, or has a colon or a character that is not seen");
+            wrong(
+                "username",
+                "is empty, longer than 64 bytes, or has a colon or a character that is not seen",
+            );
         }
         match &self.certificate {
             Some(text) if fingerprint(text).is_none() => {
@@ -234,7 +237,10 @@ impl BmcSpec {
             _ => {}
         }
         let fits = |s: &str| {
-            !s.is_empty() && s.len() <= MAX_SYSTEM && s.bytes().all(|b| b.is_ascii_graphic()) && !s.contains('/')
+            !s.is_empty()
+                && s.len() <= MAX_SYSTEM
+                && s.bytes().all(|b| b.is_ascii_graphic())
+                && !s.contains('/')
         };
         if self.system.as_deref().is_some_and(|s| !fits(s)) {
             wrong("system", "is not the id of a system");
@@ -249,7 +255,9 @@ impl SetBmc {
     pub fn validate(&self, trusted: bool) -> Vec<FieldError> {
         let mut errors = self.spec.validate(trusted);
         if let Some(password) = &self.password
-            && (password.is_empty() || password.len() > MAX_PASSWORD || password.chars().any(char::is_control))
+            && (password.is_empty()
+                || password.len() > MAX_PASSWORD
+                || password.chars().any(char::is_control))
         {
             let why = "is empty, longer than 256 bytes, or has a control character";
             errors.push(FieldError::new("password", why));
@@ -305,9 +313,8 @@ mod tests {
 
     #[test]
     fn each_fault_is_named() {
-        let fields = |set: &SetBmc, trusted| {
-            set.validate(trusted).into_iter().map(|e| e.field).collect::<Vec<_>>()
-        };
+        let fields =
+            |set: &SetBmc, trusted| set.validate(trusted).into_iter().map(|e| e.field).collect::<Vec<_>>();
         let mut set = SetBmc { spec: spec("x"), password: Some("p".into()) };
         assert!(fields(&set, true).is_empty());
         set.spec.certificate = None;
@@ -322,6 +329,8 @@ mod tests {
         set = SetBmc { spec: bad, password: Some(String::new()) };
         let all = ["spec.address", "spec.username", "spec.certificate", "spec.system", "password"];
         assert_eq!(fields(&set, true), all);
-        assert!(!format!("{:?}", SetBmc { spec: spec("x"), password: Some("sesame".into()) }).contains("sesame"));
+        assert!(
+            !format!("{:?}", SetBmc { spec: spec("x"), password: Some("sesame".into()) }).contains("sesame")
+        );
     }
 }

@@ -197,7 +197,8 @@ fn a_shared_pool_is_as_well_as_hosts_say() {
         serde_json::json!({"name": "nas", "spec": {"driver": "nfs", "server": "nas", "export": "/x"}});
     apply(&mut state, Op::CreatePool { id: shared, create: serde_json::from_value(create).unwrap() });
     let health = Health { quorum: true, reachable: ids.clone(), ..Health::default() };
-    let mut facts = ClusterFacts { health, voters: ids.clone(), rooms: BTreeMap::new(), boards: BTreeMap::new() };
+    let mut facts =
+        ClusterFacts { health, voters: ids.clone(), rooms: BTreeMap::new(), boards: BTreeMap::new() };
     let stands = |state: &mut State, host: u128, pool: PoolState| {
         let reason = (pool == PoolState::Unreachable).then(|| "no route".to_owned());
         apply(

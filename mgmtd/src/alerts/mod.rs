@@ -56,12 +56,7 @@ pub struct Alerts {
 impl Alerts {
     /// Those of `node`; `state_dir` is where the daemon keeps what lasts.
     #[must_use]
-    pub fn new(
-        node: Arc<Node>,
-        series: Arc<Series>,
-        state_dir: PathBuf,
-        boards: Arc<Boards>,
-    ) -> Arc<Self> {
+    pub fn new(node: Arc<Node>, series: Arc<Series>, state_dir: PathBuf, boards: Arc<Boards>) -> Arc<Self> {
         let local = local::Local::open(state_dir.join("alerts.json"));
         Arc::new(Self { node, series, boards, state_dir, local, disks: Mutex::default() })
     }

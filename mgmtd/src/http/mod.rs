@@ -115,7 +115,7 @@ impl Api {
         let boards = Boards::new(node.cluster.clone());
         let alerts = Alerts::new(node.clone(), series.clone(), places.state.clone(), boards.clone());
         tokio::spawn(former.clone().keep_up(node.cluster.clone(), ending.clone()));
-        let ha = Leader::start(node.cluster.clone(), node.events.clone(), ending.clone());
+        let ha = Leader::start(node.cluster.clone(), node.events.clone(), boards.clone(), ending.clone());
         tokio::spawn(boards.clone().run(ha.clone(), ending.clone()));
         let balancer = Balancer::start(node.clone(), ending.clone());
         tokio::spawn(ha::host::run(node.clone(), ha.clone(), ending.clone()));

@@ -33,8 +33,17 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{future::join_all, stream};
 use hyper_util::rt::TokioIo;
 use lq_api::{
-    HostId, ImageId, PoolId, Timestamp, VmId, balance::Balance, bmc::{BmcStatus, BmcTest}, ha::HaStatus, history::Span,
-    host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind, task::Task, time::TimeStatus,
+    HostId, ImageId, PoolId, Timestamp, VmId,
+    balance::Balance,
+    bmc::{BmcStatus, BmcTest},
+    ha::HaStatus,
+    history::Span,
+    host::HostStatus,
+    network::Lease,
+    pool::PoolStatus,
+    problem::Kind,
+    task::Task,
+    time::TimeStatus,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, sync::Arc, time::Duration};

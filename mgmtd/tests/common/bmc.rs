@@ -35,6 +35,8 @@ pub struct Manners {
     pub lies: Option<&'static str>,
     /// What it is told to do it takes, and does not do.
     pub deaf: bool,
+    /// What it is told to do it refuses.
+    pub refuses: bool,
     /// So many questions later it is off.
     pub lingers: u32,
     /// Where it says that its systems are.
@@ -215,6 +217,7 @@ fn respond(
         inner.told.push(wanted.clone());
         match (inner.manners.deaf, &*wanted) {
             (true, _) => {}
+            _ if inner.manners.refuses => return failure(StatusCode::SERVICE_UNAVAILABLE, "not now"),
             (_, "ForceOff") if inner.power == "Off" => return failure(StatusCode::CONFLICT, "it is off"),
             (_, "ForceOff") if inner.manners.lingers > 0 => inner.left = Some(inner.manners.lingers),
             (_, "ForceOff") => inner.power = "Off",

@@ -124,6 +124,7 @@ impl State {
                 self.fail_over(ctx, *id, (*from, *epoch), *to, *past_places)
             }
             Op::ConfirmOff { id, expect } => self.confirm_off(ctx, *id, *expect),
+            Op::ProveOff { id, boot, term: _ } => self.prove_off(ctx, *id, *boot),
             Op::RevokeOff { id, boot } => self.revoke_off(ctx, *id, *boot),
             Op::CreateImage { id, create } => self.create_image(ctx, *id, create),
             Op::UpdateImage { id, expect, patch } => self.update_image(ctx, *id, *expect, patch),

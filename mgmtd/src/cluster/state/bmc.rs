@@ -114,7 +114,8 @@ mod tests {
             let (pool, network) = (PoolId(Uuid::from_u128(1)), NetworkId(Uuid::from_u128(1)));
             let cluster = Uuid::from_u128(1);
             let host_name = "a".into();
-            site.ask(Op::Initialise { cluster, host: host(1), host_name, pool, network, dhcp: None }).unwrap();
+            site.ask(Op::Initialise { cluster, host: host(1), host_name, pool, network, dhcp: None })
+                .unwrap();
             site.ask(Op::SimulateHosts { hosts: vec![(host(2), "b".into())] }).unwrap();
             site
         }

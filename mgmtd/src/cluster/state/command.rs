@@ -60,7 +60,7 @@ impl Op {
     #[must_use]
     pub fn term(&self) -> Option<u64> {
         match self {
-            Self::FailOver { term, .. } => Some(*term),
+            Self::FailOver { term, .. } | Self::ProveOff { term, .. } => Some(*term),
             _ => None,
         }
     }
@@ -183,6 +183,8 @@ pub enum Op {
     },
     /// A host that is silent is off, for certain.
     ConfirmOff { id: HostId, expect: Option<u64> },
+    /// A host's BMC says that it is off since that boot. Counts only in the term it was asked in.
+    ProveOff { id: HostId, boot: Uuid, term: u64 },
     /// It is not: it was heard in that boot.
     RevokeOff { id: HostId, boot: Uuid },
 

@@ -88,6 +88,7 @@ impl State {
                 maintenance: None,
                 lost: None,
                 off: None,
+                off_by_bmc: false,
                 bmc: None,
             }),
         );
@@ -329,6 +330,7 @@ impl State {
             maintenance: known.and_then(|k| k.maintenance),
             lost: None,
             off: None,
+            off_by_bmc: false,
             bmc: known.and_then(|k| k.bmc.clone()),
         };
         // What the cluster knows already stands as it is known here; only the rest is taken in.

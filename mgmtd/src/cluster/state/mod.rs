@@ -15,10 +15,10 @@
 pub mod access;
 pub mod alerts;
 pub mod apply;
+mod bmc;
 pub mod bytes;
 pub mod command;
 pub mod epoch;
-mod bmc;
 mod ha;
 mod hardware;
 mod hosts;
@@ -272,6 +272,9 @@ pub struct HostRecord {
     /// The boot in which it is known to have been switched off, without having said so itself.
     #[serde(default)]
     pub off: Option<Uuid>,
+    /// Its BMC said so, and no person.
+    #[serde(default)]
+    pub off_by_bmc: bool,
     /// What switches it on and off from outside.
     #[serde(default)]
     pub bmc: Option<BmcRecord>,

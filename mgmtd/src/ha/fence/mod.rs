@@ -2,9 +2,11 @@
 //! itself is silent.
 //!
 //! ```text
-//!   BmcRecord (agreed state) ──▶ open ──▶ Board: machine, power      redfish: HTTPS, DSP0266
-//!                                           ▲
-//!                     watch: the leader asks every few minutes, so that a broken one is known before it is needed
+//!   BmcRecord (agreed state) ──▶ open ──▶ Board: machine, power, cut      redfish: HTTPS, DSP0266
+//!                                          ▲  ▲
+//!        the manager wants a host fenced: carry │
+//!                                             └ watch: the leader asks every few minutes, so that a broken one is known before
+//!                                               it is needed
 //! ```
 //! Owns: drivers behind [`Board`], what a BMC said last ([`Boards`]), and who asks which one.
 //! Invariants
@@ -13,9 +15,11 @@
 //!   be reached from it.
 //! - What is answered is not believed where it cannot be true: see `watch`.
 
+mod carry;
 mod redfish;
 mod watch;
 
+pub(crate) use carry::carry_out;
 pub use watch::Boards;
 
 use crate::{
@@ -64,6 +68,9 @@ pub(super) trait Board: Send + Sync {
 
     /// Whether that is on. All that is not certainly off is on.
     async fn power(&self) -> Result<BmcPower, Fault>;
+
+    /// Takes its power away at once. That it is gone, [`Self::power`] says.
+    async fn cut(&self) -> Result<(), Fault>;
 }
 
 /// The driver for these settings.
@@ -92,9 +99,7 @@ async fn try_out(record: &BmcRecord) -> BmcTest {
         Ok((board.machine().await?, board.power().await?))
     };
     match asked.await {
-        Ok((machine, power)) => {
-            BmcTest { power: Some(power), machine: Some(machine), ..BmcTest::default() }
-        }
+        Ok((machine, power)) => BmcTest { power: Some(power), machine: Some(machine), ..BmcTest::default() },
         Err::<_, Fault>(fault) => failed(fault),
     }
 }
@@ -102,7 +107,9 @@ async fn try_out(record: &BmcRecord) -> BmcTest {
 /// What is wrong with the certificate it presents, before anything is sent to it.
 async fn look_at_certificate(record: &BmcRecord) -> Option<BmcTest> {
     let BmcProtocol::Redfish = record.spec.protocol;
-    let Some((host, port)) = record.spec.place() else { return Some(failed("its address is not understood")) };
+    let Some((host, port)) = record.spec.place() else {
+        return Some(failed("its address is not understood"));
+    };
     let certificate = match dial::presented(&host, port).await {
         Ok(certificate) => certificate,
         Err(why) => return Some(failed(Fault::Unreachable(why))),

@@ -1,7 +1,7 @@
 //! Redfish (DMTF DSP0266): the power of a system by HTTPS and JSON, with basic authentication (13.3.2), which every service has.
 //!
 //! ```text
-//!   /redfish/v1/ ──Systems──▶ collection ──Members──▶ system: PowerState
+//!   /redfish/v1/ ──Systems──▶ collection ──Members──▶ system: PowerState, #ComputerSystem.Reset (ForceOff)
 //! ```
 //! Invariant: paths come from the service, but stay on the one server the settings name.
 
@@ -48,10 +48,26 @@ struct Collection {
     members: Vec<Reference>,
 }
 
+/// What can be done to a system (8.4.2).
+#[derive(Debug, Default, Deserialize)]
+struct Actions {
+    #[serde(rename = "#ComputerSystem.Reset")]
+    reset: Option<Reset>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reset {
+    target: String,
+    #[serde(rename = "ResetType@Redfish.AllowableValues", default)]
+    kinds: Vec<String>,
+}
+
 /// `ComputerSystem`, as far as it matters here.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct System {
+    #[serde(default)]
+    actions: Actions,
     power_state: Option<String>,
     manufacturer: Option<String>,
     model: Option<String>,
@@ -121,7 +137,9 @@ impl Redfish {
             status if status.is_success() => Ok(answer),
             StatusCode::UNAUTHORIZED => Err(Fault::Credentials),
             StatusCode::FORBIDDEN => Err(Fault::Forbidden(path.to_owned())),
-            status => Err(Fault::Refused(format!("{path}: {status} {}", answer.shown()).trim_end().to_owned())),
+            status => {
+                Err(Fault::Refused(format!("{path}: {status} {}", answer.shown()).trim_end().to_owned()))
+            }
         }
     }
 
@@ -190,6 +208,17 @@ impl Board for Redfish {
             Some(other) => Err(Fault::Unclear(format!("the power state `{}`", other.escape_debug()))),
             None => Err(Fault::Unclear("the system has no power state".into())),
         }
+    }
+
+    async fn cut(&self) -> Result<(), Fault> {
+        const FORCE: &str = "ForceOff";
+        let reset = self.system().await?.actions.reset;
+        let reset = reset.ok_or_else(|| Fault::Refused("the system cannot be switched".into()))?;
+        if !reset.kinds.is_empty() && reset.kinds.iter().all(|kind| kind != FORCE) {
+            return Err(Fault::Refused(format!("the system knows no `{FORCE}`")));
+        }
+        let body = format!(r#"{{"ResetType":"{FORCE}"}}"#);
+        self.send(Method::POST, &reset.target, body.into()).await.map(drop)
     }
 }
 

@@ -1,7 +1,10 @@
 //! Against a service over real TLS, and its faults.
 
-use super::super::test;
-use crate::cluster::state::BmcRecord;
+use super::super::{carry_out, test};
+use crate::{
+    cluster::state::BmcRecord,
+    ha::manager::{Ask, Fenced},
+};
 use fake::{FakeBmc, Manners, PASSWORD, USER};
 use lq_api::bmc::{BmcPower, BmcProtocol, BmcSpec};
 
@@ -93,4 +96,49 @@ async fn of_several_systems_one_is_named() {
     record.spec.system = Some("b".into());
     let found = test(&record).await;
     assert!(found.machine.unwrap().ends_with("system b"));
+}
+
+fn yes() -> Result<(), &'static str> {
+    Ok(())
+}
+
+async fn cut(bmc: &FakeBmc) -> Fenced {
+    carry_out(&record(bmc), Ask::Cut, yes).await
+}
+
+#[tokio::test]
+async fn a_host_is_switched_off_and_waited_for() {
+    let bmc = FakeBmc::start().await;
+    assert_eq!(carry_out(&record(&bmc), Ask::Look, yes).await, Fenced::On);
+    assert!(bmc.told().is_empty(), "a look switches nothing");
+    bmc.manners(Manners { lingers: 2, ..Manners::default() });
+    assert_eq!(cut(&bmc).await, Fenced::Off);
+    assert_eq!(bmc.told(), ["ForceOff"]);
+    // What is off already is left alone.
+    assert_eq!(cut(&bmc).await, Fenced::Off);
+    assert_eq!(carry_out(&record(&bmc), Ask::Look, yes).await, Fenced::Off);
+    assert_eq!(bmc.told(), ["ForceOff"]);
+}
+
+#[tokio::test]
+async fn nothing_is_cut_where_the_manager_says_no_at_the_last_moment() {
+    let bmc = FakeBmc::start().await;
+    let answer = carry_out(&record(&bmc), Ask::Cut, || Err("it beats again")).await;
+    assert!(matches!(answer, Fenced::Failed(why) if why.contains("left on: it beats again")));
+    assert!(bmc.told().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_not_seen_to_be_off_is_not_off() {
+    let bmc = FakeBmc::start().await;
+    bmc.change_password("another");
+    assert!(matches!(cut(&bmc).await, Fenced::Failed(why) if why.contains("password")));
+    let bmc = FakeBmc::start().await;
+    bmc.manners(Manners { refuses: true, ..Manners::default() });
+    assert!(matches!(cut(&bmc).await, Fenced::Failed(why) if why.contains("refuses")));
+    assert_eq!(bmc.told(), ["ForceOff"]);
+    // It says yes and does nothing, for as long as anybody waits.
+    bmc.manners(Manners { deaf: true, ..Manners::default() });
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(3), cut(&bmc)).await;
+    assert!(waited.is_err(), "{waited:?}");
 }

@@ -36,6 +36,8 @@ struct Seen {
     record: BmcRecord,
     at: Instant,
     status: BmcStatus,
+    /// It said what cannot be true.
+    absurd: bool,
 }
 
 /// What the BMCs said last. Known only where this host leads.
@@ -58,6 +60,11 @@ impl Boards {
     /// How the BMC of a host does.
     pub(crate) fn status(&self, host: HostId) -> Option<BmcStatus> {
         self.seen().get(&host).map(|seen| seen.status.clone())
+    }
+
+    /// Why the word of a host's BMC does not count, where it said what cannot be true when it was last asked.
+    pub(crate) fn distrusted(&self, host: HostId) -> Option<String> {
+        self.seen().get(&host).filter(|seen| seen.absurd).and_then(|seen| seen.status.failure.clone())
     }
 
     /// How all do.
@@ -84,9 +91,9 @@ impl Boards {
     }
 
     async fn look(&self, leader: &Leader) {
-        let boards: BTreeMap<HostId, BmcRecord> = self.cluster.read(|s| {
-            s.hosts.iter().filter_map(|(id, host)| Some((*id, host.bmc.clone()?))).collect()
-        });
+        let boards: BTreeMap<HostId, BmcRecord> = self
+            .cluster
+            .read(|s| s.hosts.iter().filter_map(|(id, host)| Some((*id, host.bmc.clone()?))).collect());
         let due: Vec<_> = {
             let mut seen = self.seen();
             seen.retain(|host, seen| boards.get(host) == Some(&seen.record));
@@ -100,28 +107,28 @@ impl Boards {
         };
         let asking = due.into_iter().map(|(host, record)| async move {
             let test = test_of(&self.cluster, host, &record).await;
-            let test = self.believe(leader, host, test).await;
+            let (test, absurd) = self.believe(leader, host, test).await;
             let mut seen = self.seen();
             let before = seen.get(&host).map(|seen| &seen.status);
             let status = follows(before, &test, Timestamp::now());
-            seen.insert(host, Seen { record, at: Instant::now(), status });
+            seen.insert(host, Seen { record, at: Instant::now(), status, absurd });
         });
         stream::iter(asking).buffer_unordered(ABREAST).collect::<()>().await;
     }
 
     /// What is said, unless it cannot be true.
-    async fn believe(&self, leader: &Leader, host: HostId, test: BmcTest) -> BmcTest {
+    async fn believe(&self, leader: &Leader, host: HostId, test: BmcTest) -> (BmcTest, bool) {
         if test.power != Some(BmcPower::Off) {
-            return test;
+            return (test, false);
         }
         // One that has just been switched off was heard a moment ago. So it is heard a moment later, or it is not.
         tokio::time::sleep(Duration::from_millis(4 * BEAT)).await;
         if leader.heard_ago(host).is_none_or(|ago| ago > 2 * BEAT) {
-            return test;
+            return (test, false);
         }
         let why = "it says that the host is off, but the host answers: it is the BMC of another machine, or cannot be trusted. Correct \
                    its address, or its `system`";
-        BmcTest { failure: Some(why.into()), power: None, ..test }
+        (BmcTest { failure: Some(why.into()), power: None, ..test }, true)
     }
 }
 
@@ -148,7 +155,10 @@ mod tests {
         assert_eq!((second.checked_at, second.failing_since), (at(2), Some(at(1))));
         let well = BmcTest { power: Some(BmcPower::On), ..BmcTest::default() };
         let third = follows(Some(&second), &well, at(3));
-        assert_eq!((third.failing_since, third.failure.clone(), third.power), (None, None, Some(BmcPower::On)));
+        assert_eq!(
+            (third.failing_since, third.failure.clone(), third.power),
+            (None, None, Some(BmcPower::On))
+        );
         assert_eq!(follows(Some(&third), &failing, at(4)).failing_since, Some(at(4)));
     }
 }

@@ -100,7 +100,11 @@ async fn test(
             match cluster.read(|s| s.bmc_of(id, set)) {
                 Ok(record) => record,
                 // Nothing is sent to one whose certificate is not known yet: it is only looked at.
-                Err(_) if set.password.is_none() && set.spec.certificate.is_none() && set.spec.protocol.has_certificate() => {
+                Err(_)
+                    if set.password.is_none()
+                        && set.spec.certificate.is_none()
+                        && set.spec.protocol.has_certificate() =>
+                {
                     if !cluster.read(|s| s.hosts.contains_key(&id)) {
                         return Err(Failure::not_found("host", id));
                     }
