@@ -139,6 +139,9 @@ impl Watcher {
                 Ok(Event::TpmFailed { why }) => {
                     tracing::warn!(vm = %self.place.vm, why, "the machine's TPM has failed");
                 }
+                Ok(Event::BackEndLost { device, why }) => {
+                    tracing::warn!(vm = %self.place.vm, device, why, "a device of the machine has lost its back end");
+                }
                 Ok(Event::Ejected { cdrom }) => self.fittings.ejected(cdrom),
                 Ok(Event::Unplugged { device }) => {
                     self.fittings.gone(&device);

@@ -308,7 +308,7 @@ impl Leader {
                 (EventLevel::Error, "ha.host-off", host(id), text.to_owned())
             }
             Decision::NotFenced(id, why) => {
-                let text = format!("its BMC does not prove that it is off, so its lease is waited for: {why}");
+                let text = format!("its BMC does not prove that it is off: {why}");
                 (EventLevel::Warning, "ha.not-fenced", host(id), text)
             }
             Decision::Restart { .. } | Decision::Fence { .. } => return,

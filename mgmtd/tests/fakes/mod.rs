@@ -302,6 +302,7 @@ impl Monitor {
                     resets: 0,
                     panicked: false,
                     tpm_failed: false,
+                    back_ends_lost: Vec::new(),
                     cdroms: Vec::new(),
                     lease: None,
                 }),

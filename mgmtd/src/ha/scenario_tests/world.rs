@@ -395,7 +395,7 @@ impl World {
                         .push(Pending { at: self.now, op: Op::ProveOff { id, boot, term: self.term } });
                     format!("{} is proven to be off", host(self, id))
                 }
-                Decision::NotFenced(id, _) => format!("{}'s lease is waited for", host(self, id)),
+                Decision::NotFenced(id, _) => format!("{} is not proven to be off", host(self, id)),
                 Decision::Waits(vm, wait) => format!("{} waits: {wait}", self.vm_name(vm)),
             };
             self.say(&text);
