@@ -131,6 +131,8 @@ rules! {
     MemoryPressure = "memory-pressure", "Memory pressure", Some(RuleUnit::PercentFree), levels(120, 120, 10.0, 5.0);
     /// A host could not back up the cluster's state (nightly, or before a change that cannot be undone), its newest backup cannot be read, or it is older than 36 hours (warning); the newest is older than three days (critical).
     BackupFailed = "backup-failed", "Backup failed", None, held(60, 0);
+    /// The BMC of a host cannot be asked, or says what cannot be true: were the host lost, its machines would wait for their leases to end. (Warning.)
+    BmcUnreachable = "bmc-unreachable", "BMC unreachable", None, held(300, 10);
     /// A notification channel fails, so that alerts do not arrive there. (Warning.)
     ChannelFailing = "channel-failing", "Notifications failing", None, held(300, 10);
 }

@@ -93,6 +93,9 @@ pub struct HaHost {
     /// What happens, or why nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What its BMC is asked, or said, while it is silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<String>,
     /// Why it is protected less well than it could be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub degraded: Option<String>,

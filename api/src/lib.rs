@@ -12,6 +12,7 @@ pub mod answer;
 pub mod audit;
 pub mod auth;
 pub mod balance;
+pub mod bmc;
 pub mod channel;
 pub mod cloud_init;
 pub mod cluster;

@@ -3,6 +3,7 @@
 mod access;
 mod alert;
 mod apply;
+mod bmc;
 mod cluster;
 mod devices;
 mod host;
@@ -19,6 +20,7 @@ mod watch;
 pub(crate) use access::{Audit, Group, Role, Session, Totp, User};
 pub(crate) use alert::{Alert, Channel, NewChannel, SetChannel, SetRule};
 pub(crate) use apply::{Apply, Export};
+pub(crate) use bmc::{Bmc, SetBmc};
 pub(crate) use cluster::{Arming, Balancing, Cluster, JoinToken, StateBackup};
 pub(crate) use devices::{CdText, DiskText, NicText, limits_text};
 pub(crate) use host::{Host, HostNetworkChange, Switch};

@@ -135,6 +135,7 @@ const PAGES: [name: string, path: () => string, there: (visit: Visit) => Promise
         .getByRole("row", { name: /archive/ })
         .waitFor(),
   ],
+  ["host-bmc", () => `/hosts/${host}/bmc`, ({ page }) => main(page).getByText("none set").waitFor()],
   ["host-system", () => `/hosts/${host}/system`, ({ page }) => main(page).getByText("SHA-256").waitFor()],
   [
     "host-events",

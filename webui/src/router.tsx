@@ -99,6 +99,7 @@ const tree = root.addChildren([
     hostTab("/networks", "HostNetworks"),
     hostTab("/storage", "HostStorage"),
     hostTab("/events", "HostEvents"),
+    hostTab("/bmc", "HostBmc"),
     hostTab("/system", "HostSystem"),
   ]),
   createRoute({ ...page("/cluster", () => import("./pages/Cluster"), "ClusterPage"), path: "/cluster" }),

@@ -18,6 +18,7 @@ use crate::{
         RemoveTotp, Session, SessionInfo, Setup, SetupRequest, Token, TotpEnrolment,
     },
     balance::{Balance, BalanceSpec},
+    bmc::{BMC_TIMEOUT, Bmc, BmcTest, SetBmc, TestBmc},
     channel::{Channel, ChannelTest, CreateChannel, UpdateChannel},
     cluster::{Cluster, CreateJoinToken, CreatedJoinToken, JoinCluster, JoinPreview, JoinToken, Readiness},
     event::{Event, EventQuery},
@@ -223,6 +224,24 @@ impl Client {
     /// Puts a host in maintenance, or ends it.
     pub async fn host_maintenance(&self, id: HostId, wish: &HostMaintenance) -> Result<Task, Error> {
         self.call_with(Method::POST, &["hosts", &id.to_string(), "maintenance"], wish).await
+    }
+    /// The BMC of a host.
+    pub async fn bmc(&self, id: HostId) -> Result<Bmc, Error> {
+        self.call(Method::GET, &["hosts", &id.to_string(), "bmc"]).await
+    }
+    /// Sets the BMC of a host.
+    pub async fn set_bmc(&self, id: HostId, set: &SetBmc) -> Result<Bmc, Error> {
+        self.call_with(Method::PUT, &["hosts", &id.to_string(), "bmc"], set).await
+    }
+    /// Forgets the BMC of a host.
+    pub async fn clear_bmc(&self, id: HostId) -> Result<(), Error> {
+        let url = self.endpoint(&["hosts", &id.to_string(), "bmc"]);
+        self.call_empty(self.request(Method::DELETE, url)).await
+    }
+    /// Asks the BMC of a host for its power. Takes up to half a minute.
+    pub async fn test_bmc(&self, id: HostId, test: &TestBmc) -> Result<BmcTest, Error> {
+        let url = self.endpoint(&["hosts", &id.to_string(), "bmc", "test"]);
+        self.json(self.request(Method::POST, url).timeout(BMC_TIMEOUT).json(test)).await
     }
     /// The management network of a host.
     pub async fn host_network(&self, id: HostId) -> Result<ManagementNetwork, Error> {

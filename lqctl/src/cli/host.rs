@@ -1,6 +1,6 @@
 //! The words about hosts.
 
-use super::{Listing, NewMeta, Past, Watching};
+use super::{Bmc, Listing, NewMeta, Past, Watching};
 use clap::{Subcommand, ValueEnum};
 
 #[derive(Debug, Subcommand)]
@@ -88,6 +88,9 @@ pub(crate) enum Host {
         #[arg(short, long)]
         yes: bool,
     },
+    /// The BMC of a host: what switches it off from outside when it is lost.
+    #[command(subcommand)]
+    Bmc(Bmc),
     /// Make a new certificate for the host's API and page. Whoever trusts the old one has to look at the new one.
     Certificate {
         /// Name or id.

@@ -108,6 +108,7 @@ pub(super) async fn run(session: &Session, command: cli::Host) -> anyhow::Result
             client.confirm_off(host.meta.id).await?;
             line(&format!("Host {} counts as off until it starts again.\n", host.meta.name))
         }
+        cli::Host::Bmc(command) => super::bmc::run(session, command).await,
         cli::Host::Certificate { host, yes } => {
             let host = client.find_host(&host).await?;
             let question = format!(

@@ -4,6 +4,7 @@ mod access;
 mod account;
 mod alert;
 mod apply;
+mod bmc;
 mod cluster;
 mod console;
 mod create;

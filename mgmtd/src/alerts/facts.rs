@@ -5,6 +5,7 @@ use crate::{
     causes::chain,
     certificate,
     cluster::Health,
+    ha::fence::Boards,
     reconcile::Node,
     telemetry::{Series, Subject},
 };
@@ -111,7 +112,7 @@ impl Looked {
 }
 
 /// What the leader sees of the cluster.
-pub(super) async fn cluster(node: &Arc<Node>, health: Health) -> ClusterFacts {
+pub(super) async fn cluster(node: &Arc<Node>, boards: &Boards, health: Health) -> ClusterFacts {
     let voters = node.cluster.standing().voters.into_iter().collect();
     let shared = node
         .cluster
@@ -129,7 +130,7 @@ pub(super) async fn cluster(node: &Arc<Node>, health: Health) -> ClusterFacts {
         };
         rooms.insert(pool, room);
     }
-    ClusterFacts { health, voters, rooms }
+    ClusterFacts { health, voters, rooms, boards: boards.statuses() }
 }
 
 async fn room(node: &Arc<Node>, pool: PoolId) -> Room {

@@ -7,6 +7,7 @@ use crate::cluster::{Health, KeptBackups, State, state::alerts::Alerting};
 use lq_api::{
     HostId, PoolId, Timestamp,
     alert::{AlertRule as R, Severity},
+    bmc::BmcStatus,
     host::DiskHealth,
     pool::{PoolState, PoolStatus},
     vm::VmState,
@@ -79,6 +80,8 @@ pub(super) struct ClusterFacts {
     pub(super) voters: BTreeSet<HostId>,
     /// Room in shared pools.
     pub(super) rooms: BTreeMap<PoolId, Room>,
+    /// How the BMCs of hosts do, as far as they were asked.
+    pub(super) boards: BTreeMap<HostId, BmcStatus>,
 }
 
 fn finding(rule: R, target: String, name: &str, part: Option<&str>, verdict: Verdict) -> Finding {
@@ -292,6 +295,14 @@ pub(super) fn cluster(
         });
         let target = format!("host/{}", record.meta.id);
         found.push(finding(R::HostLost, target, &record.meta.name, None, fault(Severity::Critical, lost)));
+    }
+    for record in state.hosts.values().filter(|r| r.bmc.is_some()) {
+        let verdict = match facts.boards.get(&record.meta.id) {
+            None => Verdict::Unknown,
+            Some(status) => fault(Severity::Warning, status.failure.clone()),
+        };
+        let target = format!("host/{}", record.meta.id);
+        found.push(finding(R::BmcUnreachable, target, &record.meta.name, None, verdict));
     }
     let there = facts.voters.iter().filter(|v| heard(v)).count();
     let risk = (facts.voters.len() > 1 && there * 2 > facts.voters.len() && (there - 1) * 2 <= facts.voters.len())

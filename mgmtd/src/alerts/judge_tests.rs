@@ -174,7 +174,7 @@ fn lost_hosts_and_what_they_mean_for_the_majority() {
         let (state, ids) = hosts(n);
         let reachable = ids.iter().copied().filter(|h| h.0.as_u128() <= n - away).collect();
         let health = Health { quorum: true, reachable, ..Health::default() };
-        let facts = ClusterFacts { health, voters: ids, rooms: BTreeMap::new() };
+        let facts = ClusterFacts { health, voters: ids, rooms: BTreeMap::new(), boards: BTreeMap::new() };
         let found = faults(cluster(&state, ME, &facts, &defaults));
         let risk = found.contains(&(AlertRule::QuorumAtRisk, Severity::Warning));
         (found.iter().filter(|f| f.0 == AlertRule::HostLost).count(), risk)
@@ -197,7 +197,8 @@ fn a_shared_pool_is_as_well_as_hosts_say() {
         serde_json::json!({"name": "nas", "spec": {"driver": "nfs", "server": "nas", "export": "/x"}});
     apply(&mut state, Op::CreatePool { id: shared, create: serde_json::from_value(create).unwrap() });
     let health = Health { quorum: true, reachable: ids.clone(), ..Health::default() };
-    let mut facts = ClusterFacts { health, voters: ids.clone(), rooms: BTreeMap::new() };
+    let mut facts =
+        ClusterFacts { health, voters: ids.clone(), rooms: BTreeMap::new(), boards: BTreeMap::new() };
     let stands = |state: &mut State, host: u128, pool: PoolState| {
         let reason = (pool == PoolState::Unreachable).then(|| "no route".to_owned());
         apply(

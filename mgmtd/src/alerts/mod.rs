@@ -21,6 +21,7 @@ use crate::{
         Health, Op, WriteError,
         state::alerts::{Alerting, ChannelRecord, Raised},
     },
+    ha::fence::Boards,
     reconcile::Node,
     telemetry::Series,
 };
@@ -46,6 +47,7 @@ const EVERY: Duration = Duration::from_secs(5);
 pub struct Alerts {
     node: Arc<Node>,
     series: Arc<Series>,
+    boards: Arc<Boards>,
     state_dir: PathBuf,
     local: local::Local,
     disks: Mutex<Vec<(String, DiskHealth)>>,
@@ -54,9 +56,9 @@ pub struct Alerts {
 impl Alerts {
     /// Those of `node`; `state_dir` is where the daemon keeps what lasts.
     #[must_use]
-    pub fn new(node: Arc<Node>, series: Arc<Series>, state_dir: PathBuf) -> Arc<Self> {
+    pub fn new(node: Arc<Node>, series: Arc<Series>, state_dir: PathBuf, boards: Arc<Boards>) -> Arc<Self> {
         let local = local::Local::open(state_dir.join("alerts.json"));
-        Arc::new(Self { node, series, state_dir, local, disks: Mutex::default() })
+        Arc::new(Self { node, series, boards, state_dir, local, disks: Mutex::default() })
     }
 
     /// Alerts that only this host knows.
@@ -136,7 +138,7 @@ impl Alerts {
     }
 
     async fn judge_cluster(&self, health: Health) -> Vec<Finding> {
-        let facts = facts::cluster(&self.node, health).await;
+        let facts = facts::cluster(&self.node, &self.boards, health).await;
         self.node
             .cluster
             .read(|s| judge::cluster(s, self.node.id(), &facts, &|rule| s.alerting.settings(rule)))

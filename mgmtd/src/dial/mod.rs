@@ -6,8 +6,11 @@ pub(crate) mod http;
 use crate::causes::chain;
 use ring::digest;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WantsClientCert,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
 };
@@ -40,10 +43,11 @@ impl<'a> Trust<'a> {
     }
 }
 
-/// Trusts one certificate, whatever it says. That the server has its key is still checked.
+/// Trusts one certificate, or for a look at it any, whatever it says. That the server has its key is still checked.
 #[derive(Debug)]
 struct Pinned {
-    sha256: String,
+    /// Its SHA-256, hexadecimal; any where absent.
+    sha256: Option<String>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -57,7 +61,7 @@ impl ServerCertVerifier for Pinned {
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let found = hex::encode(digest::digest(&digest::SHA256, certificate));
-        if found.eq_ignore_ascii_case(&self.sha256) {
+        if self.sha256.as_ref().is_none_or(|pin| found.eq_ignore_ascii_case(pin)) {
             return Ok(ServerCertVerified::assertion());
         }
         let why = format!("the server has another certificate, with the SHA-256 {found}");
@@ -120,10 +124,30 @@ pub(crate) async fn secure(
         }
         Trust::Certificate(sha256) => {
             let algorithms = config.crypto_provider().signature_verification_algorithms;
-            let verifier = Pinned { sha256: sha256.to_owned(), algorithms };
+            let verifier = Pinned { sha256: Some(sha256.to_owned()), algorithms };
             config.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
     };
+    begin(config, stream, server).await
+}
+
+/// The certificate a server presents, whatever it is: to be shown to a person. Nothing is sent but the handshake.
+pub(crate) async fn presented(server: &str, port: u16) -> Result<CertificateDer<'static>, String> {
+    let stream = connect(server, port).await?;
+    let config = ClientConfig::builder();
+    let algorithms = config.crypto_provider().signature_verification_algorithms;
+    let verifier = Arc::new(Pinned { sha256: None, algorithms });
+    let config = config.dangerous().with_custom_certificate_verifier(verifier);
+    let stream = begin(config, stream, server).await?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    shown.map(|c| c.clone().into_owned()).ok_or_else(|| format!("{server} presents no certificate"))
+}
+
+async fn begin(
+    config: ConfigBuilder<ClientConfig, WantsClientCert>,
+    stream: TcpStream,
+    server: &str,
+) -> Result<TlsStream<TcpStream>, String> {
     let name = ServerName::try_from(server.trim_end_matches('.').to_owned())
         .map_err(|_| format!("`{server}` cannot be the name of a TLS server"))?;
     let config = Arc::new(config.with_no_client_auth());

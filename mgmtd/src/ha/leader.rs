@@ -6,12 +6,13 @@
 
 use super::{
     Answer, Beat, Watchdog, boot_ms,
-    manager::{Decision, Manager, Moment, Outcome, Phase, Proof, Terms, View, Wait},
+    fence::{self, Boards},
+    manager::{Ask, Decision, Fenced, Manager, Moment, Outcome, Phase, Proof, Terms, View, Wait},
     suspended_ms,
     view::{self, Planner},
 };
 use crate::{
-    cluster::{Cluster, DecideError, Op},
+    cluster::{Cluster, DecideError, Op, State},
     telemetry::Events,
 };
 use lq_api::{HostId, VmId, event::EventLevel};
@@ -21,6 +22,7 @@ use std::{
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -29,6 +31,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub struct Leader {
     cluster: Cluster,
     events: Events,
+    boards: Arc<Boards>,
     now: Mutex<Option<Lead>>,
 }
 
@@ -46,6 +49,8 @@ pub(super) struct HostReport {
     pub(super) phase: Phase,
     pub(super) heard_ago: Option<u64>,
     pub(super) over_in: Option<u64>,
+    /// What its BMC does, or did.
+    pub(super) fence: Option<String>,
     pub(super) watchdog: Option<Watchdog>,
 }
 
@@ -88,8 +93,8 @@ impl Awake {
 impl Leader {
     /// Follows `cluster` until `end`.
     #[must_use]
-    pub fn start(cluster: Cluster, events: Events, end: CancellationToken) -> Arc<Self> {
-        let this = Arc::new(Self { cluster, events, now: Mutex::new(None) });
+    pub fn start(cluster: Cluster, events: Events, boards: Arc<Boards>, end: CancellationToken) -> Arc<Self> {
+        let this = Arc::new(Self { cluster, events, boards, now: Mutex::new(None) });
         let watching = this.clone();
         tokio::spawn(async move {
             loop {
@@ -170,7 +175,7 @@ impl Leader {
             self.cluster.read(|state| {
                 let mut planner = Planner::new(state);
                 let place = &mut |machine: &_, usable: &_| planner.place(machine, usable);
-                manager.step(now, followed, &View::of(state), place)
+                manager.step(now, followed, &self.view(state), place)
             })
         };
         for decision in decisions {
@@ -178,6 +183,56 @@ impl Leader {
             if let Decision::Restart { vm, from, epoch, to } = decision {
                 let op = Op::FailOver { id: vm, from, epoch, to, term: leading.term, past_places: true };
                 tokio::spawn(self.clone().restart(op, vm, from));
+            } else if let Decision::Fence { id, boot, ask } = decision {
+                tokio::spawn(self.clone().fence(id, boot, ask, leading.term));
+            }
+        }
+    }
+
+    /// What the manager looks at. The host that leads is there: it is not for its own BMC.
+    fn view(&self, state: &State) -> View {
+        let mut view = View::of(state);
+        if let Some(own) = view.hosts.get_mut(&self.cluster.identity().host) {
+            own.bmc = false;
+        }
+        view
+    }
+
+    /// Whether the power of a host may be cut at this moment, in this term.
+    fn may_cut(&self, term: u64, id: HostId, boot: Uuid) -> Result<(), &'static str> {
+        let mut lead = self.now();
+        let over = "this host does not lead any more";
+        let leading = self.cluster.leading().filter(|leading| leading.term == term).ok_or(over)?;
+        let Lead { manager, awake, .. } = lead.as_mut().filter(|lead| lead.term == term).ok_or(over)?;
+        let now = Moment(boot_ms());
+        let followed = awake.followed(now, suspended_ms(), leading.followed);
+        let allowed = self.cluster.read(|s| manager.may_cut(now, followed, id, boot, &self.view(s)));
+        drop(lead);
+        if allowed.is_ok() {
+            let text = "its lease is over and it is still on: its BMC is told to switch it off";
+            self.events.system(EventLevel::Error, "ha.host-cut", format!("host/{id}"), text);
+        }
+        allowed
+    }
+
+    async fn fence(self: Arc<Self>, id: HostId, boot: Uuid, ask: Ask, term: u64) {
+        let record = self.cluster.read(|s| s.hosts.get(&id).and_then(|host| host.bmc.clone()));
+        let answer = match (record, self.boards.distrusted(id)) {
+            (None, _) => Fenced::Failed("the host has none any more".into()),
+            (_, Some(why)) => Fenced::Failed(why),
+            (Some(record), None) => fence::carry_out(&record, ask, || self.may_cut(term, id, boot)).await,
+        };
+        let told = {
+            let mut lead = self.now();
+            let Some(lead) = lead.as_mut().filter(|lead| lead.term == term) else { return };
+            lead.manager.fenced(Moment(boot_ms()), id, boot, answer)
+        };
+        for decision in told {
+            self.tell(&decision);
+            if let Decision::ProvenOff { id, boot, .. } = decision
+                && let Err(e) = self.cluster.decide(Op::ProveOff { id, boot, term }).await
+            {
+                tracing::warn!(host = %id, error = %e, "that a host is off could not be noted");
             }
         }
     }
@@ -209,6 +264,11 @@ impl Leader {
         self.events.system(level, kind, format!("vm/{vm}"), text);
     }
 
+    /// Milliseconds since a host was heard; `None` where this host does not watch, or never heard it.
+    pub(super) fn heard_ago(&self, host: HostId) -> Option<u64> {
+        self.now().as_ref()?.manager.heard_ago(Moment(boot_ms()), host)
+    }
+
     fn name(&self, host: HostId) -> String {
         let name = self.cluster.read(|s| s.hosts.get(&host).map(|r| r.meta.name.clone()));
         name.map_or_else(|| host.to_string(), |name| format!("`{name}`"))
@@ -228,19 +288,30 @@ impl Leader {
             Decision::Lost(id, proof) => {
                 let why = match proof {
                     Proof::LeaseOver => "its lease and all margins are over",
-                    Proof::Off => "it was confirmed to be off",
+                    Proof::Off => "it is off",
                 };
                 (EventLevel::Error, "ha.host-lost", host(id), format!("it is lost: {why}"))
             }
             Decision::NotOff(id, _) => {
-                let text = "it was confirmed to be off, but it answers: that does not count any more";
+                let text = "it was said to be off, but it answers: that does not count any more";
                 (EventLevel::Error, "ha.host-not-off", host(id), text.to_owned())
             }
             Decision::Waits(vm, wait) => {
                 let text = format!("its host is lost, and it is not started elsewhere: {wait}");
                 (EventLevel::Warning, "ha.waiting", format!("vm/{vm}"), text)
             }
-            Decision::Restart { .. } => return,
+            Decision::ProvenOff { id, ask: Ask::Look, .. } => {
+                (EventLevel::Warning, "ha.host-off", host(id), "its BMC says that it is off".to_owned())
+            }
+            Decision::ProvenOff { id, ask: Ask::Cut, .. } => {
+                let text = "it is off: its BMC has cut its power. Switch it on again once it is known why it was silent";
+                (EventLevel::Error, "ha.host-off", host(id), text.to_owned())
+            }
+            Decision::NotFenced(id, why) => {
+                let text = format!("its BMC does not prove that it is off: {why}");
+                (EventLevel::Warning, "ha.not-fenced", host(id), text)
+            }
+            Decision::Restart { .. } | Decision::Fence { .. } => return,
         };
         self.events.system(level, kind, target, text);
     }
@@ -262,11 +333,25 @@ impl Leader {
             phase: manager.phase(id),
             heard_ago: manager.heard_ago(now, id),
             over_in: manager.over_in(now, id),
+            fence: manager.fencing(id).map(|(asking, last)| fencing(asking, last)),
             watchdog: watchdogs.get(&id).cloned(),
         };
         let machine =
             |vm| MachineReport { restarting: manager.is_restarting(vm), wait: manager.wait(vm).cloned() };
         Some((hosts.map(|id| (id, host(id))).collect(), machines.map(|vm| (vm, machine(vm))).collect()))
+    }
+}
+
+/// How it stands with a BMC, in words.
+fn fencing(asking: Option<Ask>, last: Option<&Fenced>) -> String {
+    match (asking, last) {
+        (Some(Ask::Look), _) => "its BMC is asked whether it is off".into(),
+        (Some(Ask::Cut), _) => "its BMC is to switch it off".into(),
+        (None, Some(Fenced::Off)) => "its BMC says that it is off".into(),
+        (None, Some(Fenced::On) | None) => {
+            "its BMC says that it is on: it is switched off once its lease is over".into()
+        }
+        (None, Some(Fenced::Failed(why))) => format!("its BMC does not prove that it is off: {why}"),
     }
 }
 

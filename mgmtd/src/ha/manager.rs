@@ -18,7 +18,12 @@
 //!   said so yet;
 //! - a host is lost only while a majority follows.
 
+mod fence;
+
+pub use fence::{Ask, Fenced};
+
 use super::{Answer, Beat};
+use fence::Fence;
 use lq_api::{HostId, VmId, ha::HaPriority};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -81,6 +86,8 @@ pub struct HostView {
     pub off: bool,
     /// It is in maintenance: its machines are left alone.
     pub maintenance: bool,
+    /// There is a BMC that can tell whether it is off, and switch it off.
+    pub bmc: bool,
 }
 
 /// What the agreed state says of a protected machine.
@@ -178,6 +185,26 @@ pub enum Decision {
         /// Its new host.
         to: HostId,
     },
+    /// Its BMC is to be asked. What came of it is told by [`Manager::fenced`].
+    Fence {
+        /// The host.
+        id: HostId,
+        /// The boot it is to be off of.
+        boot: Uuid,
+        /// What is asked.
+        ask: Ask,
+    },
+    /// It is off since that boot: its BMC says so, and it was not heard since that was asked.
+    ProvenOff {
+        /// The host.
+        id: HostId,
+        /// The boot.
+        boot: Uuid,
+        /// What was asked.
+        ask: Ask,
+    },
+    /// Its BMC was no help, and why.
+    NotFenced(HostId, String),
     /// The machine waits for something else than before.
     Waits(VmId, Wait),
 }
@@ -211,6 +238,8 @@ struct Host {
     known: u64,
     /// Machines being taken from it.
     taking: BTreeSet<VmId>,
+    /// How its BMC was asked.
+    fence: Fence,
 }
 
 /// The manager of a term.
@@ -254,6 +283,7 @@ impl Manager {
             over,
             known,
             taking: BTreeSet::new(),
+            fence: Fence::default(),
         })
     }
 
@@ -312,6 +342,7 @@ impl Manager {
         for (id, seen) in &view.hosts {
             self.judge(now, leads, *id, seen, &mut decisions);
         }
+        self.fence(now, leads, view, &mut decisions);
         self.restart(now, leads, view, place, &mut decisions);
         decisions
     }

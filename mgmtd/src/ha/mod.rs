@@ -24,6 +24,7 @@
 //!
 //! Nothing here ever restarts a host: one that is cut off only loses its leases.
 
+pub mod fence;
 pub mod host;
 pub mod leader;
 pub mod manager;

@@ -119,7 +119,7 @@ impl State {
 
     fn host(&self, n: usize) -> HostView {
         let boot = boot(self.boots[n]);
-        HostView { boot: Some(boot), off: self.off[n] == Some(self.boots[n]), maintenance: false }
+        HostView { boot: Some(boot), off: self.off[n] == Some(self.boots[n]), ..HostView::default() }
     }
 
     fn view(&self) -> View {

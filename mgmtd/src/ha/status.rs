@@ -79,7 +79,11 @@ fn host(state: &State, id: HostId, name: &str, seen: Option<&HostReport>) -> HaH
         state: phase,
         heard_ms_ago: seen.and_then(|seen| seen.heard_ago),
         over_in_ms: seen.and_then(|seen| seen.over_in),
-        reason: state.is_off(id).then(|| "it was confirmed to be off".to_owned()),
+        reason: state.is_off(id).then(|| {
+            let by_bmc = state.hosts.get(&id).is_some_and(|host| host.off_by_bmc);
+            if by_bmc { "its BMC says that it is off" } else { "it was confirmed to be off" }.to_owned()
+        }),
+        fence: seen.and_then(|seen| seen.fence.clone()),
         degraded: seen.filter(|_| !witness).and_then(|seen| degraded(seen.watchdog.as_ref()?)),
     }
 }

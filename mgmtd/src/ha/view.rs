@@ -28,6 +28,7 @@ pub(crate) fn host(state: &State, id: HostId) -> HostView {
         boot: state.hosts.get(&id).and_then(|record| record.boot),
         off: state.is_off(id),
         maintenance: state.in_maintenance(id),
+        bmc: state.hosts.get(&id).is_some_and(|record| record.bmc.is_some()),
     }
 }
 

@@ -28,7 +28,7 @@ mod ui;
 use crate::{
     alerts::Alerts,
     auth::{Audit, Auth},
-    ha::{self, leader::Leader},
+    ha::{self, fence::Boards, leader::Leader},
     placement::balancer::Balancer,
     reconcile::Node,
     telemetry::{Metrics, Series},
@@ -81,6 +81,8 @@ pub struct Api {
     pub alerts: Arc<Alerts>,
     /// Watches the other hosts where this one leads.
     pub ha: Arc<Leader>,
+    /// Asks the BMCs of the hosts where this one leads.
+    pub boards: Arc<Boards>,
     /// Balances where this host leads.
     pub balancer: Arc<Balancer>,
     /// Begins when the daemon ends: long answers end with it.
@@ -110,9 +112,11 @@ impl Api {
         rates: Rates,
     ) -> Arc<Self> {
         let (former, ending) = (Arc::new(Former::default()), CancellationToken::new());
-        let alerts = Alerts::new(node.clone(), series.clone(), places.state.clone());
+        let boards = Boards::new(node.cluster.clone());
+        let alerts = Alerts::new(node.clone(), series.clone(), places.state.clone(), boards.clone());
         tokio::spawn(former.clone().keep_up(node.cluster.clone(), ending.clone()));
-        let ha = Leader::start(node.cluster.clone(), node.events.clone(), ending.clone());
+        let ha = Leader::start(node.cluster.clone(), node.events.clone(), boards.clone(), ending.clone());
+        tokio::spawn(boards.clone().run(ha.clone(), ending.clone()));
         let balancer = Balancer::start(node.clone(), ending.clone());
         tokio::spawn(ha::host::run(node.clone(), ha.clone(), ending.clone()));
         Arc::new(Self {
@@ -123,6 +127,7 @@ impl Api {
             series,
             alerts,
             ha,
+            boards,
             balancer,
             ending,
             following: AtomicBool::new(false),

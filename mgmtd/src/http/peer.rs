@@ -12,8 +12,8 @@ use super::{
 use crate::{
     auth::Caller,
     certificate,
-    cluster::{Cluster, PeerFrom},
-    ha::{self, Beat},
+    cluster::{Cluster, PeerFrom, state::BmcRecord},
+    ha::{self, Beat, fence},
     placement::balancer::{MoveOrder, ORDER_PATH, obey},
     reconcile::moves::PROTOCOL,
     storage,
@@ -33,8 +33,17 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{future::join_all, stream};
 use hyper_util::rt::TokioIo;
 use lq_api::{
-    HostId, ImageId, PoolId, Timestamp, VmId, balance::Balance, ha::HaStatus, history::Span,
-    host::HostStatus, network::Lease, pool::PoolStatus, problem::Kind, task::Task, time::TimeStatus,
+    HostId, ImageId, PoolId, Timestamp, VmId,
+    balance::Balance,
+    bmc::{BmcStatus, BmcTest},
+    ha::HaStatus,
+    history::Span,
+    host::HostStatus,
+    network::Lease,
+    pool::PoolStatus,
+    problem::Kind,
+    task::Task,
+    time::TimeStatus,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -56,6 +65,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .nest("/api/v1", v1)
         .route("/ha/beat", post(beat))
         .route("/ha/status", post(ha_status))
+        .route(fence::TEST_PATH, post(test_bmc))
+        .route("/ha/bmc", post(bmc_status))
         .route("/balance/status", post(balance_status))
         .route(ORDER_PATH, post(order))
         .route("/host/status", post(status))
@@ -113,6 +124,23 @@ pub(super) async fn watched(api: &Api) -> HaStatus {
         None => None,
     };
     asked.unwrap_or_else(|| ha::status::status(&api.node.cluster, &api.ha))
+}
+
+/// The host that was asked of a BMC cannot, or should not, ask it itself.
+async fn test_bmc(Json(record): Json<BmcRecord>) -> Json<BmcTest> {
+    Json(fence::test(&record).await)
+}
+
+async fn bmc_status(State(api): State<Arc<Api>>, Json(host): Json<HostId>) -> Json<Option<BmcStatus>> {
+    Json(api.boards.status(host))
+}
+
+/// How the BMC of a host does, as the host that leads sees it.
+pub(super) async fn bmc(api: &Api, host: HostId) -> Option<BmcStatus> {
+    match api.node.cluster.standing().leader.filter(|leader| *leader != api.node.id()) {
+        Some(leader) => ask::<Option<BmcStatus>>(&api.node.cluster, leader, "/ha/bmc", &host).await.flatten(),
+        None => api.boards.status(host),
+    }
 }
 
 async fn balance_status(State(api): State<Arc<Api>>) -> Json<Balance> {

@@ -1856,6 +1856,171 @@ export interface paths {
         };
         trace?: never;
     };
+    "/hosts/{id}/bmc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The BMC of a host, and how it does. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Bmc"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /**
+         * Sets the BMC of a host: with it the host is proven to be off when it is lost, and its protected machines are started elsewhere
+         *     sooner. Test the settings before.
+         */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["SetBmc"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Bmc"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        /** Forgets the BMC of a host. When the host is lost, its machines wait for their leases to end. */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                204: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content?: never;
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/hosts/{id}/bmc/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Asks the BMC of a host for its power, with these settings or those that are kept, from the host that leads or, where that is the
+         *     very host, from another. Nothing is switched. A certificate that the settings do not name is answered, and is sent no password.
+         *     Takes up to half a minute.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["HostId"];
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["TestBmc"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["BmcTest"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/hosts/{id}/certificate": {
         parameters: {
             query?: never;
@@ -6362,7 +6527,7 @@ export interface components {
          * @description What is watched.
          * @enum {string}
          */
-        AlertRule: "host-lost" | "quorum-at-risk" | "quorum-lost" | "pool-filling" | "pool-unreachable" | "disk-failing" | "certificate-expiring" | "clock-off" | "vm-failed" | "host-degraded" | "memory-pressure" | "backup-failed" | "channel-failing";
+        AlertRule: "host-lost" | "quorum-at-risk" | "quorum-lost" | "pool-filling" | "pool-unreachable" | "disk-failing" | "certificate-expiring" | "clock-off" | "vm-failed" | "host-degraded" | "memory-pressure" | "backup-failed" | "bmc-unreachable" | "channel-failing";
         /** @description A rule with its settings. */
         AlertRuleInfo: {
             /** @description How it is set where nobody changed it. */
@@ -6521,6 +6686,66 @@ export interface components {
             serial?: string | null;
             /** @description Size. */
             size_bytes: components["schemas"]["Bytes"];
+        };
+        /** @description The BMC of a host. `GET /hosts/{id}/bmc`. */
+        Bmc: {
+            spec?: components["schemas"]["BmcSpec"] | null;
+            status?: components["schemas"]["BmcStatus"] | null;
+        };
+        /**
+         * @description The power of a host, as its BMC says.
+         * @enum {string}
+         */
+        BmcPower: "on" | "off";
+        /**
+         * @description How a BMC is spoken to.
+         * @enum {string}
+         */
+        BmcProtocol: "redfish";
+        /** @description Where the BMC of a host is, and as whom it is spoken to. */
+        BmcSpec: {
+            /** @description Name or address, with a port where it is not the protocol's own: `10.0.0.7`, `bmc1.lan:8443`, `[fd00::7]:443`. */
+            address: string;
+            /**
+             * @description SHA-256 of the certificate it presents, hexadecimal, with or without colons. No other one is trusted. Needed for Redfish; a
+             *     test without it answers the one that is presented.
+             */
+            certificate?: string | null;
+            /** @description How it is spoken to. */
+            protocol?: components["schemas"]["BmcProtocol"];
+            /** @description Which of its systems the host is, by its id, where a BMC manages several. */
+            system?: string | null;
+            /** @description The user that may read the power state and switch the host off. */
+            username: string;
+        };
+        /** @description How a BMC does. */
+        BmcStatus: {
+            /**
+             * Format: date-time
+             * @description When it was last asked.
+             */
+            checked_at: string;
+            /**
+             * Format: date-time
+             * @description Since when it does not do; absent while it does.
+             */
+            failing_since?: string | null;
+            /** @description Why it does not, and what to do. */
+            failure?: string | null;
+            power?: components["schemas"]["BmcPower"] | null;
+        };
+        /** @description What came of a test. Nothing is switched by it. */
+        BmcTest: {
+            /** @description Why it could not be asked, and what to do. */
+            failure?: string | null;
+            /** @description What the BMC says which machine it is: see that it is the right one. */
+            machine?: string | null;
+            power?: components["schemas"]["BmcPower"] | null;
+            /**
+             * @description SHA-256 of the certificate it presented, where that is not the one in the settings: hexadecimal with colons. No password was
+             *     sent to it. Compare it with what the BMC's own page or the vendor's tool shows before it is set.
+             */
+            presented?: string | null;
         };
         /** @description Direct Linux boot. */
         Boot: {
@@ -7074,6 +7299,8 @@ export interface components {
         HaHost: {
             /** @description Why it is protected less well than it could be. */
             degraded?: string | null;
+            /** @description What its BMC is asked, or said, while it is silent. */
+            fence?: string | null;
             /**
              * Format: int64
              * @description Milliseconds since its last beat; absent where none was heard.
@@ -9207,6 +9434,13 @@ export interface components {
             /** @description Their name. */
             username: string;
         };
+        /** @description `PUT /hosts/{id}/bmc`. */
+        SetBmc: {
+            /** @description The password, at most 256 bytes. The one that was given before stays where it is absent and `spec` is as it was. */
+            password?: string | null;
+            /** @description All of what is wanted. */
+            spec: components["schemas"]["BmcSpec"];
+        };
         /** @description `POST /users/{id}/password`: someone else sets it. All sessions of the user end. */
         SetPassword: {
             /** @description They have to set a new one at their next login. */
@@ -9364,6 +9598,10 @@ export interface components {
          * @enum {string}
          */
         TaskState: "running" | "succeeded" | "failed" | "cancelled";
+        /** @description `POST /hosts/{id}/bmc/test`: tries these settings without keeping them; without any, those that are kept. */
+        TestBmc: {
+            settings?: components["schemas"]["SetBmc"] | null;
+        };
         /** @description `POST /identity-providers/{id}/test`. */
         TestProvider: {
             /** @description Their password, where it is to be tried too. */

@@ -129,8 +129,10 @@ function WatchedHost({ host }: { host: HaHost }) {
       {host.over_in_ms != null && host.state !== "lost" && (
         <span className="text-dim">given up in {seconds(host.over_in_ms)} without a beat</span>
       )}
-      {(host.reason ?? host.degraded) && (
-        <span className="w-full text-dim">{[host.reason, host.degraded].filter(Boolean).join("; ")}</span>
+      {(host.reason ?? host.fence ?? host.degraded) && (
+        <span className="w-full text-dim">
+          {[host.reason, host.fence, host.degraded].filter(Boolean).join("; ")}
+        </span>
       )}
     </li>
   );

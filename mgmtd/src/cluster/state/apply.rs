@@ -79,6 +79,8 @@ impl State {
                 self.describe_host(ctx, *host, peer, capacity.as_ref())
             }
             Op::UpdateHost { id, expect, patch } => self.update_host(ctx, *id, *expect, patch),
+            Op::SetBmc { id, expect, set } => self.set_bmc(ctx, *id, *expect, set),
+            Op::ClearBmc { id, expect } => self.clear_bmc(ctx, *id, *expect),
             Op::CreateJoinToken { token, hash } => self.create_join_token(ctx, token, hash),
             Op::DeleteJoinToken { id } => self.delete_join_token(*id),
             Op::Admit { token, application } => self.admit(ctx, token, application),
@@ -122,6 +124,7 @@ impl State {
                 self.fail_over(ctx, *id, (*from, *epoch), *to, *past_places)
             }
             Op::ConfirmOff { id, expect } => self.confirm_off(ctx, *id, *expect),
+            Op::ProveOff { id, boot, term: _ } => self.prove_off(ctx, *id, *boot),
             Op::RevokeOff { id, boot } => self.revoke_off(ctx, *id, *boot),
             Op::CreateImage { id, create } => self.create_image(ctx, *id, create),
             Op::UpdateImage { id, expect, patch } => self.update_image(ctx, *id, *expect, patch),

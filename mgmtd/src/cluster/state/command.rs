@@ -16,6 +16,7 @@ use lq_api::{
     alert::{Alert, AlertRule, RuleSettings},
     auth::{FIRST_USER, Token},
     balance::BalanceSpec,
+    bmc::SetBmc,
     channel::{Channel, CreateChannel, UpdateChannel},
     cluster::JoinToken,
     ha::HaSpec,
@@ -59,7 +60,7 @@ impl Op {
     #[must_use]
     pub fn term(&self) -> Option<u64> {
         match self {
-            Self::FailOver { term, .. } => Some(*term),
+            Self::FailOver { term, .. } | Self::ProveOff { term, .. } => Some(*term),
             _ => None,
         }
     }
@@ -89,6 +90,10 @@ pub enum Op {
     DescribeHost { host: HostId, peer: Peer, capacity: Option<Capacity> },
     /// Changes a host's name and labels.
     UpdateHost { id: HostId, expect: Option<u64>, patch: MetadataPatch },
+    /// Says what switches a host on and off from outside.
+    SetBmc { id: HostId, expect: Option<u64>, set: SetBmc },
+    /// Forgets that.
+    ClearBmc { id: HostId, expect: Option<u64> },
     /// Makes a join token.
     CreateJoinToken { token: JoinToken, hash: String },
     /// Removes a join token.
@@ -178,6 +183,8 @@ pub enum Op {
     },
     /// A host that is silent is off, for certain.
     ConfirmOff { id: HostId, expect: Option<u64> },
+    /// A host's BMC says that it is off since that boot. Counts only in the term it was asked in.
+    ProveOff { id: HostId, boot: Uuid, term: u64 },
     /// It is not: it was heard in that boot.
     RevokeOff { id: HostId, boot: Uuid },
 

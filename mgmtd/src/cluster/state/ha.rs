@@ -162,29 +162,42 @@ impl State {
         Ok(self.put(ctx, new))
     }
 
-    /// A person says, or a power switch shows, that the host is off since it was last heard.
+    /// A person says that the host is off since it was last heard.
     pub(super) fn confirm_off(&mut self, ctx: &mut Context<'_>, id: HostId, expect: Option<u64>) -> Outcome {
         let old = self.hosts.get(&id).ok_or_else(|| Refusal::not_found("host", id))?;
         check_expected(&old.meta, expect)?;
         let Some(boot) = old.boot else {
             return Err(Refusal::Conflict("the host has never said that it started".into()));
         };
-        self.set_off(ctx, id, Some(boot));
+        self.set_off(ctx, id, Some(boot), false);
+        Ok(Reply::Done)
+    }
+
+    /// The host's BMC says that it is off; it was last known in this boot when that was asked.
+    pub(super) fn prove_off(&mut self, ctx: &mut Context<'_>, id: HostId, boot: Uuid) -> Outcome {
+        let host = self.hosts.get(&id).ok_or_else(|| Refusal::not_found("host", id))?;
+        if host.boot != Some(boot) {
+            return Err(Refusal::Conflict("the host has started anew since its BMC was asked".into()));
+        }
+        if host.off != Some(boot) {
+            self.set_off(ctx, id, Some(boot), true);
+        }
         Ok(Reply::Done)
     }
 
     /// The host was heard in this boot: it is not off.
     pub(super) fn revoke_off(&mut self, ctx: &mut Context<'_>, id: HostId, boot: Uuid) -> Outcome {
         if self.hosts.get(&id).is_some_and(|h| h.off == Some(boot)) {
-            self.set_off(ctx, id, None);
+            self.set_off(ctx, id, None, false);
         }
         Ok(Reply::Done)
     }
 
-    fn set_off(&mut self, ctx: &mut Context<'_>, id: HostId, off: Option<Uuid>) {
+    fn set_off(&mut self, ctx: &mut Context<'_>, id: HostId, off: Option<Uuid>, by_bmc: bool) {
         if let Some(record) = self.hosts.get_mut(&id).filter(|h| h.off != off) {
             let record = Arc::make_mut(record);
             record.off = off;
+            record.off_by_bmc = by_bmc;
             record.meta.revision = ctx.revision;
             ctx.changed(Kind::Host, id.0);
         }

@@ -99,6 +99,8 @@ impl State {
                 maintenance: None,
                 lost: None,
                 off: None,
+                off_by_bmc: false,
+                bmc: None,
             }),
         );
         ctx.changed(Kind::Host, id.0);
@@ -339,6 +341,8 @@ impl State {
             maintenance: known.and_then(|k| k.maintenance),
             lost: None,
             off: None,
+            off_by_bmc: false,
+            bmc: known.and_then(|k| k.bmc.clone()),
         };
         // What the cluster knows already stands as it is known here; only the rest is taken in.
         let rest = self.comes_back(application).then(|| application.objects.unknown_to(self));

@@ -15,6 +15,7 @@
 pub mod access;
 pub mod alerts;
 pub mod apply;
+mod bmc;
 pub mod bytes;
 pub mod command;
 pub mod epoch;
@@ -32,6 +33,7 @@ mod upgrade;
 mod vms;
 
 pub use access::{Object, Rights, SessionRecord, SigningKeys, UserRecord};
+pub use bmc::BmcRecord;
 pub use bytes::{Adopted, Discarded};
 pub use command::{Command, Op, Outcome, Power, Refusal, Reply};
 pub use epoch::{Formation, Position, Told};
@@ -273,6 +275,12 @@ pub struct HostRecord {
     /// The boot in which it is known to have been switched off, without having said so itself.
     #[serde(default)]
     pub off: Option<Uuid>,
+    /// Its BMC said so, and no person.
+    #[serde(default)]
+    pub off_by_bmc: bool,
+    /// What switches it on and off from outside.
+    #[serde(default)]
+    pub bmc: Option<BmcRecord>,
 }
 
 /// That a host is in maintenance.

@@ -1,6 +1,8 @@
 //! The words of the golden scenarios: what a site is made of, and all that can happen.
 
-use super::world::{Host, Pending, World, Writes, boot_id, host_id, move_id, number, pool_id, vm_id};
+use super::world::{
+    Host, Manners, Pending, World, Writes, boot_id, host_id, move_id, number, pool_id, vm_id,
+};
 use crate::cluster::state::{Capacity, Formation, Maintenance, Op, Peer, Power};
 use lq_api::{
     Bytes, NetworkId, Timestamp, VmId, VolumeId,
@@ -51,6 +53,7 @@ impl World {
             until: 0,
             leased: false,
             answer: String::new(),
+            bmc: Manners::default(),
         };
         self.hosts.insert(id, host);
         self.done(Op::HostStarted { host: id, name: name.into(), boot: boot_id(1) });
@@ -163,6 +166,18 @@ impl World {
                 let boot = boot_id(self.host(h).boot);
                 self.ask(Op::HostStarted { host: host_id(h), name: (*h).into(), boot });
             }
+            [h, "has", "a", "BMC"] => {
+                let spec = json!({"address": h, "username": "lq", "certificate": "00".repeat(32)});
+                let set = json!({"spec": spec, "password": "p"});
+                let set = serde_json::from_value(set).unwrap();
+                self.ask(Op::SetBmc { id: host_id(h), expect: None, set });
+            }
+            ["the", "BMC", "of", h, "is", "silent"] => self.host(h).bmc.fails = Some("no answer".into()),
+            ["the", "BMC", "of", h, "refuses", "the", "password"] => {
+                self.host(h).bmc.fails = Some("it refuses the user or the password".into());
+            }
+            ["the", "BMC", "of", h, "lies"] => self.host(h).bmc.lies = true,
+            ["the", "BMC", "of", h, "takes", n] => self.host(h).bmc.takes = n.parse::<u64>().unwrap() * 1000,
             [h, "is", "confirmed", "off"] => self.ask(Op::ConfirmOff { id: host_id(h), expect: None }),
             [h, "goes", "into", "maintenance"] => {
                 let maintenance = Some(Maintenance { shut_down: false });

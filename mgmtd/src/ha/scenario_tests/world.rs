@@ -8,7 +8,7 @@ use crate::{
     ha::{
         Answer, BEAT, Beat, Watchdog,
         leader::Awake,
-        manager::{Decision, Manager, Moment, Outcome, Proof, Terms, View},
+        manager::{Ask, Decision, Fenced, Manager, Moment, Outcome, Proof, Terms, View},
         view::{self, Planner},
     },
 };
@@ -42,7 +42,35 @@ pub(super) struct Host {
     pub(super) leased: bool,
     /// How it was last answered.
     pub(super) answer: String,
+    /// What its BMC is like; only where it has one.
+    pub(super) bmc: Manners,
 }
+
+/// How a BMC behaves. `None` where it does as it should.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Manners {
+    /// It answers nothing, or this.
+    pub(super) fails: Option<String>,
+    /// It says that the host is off, whatever is true.
+    pub(super) lies: bool,
+    /// How long it takes from being told to being done, in milliseconds.
+    pub(super) takes: u64,
+}
+
+/// A question to a BMC.
+pub(super) struct Asked {
+    /// When it is answered.
+    at: u64,
+    term: u64,
+    id: HostId,
+    boot: Uuid,
+    ask: Ask,
+    /// The power has been cut.
+    cut: bool,
+}
+
+/// How long a BMC is waited for that does not answer, in milliseconds.
+const PATIENCE: u64 = 10_000;
 
 impl Host {
     fn clock(&self, now: u64) -> u64 {
@@ -83,6 +111,7 @@ pub(super) struct World {
     pub(super) slept: u64,
     pub(super) writes: Writes,
     pub(super) pending: Vec<Pending>,
+    pub(super) asked: Vec<Asked>,
     pub(super) now: u64,
 }
 
@@ -125,6 +154,7 @@ impl World {
             slept: 0,
             writes: Writes::Take(0),
             pending: vec![],
+            asked: vec![],
             now: BEGIN,
         }
     }
@@ -189,6 +219,7 @@ impl World {
             self.beats();
         }
         self.look();
+        self.boards();
         self.write();
         self.now += LOOK;
     }
@@ -276,6 +307,57 @@ impl World {
         self.carry_out(decisions);
     }
 
+    /// BMCs do what they were asked, and say so.
+    fn boards(&mut self) {
+        let (due, later) = std::mem::take(&mut self.asked).into_iter().partition(|a| a.at <= self.now);
+        self.asked = later;
+        let due: Vec<Asked> = due;
+        for mut asked in due {
+            let followed = self.followed();
+            let view = View::of(&self.state);
+            let (now, term, id) = (Moment(self.now), self.term, asked.id);
+            let manners = self.hosts[&id].bmc.clone();
+            let name = self.hosts[&id].name.clone();
+            let current = asked.term == term;
+            let off = !self.hosts[&id].powered || manners.lies;
+            let answer = match (&manners.fails, off, asked.ask, asked.cut) {
+                (Some(why), ..) => Fenced::Failed(why.clone()),
+                (None, true, ..) => Fenced::Off,
+                (None, false, Ask::Look, _) => Fenced::On,
+                (None, false, Ask::Cut, true) => {
+                    let host = self.hosts.get_mut(&id).unwrap();
+                    (host.powered, host.leased, host.until) = (false, false, 0);
+                    host.answer.clear();
+                    Fenced::Off
+                }
+                (None, false, Ask::Cut, false) => {
+                    let manager = self.manager.as_mut().filter(|_| current);
+                    let allowed = manager.map_or(Err("another host leads"), |(manager, _)| {
+                        manager.may_cut(now, followed, id, asked.boot, &view)
+                    });
+                    match allowed {
+                        Ok(()) => {
+                            self.say(&format!("{name}'s power is being cut"));
+                            (asked.at, asked.cut) = (self.now + manners.takes, true);
+                            self.asked.push(asked);
+                            continue;
+                        }
+                        Err(why) => Fenced::Failed(format!("{name} was left on: {why}")),
+                    }
+                }
+            };
+            let words = match &answer {
+                Fenced::Off => format!("{name} is off, says its BMC"),
+                Fenced::On => format!("{name} is on, says its BMC"),
+                Fenced::Failed(why) => format!("{name}'s BMC is no help: {why}"),
+            };
+            self.say(&words);
+            let Some((manager, _)) = self.manager.as_mut().filter(|_| current) else { continue };
+            let decisions = manager.fenced(now, id, asked.boot, answer);
+            self.carry_out(decisions);
+        }
+    }
+
     fn carry_out(&mut self, decisions: Vec<Decision>) {
         let host = |this: &Self, id: HostId| this.hosts[&id].name.clone();
         for decision in decisions {
@@ -297,6 +379,23 @@ impl World {
                     let name = self.vm_name(vm);
                     format!("{name} is to start on {}, no more on {}", host(self, to), host(self, from))
                 }
+                Decision::Fence { id, boot, ask } => {
+                    // One that does not answer is given up some time later.
+                    let silent = self.hosts[&id].bmc.fails.as_deref() == Some("no answer");
+                    let at = self.now + if silent { PATIENCE } else { LOOK };
+                    self.asked.push(Asked { at, term: self.term, id, boot, ask, cut: false });
+                    let name = host(self, id);
+                    match ask {
+                        Ask::Look => format!("{name}'s BMC is asked whether it is off"),
+                        Ask::Cut => format!("{name}'s BMC is to switch it off"),
+                    }
+                }
+                Decision::ProvenOff { id, boot, .. } => {
+                    self.pending
+                        .push(Pending { at: self.now, op: Op::ProveOff { id, boot, term: self.term } });
+                    format!("{} is proven to be off", host(self, id))
+                }
+                Decision::NotFenced(id, _) => format!("{} is not proven to be off", host(self, id)),
                 Decision::Waits(vm, wait) => format!("{} waits: {wait}", self.vm_name(vm)),
             };
             self.say(&text);
@@ -316,6 +415,19 @@ impl World {
     }
 
     pub(super) fn commit(&mut self, op: Op) {
+        if let Op::ProveOff { id, term, .. } = op {
+            // The log counts it only in the term it was asked in.
+            let outcome = if term == self.term {
+                self.apply(op).map_err(|e| e.to_string())
+            } else {
+                Err("late".into())
+            };
+            if let Err(why) = outcome {
+                let text = format!("that {} is off is refused: {why}", self.hosts[&id].name);
+                self.say(&text);
+            }
+            return;
+        }
         let Op::FailOver { id, from, to, .. } = op else { return };
         let name = self.vm_name(id);
         let guarded = self.state.vms.get(&id).is_some_and(|r| r.is_guarded());

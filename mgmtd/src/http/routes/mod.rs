@@ -3,6 +3,7 @@
 mod alerts;
 mod audit;
 mod balance;
+mod bmc;
 mod channels;
 mod cluster;
 mod console;
@@ -52,6 +53,7 @@ pub(super) fn v1() -> OpenApiRouter<Arc<Api>> {
         .merge(time::router())
         .merge(recovery::router())
         .merge(hosts::router())
+        .merge(bmc::router())
         .merge(management::router())
         .merge(history::router())
         .merge(usage::router())

@@ -24,6 +24,7 @@ const TABS = [
   { to: "/hosts/$id/networks", label: "Networks" },
   { to: "/hosts/$id/storage", label: "Storage" },
   { to: "/hosts/$id/events", label: "Events" },
+  { to: "/hosts/$id/bmc", label: "BMC" },
   { to: "/hosts/$id/system", label: "System" },
 ];
 

@@ -1,4 +1,5 @@
 // The pages of hosts, loaded together.
+export { HostBmc } from "./Bmc";
 export { HostLayout } from "./Layout";
 export { Hosts } from "./List";
 export { HostNetworks } from "./Network";
