@@ -2,14 +2,15 @@
 
 use super::boot;
 use crate::{
-    host::{Host, client, explain},
+    host::{Host, explain},
     media::{self, PASSWORD},
-    qemu::{Bus, Firmware, Machine, Medium},
+    qemu::{Bus, Disk, Firmware, Machine, Medium},
     runner::Ctx,
     terminal::{DOWN, ESC, F3, F4, F12},
 };
 use anyhow::{Context as _, Result, ensure};
 use lq_api::local::layout::DISK_MIN_MIB;
+use std::os::unix::fs::MetadataExt as _;
 
 /// The host's name, as it is typed.
 const NAME: &str = "by-hand";
@@ -26,20 +27,29 @@ pub(super) async fn life(ctx: &mut Ctx) -> Result<()> {
         one_core: false,
         ..media::bare_metal(&ctx.dir, ctx.accel)
     };
-    let mut live = boot::live(ctx, machine.clone(), Medium::Usb).await.context("from the medium")?;
+    // Beside it one that is too small, which nobody may touch.
+    let small = media::empty_disk(&ctx.dir.join("small.raw"), DISK_MIN_MIB / 2, Bus::Virtio)?;
+    let mut with_both = machine.clone();
+    with_both.disks.push(Disk { serial: "LQTEST0002".into(), ..small.clone() });
+    let mut live = boot::live(ctx, with_both, Medium::Usb).await.context("from the medium")?;
     install(&mut live).await.context("installing")?;
     drop(live);
+    let written = std::fs::metadata(&small.path)?.blocks();
+    ensure!(written == 0, "{written} blocks of the disk that is too small were written to");
 
-    // It restarts by itself later on.
-    let mut host = media::boot_installed(Machine { restart_ends: false, ..machine }).await?;
+    let mut host = media::boot_installed(machine.clone()).await?;
     let status = host.status().await?;
     ensure!(!status.boot.contains("live"), "the installed host says it booted `{}`", status.boot);
     ensure!(name(&host).await? == NAME, "the installed host is called {}", name(&host).await?);
 
     lost_password(&mut host).await.context("a lost password")?;
     factory_reset(&mut host).await.context("the factory reset")?;
+    drop(host);
+    let mut host = Host::boot(machine).await.context("the host that begins anew")?;
     first_login_and_off(&mut host).await.context("after the factory reset")?;
-    let _ = std::fs::remove_file(ctx.dir.join("disk.raw"));
+    for path in [&small.path, &ctx.dir.join("disk.raw")] {
+        let _ = std::fs::remove_file(path);
+    }
     Ok(())
 }
 
@@ -48,8 +58,10 @@ async fn install(live: &mut Host) -> Result<()> {
     let keys = &mut live.machine;
     keys.press_for(F4, "to which disk?").await?;
     keys.sees("cannot be used: it is the medium", 30).await?;
-    // The stick comes first, and is refused; the disk is one line below.
+    keys.sees("cannot be used: it is too small", 30).await?;
+    // The stick comes first, and is refused, as the small disk is; the fit one is below.
     keys.type_for("\r", "/dev/sda is the medium", 30).await?;
+    keys.type_for(&format!("{DOWN}\r"), "/dev/vda is too small", 30).await?;
     keys.type_for(&format!("{DOWN}\r"), "Install to /dev/nvme0n1", 30).await?;
     let form = |once_more: &str, disk: &str| format!("{NAME}\t{PASSWORD}\t{once_more}\t\t\t\t{disk}\r");
     keys.type_for(&form("another-one", "nvme0n1"), "not the same", 30).await?;
@@ -80,7 +92,7 @@ async fn lost_password(host: &mut Host) -> Result<()> {
     host.login(SECOND).await
 }
 
-/// Everything goes, and the host comes back without a password.
+/// Everything is to go; the host restarts for it.
 async fn factory_reset(host: &mut Host) -> Result<()> {
     let keys = &mut host.machine;
     keys.log_in(SECOND).await?;
@@ -92,18 +104,15 @@ async fn factory_reset(host: &mut Host) -> Result<()> {
     keys.serial.skip();
     keys.type_serial(&format!("{NAME}\r")).await?;
     keys.serial.expect("lq-init: restarting", 60).await?;
-    keys.sees("set-up code", 300).await.context("the host that begins anew")?;
-    // It is another host, with another certificate.
-    host.api = client(&host.machine)?;
-    host.wait_ready().await?;
-    ensure!(host.api.setup().await.map_err(explain)?.needed, "there is a password after the reset");
-    ensure!(host.login(SECOND).await.is_err(), "the account has outlived the reset");
-    Ok(())
+    keys.wait_end(120).await.context("the restart")
 }
 
-/// F12 asks for the first password where there is none, and switches the host off.
+/// Nothing is left of the host before. F12 asks for the first password where there is none, and switches the host off.
 async fn first_login_and_off(host: &mut Host) -> Result<()> {
+    ensure!(host.api.setup().await.map_err(explain)?.needed, "there is a password after the reset");
+    ensure!(host.login(SECOND).await.is_err(), "the account has outlived the reset");
     let keys = &mut host.machine;
+    keys.sees("set-up code", 60).await?;
     keys.press_for(F12, "First login").await?;
     keys.type_for(&format!("{THIRD}\t{THIRD}\r"), "Power of this host", 60).await?;
     host.login(THIRD).await?;

@@ -72,6 +72,7 @@ struct Refusal {
     words: &'static [&'static str],
 }
 
+/// A disk that is too small is refused by hand ([`super::by_hand`]): it is the same plan.
 pub(super) async fn refusals(ctx: &mut Ctx) -> Result<()> {
     let good = media::answer(&install_part("auto", "reboot"));
     let disk = |name: &str, mib| media::empty_disk(&ctx.dir.join(name).join("disk.raw"), mib, Bus::Virtio);
@@ -83,12 +84,6 @@ pub(super) async fn refusals(ctx: &mut Ctx) -> Result<()> {
             answer: good.replace("then = \"reboot\"", "thn = \"reboot\""),
             disk: disk("wrong-answer", DISK_MIN_MIB + 64)?,
             words: &["answer file", "thn"],
-        },
-        Refusal {
-            name: "too-small",
-            answer: good.clone(),
-            disk: disk("too-small", DISK_MIN_MIB / 2)?,
-            words: &["no disk to install to", "are needed", "/dev/vda"],
         },
         Refusal { name: "foreign", answer: good, disk: foreign, words: &[lq_api::answer::ERASE_WORD] },
     ];

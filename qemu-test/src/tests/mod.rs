@@ -115,7 +115,7 @@ pub(crate) fn all() -> Vec<Test> {
         },
         Test {
             name: "install-refusals",
-            about: "wrong answer file, disk too small, foreign data: a clear message, no byte written",
+            about: "wrong answer file, foreign data: a clear message, no byte written",
             group: "install",
             limit: 900,
             run: |ctx| Box::pin(install::refusals(ctx)),
