@@ -104,7 +104,8 @@ impl Error {
         match self {
             Self::Config(_)
             | Self::Open { .. }
-            | Self::Tpm(_)
+            // One that refuses or hangs may be another one's for a moment still: its directory is locked.
+            | Self::Tpm(tpm::swtpm::Error::Connect { .. } | tpm::swtpm::Error::TooOld { .. })
             | Self::VhostUser { .. }
             | Self::Disk(_)
             | Self::Machine(

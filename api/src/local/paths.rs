@@ -45,6 +45,8 @@ pub const DATA_POOL: &str = "/data/pool";
 pub const BIN: &str = "/usr/lib/limiquantix";
 /// The monitor.
 pub const LQ_VMM: &str = "/usr/lib/limiquantix/lq-vmm";
+/// What carries out the commands of a VM's TPM.
+pub const SWTPM: &str = "/usr/bin/swtpm";
 /// Code of the firmware of VMs (OVMF).
 pub const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 /// What the variables of a VM's firmware begin as.
