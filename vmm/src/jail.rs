@@ -6,19 +6,30 @@
 //! ```
 //! Order matters: each step needs a privilege that a later one gives up. Called while the process has one thread, because
 //! namespaces and capabilities belong to threads. The PID namespace is made by whoever starts the monitor.
+//!
+//! The process behind a TPM is locked in the same way, but for a few things of the host that are [shown](Shown) in its root.
 
 use lq_api::local::vmm::Jail;
 use std::{
     ffi::{CStr, CString},
+    fs::{self, DirBuilder, File},
     io,
-    os::unix::ffi::OsStrExt,
-    path::Path,
+    os::{
+        fd::AsRawFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{DirBuilderExt, OpenOptionsExt, symlink},
+        },
+    },
+    path::{Path, PathBuf},
     ptr::null,
 };
 
 /// Highest capability number a kernel may know.
 const CAPABILITIES: libc::c_ulong = 63;
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+/// What the root is mounted with.
+const HARDENED: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 
 /// A step that failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,15 +43,97 @@ fn check(step: &'static str, result: libc::c_long) -> Result<(), Error> {
     if result == -1 { Err(Error { step, source: io::Error::last_os_error() }) } else { Ok(()) }
 }
 
+/// Something of the host that is to be seen in the jail.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The directory, of the host.
+    pub from: PathBuf,
+    /// Its name in the root of the jail.
+    pub name: &'static str,
+    /// It can be written to, and nothing in it can be executed; else the other way round.
+    pub writable: bool,
+}
+
 /// Locks the process in. `directory` is an existing directory to put the empty root over; nobody outside sees that.
+///
+/// # Errors
+/// The step that failed. The process is not to go on then.
 pub fn enter(jail: Jail, directory: &Path) -> Result<(), Error> {
-    let place = CString::new(directory.as_os_str().as_bytes())
-        .map_err(|e| Error { step: "name the root", source: io::Error::other(e) })?;
+    enter_with(jail, directory, &[])
+}
+
+/// The same, with these in the root; one that is a link there is one in the jail too.
+///
+/// # Errors
+/// As of [`enter`].
+pub fn enter_with(jail: Jail, directory: &Path, shown: &[Shown]) -> Result<(), Error> {
+    let place = name_of(directory)?;
     let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     // SAFETY: changes the namespaces of the one thread there is.
     check("make namespaces", unsafe { libc::unshare(namespaces) }.into())?;
-    empty_root(&place)?;
+    mount("keep mounts to itself", c"none", c"/", c"none", libc::MS_REC | libc::MS_PRIVATE, c"")?;
+    // Held before anything is put over them.
+    let held = shown.iter().map(Held::new).collect::<Result<Vec<_>, _>>()?;
+    // An inode for itself, and one for each that is shown.
+    let size = format!("size=4k,nr_inodes={},mode=0555", shown.len() + 2);
+    let size = CString::new(size).map_err(|e| Error { step: "size the root", source: e.into() })?;
+    mount("mount an empty root", c"none", &place, c"tmpfs", HARDENED, &size)?;
+    for one in &held {
+        one.show(directory)?;
+    }
+    drop(held);
+    change_root(&place)?;
     drop_privileges(jail)
+}
+
+fn name_of(path: &Path) -> Result<CString, Error> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|e| Error { step: "name the root", source: io::Error::other(e) })
+}
+
+/// Something that is to be shown, as it was found.
+struct Held<'a> {
+    shown: &'a Shown,
+    what: Found,
+}
+
+enum Found {
+    Link(PathBuf),
+    Directory(File),
+}
+
+impl<'a> Held<'a> {
+    fn new(shown: &'a Shown) -> Result<Self, Error> {
+        let failed = |source| Error { step: "find what is to be seen in the root", source };
+        let what = match fs::read_link(&shown.from) {
+            Ok(to) => Found::Link(to),
+            Err(_) => {
+                let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+                Found::Directory(
+                    File::options().read(true).custom_flags(flags).open(&shown.from).map_err(failed)?,
+                )
+            }
+        };
+        Ok(Self { shown, what })
+    }
+
+    /// Makes it seen in the root that is at `directory` still.
+    fn show(&self, directory: &Path) -> Result<(), Error> {
+        let at = directory.join(self.shown.name);
+        let failed = |step| move |source| Error { step, source };
+        let from = match &self.what {
+            Found::Link(to) => return symlink(to, &at).map_err(failed("make a link in the root")),
+            Found::Directory(from) => {
+                name_of(&Path::new("/proc/self/fd").join(from.as_raw_fd().to_string()))?
+            }
+        };
+        DirBuilder::new().mode(0o555).create(&at).map_err(failed("make a directory in the root"))?;
+        let at = name_of(&at)?;
+        mount("show a directory", &from, &at, c"none", libc::MS_BIND, c"")?;
+        let access = if self.shown.writable { libc::MS_NOEXEC } else { libc::MS_RDONLY };
+        let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_NOSUID | libc::MS_NODEV | access;
+        mount("harden a directory", c"none", &at, c"none", flags, c"")
+    }
 }
 
 fn mount(
@@ -57,10 +150,7 @@ fn mount(
     check(step, result.into())
 }
 
-fn empty_root(place: &CStr) -> Result<(), Error> {
-    const HARDENED: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-    mount("keep mounts to itself", c"none", c"/", c"none", libc::MS_REC | libc::MS_PRIVATE, c"")?;
-    mount("mount an empty root", c"none", place, c"tmpfs", HARDENED, c"size=4k,nr_inodes=2,mode=0555")?;
+fn change_root(place: &CStr) -> Result<(), Error> {
     let here = c".";
     // SAFETY: strings end in zero; the calls change the one thread's view of the file system.
     unsafe {

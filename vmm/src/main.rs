@@ -1,10 +1,12 @@
-//! `lq-vmm run --config FILE`: runs one virtual machine to its end.
+//! `lq-vmm run --config FILE`: runs one virtual machine to its end. `lq-vmm tpm`: becomes the process behind its TPM.
 
 use lq_api::local::vmm::{Command, MigrateOptions, MigrationPhase};
 use lq_vmm::{
     control::ask::{self, Asker},
+    exit,
     run::{self, Options},
     seccomp::Mode,
+    tpm::launch,
 };
 use std::{
     io,
@@ -18,6 +20,7 @@ usage: lq-vmm run --config FILE [--seccomp kill|log|off]
        lq-vmm snapshot --control SOCKET --to FILE
        lq-vmm migrate --from SOCKET --to SOCKET [--bandwidth BYTES] [--max-pause-ms N]
        lq-vmm ask --control SOCKET COMMAND
+       lq-vmm tpm --state DIRECTORY --socket SOCKET [--program FILE] [--jail USER:GROUP]
        lq-vmm version
 
 Runs the virtual machine described by FILE until it ends. Exit status: 0 the guest switched itself off or was told to
@@ -31,6 +34,9 @@ Prints how it went.
 
 `ask` has the monitor behind SOCKET carry out a COMMAND in JSON, such as '\"status\"' or '{\"nic-link\":{\"nic\":0,\"up\":true}}',
 and prints its answer. A command that comes with descriptors takes standard input for each.
+
+`tpm` becomes the swtpm of one machine: it keeps its state in DIRECTORY and listens at SOCKET for its monitor, locked in as
+USER and GROUP (numbers). It ends with its monitor.
 
   --seccomp  what becomes of a system call that is on no list: kill the process (the default), log it, or nothing
 ";
@@ -54,6 +60,10 @@ fn main() -> ExitCode {
         ["ask", "--control", socket, command] => done(ask(Path::new(socket), command)),
         ["migrate", "--from", from, "--to", to, rest @ ..] => match migrate_options(rest) {
             Ok(options) => done(migrate(Path::new(from), Path::new(to), options)),
+            Err(fault) => misused(&fault),
+        },
+        ["tpm", rest @ ..] => match launch::Options::parse(rest) {
+            Ok(options) => done(Err(exit::chain(&launch::run(&options)))),
             Err(fault) => misused(&fault),
         },
         ["run", rest @ ..] => match options(rest) {

@@ -101,7 +101,8 @@ impl Error {
         match self {
             Self::Config(_)
             | Self::Open { .. }
-            | Self::Tpm(_)
+            // One that refuses or hangs may be another one's for a moment still: its directory is locked.
+            | Self::Tpm(tpm::swtpm::Error::Connect { .. } | tpm::swtpm::Error::TooOld { .. })
             | Self::Disk(_)
             | Self::Machine(
                 machine::Error::Boot(_)

@@ -6,21 +6,32 @@
 mod common;
 
 use common::{GUEST, PATIENCE, Process, Setup, is_root, no_kvm};
+use lq_api::local::paths;
 use lq_vmm::{
     control::{ask::Asker, passing},
     guest::{GuestEvent, Notifier},
     tpm::{Connection, Tpm, crb, swtpm::Error},
 };
 use std::{
+    collections::BTreeSet,
     fs,
-    io::{ErrorKind, Read, Write},
-    os::{fd::OwnedFd, unix::net::UnixListener, unix::net::UnixStream},
+    io::{Read, Write},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{MetadataExt, chown},
+            net::{UnixListener, UnixStream},
+        },
+    },
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
+
+/// User and group of a process that is locked in.
+const USER: u32 = 231_007;
 
 const STARTUP: &[u8] = &[0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x44, 0, 0];
 const RANDOM_16: &[u8] = &[0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 16];
@@ -48,31 +59,28 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A swtpm that keeps its state in `directory` and listens at `tpm.sock` there; none: there is no such program.
+/// A swtpm that keeps its state in `directory` and listens at `tpm.sock` there, locked in where that can be; none: there is no such
+/// program.
 fn swtpm(directory: &Path) -> Option<Process> {
+    if !Path::new(paths::SWTPM).exists() {
+        eprintln!("SKIPPED: there is no swtpm here; install it (Debian: apt-get install swtpm)");
+        return None;
+    }
     let socket = directory.join("tpm.sock");
     let _ = fs::remove_file(&socket);
-    let spawned = Command::new("swtpm")
-        .args(["socket", "--tpm2", "--terminate", "--tpmstate"])
-        .arg(format!("dir={}", directory.display()))
-        .arg("--ctrl")
-        .arg(format!("type=unixio,path={}", socket.display()))
-        .stdin(Stdio::null())
-        .spawn();
-    match spawned {
-        Ok(process) => {
-            // A socket that is there may not be listened at yet; to try would be taken for its machine.
-            let listens =
-                |line: &str| line.contains(" 00010000 ") && line.ends_with(&*socket.to_string_lossy());
-            wait_for("swtpm listens", || fs::read_to_string("/proc/net/unix").unwrap().lines().any(listens));
-            Some(Process(process))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("SKIPPED: there is no swtpm here; install it (Debian: apt-get install swtpm)");
-            None
-        }
-        Err(error) => panic!("swtpm: {error}"),
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lq-vmm"));
+    command.arg("tpm").arg("--state").arg(directory).arg("--socket").arg(&socket).stdin(Stdio::null());
+    if is_root() {
+        let own = |path: &Path| chown(path, Some(USER), Some(USER)).unwrap();
+        own(directory);
+        fs::read_dir(directory).unwrap().for_each(|entry| own(&entry.unwrap().path()));
+        command.arg("--jail").arg(format!("{USER}:{USER}"));
     }
+    let process = command.spawn().unwrap();
+    // A socket that is there may not be listened at yet; to try would be taken for its machine.
+    let listens = |line: &str| line.contains(" 00010000 ") && line.ends_with(&*socket.to_string_lossy());
+    wait_for("swtpm listens", || fs::read_to_string("/proc/net/unix").unwrap().lines().any(listens));
+    Some(Process(process))
 }
 
 fn signal(process: &Process, signal: i32) {
@@ -413,6 +421,44 @@ fn a_machine_has_it_through_resets_and_files_and_outlives_it() {
     vm.type_in(b"q");
     let (status, record) = vm.end();
     assert_eq!(status, Some(0), "{record}");
+}
+
+#[test]
+fn one_that_is_locked_in_has_its_own_user_and_sees_nothing_of_the_host() {
+    if !is_root() {
+        eprintln!("SKIPPED: only root can lock a process in");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let Some(process) = swtpm(directory.path()) else { return };
+    // Once it answers it is past all that locks it in.
+    let driver = Driver::new(directory.path());
+    driver.done(STARTUP);
+    let proc = format!("/proc/{}", process.0.id());
+    let status = fs::read_to_string(format!("{proc}/status")).unwrap();
+    for says in [
+        "Name:\tswtpm",
+        "Uid:\t231007\t231007",
+        "Gid:\t231007\t231007",
+        "Groups:\t \n",
+        "CapEff:\t0000000000000000",
+        "NoNewPrivs:\t1",
+    ] {
+        assert!(status.contains(says), "{says}: {status}");
+    }
+    let root = fs::read_dir(format!("{proc}/root")).unwrap().map(|entry| entry.unwrap().file_name());
+    let seen: BTreeSet<_> = root.map(|name| name.into_string().unwrap()).collect();
+    assert!(
+        seen.contains("state") && seen.is_subset(&["lib", "lib64", "state", "usr"].map(str::to_owned).into()),
+        "{seen:?}"
+    );
+    assert!(
+        fs::read_to_string(format!("{proc}/net/unix")).unwrap().lines().count() <= 1,
+        "a network of its own"
+    );
+    driver.keep(*b"in there");
+    let kept = fs::metadata(directory.path().join("tpm2-00.permall")).unwrap();
+    assert_eq!((kept.uid(), kept.mode() & 0o777), (USER, 0o600));
 }
 
 #[test]

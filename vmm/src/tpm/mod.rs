@@ -16,6 +16,7 @@
 //! - A reset waits for the command that is executing: neither it nor its answer ever reaches the guest after that.
 
 pub mod crb;
+pub mod launch;
 pub mod swtpm;
 mod worker;
 

@@ -4,6 +4,7 @@
 mod back;
 mod bytes;
 mod hardware;
+mod tpm;
 
 use super::*;
 use lq_api::{
