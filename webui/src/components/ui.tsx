@@ -263,7 +263,11 @@ export function Check({
       <span>
         {children}
         {hint && <span className="block text-sm text-dim">{hint}</span>}
-        {fault && <span className="block text-sm text-bad">{fault}</span>}
+        {fault && (
+          <span className="block text-sm text-bad" role="alert">
+            {fault}
+          </span>
+        )}
       </span>
     </label>
   );
