@@ -8,7 +8,7 @@ use common::{Api, PASSWORD, PATIENCE};
 use reqwest::Method;
 use serde_json::json;
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -45,7 +45,7 @@ async fn log_in(dir: &Path, address: SocketAddr) -> Api {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_writing_nothing_acknowledged_is_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = common::loopback::own_port();
     std::fs::create_dir(dir.path().join("state")).unwrap();
     std::fs::write(dir.path().join("state/admin-password"), PASSWORD).unwrap();
     let mut acknowledged: Vec<String> = Vec::new();

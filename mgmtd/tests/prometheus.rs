@@ -104,23 +104,21 @@ async fn prometheus_takes_the_metrics_and_the_dashboards_find_them() {
     );
     let file = dir.path().join("prometheus.yml");
     fs::write(&file, config).unwrap();
-    // It cannot be asked which port it took: one that was free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    // It cannot be asked which port it took.
+    let address = common::loopback::own_port();
     let log = fs::File::create(dir.path().join("log")).unwrap();
     let _running = Process(
         program("prometheus")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--web.listen-address={address}"))
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap(),
     );
     let http = reqwest::Client::new();
-    let base = format!("http://127.0.0.1:{port}/api/v1");
+    let base = format!("http://{address}/api/v1");
     let query = async |expression: &str| -> Option<Value> {
         let mut url = reqwest::Url::parse(&format!("{base}/query")).unwrap();
         url.query_pairs_mut().append_pair("query", expression);

@@ -18,6 +18,7 @@ use serde_json::json;
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 use tokio::{
@@ -136,10 +137,22 @@ pub(crate) struct Running {
     _core: Option<Core>,
 }
 
-/// A free port of the loopback interface.
+/// A free port of the loopback interface that this process has not given out before. It lies below those the kernel gives
+/// to connections, so that none of them takes it before its server opens it.
 pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
-    Ok(listener.local_addr()?.port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 10_000;
+    const PORTS: u16 = 20_000;
+    // Where two processes begin differs.
+    let begin = std::process::id() % u32::from(PORTS);
+    for _ in 0..PORTS {
+        let next = begin + u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST + u16::try_from(next % u32::from(PORTS))?;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of 127.0.0.1 from {FIRST} on is free")
 }
 
 impl Machine {

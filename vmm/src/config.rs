@@ -1,11 +1,16 @@
 //! The monitor's configuration: read, and checked as a whole so that every fault is told at once.
 
-use crate::{memory::presence::BLOCK, pci::q35::LPC_SLOT, pci::root::MAX_DEVICES, virtio::scsi::MAX_DRIVES};
+use crate::{
+    memory::presence::BLOCK,
+    pci::q35::LPC_SLOT,
+    pci::root::MAX_DEVICES,
+    virtio::{scsi::MAX_DRIVES, vhost_user},
+};
 use lq_api::{
     image::ImageFormat,
     local::vmm::{
         BootConfig, BootDevice, CpusConfig, DiskImage, IoLimits, LeaseConfig, LeaseEnd, MemoryConfig,
-        NicLimits, Start, TpmConfig, VERSION, VmmConfig, VsockConfig,
+        NicLimits, Start, TpmConfig, VERSION, VhostUserConfig, VhostUserDevice, VmmConfig, VsockConfig,
     },
 };
 use std::{collections::BTreeSet, fs, io, path::Path};
@@ -26,6 +31,8 @@ const MOST_QUEUES: u8 = 16;
 const CMDLINE: usize = 2047;
 /// Longest serial number of a virtio disk.
 const SERIAL: usize = 20;
+/// Longest name of a device that another program serves.
+const NAME: usize = 32;
 /// Longest name of a network interface.
 const TAP: usize = 15;
 /// Images on top of each other.
@@ -138,7 +145,8 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         + usize::from(config.devices.balloon.is_some())
         + usize::from(config.devices.watchdog.is_some())
         + usize::from(config.devices.vsock.is_some())
-        + usize::from(config.devices.memory.is_some());
+        + usize::from(config.devices.memory.is_some())
+        + config.devices.vhost_user.len();
     if let Some(VsockConfig { cid }) = config.devices.vsock {
         // 0 to 2 are the hypervisor, loopback and the host; all ones is anybody.
         check(
@@ -196,6 +204,8 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
     let mut slots: BTreeSet<u8> = config.empty_slots.iter().copied().collect();
     let chosen = (0..).zip(&config.disks).map(|(i, disk)| (format!("disks[{i}]"), disk.slot));
     let chosen = chosen.chain((0..).zip(&config.nics).map(|(i, nic)| (format!("nics[{i}]"), nic.slot)));
+    let served = (0..).zip(&config.devices.vhost_user);
+    let chosen = chosen.chain(served.map(|(i, device)| (format!("devices.vhost_user[{i}]"), device.slot)));
     let last = if firmware { LPC_SLOT - 1 } else { MAX_DEVICES };
     for (of, slot) in chosen.filter_map(|(of, slot)| Some((of, slot?))) {
         check(
@@ -244,6 +254,31 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         }
         check(macs.insert(mac.0), format!("nics[{i}].mac {mac} is used twice"));
     }
+    let mut served = Served::default();
+    for (i, device) in config.devices.vhost_user.iter().enumerate() {
+        for fault in served.faults(device) {
+            check(false, format!("devices.vhost_user[{i}].{fault}"));
+        }
+        let (of, count) = match &device.device {
+            VhostUserDevice::Block(block) => ("block", block.queues),
+            VhostUserDevice::Fs(fs) => ("fs", fs.queues),
+            VhostUserDevice::Net(net) => {
+                let mac = net.mac;
+                let of = format!("devices.vhost_user[{i}].device.net.mac {mac}");
+                check(mac.0[0] & 1 == 0 && mac.0 != [0; 6], format!("{of} is not a unicast address"));
+                check(macs.insert(mac.0), format!("{of} is used twice"));
+                continue;
+            }
+        };
+        let of = format!("devices.vhost_user[{i}].device.{of}");
+        check(queues.contains(&count), queue_fault(&of, count));
+    }
+    if config.start != Start::Boot {
+        rooted(config).into_iter().for_each(|why| check(false, format!("start: {why}")));
+    }
+    if config.lease.is_some() {
+        unleasable(config).into_iter().for_each(|why| check(false, format!("lease: {why}")));
+    }
     if let Some(LeaseConfig { grant, .. }) = config.lease {
         let until = match grant.until {
             LeaseEnd::BootMs(millis) | LeaseEnd::RemainingMs(millis) => millis,
@@ -255,6 +290,67 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         check(jail.gid != 0, "jail.gid is 0: a jail must not be root".to_owned());
     }
     faults
+}
+
+/// What no two devices of other programs have in common.
+#[derive(Default)]
+struct Served<'a> {
+    names: BTreeSet<&'a str>,
+    sockets: BTreeSet<&'a str>,
+    tags: BTreeSet<&'a str>,
+}
+
+impl<'a> Served<'a> {
+    /// Faults of `device` among those before it, each with the name of its field.
+    fn faults(&mut self, device: &'a VhostUserConfig) -> Vec<String> {
+        let mut faults = Vec::new();
+        let (name, socket) = (device.name.as_str(), device.socket.as_str());
+        if name.is_empty() || name.len() > NAME || !name.bytes().all(|b| b.is_ascii_graphic()) {
+            faults.push(format!("name {name:?} is not 1 to {NAME} printable ASCII characters"));
+        }
+        if !self.names.insert(name) {
+            faults.push(format!("name {name:?} is used twice"));
+        }
+        if !absolute(socket) {
+            faults.push(format!("socket {socket:?} is not an absolute path"));
+        }
+        if !self.sockets.insert(socket) {
+            faults.push(format!("socket {socket:?} is used twice"));
+        }
+        if let VhostUserDevice::Fs(fs) = &device.device {
+            let tag = fs.tag.as_str();
+            if tag.is_empty() || tag.len() > vhost_user::TAG || tag.contains('\0') {
+                faults.push(format!(
+                    "device.fs.tag {tag:?} is not 1 to {} bytes without zero bytes",
+                    vhost_user::TAG
+                ));
+            }
+            if !self.tags.insert(tag) {
+                faults.push(format!("device.fs.tag {tag:?} is used twice"));
+            }
+        }
+        faults
+    }
+}
+
+/// Why a machine cannot be saved, moved or taken up; none: it can.
+#[must_use]
+pub fn rooted(config: &VmmConfig) -> Option<String> {
+    let device = config.devices.vhost_user.first()?;
+    Some(format!(
+        "the device {:?} (devices.vhost_user) is served by another program of this host, which keeps its state: such a machine can be neither saved nor moved",
+        device.name
+    ))
+}
+
+/// Why a machine cannot have a lease; none: it can.
+#[must_use]
+pub fn unleasable(config: &VmmConfig) -> Option<String> {
+    let device = config.devices.vhost_user.iter().find(|device| device.device.stores())?;
+    Some(format!(
+        "what the device {:?} (devices.vhost_user) stores is written by another program of this host, which no lease stops",
+        device.name
+    ))
 }
 
 /// Faults of the limits called `name`.
@@ -360,6 +456,54 @@ mod tests {
             "nics[0].queues is 17, 1 to 16",
             "disks[2].queues is 0",
             "jail.uid",
+        ] {
+            assert!(told.contains(part), "{part} missing in:\n{told}");
+        }
+    }
+
+    #[test]
+    fn faults_of_devices_that_others_serve_are_told() {
+        let good = json!([
+            {"name": "scratch", "socket": "/run/blk", "device": {"block": {"queues": 2}}, "slot": 9},
+            {"name": "lan", "socket": "/run/net", "device": {"net": {"mac": "52:54:00:00:00:02"}}},
+            {"name": "shared", "socket": "/run/fs", "device": {"fs": {"tag": "home"}}},
+        ]);
+        let with = |devices: &serde_json::Value| {
+            let devices = devices.clone();
+            config(move |c| c["devices"] = json!({"vhost_user": devices}))
+        };
+        assert_eq!(faults(&with(&good)), Vec::<String>::new());
+        assert!(rooted(&with(&good)).unwrap().contains("scratch"));
+        assert!(unleasable(&with(&good)).unwrap().contains("scratch"));
+        assert_eq!(unleasable(&with(&json!([good[1]]))), None);
+        assert_eq!(rooted(&with(&json!([]))), None);
+        let mut bad = with(&json!([
+            {"name": "", "socket": "blk", "device": {"block": {"queues": 3}}, "slot": 40},
+            {"name": "two words", "socket": "/run/net", "device": {"net": {"mac": "52:54:00:00:00:01"}}, "slot": 3},
+            {"name": "twice", "socket": "/run/net", "device": {"fs": {"tag": ""}}, "slot": 3},
+            {"name": "twice", "socket": "/run/fs", "device": {"fs": {"tag": "t", "queues": 0}}},
+            {"name": "same", "socket": "/run/fs2", "device": {"fs": {"tag": "t"}}},
+        ]));
+        bad.start = Start::Incoming;
+        bad.lease = Some(
+            serde_json::from_value(json!({"grant": {"epoch": 1, "until": {"remaining-ms": 5}}})).unwrap(),
+        );
+        let told = faults(&bad).join("\n");
+        for part in [
+            "devices.vhost_user[0].name \"\"",
+            "devices.vhost_user[0].socket \"blk\" is not an absolute path",
+            "devices.vhost_user[0].device.block.queues is 3, 1 to 2",
+            "devices.vhost_user[0].slot is 40",
+            "devices.vhost_user[1].name \"two words\"",
+            "devices.vhost_user[1].device.net.mac 52:54:00:00:00:01 is used twice",
+            "devices.vhost_user[2].socket \"/run/net\" is used twice",
+            "devices.vhost_user[2].device.fs.tag \"\"",
+            "devices.vhost_user[2].slot 3 is used twice",
+            "devices.vhost_user[3].name \"twice\" is used twice",
+            "devices.vhost_user[3].device.fs.queues is 0",
+            "devices.vhost_user[4].device.fs.tag \"t\" is used twice",
+            "start: the device",
+            "lease: what the device",
         ] {
             assert!(told.contains(part), "{part} missing in:\n{told}");
         }

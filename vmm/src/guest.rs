@@ -27,6 +27,8 @@ pub enum GuestEvent {
     Ejected(usize),
     /// Its TPM has failed, because of this; it is not the guest's doing, and it lives on without.
     TpmFailed(String),
+    /// The device of this name has lost its back end, because of this; the guest lives on without.
+    BackEndLost(String, String),
 }
 
 impl GuestEvent {
@@ -35,7 +37,12 @@ impl GuestEvent {
     pub fn is_news(&self) -> bool {
         matches!(
             self,
-            Self::Restarted | Self::Panicked | Self::Unplugged | Self::Ejected(_) | Self::TpmFailed(_)
+            Self::Restarted
+                | Self::Panicked
+                | Self::Unplugged
+                | Self::Ejected(_)
+                | Self::TpmFailed(_)
+                | Self::BackEndLost(..)
         )
     }
 }

@@ -85,6 +85,18 @@ impl Inventory {
         self.config.devices.hotplug.is_some()
     }
 
+    /// Why the machine cannot be saved or moved; none: it can.
+    #[must_use]
+    pub fn rooted(&self) -> Option<String> {
+        config::rooted(&self.config)
+    }
+
+    /// Why the machine cannot have a lease; none: it can.
+    #[must_use]
+    pub fn unleasable(&self) -> Option<String> {
+        config::unleasable(&self.config)
+    }
+
     /// Whether `added` would fit.
     ///
     /// # Errors

@@ -26,6 +26,14 @@ usage: lq-vmm run --config FILE [--seccomp kill|log|off]
 Runs the virtual machine described by FILE until it ends. Exit status: 0 the guest switched itself off or was told to
 end, 2 fault in the configuration or a file it names, 3 fault of the host, 4 fault of the guest, 70 fault of lq-vmm.
 
+Another program of the host can serve a disk, an interface or a directory (vhost-user); it is started before. In the
+configuration, for example:
+  \"devices\": {\"vhost_user\": [
+    {\"name\": \"scratch\", \"socket\": \"/run/blk.sock\", \"device\": {\"block\": {\"queues\": 1}}},
+    {\"name\": \"lan\", \"socket\": \"/run/net.sock\", \"device\": {\"net\": {\"mac\": \"52:54:00:00:00:01\"}}},
+    {\"name\": \"shared\", \"socket\": \"/run/fs.sock\", \"device\": {\"fs\": {\"tag\": \"home\", \"queues\": 1}}}]}
+Such a machine can be neither saved nor moved.
+
 `snapshot` has the monitor behind SOCKET write its machine to FILE; a machine begins there again with
 \"start\": {\"restore\": {\"path\": FILE}} in its configuration.
 

@@ -18,7 +18,7 @@ use crate::{
     jail,
     lease::fence::Fence,
     machine::{self, Builder, Display, Parts, cpuid, kvm},
-    memory::{self, SharedMemory},
+    memory::{self, Backing, SharedMemory, Wanted},
     pci::root::{self, Placement},
     plug,
     seccomp::{self, Filters, Mode},
@@ -33,6 +33,7 @@ use crate::{
         net,
         rng::Rng,
         scsi::Cdroms,
+        vhost_user::{self, VhostUser},
         vsock::Vsock,
     },
     watchdog,
@@ -80,6 +81,8 @@ enum Error {
     Disk(#[from] disk::Error),
     #[error("cannot make a {kind:?} device")]
     Virtio { kind: DeviceType, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("devices.vhost_user {name:?} cannot be used")]
+    VhostUser { name: String, source: vhost_user::Error },
     #[error("devices.tpm.socket cannot be used")]
     Tpm(#[from] tpm::swtpm::Error),
     #[error("cannot make the watchdog")]
@@ -103,6 +106,7 @@ impl Error {
             | Self::Open { .. }
             // One that refuses or hangs may be another one's for a moment still: its directory is locked.
             | Self::Tpm(tpm::swtpm::Error::Connect { .. } | tpm::swtpm::Error::TooOld { .. })
+            | Self::VhostUser { .. }
             | Self::Disk(_)
             | Self::Machine(
                 machine::Error::Boot(_)
@@ -141,7 +145,7 @@ fn prepare_process() {
 }
 
 fn start(options: &Options) -> Result<(Server, Begin), Error> {
-    let config = config::load(&options.config).inspect_err(|_| {
+    let mut config = config::load(&options.config).inspect_err(|_| {
         // No run directory is known: the record goes beside the configuration, which is where one belongs.
         let beside = options.config.with_file_name(paths::VM_EXIT);
         if let Err(error) = exit::prepare(&beside) {
@@ -174,7 +178,10 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
     let most_cpus = config.devices.cpus.map(|cpus| cpus.most);
     let kvm = kvm::open(most_cpus.unwrap_or(config.vcpus))?;
     let pluggable = config.devices.memory.map_or(0, |memory| memory.most_bytes);
-    let mut builder = Builder::new(kvm, config.vcpus, config.memory_bytes.get(), pluggable, bus)?;
+    // Memory that nobody else is to have stays where the host has it cheapest.
+    let backing = if config.devices.vhost_user.is_empty() { Backing::Private } else { Backing::Shared };
+    let wanted = Wanted { ram: config.memory_bytes.get(), pluggable, backing };
+    let mut builder = Builder::new(kvm, config.vcpus, wanted, bus)?;
     let fence = Arc::<Fence>::default();
     let leased = Leased::new(config.lease.as_ref(), Arc::clone(&fence)).map_err(host("begin the lease"))?;
     let notifier = Arc::new(Notifier::new().map_err(host("make an event"))?);
@@ -200,6 +207,9 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
         display: display.map(|socket| Display { socket, name: config.name.clone(), pointer: made.pointer }),
     })?;
     let vm = config.vm;
+    for (device, slot) in config.devices.vhost_user.iter_mut().zip(made.vhost_user) {
+        device.slot = u8::try_from(slot).ok();
+    }
     let inventory = Inventory::new(config, made.slots, made.counters, made.others);
     let attached = Attached { inventory, watchdog: made.watchdog };
     let server = Server::new(vm, machine, sources, console, notifier, attached, leased);
@@ -263,6 +273,8 @@ struct Made {
     slots: Slots,
     /// Slots of what is neither disk nor interface.
     others: BTreeSet<usize>,
+    /// Slots of the devices other programs serve, in the order of the configuration.
+    vhost_user: Vec<usize>,
     /// OpenFirmware paths.
     boot_order: Vec<String>,
     pointer: Option<Arc<Pointer>>,
@@ -300,6 +312,7 @@ fn add_devices(
     let mut made = Made::default();
     let slots = config.disks.iter().filter_map(|disk| disk.slot);
     let slots = slots.chain(config.nics.iter().filter_map(|nic| nic.slot));
+    let slots = slots.chain(config.devices.vhost_user.iter().filter_map(|device| device.slot));
     builder.keep_empty(slots.chain(config.empty_slots.iter().copied()).map(usize::from).collect());
     let removable = |slot: Option<u8>| Placement { slot: slot.map(usize::from), removable: true };
     let fixed = Placement::default();
@@ -361,23 +374,31 @@ fn add_devices(
         made.others.insert(builder.add(Box::new(device), fixed)?);
         made.watchdog = Some((shared, action));
     }
-    let mut add = |device: Box<dyn VirtioDevice>| -> Result<usize, Error> {
+    let mut add = |device: Box<dyn VirtioDevice>, place| -> Result<usize, Error> {
         let kind = device.device_type();
         let function = VirtioPci::new(device, memory.clone(), builder.platform())
             .map_err(|source| Error::Virtio { kind, source: source.into() })?;
-        Ok(builder.add(Box::new(function), fixed)?)
+        Ok(builder.add(Box::new(function), place)?)
     };
     if let (Some(config), Some(listener)) = (config.devices.vsock, vsock) {
         let device = Vsock::new(listener, config.cid).map_err(host("make the device for streams"))?;
-        made.others.insert(add(Box::new(device))?);
+        made.others.insert(add(Box::new(device), fixed)?);
     }
     if let Some(MemoryConfig { most_bytes, requested_bytes }) = config.devices.memory {
         let base = memory::pluggable(config.memory_bytes.get(), most_bytes).start;
         let made_device = Mem::new(&memory.memory(), base, most_bytes, requested_bytes);
         let (device, gauge) = made_device.map_err(host("make the device for memory that can be plugged"))?;
-        let slot = add(Box::new(device))?;
+        let slot = add(Box::new(device), fixed)?;
         made.others.insert(slot);
         made.slots.memory = Some((slot, gauge));
+    }
+    for config in &config.devices.vhost_user {
+        let device = VhostUser::connect(config, Arc::clone(notifier));
+        let device = device.map_err(|source| Error::VhostUser { name: config.name.clone(), source })?;
+        let place = Placement { slot: config.slot.map(usize::from), removable: false };
+        let slot = add(Box::new(device), place)?;
+        made.others.insert(slot);
+        made.vhost_user.push(slot);
     }
     made.boot_order = boot_order(config, &made.slots);
     Ok(made)

@@ -48,6 +48,8 @@ pub struct Filters {
     pub migrate: Arc<BpfProgram>,
     /// For the thread that serves the screen's viewers.
     pub display: Arc<BpfProgram>,
+    /// For the threads that speak with devices' back ends.
+    pub back_end: Arc<BpfProgram>,
     /// For the control thread.
     pub control: Arc<BpfProgram>,
 }
@@ -125,6 +127,9 @@ const LISTEN: List = &[libc::SYS_accept4];
 /// The control thread's sockets.
 const CONTROL: List = &[libc::SYS_recvmsg, libc::SYS_setsockopt];
 
+/// Handing descriptors to a device's back end.
+const PASSING: List = &[libc::SYS_sendmsg];
+
 /// Making a disk durable beforehand.
 const DURABLE: List = &[libc::SYS_fdatasync];
 
@@ -172,13 +177,14 @@ impl Filters {
         let operator = Grants { tap: true, new_tap: true, nonblocking: true, ..kvm };
         Ok(Self {
             // A new thread has its maker's filter, so this one holds all that those may.
-            spawner: filter(&[COMMON, EVENTS, FILES, THREADS, SOCKETS, LISTEN, KICK], all)?,
+            spawner: filter(&[COMMON, EVENTS, FILES, THREADS, SOCKETS, LISTEN, KICK, PASSING], all)?,
             vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
             io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
             socket: filter(&[COMMON, EVENTS, SOCKETS, LISTEN], Grants::default())?,
             operator: filter(&[COMMON, EVENTS, FILES, SOCKETS, KICK], operator)?,
             migrate: filter(&[COMMON, EVENTS, SOCKETS, KICK, DURABLE], kvm)?,
             display: filter(&[COMMON, EVENTS, SOCKETS, LISTEN], nonblocking)?,
+            back_end: filter(&[COMMON, EVENTS, SOCKETS, PASSING], Grants::default())?,
             control: filter(&[COMMON, EVENTS, SOCKETS, LISTEN, CONTROL], nonblocking)?,
         })
     }

@@ -5,6 +5,7 @@
 //!                                             ├─▶ I/O threads    (filter: io, or socket)
 //!                                             ├─▶ operator       (filter: operator)
 //!                                             ├─▶ migrate        (filter: migrate)
+//!                                             ├─▶ back ends      (filter: back_end)
 //!                                             └─▶ display        (filter: display)
 //! ```
 //! A filter is inherited and can only become tighter. So no thread is ever made by a vCPU thread, though devices start
@@ -35,7 +36,7 @@ impl Kind {
     const fn stack(self) -> usize {
         match self {
             Self::Operator => OPERATOR_STACK,
-            Self::Vcpu | Self::Io | Self::Socket | Self::Migrate => STACK,
+            Self::Vcpu | Self::Io | Self::Socket | Self::Migrate | Self::BackEnd => STACK,
             Self::Display => DISPLAY_STACK,
         }
     }
@@ -56,6 +57,8 @@ pub enum Kind {
     Migrate,
     /// Serves the screen's viewers: sockets.
     Display,
+    /// Speaks with a device's back end: a socket that descriptors are handed over by.
+    BackEnd,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -98,6 +101,7 @@ pub fn start_spawner(filters: Filters) -> io::Result<()> {
                 Kind::Operator => filters.operator.clone(),
                 Kind::Migrate => filters.migrate.clone(),
                 Kind::Display => filters.display.clone(),
+                Kind::BackEnd => filters.back_end.clone(),
             };
             let locked = move || match seccomp::install(&filter) {
                 Ok(()) => work(),

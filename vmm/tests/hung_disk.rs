@@ -14,6 +14,7 @@ use lq_vmm::{
     guest::Notifier,
     inventory::Inventory,
     machine::{Builder, Parts, kvm},
+    memory::Wanted,
     pci::{BarRequest, ConfigEffect, PciDevice, root, root::Placement},
     smbios::Identity,
     state::{self, description::Device},
@@ -128,7 +129,9 @@ impl Bench {
             let identity = Identity { vm, name: "hung".to_owned() };
             let boot = Boot::Direct(BootSource { kernel, initrd: None, cmdline: String::new() });
             let kvm = kvm::open(1).unwrap();
-            let mut builder = Builder::new(kvm, 1, 64 << 20, 0, root::Kind::Assigned).unwrap();
+            let mut builder =
+                Builder::new(kvm, 1, Wanted { ram: 64 << 20, ..Wanted::default() }, root::Kind::Assigned)
+                    .unwrap();
             builder.add(Box::new(put_in), Placement::default()).unwrap();
             let notifier = Arc::new(Notifier::new().unwrap());
             let line = Console::new().unwrap();

@@ -60,6 +60,7 @@ fn what_is_on_no_list_kills() {
         &filters.operator,
         &filters.migrate,
         &filters.display,
+        &filters.back_end,
         &filters.control,
         &filters.spawner,
     ] {
@@ -105,12 +106,28 @@ fn only_those_who_need_it_talk_to_kvm_and_make_threads() {
         exits_well(child(&filters.vcpu, store)),
         "firmware's variables are stored by the CPU that writes"
     );
-    for filter in [&filters.vcpu, &filters.io, &filters.operator, &filters.migrate] {
+    // SAFETY: as above.
+    let pass: fn() = || unsafe {
+        libc::sendmsg(-1, std::ptr::null(), 0);
+    };
+    assert!(exits_well(child(&filters.back_end, pass)));
+    for filter in [&filters.vcpu, &filters.io, &filters.operator, &filters.display, &filters.control] {
+        assert!(is_killed(child(filter, pass)));
+    }
+    assert!(is_killed(child(&filters.back_end, store)));
+    assert!(is_killed(child(&filters.back_end, kvm)));
+    for filter in [&filters.vcpu, &filters.io, &filters.operator, &filters.migrate, &filters.back_end] {
         assert!(is_killed(child(filter, accept)));
     }
-    for filter in
-        [&filters.vcpu, &filters.io, &filters.operator, &filters.migrate, &filters.display, &filters.control]
-    {
+    for filter in [
+        &filters.vcpu,
+        &filters.io,
+        &filters.operator,
+        &filters.migrate,
+        &filters.display,
+        &filters.back_end,
+        &filters.control,
+    ] {
         assert!(is_killed(child(filter, terminal)));
         assert!(is_killed(child(filter, thread)));
     }

@@ -421,6 +421,22 @@ it("lost connection: told at once, mended by itself, and what was typed stays", 
   await row("made-elsewhere").waitFor();
 });
 
+it("a stream that is refused is asked for at growing pauses, and heard again", async () => {
+  const asked: number[] = [];
+  await page.route("**/api/v1/watch", (route) => {
+    asked.push(Date.now());
+    return route.fulfill({ status: 503 });
+  });
+  await go("/volumes");
+  await until("it asked three times", () => asked.length >= 3 || undefined);
+  expect(asked[2]! - asked[0]!).toBeGreaterThan(2500);
+  const heard = page.waitForResponse((answer) => answer.url().endsWith("/api/v1/watch") && answer.ok());
+  await page.unroute("**/api/v1/watch");
+  await heard;
+  await daemon.api("POST", "/volumes", { name: "told-again", spec: { size_bytes: 2 ** 30 } });
+  await row("told-again").waitFor();
+});
+
 it("a session that was ended is asked for over the page one is on", async () => {
   await page.getByRole("button", { name: "Create volume" }).click();
   const form = page.getByRole("dialog", { name: "Create volume" });

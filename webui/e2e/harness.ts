@@ -24,17 +24,18 @@ const CHROMIUM = process.env["LQ_CHROMIUM"] ?? "/usr/bin/chromium";
 
 export const PASSWORD = "correct horse battery";
 
-/** A port nobody listens on. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+/** All of 127.0.0.0/8 is this machine: by its id a process has an address there in whose way nobody else can be. */
+const OWN = `127.${64 | (process.pid >>> 16)}.${(process.pid >>> 8) & 255}.${process.pid & 255}`;
+/** Below the ports the kernel gives out, where someone may listen on every address at once. */
+let nextPort = 20_000;
+
+/** An address and port given to nobody else, also while nothing listens there. */
+export function ownAddress(): Promise<string> {
+  const port = nextPort++;
+  return new Promise((resolve) => {
     const server = createServer();
-    server.on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() =>
-        address && typeof address === "object" ? resolve(address.port) : reject(new Error("no port")),
-      );
-    });
+    server.on("error", () => resolve(ownAddress()));
+    server.listen(port, OWN, () => server.close(() => resolve(`${OWN}:${port}`)));
   });
 }
 
@@ -60,20 +61,20 @@ export class Daemon {
 
   private constructor(
     readonly state: string,
-    readonly port: number,
+    readonly address: string,
     private readonly flags: string[],
   ) {}
 
   /** A daemon that was never set up. */
   static async start(...flags: string[]): Promise<Daemon> {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: cargo build -p lq-mgmtd`);
-    const daemon = new Daemon(mkdtempSync(join(tmpdir(), "lq-webui-")), await freePort(), flags);
+    const daemon = new Daemon(mkdtempSync(join(tmpdir(), "lq-webui-")), await ownAddress(), flags);
     await daemon.up();
     return daemon;
   }
 
   get url() {
-    return `https://127.0.0.1:${this.port}`;
+    return `https://${this.address}`;
   }
 
   /** The code the console would show. */
@@ -82,7 +83,7 @@ export class Daemon {
   }
 
   async up() {
-    const flags = ["--simulated", "--listen", `127.0.0.1:${this.port}`, "--state", this.state, ...this.flags];
+    const flags = ["--simulated", "--listen", this.address, "--state", this.state, ...this.flags];
     const child = spawn(BINARY, flags, { stdio: ["ignore", "pipe", "pipe"] });
     this.process = child;
     const keep = (data: Buffer) => (this.log = (this.log + String(data)).slice(-20_000));

@@ -1,7 +1,7 @@
 // Lists by keyboard and for many at once, the palette for what has no list of its own, tokens that do little, and who may cancel.
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Page } from "playwright-core";
-import { Daemon, PASSWORD, closeBrowser, freePort, logIn, until, visit, type Visit } from "./harness";
+import { Daemon, PASSWORD, closeBrowser, ownAddress, logIn, until, visit, type Visit } from "./harness";
 
 let first: Daemon;
 let second: Daemon;
@@ -17,7 +17,7 @@ const chosen = () => page.getByRole("group", { name: "Selected" });
 const close = () => dialog().getByRole("button", { name: "Close" }).last().click();
 
 beforeAll(async () => {
-  const start = async () => Daemon.start("--peer-listen", `127.0.0.1:${await freePort()}`);
+  const start = async () => Daemon.start("--peer-listen", await ownAddress());
   [first, second] = [await start(), await start()];
   await first.setUp();
   await second.setUp();

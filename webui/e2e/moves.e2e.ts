@@ -1,7 +1,7 @@
 // Two hosts: a machine moves between them by the page, is called off, and one host is emptied for maintenance.
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Page } from "playwright-core";
-import { Daemon, PASSWORD, closeBrowser, freePort, until, visit } from "./harness";
+import { Daemon, PASSWORD, closeBrowser, ownAddress, until, visit } from "./harness";
 
 let first: Daemon;
 let second: Daemon;
@@ -16,7 +16,7 @@ const go = (path: string) => page.goto(first.url + path);
 const where = async (vm: string) => (await first.api("GET", `/vms/${vm}`)).status.host as string;
 
 beforeAll(async () => {
-  const start = async () => Daemon.start("--peer-listen", `127.0.0.1:${await freePort()}`);
+  const start = async () => Daemon.start("--peer-listen", await ownAddress());
   [first, second] = [await start(), await start()];
   await first.setUp();
   await second.setUp();

@@ -4,12 +4,11 @@ import type { Server } from "node:http";
 import Provider from "oidc-provider";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { Daemon, closeBrowser, freePort, until, visit, type Visit } from "./harness";
+import { Daemon, closeBrowser, ownAddress, until, visit, type Visit } from "./harness";
 
 const SECRET = "the secret of the client";
 let daemon: Daemon;
 let issuer: string;
-let port: number;
 let server: Server | undefined;
 let ours: Visit;
 let page: Page;
@@ -47,7 +46,8 @@ async function serve(alg: "RS256" | "ES256") {
     }),
     features: { devInteractions: { enabled: true }, rpInitiatedLogout: { enabled: true } },
   });
-  await new Promise<void>((up) => (server = provider.listen(port, "127.0.0.1", up)));
+  const { hostname, port } = new URL(issuer);
+  await new Promise<void>((up) => (server = provider.listen(Number(port), hostname, up)));
 }
 
 async function stop() {
@@ -72,8 +72,7 @@ async function signIn(user: string) {
 beforeAll(async () => {
   daemon = await Daemon.start();
   await daemon.setUp();
-  port = await freePort();
-  issuer = `http://127.0.0.1:${port}`;
+  issuer = `http://${await ownAddress()}`;
   await serve("RS256");
   const roles = await daemon.api("GET", "/roles?name=operator");
   const grants = [{ role: roles.items[0].meta.id, scope: { kind: "cluster" } }];

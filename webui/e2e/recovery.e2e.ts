@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Page } from "playwright-core";
-import { Daemon, PASSWORD, closeBrowser, freePort, until, visit } from "./harness";
+import { Daemon, PASSWORD, closeBrowser, ownAddress, until, visit } from "./harness";
 
 let survivor: Daemon;
 let other: Daemon;
@@ -12,7 +12,7 @@ let page: Page;
 const main = () => page.getByRole("main");
 
 async function member(): Promise<Daemon> {
-  const daemon = await Daemon.start("--peer-listen", `127.0.0.1:${await freePort()}`);
+  const daemon = await Daemon.start("--peer-listen", await ownAddress());
   await daemon.setUp();
   return daemon;
 }

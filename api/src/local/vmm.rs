@@ -12,6 +12,7 @@ mod devices;
 mod hotplug;
 mod lease;
 mod limits;
+mod vhost_user;
 
 pub use cpu::CpuModel;
 pub use devices::{
@@ -23,6 +24,8 @@ pub use hotplug::{DeviceName, DiskPlug, HotplugConfig, NicPlug, Unplug, default_
 pub use lease::{
     LeaseConfig, LeaseEnd, LeaseGrant, LeasePhase, LeaseRelease, LeaseStatus, default_grace, default_margin,
 };
+
+pub use vhost_user::{VhostUserBlock, VhostUserConfig, VhostUserDevice, VhostUserFs, VhostUserNet};
 
 pub use limits::{DiskLimitsChange, DiskResize, IoLimits, NicLimits, NicLimitsChange, NicLink, Rate};
 
@@ -470,6 +473,9 @@ pub struct Status {
     /// Its TPM has failed; why is told as an event and written to the log.
     #[serde(default)]
     pub tpm_failed: bool,
+    /// Names of the devices whose back ends are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub back_ends_lost: Vec<String>,
     /// Whether there is a medium in each CD drive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cdroms: Vec<bool>,
@@ -526,6 +532,13 @@ pub enum Event {
     },
     /// The TPM has failed: all it is asked fails until the machine is started anew.
     TpmFailed {
+        /// In words.
+        why: String,
+    },
+    /// A device's back end is gone, or does not keep to the protocol: the device stands still until the machine is started anew.
+    BackEndLost {
+        /// Its name in the configuration.
+        device: String,
         /// In words.
         why: String,
     },

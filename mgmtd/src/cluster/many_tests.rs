@@ -12,6 +12,14 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+#[path = "../../tests/common/loopback.rs"]
+mod loopback;
+
+/// A port that nobody else takes while its host is stopped.
+fn anywhere() -> SocketAddr {
+    loopback::own_port()
+}
+
 /// Longest a condition is waited for; only ever reached by a fault.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -25,7 +33,7 @@ pub(super) struct Host {
 impl Host {
     pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self::start(dir, "127.0.0.1:0".parse().unwrap()).await
+        Self::start(dir, anywhere()).await
     }
 
     pub(super) async fn start(dir: tempfile::TempDir, address: SocketAddr) -> Self {
@@ -407,7 +415,7 @@ async fn a_host_moves_to_another_address_and_name_while_it_runs() {
     let [first, second, third] = three().await;
     let id = second.id();
     let (dir, _) = second.stop().await;
-    let second = Host::start(dir, "127.0.0.1:0".parse().unwrap()).await;
+    let second = Host::start(dir, anywhere()).await;
     let address = second.address.to_string();
     first
         .until("its new address is known", |c| {

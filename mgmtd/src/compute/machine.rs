@@ -143,6 +143,9 @@ impl Watcher {
                 Ok(Event::Panicked) => self.notice(Notice::Panicked),
                 Ok(Event::Watchdog { action }) => self.notice(Notice::Watchdog(action)),
                 Ok(Event::TpmFailed { why }) => self.tell_of_tpm(why, false),
+                Ok(Event::BackEndLost { device, why }) => {
+                    tracing::warn!(vm = %self.place.vm, device, why, "a device of the machine has lost its back end");
+                }
                 Ok(Event::Ejected { cdrom }) => self.fittings.ejected(cdrom),
                 Ok(Event::Unplugged { device }) => {
                     self.fittings.gone(&device);

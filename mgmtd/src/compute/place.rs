@@ -345,6 +345,8 @@ fn devices(desired: &Desired, has: &Hardware) -> MoreDevices {
             requested_bytes: region.asked.get(),
         }),
         cpus: has.cpus.map(|cpus| CpusConfig { most: cpus.most }),
+        // The monitor can; nothing here starts back ends yet.
+        vhost_user: Vec::new(),
         hotplug: has.hotplug.then(HotplugConfig::default),
     }
 }

@@ -11,7 +11,10 @@
 //! from a host that is away, leaving or in maintenance. As each move lessens the imbalance by the margin at least, a
 //! sequence of them ends, and never comes back to where it was (property-tested).
 
-use super::{Asked, Reasons, Request, Site, broken, refuse, room};
+use super::{
+    Asked, Reasons, Request, Site, broken, refuse, room,
+    ruled::{RulesByLabel, Word},
+};
 use crate::cluster::{
     State,
     state::{HostRecord, VmRecord},
@@ -32,7 +35,7 @@ pub const MARGIN: i64 = 10;
 /// To begin after a time of balance, the best move must gain so many times what one has to.
 pub const BEGIN: i64 = 3;
 /// What a wish is worth.
-const WISH: i64 = 100;
+pub(super) const WISH: i64 = 100;
 /// What a rule is worth that is broken already, as after labels have changed.
 const RULE: i64 = 400;
 /// What any move costs.
@@ -245,70 +248,45 @@ fn grief(site: &Site<'_>, host: HostId, record: &VmRecord) -> i64 {
     grief
 }
 
-/// What the move does to the wishes of others, and whether it breaks a rule of one: those that are to be apart from it on the new
-/// host, or near to it on the old one.
-fn others(
-    site: &Site<'_>,
-    ruled: &[&VmRecord],
-    record: &VmRecord,
+/// A machine that is offered elsewhere, with all about it that is the same wherever to.
+struct Offered<'a> {
+    record: &'a VmRecord,
     from: HostId,
-    to: HostId,
-) -> Result<i64, ()> {
-    let me = record.vm.meta.id;
-    let named = |rule: &lq_api::placement::Affinity, r: &VmRecord| {
-        rule.pair().is_some_and(|(k, v)| r.vm.meta.labels.get(k).is_some_and(|value| value == v))
-    };
-    let mut grief = 0;
-    let mut hurt = |strict: bool, worth: i64| {
-        if strict {
-            return Err(());
-        }
-        grief += worth;
-        Ok(())
-    };
-    for other in ruled.iter().filter(|r| r.vm.meta.id != me) {
-        let rules = &other.vm.spec.placement;
-        let (there, here) = (other.role(to).is_some(), other.role(from).is_some());
-        // That another is better off without it is not counted: it may not be the only one that other is to be apart from.
-        for rule in rules.apart.iter().filter(|rule| there && !here && named(rule, record)) {
-            hurt(rule.strict, if rule.strict { RULE } else { WISH })?;
-        }
-        for rule in rules.near.iter().filter(|rule| here && named(rule, record)) {
-            let but = [me, other.vm.meta.id];
-            if rule.pair().and_then(|label| site.named_on(from, label, &but)).is_none() {
-                hurt(rule.strict, if rule.strict { RULE } else { WISH })?;
-            }
-        }
-    }
-    Ok(grief)
+    shape: Shape,
+    asked: Asked<'a>,
+    /// What its own wishes and rules cost where it is.
+    grief: i64,
+    others: Word,
 }
 
-/// A move that all rules allow, with its gain; `None` where it is not worth it.
-fn judged(
-    site: &Site<'_>,
-    model: &Model,
-    ruled: &[&VmRecord],
-    record: &VmRecord,
-    to: HostId,
-) -> Option<(i64, i64, i64)> {
-    let from = record.vm.status.host?;
-    let spec = &record.vm.spec;
-    let shape = (record.memory().get(), spec.vcpus);
-    let target = site.state.hosts.get(&to)?;
-    let by_load = model.gain(shape, model.hosts.get(&from)?, model.hosts.get(&to)?);
-    let wishes = grief(site, from, record) - grief(site, to, record);
-    let cost = model.cost(shape);
-    if by_load + wishes < cost + MARGIN {
-        return None;
+impl<'a> Offered<'a> {
+    fn of(site: &Site<'a>, rules: &RulesByLabel<'_>, record: &'a VmRecord) -> Option<Self> {
+        let from = record.vm.status.host?;
+        Some(Self {
+            record,
+            from,
+            shape: (record.memory().get(), record.vm.spec.vcpus),
+            asked: Asked::of(site.state, Request::going_on(&record.vm)),
+            grief: grief(site, from, record),
+            others: rules.of_leaving(site, record, from),
+        })
     }
-    let mut refused = Reasons::default();
-    refuse(site, target, &Asked::of(site.state, Request::going_on(&record.vm)), &mut refused);
-    if refused.any {
-        return None;
+
+    /// The move to this host, if all rules allow it and it is worth it.
+    fn to(&self, site: &Site<'_>, model: &Model, to: HostId) -> Option<Move> {
+        let target = site.state.hosts.get(&to)?;
+        let by_load = model.gain(self.shape, model.hosts.get(&self.from)?, model.hosts.get(&to)?);
+        let wishes = self.grief - grief(site, to, self.record);
+        let cost = model.cost(self.shape);
+        let gain = by_load + wishes - self.others.on(to)?;
+        if gain < cost + MARGIN {
+            return None;
+        }
+        let mut refused = Reasons::default();
+        refuse(site, target, &self.asked, &mut refused);
+        let vm = self.record.vm.meta.id;
+        (!refused.any).then_some(Move { vm, from: self.from, to, gain, cost, wishes })
     }
-    let hurt = others(site, ruled, record, from, to).ok()?;
-    let gain = by_load + wishes - hurt;
-    (gain >= cost + MARGIN).then_some((gain, cost, wishes))
 }
 
 /// A move that is worth it.
@@ -334,16 +312,10 @@ pub fn best_move(state: &State, limits: Limits<'_>) -> Option<Move> {
     let model = Model::of(state, limits);
     let site = Site::of(state);
     site.index_rules();
-    let has_rules = |r: &&VmRecord| {
-        let rules = &r.vm.spec.placement;
-        !(rules.near.is_empty() && rules.apart.is_empty())
-    };
-    let ruled: Vec<&VmRecord> = state.vms.values().map(|r| &**r).filter(has_rules).collect();
+    let rules = RulesByLabel::of(state);
     let mut best: Option<Move> = None;
-    let mut offer = |record: &VmRecord, to: HostId| {
-        let found = judged(&site, &model, &ruled, record, to);
-        let (Some((gain, cost, wishes)), Some(from)) = (found, record.vm.status.host) else { return false };
-        let found = Move { vm: record.vm.meta.id, from, to, gain, cost, wishes };
+    let mut offer = |offered: &Offered<'_>, to: HostId| {
+        let Some(found) = offered.to(&site, &model, to) else { return false };
         if best.as_ref().is_none_or(|b| found.gain - found.cost > b.gain - b.cost) {
             best = Some(found);
         }
@@ -355,19 +327,20 @@ pub fn best_move(state: &State, limits: Limits<'_>) -> Option<Move> {
         .iter()
         .filter_map(|id| state.vms.get(id))
         .filter(|record| record.vm.status.host.is_some_and(|host| grief(&site, host, record) > 0));
-    for record in unhappy.take(TRIES / 4) {
+    for offered in unhappy.take(TRIES / 4).filter_map(|record| Offered::of(&site, &rules, record)) {
         for (to, load) in &model.hosts {
-            if load.usable && record.vm.status.host != Some(*to) {
-                offer(record, *to);
+            if load.usable && offered.from != *to {
+                offer(&offered, *to);
             }
         }
     }
     let mut tries = 0;
     'looking: for (_, from, shape, to) in model.by_load() {
         for id in model.kinds.get(&(from, shape)).into_iter().flatten().take(OF_A_KIND) {
-            let Some(record) = state.vms.get(id) else { continue };
+            let record = state.vms.get(id);
+            let Some(offered) = record.and_then(|r| Offered::of(&site, &rules, r)) else { continue };
             // Those behind it gain less by their loads, and nothing by wishes that were not offered before.
-            if offer(record, to) {
+            if offer(&offered, to) {
                 break 'looking;
             }
             tries += 1;

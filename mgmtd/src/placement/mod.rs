@@ -12,6 +12,7 @@ pub mod balance;
 #[cfg(test)]
 mod balance_tests;
 pub mod balancer;
+mod ruled;
 mod site;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -63,7 +63,7 @@ pub struct Site<'a> {
 }
 
 /// The hosts the machine has to do with. One that moves counts on both until it is known to be on one alone.
-fn places(record: &VmRecord) -> impl Iterator<Item = HostId> + use<> {
+pub(super) fn places(record: &VmRecord) -> impl Iterator<Item = HostId> + use<> {
     let owner = record.vm.status.host;
     let other = record.moving.map(|m| if m.switched { m.from } else { m.to });
     owner.into_iter().chain(other.filter(|other| owner != Some(*other)))

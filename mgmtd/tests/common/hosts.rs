@@ -1,10 +1,13 @@
 //! Real daemons with simulated hosts that become one cluster.
 
-use super::{Api, PASSWORD, PATIENCE};
+use super::{
+    Api, PASSWORD, PATIENCE,
+    loopback::{own_port, port_of},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -24,7 +27,15 @@ pub struct Host {
 impl Host {
     /// One that does not run yet, with its state below `dir`.
     pub fn stopped(dir: tempfile::TempDir) -> Self {
-        Self { dir, address: free(), peer: free(), servers: None, discovery: None, process: None, api: None }
+        Self {
+            dir,
+            address: own_port(),
+            peer: own_port(),
+            servers: None,
+            discovery: None,
+            process: None,
+            api: None,
+        }
     }
 
     pub async fn new() -> Self {
@@ -48,6 +59,10 @@ impl Host {
         let mut host = Self::stopped(dir);
         host.servers = servers;
         host.discovery = discovery;
+        if discovery.is_some() {
+            // What is found is said to be where it was found, which for all on this machine is this address.
+            host.peer = port_of(std::net::Ipv4Addr::LOCALHOST.into());
+        }
         host.start();
         host.log_in().await;
         host
@@ -104,6 +119,8 @@ impl Host {
     /// Joins, and waits until it serves as a member.
     pub async fn join(&mut self, token: &str, members: usize) {
         let me = self.id().await;
+        // The port for the others is opened beside the API.
+        self.api().until("/cluster", |c| c["members"][0]["address"].is_string()).await;
         let preview = self.api().ok(Method::POST, "/cluster/join", Some(json!({"token": token}))).await;
         assert_eq!(preview["hosts"].as_array().unwrap().len(), members - 1);
         let end = tokio::time::Instant::now() + PATIENCE;
@@ -175,8 +192,4 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

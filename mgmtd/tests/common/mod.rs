@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
 
 pub mod hosts;
+pub mod loopback;
 
 use lq_mgmtd::{
     auth::Clock,
@@ -50,6 +51,7 @@ pub struct Bench {
 pub struct Api {
     pub http: Client,
     pub base: String,
+    pub address: SocketAddr,
     pub token: Option<String>,
 }
 
@@ -57,8 +59,17 @@ pub fn client(dir: &Path, address: SocketAddr) -> Api {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let pem = std::fs::read(dir.join("state/tls.crt")).unwrap();
     let certificate = reqwest::Certificate::from_pem(&pem).unwrap();
-    let http = Client::builder().tls_certs_only([certificate]).timeout(PATIENCE).build().unwrap();
-    Api { http, base: format!("https://{address}"), token: None }
+    // Certificates name no address of a test's own.
+    let http =
+        Client::builder().tls_certs_only([certificate]).resolve("localhost", address).timeout(PATIENCE);
+    Api { http: http.build().unwrap(), base: base(address), address, token: None }
+}
+
+fn base(address: SocketAddr) -> String {
+    match address.ip() == loopback::own_address() {
+        true => format!("https://localhost:{}", address.port()),
+        false => format!("https://{address}"),
+    }
 }
 
 impl Bench {
@@ -101,7 +112,8 @@ impl Bench {
     pub async fn restart(&mut self) {
         self.daemon.take().unwrap().stop().await;
         let daemon = Daemon::start(config(self.dir.path())).await.unwrap();
-        self.api.base = format!("https://{}", daemon.addresses()[0]);
+        self.api.address = daemon.addresses()[0];
+        self.api.base = base(self.api.address);
         self.daemon = Some(daemon);
     }
 }
@@ -124,8 +136,7 @@ impl Api {
         let mut request = url.into_client_request().unwrap();
         let bearer = format!("Bearer {}", self.token.as_ref().unwrap());
         request.headers_mut().insert("authorization", bearer.parse().unwrap());
-        let address = self.base.strip_prefix("https://").unwrap();
-        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
         let name = "localhost".try_into().unwrap();
         let stream = tokio_rustls::TlsConnector::from(insecure_tls()).connect(name, stream).await.unwrap();
         tokio_tungstenite::client_async(request, stream).await.unwrap().0

@@ -45,7 +45,7 @@ impl Client {
     }
 
     /// Takes what has come and returns its whole lines as requests or as what is wrong with them.
-    pub(super) fn receive(&mut self) -> Vec<Result<Request, Response>> {
+    pub(super) fn receive(&mut self) -> Vec<Result<Request, Box<Response>>> {
         let mut part = [0; TURN];
         match passing::receive(&self.stream, &mut part, &mut self.descriptors) {
             Ok(0) => self.closed = true,
@@ -123,15 +123,15 @@ fn retry(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-fn refusal(id: u64, reason: String) -> Response {
-    Response { id, outcome: Outcome::Error(reason) }
+fn refusal(id: u64, reason: String) -> Box<Response> {
+    Box::new(Response { id, outcome: Outcome::Error(reason) })
 }
 
 /// Reads one line.
 ///
 /// # Errors
 /// It is no request: the answer to it.
-pub fn parse(line: &[u8]) -> Result<Request, Response> {
+pub fn parse(line: &[u8]) -> Result<Request, Box<Response>> {
     let value: serde_json::Value = serde_json::from_slice(line)
         .map_err(|e| refusal(0, format!("not a JSON object on one line: {e}")))?;
     let number = |name| value.get(name).and_then(serde_json::Value::as_u64);
@@ -177,7 +177,8 @@ mod tests {
             (b"{\"version\":1,\"id\":4,\"command\":\"explode\"}", 4, "explode"),
             (b"[1,2]", 0, "version"),
         ] {
-            let Err(Response { id: answered, outcome: Outcome::Error(reason) }) = parse(line) else {
+            let refused = parse(line).map_err(|refusal| *refusal);
+            let Err(Response { id: answered, outcome: Outcome::Error(reason) }) = refused else {
                 panic!("{line:?} was taken")
             };
             assert_eq!(answered, id);

@@ -93,6 +93,8 @@ pub struct Server {
     panicked: bool,
     /// The TPM has failed.
     tpm_failed: bool,
+    /// Devices whose back ends are gone.
+    back_ends_lost: Vec<String>,
     pub(super) levers: Levers,
     sources: Sources,
     console: Console,
@@ -156,6 +158,7 @@ impl Server {
             watchdog,
             panicked: false,
             tpm_failed: false,
+            back_ends_lost: Vec::new(),
             levers,
             sources,
             console,
@@ -271,7 +274,8 @@ impl Server {
             | GuestEvent::Ejected(_)
             | GuestEvent::Unplugged
             | GuestEvent::Panicked
-            | GuestEvent::TpmFailed(_) => return,
+            | GuestEvent::TpmFailed(_)
+            | GuestEvent::BackEndLost(..) => return,
             GuestEvent::Reset => {
                 self.resetting = true;
                 return self.submit(Job::Reset { by_guest: true }, None);
@@ -296,6 +300,10 @@ impl Server {
             GuestEvent::TpmFailed(why) => {
                 self.tpm_failed = true;
                 self.tell(&Event::TpmFailed { why: why.clone() });
+            }
+            GuestEvent::BackEndLost(device, why) if !self.back_ends_lost.contains(device) => {
+                self.back_ends_lost.push(device.clone());
+                self.tell(&Event::BackEndLost { device: device.clone(), why: why.clone() });
             }
             _ => {}
         }
@@ -425,6 +433,7 @@ impl Server {
                     resets: self.resets,
                     panicked: self.panicked,
                     tpm_failed: self.tpm_failed,
+                    back_ends_lost: self.back_ends_lost.clone(),
                     cdroms: self.inventory.slots.loaded(),
                     lease: self.leased.status(),
                 }));
@@ -461,7 +470,10 @@ impl Server {
             Command::PowerButton => {
                 return Some(Outcome::Error(format!("the guest is {:?} and cannot react", self.state)));
             }
-            Command::LeaseSet(grant) => return self.lease_set(grant, ticket),
+            Command::LeaseSet(grant) => match self.inventory.unleasable() {
+                None => return self.lease_set(grant, ticket),
+                why => return why.map(Outcome::Error),
+            },
             Command::LeaseRelease(release) => return self.lease_release(release, ticket),
             Command::DiskLimits(_)
             | Command::NicLimits(_)
@@ -481,6 +493,9 @@ impl Server {
             Command::Resume => Job::Resume,
             Command::Reset => Job::Reset { by_guest: false },
             Command::Unplug(unplug) => return self.unplug(unplug, ticket),
+            Command::Snapshot | Command::MigrateOut(_) if self.inventory.rooted().is_some() => {
+                return self.inventory.rooted().map(Outcome::Error);
+            }
             Command::Snapshot
             | Command::MigrateOut(_)
             | Command::MigrateIn
@@ -579,7 +594,7 @@ impl Server {
                         self.command(command.clone(), descriptors.unwrap_or_default(), ticket)
                             .map(|outcome| Response { id: *id, outcome })
                     }
-                    Err(refusal) => Some(refusal.clone()),
+                    Err(refusal) => Some(Response::clone(refusal)),
                 };
                 if let (Some(response), Some(client)) = (response, self.clients.get_mut(&number)) {
                     client.send(&response);

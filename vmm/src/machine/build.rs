@@ -12,7 +12,7 @@ use crate::{
     gate::{self, Gate},
     guest::Notifier,
     legacy::{self, COM1_IRQ, Devices, Optional, cpus::Cpus, i8042::I8042, power::Power, serial::Serial},
-    memory::{self, Memory},
+    memory::{self, Memory, Wanted},
     pci::{
         PciDevice, root,
         root::{PciRoot, Placement},
@@ -89,10 +89,9 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Reserves memory, with `pluggable` bytes at most that can be plugged, and makes the KVM machine, with a bus that is set
-    /// up by this.
-    pub fn new(kvm: Kvm, vcpus: u8, ram: u64, pluggable: u64, bus: root::Kind) -> Result<Self, Error> {
-        let memory = memory::create_with(ram, pluggable)?;
+    /// Reserves memory and makes the KVM machine, with a bus that is set up by this.
+    pub fn new(kvm: Kvm, vcpus: u8, wanted: Wanted, bus: root::Kind) -> Result<Self, Error> {
+        let (memory, Wanted { ram, pluggable, .. }) = (wanted.create()?, wanted);
         let extent = memory::extent(ram, pluggable);
         let vm = kvm::Vm::new(&kvm, &memory)?;
         let supported = kvm.get_supported_cpuid(MAX_CPUID).map_err(kvm::refused("list CPU features"))?;

@@ -13,13 +13,14 @@
 pub mod dirty;
 mod large;
 pub mod presence;
+mod shared;
 
 use dirty::{Dirty, DirtySlice};
 use presence::Presence;
-use std::{io, ops::Range};
+use std::{fs::File, io, ops::Range, sync::Arc};
 use vm_memory::{
-    GuestAddress, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, VolatileSlice,
-    bitmap::Bitmap,
+    FileOffset, GuestAddress, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    VolatileSlice, bitmap::Bitmap,
 };
 
 /// The guest's memory regions.
@@ -174,13 +175,52 @@ pub fn create(size: u64) -> Result<Memory, Error> {
 
 /// As [`create`], with a region for `most` bytes that can be plugged.
 pub fn create_with(size: u64, most: u64) -> Result<Memory, Error> {
+    arrange(size, most, Backing::Private)
+}
+
+/// Whose a machine's memory is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backing {
+    /// The monitor's alone. The host may give it large pages.
+    #[default]
+    Private,
+    /// In files without a name, so that it can be handed to other programs ([`shared`]).
+    Shared,
+}
+
+/// What memory a machine is to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Bytes of RAM.
+    pub ram: u64,
+    /// Bytes that can be plugged at most.
+    pub pluggable: u64,
+    /// Whose it is.
+    pub backing: Backing,
+}
+
+impl Wanted {
+    /// Reserves it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn create(self) -> Result<Memory, Error> {
+        arrange(self.ram, self.pluggable, self.backing)
+    }
+}
+
+fn arrange(size: u64, most: u64, backing: Backing) -> Result<Memory, Error> {
     let mut regions = Vec::new();
     let pluggable = pluggable(size, most);
     let pluggable = (!pluggable.is_empty()).then_some((pluggable.start, most));
     for (base, bytes) in ram(size).into_iter().chain(pluggable) {
         let refused = |source| Error::Map { size: bytes, source };
         let length = usize::try_from(bytes).map_err(|e| refused(io::Error::other(e)))?;
-        let mapping = large::map(length).map_err(|e| refused(io::Error::other(e)))?;
+        let file = match backing {
+            Backing::Private => None,
+            Backing::Shared => Some(FileOffset::new(shared::file(bytes).map_err(refused)?, 0)),
+        };
+        let mapping = large::map(length, file).map_err(|e| refused(io::Error::other(e)))?;
         // A crash of ours must not write the guest's memory to disk. Advice only: failing is harmless.
         // SAFETY: the range is exactly the mapping just made.
         unsafe { libc::madvise(mapping.as_ptr().cast(), length, libc::MADV_DONTDUMP) };
@@ -191,14 +231,26 @@ pub fn create_with(size: u64, most: u64) -> Result<Memory, Error> {
     Memory::from_regions(regions).map_err(|e| Error::Arrange(e.to_string()))
 }
 
+/// The file a region of shared memory is in, from its first byte on.
+#[must_use]
+pub fn file_of(region: &vm_memory::GuestRegionMmap<Dirty>) -> Option<&Arc<File>> {
+    region.file_offset().map(FileOffset::arc)
+}
+
+/// How pages of a region are given back to the host, so that whoever reads them next finds zeros: those of a file are to be taken
+/// out of it, or they would come back as they were.
+fn give_back(region: &vm_memory::GuestRegionMmap<Dirty>) -> libc::c_int {
+    if file_of(region).is_some() { libc::MADV_REMOVE } else { libc::MADV_DONTNEED }
+}
+
 /// Gives all pages back to the host; the guest finds zeros. No vCPU and no device may be running.
 pub fn clear(memory: &Memory) -> io::Result<()> {
     for region in memory.iter() {
         let length = usize::try_from(region.len()).map_err(io::Error::other)?;
         let start = region.get_host_address(vm_memory::MemoryRegionAddress(0)).map_err(io::Error::other)?;
-        // SAFETY: the range is a private anonymous mapping that we own whole and that nobody uses now; dropping its
-        // pages leaves it mapped and zero.
-        if unsafe { libc::madvise(start.cast(), length, libc::MADV_DONTNEED) } != 0 {
+        // SAFETY: the range is a mapping that we own whole and that nobody of ours uses now; dropping its pages leaves it
+        // mapped and zero.
+        if unsafe { libc::madvise(start.cast(), length, give_back(region)) } != 0 {
             return Err(io::Error::last_os_error());
         }
     }
@@ -214,12 +266,14 @@ pub fn discard(memory: &Memory, address: u64, length: u64) -> io::Result<()> {
     let end = address.checked_add(length).ok_or(io::ErrorKind::InvalidInput)? & !(dirty::PAGE - 1);
     let Some(bytes) = end.checked_sub(first).filter(|bytes| *bytes > 0) else { return Ok(()) };
     let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+    // All regions of a machine are of one kind.
+    let advice = memory.find_region(GuestAddress(first)).map_or(libc::MADV_DONTNEED, give_back);
     for slice in memory.get_slices(GuestAddress(first), bytes) {
         let slice = slice.map_err(io::Error::other)?;
         let guard = slice.ptr_guard_mut();
-        // SAFETY: the range is inside a private anonymous mapping of ours, in whole pages: regions begin and end with one.
-        // Memory stays mapped and reads as zeros; nobody holds references into guest memory.
-        if unsafe { libc::madvise(guard.as_ptr().cast(), guard.len(), libc::MADV_DONTNEED) } != 0 {
+        // SAFETY: the range is inside a mapping of ours, in whole pages: regions begin and end with one. Memory stays mapped
+        // and reads as zeros; nobody holds references into guest memory.
+        if unsafe { libc::madvise(guard.as_ptr().cast(), guard.len(), advice) } != 0 {
             return Err(io::Error::last_os_error());
         }
     }
@@ -298,10 +352,17 @@ mod tests {
     }
 
     #[test]
-    fn cleared_memory_reads_zero() {
-        let memory = create(4 << 20).unwrap();
-        memory.write_obj(7_u64, GuestAddress(0x1234)).unwrap();
-        clear(&memory).unwrap();
-        assert_eq!(memory.read_obj::<u64>(GuestAddress(0x1234)).unwrap(), 0);
+    fn what_is_given_back_reads_zero() {
+        for backing in [Backing::Private, Backing::Shared] {
+            let memory = Wanted { ram: 4 << 20, pluggable: 0, backing }.create().unwrap();
+            let read = |address| memory.read_obj::<u64>(GuestAddress(address)).unwrap();
+            for address in [0x1234, 0x3000, 0x4ff8, 0x5000] {
+                memory.write_obj(7_u64, GuestAddress(address)).unwrap();
+            }
+            discard(&memory, 0x2fff, 0x2001).unwrap();
+            assert_eq!([0x1234, 0x3000, 0x4ff8, 0x5000].map(read), [7, 0, 0, 7], "{backing:?}");
+            clear(&memory).unwrap();
+            assert_eq!([0x1234, 0x5000].map(read), [0, 0], "{backing:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //! A device knows nothing of PCI: it has features, a configuration space, and queues that are started from a state and
 //! stopped into one. Reset, pause, and later snapshot and migration are these two calls. One I/O thread serves one device, or one of its queues
-//! where it has several for the same work.
+//! where it has several for the same work; the queues of a [`vhost_user`] device are served by another program.
 //!
 //! Invariants
 //! - A stopped device touches no guest memory: `stop_queues` returns after its thread has ended.
@@ -41,6 +41,7 @@ mod tap;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub mod vhost_user;
 pub mod vsock;
 pub mod worker;
 
@@ -85,6 +86,8 @@ pub enum DeviceType {
     Vsock = 19,
     /// Memory that comes and goes.
     Mem = 24,
+    /// A directory of the host.
+    Fs = 26,
 }
 
 impl DeviceType {
@@ -100,6 +103,7 @@ impl DeviceType {
             Self::Input => "virtio-input",
             Self::Vsock => "virtio-vsock",
             Self::Mem => "virtio-mem",
+            Self::Fs => "virtio-fs",
         }
     }
 }
@@ -116,6 +120,10 @@ pub trait VirtioDevice: Send {
     fn config_read(&self, offset: u64, data: &mut [u8]);
     /// Writes its configuration; where there is nothing to write: nothing.
     fn config_write(&mut self, offset: u64, data: &[u8]);
+    /// Its doorbells are another program's too: whoever reads one may wait for ever.
+    fn lends_doorbells(&self) -> bool {
+        false
+    }
     /// What has been done so far.
     fn counters(&self) -> Arc<Counters>;
     /// Starts serving `queues` with the features the driver accepted. Only called on a stopped device.

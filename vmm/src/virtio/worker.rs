@@ -335,7 +335,8 @@ fn watch(epoll: &Epoll, watched: &mut Option<RawFd>, wanted: Option<RawFd>) -> i
     Ok(())
 }
 
-fn wait_for_stop(stop: &EventFd) {
+/// Waits until a device that failed is stopped.
+pub(super) fn wait_for_stop(stop: &EventFd) {
     let mut poll = libc::pollfd { fd: stop.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     loop {
         // SAFETY: `poll` is one valid pollfd that lives through the call.

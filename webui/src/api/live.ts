@@ -3,6 +3,7 @@
 //
 //   up ──stream breaks──▶ lost ──(asks again: 1, 2, 4, 5 s …)──▶ up, everything is read anew
 //                          └── 401 ──▶ session is looked at, which asks for the password
+//  A stream that is refused while the session is good is asked for again at the same pauses.
 import { useQueryClient, type QueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { Gather } from "../lib/gather";
@@ -91,7 +92,13 @@ export function useLive(active: boolean) {
       for (const told of all.values()) layTasks(client, told);
     }, GATHER);
     let missed = false;
+    let opened = false;
+    const afterPause = (again: () => void) => {
+      retry = setTimeout(again, pause);
+      pause = Math.min(pause * 2, MAX_PAUSE);
+    };
     const connect = () => {
+      opened = false;
       const ours = new EventSource("/api/v1/watch");
       source = ours;
       for (const name of Object.keys(KINDS))
@@ -106,6 +113,7 @@ export function useLive(active: boolean) {
       // Of alerts only that they changed: they are few, and read anew.
       ours.addEventListener("alert", () => void client.invalidateQueries({ queryKey: ["alerts"] }));
       ours.onopen = () => {
+        opened = true;
         pause = 1000;
         // From now on everything is heard. What changed before was not: of tasks since the list was read, and where the stream
         // broke, of everything.
@@ -133,13 +141,12 @@ export function useLive(active: boolean) {
           return void client.refetchQueries({ queryKey: ["session"] });
         }
         linkLost();
-        retry = setTimeout(() => void ask(), pause);
-        pause = Math.min(pause * 2, MAX_PAUSE);
-        return;
+        return afterPause(() => void ask());
       }
       if (over) return;
       linkUp();
-      connect();
+      if (opened) connect();
+      else afterPause(connect);
     };
     connect();
     // A request that found no host: the stream may hang without knowing it.

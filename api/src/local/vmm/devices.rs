@@ -1,6 +1,6 @@
 //! Devices beside disks and interfaces.
 
-use super::HotplugConfig;
+use super::{HotplugConfig, VhostUserConfig};
 use serde::{Deserialize, Serialize};
 
 /// Devices a machine may have besides. Adding one changes what the guest finds; machines keep those they began with.
@@ -31,6 +31,9 @@ pub struct MoreDevices {
     /// Virtual CPUs come and go while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<CpusConfig>,
+    /// Devices whose queues other programs serve.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vhost_user: Vec<VhostUserConfig>,
     /// What may come and go while it runs; absent: nothing.
     #[serde(default)]
     pub hotplug: Option<HotplugConfig>,
