@@ -11,6 +11,7 @@
 //!    │             │         ├────▶ quorum recovery ──▶ confirm ──▶ host's name ──▶ settling (no session)
 //!    ├──F12────────┴─────────┴──▶ power ──▶ confirm          Esc: one page back; 10 idle minutes: log out
 //!    ├──F3──▶ the administrator's lost password
+//!    ├──F2, F3, F12, while there is no password──▶ the first one ──▶ menu, power
 //!    └──F4──▶ install (live) ──▶ disk ──▶ form ──▶ progress
 //! ```
 
@@ -105,6 +106,8 @@ pub(crate) struct App {
     pub(crate) note: Option<(bool, String)>,
     /// The host runs from its installation medium.
     pub(crate) live: bool,
+    /// Nobody has set a password on this host yet: the set-up code is on the open screen.
+    pub(crate) fresh: bool,
     /// The time by this host's clock.
     pub(crate) now: Timestamp,
     /// Lines of a page that scrolls.
@@ -239,8 +242,10 @@ impl App {
         match key {
             Key::F2 | Key::F12 => {
                 self.power_wanted = key == Key::F12;
-                self.pages.push(menus::log_in());
+                self.pages.push(if self.fresh { menus::first_password() } else { menus::log_in() });
             }
+            // There is none that could be lost.
+            Key::F3 if self.fresh => self.pages.push(menus::first_password()),
             Key::F3 => self.pages.push(menus::lost_password()),
             Key::F4 if self.live => return Some(Request::Disks),
             Key::Char('q' | 'Q') => self.pages.push(Page::Qr),

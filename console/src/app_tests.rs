@@ -47,6 +47,26 @@ fn nothing_but_the_login_opens_without_a_session() {
 }
 
 #[test]
+fn where_nobody_has_a_password_yet_one_is_chosen() {
+    let wanted = Request::FirstPassword { password: "long-enough".into() };
+    for key in [Key::F2, Key::F3, Key::F12] {
+        let mut app = App { fresh: true, ..App::default() };
+        app.key(key, Instant::now());
+        assert!(keys(&mut app, "long-enough\nlong-enouhg\n").is_none(), "{key:?}");
+        assert!(app.note.take().is_some_and(|(bad, _)| bad));
+        keys(&mut app, "\x1b");
+        app.key(key, Instant::now());
+        assert!(keys(&mut app, "long-enough\nlong-enough\n") == Some(wanted.clone()), "{key:?}");
+        // Refused, the form stays; otherwise it leads where the key would have.
+        app.outcome(Outcome::Failed("no majority".into()));
+        assert!(matches!(app.pages.as_slice(), [Page::Form { form: Form::FirstPassword, .. }]));
+        app.outcome(Outcome::LoggedIn(ADMIN.into()));
+        let power = matches!(app.pages.last(), Some(Page::Menu { title, .. }) if title.starts_with("Power"));
+        assert_eq!(power, key == Key::F12, "{key:?}");
+    }
+}
+
+#[test]
 fn a_one_time_code_is_asked_for_when_it_is_needed() {
     let mut app = App::default();
     app.key(Key::F2, Instant::now());

@@ -104,6 +104,7 @@ fn run(serial: bool) {
             status = latest;
         }
         app.live = status.live;
+        app.fresh = status.setup_code.is_some();
         app.now = lq_api::Timestamp::now();
         let mut wanted: Vec<remote::Request> = Vec::new();
         for outcome in answers.try_iter() {

@@ -20,6 +20,8 @@ pub(crate) const RESET_WORD: &str = "RESET";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     LogIn,
+    /// Where there is none yet.
+    FirstPassword,
     Password,
     Totp,
     /// The administrator's, by whoever stands at the machine.
@@ -97,6 +99,14 @@ pub(crate) fn log_in() -> Page {
         fields: vec![filled("User", ADMIN), field("Password", true)],
         at: 1,
     }
+}
+
+/// The form of the first login, where nobody has set a password yet. Whoever sees it sees the set-up code as well, which is
+/// therefore not asked for.
+pub(crate) fn first_password() -> Page {
+    let title = format!("First login: choose the password of {ADMIN}");
+    let fields = vec![field("New password", true), field("Once more", true)];
+    Page::Form { form: Form::FirstPassword, title, fields, at: 0 }
 }
 
 /// The form for whoever stands at the machine and has lost the password.
@@ -298,6 +308,10 @@ pub(crate) fn submit(form: &Form, fields: &[Field]) -> Result<Request, Wrong> {
         Form::LogIn => {
             let code = fields.get(2).map(|f| f.text.trim().to_owned());
             Request::Login { user: text(0), password: text(1), code }
+        }
+        Form::FirstPassword => {
+            same(&text(0), &text(1))?;
+            Request::FirstPassword { password: text(0) }
         }
         Form::Totp => Request::ResetTotp { user: ADMIN.into(), password: Some(text(0)) },
         Form::Password => {

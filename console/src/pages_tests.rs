@@ -274,6 +274,10 @@ fn pages_look_as_checked_in() {
         app.key(Key::F3, Instant::now());
         shot("lost-password", &live, &app, Glyphs::Ascii);
         app.key(Key::Esc, Instant::now());
+        app.fresh = true;
+        app.key(Key::F2, Instant::now());
+        shot("first-password", &live, &app, Glyphs::Ascii);
+        app.key(Key::Esc, Instant::now());
         app.outcome(Outcome::Disks(disks()));
         shot("install-disks", &live, &app, Glyphs::Ascii);
         app.key(Key::Enter, Instant::now());

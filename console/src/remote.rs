@@ -17,11 +17,12 @@ use crate::{
 use lq_api::{
     HostId, TaskId, UserId, VmId,
     access::{Permission, Scope},
-    auth::{Identity, Session},
+    auth::{Identity, Session, SetupRequest},
     host::HostMaintenance,
     local::{
         init::{InitAnswer, InitRequest},
         install::InstallDisk,
+        paths,
     },
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     removable::{
@@ -47,6 +48,10 @@ pub(crate) enum Request {
         user: String,
         password: String,
         code: Option<String>,
+    },
+    /// The first one of this host, and a session with it.
+    FirstPassword {
+        password: String,
     },
     Logout,
     Vms,
@@ -255,6 +260,7 @@ impl Remote {
     fn try_perform(&mut self, request: Request) -> Fallible<Outcome> {
         match request {
             Request::Login { user, password, code } => self.log_in(user, password, code),
+            Request::FirstPassword { password } => self.first_password(password),
             Request::Logout => {
                 let _ = self.call("DELETE", "/session", None);
                 self.session = None;
@@ -452,7 +458,20 @@ impl Remote {
         if answer.status == 401 && problem_kind(&answer).as_deref() == Some("/problems/second-factor") {
             return Ok(Outcome::CodeNeeded);
         }
-        let session: Session = decode(&expect(answer, false)?)?;
+        self.begin(decode(&expect(answer, false)?)?)
+    }
+
+    /// Sets the first password with the set-up code, which is there for whoever stands at the machine, and logs in.
+    fn first_password(&mut self, password: String) -> Fallible<Outcome> {
+        let code = std::fs::read_to_string(paths::SETUP_CODE).map_err(|_| {
+            Outcome::Failed("a password has been set meanwhile: go back, and log in with it".into())
+        })?;
+        let wish = SetupRequest { code: code.trim().to_owned(), password };
+        self.begin(decode(&expect(send("POST", "/setup", None, Some(&wish))?, false)?)?)
+    }
+
+    /// Takes a session over, if it is an administrator's.
+    fn begin(&mut self, session: Session) -> Fallible<Outcome> {
         if session.must_change_password {
             self.session = Some((session, Instant::now()));
             let _ = self.call("DELETE", "/session", None);
@@ -539,9 +558,7 @@ fn lost_password(password: &str) -> Fallible<Outcome> {
     let grants = json!([{"role": role, "scope": {"kind": "cluster"}}]);
     let setup: lq_api::auth::Setup = decode(&root("GET", "/setup", None)?)?;
     if setup.needed {
-        return Err(Outcome::Failed(
-            "no password is set yet: log in with the set-up code on the open screen".into(),
-        ));
+        return Err(Outcome::Failed("no password is set yet: press Esc, then F2, and choose one".into()));
     }
     let Some(user) = find("/users?limit=500", ADMIN)? else {
         let spec = json!({"grants": grants});

@@ -92,7 +92,7 @@ fn identity(status: &Status, width: usize) -> Vec<Line> {
     }
     if let Some(code) = &status.setup_code {
         field(&mut lines, WARN, "Log in", &format!("as admin, set-up code {code}"), width, 1);
-        field(&mut lines, PLAIN, "", "(you choose the password at this first login)", width, 2);
+        field(&mut lines, PLAIN, "", "(you choose the password at this first login; here: F2)", width, 2);
     }
     if let Some(pairing) = &status.pairing {
         field(&mut lines, STRONG, "Pairing code", pairing, width, 2);

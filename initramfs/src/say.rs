@@ -1,7 +1,8 @@
 //! What the boot says to people: plain lines, prefixed `lq-init:`, on every console and in the kernel's log.
 //!
 //! Consoles are those of `lq.console`. A console that does not exist is skipped, one that does not take bytes is never
-//! waited for. While the status screen owns the consoles ([`screen_owns`]), only serial lines are written to.
+//! waited for. While the status screen owns the consoles ([`screen_owns`]), only serial lines are written to, and what was
+//! written over the screen there is told once ([`over_screen`]), for whoever can have it drawn anew.
 
 use std::{
     fs::OpenOptions,
@@ -15,6 +16,7 @@ use std::{
 
 static CONSOLES: OnceLock<Vec<String>> = OnceLock::new();
 static SCREEN: AtomicBool = AtomicBool::new(false);
+static OVER: AtomicBool = AtomicBool::new(false);
 static OUTPUT: AtomicBool = AtomicBool::new(false);
 
 /// Sets the consoles, once, e.g. `["tty1", "ttyS0"]`.
@@ -25,6 +27,11 @@ pub fn set_consoles(names: Vec<String>) {
 /// Tells whether the status screen is drawn on the consoles from now on.
 pub fn screen_owns(yes: bool) {
     SCREEN.store(yes, Ordering::Relaxed);
+}
+
+/// Tells, once, that something was written over the status screen.
+pub fn over_screen() -> bool {
+    OVER.swap(false, Ordering::Relaxed)
 }
 
 /// Everything goes to standard output and the kernel's log from now on, and not to the consoles: whoever called this program
@@ -101,6 +108,7 @@ fn show(text: &str) {
             .open(format!("/dev/{name}"));
         if let Ok(mut tty) = opened {
             write_patiently(&mut tty, bytes.as_bytes());
+            OVER.fetch_or(SCREEN.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 }

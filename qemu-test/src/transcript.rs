@@ -1,11 +1,12 @@
 //! What a console said, and waiting for what it shall say.
 //!
 //! A [`Transcript`] is fed bytes by whoever reads the console (a serial socket, a WebSocket) and read by tests that wait for
-//! words. Terminal control sequences are removed before matching; the raw bytes go to the log file.
+//! words. Terminal control sequences are removed before matching; the raw bytes go to the log file. What stands on the screen is
+//! kept beside it ([`Screen`]).
 //!
 //! Invariant: the cursor only moves forward, over what a wait has matched, so that an old prompt is never taken for a new one.
 
-use crate::scale;
+use crate::{scale, screen::Screen};
 use anyhow::{Result, bail};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,6 +24,7 @@ struct Inner {
     dropped: usize,
     cursor: usize,
     strip: Strip,
+    screen: Screen,
     closed: Option<String>,
 }
 
@@ -50,6 +52,7 @@ impl Transcript {
             let mut guard = self.lock();
             let inner = &mut *guard;
             inner.strip.feed(bytes, &mut inner.text);
+            inner.screen.feed(bytes);
             if inner.text.len() > KEPT {
                 let mut cut = inner.text.len() - KEPT / 2;
                 while !inner.text.is_char_boundary(cut) {
@@ -108,6 +111,29 @@ impl Transcript {
     /// Waits for one pattern; see [`Self::expect_any`].
     pub(crate) async fn expect(&self, pattern: &str, seconds: u64) -> Result<String> {
         Ok(self.expect_any(&[pattern], seconds).await?.1)
+    }
+
+    /// The lines of the screen as it stands.
+    pub(crate) fn screen(&self) -> Vec<String> {
+        self.lock().screen.lines()
+    }
+
+    /// Waits until words are in a line of the screen (or in none, where not `wanted`); false when that did not come in time.
+    pub(crate) async fn shows(&self, words: &str, wanted: bool, deadline: Instant) -> Result<bool> {
+        let mut grown = self.grown.subscribe();
+        loop {
+            grown.borrow_and_update();
+            if self.screen().iter().any(|line| line.contains(words)) == wanted {
+                return Ok(true);
+            }
+            let closed = self.lock().closed.clone();
+            if let Some(reason) = closed {
+                bail!("{}: looked for `{words}`, but {reason}; it ended with:\n{}", self.name, self.tail(30));
+            }
+            if tokio::time::timeout_at(deadline, grown.changed()).await.is_err() {
+                return Ok(false);
+            }
+        }
     }
 
     /// Ends when one of `patterns` appears behind the cursor, or nothing more can come. Takes nothing.

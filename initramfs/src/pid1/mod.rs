@@ -67,6 +67,9 @@ const MAX_CLIENTS: usize = 64;
 /// New devices are collected for this long before their modules are loaded.
 const SETTLE: Duration = Duration::from_millis(100);
 
+/// A screen that was started so long ago takes signals.
+const DISPLAY_READY: Duration = Duration::from_secs(1);
+
 /// How PID 1 is to work.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -123,6 +126,8 @@ struct Loop {
     management: Option<Management>,
     jobs: Vec<Job>,
     clients_seen: u64,
+    /// Something was written over the screens, which were not told yet.
+    overwritten: bool,
 }
 
 /// Runs until a shutdown has ended everything.
@@ -150,6 +155,7 @@ pub fn run(config: Config) -> Result<Outcome> {
         management: config.management.clone(),
         jobs: Vec::new(),
         clients_seen: 0,
+        overwritten: false,
         config,
         start: now,
         signals,
@@ -232,6 +238,9 @@ impl Loop {
         self.serve();
         self.step_network();
         self.finish_jobs();
+        if self.shutdown.is_none() {
+            self.redraw(Instant::now());
+        }
         self.step_shutdown()
     }
 
@@ -244,6 +253,9 @@ impl Loop {
         }
         if !self.jobs.is_empty() {
             wait = wait.min(Duration::from_millis(20));
+        }
+        if self.overwritten {
+            wait = wait.min(DISPLAY_READY);
         }
         if let Some(due) = self.management.as_ref().and_then(Management::due) {
             wait = wait.min(due.saturating_duration_since(now));
@@ -304,18 +316,22 @@ impl Loop {
                 self.publish(&InitEvent::Ended { name, pid: pid.unsigned_abs(), end });
             } else if let Some(service) = self.services.iter_mut().find(|s| s.pid() == Some(pid)) {
                 service.ended(now, end, self.shutdown.is_some());
-                self.redraw();
             }
         }
     }
 
-    /// Lets the screens draw anew after something was written over them.
-    fn redraw(&self) {
-        for service in self.services.iter().filter(|s| s.is_display()) {
-            if let Some(pid) = service.pid() {
-                let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGUSR1);
-            }
+    /// Lets the screens draw anew after something was written over them. A screen that was only just started is waited for: it
+    /// may not be ready for the signal, which would end it.
+    fn redraw(&mut self, now: Instant) {
+        self.overwritten |= say::over_screen();
+        let displays = || self.services.iter().filter(|s| s.is_display() && s.pid().is_some());
+        if !self.overwritten || displays().any(|s| s.age(now) < DISPLAY_READY) {
+            return;
         }
+        for pid in displays().filter_map(Service::pid) {
+            let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGUSR1);
+        }
+        self.overwritten = false;
     }
 
     fn load_modules(&mut self) {

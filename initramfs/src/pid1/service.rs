@@ -101,6 +101,11 @@ impl Service {
         self.pid
     }
 
+    /// For how long it has been running, where it does.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+
     /// It draws on a terminal.
     pub const fn is_display(&self) -> bool {
         self.spec.terminal.is_some()

@@ -1,9 +1,9 @@
-//! The ISO boots live, by both kinds of firmware, from both kinds of medium.
+//! The ISO boots live: by BIOS from a CD here, by UEFI from a stick where [`super::by_hand`] goes on from there.
 
 use crate::{
     host::{Host, explain},
     media::{self, PASSWORD},
-    qemu::{Firmware, Machine, Medium},
+    qemu::{Machine, Medium},
     runner::Ctx,
     scale,
 };
@@ -11,24 +11,15 @@ use anyhow::{Context as _, Result, ensure};
 use std::time::{Duration, Instant};
 
 pub(super) async fn bios_cd(ctx: &mut Ctx) -> Result<()> {
-    live(ctx, Firmware::Bios, Medium::Cd).await
+    let machine = Machine { forward: vec![443], one_core: false, ..media::bare_metal(&ctx.dir, ctx.accel) };
+    live(ctx, machine, Medium::Cd).await.map(drop)
 }
 
-pub(super) async fn uefi_usb(ctx: &mut Ctx) -> Result<()> {
-    live(ctx, Firmware::Uefi, Medium::Usb).await
-}
-
-async fn live(ctx: &mut Ctx, firmware: Firmware, medium: Medium) -> Result<()> {
+/// A live host, looked at from all sides; its administrator has [`PASSWORD`].
+pub(super) async fn live(ctx: &Ctx, machine: Machine, medium: Medium) -> Result<Host> {
     let iso = ctx.dir.join("boot.iso");
     media::prepare_iso(&ctx.paths, ctx.accel, &ctx.paths.iso(), &iso, None).await?;
-    let machine = Machine {
-        firmware,
-        medium: Some((medium, iso)),
-        forward: vec![443],
-        one_core: false,
-        ..media::bare_metal(&ctx.dir, ctx.accel)
-    };
-    let host = Host::boot(machine).await?;
+    let host = Host::boot(Machine { medium: Some((medium, iso)), ..machine }).await?;
     let api = &host.api;
 
     // The console shows who this host is and how to reach it: the certificate's fingerprint, to be compared by a person.
@@ -66,7 +57,7 @@ async fn live(ctx: &mut Ctx, firmware: Firmware, medium: Medium) -> Result<()> {
     let status = host.status().await?;
     ensure!(status.boot.contains("live"), "the host says it booted `{}`", status.boot);
     ensure!(status.virtualization.available, "no guests can run: {:?}", status.virtualization.reason);
-    Ok(())
+    Ok(host)
 }
 
 /// The set-up code as the console shows it.

@@ -1,6 +1,7 @@
 //! The end-to-end tests. Each proves a promise of the product on its real ISO.
 
 mod boot;
+mod by_hand;
 mod change;
 mod cluster;
 mod console;
@@ -58,7 +59,7 @@ pub(crate) fn all() -> Vec<Test> {
         },
         Test {
             name: "console-session",
-            about: "at the serial line: log in, change the network and let it revert, rename, restart a VM, read logs, log out",
+            about: "at the serial line: log in, change the network and let it revert, rename, restart a VM, read logs, the kernel writes over it, log out",
             group: site,
             limit: 1200,
             run: |ctx| Box::pin(console::session(ctx)),
@@ -107,14 +108,14 @@ pub(crate) fn all() -> Vec<Test> {
         },
         Test {
             name: "install-and-boot",
-            about: "unattended installation to an empty disk, then boot from it without the ISO; BIOS, then UEFI",
+            about: "unattended installation by BIOS to an empty disk, then boot from it without the ISO; restarted at its console",
             group: "install",
             limit: 1200,
             run: |ctx| Box::pin(install::and_boot(ctx)),
         },
         Test {
             name: "install-refusals",
-            about: "wrong answer file, disk too small, foreign data: a clear message, no byte written",
+            about: "wrong answer file, foreign data: a clear message, no byte written",
             group: "install",
             limit: 900,
             run: |ctx| Box::pin(install::refusals(ctx)),
@@ -176,11 +177,11 @@ pub(crate) fn all() -> Vec<Test> {
             run: |ctx| Box::pin(boot::bios_cd(ctx)),
         },
         Test {
-            name: "boot-uefi-usb",
-            about: "live boot by UEFI from a USB stick to a host that serves its API",
+            name: "by-hand",
+            about: "by UEFI from a USB stick: live, installed at the serial line, a lost password, factory reset, first login, off",
             group: "boot",
-            limit: 400,
-            run: |ctx| Box::pin(boot::uefi_usb(ctx)),
+            limit: 1200,
+            run: |ctx| Box::pin(by_hand::life(ctx)),
         },
     ]
 }

@@ -1,7 +1,7 @@
 //! A function's configuration space: the type 0 header, memory BARs and the capability list.
 //!
 //! Owns the bytes and which of their bits a guest may write. Invariants: a read or write of any offset and length is
-//! answered (beyond byte 256 there is nothing: zeros, the encoding of "no extended capability"); read-only bits never
+//! answered (beyond byte 256 there is nothing, not even a place for capabilities: ones, so that nobody looks for each); read-only bits never
 //! change; the capability list is well formed and fits the first 256 bytes. PCI Local Bus 3.0 section 6.
 
 use super::{BarRequest, ConfigEffect};
@@ -150,7 +150,7 @@ impl ConfigSpace {
     /// Reads `data.len()` bytes at `offset`.
     pub fn read(&self, offset: u16, data: &mut [u8]) {
         for (i, byte) in data.iter_mut().enumerate() {
-            *byte = self.bytes.get(usize::from(offset) + i).copied().unwrap_or(0);
+            *byte = self.bytes.get(usize::from(offset) + i).copied().unwrap_or(0xff);
         }
     }
 
@@ -170,7 +170,7 @@ impl ConfigSpace {
         }
     }
 
-    /// The 16-bit register at `offset` (0 beyond the end).
+    /// The 16-bit register at `offset` (ones beyond the end).
     #[must_use]
     pub fn read_u16(&self, offset: u16) -> u16 {
         let mut data = [0; 2];
@@ -178,7 +178,7 @@ impl ConfigSpace {
         u16::from_le_bytes(data)
     }
 
-    /// The 32-bit register at `offset` (0 beyond the end).
+    /// The 32-bit register at `offset` (ones beyond the end).
     #[must_use]
     pub fn read_u32(&self, offset: u16) -> u32 {
         let mut data = [0; 4];
@@ -271,6 +271,11 @@ mod tests {
         let space = space();
         assert_eq!(space.read_u32(0), 0x1042_1af4);
         assert_eq!(space.read_u32(8), 0x0180_0001);
+        assert_eq!(
+            space.read_u32(0x100),
+            0xffff_ffff,
+            "no extended space: Linux asks once, not for each capability"
+        );
         assert_eq!(space.read_u16(6) & 0x10, 0x10);
         let mut at = space.read_u16(0x34) & 0xff;
         let mut ids = Vec::new();

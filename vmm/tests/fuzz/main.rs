@@ -33,6 +33,7 @@ fuzz!(
     queues_net_several,
     queues_vsock,
     queues_mem,
+    back_end,
     tpm,
     fw_cfg,
     keyboard,

@@ -112,6 +112,7 @@ impl BackEnd {
 
     /// Has it serve `rings` in `memory` for a driver that accepted `features`.
     pub(super) fn start(&mut self, memory: &Memory, features: u64, rings: &[Ring<'_>]) -> Result<(), Error> {
+        self.channel.renew();
         // Some features are the device's own.
         let features = features & self.features | F_PROTOCOL;
         self.channel.tell(FrontendReq::SET_FEATURES, features.as_slice(), &[])?;
@@ -171,8 +172,16 @@ impl BackEnd {
         self.channel.tell(request, VhostUserVringState::new(index.into(), value.into()).as_slice(), &[])
     }
 
-    /// Has it finish what is under way in queue `index` and stop; returns where it would go on.
-    pub(super) fn stop(&mut self, index: u16) -> Result<u16, Error> {
+    /// Has it finish what is under way in the queues of these numbers and stop; returns where each would go on.
+    pub(super) fn stop(
+        &mut self,
+        queues: impl Iterator<Item = Option<u16>>,
+    ) -> Result<Vec<Option<u16>>, Error> {
+        self.channel.renew();
+        queues.map(|index| index.map(|index| self.stop_one(index)).transpose()).collect()
+    }
+
+    fn stop_one(&mut self, index: u16) -> Result<u16, Error> {
         const REQUEST: FrontendReq = FrontendReq::GET_VRING_BASE;
         let body = VhostUserVringState::new(index.into(), 0);
         let VhostUserVringState { index: of, num: base } = self.channel.ask(REQUEST, body.as_slice())?;

@@ -21,7 +21,8 @@ use std::{
 use vhost::vhost_user::message::FrontendReq;
 use vm_memory::ByteValued;
 
-/// How long an answer may take. A queue that is stopped finishes what is under way before.
+/// How long the answers to all that is asked in one go may take: to greet, to start, to stop. A queue that is stopped finishes
+/// what is under way before.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it may take until a back end listens: it may just have been started.
 const COME_UP: Duration = Duration::from_secs(10);
@@ -94,6 +95,8 @@ pub enum Error {
 pub(super) struct Channel {
     stream: UnixStream,
     patience: Duration,
+    /// When what is asked now is to be answered.
+    deadline: Instant,
     /// Every request is answered, if only by whether it was carried out.
     confirmed: bool,
 }
@@ -121,7 +124,12 @@ impl Channel {
     /// Over a connected socket.
     pub(super) fn over(stream: UnixStream, patience: Duration) -> io::Result<Self> {
         stream.set_write_timeout(Some(patience))?;
-        Ok(Self { stream, patience, confirmed: false })
+        Ok(Self { stream, patience, deadline: Instant::now() + patience, confirmed: false })
+    }
+
+    /// Something else is asked for from now on: time begins anew.
+    pub(super) fn renew(&mut self) {
+        self.deadline = Instant::now() + self.patience;
     }
 
     /// From now on every request is answered (protocol feature REPLY_ACK).
@@ -194,9 +202,8 @@ impl Channel {
     }
 
     fn answer(&mut self, request: FrontendReq, length: usize) -> Result<Vec<u8>, Error> {
-        let deadline = Instant::now() + self.patience;
         let mut header = [0; HEADER];
-        self.receive(request, &mut header, deadline)?;
+        self.receive(request, &mut header)?;
         let [a0, a1, a2, a3, f0, f1, f2, f3, s0, s1, s2, s3] = header;
         let code = u32::from_ne_bytes([a0, a1, a2, a3]);
         let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
@@ -209,19 +216,14 @@ impl Channel {
             return wrong(format!("{size} bytes, not {length}"));
         }
         let mut body = vec![0; size];
-        self.receive(request, &mut body, deadline)?;
+        self.receive(request, &mut body)?;
         Ok(body)
     }
 
-    fn receive(
-        &mut self,
-        request: FrontendReq,
-        mut buffer: &mut [u8],
-        deadline: Instant,
-    ) -> Result<(), Error> {
+    fn receive(&mut self, request: FrontendReq, mut buffer: &mut [u8]) -> Result<(), Error> {
         let failed = |source| Error::Channel { request, source };
         while !buffer.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = self.deadline.saturating_duration_since(Instant::now());
             // Descriptors nobody asked for are closed by the kernel: there is no room for them.
             match readable(self.stream.as_raw_fd(), left).and_then(|ready| {
                 let read = || (&self.stream).read(buffer);

@@ -45,6 +45,7 @@ use session::Waits;
 use std::{
     fs::File,
     io,
+    os::unix::net::UnixStream,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
@@ -81,6 +82,19 @@ impl VhostUser {
     pub fn connect(config: &VhostUserConfig, notifier: Arc<Notifier>) -> Result<Self, Error> {
         let channel = Channel::connect(Path::new(&config.socket))?;
         Self::over(channel, &config.name, &config.device, notifier)
+    }
+
+    /// As [`VhostUser::connect`], with a socket that is connected already.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn connected(
+        socket: UnixStream,
+        name: &str,
+        device: &VhostUserDevice,
+        notifier: Arc<Notifier>,
+    ) -> Result<Self, Error> {
+        Self::over(Channel::over(socket, channel::PATIENCE)?, name, device, notifier)
     }
 
     fn over(

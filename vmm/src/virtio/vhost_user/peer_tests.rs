@@ -39,6 +39,14 @@ pub(super) fn memory() -> SharedMemory {
     SharedMemory::new(wanted.create().unwrap())
 }
 
+fn await_socket(socket: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    while !socket.exists() {
+        assert!(Instant::now() < deadline, "somebody listens at {}", socket.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A back end in a process of its own, ended with the test.
 struct Program {
     process: Child,
@@ -51,11 +59,7 @@ impl Program {
         let arguments = arguments(directory.path());
         let process = Command::new(program).args(arguments).stdin(Stdio::null()).spawn();
         let started = Self { process: process.expect("qemu-system-common is installed"), directory };
-        let deadline = Instant::now() + PATIENCE;
-        while !started.socket().exists() {
-            assert!(Instant::now() < deadline, "{program} listens");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        await_socket(&started.socket());
         started
     }
 
@@ -259,6 +263,12 @@ fn a_directory_is_served_by_virtiofsd() {
     let (error, data) = fuse(&mut driver, 15, node, &read);
     assert_eq!((error, &data[..]), (0, &b"hello, guest"[..]));
     assert!(driver.interrupted(2, PATIENCE));
+    // Another guest: it begins anew.
+    driver.set_status(0);
+    driver.begin(missing, 64);
+    let (error, answer) = fuse(&mut driver, 26, 0, &numbers(&[7, 31, 0, 0]));
+    assert_eq!((error, &answer[..4]), (0, &[7, 0, 0, 0][..]), "FUSE 7");
+    assert_eq!(fuse(&mut driver, 1, 1, b"greeting\0").0, 0);
     assert_eq!(notifier.take(), []);
 }
 
@@ -350,6 +360,7 @@ fn an_interface_is_served_by_what_was_made_with_rust_vmms_library() {
     let mut daemon = VhostUserDaemon::new("echo".to_owned(), echo, memory_there).unwrap();
     let listens = socket.clone();
     let served = std::thread::spawn(move || daemon.serve(listens).map_err(|error| error.to_string()));
+    await_socket(&socket);
     let mac = "52:54:00:00:00:01".parse().unwrap();
     let (device, notifier) = connect(&socket, VhostUserDevice::Net(VhostUserNet { mac })).unwrap();
     let mut driver = Driver::with_memory(device, memory());

@@ -76,9 +76,7 @@ pub(super) fn run(
     let forgotten = epoll.ctl(ControlOperation::Delete, back_end.as_raw_fd(), EpollEvent::default());
     relayed?;
     forgotten?;
-    let stop =
-        |queue: &Option<DeviceQueue>| queue.as_ref().map(|queue| back_end.stop(queue.index())).transpose();
-    let bases = queues.iter().map(stop).collect::<Result<_, _>>()?;
+    let bases = back_end.stop(queues.iter().map(|queue| queue.as_ref().map(DeviceQueue::index)))?;
     // What was finished while it stopped. A driver that finds nothing takes no harm.
     served().for_each(tell);
     Ok(bases)
