@@ -67,6 +67,8 @@ pub enum ForeignKind {
     Volume,
     /// Variables of a machine's firmware.
     Firmware,
+    /// What a machine's TPM keeps.
+    Tpm,
 }
 
 impl fmt::Display for ForeignKind {
@@ -75,6 +77,7 @@ impl fmt::Display for ForeignKind {
             Self::Image => "image",
             Self::Volume => "volume",
             Self::Firmware => "firmware",
+            Self::Tpm => "tpm",
         })
     }
 }

@@ -71,6 +71,11 @@ pub struct VmSpec {
     /// A watchdog (6300ESB), and what becomes of the guest when it does not feed it any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<WatchdogAction>,
+    /// A TPM 2.0, which Windows 11 asks for and disks are encrypted by. What it keeps is made at the first start, lies where the
+    /// firmware's variables lie, and goes with the machine; without it, what was sealed by it is lost. It comes and goes only while
+    /// the machine is off. A machine with one is not moved while it runs.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub tpm: bool,
     /// A virtio random number source.
     #[serde(default = "yes")]
     pub rng: bool,
@@ -98,6 +103,11 @@ fn yes() -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
 fn is_true(value: &bool) -> bool {
     *value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Direct Linux boot.
@@ -496,6 +506,7 @@ impl Default for VmSpec {
             cloud_init: None,
             cpu: CpuModel::default(),
             watchdog: None,
+            tpm: false,
             rng: yes(),
             restart: RestartPolicy::default(),
             autostart: yes(),

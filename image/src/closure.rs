@@ -5,8 +5,10 @@ use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Where Debian keeps libraries; the loader searches these by itself.
-pub const LIBRARY_DIRS: [&str; 4] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib", "lib"];
+/// Where Debian keeps libraries. In the image all are in the first, which the loader searches by itself: so a program may also name
+/// the last, swtpm's own, as its library path.
+pub const LIBRARY_DIRS: [&str; 5] =
+    ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib", "lib", "usr/lib/x86_64-linux-gnu/swtpm"];
 
 /// What programs need besides themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,8 +29,9 @@ pub fn closure(
     let mut open = programs;
     while let Some((name, data)) = open.pop() {
         let dynamic = elf::dynamic(&data).with_context(|| format!("{name} cannot be read as ELF"))?;
+        let ours = |path: &String| LIBRARY_DIRS.contains(&path.trim_matches('/'));
         ensure!(
-            dynamic.run_path.is_empty(),
+            dynamic.run_path.iter().all(ours),
             "{name} has a library path of its own ({}), which the image does not have",
             dynamic.run_path.join(":")
         );

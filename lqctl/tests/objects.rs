@@ -19,7 +19,7 @@ fn a_machine_is_changed_in_every_way_the_api_knows() {
     let id = |line: &str| admin.json(line)["meta"]["id"].clone();
     admin.ok(
         "vm create web --kernel k --volume a,ro,ops=500/1000 --network default,cable=out --cdrom none --near app=db \
-         --watchdog reset --rng off",
+         --watchdog reset --rng off --tpm on",
     );
     let spec = admin.json("vm show web")["spec"].clone();
     let limits = json!({"bandwidth": null, "operations": {"per_second": 500, "burst": 1000}});
@@ -27,6 +27,8 @@ fn a_machine_is_changed_in_every_way_the_api_knows() {
     assert_eq!(spec["nics"][0]["connected"], false);
     assert_eq!(spec["placement"]["near"], json!([{"label": "app=db", "strict": true}]));
     assert_eq!((&spec["watchdog"], &spec["rng"]), (&json!("reset"), &json!(false)));
+    assert_eq!(spec["tpm"], true);
+    assert!(admin.ok("vm show web").contains("TPM"));
     assert_eq!(spec["cdroms"], json!([{}]));
     let mac = spec["nics"][0]["mac"].as_str().unwrap().to_owned();
 
@@ -34,7 +36,7 @@ fn a_machine_is_changed_in_every_way_the_api_knows() {
     admin.ok(&format!(
         "vm set web --name www --label app=web --cpus 2 --memory 256M --memory-max 1G --cpus-max 8 --cpu x86-64-v2 --cmdline quiet --attach b,bandwidth=1M \
          --disk a,rw,ops=none --nic {mac},network=lan,cable=in,receive=10M --add-nic default --add-cdrom none --watchdog off \
-         --rng on --restart always --autostart off --ha high --host {node} --drop-rule app=db --prefer-apart app=web"
+         --rng on --tpm off --restart always --autostart off --ha high --host {node} --drop-rule app=db --prefer-apart app=web"
     ));
     let vm = admin.json("vm show www");
     let spec = &vm["spec"];
@@ -50,6 +52,7 @@ fn a_machine_is_changed_in_every_way_the_api_knows() {
     assert_eq!(nic["limits"]["receive"]["bandwidth"]["per_second"], 10 << 20);
     assert_eq!((spec["nics"].as_array().unwrap().len(), spec["cdroms"].as_array().unwrap().len()), (2, 2));
     assert!(spec.get("watchdog").is_none_or(serde_json::Value::is_null));
+    assert!(spec.get("tpm").is_none());
     assert_eq!((&spec["restart"], &spec["autostart"]), (&json!("always"), &json!(false)));
     assert_eq!(spec["ha"], json!({"priority": "high"}));
     let wanted =

@@ -37,6 +37,9 @@ pub struct Hardware {
     /// A watchdog.
     #[serde(default)]
     pub watchdog: Option<WatchdogAction>,
+    /// A TPM.
+    #[serde(default)]
+    pub tpm: bool,
     /// A random number source.
     #[serde(default)]
     pub rng: bool,
@@ -188,6 +191,7 @@ impl Hardware {
             display: spec.display.unwrap_or_default(),
             cpu: spec.cpu,
             watchdog: spec.watchdog,
+            tpm: spec.tpm,
             rng: spec.rng,
             hotplug: true,
             disks: spec.disks.iter().cloned().map(|disk| Fitted::new(disk, spec.vcpus)).collect(),
@@ -210,6 +214,7 @@ impl Hardware {
             display: Some(self.display),
             cpu: self.cpu,
             watchdog: self.watchdog,
+            tpm: self.tpm,
             rng: self.rng,
             disks: self.disks.iter().map(|d| d.device.clone()).collect(),
             nics: self.nics.iter().map(|n| n.device.clone()).collect(),

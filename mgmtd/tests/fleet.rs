@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fakes;
+#[path = "fleet/tpm.rs"]
+mod tpm;
 
 use fakes::{FakeInit, Manners, Watcher, desired, eventually, expect, settings};
 use lq_api::{

@@ -218,7 +218,7 @@ async fn demo(api: &Client, accel: Accel, images: &guest_image::GuestImages) -> 
                     Some(image) => image.meta.id,
                     None => upload_demo(api, accel, images).await?,
                 };
-            let wish = Wish { restart: RestartPolicy::OnFailure, autostart: true };
+            let wish = Wish { restart: RestartPolicy::OnFailure, autostart: true, ..Wish::default() };
             site::create_debian(api, DEMO, image, wish).await?
         }
     };

@@ -61,11 +61,13 @@ pub(crate) struct Wish {
     pub(crate) restart: RestartPolicy,
     /// Starts with its host.
     pub(crate) autostart: bool,
+    /// Has a TPM.
+    pub(crate) tpm: bool,
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { restart: RestartPolicy::Never, autostart: false }
+        Self { restart: RestartPolicy::Never, autostart: false, tpm: false }
     }
 }
 
@@ -280,6 +282,7 @@ pub(crate) fn spec(
         nics,
         restart: wish.restart,
         autostart: wish.autostart,
+        tpm: wish.tpm,
         ..VmSpec::default()
     }
 }

@@ -20,6 +20,10 @@ pub const VM_DISPLAY: &str = "display.sock";
 pub const VM_EXIT: &str = "exit.json";
 /// In a VM's directory: log of the monitor.
 pub const VM_LOG: &str = "vmm.log";
+/// In a VM's directory: control socket of the process behind its TPM.
+pub const VM_TPM: &str = "tpm.sock";
+/// In a VM's directory: log of the process behind its TPM.
+pub const VM_TPM_LOG: &str = "tpm.log";
 /// One directory per shared storage pool, where it is mounted.
 pub const POOLS: &str = "/run/limiquantix/pools";
 /// The facts `lq-init` learnt at boot, a [`super::init::BootFacts`].
@@ -65,3 +69,5 @@ pub const LQ_INIT: &str = "/usr/lib/limiquantix/lq-init";
 pub const CGROUP_VMS: &str = "/sys/fs/cgroup/vms";
 /// User and group ids of monitors: `VM_UID_BASE + n`, one n per running VM of the host.
 pub const VM_UID_BASE: u32 = 100_000;
+/// The same of the processes behind their TPMs, with the n of their VM.
+pub const TPM_UID_BASE: u32 = 200_000;

@@ -184,6 +184,9 @@ pub(crate) struct CreateVm {
     /// What becomes of the guest when it does not feed its watchdog any more; no watchdog where absent.
     #[arg(long, value_enum, default_value = "off")]
     pub(crate) watchdog: Watchdog,
+    /// A TPM 2.0, which Windows 11 asks for. A machine with one is not moved while it runs.
+    #[arg(long, value_enum, default_value = "off")]
+    pub(crate) tpm: Switch,
     /// A screen: with firmware there is one, else none, where absent.
     #[arg(long, value_enum)]
     pub(crate) display: Option<Switch>,
@@ -311,6 +314,9 @@ pub(crate) struct SetVm {
     /// What becomes of the guest when it does not feed its watchdog any more; `off`: no watchdog.
     #[arg(long, value_enum)]
     pub(crate) watchdog: Option<Watchdog>,
+    /// A TPM 2.0. It comes and goes only while the machine is off; what it keeps stays until the machine is deleted.
+    #[arg(long, value_enum)]
+    pub(crate) tpm: Option<Switch>,
     /// A virtio random number source.
     #[arg(long, value_enum)]
     pub(crate) rng: Option<Switch>,

@@ -76,6 +76,7 @@ pub(super) async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<
         cloud_init,
         watchdog: wanted.watchdog.into(),
         display: wanted.display.map(switch),
+        tpm: switch(wanted.tpm),
         rng: switch(wanted.rng),
         ha: wanted.ha.into(),
         ..VmSpec::default()

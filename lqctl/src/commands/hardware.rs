@@ -151,6 +151,7 @@ fn simple(spec: &mut VmSpec, wanted: &SetVm) {
     spec.cpu = wanted.cpu.map_or(spec.cpu, Into::into);
     spec.display = wanted.display.map_or(spec.display, Into::into);
     spec.watchdog = wanted.watchdog.map_or(spec.watchdog, Into::into);
+    spec.tpm = wanted.tpm.map_or(spec.tpm, switch);
     spec.rng = wanted.rng.map_or(spec.rng, switch);
     spec.restart = wanted.restart.map_or(spec.restart, Into::into);
     spec.autostart = wanted.autostart.map_or(spec.autostart, switch);

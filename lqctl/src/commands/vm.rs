@@ -198,6 +198,9 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
     if let Some(action) = &vm.spec.watchdog {
         fields.push(("Watchdog", word(action)));
     }
+    if vm.spec.tpm {
+        fields.push(("TPM", "2.0".into()));
+    }
     let placement = &vm.spec.placement;
     fields.push(("Only on", text(placement.host.map(|id| named(id, hosts)))));
     for (field, rules) in [("Near", &placement.near), ("Apart from", &placement.apart)] {

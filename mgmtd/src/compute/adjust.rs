@@ -165,6 +165,7 @@ fn at_next_start(has: &Hardware, Desired { spec, .. }: &Desired) -> Vec<PendingC
         ("spec.display", has.display != spec.display.unwrap_or_default()),
         ("spec.cpu", has.cpu != spec.cpu),
         ("spec.watchdog", has.watchdog != spec.watchdog),
+        ("spec.tpm", has.tpm != spec.tpm),
         ("spec.rng", has.rng != spec.rng),
         ("spec.cloud_init", has.cloud_init.as_ref().map(|c| &c.device) != spec.cloud_init.as_ref()),
         ("spec.cdroms", has.cdroms.len() != spec.cdroms.len()),

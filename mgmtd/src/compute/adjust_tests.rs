@@ -33,6 +33,7 @@ fn desired(spec: VmSpec) -> Desired {
         disks: disks.collect(),
         nics: nics.collect(),
         cdroms: spec.cdroms.iter().map(|c| c.image.map(|i| format!("/i/{i}"))).collect(),
+        tpm: None,
         lease: None,
     };
     Desired {

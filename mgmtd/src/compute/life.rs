@@ -179,6 +179,8 @@ pub(crate) struct Up {
     /// The power button was pressed in this run: if the guest powers off, that is the answer, however late.
     pressed: bool,
     nudge: Option<Instant>,
+    /// Why its TPM has failed, where it has.
+    tpm_failed: Option<String>,
 }
 
 /// How a run ended.
@@ -328,7 +330,12 @@ impl Life {
                 self.state = State::Ended { end: End::Record(record), ran, stopped };
             }
             (Seen::Adjusted(done), State::Up(_)) => self.changes.over(done, now, effects),
-            (Seen::Notice(notice), State::Up(_)) => effects.push(told(notice)),
+            (Seen::Notice(notice), State::Up(up)) => {
+                if let Notice::TpmFailed { why, .. } = &notice {
+                    up.tpm_failed = Some(why.clone());
+                }
+                effects.extend(told(notice));
+            }
             (Seen::Machine(state), State::Up(up)) => {
                 let now = (state == MachineState::Paused, state == MachineState::Away);
                 if now != (up.paused, up.away) {
@@ -741,6 +748,7 @@ impl Up {
             stop: Stop::No,
             pressed: false,
             nudge: None,
+            tpm_failed: None,
         }
     }
 

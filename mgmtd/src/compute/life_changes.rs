@@ -66,9 +66,9 @@ impl Changes {
     }
 }
 
-/// What is told of something a guest did.
-pub(super) fn told(notice: Notice) -> Effect {
-    match notice {
+/// What is told of something a guest did; nothing where it was told before.
+pub(super) fn told(notice: Notice) -> Option<Effect> {
+    Some(match notice {
         Notice::Panicked => event(EventLevel::Error, "vm.panicked", "The guest's kernel panicked.".into()),
         Notice::Watchdog(action) => {
             let follows = match action {
@@ -80,7 +80,14 @@ pub(super) fn told(notice: Notice) -> Effect {
             let message = format!("The guest did not feed its watchdog any more: {follows}.");
             event(EventLevel::Warning, "vm.watchdog", message)
         }
-    }
+        Notice::TpmFailed { known: true, .. } => return None,
+        Notice::TpmFailed { why, known: false } => {
+            let message = format!(
+                "The machine's TPM has failed: {why}. It works again once the machine is stopped and started."
+            );
+            event(EventLevel::Error, "vm.tpm-failed", message)
+        }
+    })
 }
 
 impl Life {

@@ -112,6 +112,12 @@ fn what_a_guest_did_is_told_and_what_it_ejected_is_told_once() {
     let (mut bench, _) = changed(|_| {});
     let told = bench.see(Seen::Notice(Notice::Panicked));
     assert!(matches!(&told[..], [Effect::Event { kind: "vm.panicked", .. }]), "{told:?}");
+    let why = || "it hung up".to_owned();
+    let told = bench.see(Seen::Notice(Notice::TpmFailed { why: why(), known: false }));
+    assert!(matches!(&told[..], [Effect::Event { kind: "vm.tpm-failed", .. }]), "{told:?}");
+    assert_eq!(bench.see(Seen::Notice(Notice::TpmFailed { why: why(), known: true })), []);
+    let status = bench.life.status(&bench.want).unwrap();
+    assert!(status.reason.unwrap().contains("it hung up"));
     let image = ImageId::new();
     let Some(mut has) = bench.life.has.clone() else { unreachable!() };
     has.cdroms = vec![crate::hardware::Drive { image: Some(image), loaded: false }];

@@ -48,7 +48,9 @@ impl Life {
                     Stop::Asked { .. } | Stop::Killing { .. } => VmState::Stopping,
                 };
                 status.reason = match up.stop {
-                    Stop::No => None,
+                    Stop::No => up.tpm_failed.as_ref().map(|why| {
+                        format!("its TPM has failed ({why}): stop the machine and start it to have it back")
+                    }),
                     _ if desired.spec.power != PowerState::Stopped => {
                         Some("started again as soon as it has stopped".into())
                     }

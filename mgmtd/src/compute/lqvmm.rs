@@ -13,7 +13,8 @@ use super::{
     init_client::{EndOf, Init},
     machine::{LqMachine, Watcher, ended, machine_state},
     monitor_client::{Events, Monitor},
-    place::{Firmware, Place, remove_cgroup, remove_taps},
+    place::{Firmware, Place, TPM_CGROUP, remove_cgroup, remove_taps},
+    tpm::{self, Tpm},
 };
 use crate::network::{link::Links, tap};
 use async_trait::async_trait;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub cgroup_vms: Option<PathBuf>,
     /// The monitor.
     pub program: PathBuf,
+    /// What carries out the commands of their TPMs.
+    pub swtpm: PathBuf,
     /// Firmware of machines that boot by it.
     pub firmware: Firmware,
     /// Monitors give up their privileges.
@@ -68,6 +71,7 @@ impl Settings {
             run_vms: paths::RUN_VMS.into(),
             cgroup_vms: Some(paths::CGROUP_VMS.into()),
             program: paths::LQ_VMM.into(),
+            swtpm: paths::SWTPM.into(),
             firmware: Firmware { code: paths::FIRMWARE_CODE.into(), vars: paths::FIRMWARE_VARS.into() },
             jail: true,
             // Under emulation on a loaded machine a start takes many seconds.
@@ -115,6 +119,11 @@ impl Shared {
             run_dir: self.settings.run_vms.join(vm.to_string()),
             cgroup: self.settings.cgroup_vms.as_ref().map(|parent| parent.join(vm.to_string())),
         }
+    }
+
+    /// The process behind the TPM of the machine of this place.
+    fn tpm(&self, place: &Place) -> Tpm {
+        Tpm { init: self.init.clone(), place: place.clone() }
     }
 
     fn uids(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
@@ -185,7 +194,7 @@ impl Shared {
     fn machine(
         self: &Arc<Self>,
         (place, fittings): (Place, Fittings),
-        taps: Vec<String>,
+        (taps, has_tpm): (Vec<String>, bool),
         uid: Option<u32>,
         started: Started,
     ) -> Arc<dyn Machine> {
@@ -207,6 +216,8 @@ impl Shared {
         };
         let watcher = Watcher {
             shared: self.clone(),
+            tpm: has_tpm.then(|| self.tpm(&place)),
+            tpm_failed: false,
             place,
             taps,
             fittings,
@@ -226,7 +237,10 @@ impl Shared {
     async fn sweep(&self, units: &BTreeSet<VmId>, taps_in_use: &BTreeSet<String>) -> Result<(), Error> {
         let stray = |dir: &std::path::Path| -> Vec<PathBuf> {
             let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-            let id = |name: &std::ffi::OsStr| name.to_str().and_then(|name| name.parse::<VmId>().ok());
+            let id = |name: &std::ffi::OsStr| {
+                let name = name.to_str()?;
+                name.strip_suffix(TPM_CGROUP).unwrap_or(name).parse::<VmId>().ok()
+            };
             entries
                 .filter(|e| id(&e.file_name()).is_some_and(|vm| !units.contains(&vm)))
                 .map(|e| e.path())
@@ -286,15 +300,25 @@ impl LqVmm {
         let taps: Vec<_> = desired.launch.nics.iter().map(|nic| place.tap(nic.mac)).collect();
         let uid = shared.settings.jail.then(|| shared.take_uid());
         let jail = uid.map(|n| Jail { uid: paths::VM_UID_BASE + n, gid: paths::VM_UID_BASE + n });
+        let (state, tpm) = (desired.launch.tpm.as_deref(), shared.tpm(&place));
         let started = async {
             let fittings = place.prepare(desired, jail, &shared.settings.firmware, start).await?;
+            if let Some(state) = state {
+                tpm.start(&shared.settings, state, uid).await?;
+            }
             Ok((fittings, shared.start(&place, uid).await?))
         };
         match started.await {
-            Ok((fittings, started)) => Ok(shared.machine((place, fittings), taps, uid, started)),
-            Err(error) => {
+            Ok((fittings, started)) => {
+                Ok(shared.machine((place, fittings), (taps, state.is_some()), uid, started))
+            }
+            Err(mut error) => {
                 let log = place.log_tail();
                 tracing::warn!(vm = %desired.vm, %error, log, "the monitor did not start");
+                if state.is_some() {
+                    error = tpm.explain(error);
+                    tpm.end(Duration::ZERO).await;
+                }
                 place.clear(&taps).await;
                 place.forget();
                 shared.free_uid(uid);
@@ -314,6 +338,9 @@ impl Hypervisor for LqVmm {
     }
 
     async fn receive(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error> {
+        if desired.launch.tpm.is_some() {
+            return Err(Error::Refused(crate::placement::TPM_STAYS.into()));
+        }
         self.start(desired, Start::Incoming).await
     }
 
@@ -322,6 +349,7 @@ impl Hypervisor for LqVmm {
         let units: Vec<_> = shared.init.list().await?;
         let mut found = Vec::new();
         let (mut known, mut taps_in_use) = (BTreeSet::new(), BTreeSet::new());
+        let mut tpms: BTreeSet<VmId> = units.iter().filter_map(|unit| tpm::vm_of(&unit.name)).collect();
         for unit in units {
             let Some(vm) = unit.name.strip_prefix("vm-").and_then(|id| id.parse::<VmId>().ok()) else {
                 continue;
@@ -346,13 +374,19 @@ impl Hypervisor for LqVmm {
             });
             // Without it the machine still runs and can be stopped; only its user id and taps are not known.
             let config = config.inspect_err(|error| tracing::warn!("{}", crate::causes::chain(error))).ok();
+            tpms.remove(&vm);
+            let has_tpm = config.as_ref().is_none_or(|config| config.devices.tpm.is_some());
             let uid = config.and_then(|c| c.jail).and_then(|j| j.uid.checked_sub(paths::VM_UID_BASE));
             shared.uids().extend(uid);
             taps_in_use.extend(taps.iter().cloned());
             // Watched before PID 1 repeats the ends it remembers: one that happens now is heard.
             let end = shared.init.watch(&unit.name);
-            let machine = shared.readopt((place, fittings), taps, uid, unit.pid, end).await;
+            let machine = shared.readopt((place, fittings), (taps, has_tpm), uid, unit.pid, end).await;
             found.push(Found::Running(machine));
+        }
+        // Of machines that do not run: their monitors ended, or never came to be.
+        for vm in tpms {
+            shared.tpm(&shared.place(vm)).end(Duration::ZERO).await;
         }
         shared.init.listen();
         shared.sweep(&known, &taps_in_use).await?;
@@ -377,7 +411,7 @@ impl Shared {
     async fn readopt(
         self: &Arc<Self>,
         (place, fittings): (Place, Fittings),
-        taps: Vec<String>,
+        (taps, has_tpm): (Vec<String>, bool),
         uid: Option<u32>,
         pid: u32,
         end: watch::Receiver<EndOf>,
@@ -413,6 +447,8 @@ impl Shared {
         machine.look().await;
         let watcher = Watcher {
             shared: self.clone(),
+            tpm: has_tpm.then(|| self.tpm(&place)),
+            tpm_failed: false,
             place,
             taps,
             fittings,

@@ -15,6 +15,7 @@ use super::{
     lqvmm::{Shared, unit_name},
     monitor_client::{Events, Monitor},
     place::Place,
+    tpm::{self, Tpm},
 };
 use crate::hardware::{Hardware, PluggedMemory};
 use async_trait::async_trait;
@@ -68,6 +69,10 @@ pub(super) fn machine_state(state: RunState, before: MachineState) -> MachineSta
 pub(super) struct Watcher {
     pub(super) shared: Arc<Shared>,
     pub(super) place: Place,
+    /// The process behind its TPM, where it has one or may have one.
+    pub(super) tpm: Option<Tpm>,
+    /// That it has failed was told.
+    pub(super) tpm_failed: bool,
     /// Taps it was started with. Those of what it has are known by that.
     pub(super) taps: Vec<String>,
     pub(super) fittings: Arc<Fittings>,
@@ -112,6 +117,7 @@ impl Watcher {
                     self.tell(state);
                     // What was told while nobody heard it.
                     look(&self.place, &self.monitor, &self.fittings).await;
+                    self.look_at_tpm().await;
                     return Some(events);
                 }
                 Err(_) => pause = (pause * 2).min(Duration::from_secs(5)),
@@ -136,9 +142,7 @@ impl Watcher {
                 Ok(Event::Reset | Event::Lease(_)) => {}
                 Ok(Event::Panicked) => self.notice(Notice::Panicked),
                 Ok(Event::Watchdog { action }) => self.notice(Notice::Watchdog(action)),
-                Ok(Event::TpmFailed { why }) => {
-                    tracing::warn!(vm = %self.place.vm, why, "the machine's TPM has failed");
-                }
+                Ok(Event::TpmFailed { why }) => self.tell_of_tpm(why, false),
                 Ok(Event::BackEndLost { device, why }) => {
                     tracing::warn!(vm = %self.place.vm, device, why, "a device of the machine has lost its back end");
                 }
@@ -207,6 +211,23 @@ impl Watcher {
         }
     }
 
+    /// Whether its TPM has failed while nobody heard it.
+    async fn look_at_tpm(&mut self) {
+        if self.tpm.is_some()
+            && let Ok(Ok(status)) = timeout(SOON, self.monitor.status()).await
+            && status.tpm_failed
+        {
+            self.tell_of_tpm("the process behind it ended or does not answer".into(), true);
+        }
+    }
+
+    fn tell_of_tpm(&mut self, why: String, known: bool) {
+        if !std::mem::replace(&mut self.tpm_failed, true) {
+            tracing::warn!(vm = %self.place.vm, why, "the machine's TPM has failed");
+            self.notice(Notice::TpmFailed { why, known });
+        }
+    }
+
     fn tell(&self, state: RunState) {
         self.state.send_if_modified(|current| {
             let new = machine_state(state, current.clone());
@@ -217,8 +238,8 @@ impl Watcher {
     }
 
     fn notice(&self, notice: Notice) {
-        if self.notices.try_send(notice).is_err() {
-            tracing::warn!(vm = %self.place.vm, ?notice, "nobody hears what the guest did");
+        if let Err(error) = self.notices.try_send(notice) {
+            tracing::warn!(vm = %self.place.vm, notice = ?error.into_inner(), "nobody hears what the guest did");
         }
     }
 
@@ -228,6 +249,9 @@ impl Watcher {
         let has = self.fittings.get();
         self.taps.extend(has.map(|has| self.place.taps(&has)).unwrap_or_default());
         self.place.clear(&self.taps).await;
+        if let Some(tpm) = &self.tpm {
+            tpm.end(tpm::GRACE).await;
+        }
         self.shared.free_uid(self.uid.take());
         self.state.send_replace(MachineState::Ended(record));
     }

@@ -23,6 +23,7 @@ mod machine;
 mod monitor_client;
 mod place;
 mod seed;
+mod tpm;
 
 pub use fleet::{Fleet, Remains};
 pub use life::Arrival;
@@ -134,6 +135,8 @@ pub struct Launch {
     pub nics: Vec<LaunchNic>,
     /// What is in the CD drives, in guest order.
     pub cdroms: Vec<Option<String>>,
+    /// The directory of what its TPM keeps, where it has one.
+    pub tpm: Option<String>,
     /// The lease it begins with. Known only when it is started.
     pub lease: Option<LeaseConfig>,
 }
@@ -323,13 +326,20 @@ pub enum MachineState {
     Ended(ExitRecord),
 }
 
-/// Something a guest did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Something a guest did, or that befell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// Its kernel panicked.
     Panicked,
     /// It did not feed its watchdog any more, and this becomes of it.
     Watchdog(WatchdogAction),
+    /// Its TPM has failed, until it is started anew.
+    TpmFailed {
+        /// In words.
+        why: String,
+        /// A daemon sees again what one before it has told.
+        known: bool,
+    },
 }
 
 /// The devices of a machine on this host, as of what was wanted in one generation of it.

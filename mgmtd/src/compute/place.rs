@@ -17,7 +17,7 @@ use lq_api::{
         vmm::{
             BootConfig, CdromConfig, CpusConfig, DiskConfig, DiskImage, ExitReason, ExitRecord,
             FirmwareFiles, HotplugConfig, IoLimits, Jail, MemoryConfig, MoreDevices, NicConfig, Start,
-            VERSION, VmmConfig,
+            TpmConfig, VERSION, VmmConfig,
         },
     },
     vm::Mac,
@@ -40,6 +40,8 @@ const VARS: Duration = Duration::from_secs(30);
 const SEED: &str = "seed.img";
 /// What is left out of it where it is empty, bytes.
 const SEED_PAGE: usize = 4096;
+/// What the name of the cgroup of the process behind a TPM ends with.
+pub(super) const TPM_CGROUP: &str = "-tpm";
 /// Lines of the monitor's log that are shown as a reason.
 const LOG_LINES: usize = 5;
 
@@ -86,6 +88,8 @@ impl Place {
         });
         let nics = self.make_taps(desired).await?;
         let launch = &desired.launch;
+        let socket = || self.run_dir.join(paths::VM_TPM).to_string_lossy().into_owned();
+        let tpm = launch.tpm.as_ref().map(|_| TpmConfig { socket: socket() });
         let config = VmmConfig {
             version: VERSION,
             vm: self.vm,
@@ -101,7 +105,7 @@ impl Place {
             jail,
             start,
             cpu: desired.spec.cpu,
-            devices: devices(desired, &has),
+            devices: MoreDevices { tpm, ..devices(desired, &has) },
             boot_order: Vec::new(),
             lease: launch.lease,
             empty_slots: has.empty_slots.clone(),
@@ -143,6 +147,11 @@ impl Place {
             }
             _ => {}
         }
+    }
+
+    /// The cgroup of the process behind its TPM: beside its own, in which there is a process.
+    pub(super) fn tpm_cgroup(&self) -> Option<PathBuf> {
+        Some(self.cgroup.as_ref()?.with_file_name(format!("{}{TPM_CGROUP}", self.vm)))
     }
 
     pub(super) fn config_path(&self) -> PathBuf {
@@ -301,8 +310,13 @@ impl Place {
 
     /// The last lines of the monitor's log, joined by ` | `.
     pub(super) fn log_tail(&self) -> String {
+        self.tail_of(paths::VM_LOG)
+    }
+
+    /// The same of another log of its run directory.
+    pub(super) fn tail_of(&self, log: &str) -> String {
         let read = || -> io::Result<String> {
-            let mut file = File::open(self.log_path())?;
+            let mut file = File::open(self.run_dir.join(log))?;
             let length = file.metadata()?.len();
             file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
             let mut tail = Vec::new();
@@ -362,8 +376,8 @@ pub(super) async fn remove_taps(taps: &[String]) -> Result<(), crate::network::E
     Ok(())
 }
 
-/// Makes the cgroup of a VM.
-fn make_cgroup(cgroup: &Path) -> Result<(), Error> {
+/// Makes the cgroup of a VM, or of a process beside it.
+pub(super) fn make_cgroup(cgroup: &Path) -> Result<(), Error> {
     let parent = cgroup.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).map_err(io(format!("making the cgroup {}", parent.display())))?;
     for above in parent.parent().into_iter().chain([parent]) {

@@ -79,6 +79,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/host/pool", post(pool))
         .route("/store/images/{id}", post(image))
         .route("/store/vars/{id}", post(vars))
+        .route("/store/tpm/{id}", post(tpm))
         .route("/move/{vm}/{moving}", post(arrive))
         .layer(DefaultBodyLimit::max(super::MAX_BODY))
         .with_state(api)
@@ -228,15 +229,36 @@ async fn vars(
     Extension(PeerFrom(from)): Extension<PeerFrom>,
     body: Bytes,
 ) -> Result<StatusCode, Failure> {
+    let target = PathBuf::from(api.node.local_pool().vars_path(id));
+    keep(&api, id, from, move || storage::vars::replace(&target, &body)).await
+}
+
+/// What the TPM of such a machine keeps.
+async fn tpm(
+    State(api): State<Arc<Api>>,
+    Id(id): Id<VmId>,
+    Extension(PeerFrom(from)): Extension<PeerFrom>,
+    body: Bytes,
+) -> Result<StatusCode, Failure> {
+    let target = PathBuf::from(api.node.local_pool().tpm_path(id));
+    keep(&api, id, from, move || storage::tpm::replace(&target, &body)).await
+}
+
+/// Keeps something of a machine that is to be this host's, where it is at rest on the host that sends it.
+async fn keep(
+    api: &Api,
+    id: VmId,
+    from: Option<HostId>,
+    keep: impl FnOnce() -> Result<(), storage::Error> + Send + 'static,
+) -> Result<StatusCode, Failure> {
     let theirs = api.node.cluster.read(|s| {
         let record = s.vms.get(&id)?;
         Some(record.at_rest() && record.vm.status.host.is_some() && record.vm.status.host == from)
     });
     if theirs != Some(true) || from == Some(api.node.id()) {
-        return Err(Failure::new(Kind::Conflict, "the machine is not at rest on the host that sends them"));
+        return Err(Failure::new(Kind::Conflict, "the machine is not at rest on the host that sends this"));
     }
-    let target = PathBuf::from(api.node.local_pool().vars_path(id));
-    let made = tokio::task::spawn_blocking(move || storage::vars::replace(&target, &body)).await;
+    let made = tokio::task::spawn_blocking(keep).await;
     made.map_err(|e| Failure::new(Kind::Internal, e.to_string()))?
         .map_err(|e| Failure::new(Kind::Unavailable, crate::causes::chain(&e)))?;
     Ok(StatusCode::NO_CONTENT)

@@ -39,6 +39,8 @@ use std::{
 const RESERVE: u64 = 512 * Bytes::MIB;
 /// The part of a host's memory kept for itself, at least: one in this many.
 const RESERVE_PART: u64 = 20;
+/// Why a machine with a TPM is not moved while it runs.
+pub(crate) const TPM_STAYS: &str = "the machine has a TPM (`spec.tpm`), which cannot go along while it runs: stop it, move it, and start it there";
 /// What a wish that is only preferred is worth, in thousandths of a host's memory.
 const PREFERENCE: i64 = 400;
 
@@ -147,6 +149,8 @@ struct Asked<'a> {
     needed: Bytes,
     /// The version its host runs, where it goes on while it runs.
     release: Option<Release>,
+    /// Why its TPM keeps it where it is, where it does.
+    tpm: Option<&'static str>,
     /// Its volumes and images in pools that a host has to reach, as they are called.
     bound: Vec<(PoolId, &'static str, &'a str)>,
 }
@@ -171,7 +175,14 @@ impl<'a> Asked<'a> {
             Some((image.spec.pool.filter(shared)?, "image", image.meta.name.as_str()))
         });
         let bound = volumes.chain(images).collect();
-        Self { spec, vm, there, needed: spec.memory_bytes.max(has), release, bound }
+        let tpm = there.filter(|_| spec.tpm).and_then(|record| match goes_on {
+            true => (!record.at_rest()).then_some(TPM_STAYS),
+            false => record.vars.is_none().then_some(
+                "what its TPM keeps is on its host alone: only a machine whose first disk was in a shared pool when it was \
+                 made has it where every host reaches it",
+            ),
+        });
+        Self { spec, vm, there, needed: spec.memory_bytes.max(has), release, tpm, bound }
     }
 }
 
@@ -214,12 +225,15 @@ fn refuse(site: &Site<'_>, host: &HostRecord, asked: &Asked<'_>, reasons: &mut R
     refuse(host.maintenance.is_some(), "it is in maintenance");
     refuse(host.lost.is_some(), "the cluster was formed anew without it");
     refuse(spec.placement.host.is_some_and(|wanted| wanted != id), "another host is asked for");
+    if let Some(why) = asked.tpm {
+        refuse(true, why);
+    }
     for (pool, what, name) in &asked.bound {
         if let Some(why) = state.unreached(*pool, id) {
             reasons.add(|| format!("the {what} `{name}` {why}"));
         }
     }
-    // Its firmware's variables follow it only in a pool that both hosts reach.
+    // What its firmware and its TPM keep follows it only in a pool that both hosts reach.
     if let Some(why) = there.and_then(|r| r.vars).and_then(|pool| state.unreached(pool, id)) {
         reasons.add(|| format!("what its firmware remembers {why}"));
     }

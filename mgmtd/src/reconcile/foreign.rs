@@ -255,8 +255,8 @@ impl Node {
                     adopt.format.ok_or(ForeignError::Field { field: "format", reason: reason.into() })?;
                 Examine::Image(image, adopt.kind.unwrap_or(ImageKind::Disk), format)
             }
-            Content::Firmware(_) => {
-                let reason = "is of a machine's firmware: only volumes and images are adopted";
+            Content::Firmware(_) | Content::Tpm(_) => {
+                let reason = "is of a machine's firmware or TPM: only volumes and images are adopted";
                 return Err(ForeignError::Field { field: "file", reason: reason.into() });
             }
         };

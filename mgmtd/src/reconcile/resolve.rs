@@ -163,20 +163,33 @@ fn launch(
             initrd: boot.initrd.map(|id| image_path(state, id, host, names)).transpose()?,
             cmdline: boot.cmdline.clone(),
         }),
-        None => {
-            // Where they are was decided when the machine was made; else the host's own pool, whatever disks it has.
-            let own = || state.pools.keys().copied().find(|id| state.only_on(Some(*id), host));
-            let id = record.vars.or_else(own);
-            let id = id.ok_or("the host has no pool for the variables of the machine's firmware")?;
-            let pool = (names.pool)(id);
-            let pool = pool.ok_or_else(|| unreached(state, Some(id), host, "what its firmware remembers"))?;
-            LaunchBoot::Firmware { vars: pool.vars_path(record.vm.meta.id) }
-        }
+        None => LaunchBoot::Firmware {
+            vars: memory(state, host, record, names, "firmware")?.vars_path(record.vm.meta.id),
+        },
+    };
+    let tpm = match spec.tpm {
+        true => Some(memory(state, host, record, names, "TPM")?.tpm_path(record.vm.meta.id)),
+        false => None,
     };
     let cdroms =
         spec.cdroms.iter().map(|c| c.image.map(|image| image_path(state, image, host, names)).transpose());
     let cdroms = cdroms.collect::<Result<_, Fault>>()?;
-    Ok(Launch { boot, disks, nics, cdroms, lease: None })
+    Ok(Launch { boot, disks, nics, cdroms, tpm, lease: None })
+}
+
+/// The pool of what `whose` of the machine keeps without power.
+fn memory(
+    state: &State,
+    host: HostId,
+    record: &VmRecord,
+    names: &Names<'_>,
+    whose: &str,
+) -> Result<Arc<dyn Pool>, Fault> {
+    // Where it is was decided when the machine was made; else the host's own pool, whatever disks it has.
+    let own = || state.pools.keys().copied().find(|id| state.only_on(Some(*id), host));
+    let id = record.vars.or_else(own);
+    let id = id.ok_or_else(|| format!("the host has no pool for what the machine's {whose} remembers"))?;
+    (names.pool)(id).ok_or_else(|| unreached(state, Some(id), host, &format!("what its {whose} remembers")))
 }
 
 fn image_path(state: &State, id: ImageId, host: HostId, names: &Names<'_>) -> Result<String, Fault> {

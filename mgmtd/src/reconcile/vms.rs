@@ -86,7 +86,7 @@ impl Node {
                     Err(e) => causes::chain(&e),
                 },
             };
-            tracing::warn!(vm = %id, error = left, "the variables of the machine's firmware remain for now");
+            tracing::warn!(vm = %id, error = left, "what the machine's firmware and TPM keep remains for now");
             if let Err(e) = self.cluster.write(Op::LeaveVars { pool: place, vm: id }).await {
                 tracing::warn!(vm = %id, error = %e, "the machine could not be removed yet");
                 tokio::time::sleep(Duration::from_secs(5)).await;

@@ -5,6 +5,7 @@
 //! volumes/<volume id>.qcow2    a clone names its image as backing file, relative to itself
 //! volumes/<volume id>.raw      sparse
 //! firmware/<VM id>.fd          variables of a machine's firmware
+//! firmware/<VM id>.tpm/        what its TPM keeps ([`tpm`])
 //! tmp/<what>-<id>.part         half made; removed at the next start
 //! tmp/<host id>/               the same of one host, in a shared directory
 //! ```
@@ -17,7 +18,7 @@ use super::{
     content::{self, refused},
     foreign::{self, Content, Examine, Examined},
     patient::Workers,
-    room,
+    room, tpm,
     upload::{Temporary, Upload, sync_dir},
     vars,
 };
@@ -161,6 +162,9 @@ impl Root {
     fn vars(&self, vm: VmId) -> PathBuf {
         self.firmware().join(format!("{vm}.fd"))
     }
+    fn tpm(&self, vm: VmId) -> PathBuf {
+        self.firmware().join(format!("{vm}.{}", tpm::EXTENSION))
+    }
     fn image(&self, image: ImageId) -> PathBuf {
         self.images().join(image.to_string())
     }
@@ -282,9 +286,10 @@ impl Root {
     fn find(&self) -> Result<Found, Error> {
         let mut found = Found::default();
         found.images.extend(names(&self.images())?.iter().filter_map(|name| parse::<ImageId>(name)));
-        for (dir, extensions) in
-            [(self.volumes(), ["raw", "qcow2"]), (self.firmware(), ["fd", vars::HALF_MADE])]
-        {
+        for (dir, extensions) in [
+            (self.volumes(), &["raw", "qcow2"][..]),
+            (self.firmware(), &["fd", vars::HALF_MADE, tpm::EXTENSION]),
+        ] {
             for name in names(&dir)? {
                 let path = Path::new(&name);
                 let ours = path.extension().is_some_and(|e| extensions.iter().any(|ours| e == *ours));
@@ -310,7 +315,8 @@ impl Root {
     fn delete_vars(&self, vm: VmId) -> Result<(), Error> {
         let path = self.vars(vm);
         remove(&path.with_extension(vars::HALF_MADE))?;
-        remove(&path)
+        remove(&path)?;
+        tpm::remove(&self.tpm(vm))
     }
 
     fn path_of(&self, content: Content) -> PathBuf {
@@ -318,6 +324,7 @@ impl Root {
             Content::Image(id) => self.image(id),
             Content::Volume(id, format) => self.volume(id, format),
             Content::Firmware(id) => self.vars(id),
+            Content::Tpm(id) => self.tpm(id),
         }
     }
 
@@ -325,7 +332,7 @@ impl Root {
         let images = found.images.iter().map(|id| Content::Image(*id));
         let both = |id: &VolumeId| [ImageFormat::Raw, ImageFormat::Qcow2].map(|f| Content::Volume(*id, f));
         let volumes = found.volumes.iter().flat_map(both);
-        let firmware = found.vms.iter().map(|id| Content::Firmware(*id));
+        let firmware = found.vms.iter().flat_map(|id| [Content::Firmware(*id), Content::Tpm(*id)]);
         let mut files = Vec::new();
         for content in images.chain(volumes).chain(firmware) {
             let path = self.path_of(content);
@@ -336,6 +343,10 @@ impl Root {
                     return Err(Error::Io { context: format!("looking at {}", path.display()), source });
                 }
             };
+            let length = match content {
+                Content::Tpm(_) => tpm::size(&path).unwrap_or_default(),
+                _ => meta.len(),
+            };
             let modified = meta.modified().ok().and_then(|t| lq_api::Timestamp::try_from(t).ok());
             // A volume that cannot be read is told all the same.
             let clone_of = match content {
@@ -345,7 +356,7 @@ impl Root {
             files.push(ForeignFile {
                 file: content.to_string(),
                 kind: content.kind(),
-                size_bytes: Bytes(meta.len()),
+                size_bytes: Bytes(length),
                 used_bytes: Bytes(meta.blocks() * 512),
                 modified_at: modified.unwrap_or_default(),
                 clone_of,
@@ -389,6 +400,14 @@ impl Root {
 
     fn remove_foreign(&self, content: Content) -> Result<(), Error> {
         let path = self.path_of(content);
+        if let Content::Tpm(_) = content {
+            return match path.is_dir() {
+                false => Err(Error::Missing(format!("the file {content}"))),
+                // A machine of another time may still run from it.
+                true if tpm::in_use(&path)? => Err(Error::Busy(format!("the file {content}"))),
+                true => tpm::remove(&path),
+            };
+        }
         let file = self.open(&path, &format!("the file {content}"), !matches!(content, Content::Image(_)))?;
         // A machine of another time may still run from it.
         file.try_lock().map_err(|e| match e {
@@ -402,7 +421,7 @@ impl Root {
 
     fn remove_garbage(&self, garbage: &Found) -> Result<(), Error> {
         for vm in &garbage.vms {
-            tracing::info!(%vm, "removing variables of the firmware of a machine that was deleted");
+            tracing::info!(%vm, "removing what firmware and TPM of a machine kept that was deleted");
             self.delete_vars(*vm)?;
         }
         for image in &garbage.images {
@@ -512,6 +531,10 @@ impl Pool for DirPool {
 
     fn vars_path(&self, vm: VmId) -> String {
         self.root.vars(vm).to_string_lossy().into_owned()
+    }
+
+    fn tpm_path(&self, vm: VmId) -> String {
+        self.root.tpm(vm).to_string_lossy().into_owned()
     }
 
     async fn delete_vars(&self, vm: VmId) -> Result<(), Error> {

@@ -203,14 +203,17 @@ async fn garbage_is_only_what_we_made() {
     let vms = [VmId::new(), VmId::new()];
     let template = root.join("images/notes.txt");
     vms.iter().for_each(|vm| vars::provide(&template, bench.pool.vars_path(*vm).as_ref()).unwrap());
+    vms.iter().for_each(|vm| tpm::replace(bench.pool.tpm_path(*vm).as_ref(), b"keys").unwrap());
     let owned =
         Found { images: [kept].into(), volumes: [volumes[0]].into(), vms: [vms[0]].into(), hosts: [].into() };
     let garbage = bench.pool.find().await.unwrap().without(&owned);
     assert_eq!((garbage.images.len(), garbage.volumes.len(), garbage.vms.len()), (1, 1, 1));
     bench.pool.remove(garbage).await.unwrap();
     let files = bench.files();
-    assert_eq!(files.len(), 5, "{files:?}");
+    assert_eq!(files.len(), 6, "{files:?}");
     assert!(files.contains(&format!("firmware/{}.fd", vms[0])));
+    assert_eq!(tpm::kept(bench.pool.tpm_path(vms[0]).as_ref()).unwrap().unwrap(), b"keys");
+    assert!(!Path::new(&bench.pool.tpm_path(vms[1])).exists());
     bench.pool.delete_vars(vms[0]).await.unwrap();
     bench.pool.delete_vars(vms[0]).await.unwrap();
     assert!(!bench.files().iter().any(|file| file.starts_with("firmware/")));

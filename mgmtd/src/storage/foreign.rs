@@ -8,7 +8,8 @@ use lq_api::{
 };
 use std::{fmt, str::FromStr};
 
-/// One content of a pool, named as its file is: `images/<id>`, `volumes/<id>.<format>`, `firmware/<id>.fd`.
+/// One content of a pool, named as its file is: `images/<id>`, `volumes/<id>.<format>`, `firmware/<id>.fd`,
+/// `firmware/<id>.tpm`, which is a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Of an image.
@@ -17,6 +18,8 @@ pub enum Content {
     Volume(VolumeId, ImageFormat),
     /// Variables of a machine's firmware.
     Firmware(VmId),
+    /// What a machine's TPM keeps.
+    Tpm(VmId),
 }
 
 impl Content {
@@ -27,6 +30,7 @@ impl Content {
             Self::Image(_) => ForeignKind::Image,
             Self::Volume(..) => ForeignKind::Volume,
             Self::Firmware(_) => ForeignKind::Firmware,
+            Self::Tpm(_) => ForeignKind::Tpm,
         }
     }
 }
@@ -38,6 +42,7 @@ impl fmt::Display for Content {
             Self::Volume(id, ImageFormat::Raw) => write!(f, "volumes/{id}.raw"),
             Self::Volume(id, ImageFormat::Qcow2) => write!(f, "volumes/{id}.qcow2"),
             Self::Firmware(id) => write!(f, "firmware/{id}.fd"),
+            Self::Tpm(id) => write!(f, "firmware/{id}.tpm"),
         }
     }
 }
@@ -59,6 +64,7 @@ impl FromStr for Content {
             ("volumes", "raw") => Self::Volume(VolumeId(id), ImageFormat::Raw),
             ("volumes", "qcow2") => Self::Volume(VolumeId(id), ImageFormat::Qcow2),
             ("firmware", "fd") => Self::Firmware(VmId(id)),
+            ("firmware", "tpm") => Self::Tpm(VmId(id)),
             _ => return Err(NotContent),
         };
         // Only as we write it: an id has other spellings.
@@ -105,7 +111,7 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_written_and_no_others() {
         let id = "0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a";
-        for name in ["images/I", "volumes/I.raw", "volumes/I.qcow2", "firmware/I.fd"] {
+        for name in ["images/I", "volumes/I.raw", "volumes/I.qcow2", "firmware/I.fd", "firmware/I.tpm"] {
             let name = name.replace('I', id);
             assert_eq!(name.parse::<Content>().unwrap().to_string(), name);
         }

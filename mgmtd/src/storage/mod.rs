@@ -10,6 +10,7 @@ pub mod foreign;
 pub mod patient;
 pub mod room;
 pub mod shared;
+pub mod tpm;
 mod upload;
 pub mod vars;
 
@@ -57,7 +58,9 @@ pub trait Pool: Send + Sync {
 
     /// Path of the variables of a machine's firmware; [`vars::provide`] makes the file.
     fn vars_path(&self, vm: VmId) -> String;
-    /// Removes the variables of a machine's firmware. Removing what is not there is done.
+    /// Path of the directory of what a machine's TPM keeps; [`tpm::provide`] makes it.
+    fn tpm_path(&self, vm: VmId) -> String;
+    /// Removes the variables of a machine's firmware, and what its TPM keeps. Removing what is not there is done.
     async fn delete_vars(&self, vm: VmId) -> Result<(), Error>;
 
     /// What is there under final names, ours by name. What was found had its object before it was made; so what has none in a
@@ -81,7 +84,7 @@ pub trait Pool: Send + Sync {
 pub struct Found {
     pub images: BTreeSet<ImageId>,
     pub volumes: BTreeSet<VolumeId>,
-    /// With variables of their firmware.
+    /// With variables of their firmware, or with what their TPM keeps.
     pub vms: BTreeSet<VmId>,
     /// With half made files, in a shared pool.
     pub hosts: BTreeSet<HostId>,

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may assert by panicking")]
 #![allow(dead_code)] // Each test uses a part.
 
+mod tpm;
+
 use lq_api::{
     Bytes, VmId,
     event::EventLevel,
@@ -24,7 +26,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -44,6 +46,8 @@ pub(crate) struct Manners {
     pub(crate) obedient: bool,
     /// Never answers.
     pub(crate) mute: bool,
+    /// The process behind its TPM ends at once, with this in its log.
+    pub(crate) no_tpm: Option<&'static str>,
     /// Its guest lets go of nothing.
     pub(crate) clings: bool,
 }
@@ -214,9 +218,14 @@ impl FakeInit {
             *next += 1;
             *next
         };
+        let manners = self.0.manners.lock().unwrap().clone();
+        if unit.argv[1] == "tpm" {
+            let task = Some(tokio::spawn(tpm::run(self.clone(), unit.clone(), manners.no_tpm)));
+            units.insert(unit.name, Entry { pid, end: None, task });
+            return InitAnswer::Spawned { pid };
+        }
         assert_eq!(unit.argv[1..3], ["run", "--config"]);
         let config: VmmConfig = serde_json::from_slice(&std::fs::read(&unit.argv[3]).unwrap()).unwrap();
-        let manners = self.0.manners.lock().unwrap().clone();
         let monitor = Monitor {
             init: self.clone(),
             name: unit.name.clone(),
@@ -226,6 +235,7 @@ impl FakeInit {
             taken: AtomicU64::new(0),
             cpus: AtomicU8::new(config.vcpus),
             clings: manners.clings,
+            tpm_failed: AtomicBool::new(false),
             events: broadcast::channel(16).0,
             obedient: manners.obedient,
             state: watch::Sender::new(RunState::Running),
@@ -258,6 +268,7 @@ struct Monitor {
     /// Virtual CPUs there are.
     cpus: AtomicU8,
     clings: bool,
+    tpm_failed: AtomicBool,
     events: broadcast::Sender<Event>,
     obedient: bool,
     state: watch::Sender<RunState>,
@@ -265,12 +276,28 @@ struct Monitor {
 
 impl Monitor {
     async fn run(self: Arc<Self>) {
+        let tpm = self.config.lock().unwrap().devices.tpm.clone();
+        let mut tpm = match tpm {
+            Some(tpm) => Some(UnixStream::connect(tpm.socket).await.unwrap()),
+            None => None,
+        };
         let control = UnixListener::bind(self.run_dir.join(paths::VM_CONTROL)).unwrap();
         let console = UnixListener::bind(self.run_dir.join(paths::VM_CONSOLE)).unwrap();
         // Its connections end with it.
         let mut connections = tokio::task::JoinSet::new();
         loop {
+            let hung_up = async {
+                match &mut tpm {
+                    Some(tpm) => tpm.read(&mut [0]).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                _ = hung_up => {
+                    tpm = None;
+                    self.tpm_failed.store(true, Ordering::SeqCst);
+                    let _ = self.events.send(Event::TpmFailed { why: "it hung up".into() });
+                }
                 Ok((stream, _)) = control.accept() => { connections.spawn(self.clone().serve(stream)); }
                 Ok((mut stream, _)) = console.accept() => {
                     connections.spawn(async move {
@@ -301,7 +328,7 @@ impl Monitor {
                     state: *self.state.borrow(),
                     resets: 0,
                     panicked: false,
-                    tpm_failed: false,
+                    tpm_failed: self.tpm_failed.load(Ordering::SeqCst),
                     back_ends_lost: Vec::new(),
                     cdroms: Vec::new(),
                     lease: None,
@@ -488,6 +515,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         run_vms: dir.join("vms"),
         cgroup_vms: None,
         program: "/usr/lib/limiquantix/lq-vmm".into(),
+        swtpm: "/usr/bin/swtpm".into(),
         firmware: Firmware { code: dir.join("code.fd"), vars: dir.join("vars.fd") },
         jail: false,
         ready: Duration::from_secs(20),

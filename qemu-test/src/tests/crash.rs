@@ -15,7 +15,9 @@ use tokio::time::{Instant, sleep};
 /// mgmtd is killed while a guest counts.
 pub(super) async fn mgmtd(ctx: &mut Ctx) -> Result<()> {
     let mut site = ctx.take_site().await?;
-    let vm = site.tiny("counter", Wish { restart: RestartPolicy::Always, autostart: false }).await?;
+    let vm = site
+        .tiny("counter", Wish { restart: RestartPolicy::Always, autostart: false, ..Wish::default() })
+        .await?;
     let before = site.console(&vm).await?;
     before.said.expect("tick 20\n", 120).await?;
 
@@ -76,9 +78,12 @@ fn check_ticks(text: &str) -> Result<()> {
 /// Two monitors are killed: one guest stays down, the other is restarted, both with the reason.
 pub(super) async fn vmm(ctx: &mut Ctx) -> Result<()> {
     let mut site = ctx.take_site().await?;
-    let never = site.tiny("never", Wish { restart: RestartPolicy::Never, autostart: false }).await?;
-    let always =
-        site.tiny("on-failure", Wish { restart: RestartPolicy::OnFailure, autostart: false }).await?;
+    let never = site
+        .tiny("never", Wish { restart: RestartPolicy::Never, autostart: false, ..Wish::default() })
+        .await?;
+    let always = site
+        .tiny("on-failure", Wish { restart: RestartPolicy::OnFailure, autostart: false, ..Wish::default() })
+        .await?;
     for vm in [&never, &always] {
         site.console(vm).await?.said.expect("tick 5\n", 120).await?;
     }

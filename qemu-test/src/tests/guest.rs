@@ -63,7 +63,7 @@ const VARIABLE: &str = "/sys/firmware/efi/efivars/LqTest-6a3f4c1e-52d0-4f6b-9f5b
 
 pub(super) async fn uefi(ctx: &mut Ctx) -> Result<()> {
     let mut site = ctx.take_site().await?;
-    let vm = site.debian_uefi("uefi", Wish::default()).await?;
+    let vm = site.debian_uefi("uefi", Wish { tpm: true, ..Wish::default() }).await?;
     greeted(&site, &vm).await.context("the guest's screen")?;
     let mut console = site.console(&vm).await?;
     console.log_in().await.context("logging in after boot by firmware")?;
@@ -73,6 +73,7 @@ pub(super) async fn uefi(ctx: &mut Ctx) -> Result<()> {
     ensure!(product == "LimiQuantix Virtual Machine", "SMBIOS says the machine is `{product}`");
     let generation = console.shell("ls -d /sys/bus/acpi/devices/LIMQ0001:*", 60).await?;
     ensure!(generation.starts_with("/sys"), "ACPI knows of no generation id: `{generation}`");
+    tpm(&mut console).await?;
     console.shell(&format!("printf '\\007\\000\\000\\000kept' >{VARIABLE}"), 60).await?;
     stop_by_button(&site, &mut console, &vm).await?;
 
@@ -82,10 +83,24 @@ pub(super) async fn uefi(ctx: &mut Ctx) -> Result<()> {
     // By a pipe: these files cannot be sought in.
     let value = console.shell(&format!("cat {VARIABLE} | tail -c +5"), 60).await?;
     ensure!(value == "kept", "the firmware variable holds `{value}` after a stop and a start");
+    tpm(&mut console).await.context("after a stop and a start")?;
     stop_by_button(&site, &mut console, &vm).await?;
     let stopped = site.wait_state(vm.meta.id, VmState::Stopped, 60).await?;
     site.remove(&stopped).await?;
     ctx.give_back(site);
+    Ok(())
+}
+
+/// The guest has a TPM 2.0, and the firmware has measured itself into it.
+async fn tpm(console: &mut GuestConsole) -> Result<()> {
+    let seen =
+        "test -c /dev/tpm0; cat /sys/class/tpm/tpm0/tpm_version_major; cat /sys/class/tpm/tpm0/pcr-sha256/0";
+    let seen = console.shell(seen, 60).await.context("the TPM")?;
+    let (version, measured) = seen.split_once('\n').with_context(|| format!("the TPM says `{seen}`"))?;
+    ensure!(version.trim() == "2", "the TPM has the version `{version}`");
+    let measured = measured.trim();
+    let nothing = measured.bytes().all(|digit| digit == b'0');
+    ensure!(measured.len() == 64 && !nothing, "the firmware measured `{measured}`");
     Ok(())
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn all() -> Vec<Test> {
         },
         Test {
             name: "guest-uefi",
-            about: "a disk with GRUB boots by UEFI unmodified; firmware variables outlast a stop; its screen is served",
+            about: "a disk with GRUB boots by UEFI unmodified; firmware variables outlast a stop; it has a TPM 2.0 and a screen",
             group: site,
             limit: 2400,
             run: |ctx| Box::pin(guest::uefi(ctx)),

@@ -23,8 +23,12 @@ const WRITES: usize = 40;
 
 pub(super) async fn cut(ctx: &mut Ctx) -> Result<()> {
     let mut site = ctx.take_site().await?;
-    let stays = site.tiny("comes-back", Wish { restart: RestartPolicy::OnFailure, autostart: true }).await?;
-    let down = site.tiny("stays-down", Wish { restart: RestartPolicy::OnFailure, autostart: false }).await?;
+    let stays = site
+        .tiny("comes-back", Wish { restart: RestartPolicy::OnFailure, autostart: true, ..Wish::default() })
+        .await?;
+    let down = site
+        .tiny("stays-down", Wish { restart: RestartPolicy::OnFailure, autostart: false, ..Wish::default() })
+        .await?;
     site.console(&stays).await?.said.expect("tick 3\n", 120).await?;
 
     let acknowledged = RefCell::new(Vec::new());
@@ -87,7 +91,9 @@ async fn enough(acknowledged: &RefCell<Vec<String>>) {
 /// The power button of the host while a Debian guest runs.
 pub(super) async fn orderly(ctx: &mut Ctx) -> Result<()> {
     let mut site = ctx.take_site().await?;
-    let vm = site.debian("sleeper", Wish { restart: RestartPolicy::Always, autostart: true }).await?;
+    let vm = site
+        .debian("sleeper", Wish { restart: RestartPolicy::Always, autostart: true, ..Wish::default() })
+        .await?;
     let mut console = site.console(&vm).await?;
     console.log_in().await?;
     console.shell("echo kept >/kept", 60).await?;

@@ -7242,7 +7242,7 @@ export interface components {
          * @description What a foreign file was.
          * @enum {string}
          */
-        ForeignKind: "image" | "volume" | "firmware";
+        ForeignKind: "image" | "volume" | "firmware" | "tpm";
         /** @description How the present epoch of a cluster began. */
         Formed: {
             /**
@@ -9963,6 +9963,12 @@ export interface components {
             restart?: components["schemas"]["RestartPolicy"];
             /** @description A virtio random number source. */
             rng?: boolean;
+            /**
+             * @description A TPM 2.0, which Windows 11 asks for and disks are encrypted by. What it keeps is made at the first start, lies where the
+             *     firmware's variables lie, and goes with the machine; without it, what was sealed by it is lost. It comes and goes only while
+             *     the machine is off. A machine with one is not moved while it runs.
+             */
+            tpm?: boolean;
             /**
              * Format: int32
              * @description Virtual CPUs, 1 to 64.

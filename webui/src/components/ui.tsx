@@ -250,14 +250,24 @@ export function Select({
 export function Check({
   children,
   hint,
+  fault,
   ...input
-}: { children: ReactNode; hint?: ReactNode } & InputHTMLAttributes<HTMLInputElement>) {
+}: {
+  children: ReactNode;
+  hint?: ReactNode;
+  fault?: string | undefined;
+} & InputHTMLAttributes<HTMLInputElement>) {
   return (
     <label className="flex items-start gap-2.5">
       <input type="checkbox" {...input} className="check mt-0.5" />
       <span>
         {children}
         {hint && <span className="block text-sm text-dim">{hint}</span>}
+        {fault && (
+          <span className="block text-sm text-bad" role="alert">
+            {fault}
+          </span>
+        )}
       </span>
     </label>
   );

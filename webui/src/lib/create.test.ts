@@ -25,6 +25,7 @@ const form: Form = {
   kernel: "",
   initrd: "",
   cmdline: "",
+  tpm: false,
   placement: { host: "", rules: [] },
   restart: "on-failure",
   autostart: true,
@@ -86,6 +87,8 @@ it("makes the disk and the machine", () => {
     disks: [{ volume: "v" }],
   });
   expect(machine(form, "v").spec.boot).toBeUndefined();
+  expect(machine(form, "v").spec.tpm).toBeUndefined();
+  expect(machine({ ...form, tpm: true }, "v").spec.tpm).toBe(true);
   expect(machine({ ...form, kernel: "k", cmdline: "quiet" }, "v").spec.boot).toEqual({
     kernel: "k",
     cmdline: "quiet",

@@ -27,6 +27,7 @@ export interface Form {
   kernel: string;
   initrd: string;
   cmdline: string;
+  tpm: boolean;
   setup: Setup;
   placement: PlacementForm;
   restart: "never" | "on-failure" | "always";
@@ -121,6 +122,7 @@ export function machine(form: Form, volume: string): CreateVm {
         : {}),
       ...(cloud_init ? { cloud_init } : {}),
       ...(place ? { placement: place } : {}),
+      ...(form.tpm ? { tpm: true } : {}),
       rng: true,
       restart: form.restart,
       autostart: form.autostart,
@@ -147,6 +149,7 @@ const FIELDS: [prefix: string, field: keyof Form][] = [
   ["spec.boot.initrd", "initrd"],
   ["spec.boot.cmdline", "cmdline"],
   ["spec.boot", "kernel"],
+  ["spec.tpm", "tpm"],
   ["spec.placement", "placement"],
 ];
 

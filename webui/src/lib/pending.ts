@@ -16,6 +16,7 @@ const FIELDS: Record<string, string> = {
   "spec.display": "Display",
   "spec.cpu": "CPU model",
   "spec.watchdog": "Watchdog",
+  "spec.tpm": "TPM",
   "spec.rng": "Random numbers",
   "spec.cloud_init": "Guest setup",
   spec: "Hardware",

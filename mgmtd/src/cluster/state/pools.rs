@@ -258,7 +258,7 @@ impl State {
         let vms = self.vms.values().filter(|r| r.vars == Some(id));
         let mut names: Vec<_> = volumes.map(|v| format!("the volume `{}`", v.meta.name)).collect();
         names.extend(images.map(|r| format!("the image `{}`", r.image.meta.name)));
-        names.extend(vms.map(|r| format!("the firmware's variables of the machine `{}`", r.vm.meta.name)));
+        names.extend(vms.map(|r| format!("what firmware or TPM of the machine `{}` keep", r.vm.meta.name)));
         let more = names.len().saturating_sub(NAMED);
         names.truncate(NAMED);
         (names, more)

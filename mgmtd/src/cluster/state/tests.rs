@@ -4,6 +4,7 @@
 mod back;
 mod bytes;
 mod hardware;
+mod tpm;
 
 use super::*;
 use lq_api::{
@@ -474,7 +475,7 @@ fn check(state: &State, revision: u64) {
             assert_eq!(state.volumes[volume].status.attached_to, Some(vm.meta.id));
         }
         assert!(vm.spec.nics.iter().all(|n| state.networks.contains_key(&n.network)));
-        assert!(state.images.contains_key(&vm.spec.boot.as_ref().unwrap().kernel));
+        assert!(vm.spec.boot.as_ref().is_none_or(|boot| state.images.contains_key(&boot.kernel)));
     }
     for volume in state.volumes.values() {
         if let Some(vm) = volume.status.attached_to {

@@ -57,13 +57,18 @@ impl State {
             status: VmStatus { host: Some(host), ..VmStatus::default() },
         };
         self.attach(ctx, id, &[], &disks_of(&vm.spec));
-        // With its first disk in a shared pool all of the machine is to be reached by every host.
-        let first = vm.spec.disks.first().and_then(|d| self.volumes.get(&d.volume)?.spec.pool);
-        let shared = |pool: &PoolId| self.pools.get(pool).is_some_and(|p| p.spec.is_shared());
-        let vars = first.filter(|pool| vm.spec.boot.is_none() && shared(pool));
+        let vars = self.place_of_vars(&vm.spec);
         let mut record = VmRecord { vars, ..VmRecord::new(vm) };
         record.guard_new(ctx.revision);
         Ok(self.put(ctx, record))
+    }
+
+    /// The pool of what a machine's firmware and TPM keep, where it is not the host's own: with its first disk in a shared pool all of
+    /// the machine is to be reached by every host.
+    fn place_of_vars(&self, spec: &VmSpec) -> Option<PoolId> {
+        let first = spec.disks.first().and_then(|d| self.volumes.get(&d.volume)?.spec.pool);
+        let shared = |pool: &PoolId| self.pools.get(pool).is_some_and(|p| p.spec.is_shared());
+        first.filter(|pool| (spec.boot.is_none() || spec.tpm) && shared(pool))
     }
 
     pub(super) fn update_vm(
@@ -82,6 +87,16 @@ impl State {
             new.vm.spec = self.completed(id, spec, Some(&old.vm.spec))?;
             self.check_reach(&new.vm)?;
             self.check_growth(&old, &new.vm)?;
+        }
+        if new.vm.spec.tpm != old.vm.spec.tpm {
+            if !old.at_rest() {
+                let why = "a TPM comes and goes only while the machine is off: stop it, then change this";
+                return Err(Refusal::field("spec.tpm", why));
+            }
+            // Of a machine booted directly nothing was kept till now.
+            if old.vm.spec.boot.is_some() && !old.vm.spec.tpm && old.vars.is_none() {
+                new.vars = self.place_of_vars(&new.vm.spec);
+            }
         }
         if new == *old {
             return Ok(Reply::Vm(Arc::new(new.vm)));

@@ -7,10 +7,12 @@ use super::{
     relay::{Gate, relay},
 };
 use crate::{
+    causes,
     cluster::{CallError, Op, Refusal, Reply, State, WriteError, state::VmRecord},
     compute::{Action, Machine, frames::Frame},
     hardware::Hardware,
     placement::{self, Request},
+    storage,
     tasks::{Handle, NewTask},
 };
 use async_trait::async_trait;
@@ -50,7 +52,7 @@ const SETTLES: Duration = Duration::from_secs(10);
 const OPENS: Duration = Duration::from_secs(960);
 /// Longest the other host may take to say what became of the machine.
 const SETTLED: Duration = Duration::from_secs(180);
-/// Largest refusal of another host, and largest file of firmware variables.
+/// Largest refusal of another host, and largest file of what firmware or TPM keep.
 const MAX_BODY: usize = 1 << 20;
 /// Longest a change of the machine may take that is under way when its move begins.
 const CHANGES: Duration = Duration::from_secs(90);
@@ -269,29 +271,35 @@ impl Node {
         }
     }
 
-    /// Makes a machine at rest another host's, with the variables of its firmware.
+    /// Makes a machine at rest another host's, with what its firmware and its TPM keep.
     async fn reassign(&self, id: VmId, expect: Option<u64>, to: HostId) -> Result<Option<String>, String> {
         let name = self.host_name(to);
         // It may have been told to stop a moment ago.
         self.wait_for(SETTLES, |s| s.vms.get(&id).is_none_or(|r| r.is_settled()).then_some(())).await;
-        // Started and stopped meanwhile, it has other variables.
+        // Started and stopped meanwhile, they keep something else.
         let expect = expect.or_else(|| self.cluster.read(|s| s.vms.get(&id).map(|r| r.vm.meta.revision)));
-        match tokio::fs::read(self.pool.vars_path(id)).await {
-            Ok(vars) => {
-                let request = HttpRequest::post(format!("/store/vars/{id}"))
-                    .header(header::HOST, "peer")
-                    .body(Body::from(vars))
-                    .map_err(|e| e.to_string())?;
-                let answer = self.cluster.pass(to, request).await.map_err(|e| e.to_string())?;
-                if !answer.status().is_success() {
-                    return Err(format!(
-                        "`{name}` did not take its firmware variables: {}",
-                        said(answer).await
-                    ));
-                }
+        let give = async |what: &str, path: &str, bytes: Vec<u8>| {
+            let request = HttpRequest::post(format!("/store/{path}/{id}"))
+                .header(header::HOST, "peer")
+                .body(Body::from(bytes))
+                .map_err(|e| e.to_string())?;
+            let answer = self.cluster.pass(to, request).await.map_err(|e| e.to_string())?;
+            match answer.status().is_success() {
+                true => Ok(()),
+                false => Err(format!("`{name}` did not take {what}: {}", said(answer).await)),
             }
+        };
+        match tokio::fs::read(self.pool.vars_path(id)).await {
+            Ok(vars) => give("its firmware variables", "vars", vars).await?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(format!("its firmware variables cannot be read: {e}")),
+        }
+        let dir = std::path::PathBuf::from(self.pool.tpm_path(id));
+        let kept = tokio::task::spawn_blocking(move || storage::tpm::kept(&dir)).await;
+        match kept.map_err(|e| e.to_string())? {
+            Ok(None) => {}
+            Ok(Some(kept)) => give("what its TPM keeps", "tpm", kept).await?,
+            Err(e) => return Err(format!("what its TPM keeps cannot be read: {}", causes::chain(&e))),
         }
         self.cluster.write(Op::ReassignVm { id, expect, to }).await.map_err(|e| e.to_string())?;
         Ok(Some(format!("it is on `{name}` now")))

@@ -33,7 +33,7 @@ export function Foreign({ pool }: { pool: Pool }) {
               {file.clone_of && `, a clone of images/${file.clone_of}`}
             </span>
             <span className="ml-auto flex gap-2">
-              {file.kind !== "firmware" && (
+              {file.kind !== "firmware" && file.kind !== "tpm" && (
                 <Button
                   small
                   icon={Import}

@@ -27,7 +27,7 @@ import { makeDisk, ready } from "../../lib/disks";
 import { bytes, parseSize } from "../../lib/format";
 import { GuestSetup } from "./GuestSetup";
 import { ANYWHERE, ruleText } from "../../lib/placement";
-import { RESTART } from "./Summary";
+import { RESTART, TPM_HINT } from "./Summary";
 
 const EMPTY: Form = {
   name: "",
@@ -44,6 +44,7 @@ const EMPTY: Form = {
   kernel: "",
   initrd: "",
   cmdline: "console=ttyS0",
+  tpm: false,
   setup: NO_SETUP,
   placement: ANYWHERE,
   restart: "on-failure",
@@ -55,7 +56,7 @@ const EMPTY: Form = {
 const STEPS: { title: string; fields: (keyof Form)[] }[] = [
   { title: "Name and source", fields: ["name", "labels", "image", "iso"] },
   { title: "Hardware", fields: ["cpus", "cpusMost", "memory", "memoryMost", "disk", "pool", "network"] },
-  { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline", "placement"] },
+  { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline", "tpm", "placement"] },
   { title: "Guest set-up", fields: ["setup"] },
   { title: "Review", fields: [] },
 ];
@@ -302,6 +303,14 @@ export function CreateVm() {
               <Check checked={whole.autostart} onChange={(event) => set({ autostart: event.target.checked })}>
                 Start it with its host, if it was running before
               </Check>
+              <Check
+                checked={whole.tpm}
+                hint={TPM_HINT}
+                fault={at("tpm")}
+                onChange={(event) => set({ tpm: event.target.checked })}
+              >
+                TPM 2.0
+              </Check>
               <PlacementFields
                 value={whole.placement}
                 fault={at("placement")}
@@ -345,6 +354,7 @@ export function CreateVm() {
                       ? "as the image says"
                       : "what its disk boots by itself"}
                 </Fact>
+                {whole.tpm && <Fact name="TPM">2.0</Fact>}
                 <Fact name="Guest set-up">
                   {whole.setup.way === "none"
                     ? "none"

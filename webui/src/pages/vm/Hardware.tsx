@@ -14,7 +14,7 @@ import { Grow } from "../volumes/dialogs";
 import { Drives } from "./Drives";
 import { WithVm } from "./Layout";
 import { Pending } from "./Pending";
-import { RESTART } from "./Summary";
+import { RESTART, TPM_HINT } from "./Summary";
 import { moving, runs, useSaveSpec, useWriteRefusal } from "./save";
 
 /** What becomes of a guest that does not feed its watchdog any more. */
@@ -55,6 +55,7 @@ function HardwareOf({ vm: { spec }, vm }: { vm: Vm }) {
           <Fact name="Command line">{spec.boot?.cmdline && <code>{spec.boot.cmdline}</code>}</Fact>
           <Fact name="CPU model">{spec.cpu ?? "host"}</Fact>
           <Fact name="Watchdog">{spec.watchdog && WATCHDOG[spec.watchdog]}</Fact>
+          <Fact name="TPM">{spec.tpm && "2.0"}</Fact>
           <Fact name="Random numbers">{spec.rng === false ? "no" : "from the host"}</Fact>
           <Fact name="If it ends">{RESTART[spec.restart ?? "on-failure"]}</Fact>
           <Fact name="With its host">{spec.autostart === false ? "does not start" : "starts"}</Fact>
@@ -86,6 +87,7 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
     cmdline: spec.boot?.cmdline ?? "",
     restart: spec.restart ?? "on-failure",
     autostart: spec.autostart !== false,
+    tpm: spec.tpm === true,
     rng: spec.rng !== false,
     cpu: spec.cpu ?? "host",
     watchdog: (spec.watchdog ?? "") as NonNullable<typeof spec.watchdog> | "",
@@ -123,6 +125,7 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
           memory_max_bytes: most ?? null,
           restart: form.restart,
           autostart: form.autostart,
+          tpm: form.tpm,
           rng: form.rng,
           cpu: form.cpu,
           watchdog: form.watchdog || null,
@@ -227,6 +230,15 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
       </div>
       <Check checked={form.autostart} onChange={(event) => set({ autostart: event.target.checked })}>
         Start it with its host, if it was running before
+      </Check>
+      <Check
+        checked={form.tpm}
+        disabled={runs(vm)}
+        hint={TPM_HINT}
+        fault={fault("spec.tpm")}
+        onChange={(event) => set({ tpm: event.target.checked })}
+      >
+        TPM 2.0{runs(vm) && " (only while the machine is off)"}
       </Check>
       <Check checked={form.rng} onChange={(event) => set({ rng: event.target.checked })}>
         Random numbers from the host

@@ -20,6 +20,10 @@ export const RESTART = {
   always: "starts again always",
 } as const;
 
+/** What a TPM is good for, and what it costs. */
+export const TPM_HINT =
+  "Windows 11 needs one, and guests lock their disks by it. What it holds is lost with the machine. A machine with one is moved only while it is off.";
+
 export const Summary = () => <WithVm>{(vm) => <SummaryOf vm={vm} />}</WithVm>;
 
 function SummaryOf({ vm: { meta, spec, status }, vm }: { vm: Vm }) {
