@@ -7373,6 +7373,8 @@ export interface components {
             /** @description Identity. */
             meta: components["schemas"]["Metadata_HostId"];
             status?: components["schemas"]["HostStatus"] | null;
+            /** @description It only votes: no machine, pool or network is ever on it. */
+            witness?: boolean;
         };
         /**
          * Format: uuid
@@ -8545,6 +8547,8 @@ export interface components {
                 /** @description Identity. */
                 meta: components["schemas"]["Metadata_HostId"];
                 status?: components["schemas"]["HostStatus"] | null;
+                /** @description It only votes: no machine, pool or network is ever on it. */
+                witness?: boolean;
             }[];
             /** @description Give as `cursor` to get the next page; absent on the last. */
             next_cursor?: string | null;

@@ -33,5 +33,7 @@ it("says how a host is", () => {
   expect(hostState(host("h", {}))).toBe("up");
   expect(hostState(host("h", { warnings: ["the clock is off"] }))).toBe("warning");
   expect(hostState(host("h", { virtualization: { available: false } }))).toBe("warning");
-  expect(hostState({ ...host("h", { virtualization: { available: false } }), witness: true })).toBe("witness");
+  expect(hostState({ ...host("h", { virtualization: { available: false } }), witness: true })).toBe(
+    "witness",
+  );
 });
