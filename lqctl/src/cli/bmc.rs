@@ -44,7 +44,7 @@ pub(crate) struct SetBmc {
     pub(crate) secret: Option<String>,
     /// SHA-256 of the certificate it presents.
     #[arg(long)]
-    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) certificate: Option<Fingerprint>,
     /// Which of its systems the host is, where it manages several.
     #[arg(long)]
     pub(crate) system: Option<String>,

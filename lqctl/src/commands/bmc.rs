@@ -57,7 +57,7 @@ async fn settings(session: &Session, host: HostId, wanted: cli::SetBmc) -> anyho
         protocol: BmcProtocol::Redfish,
         address: wanted.address,
         username: wanted.user,
-        certificate: wanted.fingerprint.map(|f| f.to_string()),
+        certificate: wanted.certificate.map(|f| f.to_string()),
         system: wanted.system,
     };
     let password = wanted.secret;
@@ -72,7 +72,7 @@ async fn settings(session: &Session, host: HostId, wanted: cli::SetBmc) -> anyho
             spec.address
         );
         if !interactive() {
-            return Err(usage(format!("{question} Then say --fingerprint {presented}")));
+            return Err(usage(format!("{question} Then say --certificate {presented}")));
         }
         confirm(&question, false)?;
         spec.certificate = Some(presented);
