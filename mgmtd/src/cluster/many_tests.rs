@@ -13,7 +13,6 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 #[path = "../../tests/common/loopback.rs"]
-#[allow(unreachable_pub, reason = "the tests beside the crate share it")]
 mod loopback;
 
 /// A port that nobody else takes while its host is stopped.
