@@ -407,7 +407,11 @@ impl App {
                 self.renew(Page::Network { state: *state, test });
             }
             Outcome::Log(source, lines) => self.pages.push(Page::Log(LogView::new(source, lines))),
-            Outcome::Disks(rows) => self.pages.push(Page::Disks { rows, at: 0 }),
+            Outcome::Disks(rows) => {
+                // On the first that can be chosen: the medium itself is often the first of all.
+                let at = rows.iter().position(|disk| disk.unfit.is_none()).unwrap_or(0);
+                self.pages.push(Page::Disks { rows, at });
+            }
             Outcome::Maintenance(state) => {
                 // The menu that led to it goes too.
                 let at = self.pages.iter().position(|p| matches!(p, Page::Maintenance { .. }));

@@ -9,6 +9,7 @@ fn keys(app: &mut App, text: &str) -> Option<Request> {
             '\n' => Key::Enter,
             '\x1b' => Key::Esc,
             'D' => Key::Down,
+            'U' => Key::Up,
             c => Key::Char(c),
         };
         app.key(key, Instant::now())
@@ -278,7 +279,8 @@ fn only_a_live_host_is_installed_and_only_with_the_disks_name() {
         unfit: unfit.map(str::to_owned),
     };
     app.outcome(Outcome::Disks(vec![disk("/dev/sda", Some("is too small")), disk("/dev/vda", None)]));
-    keys(&mut app, "\n");
+    assert!(matches!(app.pages.last(), Some(Page::Disks { at: 1, .. })), "the first that can be chosen");
+    assert!(keys(&mut app, "U\n").is_none());
     assert!(app.note.as_ref().is_some_and(|(bad, why)| *bad && why.contains("too small")));
     assert!(keys(&mut app, "D\n").is_none());
     assert!(keys(&mut app, "node1\nlong-enough\nlong-enough\n\n\n\nsda\n").is_none(), "another disk's name");

@@ -45,6 +45,8 @@ pub(crate) enum Bus {
     Sata,
     /// NVMe.
     Nvme,
+    /// NVMe whose health log says that errors degrade its reliability.
+    FailingNvme,
 }
 
 /// Format of a disk's file.
@@ -229,6 +231,7 @@ impl Machine {
                 Bus::Virtio => "virtio-blk-pci".to_owned(),
                 Bus::Sata => format!("ide-hd,bus=ide.{n}"),
                 Bus::Nvme => "nvme".to_owned(),
+                Bus::FailingNvme => "nvme,smart_critical_warning=4".to_owned(),
             };
             add(&["-device", &format!("{device},drive=disk{n},serial={},bootindex={}", disk.serial, n + 1)]);
         }

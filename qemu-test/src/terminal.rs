@@ -14,6 +14,7 @@ pub(crate) const F4: &str = "\x1b[14~";
 pub(crate) const F12: &str = "\x1b[24~";
 /// The arrow down.
 pub(crate) const DOWN: &str = "\x1b[B";
+pub(crate) const UP: &str = "\x1b[A";
 pub(crate) const ESC: &str = "\x1b";
 /// Ctrl-U, which empties a field.
 pub(crate) const ERASE: &str = "\x15";

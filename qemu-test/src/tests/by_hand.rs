@@ -6,11 +6,17 @@ use crate::{
     media::{self, PASSWORD},
     qemu::{Bus, Disk, Firmware, Machine, Medium},
     runner::Ctx,
-    terminal::{DOWN, ESC, F3, F4, F12},
+    scale,
+    terminal::{DOWN, ESC, F3, F4, F12, UP},
 };
 use anyhow::{Context as _, Result, ensure};
-use lq_api::local::layout::DISK_MIN_MIB;
-use std::os::unix::fs::MetadataExt as _;
+use lq_api::{
+    alert::{AlertQuery, AlertRule, Severity},
+    host::DiskHealth,
+    local::layout::DISK_MIN_MIB,
+};
+use std::{os::unix::fs::MetadataExt as _, time::Duration};
+use tokio::time::Instant;
 
 /// The host's name, as it is typed.
 const NAME: &str = "by-hand";
@@ -42,9 +48,14 @@ pub(super) async fn life(ctx: &mut Ctx) -> Result<()> {
     ensure!(!status.boot.contains("live"), "the installed host says it booted `{}`", status.boot);
     ensure!(name(&host).await? == NAME, "the installed host is called {}", name(&host).await?);
 
+    disk_is(&host, |health| *health == DiskHealth::Healthy).await.context("a disk that is well")?;
+
     lost_password(&mut host).await.context("a lost password")?;
     factory_reset(&mut host).await.context("the factory reset")?;
     drop(host);
+    // Meanwhile its disk has begun to fail.
+    let mut machine = machine;
+    machine.disks.iter_mut().for_each(|disk| disk.bus = Bus::FailingNvme);
     let mut host = Host::boot(machine).await.context("the host that begins anew")?;
     first_login_and_off(&mut host).await.context("after the factory reset")?;
     for path in [&small.path, &ctx.dir.join("disk.raw")] {
@@ -59,10 +70,12 @@ async fn install(live: &mut Host) -> Result<()> {
     keys.press_for(F4, "to which disk?").await?;
     keys.sees("cannot be used: it is the medium", 30).await?;
     keys.sees("cannot be used: it is too small", 30).await?;
-    // The stick comes first, and is refused, as the small disk is; the fit one is below.
-    keys.type_for("\r", "/dev/sda is the medium", 30).await?;
-    keys.type_for(&format!("{DOWN}\r"), "/dev/vda is too small", 30).await?;
-    keys.type_for(&format!("{DOWN}\r"), "Install to /dev/nvme0n1", 30).await?;
+    // The stick is the first of all, but the fit disk is marked; what is above it is refused.
+    keys.type_for("\r", "Install to /dev/nvme0n1", 30).await?;
+    keys.press_for(ESC, "to which disk?").await?;
+    keys.type_for(&format!("{UP}\r"), "/dev/vda is too small", 30).await?;
+    keys.type_for(&format!("{UP}\r"), "/dev/sda is the medium", 30).await?;
+    keys.type_for(&format!("{DOWN}{DOWN}\r"), "Install to /dev/nvme0n1", 30).await?;
     let form = |once_more: &str, disk: &str| format!("{NAME}\t{PASSWORD}\t{once_more}\t\t\t\t{disk}\r");
     keys.type_for(&form("another-one", "nvme0n1"), "not the same", 30).await?;
     keys.press_for(ESC, "to which disk?").await?;
@@ -74,6 +87,35 @@ async fn install(live: &mut Host) -> Result<()> {
     keys.sees("Installed. Remove the installation medium", 300).await?;
     keys.type_serial("r").await?;
     keys.wait_end(120).await.context("the restart")
+}
+
+/// Waits until the host says so of its disk's health.
+async fn disk_is(host: &Host, wanted: impl Fn(&DiskHealth) -> bool) -> Result<()> {
+    let end = Instant::now() + scale::seconds(60);
+    loop {
+        let disks = host.status().await?.disks;
+        if disks.iter().any(|disk| disk.health.as_ref().is_some_and(&wanted)) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "the host says of its disks: {disks:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// The administrator is told of it.
+async fn failing_disk_alert(host: &Host) -> Result<()> {
+    let query = AlertQuery { rule: Some(AlertRule::DiskFailing), ..AlertQuery::default() };
+    let end = Instant::now() + scale::seconds(60);
+    loop {
+        let alerts = host.api.alerts(&query).await.map_err(explain)?.items;
+        if let Some(alert) = alerts.first() {
+            ensure!(alert.severity == Severity::Critical, "{alert:?}");
+            ensure!(alert.message.contains("reliability"), "{alert:?}");
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "no alert of the disk that fails");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 async fn name(host: &Host) -> Result<String> {
@@ -117,6 +159,10 @@ async fn first_login_and_off(host: &mut Host) -> Result<()> {
     keys.type_for(&format!("{THIRD}\t{THIRD}\r"), "Power of this host", 60).await?;
     host.login(THIRD).await?;
     ensure!(name(host).await? != NAME, "the name has outlived the reset");
+    disk_is(host, |health| matches!(health, DiskHealth::Failing { .. }))
+        .await
+        .context("a disk that fails")?;
+    failing_disk_alert(host).await?;
     let keys = &mut host.machine;
     keys.type_for("s", "switch this host off?", 30).await?;
     keys.type_serial("y").await?;
