@@ -132,3 +132,21 @@ it("a host is put in maintenance: what can go goes, what stays says why", async 
   await results.getByRole("row", { name: /^bound done shut down/ }).waitFor({ timeout: 60_000 });
   expect(faults).toEqual([]);
 }, 120_000);
+
+it("a host that is lost can be said to be off, but not one that answers", async () => {
+  await first.api("POST", `/hosts/${ids["alpha"]}/maintenance`, { on: false });
+  await go("/ha");
+  const hosts = main().getByRole("list", { name: "Hosts that are watched" });
+  const beta = hosts.getByRole("listitem").filter({ hasText: "beta" });
+  await beta.getByText("beats").waitFor();
+  expect(await hosts.getByRole("button").count()).toBe(0);
+  await second.kill();
+  await beta.getByRole("button", { name: "beta is off" }).click({ timeout: 30_000 });
+  const sure = dialog().getByRole("button", { name: "It is off" });
+  expect(await sure.getAttribute("aria-disabled")).toBe("true");
+  await dialog().getByRole("textbox").fill("beta");
+  await sure.click();
+  await dialog().waitFor({ state: "detached" });
+  await beta.getByText("it was confirmed to be off").waitFor({ timeout: 30_000 });
+  await beta.getByText("lost", { exact: true }).waitFor();
+}, 120_000);

@@ -113,6 +113,7 @@ export function HighAvailability() {
 
 function WatchedHost({ host }: { host: HaHost }) {
   const { dot, word } = HOST_STATES[host.state];
+  const [asking, setAsking] = useState(false);
   return (
     <li className="flex flex-wrap items-center gap-x-5 gap-y-1 border-line py-2 not-first:border-t">
       <span className="min-w-40 font-medium">
@@ -129,12 +130,51 @@ function WatchedHost({ host }: { host: HaHost }) {
       {host.over_in_ms != null && host.state !== "lost" && (
         <span className="text-dim">given up in {seconds(host.over_in_ms)} without a beat</span>
       )}
+      {(host.state === "silent" || host.state === "lost") && (
+        <Button small onClick={() => setAsking(true)} aria-label={`${host.name} is off`}>
+          It is off…
+        </Button>
+      )}
       {(host.reason ?? host.fence ?? host.degraded) && (
         <span className="w-full text-dim">
           {[host.reason, host.fence, host.degraded].filter(Boolean).join("; ")}
         </span>
       )}
+      {asking && <ConfirmOff host={host} onClose={() => setAsking(false)} />}
     </li>
+  );
+}
+
+/** Somebody stands before it, or has cut its power: nothing has to be waited for. */
+function ConfirmOff({ host: { host: id, name }, onClose }: { host: HaHost; onClose: () => void }) {
+  const client = useQueryClient();
+  const follow = useFollow();
+  const confirm = useMutation({
+    mutationFn: () => call(api.POST("/hosts/{id}/confirm-off", { params: { path: { id } } })),
+    onSuccess: () => {
+      follow(`Confirm that ${name} is off`, "done");
+      onClose();
+    },
+    onSettled: () => client.invalidateQueries({ queryKey: ["ha"] }),
+  });
+  return (
+    <Confirm
+      title={`Is ${name} off for certain?`}
+      verb="It is off"
+      name={name}
+      busy={confirm.isPending}
+      error={confirm.error}
+      refusal={useClusterRefusal()("cluster.write")}
+      onConfirm={() => confirm.mutate()}
+      onClose={onClose}
+    >
+      <p>
+        Its protected machines are started elsewhere at once; its lease and the margins are not waited for.
+      </p>
+      <p className="font-medium">
+        If it still runs, they run twice and destroy their disks. Look at its power light first.
+      </p>
+    </Confirm>
   );
 }
 
