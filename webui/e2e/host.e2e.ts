@@ -107,6 +107,16 @@ it("the support bundle is downloaded", async () => {
   expect([...readFileSync(path).subarray(0, 2)]).toEqual([0x1f, 0x8b]);
 });
 
+it("the support bundle is written to a stick", async () => {
+  await button("Write to a stick").click();
+  await dialog().getByText("Simulated Stick, STICK, FAT, 4 GiB").waitFor();
+  const unfit = dialog().getByRole("button", { name: "Write to sdy1" });
+  expect(await unfit.getAttribute("aria-disabled")).toBe("true");
+  await dialog().getByRole("button", { name: "Write to sdz1" }).click();
+  await dialog().getByText("is on sdz1. It can be pulled out.").waitFor();
+  await dialog().getByRole("button", { name: "Close" }).last().click();
+});
+
 it("a factory reset asks for the name, and the host's refusal is said where it was asked", async () => {
   await go(`/hosts/${host}/system`);
   await button("Factory reset").click();

@@ -1,6 +1,6 @@
 // What is done to the host itself: its certificate, the support bundle with its logs, the factory reset.
 import { useMutation } from "@tanstack/react-query";
-import { BadgeCheck, Download, Eraser } from "lucide-react";
+import { BadgeCheck, Download, Eraser, Usb } from "lucide-react";
 import { useState } from "react";
 import { api, call, type Host } from "../../api/client";
 import { useVms } from "../../api/queries";
@@ -12,6 +12,7 @@ import { Button, Card, Fact, Facts, Failure } from "../../components/ui";
 import { time } from "../../lib/format";
 import { save } from "../../lib/save";
 import { WithHost } from "./Layout";
+import { Stick } from "./Stick";
 
 export const HostSystem = () => (
   <WithHost>
@@ -27,6 +28,8 @@ export const HostSystem = () => (
 
 function Support({ host }: { host: Host }) {
   const { id, name } = host.meta;
+  const [stick, setStick] = useState(false);
+  const refusal = useClusterRefusal()("cluster.write");
   const bundle = useMutation({
     mutationFn: () =>
       call(api.GET("/hosts/{id}/support-bundle", { params: { path: { id } }, parseAs: "blob" })),
@@ -41,15 +44,16 @@ function Support({ host }: { host: Host }) {
           out.
         </p>
         <Failure error={bundle.error} />
-        <Button
-          icon={Download}
-          refusal={useClusterRefusal()("cluster.write")}
-          busy={bundle.isPending}
-          onClick={() => bundle.mutate()}
-        >
-          Download
-        </Button>
+        <div className="flex flex-wrap gap-2">
+          <Button icon={Download} refusal={refusal} busy={bundle.isPending} onClick={() => bundle.mutate()}>
+            Download
+          </Button>
+          <Button icon={Usb} refusal={refusal} onClick={() => setStick(true)}>
+            Write to a stick
+          </Button>
+        </div>
       </div>
+      {stick && <Stick host={host} onClose={() => setStick(false)} />}
     </Card>
   );
 }
