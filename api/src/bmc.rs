@@ -8,10 +8,6 @@ use serde::{Deserialize, Serialize};
 
 /// Longest a client waits for the answer to a test.
 pub const BMC_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(45);
-/// Longest user name, bytes.
-const MAX_USER: usize = 64;
-/// Longest password, bytes.
-const MAX_PASSWORD: usize = 256;
 /// Longest id of a system, bytes.
 const MAX_SYSTEM: usize = 128;
 
@@ -23,6 +19,9 @@ pub enum BmcProtocol {
     /// Redfish over HTTPS (DMTF DSP0266).
     #[default]
     Redfish,
+    /// IPMI 2.0 over LAN (RMCP+) with cipher suite 17, or 3 where it has no other. Weaker than Redfish: whoever reaches its port can
+    /// try passwords on what it answers.
+    Ipmi,
 }
 
 impl BmcProtocol {
@@ -31,6 +30,7 @@ impl BmcProtocol {
     pub const fn port(self) -> u16 {
         match self {
             Self::Redfish => 443,
+            Self::Ipmi => 623,
         }
     }
 
@@ -39,6 +39,23 @@ impl BmcProtocol {
     pub const fn has_certificate(self) -> bool {
         match self {
             Self::Redfish => true,
+            Self::Ipmi => false,
+        }
+    }
+
+    /// Longest user name, bytes.
+    const fn max_user(self) -> usize {
+        match self {
+            Self::Redfish => 64,
+            Self::Ipmi => 16,
+        }
+    }
+
+    /// Longest password, bytes.
+    const fn max_password(self) -> usize {
+        match self {
+            Self::Redfish => 256,
+            Self::Ipmi => 20,
         }
     }
 
@@ -47,7 +64,18 @@ impl BmcProtocol {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Redfish => "redfish",
+            Self::Ipmi => "ipmi",
         }
+    }
+}
+
+impl std::str::FromStr for BmcProtocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Redfish, Self::Ipmi];
+        let found = all.into_iter().find(|protocol| protocol.text() == text);
+        found.ok_or_else(|| "is neither redfish nor ipmi".into())
     }
 }
 
@@ -61,13 +89,13 @@ pub struct BmcSpec {
     pub protocol: BmcProtocol,
     /// Name or address, with a port where it is not the protocol's own: `10.0.0.7`, `bmc1.lan:8443`, `[fd00::7]:443`.
     pub address: String,
-    /// The user that may read the power state and switch the host off.
+    /// The user that may read the power state and switch the host off. At most 64 bytes without a colon; for IPMI 16 bytes.
     pub username: String,
     /// SHA-256 of the certificate it presents, hexadecimal, with or without colons. No other one is trusted. Needed for Redfish; a
-    /// test without it answers the one that is presented.
+    /// test without it answers the one that is presented. IPMI has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
-    /// Which of its systems the host is, by its id, where a BMC manages several.
+    /// Which of its systems the host is, by its id, where a BMC manages several. Not for IPMI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
 }
@@ -128,7 +156,7 @@ impl std::fmt::Display for BmcPower {
 pub struct SetBmc {
     /// All of what is wanted.
     pub spec: BmcSpec,
-    /// The password, at most 256 bytes. The one that was given before stays where it is absent and `spec` is as it was.
+    /// The password, at most 256 bytes, for IPMI 20. The one that was given before stays where it is absent and `spec` is as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
 }
@@ -208,7 +236,11 @@ impl BmcSpec {
             (Some(a), Some(b)) => a == b,
             _ => true,
         };
-        systems && self.place() == other.place()
+        // One that speaks both protocols has a port for each.
+        let place = |spec: &Self| {
+            spec.place().map(|(host, port)| (host, (self.protocol == other.protocol).then_some(port)))
+        };
+        systems && place(self) == place(other)
     }
 
     /// Every fault; `trusted` says that a certificate is needed where the protocol has one.
@@ -219,14 +251,20 @@ impl BmcSpec {
         if self.place().is_none() {
             wrong("address", "is not a name or an address, with a port or without");
         }
-        let user = &self.username;
-        if user.is_empty() || user.len() > MAX_USER || user.chars().any(is_unseen) || user.contains(':') {
-            wrong(
-                "username",
-                "is empty, longer than 64 bytes, or has a colon or a character that is not seen",
+        let (user, longest) = (&self.username, self.protocol.max_user());
+        // Basic authentication ends the name at a colon.
+        let colon = self.protocol == BmcProtocol::Redfish && user.contains(':');
+        if user.is_empty() || user.len() > longest || user.chars().any(is_unseen) || colon {
+            let why = format!(
+                "is empty, longer than {longest} bytes, or has a colon or a character that is not seen"
             );
+            wrong("username", &why);
         }
         match &self.certificate {
+            Some(_) if !self.protocol.has_certificate() => wrong(
+                "certificate",
+                "is not for IPMI, which shows none: the BMC proves who it is by the password. Leave it out",
+            ),
             Some(text) if fingerprint(text).is_none() => {
                 wrong("certificate", "is not a SHA-256: 64 hexadecimal digits, with colons or without");
             }
@@ -242,7 +280,9 @@ impl BmcSpec {
                 && s.bytes().all(|b| b.is_ascii_graphic())
                 && !s.contains('/')
         };
-        if self.system.as_deref().is_some_and(|s| !fits(s)) {
+        if self.system.is_some() && self.protocol == BmcProtocol::Ipmi {
+            wrong("system", "is not for IPMI, where a BMC manages one machine. Leave it out");
+        } else if self.system.as_deref().is_some_and(|s| !fits(s)) {
             wrong("system", "is not the id of a system");
         }
         errors
@@ -254,12 +294,11 @@ impl SetBmc {
     #[must_use]
     pub fn validate(&self, trusted: bool) -> Vec<FieldError> {
         let mut errors = self.spec.validate(trusted);
+        let longest = self.spec.protocol.max_password();
         if let Some(password) = &self.password
-            && (password.is_empty()
-                || password.len() > MAX_PASSWORD
-                || password.chars().any(char::is_control))
+            && (password.is_empty() || password.len() > longest || password.chars().any(char::is_control))
         {
-            let why = "is empty, longer than 256 bytes, or has a control character";
+            let why = format!("is empty, longer than {longest} bytes, or has a control character");
             errors.push(FieldError::new("password", why));
         }
         errors
@@ -299,6 +338,36 @@ mod tests {
         let blade = |id: &str| BmcSpec { system: Some(id.into()), ..spec("x") };
         assert!(!blade("1").is_same_machine(&blade("2")));
         assert!(blade("1").is_same_machine(&spec("x")));
+        let ipmi = |address| BmcSpec { protocol: BmcProtocol::Ipmi, certificate: None, ..spec(address) };
+        assert_eq!(ipmi("fd00::7").place(), at("fd00::7", 623));
+        assert_eq!(ipmi("bmc1.lan").place(), at("bmc1.lan", 623));
+        assert!(ipmi("bmc1.lan").is_same_machine(&spec("bmc1.lan:8443")));
+        assert!(!ipmi("bmc1.lan").is_same_machine(&ipmi("bmc1.lan:624")));
+        assert!(!ipmi("bmc1.lan").is_same_machine(&spec("bmc2.lan")));
+    }
+
+    #[test]
+    fn protocols_are_read_as_they_are_written() {
+        for protocol in [BmcProtocol::Redfish, BmcProtocol::Ipmi] {
+            assert_eq!(protocol.text().parse(), Ok(protocol));
+            assert_eq!(serde_json::to_value(protocol).unwrap(), protocol.text());
+        }
+        assert!("IPMI 1.5".parse::<BmcProtocol>().is_err());
+    }
+
+    #[test]
+    fn ipmi_has_limits_of_its_own() {
+        let mut set = SetBmc {
+            spec: BmcSpec { protocol: BmcProtocol::Ipmi, certificate: None, ..spec("x") },
+            password: Some("p".repeat(20)),
+        };
+        assert_eq!(set.validate(true), []);
+        set.spec.username = "u".repeat(17);
+        set.spec.certificate = Some("ab".repeat(32));
+        set.spec.system = Some("1".into());
+        set.password = Some("p".repeat(21));
+        let fields: Vec<_> = set.validate(false).into_iter().map(|e| e.field).collect();
+        assert_eq!(fields, ["spec.username", "spec.certificate", "spec.system", "password"]);
     }
 
     #[test]

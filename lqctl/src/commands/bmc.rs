@@ -9,7 +9,7 @@ use crate::{
 };
 use lq_api::{
     HostId,
-    bmc::{Bmc, BmcProtocol, BmcSpec, SetBmc, TestBmc},
+    bmc::{Bmc, BmcSpec, SetBmc, TestBmc},
 };
 
 pub(super) async fn run(session: &Session, command: cli::Bmc) -> anyhow::Result<()> {
@@ -54,14 +54,14 @@ pub(super) async fn run(session: &Session, command: cli::Bmc) -> anyhow::Result<
 /// What is asked for, with a certificate somebody has looked at.
 async fn settings(session: &Session, host: HostId, wanted: cli::SetBmc) -> anyhow::Result<SetBmc> {
     let mut spec = BmcSpec {
-        protocol: BmcProtocol::Redfish,
+        protocol: wanted.protocol,
         address: wanted.address,
         username: wanted.user,
         certificate: wanted.certificate.map(|f| f.to_string()),
         system: wanted.system,
     };
     let password = wanted.secret;
-    if spec.certificate.is_none() {
+    if spec.certificate.is_none() && spec.protocol.has_certificate() {
         let trial = SetBmc { spec: spec.clone(), password: None };
         let seen = session.client.test_bmc(host, &TestBmc { settings: Some(trial) }).await?;
         let Some(presented) = seen.presented else {

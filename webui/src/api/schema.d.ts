@@ -6701,21 +6701,21 @@ export interface components {
          * @description How a BMC is spoken to.
          * @enum {string}
          */
-        BmcProtocol: "redfish";
+        BmcProtocol: "redfish" | "ipmi";
         /** @description Where the BMC of a host is, and as whom it is spoken to. */
         BmcSpec: {
             /** @description Name or address, with a port where it is not the protocol's own: `10.0.0.7`, `bmc1.lan:8443`, `[fd00::7]:443`. */
             address: string;
             /**
              * @description SHA-256 of the certificate it presents, hexadecimal, with or without colons. No other one is trusted. Needed for Redfish; a
-             *     test without it answers the one that is presented.
+             *     test without it answers the one that is presented. IPMI has none.
              */
             certificate?: string | null;
             /** @description How it is spoken to. */
             protocol?: components["schemas"]["BmcProtocol"];
-            /** @description Which of its systems the host is, by its id, where a BMC manages several. */
+            /** @description Which of its systems the host is, by its id, where a BMC manages several. Not for IPMI. */
             system?: string | null;
-            /** @description The user that may read the power state and switch the host off. */
+            /** @description The user that may read the power state and switch the host off. At most 64 bytes without a colon; for IPMI 16 bytes. */
             username: string;
         };
         /** @description How a BMC does. */
@@ -9440,7 +9440,7 @@ export interface components {
         };
         /** @description `PUT /hosts/{id}/bmc`. */
         SetBmc: {
-            /** @description The password, at most 256 bytes. The one that was given before stays where it is absent and `spec` is as it was. */
+            /** @description The password, at most 256 bytes, for IPMI 20. The one that was given before stays where it is absent and `spec` is as it was. */
             password?: string | null;
             /** @description All of what is wanted. */
             spec: components["schemas"]["BmcSpec"];

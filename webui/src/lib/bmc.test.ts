@@ -21,6 +21,12 @@ test("without a certificate none is claimed", () => {
   expect(setBmc(bmcForm()).spec).toEqual({ protocol: "redfish", address: "", username: "" });
 });
 
+test("of IPMI neither a certificate nor a system is said", () => {
+  const ipmi = { protocol: "ipmi", address: "10.0.9.13", username: "lq" } as const;
+  expect(setBmc(bmcForm(ipmi))).toEqual({ spec: ipmi });
+  expect(setBmc({ ...bmcForm(spec), protocol: "ipmi", system: "2" }).spec).toEqual(ipmi);
+});
+
 test("fingerprints look alike, however they were written", () => {
   const shown = Array(32).fill("AB").join(":");
   expect(fingerprintText("ab".repeat(32))).toBe(shown);

@@ -1,7 +1,16 @@
 // The form of a host's BMC, and what it says to the API.
 import type { BmcSpec, SetBmc } from "../api/client";
 
+export type BmcProtocol = NonNullable<BmcSpec["protocol"]>;
+
+/** What a protocol asks for. */
+export const protocols: Record<BmcProtocol, { name: string; port: number; hasCertificate: boolean }> = {
+  redfish: { name: "Redfish", port: 443, hasCertificate: true },
+  ipmi: { name: "IPMI 2.0", port: 623, hasCertificate: false },
+};
+
 export interface BmcForm {
+  protocol: BmcProtocol;
   address: string;
   username: string;
   /** Empty: as it is. */
@@ -12,6 +21,7 @@ export interface BmcForm {
 }
 
 export const bmcForm = (spec?: BmcSpec): BmcForm => ({
+  protocol: spec?.protocol ?? "redfish",
   address: spec?.address ?? "",
   username: spec?.username ?? "",
   password: "",
@@ -21,11 +31,13 @@ export const bmcForm = (spec?: BmcSpec): BmcForm => ({
 
 /** What is asked for. What was not written is not sent: the password that is kept stays, and goes nowhere else. */
 export function setBmc(form: BmcForm): SetBmc {
-  const certificate = form.certificate.trim();
-  const system = form.system.trim();
+  // What was written before IPMI was chosen is kept in the form, and not sent: nothing shows it.
+  const redfish = form.protocol === "redfish";
+  const certificate = redfish && form.certificate.trim();
+  const system = redfish && form.system.trim();
   return {
     spec: {
-      protocol: "redfish",
+      protocol: form.protocol,
       address: form.address.trim(),
       username: form.username.trim(),
       ...(certificate ? { certificate } : {}),

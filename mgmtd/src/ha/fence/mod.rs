@@ -2,7 +2,7 @@
 //! itself is silent.
 //!
 //! ```text
-//!   BmcRecord (agreed state) ──▶ open ──▶ Board: machine, power, cut      redfish: HTTPS, DSP0266
+//!   BmcRecord (agreed state) ──▶ open ──▶ Board: machine, power, cut      redfish: HTTPS, DSP0266; ipmi: RMCP+, UDP
 //!                                          ▲  ▲
 //!        the manager wants a host fenced: carry │
 //!                                             └ watch: the leader asks every few minutes, so that a broken one is known before
@@ -10,12 +10,13 @@
 //! ```
 //! Owns: drivers behind [`Board`], what a BMC said last ([`Boards`]), and who asks which one.
 //! Invariants
-//! - A password is sent only to the BMC whose certificate the settings name.
+//! - A password is sent only to the BMC whose certificate the settings name; by IPMI it is never sent.
 //! - A BMC is asked from another host than its own, where there is another: many share their network port with the host, and cannot
 //!   be reached from it.
 //! - What is answered is not believed where it cannot be true: see `watch`.
 
 mod carry;
+mod ipmi;
 mod redfish;
 mod watch;
 
@@ -77,6 +78,7 @@ pub(super) trait Board: Send + Sync {
 pub(super) fn open(record: &BmcRecord) -> Result<Box<dyn Board>, Fault> {
     match record.spec.protocol {
         BmcProtocol::Redfish => Ok(Box::new(redfish::Redfish::new(record)?)),
+        BmcProtocol::Ipmi => Ok(Box::new(ipmi::Ipmi::new(record)?)),
     }
 }
 
@@ -106,7 +108,9 @@ async fn try_out(record: &BmcRecord) -> BmcTest {
 
 /// What is wrong with the certificate it presents, before anything is sent to it.
 async fn look_at_certificate(record: &BmcRecord) -> Option<BmcTest> {
-    let BmcProtocol::Redfish = record.spec.protocol;
+    if !record.spec.protocol.has_certificate() {
+        return None;
+    }
     let Some((host, port)) = record.spec.place() else {
         return Some(failed("its address is not understood"));
     };

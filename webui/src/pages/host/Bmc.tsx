@@ -5,8 +5,19 @@ import { useState } from "react";
 import { api, call, fieldFault, type Bmc, type BmcTest } from "../../api/client";
 import { useClusterRefusal } from "../../api/rights";
 import { Confirm, FormDialog } from "../../components/Dialog";
-import { Button, Card, Fact, Facts, Failure, Loading, State, Text, Warning } from "../../components/ui";
-import { bmcForm, fingerprintText, setBmc, type BmcForm } from "../../lib/bmc";
+import {
+  Button,
+  Card,
+  Fact,
+  Facts,
+  Failure,
+  Loading,
+  Select,
+  State,
+  Text,
+  Warning,
+} from "../../components/ui";
+import { bmcForm, fingerprintText, protocols, setBmc, type BmcForm, type BmcProtocol } from "../../lib/bmc";
 import { time } from "../../lib/format";
 import { useHostId } from "./Layout";
 
@@ -110,6 +121,7 @@ function Standing({ bmc: { spec, status } }: { bmc: Bmc }) {
         </Warning>
       )}
       <Facts>
+        <Fact name="Protocol">{protocols[spec.protocol ?? "redfish"].name}</Fact>
         <Fact name="Address">{spec.address}</Fact>
         <Fact name="User">{spec.username}</Fact>
         <Fact name="System">{spec.system}</Fact>
@@ -183,6 +195,7 @@ function Change({
     setForm({ ...form, ...change });
   };
   const fault = (field: string) => fieldFault(save.error ?? test.error, field);
+  const { port, hasCertificate } = protocols[form.protocol];
   return (
     <FormDialog
       title="Set the BMC of this host"
@@ -194,24 +207,31 @@ function Change({
       onClose={onClose}
     >
       <div className="grid gap-4 sm:grid-cols-2">
+        <Select
+          label="Protocol"
+          hint={
+            hasCertificate
+              ? undefined
+              : "Weaker than Redfish: whoever reaches its port can try passwords on what it answers. Let only hosts reach it, and give it a long random password of its own."
+          }
+          options={Object.entries(protocols).map(([value, { name }]) => [value, name] as const)}
+          value={form.protocol}
+          fault={fault("spec.protocol")}
+          onValue={(protocol) => set({ protocol: protocol as BmcProtocol })}
+        />
         <Text
           label="Address"
-          hint="A name or an address, with a port where it is not 443. It speaks Redfish."
+          hint={`A name or an address, with a port where it is not ${port}.`}
           placeholder="10.0.9.13"
           value={form.address}
           fault={fault("spec.address")}
           onChange={({ target }) => set({ address: target.value })}
         />
         <Text
-          label="System"
-          hint="Only where the BMC manages several machines: the id of this one."
-          value={form.system}
-          fault={fault("spec.system")}
-          onChange={({ target }) => set({ system: target.value })}
-        />
-        <Text
           label="User"
-          hint="May see and switch the power."
+          hint={
+            hasCertificate ? "May see and switch the power." : "At most 16 bytes, with the level OPERATOR."
+          }
           value={form.username}
           fault={fault("spec.username")}
           onChange={({ target }) => set({ username: target.value })}
@@ -220,19 +240,31 @@ function Change({
           label="Password"
           type="password"
           autoComplete="new-password"
+          hint={hasCertificate ? undefined : "At most 20 bytes."}
           placeholder={bmc.spec ? "as it is" : ""}
           value={form.password}
           fault={fault("password")}
           onChange={({ target }) => set({ password: target.value })}
         />
       </div>
-      <Text
-        label="Certificate"
-        hint="SHA-256 of the one the BMC presents. Test without it to see it; no password is sent to a certificate that is not set."
-        value={form.certificate}
-        fault={fault("spec.certificate")}
-        onChange={({ target }) => set({ certificate: target.value })}
-      />
+      {hasCertificate && (
+        <>
+          <Text
+            label="System"
+            hint="Only where the BMC manages several machines: the id of this one."
+            value={form.system}
+            fault={fault("spec.system")}
+            onChange={({ target }) => set({ system: target.value })}
+          />
+          <Text
+            label="Certificate"
+            hint="SHA-256 of the one the BMC presents. Test without it to see it; no password is sent to a certificate that is not set."
+            value={form.certificate}
+            fault={fault("spec.certificate")}
+            onChange={({ target }) => set({ certificate: target.value })}
+          />
+        </>
+      )}
       <div>
         <Button icon={Activity} busy={test.isPending} onClick={() => (save.reset(), test.mutate())}>
           Test
