@@ -12,7 +12,7 @@ pub(crate) const F2: &str = "\x1b[12~";
 pub(crate) const F3: &str = "\x1b[13~";
 pub(crate) const F4: &str = "\x1b[14~";
 pub(crate) const F12: &str = "\x1b[24~";
-/// The arrow down.
+/// The arrows.
 pub(crate) const DOWN: &str = "\x1b[B";
 pub(crate) const UP: &str = "\x1b[A";
 pub(crate) const ESC: &str = "\x1b";

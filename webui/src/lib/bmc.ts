@@ -32,9 +32,9 @@ export const bmcForm = (spec?: BmcSpec): BmcForm => ({
 /** What is asked for. What was not written is not sent: the password that is kept stays, and goes nowhere else. */
 export function setBmc(form: BmcForm): SetBmc {
   // What was written before IPMI was chosen is kept in the form, and not sent: nothing shows it.
-  const redfish = form.protocol === "redfish";
-  const certificate = redfish && form.certificate.trim();
-  const system = redfish && form.system.trim();
+  const { hasCertificate } = protocols[form.protocol];
+  const certificate = hasCertificate && form.certificate.trim();
+  const system = hasCertificate && form.system.trim();
   return {
     spec: {
       protocol: form.protocol,
