@@ -15,6 +15,7 @@ pub mod net;
 pub mod partition;
 pub mod pid1;
 pub mod reset;
+pub mod running;
 pub mod say;
 pub mod settings;
 pub mod stage1;

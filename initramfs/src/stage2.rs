@@ -17,7 +17,7 @@ use crate::{
     mounts, net,
     partition::{self, Look},
     pid1::{self, Outcome, network, service::Spec},
-    reset, say, settings, sys,
+    reset, running, say, settings, sys,
 };
 use lq_api::{
     answer::{AfterInstall, Answer, HostConfig},
@@ -83,6 +83,18 @@ fn boot_and_work() -> Result<Outcome> {
     let plan = match args.mode {
         Mode::Disk => {
             open_partitions(&handover.boot_disk, &mut facts.warnings);
+            facts.cut_off = keeps_state()
+                && running::begin(Path::new(paths::STATE)).unwrap_or_else(|e| {
+                    facts
+                        .warnings
+                        .push(format!("whether this run ends in order will not be known: {}", chain(&e)));
+                    false
+                });
+            if facts.cut_off {
+                say::warn(
+                    "the run before this one was cut off: by a power cut, a reset, or a kernel that failed",
+                );
+            }
             Plan::Work(settings::read_host_config(&mut facts.warnings))
         }
         Mode::Live | Mode::Install => live_plan(&args, &handover, &mut facts.warnings),
@@ -335,7 +347,7 @@ fn work(args: &BootArgs, mut facts: BootFacts) -> Result<Outcome> {
         facts: paths::BOOT_FACTS.into(),
         resolv_conf: net::RESOLV_CONF.into(),
     };
-    let state = (facts.mode == "disk" && mounts::is_ext4(paths::STATE)).then(|| paths::STATE.into());
+    let state = (facts.mode == "disk" && keeps_state()).then(|| paths::STATE.into());
     let management = Some(network::Management::new(places, facts));
     pid1::run(pid1::Config { management, state, ..config(services) })
 }
@@ -379,12 +391,22 @@ fn console(tty: &str) -> Spec {
     spec
 }
 
+/// The state is on the disk, not in memory that stands in for it.
+fn keeps_state() -> bool {
+    mounts::is_ext4(paths::STATE)
+}
+
 /// Writes everything back and ends the machine. As an ordinary process it only returns the outcome.
 fn finish(outcome: Outcome) -> Outcome {
     use nix::sys::reboot::{RebootMode, reboot};
     nix::unistd::sync();
     if std::process::id() != 1 {
         return outcome;
+    }
+    if keeps_state()
+        && let Err(e) = running::end(Path::new(paths::STATE))
+    {
+        say::warn(&chain(&e));
     }
     for target in [paths::DATA, paths::STATE] {
         if mounts::is_mounted(target)

@@ -27,6 +27,8 @@ pub enum GuestEvent {
     Ejected(usize),
     /// Its TPM has failed, because of this; it is not the guest's doing, and it lives on without.
     TpmFailed(String),
+    /// Its disks have begun to wait for room, or go on; the one that counts them knows which.
+    Room,
     /// The device of this name has lost its back end, because of this; the guest lives on without.
     BackEndLost(String, String),
 }
@@ -42,6 +44,7 @@ impl GuestEvent {
                 | Self::Unplugged
                 | Self::Ejected(_)
                 | Self::TpmFailed(_)
+                | Self::Room
                 | Self::BackEndLost(..)
         )
     }

@@ -2,8 +2,11 @@
 
 use crate::{
     disk::{self, movable::Movable},
-    lease::fence::Fence,
-    virtio::{VirtioDevice, blk::Block, net::Net},
+    virtio::{
+        VirtioDevice,
+        blk::{Block, Holds},
+        net::Net,
+    },
 };
 use lq_api::local::vmm::{DeviceName, DiskConfig, NicConfig};
 use std::{fs::File, io, os::unix::fs::FileTypeExt, sync::Arc};
@@ -62,7 +65,7 @@ impl New {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn device(self, lease: &Arc<Fence>) -> Result<Box<dyn VirtioDevice>, Error> {
+    pub fn device(self, holds: &Holds) -> Result<Box<dyn VirtioDevice>, Error> {
         match self {
             Self::Disk(config, files) => {
                 for (image, file) in config.image.chain().zip(&files) {
@@ -72,8 +75,9 @@ impl New {
                         return Err(Error::NoImage { path: image.path.clone() });
                     }
                 }
-                let opened = Movable::new(&config.image, files, config.read_only, true, Arc::clone(lease))?;
-                Ok(Box::new(disk(opened, &config, lease)))
+                let opened =
+                    Movable::new(&config.image, files, config.read_only, true, Arc::clone(&holds.lease))?;
+                Ok(Box::new(disk(opened, &config, holds)))
             }
             Self::Nic(config, taps) => {
                 let made = Net::adopt(&taps).and_then(|()| nic(taps, &config));
@@ -84,9 +88,9 @@ impl New {
 }
 
 /// The device of an opened disk.
-pub fn disk(opened: Movable, config: &DiskConfig, lease: &Arc<Fence>) -> Block {
+pub fn disk(opened: Movable, config: &DiskConfig, holds: &Holds) -> Block {
     let DiskConfig { read_only, queues, limits, .. } = *config;
-    Block::limited(Box::new(opened), &config.serial, read_only, queues, limits, Arc::clone(lease))
+    Block::limited(Box::new(opened), &config.serial, read_only, queues, limits, holds.clone())
 }
 
 /// The device on the opened queues of a tap.

@@ -11,7 +11,7 @@ use crate::{
     config,
     console::Console,
     control::{Attached, Begin, Leased, Server, Sources},
-    disk::{self, Disk},
+    disk::{self, Disk, room::Room},
     exit, firmware,
     guest::Notifier,
     inventory::Inventory,
@@ -28,6 +28,7 @@ use crate::{
     virtio::{
         DeviceType, VirtioDevice, VirtioPci,
         balloon::Balloon,
+        blk::Holds,
         input::{Pointer, Tablet},
         mem::Mem,
         net,
@@ -185,7 +186,8 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
     let fence = Arc::<Fence>::default();
     let leased = Leased::new(config.lease.as_ref(), Arc::clone(&fence)).map_err(host("begin the lease"))?;
     let notifier = Arc::new(Notifier::new().map_err(host("make an event"))?);
-    let made = add_devices(&mut builder, &config, vsock, &fence, &notifier)?;
+    let holds = Holds { lease: fence, room: Arc::new(Room::new(Arc::clone(&notifier))) };
+    let made = add_devices(&mut builder, &config, vsock, &holds, &notifier)?;
     let console = Console::new().map_err(host("make the console"))?;
 
     if let Some(jail) = config.jail {
@@ -211,7 +213,7 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
         device.slot = u8::try_from(slot).ok();
     }
     let inventory = Inventory::new(config, made.slots, made.counters, made.others);
-    let attached = Attached { inventory, watchdog: made.watchdog };
+    let attached = Attached { inventory, watchdog: made.watchdog, room: holds.room };
     let server = Server::new(vm, machine, sources, console, notifier, attached, leased);
     let server = server.map_err(host("set up the control loop"))?;
     seccomp::install(&filters.control)?;
@@ -305,7 +307,7 @@ fn add_devices(
     builder: &mut Builder,
     config: &VmmConfig,
     vsock: Option<UnixListener>,
-    lease: &Arc<Fence>,
+    holds: &Holds,
     notifier: &Arc<Notifier>,
 ) -> Result<Made, Error> {
     let memory = SharedMemory::new(builder.memory().clone());
@@ -327,8 +329,8 @@ fn add_devices(
     for disk in &config.disks {
         // A machine that is still another monitor's has its disks there.
         let hold = config.start != Start::Incoming;
-        let opened = disk::movable::open(&disk.image, disk.read_only, hold, Arc::clone(lease))?;
-        let device = plug::disk(opened, disk, lease);
+        let opened = disk::movable::open(&disk.image, disk.read_only, hold, Arc::clone(&holds.lease))?;
+        let device = plug::disk(opened, disk, holds);
         let (counter, slot) = add(Box::new(device), removable(disk.slot))?;
         made.slots.disks.push(slot);
         made.counters.disks.push(counter);
@@ -354,10 +356,10 @@ fn add_devices(
             let Some(path) = &cdrom.image else { return Ok(None) };
             let image = DiskImage { path: path.clone(), format: ImageFormat::Raw, backing: None };
             let hold = config.start != Start::Incoming;
-            Ok(Some(Box::new(disk::movable::open(&image, true, hold, Arc::clone(lease))?)))
+            Ok(Some(Box::new(disk::movable::open(&image, true, hold, Arc::clone(&holds.lease))?)))
         };
         let media = cdroms.iter().map(medium).collect::<Result<_, _>>()?;
-        let mut device = Cdroms::new(media, Arc::clone(lease), Arc::clone(notifier));
+        let mut device = Cdroms::new(media, Arc::clone(&holds.lease), Arc::clone(notifier));
         made.slots.loaded = device.loaded().map_err(host("set up CD drives"))?;
         let (_, slot) = add(Box::new(device), fixed)?;
         made.others.insert(slot);

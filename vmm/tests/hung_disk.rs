@@ -103,7 +103,11 @@ fn attached() -> Attached {
     );
     let config = serde_json::from_str(&config).unwrap();
     let (slots, counters, others) = Default::default();
-    Attached { inventory: Inventory::new(config, slots, counters, others), watchdog: None }
+    Attached {
+        inventory: Inventory::new(config, slots, counters, others),
+        watchdog: None,
+        room: Arc::default(),
+    }
 }
 
 struct Bench {

@@ -174,6 +174,9 @@ pub struct BootFacts {
     /// The interface that carries the host's management address; guests are bridged to it.
     #[serde(default)]
     pub uplink: Option<String>,
+    /// The run before this one was cut off: by a power cut, a reset, a kernel that failed.
+    #[serde(default)]
+    pub cut_off: bool,
     /// Things that went wrong and what to do, e.g. a repaired state partition.
     #[serde(default)]
     pub warnings: Vec<String>,

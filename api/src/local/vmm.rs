@@ -473,6 +473,9 @@ pub struct Status {
     /// Its TPM has failed; why is told as an event and written to the log.
     #[serde(default)]
     pub tpm_failed: bool,
+    /// Writes to its disks wait because there is no room where they lie.
+    #[serde(default)]
+    pub short_of_room: bool,
     /// Names of the devices whose back ends are gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub back_ends_lost: Vec<String>,
@@ -534,6 +537,11 @@ pub enum Event {
     TpmFailed {
         /// In words.
         why: String,
+    },
+    /// Writes to its disks have begun to wait, because there is no room where they lie, or all go on.
+    Room {
+        /// They wait.
+        short: bool,
     },
     /// A device's back end is gone, or does not keep to the protocol: the device stands still until the machine is started anew.
     BackEndLost {

@@ -137,9 +137,15 @@ impl Shutdown {
         if waited_for > 0 && (new || now >= self.last_word + Duration::from_secs(10)) {
             self.last_word = now;
             let ids: Vec<&str> = guests.iter().take(4).map(|(n, ..)| n.as_str()).collect();
+            let end = guests
+                .iter()
+                .filter_map(|(_, pid, _)| self.told.get(pid))
+                .map(|(deadline, _)| *deadline)
+                .max();
             steps.push(Step::Say(format!(
-                "waiting for {} guest(s) to stop: {}",
+                "waiting for {} guest(s) to stop, at most {} s more: {}",
                 guests.len(),
+                end.unwrap_or(now).saturating_sub(now).as_secs(),
                 ids.join(", ")
             )));
         }

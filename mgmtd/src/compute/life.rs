@@ -181,6 +181,8 @@ pub(crate) struct Up {
     nudge: Option<Instant>,
     /// Why its TPM has failed, where it has.
     tpm_failed: Option<String>,
+    /// Its disks wait for room.
+    short_of_room: bool,
 }
 
 /// How a run ended.
@@ -331,8 +333,10 @@ impl Life {
             }
             (Seen::Adjusted(done), State::Up(_)) => self.changes.over(done, now, effects),
             (Seen::Notice(notice), State::Up(up)) => {
-                if let Notice::TpmFailed { why, .. } = &notice {
-                    up.tpm_failed = Some(why.clone());
+                match &notice {
+                    Notice::TpmFailed { why, .. } => up.tpm_failed = Some(why.clone()),
+                    Notice::Room { short, .. } => up.short_of_room = *short,
+                    Notice::Panicked | Notice::Watchdog(_) => {}
                 }
                 effects.extend(told(notice));
             }
@@ -749,6 +753,7 @@ impl Up {
             pressed: false,
             nudge: None,
             tpm_failed: None,
+            short_of_room: false,
         }
     }
 

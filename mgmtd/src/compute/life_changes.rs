@@ -1,6 +1,9 @@
 //! The changes of a machine that runs: which step is tried when, what is said of those that wait, and what the machine holds.
 
-use super::{Effect, Holds, Life, Notice, Now, Part, Plan, State, Step, Stop, Up, Want, event, plan};
+use super::{
+    Effect, Holds, Life, Notice, Now, Part, Plan, State, Step, Stop, Up, Want, event,
+    life_status::SHORT_OF_ROOM, plan,
+};
 use crate::compute::Desired;
 use lq_api::{
     ImageId,
@@ -79,6 +82,15 @@ pub(super) fn told(notice: Notice) -> Option<Effect> {
             };
             let message = format!("The guest did not feed its watchdog any more: {follows}.");
             event(EventLevel::Warning, "vm.watchdog", message)
+        }
+        Notice::Room { known: true, .. } => return None,
+        Notice::Room { short: true, known: false } => event(
+            EventLevel::Error,
+            "vm.no-room",
+            format!("A disk of the machine cannot grow: {SHORT_OF_ROOM}."),
+        ),
+        Notice::Room { short: false, known: false } => {
+            event(EventLevel::Info, "vm.room", "There is room again: the machine's writes go on.".into())
         }
         Notice::TpmFailed { known: true, .. } => return None,
         Notice::TpmFailed { why, known: false } => {

@@ -118,6 +118,12 @@ fn what_a_guest_did_is_told_and_what_it_ejected_is_told_once() {
     assert_eq!(bench.see(Seen::Notice(Notice::TpmFailed { why: why(), known: true })), []);
     let status = bench.life.status(&bench.want).unwrap();
     assert!(status.reason.unwrap().contains("it hung up"));
+    let told = bench.see(Seen::Notice(Notice::Room { short: true, known: false }));
+    assert!(matches!(&told[..], [Effect::Event { kind: "vm.no-room", .. }]), "{told:?}");
+    assert!(bench.life.status(&bench.want).unwrap().reason.unwrap().contains("no room left"));
+    let told = bench.see(Seen::Notice(Notice::Room { short: false, known: false }));
+    assert!(matches!(&told[..], [Effect::Event { kind: "vm.room", .. }]), "{told:?}");
+    assert!(bench.life.status(&bench.want).unwrap().reason.unwrap().contains("it hung up"), "as before");
     let image = ImageId::new();
     let Some(mut has) = bench.life.has.clone() else { unreachable!() };
     has.cdroms = vec![crate::hardware::Drive { image: Some(image), loaded: false }];

@@ -3,6 +3,10 @@
 use super::{Life, Part, Rest, State, Stop, Want};
 use lq_api::vm::{PowerState, VmState, VmStatus};
 
+/// What is said of a machine whose disks wait for room.
+pub(super) const SHORT_OF_ROOM: &str = "its writes wait: there is no room left where its disks lie. Nothing is lost; they go on by \
+                                        themselves once there is room: delete what is not needed there, or make the pool larger";
+
 impl Life {
     /// The status to report; none while nobody said what is wanted. Host and addresses are for others to fill in.
     pub(crate) fn status(&self, want: &Want) -> Option<VmStatus> {
@@ -48,6 +52,7 @@ impl Life {
                     Stop::Asked { .. } | Stop::Killing { .. } => VmState::Stopping,
                 };
                 status.reason = match up.stop {
+                    Stop::No if up.short_of_room => Some(SHORT_OF_ROOM.into()),
                     Stop::No => up.tpm_failed.as_ref().map(|why| {
                         format!("its TPM has failed ({why}): stop the machine and start it to have it back")
                     }),

@@ -73,6 +73,8 @@ pub(super) struct Watcher {
     pub(super) tpm: Option<Tpm>,
     /// That it has failed was told.
     pub(super) tpm_failed: bool,
+    /// That its disks wait for room was told.
+    pub(super) short_of_room: bool,
     /// Taps it was started with. Those of what it has are known by that.
     pub(super) taps: Vec<String>,
     pub(super) fittings: Arc<Fittings>,
@@ -117,7 +119,7 @@ impl Watcher {
                     self.tell(state);
                     // What was told while nobody heard it.
                     look(&self.place, &self.monitor, &self.fittings).await;
-                    self.look_at_tpm().await;
+                    self.look_at_troubles().await;
                     return Some(events);
                 }
                 Err(_) => pause = (pause * 2).min(Duration::from_secs(5)),
@@ -143,6 +145,7 @@ impl Watcher {
                 Ok(Event::Panicked) => self.notice(Notice::Panicked),
                 Ok(Event::Watchdog { action }) => self.notice(Notice::Watchdog(action)),
                 Ok(Event::TpmFailed { why }) => self.tell_of_tpm(why, false),
+                Ok(Event::Room { short }) => self.tell_of_room(short, false),
                 Ok(Event::BackEndLost { device, why }) => {
                     tracing::warn!(vm = %self.place.vm, device, why, "a device of the machine has lost its back end");
                 }
@@ -211,13 +214,18 @@ impl Watcher {
         }
     }
 
-    /// Whether its TPM has failed while nobody heard it.
-    async fn look_at_tpm(&mut self) {
-        if self.tpm.is_some()
-            && let Ok(Ok(status)) = timeout(SOON, self.monitor.status()).await
-            && status.tpm_failed
-        {
+    /// Whether its TPM has failed, or its disks wait for room, since somebody heard it.
+    async fn look_at_troubles(&mut self) {
+        let Ok(Ok(status)) = timeout(SOON, self.monitor.status()).await else { return };
+        if self.tpm.is_some() && status.tpm_failed {
             self.tell_of_tpm("the process behind it ended or does not answer".into(), true);
+        }
+        self.tell_of_room(status.short_of_room, true);
+    }
+
+    fn tell_of_room(&mut self, short: bool, known: bool) {
+        if std::mem::replace(&mut self.short_of_room, short) != short {
+            self.notice(Notice::Room { short, known });
         }
     }
 

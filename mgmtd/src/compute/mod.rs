@@ -333,6 +333,13 @@ pub enum Notice {
     Panicked,
     /// It did not feed its watchdog any more, and this becomes of it.
     Watchdog(WatchdogAction),
+    /// Its disks wait for room, or go on.
+    Room {
+        /// They wait.
+        short: bool,
+        /// A daemon sees again what one before it has told.
+        known: bool,
+    },
     /// Its TPM has failed, until it is started anew.
     TpmFailed {
         /// In words.

@@ -218,7 +218,7 @@ fn refuse(site: &Site<'_>, host: &HostRecord, asked: &Asked<'_>, reasons: &mut R
     };
     refuse(host.is_witness(), RUNS_NOTHING);
     refuse(host.leaving, "it is leaving the cluster");
-    refuse(there.is_some_and(|r| r.vm.status.host == Some(id)), "the machine is there already");
+    refuse(there.is_some_and(|r| r.vm.status.host == Some(id)), THERE);
     if let Some(reason) = outdated(host, asked) {
         refuse(true, &reason);
     }
@@ -349,12 +349,20 @@ fn score(site: &Site<'_>, host: &HostRecord, asked: &Asked<'_>, reasons: &mut Re
     score
 }
 
-/// A decision that found no host, in words.
+/// Why a machine is not placed where it is.
+const THERE: &str = "the machine is there already";
+
+/// A decision that found no host, in words. That a machine is where it is explains nothing.
 #[must_use]
 pub fn explain(decision: &PlacementDecision) -> String {
-    if decision.hosts.is_empty() {
+    let others: Vec<_> = decision.hosts.iter().filter(|v| v.reasons.iter().all(|why| why != THERE)).collect();
+    if others.is_empty() && !decision.hosts.is_empty() {
+        return "there is no other host that could take the machine: shut it down, or bring another host in"
+            .into();
+    }
+    if others.is_empty() {
         return "no host can take the machine".into();
     }
-    let hosts = decision.hosts.iter().map(|v| format!("`{}`: {}", v.name, v.reasons.join(", ")));
+    let hosts = others.iter().map(|v| format!("`{}`: {}", v.name, v.reasons.join(", ")));
     format!("no host can take the machine ({})", hosts.collect::<Vec<_>>().join("; "))
 }

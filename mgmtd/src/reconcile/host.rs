@@ -31,6 +31,10 @@ pub trait HostControl: Send + Sync {
     fn name(&self) -> String;
     /// Identity of the present boot.
     fn boot(&self) -> Uuid;
+    /// Whether the run before this one was cut off: by a power cut, a reset, a kernel that failed.
+    fn was_cut_off(&self) -> bool {
+        false
+    }
     /// Whether what it is told lasts: not where it runs from its medium.
     fn keeps(&self) -> bool;
     /// Whether it only votes: no machine, pool or network is ever on it.
@@ -145,6 +149,9 @@ impl HostControl for RealHost {
     }
     fn boot(&self) -> Uuid {
         self.boot
+    }
+    fn was_cut_off(&self) -> bool {
+        self.facts.cut_off
     }
     fn keeps(&self) -> bool {
         self.facts.mode == "disk"

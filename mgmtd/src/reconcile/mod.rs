@@ -131,8 +131,17 @@ impl Node {
 
     /// Tells the cluster that the host started. Once it knows, the state here is no older than that.
     pub async fn greet(&self) -> Result<(), WriteError> {
-        let started = Op::HostStarted { host: self.id(), name: self.host.name(), boot: self.host.boot() };
-        match self.cluster.write(started).await? {
+        let boot = self.host.boot();
+        let known = self.cluster.read(|s| s.hosts.get(&self.id()).and_then(|host| host.boot));
+        let started = Op::HostStarted { host: self.id(), name: self.host.name(), boot };
+        let answer = self.cluster.write(started).await?;
+        // Once for each boot, and not again when the daemon starts anew.
+        if known != Some(boot) && self.host.was_cut_off() {
+            let text = "the host's last run was cut off: it lost power, was reset, or its kernel failed. Machines that ran on it \
+                        were cut off with it";
+            self.events.system(EventLevel::Warning, "host.cut-off", format!("host/{}", self.id()), text);
+        }
+        match answer {
             Reply::Started(told) => {
                 for (vm, what) in told {
                     self.events.system(EventLevel::Info, "vm.autostart", format!("vm/{vm}"), what);

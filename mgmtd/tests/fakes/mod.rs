@@ -329,6 +329,7 @@ impl Monitor {
                     resets: 0,
                     panicked: false,
                     tpm_failed: self.tpm_failed.load(Ordering::SeqCst),
+                    short_of_room: false,
                     back_ends_lost: Vec::new(),
                     cdroms: Vec::new(),
                     lease: None,

@@ -20,10 +20,7 @@ use crate::{
     change::Change,
     exit,
     inventory::Added,
-    lease::{
-        Moment,
-        fence::{self, Fence},
-    },
+    lease::{Moment, fence},
     machine::{self, Machine, Plugged, Removed},
     migrate::{
         self,
@@ -33,6 +30,7 @@ use crate::{
     plug::New,
     state::file::encode,
     thread::{self, Kind},
+    virtio::blk::Holds,
 };
 use lq_api::local::vmm::{Command, MigrateOptions, RunState};
 use std::{
@@ -178,7 +176,7 @@ pub(super) struct Operator {
 
 impl Operator {
     /// Gives `machine` to a thread of its own.
-    pub(super) fn start(machine: Machine, fence: Arc<Fence>) -> io::Result<Self> {
+    pub(super) fn start(machine: Machine, holds: Holds) -> io::Result<Self> {
         let event = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
         let (jobs, inbox) = mpsc::channel();
         let (outbox, finished) = mpsc::channel();
@@ -186,7 +184,7 @@ impl Operator {
         let work = move || {
             let held = Held::default();
             let (state, announced) = (RunState::Incoming, Vec::new());
-            Hands { machine, state, ran: false, fence, held, internal, announced }
+            Hands { machine, state, ran: false, holds, held, internal, announced }
                 .work(&inbox, &outbox, &signal)
         };
         // Never joined: where a disk hangs for good, the process ends without it.
@@ -239,7 +237,7 @@ struct Hands {
     state: RunState,
     /// While it moves: its guest ran before.
     ran: bool,
-    fence: Arc<Fence>,
+    holds: Holds,
     held: Held,
     internal: Sender<Order>,
     /// The devices the target of a move was told of.
@@ -280,105 +278,103 @@ impl Hands {
 
     fn carry_out(&mut self, job: &mut Job) -> Result<(), Failure> {
         use RunState::{Incoming, MovedAway, Moving, Paused, Running};
-        self.state =
-            match (job, self.state) {
-                (Job::Begin(Begin::Boot), _) => {
-                    self.machine.power_on()?;
-                    Running
-                }
-                (Job::Begin(Begin::Restore { file, path, copy }), _) => {
-                    self.machine.restore(file, path, *copy)?;
-                    Paused
-                }
-                (Job::Begin(Begin::Incoming), _) => Incoming,
-                (Job::Fence(deadline), state) => self.fence(*deadline, state),
-                (Job::Unfence, state) => self.unfence(state)?,
-                // The reset is the guest's last word; it is carried out when the guest may run.
-                (Job::Reset { by_guest: true }, Paused) if !self.fence.is_open() => {
-                    self.held.reset = true;
-                    Paused
-                }
-                (Job::Resume | Job::Reset { .. }, Running | Paused) if !self.fence.is_open() => {
-                    return Err(no_lease());
-                }
-                (Job::Pause, Paused) => {
-                    self.held.ran = false;
-                    Paused
-                }
-                (Job::Plug { new, plugged, .. }, Running | Paused) => {
-                    *plugged = self.plug(new.take())?;
-                    self.state
-                }
-                (Job::TakeOut(slot), Running | Paused) => {
-                    let taken = self.machine.take_out(*slot);
-                    taken.map_err(|error| Failure::Refused(exit::chain(&error)))?;
-                    self.state
-                }
-                (Job::AimCpus(count), Running | Paused) => {
-                    let aimed = self.machine.aim_cpus(*count, self.state == Running);
-                    aimed.map_err(|error| Failure::Refused(exit::chain(&error)))?;
-                    self.state
-                }
-                (Job::Sweep, state) => {
-                    self.machine.sweep();
-                    self.machine.sweep_cpus(state == Running);
-                    state
-                }
-                (Job::Change(slot, change, _), Running | Paused) => {
-                    self.change(*slot, change.take())?;
-                    self.state
-                }
-                (Job::Pause, Running) => {
-                    self.machine.pause();
-                    Paused
-                }
-                (Job::Resume, Paused) => {
-                    self.machine.resume();
-                    Running
-                }
-                (Job::Reset { .. }, Running | Paused) => {
-                    self.machine.reset()?;
-                    Running
-                }
-                (Job::Snapshot(file), Running | Paused) => {
-                    self.snapshot(file)?;
-                    self.state
-                }
-                (Job::Receive(stream), Incoming) => {
-                    if target::receive(&mut self.machine, stream, &self.fence)? { Running } else { Paused }
-                }
-                (Job::Move(stream, options, begun), Running | Paused) => {
-                    let stream = stream.try_clone();
-                    let remote = Remote(self.internal.clone());
-                    self.announced = self.devices();
-                    let mut copier = self.machine.copier();
-                    copier.description.leased = !self.fence.is_free();
-                    let started = stream.and_then(|s| Outgoing::start(copier, s, *options, remote));
-                    *begun =
-                        Some(started.map_err(|e| Failure::Refused(format!("cannot begin to move: {e}")))?);
-                    self.state
-                }
-                (Job::Halt(answer), Running | Paused) => {
-                    let halted = self.halt();
-                    let next = if halted.is_ok() { Moving } else { self.state };
-                    // Whoever asked waits; it is only gone when the process ends.
-                    let _ = answer.send(halted);
-                    next
-                }
-                (Job::HandedOver, Moving) => MovedAway,
-                (Job::Keep, Moving | MovedAway) if !self.fence.is_open() => return Err(Failure::LeaseLost),
-                (Job::Keep, Moving | MovedAway) => {
-                    self.machine.acquire()?;
-                    self.go_on()
-                }
-                (Job::Stop, _) => {
-                    self.state = RunState::Ending;
-                    self.machine.stop()?;
-                    RunState::Ending
-                }
-                (Job::Resume, Running) | (Job::Keep | Job::Leave, _) => self.state,
-                (_, state) => return Err(not_now(state)),
-            };
+        self.state = match (job, self.state) {
+            (Job::Begin(Begin::Boot), _) => {
+                self.machine.power_on()?;
+                Running
+            }
+            (Job::Begin(Begin::Restore { file, path, copy }), _) => {
+                self.machine.restore(file, path, *copy)?;
+                Paused
+            }
+            (Job::Begin(Begin::Incoming), _) => Incoming,
+            (Job::Fence(deadline), state) => self.fence(*deadline, state),
+            (Job::Unfence, state) => self.unfence(state)?,
+            // The reset is the guest's last word; it is carried out when the guest may run.
+            (Job::Reset { by_guest: true }, Paused) if !self.holds.lease.is_open() => {
+                self.held.reset = true;
+                Paused
+            }
+            (Job::Resume | Job::Reset { .. }, Running | Paused) if !self.holds.lease.is_open() => {
+                return Err(no_lease());
+            }
+            (Job::Pause, Paused) => {
+                self.held.ran = false;
+                Paused
+            }
+            (Job::Plug { new, plugged, .. }, Running | Paused) => {
+                *plugged = self.plug(new.take())?;
+                self.state
+            }
+            (Job::TakeOut(slot), Running | Paused) => {
+                let taken = self.machine.take_out(*slot);
+                taken.map_err(|error| Failure::Refused(exit::chain(&error)))?;
+                self.state
+            }
+            (Job::AimCpus(count), Running | Paused) => {
+                let aimed = self.machine.aim_cpus(*count, self.state == Running);
+                aimed.map_err(|error| Failure::Refused(exit::chain(&error)))?;
+                self.state
+            }
+            (Job::Sweep, state) => {
+                self.machine.sweep();
+                self.machine.sweep_cpus(state == Running);
+                state
+            }
+            (Job::Change(slot, change, _), Running | Paused) => {
+                self.change(*slot, change.take())?;
+                self.state
+            }
+            (Job::Pause, Running) => {
+                self.machine.pause();
+                Paused
+            }
+            (Job::Resume, Paused) => {
+                self.machine.resume();
+                Running
+            }
+            (Job::Reset { .. }, Running | Paused) => {
+                self.machine.reset()?;
+                Running
+            }
+            (Job::Snapshot(file), Running | Paused) => {
+                self.snapshot(file)?;
+                self.state
+            }
+            (Job::Receive(stream), Incoming) => {
+                if target::receive(&mut self.machine, stream, &self.holds.lease)? { Running } else { Paused }
+            }
+            (Job::Move(stream, options, begun), Running | Paused) => {
+                let stream = stream.try_clone();
+                let remote = Remote(self.internal.clone());
+                self.announced = self.devices();
+                let mut copier = self.machine.copier();
+                copier.description.leased = !self.holds.lease.is_free();
+                let started = stream.and_then(|s| Outgoing::start(copier, s, *options, remote));
+                *begun = Some(started.map_err(|e| Failure::Refused(format!("cannot begin to move: {e}")))?);
+                self.state
+            }
+            (Job::Halt(answer), Running | Paused) => {
+                let halted = self.halt();
+                let next = if halted.is_ok() { Moving } else { self.state };
+                // Whoever asked waits; it is only gone when the process ends.
+                let _ = answer.send(halted);
+                next
+            }
+            (Job::HandedOver, Moving) => MovedAway,
+            (Job::Keep, Moving | MovedAway) if !self.holds.lease.is_open() => return Err(Failure::LeaseLost),
+            (Job::Keep, Moving | MovedAway) => {
+                self.machine.acquire()?;
+                self.go_on()
+            }
+            (Job::Stop, _) => {
+                self.state = RunState::Ending;
+                self.machine.stop()?;
+                RunState::Ending
+            }
+            (Job::Resume, Running) | (Job::Keep | Job::Leave, _) => self.state,
+            (_, state) => return Err(not_now(state)),
+        };
         Ok(())
     }
 
@@ -422,7 +418,7 @@ impl Hands {
     fn plug(&mut self, new: Option<New>) -> Result<Option<Plugged>, Failure> {
         let Some(new) = new else { return Ok(None) };
         let slot = new.slot();
-        let device = new.device(&self.fence).map_err(|error| Failure::Refused(exit::chain(&error)))?;
+        let device = new.device(&self.holds).map_err(|error| Failure::Refused(exit::chain(&error)))?;
         let plugged = self.machine.plug(device, slot);
         plugged.map(Some).map_err(|error| Failure::Refused(exit::chain(&error)))
     }
@@ -441,7 +437,7 @@ impl Hands {
 
     /// Halts the machine and gives up its disks; on failure it goes on as before.
     fn halt(&mut self) -> Result<Halted, String> {
-        if !self.fence.is_open() {
+        if !self.holds.lease.is_open() {
             return Err(exit::chain(&no_lease()));
         }
         self.ran = self.state == RunState::Running;
@@ -476,7 +472,7 @@ impl Hands {
     }
 
     fn go_on(&mut self) -> RunState {
-        if self.ran && !self.fence.is_open() {
+        if self.ran && !self.holds.lease.is_open() {
             self.held.ran = true;
             return RunState::Paused;
         }

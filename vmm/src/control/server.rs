@@ -9,10 +9,12 @@ use super::{
 };
 use crate::{
     console::{self, Console, PACE, Wants},
+    disk::room::Room,
     guest::{GuestEvent, Notifier},
     inventory::Inventory,
     machine::{Levers, Machine},
     migrate::{PATIENCE, source::Outgoing},
+    virtio::blk::Holds,
     watchdog,
 };
 use lq_api::{
@@ -78,6 +80,8 @@ pub struct Attached {
     pub inventory: Inventory,
     /// The watchdog, and what becomes of a guest that does not feed it.
     pub watchdog: Option<(Arc<watchdog::Shared>, WatchdogAction)>,
+    /// Which of its disks wait for room.
+    pub room: Arc<Room>,
 }
 
 /// The control thread's state.
@@ -93,6 +97,9 @@ pub struct Server {
     panicked: bool,
     /// The TPM has failed.
     tpm_failed: bool,
+    /// Which of its disks wait for room, and whether it was told that some do.
+    room: Arc<Room>,
+    short: bool,
     /// Devices whose back ends are gone.
     back_ends_lost: Vec<String>,
     pub(super) levers: Levers,
@@ -128,10 +135,11 @@ impl Server {
         attached: Attached,
         leased: Leased,
     ) -> io::Result<Self> {
-        let Attached { inventory, watchdog } = attached;
+        let Attached { inventory, watchdog, room } = attached;
         let epoll = Epoll::new()?;
         let levers = machine.levers();
-        let operator = Operator::start(machine, Arc::clone(leased.fence()))?;
+        let operator =
+            Operator::start(machine, Holds { lease: Arc::clone(leased.fence()), room: Arc::clone(&room) })?;
         let watched = [
             (sources.control.as_raw_fd(), Token::ControlSocket),
             (sources.console.as_raw_fd(), Token::ConsoleSocket),
@@ -158,6 +166,8 @@ impl Server {
             watchdog,
             panicked: false,
             tpm_failed: false,
+            room,
+            short: false,
             back_ends_lost: Vec::new(),
             levers,
             sources,
@@ -275,6 +285,7 @@ impl Server {
             | GuestEvent::Unplugged
             | GuestEvent::Panicked
             | GuestEvent::TpmFailed(_)
+            | GuestEvent::Room
             | GuestEvent::BackEndLost(..) => return,
             GuestEvent::Reset => {
                 self.resetting = true;
@@ -300,6 +311,10 @@ impl Server {
             GuestEvent::TpmFailed(why) => {
                 self.tpm_failed = true;
                 self.tell(&Event::TpmFailed { why: why.clone() });
+            }
+            GuestEvent::Room if self.short != self.room.is_short() => {
+                self.short = !self.short;
+                self.tell(&Event::Room { short: self.short });
             }
             GuestEvent::BackEndLost(device, why) if !self.back_ends_lost.contains(device) => {
                 self.back_ends_lost.push(device.clone());
@@ -433,6 +448,7 @@ impl Server {
                     resets: self.resets,
                     panicked: self.panicked,
                     tpm_failed: self.tpm_failed,
+                    short_of_room: self.short,
                     back_ends_lost: self.back_ends_lost.clone(),
                     cdroms: self.inventory.slots.loaded(),
                     lease: self.leased.status(),

@@ -150,7 +150,11 @@ impl ImageFile {
         }
         #[cfg(test)]
         self.note(|| super::tests::Change::Sync);
-        self.file.sync_data().inspect_err(|_| *failed = true)
+        self.file.sync_data().map_err(|error| {
+            *failed = true;
+            // Also where it is for want of room: what is lost is not tried again.
+            io::Error::other(format!("what was written could not be made durable: {error}"))
+        })
     }
 
     /// Changes what is allocated. `false`: the file system cannot do this.

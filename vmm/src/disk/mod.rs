@@ -10,6 +10,7 @@ mod file;
 pub mod movable;
 mod qcow2;
 mod raw;
+pub mod room;
 #[cfg(test)]
 mod tests;
 

@@ -6,7 +6,8 @@
 //!
 //! A request is a chain: header (16 bytes to read), data, one status byte (the last to write). Its parts may be split over
 //! segments at any place. A request that has to wait (for its limits, for the machine's lease) stays in the ring, and so do
-//! those behind it. Invariants: a request is checked whole before its data is touched; its bytes are capped; success of
+//! those behind it;
+//! so does one for which there is no room where the image lies. Invariants: a request is checked whole before its data is touched; its bytes are capped; success of
 //! a flush means durable; a driver that did not accept FLUSH gets every write durable before it is answered.
 
 use super::{
@@ -20,7 +21,10 @@ use super::{
 };
 use crate::{
     change::{Change, Seen, unknown},
-    disk::Disk,
+    disk::{
+        Disk,
+        room::{self, Room, Waiting},
+    },
     lease::fence::{Fence, is_over},
     limit::Limiter,
     memory::Memory,
@@ -82,6 +86,15 @@ const ID: usize = 20;
 const RANGE: u64 = 16;
 const RANGE_UNMAP: u32 = 1;
 
+/// What holds requests of a machine's disks back.
+#[derive(Clone, Default)]
+pub struct Holds {
+    /// Until when disks may be used.
+    pub lease: Arc<Fence>,
+    /// Who waits for room.
+    pub room: Arc<Room>,
+}
+
 /// The device.
 pub type Block = Served<Requests>;
 
@@ -89,10 +102,10 @@ impl Served<Requests> {
     /// A stopped device on `disk`. `serial` (20 bytes are kept) is what the guest sees as its serial number.
     #[must_use]
     pub fn new(disk: Box<dyn Disk>, serial: &str, read_only: bool) -> Self {
-        Self::limited(disk, serial, read_only, 1, IoLimits::default(), Arc::default())
+        Self::limited(disk, serial, read_only, 1, IoLimits::default(), Holds::default())
     }
 
-    /// As [`Block::new`], with so many queues (at least one), within `limits`, for as long as `lease` allows.
+    /// As [`Block::new`], with so many queues (at least one), within `limits`, held as `holds` say.
     #[must_use]
     pub fn limited(
         disk: Box<dyn Disk>,
@@ -100,7 +113,7 @@ impl Served<Requests> {
         read_only: bool,
         queues: u8,
         limits: IoLimits,
-        lease: Arc<Fence>,
+        holds: Holds,
     ) -> Self {
         let queues = queues.max(1);
         let mut features = F_COMMON | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY | F_FLUSH;
@@ -134,8 +147,9 @@ impl Served<Requests> {
                 backend: Backend {
                     disk: Arc::clone(&disk),
                     limiter: Arc::clone(&limiter),
-                    lease: Arc::clone(&lease),
+                    holds: holds.clone(),
                     held_until: None,
+                    waiting: None,
                     id,
                     read_only,
                     write_through: false,
@@ -220,7 +234,9 @@ struct Backend {
     write_through: bool,
     /// Of all lanes.
     limiter: Arc<Mutex<Limiter>>,
-    lease: Arc<Fence>,
+    holds: Holds,
+    /// The request that waits does so for want of room.
+    waiting: Option<Waiting>,
     /// When the request that waits may be tried again.
     held_until: Option<Instant>,
     counters: Arc<Counters>,
@@ -230,6 +246,8 @@ struct Backend {
 impl Handler for Requests {
     fn begin(&mut self, features: u64) -> io::Result<()> {
         self.backend.write_through = features & F_FLUSH == 0;
+        // What waited went with the guest that asked, or is asked again.
+        self.backend.waiting = None;
         Ok(())
     }
 
@@ -316,12 +334,19 @@ impl Backend {
                 self.held_until = Some(Instant::now() + LEASE_LOOK);
                 return Ok(Answer::Hold);
             }
+            Err(Failure::Io(error)) if room::is_out_of(&error) => {
+                self.waiting.get_or_insert_with(|| Waiting::new(&self.holds.room));
+                self.report.say(format_args!("request of type {kind} waits for room: {error}"));
+                self.held_until = Some(Instant::now() + room::LOOK);
+                return Ok(Answer::Hold);
+            }
             Err(Failure::Io(error)) => {
                 self.counters.error();
                 self.report.say(format_args!("request of type {kind}: {error}"));
                 (S_IOERR, 0)
             }
         };
+        self.waiting = None;
         chain.writable.copy_in(memory, room, &[status])?;
         // Only what lies before the status may be unwritten; a length that includes the status must cover all.
         let written =
@@ -331,7 +356,7 @@ impl Backend {
 
     /// Whether a request may be begun now; the error is when to ask again.
     fn admit(&mut self, kind: u32, chain: &Chain, room: u64) -> Result<(), Instant> {
-        if !self.lease.is_open() {
+        if !self.holds.lease.is_open() {
             return Err(Instant::now() + LEASE_LOOK);
         }
         let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! Devices that are changed while their driver uses them.
 
 use super::{
-    blk::Block,
+    blk::{Block, Holds},
     testing::Driver,
     tests::{DATA, DISK, HEADER, STATUS, request},
 };
@@ -39,7 +39,14 @@ fn image(directory: &TempDir, format: ImageFormat) -> DiskImage {
 
 fn disk(image: &DiskImage, limits: IoLimits, lease: &Arc<Fence>) -> Driver {
     let disk = movable::open(image, false, true, Arc::clone(lease)).unwrap();
-    Driver::new(Block::limited(Box::new(disk), "one", false, 1, limits, Arc::clone(lease)))
+    Driver::new(Block::limited(
+        Box::new(disk),
+        "one",
+        false,
+        1,
+        limits,
+        Holds { lease: Arc::clone(lease), ..Holds::default() },
+    ))
 }
 
 #[test]

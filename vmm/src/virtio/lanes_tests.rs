@@ -2,7 +2,7 @@
 
 use super::{
     VirtioPci,
-    blk::Block,
+    blk::{Block, Holds},
     testing::{self, BUFFERS, Driver, FakePlatform},
     tests::DISK,
 };
@@ -44,7 +44,7 @@ fn image(directory: &TempDir, format: ImageFormat) -> DiskImage {
 
 fn limited(image: &DiskImage, limits: IoLimits) -> Block {
     let disk = movable::open(image, false, true, Arc::default()).unwrap();
-    Block::limited(Box::new(disk), "one", false, QUEUES, limits, Arc::default())
+    Block::limited(Box::new(disk), "one", false, QUEUES, limits, Holds::default())
 }
 
 /// Memory of request `n`: header, data, status.
@@ -106,7 +106,7 @@ proptest! {
             offer(&mut driver, queue, n, 1, sector, byte);
             if moves {
                 let disk = movable::open(&image, false, false, Arc::default()).unwrap();
-                let other = Block::limited(Box::new(disk), "one", false, QUEUES, IoLimits::default(), Arc::default());
+                let other = Block::limited(Box::new(disk), "one", false, QUEUES, IoLimits::default(), Holds::default());
                 move_device(&mut driver, other);
             }
             done(&mut driver, queue, n);
@@ -171,7 +171,7 @@ impl Disk for Meeting {
 fn requests_on_several_queues_are_under_way_at_once() {
     let disk = Meeting(Barrier::new(QUEUES.into()));
     let disk = Box::new(disk);
-    let device = Block::limited(disk, "one", false, QUEUES, IoLimits::default(), Arc::default());
+    let device = Block::limited(disk, "one", false, QUEUES, IoLimits::default(), Holds::default());
     let mut driver = Driver::new(device);
     driver.start(0, 16);
     for queue in 0..usize::from(QUEUES) {

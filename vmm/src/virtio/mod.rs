@@ -33,6 +33,8 @@ mod pci;
 pub mod queue;
 mod report;
 pub mod rng;
+#[cfg(test)]
+mod room_tests;
 pub mod scsi;
 mod served;
 pub mod signals;

@@ -13,8 +13,15 @@ use lq_vmm::{
     pci::{MsiVectors, PciDevice, Platform},
     state::State,
     virtio::{
-        VirtioDevice, VirtioPci, balloon::Balloon, blk::Block, input::Tablet, mem::Mem, net, rng::Rng,
-        scsi::Cdroms, vsock::Vsock,
+        VirtioDevice, VirtioPci,
+        balloon::Balloon,
+        blk::{Block, Holds},
+        input::Tablet,
+        mem::Mem,
+        net,
+        rng::Rng,
+        scsi::Cdroms,
+        vsock::Vsock,
     },
 };
 use std::{
@@ -140,7 +147,7 @@ pub fn queues_blk(input: &[u8]) {
 
 /// A disk with several queues.
 pub fn queues_blk_several(input: &[u8]) {
-    drive(Block::limited(disk(false), "fuzzed", false, 4, IoLimits::default(), Arc::default()), input);
+    drive(Block::limited(disk(false), "fuzzed", false, 4, IoLimits::default(), Holds::default()), input);
 }
 
 /// CD drives: one with a medium, one without.
