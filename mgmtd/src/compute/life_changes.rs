@@ -1,8 +1,8 @@
 //! The changes of a machine that runs: which step is tried when, what is said of those that wait, and what the machine holds.
 
 use super::{
-    Effect, Holds, Life, Notice, Now, Part, Plan, State, Step, Stop, Up, Want, event,
-    life_status::SHORT_OF_ROOM, plan,
+    Effect, Holds, Life, Notice, Now, Part, Plan, State, Step, Stop, Up, Want, event, plan,
+    status::SHORT_OF_ROOM,
 };
 use crate::compute::Desired;
 use lq_api::{
