@@ -2,11 +2,18 @@
 
 use super::Session;
 use crate::output::Format;
-use std::{collections::BTreeMap, fmt::Display};
+use lq_api::{HostId, host::Host};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
 
-/// Names by id, each with the word tasks and events have for the kind.
+/// Names by id, each with the word tasks and events have for the kind; and which hosts cannot be asked.
 #[derive(Default)]
-pub(super) struct Names(BTreeMap<String, (&'static str, String)>);
+pub(super) struct Names {
+    known: BTreeMap<String, (&'static str, String)>,
+    away: BTreeSet<HostId>,
+}
 
 impl Names {
     /// Of everything machines, tasks and events speak of. Nothing is asked where programs read, which get ids.
@@ -18,7 +25,7 @@ impl Names {
         let (hosts, vms, volumes) = tokio::join!(client.hosts(), client.vms(), client.volumes());
         let (images, networks, pools) = tokio::join!(client.images(), client.networks(), client.pools());
         let mut names = Self::default();
-        names.add("host", hosts.unwrap_or_default().into_iter().map(|o| (o.meta.id, o.meta.name)));
+        names.add_hosts(hosts.unwrap_or_default());
         names.add("vm", vms.unwrap_or_default().into_iter().map(|o| (o.meta.id, o.meta.name)));
         names.add("volume", volumes.unwrap_or_default().into_iter().map(|o| (o.meta.id, o.meta.name)));
         names.add("image", images.unwrap_or_default().into_iter().map(|o| (o.meta.id, o.meta.name)));
@@ -31,25 +38,34 @@ impl Names {
     pub(super) async fn of_hosts(session: &Session) -> Self {
         let mut names = Self::default();
         if session.format == Format::Table {
-            let hosts = session.client.hosts().await.unwrap_or_default();
-            names.add("host", hosts.into_iter().map(|o| (o.meta.id, o.meta.name)));
+            names.add_hosts(session.client.hosts().await.unwrap_or_default());
         }
         names
     }
 
+    fn add_hosts(&mut self, hosts: Vec<Host>) {
+        self.away.extend(hosts.iter().filter(|host| host.status.is_none()).map(|host| host.meta.id));
+        self.add("host", hosts.into_iter().map(|o| (o.meta.id, o.meta.name)));
+    }
+
     fn add(&mut self, kind: &'static str, objects: impl Iterator<Item = (impl Display, String)>) {
-        self.0.extend(objects.map(|(id, name)| (id.to_string(), (kind, name))));
+        self.known.extend(objects.map(|(id, name)| (id.to_string(), (kind, name))));
+    }
+
+    /// Whether the host cannot be asked: what is known of its machines is what was so when it was last heard.
+    pub(super) fn is_away(&self, host: HostId) -> bool {
+        self.away.contains(&host)
     }
 
     /// The object's name, or its id.
     pub(super) fn name(&self, id: impl Display) -> String {
         let id = id.to_string();
-        self.0.get(&id).map_or(id, |(_, name)| name.clone())
+        self.known.get(&id).map_or(id, |(_, name)| name.clone())
     }
 
     /// What tasks and events call `kind/id`, as `kind/name`.
     pub(super) fn target(&self, target: &str) -> String {
-        let known = target.split_once('/').and_then(|(kind, id)| Some((kind, self.0.get(id)?)));
+        let known = target.split_once('/').and_then(|(kind, id)| Some((kind, self.known.get(id)?)));
         match known {
             Some((kind, (of, name))) if kind == *of => format!("{kind}/{name}"),
             _ => target.to_owned(),

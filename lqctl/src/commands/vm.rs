@@ -11,7 +11,7 @@ use lq_api::{
     local::vmm::CpuModel,
     placement::PlacementQuery,
     task::Task,
-    vm::{MigrateVm, PendingChange, StopVm, Vm},
+    vm::{MigrateVm, PendingChange, StopVm, Vm, VmState},
 };
 
 pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<()> {
@@ -106,16 +106,36 @@ fn table(vms: &[Vm], names: &Names) -> Table {
     for vm in vms {
         table.row([
             vm.meta.name.clone(),
-            word(&vm.status.state),
+            state(vm, names),
             vm.spec.vcpus.to_string(),
             vm.spec.memory_bytes.to_string(),
             or_dash(host_name(vm, names)),
             or_dash(Some(addresses(vm))),
             age(vm.meta.created_at),
-            vm.status.reason.clone().unwrap_or_default(),
+            reason(vm, names),
         ]);
     }
     table
+}
+
+/// Whether nobody knows what it does now: it was at something, and its host cannot be asked.
+fn unknown(vm: &Vm, names: &Names) -> bool {
+    !matches!(vm.status.state, VmState::Stopped | VmState::Failed)
+        && vm.status.host.is_some_and(|host| names.is_away(host))
+}
+
+fn state(vm: &Vm, names: &Names) -> String {
+    if unknown(vm, names) { "unknown".into() } else { word(&vm.status.state) }
+}
+
+fn reason(vm: &Vm, names: &Names) -> String {
+    if unknown(vm, names) {
+        return format!(
+            "its host cannot be asked; it was {} when that was last heard",
+            word(&vm.status.state)
+        );
+    }
+    vm.status.reason.clone().unwrap_or_default()
 }
 
 /// How many are wanted, and how many there can be.
@@ -139,8 +159,8 @@ fn fields(vm: &Vm, names: &Names) -> Vec<(&'static str, String)> {
         ("Name", vm.meta.name.clone()),
         ("Id", vm.meta.id.to_string()),
         ("Labels", shown(&vm.meta.labels)),
-        ("State", word(&vm.status.state)),
-        ("Reason", text(vm.status.reason.clone())),
+        ("State", state(vm, names)),
+        ("Reason", reason(vm, names)),
         ("Wanted", word(&vm.spec.power)),
         ("Host", text(host_name(vm, names))),
         ("Moving to", text(vm.status.moving_to.map(|id| names.name(id)))),
