@@ -3,12 +3,13 @@
 use super::{Session, follow, recovery::confirmed, shown};
 use crate::{
     cli,
-    output::{Format, Table, age, describe, line, or_dash, show},
+    output::{Format, Table, age, describe, line, moment, or_dash, show},
     terminal::confirm,
 };
 use anyhow::Context as _;
 use lq_api::{
     answer::HostNetwork,
+    client::Error,
     host::{FactoryReset, Host, HostMaintenance, HostPowerAction},
     management::{ManagementNetwork, TryNetwork},
     meta::MetadataPatch,
@@ -176,14 +177,17 @@ async fn maintenance(session: &Session, host: &Host, wish: HostMaintenance) -> a
         },
         Err(error) => return Err(error),
     };
-    show(session.format, &task, || {
-        let mut table = Table::new(&["VM", "RESULT", "MESSAGE"]);
-        for result in &task.results {
-            let word = if result.done { "done" } else { "stays" };
-            table.row([result.name.clone(), word.into(), result.message.clone()]);
-        }
-        table
-    })?;
+    // For people a table without rows says nothing.
+    if session.format != Format::Table || !task.results.is_empty() {
+        show(session.format, &task, || {
+            let mut table = Table::new(&["VM", "RESULT", "MESSAGE"]);
+            for result in &task.results {
+                let word = if result.done { "done" } else { "stays" };
+                table.row([result.name.clone(), word.into(), result.message.clone()]);
+            }
+            table
+        })?;
+    }
     if task.state == TaskState::Failed {
         let why = task.message.unwrap_or_default();
         anyhow::bail!("host {} is in maintenance, and {why}", host.meta.name);
@@ -223,11 +227,29 @@ async fn network(session: &Session, host: &str, change: cli::HostNetworkChange) 
     } else if change.dhcp || change.address.is_some() {
         let (interface, address) = (change.interface, change.address);
         let network = HostNetwork { interface, address, gateway: change.gateway, dns: change.dns };
-        client.try_host_network(id, &TryNetwork { network, seconds: change.seconds }).await?
+        let there = network.address.as_deref().and_then(|a| a.split('/').next().map(str::to_owned));
+        let tried = client.try_host_network(id, &TryNetwork { network, seconds: change.seconds }).await;
+        // The address the answer would have come from may be gone before it.
+        tried.map_err(|error| match error {
+            Error::Transport { .. } => {
+                anyhow::Error::new(error).context(tried_elsewhere(host, there.as_deref()))
+            }
+            error => error.into(),
+        })?
     } else {
         client.host_network(id).await?
     };
     describe(session.format, &state, &network_fields(&state))
+}
+
+/// What to do where the host went to its new address without a word.
+fn tried_elsewhere(host: &str, address: Option<&str>) -> String {
+    let there = address.unwrap_or("its new address");
+    format!(
+        "the change is perhaps being tried, as the host does not answer here any more: log in at its new address \
+         (`lqctl --profile new login https://{there}`) and keep it (`lqctl --profile new host network {host} --keep`), or it \
+         is taken back by itself"
+    )
 }
 
 fn network_fields(state: &ManagementNetwork) -> Vec<(&'static str, String)> {
@@ -268,11 +290,13 @@ async fn power(
 }
 
 fn table(hosts: &[Host]) -> Table {
-    let mut table = Table::new(&["NAME", "VERSION", "UP", "THREADS", "CPU", "MEMORY", "FREE", "WARNINGS"]);
+    let mut table =
+        Table::new(&["NAME", "STATE", "VERSION", "UP FOR", "THREADS", "CPU", "MEMORY", "FREE", "WARNINGS"]);
     for host in hosts {
         let status = host.status.as_ref();
         table.row([
             host.meta.name.clone(),
+            state(host).into(),
             or_dash(status.map(|s| s.version.clone())),
             or_dash(status.map(|s| age(s.booted_at))),
             or_dash(status.map(|s| s.cpu.threads)),
@@ -283,6 +307,21 @@ fn table(hosts: &[Host]) -> Table {
         ]);
     }
     table
+}
+
+/// How it is, in a word: those of the web page.
+fn state(host: &Host) -> &'static str {
+    match host {
+        Host { status: None, .. } => "away",
+        Host { maintenance: true, .. } => "maintenance",
+        Host { witness: true, .. } => "witness",
+        _ => "up",
+    }
+}
+
+/// `1 core`, `2 cores`.
+fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn warnings(host: &Host) -> String {
@@ -316,11 +355,17 @@ fn fields(host: &Host) -> Vec<(&'static str, String)> {
     fields.extend([
         ("Version", status.version.clone()),
         ("Kernel", status.kernel.clone()),
-        ("Booted", format!("{} ({} ago), {}", status.booted_at, age(status.booted_at), status.boot)),
+        ("Booted", format!("{} ({} ago), {}", moment(status.booted_at), age(status.booted_at), status.boot)),
         ("Simulated", if status.simulated { "yes".into() } else { String::new() }),
         (
             "CPU",
-            format!("{}, {} sockets, {} cores, {} threads", cpu.model, cpu.sockets, cpu.cores, cpu.threads),
+            format!(
+                "{}, {}, {}, {}",
+                cpu.model,
+                count(cpu.sockets.into(), "socket"),
+                count(cpu.cores.into(), "core"),
+                count(cpu.threads.into(), "thread")
+            ),
         ),
         ("CPU use", format!("{:.0} %", cpu.usage * 100.0)),
         ("Memory", format!("{}, {} free", status.memory.total_bytes, status.memory.available_bytes)),
@@ -337,4 +382,23 @@ fn fields(host: &Host) -> Vec<(&'static str, String)> {
     }
     fields.extend(status.warnings.iter().map(|w| ("Warning", w.clone())));
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_went_to_its_new_address_is_followed_there() {
+        let said = tried_elsewhere("node1", Some("192.0.2.9"));
+        assert!(
+            said.contains("login https://192.0.2.9") && said.contains("host network node1 --keep"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn numbers_have_their_nouns() {
+        assert_eq!((count(1, "core"), count(2, "core")), ("1 core".into(), "2 cores".into()));
+    }
 }
