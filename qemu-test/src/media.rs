@@ -160,6 +160,8 @@ pub(crate) fn bare_metal(dir: &Path, accel: Accel) -> Machine {
         segment: None,
         detached: false,
         restart_ends: true,
+        watchdog: false,
+        clock_ahead: 0,
     }
 }
 
