@@ -129,7 +129,7 @@ impl Pair {
         pool::stands(api, shared, "ready on both", 300, ready).await?;
         let protected = protected(paths, accel, api, shared, ids[GUARDED]).await.context("the machine")?;
         let pair = Self { hosts, ids, witness, ground, protected, server };
-        pair.written(&pair.hosts[0].api).await?;
+        pair.settled().await?;
         Ok(pair)
     }
 
@@ -143,9 +143,15 @@ impl Pair {
         &self.hosts[HOSTS - 1 - than].api
     }
 
+    /// The same as [`Self::written`], once the machine is protected, as it is while both hosts are there.
+    pub(crate) async fn settled(&self) -> Result<(usize, String)> {
+        let api = &self.witness.api;
+        protection::state(api, self.protected.vm, lq_api::ha::HaMachineState::Protected).await?;
+        self.written(api).await
+    }
+
     /// The host the machine runs on, once it does and writes: its number, and who the machine is in this run.
     pub(crate) async fn written(&self, api: &Client) -> Result<(usize, String)> {
-        protection::state(api, self.protected.vm, lq_api::ha::HaMachineState::Protected).await?;
         let host = protection::running_on(api, self.protected.vm, |_| true).await?;
         let at = self.ids.iter().position(|id| *id == host).context("it runs on none of the hosts")?;
         let before = writer::records(&self.disk())?;
@@ -159,13 +165,13 @@ impl Pair {
 
     /// Moves the machine to this host while it runs, where it is on the other one.
     pub(crate) async fn bring_to(&self, at: usize) -> Result<()> {
-        let (now, _) = self.written(&self.witness.api).await?;
+        let (now, _) = self.settled().await?;
         if now != at {
             let wish = MigrateVm { host: Some(self.ids[at]), ..MigrateVm::default() };
             let task = self.hosts[at].api.migrate_vm(self.protected.vm, &wish).await.map_err(explain)?;
             self.hosts[at].api.wait_task(task.id, patience(600), |_| {}).await.map_err(explain)?;
         }
-        let (now, _) = self.written(&self.witness.api).await?;
+        let (now, _) = self.settled().await?;
         ensure!(now == at, "the machine did not move");
         Ok(())
     }

@@ -3,11 +3,11 @@
 use super::cluster::counting_guest;
 use crate::{
     host::{Host, client_at, explain},
-    media::{self, PASSWORD},
+    media::PASSWORD,
     runner::Ctx,
     segment::{address, moved_address},
     several::{HOSTS, Several, until, whole},
-    site::{patience, remove_vm},
+    site::remove_vm,
     wait::eventually,
 };
 use anyhow::{Context as _, Result, ensure};
