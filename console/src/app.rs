@@ -486,6 +486,11 @@ impl App {
         }
     }
 
+    /// Nothing is open over the open screen.
+    pub(crate) fn at_rest(&self) -> bool {
+        self.pages.is_empty()
+    }
+
     /// Called now and then: what time asks for.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Request> {
         let idle = self.last_key.is_some_and(|at| now.saturating_duration_since(at) >= IDLE);

@@ -97,22 +97,36 @@ pub(crate) struct Status {
     pub(crate) live: bool,
 }
 
-/// What is kept between two looks, because it takes long to ask for.
+/// What is kept between two looks, because it costs more than a look at this host.
 #[derive(Default)]
 pub(crate) struct Kept {
     vms: Option<(Instant, Machines)>,
+    told: Option<(Instant, Management, Told)>,
 }
 
-/// Gathers everything.
-pub(crate) fn gather(kept: &mut Kept) -> Status {
+/// What `mgmtd` tells.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    cluster: Option<Cluster>,
+    pairing: Option<String>,
+    vms: Option<Machines>,
+    alerts: Vec<(bool, String)>,
+    events: Vec<String>,
+}
+
+/// How often `mgmtd` is asked for all it tells while nobody sits at the screen. Two screens that ask at each look would be most of
+/// what an idle host does. That it answers at all, and whether it is ready, is looked at each time; where that changes, it is
+/// asked at once.
+const UNWATCHED: Duration = Duration::from_secs(10);
+
+/// Gathers everything; what `mgmtd` tells may be of a moment ago unless somebody is at the keys.
+pub(crate) fn gather(kept: &mut Kept, watched: bool) -> Status {
     let boot: BootFacts =
         read(paths::BOOT_FACTS).and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
     let management = management();
     let ready = management == Management::Ready;
     let address = address();
-    // Also while nothing can be changed: that is one of the things to be shown.
-    let answers = matches!(management, Management::Ready | Management::NotReady(_));
-    let cluster = if answers { cluster() } else { None };
+    let Told { cluster, pairing, vms, alerts, events } = kept.told(&management, watched);
     Status {
         version: if boot.version.is_empty() { env!("CARGO_PKG_VERSION").into() } else { boot.version },
         mode: match (boot.mode.as_str(), &boot.slot) {
@@ -124,14 +138,14 @@ pub(crate) fn gather(kept: &mut Kept) -> Status {
         url: address.map(|a| format!("https://{a}/")),
         fingerprint: read(FINGERPRINT),
         setup_code: read(paths::SETUP_CODE),
-        pairing: if ready { pairing() } else { None },
+        pairing,
         nics: nics(Path::new("/sys/class/net"), boot.uplink.as_deref()),
         addresses: addresses(),
         clock: clock(),
-        vms: cluster.as_ref().filter(|_| ready).and_then(|c| kept.vms(c)),
+        vms,
         loads: loads(),
-        alerts: if answers { alerts() } else { vec![] },
-        events: if ready { events() } else { Vec::new() },
+        alerts,
+        events,
         trouble: cluster.as_ref().and_then(trouble),
         cluster: cluster.as_ref().and_then(cluster_line),
         live: boot.mode == "live",
@@ -302,6 +316,30 @@ pub(crate) fn address() -> Option<Ipv4Addr> {
 }
 
 impl Kept {
+    /// What `mgmtd` tells, in the state it is in.
+    fn told(&mut self, management: &Management, watched: bool) -> Told {
+        if let Some((at, then, told)) = &self.told
+            && !watched
+            && then == management
+            && at.elapsed() < UNWATCHED
+        {
+            return told.clone();
+        }
+        let ready = *management == Management::Ready;
+        // Also while nothing can be changed: that is one of the things to be shown.
+        let answers = ready || matches!(management, Management::NotReady(_));
+        let cluster = if answers { cluster() } else { None };
+        let told = Told {
+            pairing: if ready { pairing() } else { None },
+            vms: cluster.as_ref().filter(|_| ready).and_then(|c| self.vms(c)),
+            alerts: if answers { alerts() } else { Vec::new() },
+            events: if ready { events() } else { Vec::new() },
+            cluster,
+        };
+        self.told = Some((Instant::now(), management.clone(), told.clone()));
+        told
+    }
+
     /// The machines; where there are many, of a while ago.
     fn vms(&mut self, cluster: &Cluster) -> Option<Machines> {
         if let Some((at, machines)) = &self.vms
