@@ -15,7 +15,7 @@ use crate::{
     pool,
     process::{kill, log_file},
     protection,
-    qemu::Machine,
+    qemu::{Machine, Watchdog},
     several::{Ground, until, whole},
     site::{self, Wish, patience},
     wait::eventually,
@@ -107,7 +107,7 @@ impl Pair {
         let stand = async |n| -> Result<Host> {
             let machine = ground.install(paths, n, None).await?;
             let clock_ahead = if n == GUARDED { 0 } else { CLOCK_AHEAD };
-            media::boot_installed(Machine { watchdog: n == GUARDED, clock_ahead, ..machine }).await
+            media::boot_installed(Machine { watchdog: watchdog(n), clock_ahead, ..machine }).await
         };
         let (first, mut second) = tokio::try_join!(stand(0), stand(1)).context("two hosts")?;
         println!("        two hosts installed: {} s", began.elapsed().as_secs());
@@ -178,13 +178,18 @@ impl Pair {
 
     /// Switches a host on that is off, and waits until all answer to all.
     pub(crate) async fn switch_on(&mut self, n: usize) -> Result<()> {
-        let machine = Machine { watchdog: n == GUARDED, ..self.ground.machine(n)? };
+        let machine = Machine { watchdog: watchdog(n), ..self.ground.machine(n)? };
         self.hosts[n] = media::boot_installed(machine).await.context("the host that was off")?;
         for host in &self.hosts {
             until(&host.api, "all to answer", 300, whole).await?;
         }
         Ok(())
     }
+}
+
+/// The watchdog of a host.
+fn watchdog(host: usize) -> Watchdog {
+    if host == GUARDED { Watchdog::Device } else { Watchdog::Missing }
 }
 
 async fn ids(hosts: &[Host]) -> Result<Vec<HostId>> {

@@ -80,6 +80,17 @@ pub(crate) enum Medium {
     Usb,
 }
 
+/// The watchdog of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watchdog {
+    /// That of the chipset of today's boards (TCO), which QEMU 7.2 lets do nothing.
+    Chipset,
+    /// A device of its own, an Intel 6300ESB.
+    Device,
+    /// None: the board is one of before.
+    Missing,
+}
+
 /// The program.
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -123,8 +134,8 @@ pub(crate) struct Machine {
     pub(crate) detached: bool,
     /// A restart of the machine ends QEMU.
     pub(crate) restart_ends: bool,
-    /// It has a watchdog of its own, an Intel 6300ESB, which restarts it.
-    pub(crate) watchdog: bool,
+    /// What restarts it should it hang.
+    pub(crate) watchdog: Watchdog,
     /// Its clock begins so many seconds ahead of the truth.
     pub(crate) clock_ahead: i64,
 }
@@ -184,11 +195,12 @@ impl Machine {
         let mut args: Vec<String> = Vec::new();
         let mut add = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
         add(self.accel.arguments());
-        add(&["-name", "lq-host", "-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-S"]);
+        let board = if self.watchdog == Watchdog::Missing { "pc" } else { "q35" };
+        add(&["-name", "lq-host", "-M", board, "-nodefaults", "-no-user-config", "-display", "none", "-S"]);
         add(&["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory_mib)]);
         add(&["-device", "VGA", "-device", "virtio-rng-pci"]);
         add(&["-rtc", &format!("base={}", clock_base(self.clock_ahead)?)]);
-        if self.watchdog {
+        if self.watchdog == Watchdog::Device {
             add(&["-device", "i6300esb", "-watchdog-action", "reset"]);
         }
         if self.restart_ends {
