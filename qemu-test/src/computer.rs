@@ -84,11 +84,8 @@ impl Computer {
 fn made(address: &str, number: u8) -> Result<(File, File)> {
     let home = File::open("/proc/thread-self/ns/net").context("our own namespace")?;
     // SAFETY: makes this thread's network a new one; no memory is passed.
-    ensure!(
-        unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0,
-        "a network namespace: {}",
-        io::Error::last_os_error()
-    );
+    let done = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    ensure!(done == 0, "a network namespace: {}", io::Error::last_os_error());
     let made = furnish(address, number);
     // Nothing of ours may go on in there.
     enter(home.as_raw_fd()).context("back to our own namespace")?;

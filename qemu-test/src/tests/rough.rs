@@ -102,11 +102,9 @@ async fn restart(cluster: &mut Several, n: usize) -> Result<()> {
 pub(super) async fn readdress(ctx: &mut Ctx) -> Result<()> {
     let mut cluster = ctx.take_several().await?;
     let ids = cluster.ids().await?;
-    for n in 0..HOSTS {
+    for (n, id) in ids.iter().enumerate() {
         let there = client_at(cluster.ground.segment.moved(n)?)?;
-        readdressed(&cluster, n, ids[n], &moved_address(n), there)
-            .await
-            .with_context(|| format!("host {n}"))?;
+        readdressed(&cluster, n, *id, &moved_address(n), there).await.with_context(|| format!("host {n}"))?;
     }
     let at_new = |c: &Cluster| {
         let is_new = |n: usize, id: HostId| {
@@ -137,9 +135,9 @@ pub(super) async fn readdress(ctx: &mut Ctx) -> Result<()> {
         let api = client_at(cluster.ground.segment.plug(n)?.1.first().context("no port")?.1)?;
         cluster.hosts.push(Host { machine, api, ready_after: 0.0 });
     }
-    for n in 0..HOSTS {
+    for (n, id) in ids.iter().enumerate() {
         let there = cluster.hosts[n].api.clone();
-        readdressed(&cluster, n, ids[n], &address(n), there).await.with_context(|| format!("host {n}"))?;
+        readdressed(&cluster, n, *id, &address(n), there).await.with_context(|| format!("host {n}"))?;
     }
     for host in &cluster.hosts {
         until(&host.api, "all at their old addresses", 180, |c| whole(c) && !at_new(c)).await?;
