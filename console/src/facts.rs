@@ -1,6 +1,6 @@
 //! What the screen shows, gathered from files, the kernel and `mgmtd`. Nothing here can fail: what is not known is absent.
 
-use crate::{api, remote};
+use crate::{api, install, remote};
 use lq_api::{
     alert::{Alert, Severity},
     cluster::Cluster,
@@ -20,8 +20,8 @@ const FINGERPRINT: &str = "/run/limiquantix/fingerprint";
 /// The bridge with the management address.
 const BRIDGE: &str = "lqbr0";
 
-/// For so long after boot, silence of `mgmtd` is nothing to worry about.
-const STARTING_SECONDS: u64 = 60;
+/// For so long after boot, silence of `mgmtd` is nothing to worry about, unless it has answered before.
+const STARTING_SECONDS: u64 = 180;
 
 /// State of `mgmtd`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +95,8 @@ pub(crate) struct Status {
     pub(crate) trouble: Option<String>,
     /// It runs from its installation medium.
     pub(crate) live: bool,
+    /// Disks with an installation on them, though it runs from the medium.
+    pub(crate) installed: Vec<String>,
 }
 
 /// What is kept between two looks, because it costs more than a look at this host.
@@ -102,6 +104,10 @@ pub(crate) struct Status {
 pub(crate) struct Kept {
     vms: Option<(Instant, Machines)>,
     told: Option<(Instant, Management, Told)>,
+    /// `mgmtd` has answered since this screen began.
+    answered: bool,
+    /// Disks of a host that runs from its medium which have an installation on them.
+    installed: Option<Vec<String>>,
 }
 
 /// What `mgmtd` tells.
@@ -123,7 +129,7 @@ const UNWATCHED: Duration = Duration::from_secs(10);
 pub(crate) fn gather(kept: &mut Kept, watched: bool) -> Status {
     let boot: BootFacts =
         read(paths::BOOT_FACTS).and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
-    let management = management();
+    let management = kept.management();
     let ready = management == Management::Ready;
     let address = address();
     let Told { cluster, pairing, vms, alerts, events } = kept.told(&management, watched);
@@ -148,6 +154,7 @@ pub(crate) fn gather(kept: &mut Kept, watched: bool) -> Status {
         events,
         trouble: cluster.as_ref().and_then(trouble),
         cluster: cluster.as_ref().and_then(cluster_line),
+        installed: if boot.mode == "live" { kept.installed() } else { Vec::new() },
         live: boot.mode == "live",
         management,
         ready,
@@ -159,20 +166,6 @@ fn read(path: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
-}
-
-fn management() -> Management {
-    match api::get("/ready") {
-        Ok(answer) if answer.status == 200 => Management::Ready,
-        Ok(answer) => Management::NotReady(
-            not_ready(&answer.body).unwrap_or_else(|| format!("status {}", answer.status)),
-        ),
-        Err(_) if uptime_seconds() < STARTING_SECONDS => Management::Starting,
-        Err(_) => {
-            let log = read(&format!("{}/log/mgmtd.log", paths::RUN)).unwrap_or_default();
-            Management::Down(log.lines().last().unwrap_or_default().to_owned())
-        }
-    }
 }
 
 /// What it waits for, in words.
@@ -316,6 +309,35 @@ pub(crate) fn address() -> Option<Ipv4Addr> {
 }
 
 impl Kept {
+    /// How `mgmtd` does.
+    fn management(&mut self) -> Management {
+        match api::get("/ready") {
+            Ok(answer) => {
+                self.answered = true;
+                match answer.status {
+                    200 => Management::Ready,
+                    status => Management::NotReady(
+                        not_ready(&answer.body).unwrap_or_else(|| format!("status {status}")),
+                    ),
+                }
+            }
+            Err(_) if !self.answered && uptime_seconds() < STARTING_SECONDS => Management::Starting,
+            Err(_) => {
+                let log = read(&format!("{}/log/mgmtd.log", paths::RUN)).unwrap_or_default();
+                Management::Down(log.lines().last().unwrap_or_default().to_owned())
+            }
+        }
+    }
+
+    /// Disks with an installation on them; looked for once.
+    fn installed(&mut self) -> Vec<String> {
+        let look = || {
+            let disks = install::disks().unwrap_or_default().into_iter();
+            disks.filter(|d| d.ours).map(|d| d.node).collect()
+        };
+        self.installed.get_or_insert_with(look).clone()
+    }
+
     /// What `mgmtd` tells, in the state it is in.
     fn told(&mut self, management: &Management, watched: bool) -> Told {
         if let Some((at, then, told)) = &self.told

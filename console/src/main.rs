@@ -148,7 +148,8 @@ fn run(serial: bool) {
             write(&format!("\x1b[0m\x1b[2J\x1b[HLimiQuantix ready: {url}\r\n"));
         }
         let (rows, columns) = terminal_size();
-        let all = REDRAW.swap(false, Ordering::Relaxed) || whole.elapsed() >= REPAINT || size != (rows, columns);
+        let all =
+            REDRAW.swap(false, Ordering::Relaxed) || whole.elapsed() >= REPAINT || size != (rows, columns);
         let present = typed.is_some_and(|at| at.elapsed() < WATCHED) || !app.at_rest() || open > 0;
         let counting = present && painted.is_none_or(|at| at.elapsed() >= COUNTING);
         PRESENT.store(present, Ordering::Relaxed);

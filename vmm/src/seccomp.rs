@@ -153,6 +153,8 @@ const TUNSETQUEUE: u64 = 0x4004_54d9;
 const TUNSETVNETHDRSZ: u64 = 0x4004_54d8;
 const TUNGETIFF: u64 = 0x8004_54d2;
 const FIONBIO: u64 = 0x5421;
+const VFIO_DEVICE_SET_IRQS: u64 = crate::vfio::DEVICE_SET_IRQS;
+const VFIO_DEVICE_RESET: u64 = crate::vfio::DEVICE_RESET;
 const PR_SET_NAME: u64 = 15;
 
 /// What a kind of thread may do besides its lists.
@@ -163,6 +165,8 @@ struct Grants {
     /// Taps that come while the machine runs.
     new_tap: bool,
     nonblocking: bool,
+    /// Interrupts and reset of functions of the host.
+    vfio: bool,
     /// `prctl` and `seccomp`, to name and lock itself.
     lock_itself: bool,
 }
@@ -173,12 +177,13 @@ impl Filters {
         let filter = |lists: &[List], grants| compile(mode, lists, grants).map(Arc::new);
         let kvm = Grants { kvm: true, ..Grants::default() };
         let nonblocking = Grants { nonblocking: true, ..Grants::default() };
-        let all = Grants { kvm: true, tap: true, new_tap: true, nonblocking: true, lock_itself: true };
-        let operator = Grants { tap: true, new_tap: true, nonblocking: true, ..kvm };
+        let all =
+            Grants { kvm: true, tap: true, new_tap: true, nonblocking: true, vfio: true, lock_itself: true };
+        let operator = Grants { tap: true, new_tap: true, nonblocking: true, vfio: true, ..kvm };
         Ok(Self {
             // A new thread has its maker's filter, so this one holds all that those may.
             spawner: filter(&[COMMON, EVENTS, FILES, THREADS, SOCKETS, LISTEN, KICK, PASSING], all)?,
-            vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
+            vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, vfio: true, ..kvm })?,
             io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
             socket: filter(&[COMMON, EVENTS, SOCKETS, LISTEN], Grants::default())?,
             operator: filter(&[COMMON, EVENTS, FILES, SOCKETS, KICK], operator)?,
@@ -220,6 +225,10 @@ fn compile(mode: Mode, lists: &[List], grants: Grants) -> Result<BpfProgram, Err
     }
     if grants.nonblocking {
         requests.push(argument(1, SeccompCmpOp::Eq, FIONBIO)?);
+    }
+    if grants.vfio {
+        requests.push(argument(1, SeccompCmpOp::Eq, VFIO_DEVICE_SET_IRQS)?);
+        requests.push(argument(1, SeccompCmpOp::Eq, VFIO_DEVICE_RESET)?);
     }
     if !requests.is_empty() {
         rules.insert(libc::SYS_ioctl, requests);
