@@ -9,7 +9,8 @@
 //! much it may do), `legacy` (ports), `pci` (bus, configuration space, MSI-X),
 //! `virtio` (queues, transport, devices), `disk` (image files behind block devices), `display` (the screen by RFB),
 //! `lease` (until when disks may be touched), `memory` (guest memory and address map), `state` (a machine that stands still, in a file or on its way), `migrate` (to
-//! another host), `jail`, `seccomp` and `thread` (isolation), `timer`, `watchdog`, `tpm`, `exit` (the end).
+//! another host), `jail`, `seccomp` and `thread` (isolation), `timer`, `watchdog`, `tpm`, `exit` (the end), `qemu` (machines that run on QEMU
+//! instead).
 
 pub mod acpi;
 pub mod boot;
@@ -33,6 +34,7 @@ pub mod memory;
 pub mod migrate;
 pub mod pci;
 pub mod plug;
+pub mod qemu;
 pub mod run;
 pub mod seccomp;
 pub mod smbios;
