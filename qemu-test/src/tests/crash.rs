@@ -42,7 +42,7 @@ pub(super) async fn mgmtd(ctx: &mut Ctx) -> Result<()> {
     Ok(())
 }
 
-async fn wait_new_daemon(fault: &mut crate::fault::Fault, old: u32) -> Result<()> {
+pub(super) async fn wait_new_daemon(fault: &mut crate::fault::Fault, old: u32) -> Result<()> {
     let deadline = Instant::now() + scale::seconds(60);
     while Instant::now() < deadline {
         if fault.processes().await?.iter().any(|p| p.name == "mgmtd" && p.pid != old) {
