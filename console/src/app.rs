@@ -56,6 +56,8 @@ pub(crate) struct Field {
     pub(crate) label: &'static str,
     pub(crate) text: String,
     pub(crate) secret: bool,
+    /// What it wants, shown while one is in it.
+    pub(crate) hint: &'static str,
 }
 
 /// What a yes leads to.
@@ -317,7 +319,7 @@ impl App {
             Choice::FactoryReset { data } => menus::by_name(Form::FactoryReset { data }),
             Choice::Password => {
                 let mut fields = self.own_password();
-                fields.extend([field("New password", true), field("Once more", true)]);
+                fields.extend([menus::new_password(), field("Once more", true)]);
                 let title = format!("Another password for {ADMIN}");
                 Page::Form { form: Form::Password, title, fields, at: 0 }
             }
@@ -484,6 +486,11 @@ impl App {
             }
             _ => {}
         }
+    }
+
+    /// Nothing is open over the open screen.
+    pub(crate) fn at_rest(&self) -> bool {
+        self.pages.is_empty()
     }
 
     /// Called now and then: what time asks for.

@@ -276,6 +276,7 @@ fn only_a_live_host_is_installed_and_only_with_the_disks_name() {
         node: node.into(),
         text: format!("{node} (8 GiB)"),
         found: vec!["ext4 file system".into()],
+        ours: false,
         unfit: unfit.map(str::to_owned),
     };
     app.outcome(Outcome::Disks(vec![disk("/dev/sda", Some("is too small")), disk("/dev/vda", None)]));

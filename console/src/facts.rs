@@ -1,6 +1,6 @@
 //! What the screen shows, gathered from files, the kernel and `mgmtd`. Nothing here can fail: what is not known is absent.
 
-use crate::{api, remote};
+use crate::{api, install, remote};
 use lq_api::{
     alert::{Alert, Severity},
     cluster::Cluster,
@@ -20,8 +20,8 @@ const FINGERPRINT: &str = "/run/limiquantix/fingerprint";
 /// The bridge with the management address.
 const BRIDGE: &str = "lqbr0";
 
-/// For so long after boot, silence of `mgmtd` is nothing to worry about.
-const STARTING_SECONDS: u64 = 60;
+/// For so long after boot, silence of `mgmtd` is nothing to worry about, unless it has answered before.
+const STARTING_SECONDS: u64 = 180;
 
 /// State of `mgmtd`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,24 +95,44 @@ pub(crate) struct Status {
     pub(crate) trouble: Option<String>,
     /// It runs from its installation medium.
     pub(crate) live: bool,
+    /// Disks with an installation on them, though it runs from the medium.
+    pub(crate) installed: Vec<String>,
 }
 
-/// What is kept between two looks, because it takes long to ask for.
+/// What is kept between two looks, because it costs more than a look at this host.
 #[derive(Default)]
 pub(crate) struct Kept {
     vms: Option<(Instant, Machines)>,
+    told: Option<(Instant, Management, Told)>,
+    /// `mgmtd` has answered since this screen began.
+    answered: bool,
+    /// Disks of a host that runs from its medium which have an installation on them.
+    installed: Option<Vec<String>>,
 }
 
-/// Gathers everything.
-pub(crate) fn gather(kept: &mut Kept) -> Status {
+/// What `mgmtd` tells.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    cluster: Option<Cluster>,
+    pairing: Option<String>,
+    vms: Option<Machines>,
+    alerts: Vec<(bool, String)>,
+    events: Vec<String>,
+}
+
+/// How often `mgmtd` is asked for all it tells while nobody sits at the screen. Two screens that ask at each look would be most of
+/// what an idle host does. That it answers at all, and whether it is ready, is looked at each time; where that changes, it is
+/// asked at once.
+const UNWATCHED: Duration = Duration::from_secs(10);
+
+/// Gathers everything; what `mgmtd` tells may be of a moment ago unless somebody is at the keys.
+pub(crate) fn gather(kept: &mut Kept, watched: bool) -> Status {
     let boot: BootFacts =
         read(paths::BOOT_FACTS).and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
-    let management = management();
+    let management = kept.management();
     let ready = management == Management::Ready;
     let address = address();
-    // Also while nothing can be changed: that is one of the things to be shown.
-    let answers = matches!(management, Management::Ready | Management::NotReady(_));
-    let cluster = if answers { cluster() } else { None };
+    let Told { cluster, pairing, vms, alerts, events } = kept.told(&management, watched);
     Status {
         version: if boot.version.is_empty() { env!("CARGO_PKG_VERSION").into() } else { boot.version },
         mode: match (boot.mode.as_str(), &boot.slot) {
@@ -124,16 +144,17 @@ pub(crate) fn gather(kept: &mut Kept) -> Status {
         url: address.map(|a| format!("https://{a}/")),
         fingerprint: read(FINGERPRINT),
         setup_code: read(paths::SETUP_CODE),
-        pairing: if ready { pairing() } else { None },
+        pairing,
         nics: nics(Path::new("/sys/class/net"), boot.uplink.as_deref()),
         addresses: addresses(),
         clock: clock(),
-        vms: cluster.as_ref().filter(|_| ready).and_then(|c| kept.vms(c)),
+        vms,
         loads: loads(),
-        alerts: if answers { alerts() } else { vec![] },
-        events: if ready { events() } else { Vec::new() },
+        alerts,
+        events,
         trouble: cluster.as_ref().and_then(trouble),
         cluster: cluster.as_ref().and_then(cluster_line),
+        installed: if boot.mode == "live" { kept.installed() } else { Vec::new() },
         live: boot.mode == "live",
         management,
         ready,
@@ -145,20 +166,6 @@ fn read(path: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
-}
-
-fn management() -> Management {
-    match api::get("/ready") {
-        Ok(answer) if answer.status == 200 => Management::Ready,
-        Ok(answer) => Management::NotReady(
-            not_ready(&answer.body).unwrap_or_else(|| format!("status {}", answer.status)),
-        ),
-        Err(_) if uptime_seconds() < STARTING_SECONDS => Management::Starting,
-        Err(_) => {
-            let log = read(&format!("{}/log/mgmtd.log", paths::RUN)).unwrap_or_default();
-            Management::Down(log.lines().last().unwrap_or_default().to_owned())
-        }
-    }
 }
 
 /// What it waits for, in words.
@@ -302,6 +309,59 @@ pub(crate) fn address() -> Option<Ipv4Addr> {
 }
 
 impl Kept {
+    /// How `mgmtd` does.
+    fn management(&mut self) -> Management {
+        match api::get("/ready") {
+            Ok(answer) => {
+                self.answered = true;
+                match answer.status {
+                    200 => Management::Ready,
+                    status => Management::NotReady(
+                        not_ready(&answer.body).unwrap_or_else(|| format!("status {status}")),
+                    ),
+                }
+            }
+            Err(_) if !self.answered && uptime_seconds() < STARTING_SECONDS => Management::Starting,
+            Err(_) => {
+                let log = read(&format!("{}/log/mgmtd.log", paths::RUN)).unwrap_or_default();
+                Management::Down(log.lines().last().unwrap_or_default().to_owned())
+            }
+        }
+    }
+
+    /// Disks with an installation on them; looked for once.
+    fn installed(&mut self) -> Vec<String> {
+        let look = || {
+            let disks = install::disks().unwrap_or_default().into_iter();
+            disks.filter(|d| d.ours).map(|d| d.node).collect()
+        };
+        self.installed.get_or_insert_with(look).clone()
+    }
+
+    /// What `mgmtd` tells, in the state it is in.
+    fn told(&mut self, management: &Management, watched: bool) -> Told {
+        if let Some((at, then, told)) = &self.told
+            && !watched
+            && then == management
+            && at.elapsed() < UNWATCHED
+        {
+            return told.clone();
+        }
+        let ready = *management == Management::Ready;
+        // Also while nothing can be changed: that is one of the things to be shown.
+        let answers = ready || matches!(management, Management::NotReady(_));
+        let cluster = if answers { cluster() } else { None };
+        let told = Told {
+            pairing: if ready { pairing() } else { None },
+            vms: cluster.as_ref().filter(|_| ready).and_then(|c| self.vms(c)),
+            alerts: if answers { alerts() } else { Vec::new() },
+            events: if ready { events() } else { Vec::new() },
+            cluster,
+        };
+        self.told = Some((Instant::now(), management.clone(), told.clone()));
+        told
+    }
+
     /// The machines; where there are many, of a while ago.
     fn vms(&mut self, cluster: &Cluster) -> Option<Machines> {
         if let Some((at, machines)) = &self.vms

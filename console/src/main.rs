@@ -44,11 +44,19 @@ use std::{
 const EVERY: Duration = Duration::from_secs(2);
 /// The kernel writes over the screen without telling: it is drawn whole so often.
 const REPAINT: Duration = Duration::from_secs(30);
-/// Longest wait for a key; answers are looked for as often.
+/// Longest wait for a key while somebody is at the keys; answers are looked for as often.
 const WAIT_MS: u16 = 100;
+/// The same while nobody is.
+const WAIT_UNWATCHED_MS: u16 = 500;
+/// After the last key somebody is still taken to be there.
+const WATCHED: Duration = Duration::from_secs(60);
+/// Pages that count seconds are painted so often.
+const COUNTING: Duration = Duration::from_secs(1);
 
 static REDRAW: AtomicBool = AtomicBool::new(true);
 static END: AtomicBool = AtomicBool::new(false);
+/// Somebody is at the keys.
+static PRESENT: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn on_signal(signal: libc::c_int) {
     if signal == libc::SIGUSR1 {
@@ -61,7 +69,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
 fn main() {
     if !std::io::stdout().is_terminal() {
         // One look, as text: for logs and for people in a shell of a development machine.
-        print!("{}", view::plain(&facts::gather(&mut facts::Kept::default())));
+        print!("{}", view::plain(&facts::gather(&mut facts::Kept::default(), true)));
         return;
     }
     let handler: extern "C" fn(libc::c_int) = on_signal;
@@ -80,7 +88,7 @@ fn run(serial: bool) {
     let (facts_in, facts) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         let mut kept = facts::Kept::default();
-        while facts_in.send(facts::gather(&mut kept)).is_ok() {
+        while facts_in.send(facts::gather(&mut kept, PRESENT.load(Ordering::Relaxed))).is_ok() {
             std::thread::sleep(EVERY);
         }
     });
@@ -97,17 +105,26 @@ fn run(serial: bool) {
     let Ok(mut status) = facts.recv() else { return };
     let (mut app, mut keys, mut reader) = (app::App::default(), keys::Keys::default(), Reader::default());
     let mut shown: Option<Vec<String>> = None;
-    let mut painted = Instant::now();
+    let mut size = (0, 0);
+    // Since when the screen is whole, and when it was last looked at what is on it.
+    let (mut whole, mut painted) = (Instant::now(), None::<Instant>);
+    let mut typed: Option<Instant> = None;
     let (mut said_ready, mut open) = (false, 0_usize);
+    // Something may look different now. Painting each time would be most of what an idle host does.
+    let mut changed = true;
     while !END.load(Ordering::Relaxed) {
-        if let Some(latest) = facts.try_iter().last() {
+        if let Some(latest) = facts.try_iter().last()
+            && latest != status
+        {
             status = latest;
+            changed = true;
         }
         app.live = status.live;
         app.fresh = status.setup_code.is_some();
         app.now = lq_api::Timestamp::now();
         let mut wanted: Vec<remote::Request> = Vec::new();
         for outcome in answers.try_iter() {
+            changed = true;
             // Keys are not taken while what was asked for is open; what is followed does not count.
             if !matches!(outcome, remote::Outcome::Polled(_)) {
                 open = open.saturating_sub(1);
@@ -131,17 +148,31 @@ fn run(serial: bool) {
             write(&format!("\x1b[0m\x1b[2J\x1b[HLimiQuantix ready: {url}\r\n"));
         }
         let (rows, columns) = terminal_size();
-        app.room = pages::room(rows);
-        let lines = screen::lines(&pages::paint(&status, &app, glyphs, columns, rows));
-        let all = REDRAW.swap(false, Ordering::Relaxed) || painted.elapsed() >= REPAINT;
+        let all =
+            REDRAW.swap(false, Ordering::Relaxed) || whole.elapsed() >= REPAINT || size != (rows, columns);
+        let present = typed.is_some_and(|at| at.elapsed() < WATCHED) || !app.at_rest() || open > 0;
+        let counting = present && painted.is_none_or(|at| at.elapsed() >= COUNTING);
+        PRESENT.store(present, Ordering::Relaxed);
         if all {
-            painted = Instant::now();
+            whole = Instant::now();
+            size = (rows, columns);
         }
-        write(&screen::update(shown.as_deref().filter(|_| !all), &lines));
-        shown = Some(lines);
+        if all || changed || counting {
+            app.room = pages::room(rows);
+            let lines = screen::lines(&pages::paint(&status, &app, glyphs, columns, rows));
+            write(&screen::update(shown.as_deref().filter(|_| !all), &lines));
+            shown = Some(lines);
+            painted = Some(Instant::now());
+            changed = false;
+        }
         let now = Instant::now();
+        let rested = app.at_rest();
         wanted.extend(app.tick(now));
-        for key in reader.read(&mut keys) {
+        // Nobody was there for too long.
+        changed |= app.at_rest() != rested;
+        for key in reader.read(&mut keys, if present { WAIT_MS } else { WAIT_UNWATCHED_MS }) {
+            typed = Some(Instant::now());
+            changed = true;
             if key == keys::Key::Redraw {
                 REDRAW.store(true, Ordering::Relaxed);
             } else if open == 0 && wanted.iter().all(remote::Request::is_poll) {
@@ -183,8 +214,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// The keys typed by now; waits a moment for one.
-    fn read(&mut self, keys: &mut keys::Keys) -> Vec<keys::Key> {
+    /// The keys typed by now; waits so long for one.
+    fn read(&mut self, keys: &mut keys::Keys, wait_ms: u16) -> Vec<keys::Key> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         use std::os::fd::AsFd;
         if std::mem::take(&mut self.hung_up) {
@@ -193,7 +224,7 @@ impl Reader {
         }
         let input = std::io::stdin();
         let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::from(WAIT_MS)) {
+        match poll(&mut fds, PollTimeout::from(wait_ms)) {
             Ok(0) if keys.waiting() => keys.idle().into_iter().collect(),
             Ok(n) if n > 0 => {
                 let mut buffer = [0u8; 64];

@@ -83,11 +83,28 @@ pub(crate) enum Choice {
 
 /// An empty field.
 pub(crate) fn field(label: &'static str, secret: bool) -> Field {
-    Field { label, text: String::new(), secret }
+    Field { label, text: String::new(), secret, hint: "" }
 }
 
 fn filled(label: &'static str, text: impl Into<String>) -> Field {
-    Field { label, text: text.into(), secret: false }
+    Field { label, text: text.into(), secret: false, hint: "" }
+}
+
+impl Field {
+    fn hint(self, hint: &'static str) -> Self {
+        Self { hint, ..self }
+    }
+}
+
+/// What fields that are in more than one form want.
+const ADDRESS_HINT: &str = "Empty: by DHCP. Otherwise with its prefix, such as 192.168.1.10/24";
+const GATEWAY_HINT: &str = "The router's address. Empty: none, or the one DHCP tells";
+const DNS_HINT: &str = "Addresses with spaces between. Empty: none, or those DHCP tells";
+const PASSWORD_HINT: &str = "At least 8 characters";
+
+/// The field of a password that is to be from now on.
+pub(crate) fn new_password() -> Field {
+    field("New password", true).hint(PASSWORD_HINT)
 }
 
 /// The form one logs in with.
@@ -105,14 +122,14 @@ pub(crate) fn log_in() -> Page {
 /// therefore not asked for.
 pub(crate) fn first_password() -> Page {
     let title = format!("First login: choose the password of {ADMIN}");
-    let fields = vec![field("New password", true), field("Once more", true)];
+    let fields = vec![new_password(), field("Once more", true)];
     Page::Form { form: Form::FirstPassword, title, fields, at: 0 }
 }
 
 /// The form for whoever stands at the machine and has lost the password.
 pub(crate) fn lost_password() -> Page {
     let title = format!("A new password for {ADMIN}, without the old one. It is noted in the audit log");
-    let fields = vec![field("New password", true), field("Once more", true), field("Type RESET", false)];
+    let fields = vec![new_password(), field("Once more", true), field("Type RESET", false)];
     Page::Form { form: Form::LostPassword, title, fields, at: 0 }
 }
 
@@ -211,10 +228,10 @@ pub(crate) fn network(state: &ManagementNetwork) -> Page {
     let text = |o: Option<String>| o.unwrap_or_default();
     let dns: Vec<String> = kept.dns.iter().map(ToString::to_string).collect();
     let fields = vec![
-        filled("Interface", text(nic.map(|n| n.name.clone()))),
-        filled("Address/prefix", text(kept.address.clone())),
-        filled("Gateway", text(kept.gateway.map(|g| g.to_string()))),
-        filled("Name servers", dns.join(" ")),
+        filled("Interface", text(nic.map(|n| n.name.clone()))).hint("Empty: the first with a link"),
+        filled("Address/prefix", text(kept.address.clone())).hint(ADDRESS_HINT),
+        filled("Gateway", text(kept.gateway.map(|g| g.to_string()))).hint(GATEWAY_HINT),
+        filled("Name servers", dns.join(" ")).hint(DNS_HINT),
     ];
     let title = "Empty address: DHCP. Empty interface: the first with a link".into();
     Page::Form { form: Form::Network(Box::new(state.clone())), title, fields, at: 0 }
@@ -233,13 +250,14 @@ pub(crate) fn time_servers(spec: &TimeSpec) -> Page {
 pub(crate) fn install(node: &str, text: &str, used: bool) -> Page {
     let title = format!("Install to {text}{}", if used { ". ALL DATA ON IT WILL BE LOST" } else { "" });
     let fields = vec![
-        field("Host name", false),
-        field("Admin password", true),
+        field("Host name", false).hint("Empty: one is made from the network card's address"),
+        field("Admin password", true).hint(PASSWORD_HINT),
         field("Once more", true),
-        field("Address/prefix", false),
-        field("Gateway", false),
-        field("Name servers", false),
-        field("Type disk name", false),
+        field("Address/prefix", false).hint(ADDRESS_HINT),
+        field("Gateway", false).hint(GATEWAY_HINT),
+        field("Name servers", false).hint(DNS_HINT),
+        field("Type disk name", false)
+            .hint("The disk's name above, such as sda: it is what will be written over"),
     ];
     Page::Form { form: Form::Install { node: node.to_owned(), used }, title, fields, at: 0 }
 }
@@ -350,14 +368,35 @@ pub(crate) fn submit(form: &Form, fields: &[Field]) -> Result<Request, Wrong> {
             Request::Reform { confirm: name.clone(), lost: lost.clone() }
         }
         Form::Install { node, used } => {
-            same(&text(1), &text(2))?;
-            let network = typed_network(&text(3), &text(4), &text(5))?;
-            let short = node.trim_start_matches("/dev/");
-            if text(6).trim() != short {
-                return Err(format!("Type {short} in the last line.").into());
-            }
             let name = Some(text(0).trim().to_owned()).filter(|t| !t.is_empty());
-            Request::Install(Wish { node: node.clone(), erase: *used, name, network, password: text(1) })
+            let named = name.as_ref().and_then(|name| lq_api::meta::check_name("Host name", name));
+            let password = same(&text(1), &text(2)).map_err(|why| format!("Admin password: {why}"));
+            let network = typed_network(&text(3), &text(4), &text(5));
+            let short = node.trim_start_matches("/dev/");
+            let meant =
+                if text(6).trim() == short { Ok(()) } else { Err(format!("Type {short} in the last line.")) };
+            // All that is wrong at once, at the first field that is.
+            let faults = [
+                (0, named.map(|e| format!("{e}."))),
+                (1, password.err()),
+                (3, network.as_ref().err().cloned()),
+                (6, meant.err()),
+            ];
+            let faults: Vec<(usize, String)> =
+                faults.into_iter().filter_map(|(n, why)| Some((n, why?))).collect();
+            match (network, faults.first()) {
+                (Ok(network), None) => Request::Install(Wish {
+                    node: node.clone(),
+                    erase: *used,
+                    name,
+                    network,
+                    password: text(1),
+                }),
+                (_, first) => {
+                    let why: Vec<&str> = faults.iter().map(|(_, why)| why.as_str()).collect();
+                    return Err(Wrong { field: first.map(|(n, _)| *n), why: why.join(" ") });
+                }
+            }
         }
     })
 }

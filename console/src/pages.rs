@@ -90,6 +90,10 @@ fn draw(buffer: &mut Buffer, area: Rect, page: &Page, now: Timestamp) {
                 put(buffer, area, 2 + n, 2, &format!("{:<16}", field.label), PLAIN);
                 put(buffer, area, 2 + n, 18, &format!("{shown:<space$}"), style);
             }
+            let hint = fields.get(*at).map(|f| f.hint).unwrap_or_default();
+            for (n, line) in wrap(hint, width).iter().enumerate() {
+                put(buffer, area, 3 + fields.len() + n, 2, line, PLAIN);
+            }
         }
         Page::Menu { title, entries, at } => {
             put(buffer, area, 0, 2, &clean(title), STRONG);
@@ -108,8 +112,9 @@ fn draw(buffer: &mut Buffer, area: Rect, page: &Page, now: Timestamp) {
         }
         Page::Lines { title, lines, top } => {
             put(buffer, area, 0, 2, &format!("{title} ({})", lines.len()), STRONG);
-            for (n, line) in lines.iter().skip(*top).take(room).enumerate() {
-                put(buffer, area, 2 + n, 2, &clean(line), PLAIN);
+            let lines = lines.iter().skip(*top).flat_map(|line| wrap(line, width));
+            for (n, line) in lines.take(room).enumerate() {
+                put(buffer, area, 2 + n, 2, &line, PLAIN);
             }
         }
         Page::Network { state, test } => {

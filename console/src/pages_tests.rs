@@ -47,6 +47,7 @@ fn status() -> Status {
         cluster: Some((true, "3 hosts, node2 leads".into())),
         trouble: None,
         live: false,
+        installed: Vec::new(),
     }
 }
 
@@ -80,6 +81,7 @@ fn disks() -> Vec<InstallDisk> {
         node: node.into(),
         text: format!("{node} (931.5 GiB, model DISK, serial S1)"),
         found: found.iter().map(|f| (*f).to_owned()).collect(),
+        ours: false,
         unfit: unfit.map(str::to_owned),
     };
     vec![
@@ -264,7 +266,13 @@ fn pages_look_as_checked_in() {
         let mut qr = App::default();
         qr.key(Key::Char('q'), Instant::now());
         shot("qr", &status(), &qr, Glyphs::Ascii);
-        let live = Status { live: true, mode: "live: nothing is kept".into(), cluster: None, ..status() };
+        let live = Status {
+            live: true,
+            mode: "live: nothing is kept".into(),
+            installed: vec!["/dev/vda".into()],
+            cluster: None,
+            ..status()
+        };
         let waiting =
             Status { pairing: Some("ABCD-EFGH, a wrong code was tried".into()), cluster: None, ..status() };
         shot("open-waiting", &waiting, &App::default(), Glyphs::Ascii);

@@ -93,9 +93,26 @@ fn identity(status: &Status, width: usize) -> Vec<Line> {
     if let Some(code) = &status.setup_code {
         field(&mut lines, WARN, "Log in", &format!("as admin, set-up code {code}"), width, 1);
         field(&mut lines, PLAIN, "", "(you choose the password at this first login; here: F2)", width, 2);
+    } else if status.ready {
+        field(
+            &mut lines,
+            PLAIN,
+            "Log in",
+            "as admin with your password, in the browser or here: F2",
+            width,
+            2,
+        );
     }
     if let Some(pairing) = &status.pairing {
         field(&mut lines, STRONG, "Pairing code", pairing, width, 2);
+        field(&mut lines, PLAIN, "", "(typed in a cluster, it brings this host into that one)", width, 2);
+    }
+    if !status.installed.is_empty() {
+        let disks = status.installed.join(", ");
+        let text = format!(
+            "! This machine has an installation on {disks}, but was started from the medium: remove it and restart (F12)"
+        );
+        lines.extend(wrap(&text, width).into_iter().map(|l| (WARN, l)));
     }
     lines
 }
@@ -159,11 +176,13 @@ fn state(status: &Status, width: usize) -> Vec<Line> {
     }
     for (critical, alert) in &status.alerts {
         let style = if *critical { BAD } else { WARN };
-        lines.extend(wrap(&format!("! {alert}"), width).into_iter().take(1).map(|l| (style, l)));
+        lines.extend(wrap(&format!("! {alert}"), width).into_iter().take(2).map(|l| (style, l)));
     }
     if !status.events.is_empty() {
         lines.push((PLAIN, String::new()));
-        lines.extend(status.events.iter().filter_map(|e| Some((PLAIN, wrap(e, width).into_iter().next()?))));
+        lines.extend(
+            status.events.iter().flat_map(|e| wrap(e, width).into_iter().take(2)).map(|l| (PLAIN, l)),
+        );
     }
     lines
 }

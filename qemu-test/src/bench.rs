@@ -15,7 +15,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail, ensure};
 use lq_api::local::vmm::BootFiles;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -26,7 +26,7 @@ const FEWEST: u32 = 3;
 const WORD: &str = "tiny: user space";
 
 /// One measurement.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sample {
     /// Process start to the guest's user space.
     pub(crate) seconds: f64,
@@ -34,6 +34,8 @@ pub(crate) struct Sample {
     pub(crate) overhead_mib: f64,
     /// Exits from the guest, as the kernel counts; absent where it does not.
     pub(crate) exits: Option<f64>,
+    /// All the kernel counts of the machine, by its names.
+    pub(crate) counts: BTreeMap<String, f64>,
 }
 
 /// Measurements of the monitors, by name (`lq-vmm`, `microvm`), round by round.
@@ -154,11 +156,22 @@ fn parse(console: &str, whole: u32) -> Result<Samples> {
             seconds: number("seconds")?,
             overhead_mib: number("overhead_kib")? / 1024.0,
             exits: (exits >= 0.0).then_some(exits),
+            counts: counts(&rest),
         };
         samples.entry(name.to_owned()).or_default().push(sample);
     }
     ensure!(!samples.is_empty(), "the benchmark has no results:\n{console}");
     Ok(samples)
+}
+
+/// The kernel's counts in the words of a measurement.
+fn counts(words: &[&str]) -> BTreeMap<String, f64> {
+    let all = words.iter().find_map(|w| w.strip_prefix("counts=")).unwrap_or_default();
+    let one = |count: &str| {
+        let (name, value) = count.split_once(':')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    };
+    all.split(',').filter_map(one).collect()
 }
 
 /// Middle value; 0 of none.
@@ -210,6 +223,19 @@ fn print_table(samples: &Samples) {
         spread(&ratios(samples, |s| Some(s.overhead_mib)), 2),
         spread(&ratios(samples, |s| s.exits), 2)
     );
+    print_counts(samples);
+}
+
+/// What lies behind the exits: the kernel's counts, the middle of all rounds.
+fn print_counts(samples: &Samples) {
+    let names: BTreeSet<&String> = samples.values().flatten().flat_map(|s| s.counts.keys()).collect();
+    for name in names {
+        let of = |monitor: &String| {
+            let values = column(samples, monitor, |s| Some(s.counts.get(name).copied().unwrap_or_default()));
+            format!("{monitor} {:.0}", median(&values))
+        };
+        println!("  {name:32} {}", samples.keys().map(of).collect::<Vec<_>>().join(", "));
+    }
 }
 
 #[cfg(test)]
@@ -218,11 +244,15 @@ mod tests {
 
     #[test]
     fn results_are_read_without_the_round_that_warms_up() {
-        let said = "x\nRESULT 0 lq-vmm seconds=9.0 overhead_kib=9 exits=9\nRESULT 1 lq-vmm seconds=2.5 overhead_kib=4096 exits=2500\n\
+        let said = "x\nRESULT 0 lq-vmm seconds=9.0 overhead_kib=9 exits=9\nRESULT 1 lq-vmm seconds=2.5 overhead_kib=4096 exits=2500 counts=exits:2500,io_exits:70\n\
                     RESULT 1 microvm seconds=5.0 overhead_kib=40960 exits=-1\n\
                     RESULT 2 lq-vmm seconds=3.0 overhead_kib=4096 exits=2500\n";
         let samples = parse(said, 1).unwrap();
-        assert_eq!(samples["lq-vmm"], [Sample { seconds: 2.5, overhead_mib: 4.0, exits: Some(2500.0) }]);
+        let counts = BTreeMap::from([("exits".to_owned(), 2500.0), ("io_exits".to_owned(), 70.0)]);
+        assert_eq!(
+            samples["lq-vmm"],
+            [Sample { seconds: 2.5, overhead_mib: 4.0, exits: Some(2500.0), counts }]
+        );
         assert_eq!(ratios(&samples, |s| Some(s.seconds)), [0.5]);
         assert!(ratios(&samples, |s| s.exits).is_empty());
         assert!(

@@ -186,6 +186,11 @@ async fn host_figures(paths: &Paths, accel: Accel, figures: &mut Figures) -> Res
     figures.insert("idle.mgmtd_mib", mib(&after.iter().filter(|p| p.name == "mgmtd").collect::<Vec<_>>()));
     let used = ticks(&after).saturating_sub(ticks(&before)) as f64 / 100.0;
     figures.insert("idle.cpu_percent", used / idle.as_secs_f64() * 100.0);
+    for process in &after {
+        let ticks = before.iter().find(|p| p.pid == process.pid).map_or(0, |p| p.ticks);
+        let percent = process.ticks.saturating_sub(ticks) as f64 / idle.as_secs_f64();
+        println!("  {:16} {percent:6.2} % {:8.2} MiB", process.name, process.pss_kib as f64 / 1024.0);
+    }
 
     println!("figures: the API …");
     host.login(media::PASSWORD).await?;

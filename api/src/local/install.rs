@@ -13,6 +13,9 @@ pub struct InstallDisk {
     pub text: String,
     /// What is on it, for people; empty where it is blank.
     pub found: Vec<String>,
+    /// It has an installation of this product on it.
+    #[serde(default)]
+    pub ours: bool,
     /// Why it cannot be installed to.
     #[serde(default)]
     pub unfit: Option<String>,

@@ -78,6 +78,7 @@ pub fn disks(boot_disk: &str) -> Vec<InstallDisk> {
         .map(|d| InstallDisk {
             node: d.disk.path().display().to_string(),
             text: d.disk.describe(),
+            ours: plan::is_ours(&d.disk),
             unfit: plan::unfit(&d, image_bytes),
             found: d.found,
         })

@@ -60,11 +60,15 @@ impl Plan {
     }
 }
 
+/// Whether an installation of this product is on a disk.
+pub fn is_ours(disk: &Disk) -> bool {
+    disk.partition(layout::PART_SLOT_A).is_some() && disk.partition(layout::PART_STATE).is_some()
+}
+
 /// What is on a disk, for people; empty where it is blank.
 pub fn contents(disk: &Disk, signs: &Signs, tail: &[u8]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    let ours = disk.partition(layout::PART_SLOT_A).is_some() && disk.partition(layout::PART_STATE).is_some();
-    if ours {
+    if is_ours(disk) {
         found.push("a LimiQuantix installation".into());
     }
     found.extend(signs.kinds.iter().map(|k| (*k).to_owned()));

@@ -699,6 +699,20 @@ impl Cluster {
         }
     }
 
+    /// Ends when another host leads than this one; never where the log has ended.
+    pub async fn led_by_another(&self, than: Option<HostId>) {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let now = metrics.borrow_watched().current_leader.map(HostId::from);
+            if now.is_some() && now != than {
+                return;
+            }
+            if metrics.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
     /// Stops taking part. What was acknowledged stays.
     pub async fn shutdown(&self) {
         self.stop.cancel();

@@ -115,17 +115,7 @@ pub async fn run(node: Arc<Node>, leader: Arc<Leader>, end: CancellationToken) {
         tokio::select! {
             () = end.cancelled() => return,
             () = tokio::time::sleep_until(begun + pause) => {}
-            () = led_by_another(&node.cluster, to) => {}
-        }
-    }
-}
-
-/// Ends when another host leads.
-async fn led_by_another(cluster: &Cluster, than: Option<HostId>) {
-    loop {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if cluster.standing().leader.is_some_and(|now| Some(now) != than) {
-            return;
+            () = node.cluster.led_by_another(to) => {}
         }
     }
 }

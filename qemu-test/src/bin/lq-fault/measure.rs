@@ -3,14 +3,17 @@
 //! ```text
 //! lq-fault measure WORD GUEST_MIB [--socket PATH] -- PROGRAM ARGUMENT…
 //! ```
-//! Prints one line: `seconds=… overhead_kib=… exits=…`. The guest's words are read from the monitor's standard output, or from the
+//! Prints one line: `seconds=… overhead_kib=… exits=… counts=…`. The guest's words are read from the monitor's standard output, or from the
 //! socket where one is named. Overhead is the memory of the process that is not the guest's own: every mapping but those as large
-//! as the guest's memory. Exits are the kernel's count for the VM; -1 where it does not tell.
+//! as the guest's memory. Exits are the kernel's count for the VM; -1 where it does not tell. Counts are all
+//! it counts for the VM, `name:value` with commas between, those that are not 0.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     io::Read,
     os::unix::{net::UnixStream, process::CommandExt as _},
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -88,7 +91,10 @@ fn observe(
     let seconds = start.elapsed().as_secs_f64();
     let pid = child.id();
     let overhead = overhead_kib(pid, guest_kib)?;
-    Ok(format!("seconds={seconds:.3} overhead_kib={overhead} exits={}", exits(pid)))
+    let counts = counts(pid);
+    let exits = counts.get("exits").map_or(-1, |n| i64::try_from(*n).unwrap_or(i64::MAX));
+    let counts: Vec<String> = counts.iter().map(|(name, n)| format!("{name}:{n}")).collect();
+    Ok(format!("seconds={seconds:.3} overhead_kib={overhead} exits={exits} counts={}", counts.join(",")))
 }
 
 fn connect(child: &mut Child, path: &str, start: Instant) -> io::Result<UnixStream> {
@@ -126,14 +132,20 @@ fn sum_overhead(smaps: &str, guest_kib: u64) -> u64 {
     sum
 }
 
-/// The kernel's count of exits of the process's VM.
-fn exits(pid: u32) -> i64 {
-    let entries = fs::read_dir("/sys/kernel/debug/kvm").into_iter().flatten().flatten();
+/// What the kernel counts for the process's VM, where it does and there is any.
+fn counts(pid: u32) -> BTreeMap<String, u64> {
+    let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
     let prefix = format!("{pid}-");
-    entries
-        .filter(|e| e.file_name().to_string_lossy().starts_with(&prefix))
-        .find_map(|e| fs::read_to_string(e.path().join("exits")).ok()?.trim().parse().ok())
-        .unwrap_or(-1)
+    let machine = list(Path::new("/sys/kernel/debug/kvm"))
+        .find(|e| e.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|e| e.path());
+    let files = machine.iter().flat_map(|path| list(path));
+    files
+        .filter_map(|e| {
+            let count = fs::read_to_string(e.path()).ok()?.trim().parse().ok()?;
+            (count > 0).then(|| (e.file_name().to_string_lossy().into_owned(), count))
+        })
+        .collect()
 }
 
 #[cfg(test)]
