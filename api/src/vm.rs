@@ -678,7 +678,10 @@ impl VmSpec {
             refuse("device_model", "devices of old machines need `hypervisor` to be `qemu`".into());
         }
         if self.machine.is_some() {
-            refuse("machine", "only a machine whose `hypervisor` is `qemu` has a choice: leave it out".into());
+            refuse(
+                "machine",
+                "only a machine whose `hypervisor` is `qemu` has a choice: leave it out".into(),
+            );
         }
     }
 
@@ -759,7 +762,8 @@ mod tests {
 
     #[test]
     fn what_a_hypervisor_cannot_do_is_refused_by_name_and_all_at_once() {
-        let fields = |spec: &VmSpec| spec.validate().into_iter().map(|e| e.field).collect::<Vec<_>>().join(" ");
+        let fields =
+            |spec: &VmSpec| spec.validate().into_iter().map(|e| e.field).collect::<Vec<_>>().join(" ");
         let own: VmSpec = serde_json::from_str(
             r#"{"vcpus":1,"memory_bytes":134217728,"firmware":"bios","device_model":"legacy","machine":"pc-q35-7.2"}"#,
         )
@@ -774,7 +778,13 @@ mod tests {
         assert_eq!(fields(&qemu), "spec.device_model");
         qemu.device_model = DeviceModel::Virtio;
         assert_eq!(fields(&qemu), "");
-        let limits = NicLimits { receive: IoLimits { bandwidth: Some(crate::local::vmm::Rate { per_second: 1, burst: 0 }), operations: None }, ..NicLimits::default() };
+        let limits = NicLimits {
+            receive: IoLimits {
+                bandwidth: Some(crate::local::vmm::Rate { per_second: 1, burst: 0 }),
+                operations: None,
+            },
+            ..NicLimits::default()
+        };
         let nic = Nic { limits, ..Nic::on(NetworkId::new()) };
         let more = VmSpec {
             vcpus_max: Some(4),
@@ -789,7 +799,11 @@ mod tests {
             "spec.boot spec.vcpus_max spec.memory_max_bytes spec.ha spec.nics[1].limits"
         );
         let text = serde_json::to_value(VmSpec::default()).unwrap();
-        assert!(text.get("hypervisor").is_none() && text.get("firmware").is_none() && text.get("machine").is_none());
+        assert!(
+            text.get("hypervisor").is_none()
+                && text.get("firmware").is_none()
+                && text.get("machine").is_none()
+        );
     }
 
     #[test]

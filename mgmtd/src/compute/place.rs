@@ -16,8 +16,8 @@ use lq_api::{
         paths,
         vmm::{
             BootConfig, CdromConfig, CpusConfig, DiskConfig, DiskImage, ExitReason, ExitRecord,
-            FirmwareFiles, HotplugConfig, Hypervisor, IoLimits, Jail, MemoryConfig, MoreDevices, NicConfig, QemuConfig, Start,
-            TpmConfig, VERSION, VmmConfig,
+            FirmwareFiles, HotplugConfig, Hypervisor, IoLimits, Jail, MemoryConfig, MoreDevices, NicConfig,
+            QemuConfig, Start, TpmConfig, VERSION, VmmConfig,
         },
     },
     vm::Mac,

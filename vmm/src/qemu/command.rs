@@ -302,7 +302,8 @@ impl Line {
                 self.json("-blockdev", &node);
             }
         }
-        let limits = json!({"qom-type": "throttle-group", "id": limits_name(n), "limits": limits(&disk.limits)});
+        let limits =
+            json!({"qom-type": "throttle-group", "id": limits_name(n), "limits": limits(&disk.limits)});
         self.json("-object", &limits);
         let node = json!({"node-name": name, "driver": "throttle", "throttle-group": limits_name(n),
             "file": format_name(&name, 0), "read-only": disk.read_only});
@@ -313,8 +314,7 @@ impl Line {
         match qemu.devices {
             DeviceModel::Virtio => {
                 let queues = disk.queues.max(1);
-                let slot =
-                    if disk.serial == SEED_SERIAL { SEED } else { DISKS + n.min(MOST_DISKS - 1) };
+                let slot = if disk.serial == SEED_SERIAL { SEED } else { DISKS + n.min(MOST_DISKS - 1) };
                 self.device(&format!("virtio-blk-pci,{common},num-queues={queues}"), slot);
             }
             DeviceModel::Legacy => self.on_controller(&format!("ide-hd,{common}"), n, qemu.machine),
@@ -352,7 +352,8 @@ impl Line {
     fn nic(&mut self, n: usize, nic: &NicConfig, queues: &[RawFd], model: DeviceModel) {
         let name = nic_name(n);
         let list: Vec<_> = queues.iter().map(ToString::to_string).collect();
-        let taps = if let [one] = list.as_slice() { format!("fd={one}") } else { format!("fds={}", list.join(":")) };
+        let taps =
+            if let [one] = list.as_slice() { format!("fd={one}") } else { format!("fds={}", list.join(":")) };
         self.option("-netdev", format!("tap,id={name}-tap,{taps},vhost=off"));
         let boot = self.boot.of(BootDevice::Nic, n);
         let common = format!("id={name},netdev={name}-tap,mac={}{boot}", nic.mac);
@@ -418,7 +419,8 @@ fn nodes(name: &str, image: &DiskImage, file: Handed, below: Option<String>, rea
 pub fn medium_nodes(name: &str, file: Handed) -> [Value; 2] {
     let bytes = json!({"node-name": format!("{name}-file"), "driver": opener(file), "filename": set(file),
         "locking": "off", "read-only": true, "auto-read-only": false});
-    let format = json!({"node-name": name, "driver": "raw", "file": format!("{name}-file"), "read-only": true});
+    let format =
+        json!({"node-name": name, "driver": "raw", "file": format!("{name}-file"), "read-only": true});
     [bytes, format]
 }
 
@@ -432,7 +434,8 @@ pub fn limits(limits: &IoLimits) -> Value {
         let per_second = rate.map_or(0, |rate| rate.per_second).min(MOST);
         (per_second, rate.map_or(0, |rate| rate.burst.max(rate.per_second)).min(MOST))
     };
-    let ((bytes, most_bytes), (operations, most_operations)) = (rate(limits.bandwidth), rate(limits.operations));
+    let ((bytes, most_bytes), (operations, most_operations)) =
+        (rate(limits.bandwidth), rate(limits.operations));
     json!({"bps-total": bytes, "bps-total-max": most_bytes, "iops-total": operations, "iops-total-max": most_operations})
 }
 

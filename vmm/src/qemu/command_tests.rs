@@ -92,7 +92,9 @@ fn old_guests_have_their_disks_on_the_boards_controller() {
         let with = config(json!({"qemu": {"machine": machine, "devices": "legacy"}}));
         assert_eq!(with.qemu.unwrap().devices, DeviceModel::Legacy);
         let text = lines(&words(&with, &descriptors()));
-        for (device, place) in ["ide-hd,id=disk0", "ide-hd,id=disk1", "ide-cd,id=cd0", "ide-cd,id=cd1"].iter().zip(places) {
+        for (device, place) in
+            ["ide-hd,id=disk0", "ide-hd,id=disk1", "ide-cd,id=cd0", "ide-cd,id=cd1"].iter().zip(places)
+        {
             let line = text.lines().find(|line| line.contains(device)).unwrap();
             assert!(line.ends_with(place), "{line}");
         }

@@ -74,8 +74,18 @@ mod tests {
         };
         let told = faults(&config(json!({"machine": "pc-i440fx-7.2", "devices": "legacy"}))).join("\n");
         for field in [
-            "boot is direct", "start:", "lease:", "devices.balloon", "devices.vsock", "devices.memory", "devices.cpus",
-            "devices.vhost_user", "devices.hotplug", "nics[].limits", "disks: 17", "17 on the controller",
+            "boot is direct",
+            "start:",
+            "lease:",
+            "devices.balloon",
+            "devices.vsock",
+            "devices.memory",
+            "devices.cpus",
+            "devices.vhost_user",
+            "devices.hotplug",
+            "nics[].limits",
+            "disks: 17",
+            "17 on the controller",
         ] {
             assert!(told.contains(field), "{field} missing in:\n{told}");
         }

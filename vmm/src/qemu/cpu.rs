@@ -31,7 +31,11 @@ pub fn kept(entries: &[kvm_cpuid_entry2]) -> Vec<&'static str> {
         let found = entries.iter().find(|entry| (entry.function, entry.index) == (leaf, 0));
         found.is_some_and(|entry| [entry.ebx, entry.edx][usize::from(register == 1)] & 1 << bit != 0)
     };
-    ANSWERS.iter().filter(|(leaf, register, bit, _)| has(*leaf, *register, *bit)).map(|(.., name)| *name).collect()
+    ANSWERS
+        .iter()
+        .filter(|(leaf, register, bit, _)| has(*leaf, *register, *bit))
+        .map(|(.., name)| *name)
+        .collect()
 }
 
 /// What is said of the processor. On KVM a feature of the level that the host lacks ends QEMU's start; without it, it is what QEMU

@@ -150,9 +150,10 @@ fn event(name: &str, data: &Value) -> Option<Event> {
         "RESET" => Event::Reset,
         "GUEST_PANICKED" => Event::Panicked,
         "WATCHDOG" => Event::Watchdog,
-        "DEVICE_TRAY_MOVED" => {
-            Event::Tray { drive: data.get("id")?.as_str()?.to_owned(), open: data.get("tray-open")?.as_bool()? }
-        }
+        "DEVICE_TRAY_MOVED" => Event::Tray {
+            drive: data.get("id")?.as_str()?.to_owned(),
+            open: data.get("tray-open")?.as_bool()?,
+        },
         other => Event::Other(other.to_owned()),
     })
 }
@@ -285,6 +286,9 @@ mod tests {
         assert_eq!(Execute::plain("cont").line(7), b"{\"execute\":\"cont\",\"id\":7}\n");
         let link = Execute::with("set_link", json!({"name": "nic0", "up": false}));
         let line = String::from_utf8(link.line(8)).unwrap();
-        assert_eq!(line, "{\"arguments\":{\"name\":\"nic0\",\"up\":false},\"execute\":\"set_link\",\"id\":8}\n");
+        assert_eq!(
+            line,
+            "{\"arguments\":{\"name\":\"nic0\",\"up\":false},\"execute\":\"set_link\",\"id\":8}\n"
+        );
     }
 }

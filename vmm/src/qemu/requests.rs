@@ -13,10 +13,7 @@ use lq_api::local::vmm::{
     RunState, Stats, Status,
 };
 use serde_json::{Value, json};
-use std::{
-    fs::File,
-    os::fd::OwnedFd,
-};
+use std::{fs::File, os::fd::OwnedFd};
 
 /// Sets of descriptors that came while it runs; those before have the numbers of their descriptors.
 const FIRST_SET: u64 = 1 << 20;
@@ -80,7 +77,8 @@ impl Supervisor {
                     return Some(there_is_no("disk", disk));
                 }
                 let path = format!("/objects/{}", command::limits_name(disk));
-                let arguments = json!({"path": path, "property": "limits", "value": command::limits(&limits)});
+                let arguments =
+                    json!({"path": path, "property": "limits", "value": command::limits(&limits)});
                 (one(Execute::with("qom-set", arguments)), Change::Limits(disk, limits))
             }
             Command::DiskResize(DiskResize { disk, size_bytes }) => {
@@ -88,7 +86,9 @@ impl Supervisor {
                 match self.config.disks.get(disk) {
                     None => return Some(there_is_no("disk", disk)),
                     Some(of) if of.read_only => {
-                        return Some(Outcome::Error(format!("disk {disk} is read-only: it cannot be made larger")));
+                        return Some(Outcome::Error(format!(
+                            "disk {disk} is read-only: it cannot be made larger"
+                        )));
                     }
                     Some(_) => {}
                 }
@@ -110,9 +110,14 @@ impl Supervisor {
                 Ok(ordered) => ordered,
                 Err(outcome) => return Some(outcome),
             },
-            Command::MigrateStatus => return Some(Outcome::Migration(lq_api::local::vmm::MigrationStatus::default())),
+            Command::MigrateStatus => {
+                return Some(Outcome::Migration(lq_api::local::vmm::MigrationStatus::default()));
+            }
             Command::Snapshot => return Some(not_on_qemu("saving a machine")),
-            Command::MigrateOut(_) | Command::MigrateIn | Command::MigrateCancel | Command::MigrateReclaim => {
+            Command::MigrateOut(_)
+            | Command::MigrateIn
+            | Command::MigrateCancel
+            | Command::MigrateReclaim => {
                 return Some(not_on_qemu("moving a machine while it runs"));
             }
             Command::NicLimits(_) => return Some(not_on_qemu("limiting an interface")),
@@ -276,7 +281,12 @@ fn disk_stats(blocks: &Value, name: &str) -> IoStats {
     let mut all = blocks.as_array().into_iter().flatten();
     let of = all.find(|one| one.get("node-name").and_then(Value::as_str) == Some(name));
     let count = |field: &str| of.and_then(|of| of.pointer(&format!("/stats/{field}"))?.as_u64()).unwrap_or(0);
-    let failed = ["failed_rd_operations", "failed_wr_operations", "failed_flush_operations", "failed_unmap_operations"];
+    let failed = [
+        "failed_rd_operations",
+        "failed_wr_operations",
+        "failed_flush_operations",
+        "failed_unmap_operations",
+    ];
     IoStats {
         read_bytes: count("rd_bytes"),
         written_bytes: count("wr_bytes"),

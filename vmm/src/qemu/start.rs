@@ -188,7 +188,8 @@ fn start(options: &Options) -> Result<Supervisor, Error> {
 /// Has what the level needs, and what is kept besides.
 fn check_cpu(model: CpuModel) -> Result<Vec<&'static str>, Error> {
     let kvm = kvm::open(1)?;
-    let offered = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(kvm::refused("list CPU features"))?;
+    let offered =
+        kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(kvm::refused("list CPU features"))?;
     let mut entries = offered.as_slice().to_vec();
     let kept = cpu::kept(&entries);
     cpu_model::restrict(&mut entries, model).map_err(|missing| Error::Model { model, missing })?;
@@ -218,9 +219,11 @@ impl Opened {
         };
         // The gate of our own monitor: locked, of the format that is said, and no word about another file followed.
         let hold = |image: &DiskImage, read_only: bool| {
-            disk::movable::open(image, read_only, true, Arc::default()).map(disk::movable::Movable::into_files)
+            disk::movable::open(image, read_only, true, Arc::default())
+                .map(disk::movable::Movable::into_files)
         };
-        let disks = config.disks.iter().map(|disk| hold(&disk.image, disk.read_only)).collect::<Result<_, _>>()?;
+        let disks =
+            config.disks.iter().map(|disk| hold(&disk.image, disk.read_only)).collect::<Result<_, _>>()?;
         let medium = |path: &String| {
             let image = DiskImage { path: path.clone(), format: ImageFormat::Raw, backing: None };
             Ok::<_, disk::Error>(hold(&image, true)?.pop())
@@ -339,7 +342,10 @@ mod tests {
     #[test]
     fn words_are_understood_or_named() {
         let options = Options::parse(&["--config", "/c", "--accelerator", "tcg"]).unwrap();
-        assert_eq!((options.program.as_path(), options.accelerator), (Path::new(paths::QEMU), Accelerator::Tcg));
+        assert_eq!(
+            (options.program.as_path(), options.accelerator),
+            (Path::new(paths::QEMU), Accelerator::Tcg)
+        );
         for (words, says) in [
             (&[][..], "--config is missing"),
             (&["--config"], "--config needs a value"),

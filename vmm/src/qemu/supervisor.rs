@@ -289,7 +289,8 @@ impl Supervisor {
         ];
         for (fd, token, wants) in streams {
             // One that was closed is not watched any more.
-            let _ = self.epoll.ctl(ControlOperation::Modify, fd, EpollEvent::new(room(wants), token.encode()));
+            let _ =
+                self.epoll.ctl(ControlOperation::Modify, fd, EpollEvent::new(room(wants), token.encode()));
         }
     }
 
@@ -334,7 +335,8 @@ impl Supervisor {
             Ok(news) => news.into_iter().for_each(|news| self.news(news)),
             Err(error) => {
                 // Fails only where it is not watched any more.
-                let _ = self.epoll.ctl(ControlOperation::Delete, self.link.as_raw_fd(), EpollEvent::default());
+                let _ =
+                    self.epoll.ctl(ControlOperation::Delete, self.link.as_raw_fd(), EpollEvent::default());
                 if !matches!(error, super::link::Broken::Closed) && self.end.is_none() {
                     self.end = Some(record(ExitReason::Internal, exit::chain(&error)));
                 }
@@ -421,7 +423,8 @@ impl Supervisor {
     /// The guest has opened a tray: what is in it is out.
     fn tray_opened(&mut self, drive: &str) {
         let Some(n) = (0..self.drives.len()).find(|n| command::drive_name(*n) == drive) else { return };
-        let Some(medium) = self.drives.get(n).filter(|drive| !drive.ours).and_then(|drive| drive.medium) else {
+        let Some(medium) = self.drives.get(n).filter(|drive| !drive.ours).and_then(|drive| drive.medium)
+        else {
             return;
         };
         let remove = Execute::with("blockdev-remove-medium", json!({"id": drive}));
@@ -604,7 +607,8 @@ impl Supervisor {
         let name = format!("viewer{}", self.viewers_so_far);
         let hand = Execute::with("getfd", json!({"fdname": name}));
         let add = Execute::with("add_client", json!({"protocol": "vnc", "fdname": name, "skipauth": true}));
-        self.link.submit(vec![(hand, Some(stream.into())), (add, None)], Purpose::Aside("a viewer of the screen"));
+        self.link
+            .submit(vec![(hand, Some(stream.into())), (add, None)], Purpose::Aside("a viewer of the screen"));
     }
 
     /// The guest wrote, or reads.
@@ -614,7 +618,11 @@ impl Supervisor {
             match self.serial.read(&mut part) {
                 Ok(0) => {
                     // Fails only where it is not watched any more.
-                    let _ = self.epoll.ctl(ControlOperation::Delete, self.serial.as_raw_fd(), EpollEvent::default());
+                    let _ = self.epoll.ctl(
+                        ControlOperation::Delete,
+                        self.serial.as_raw_fd(),
+                        EpollEvent::default(),
+                    );
                 }
                 Ok(count) => {
                     // Into memory.
@@ -713,7 +721,10 @@ mod tests {
     #[test]
     fn ends_without_a_word_are_told_in_words() {
         let killed = unexpected(Ok(ExitStatus::from_raw(9)), true);
-        assert_eq!((killed.reason, killed.detail.as_str()), (ExitReason::Host, "QEMU was killed by signal 9"));
+        assert_eq!(
+            (killed.reason, killed.detail.as_str()),
+            (ExitReason::Host, "QEMU was killed by signal 9")
+        );
         let refused = unexpected(Ok(ExitStatus::from_raw(1 << 8)), false);
         assert_eq!(refused.detail, "QEMU ended with status 1 while the machine was set up");
     }

@@ -52,7 +52,10 @@ mod tests {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(&[0; 1000], socket.local_addr().unwrap()).unwrap();
         let after = traffic.read();
-        assert!(after.read_bytes >= before.read_bytes + 1000 && after.writes > before.writes, "{before:?} {after:?}");
+        assert!(
+            after.read_bytes >= before.read_bytes + 1000 && after.writes > before.writes,
+            "{before:?} {after:?}"
+        );
         assert_eq!(Traffic::open("no/such").read(), IoStats::default());
     }
 }
