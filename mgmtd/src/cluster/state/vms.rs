@@ -69,8 +69,7 @@ impl State {
     fn place_of_vars(&self, spec: &VmSpec) -> Option<PoolId> {
         let first = spec.disks.first().and_then(|d| self.volumes.get(&d.volume)?.spec.pool);
         let shared = |pool: &PoolId| self.pools.get(pool).is_some_and(|p| p.spec.is_shared());
-        let keeps = spec.boot.is_none() && spec.firmware.is_uefi();
-        first.filter(|pool| (keeps || spec.tpm) && shared(pool))
+        first.filter(|pool| (keeps_variables(spec) || spec.tpm) && shared(pool))
     }
 
     pub(super) fn update_vm(
@@ -91,8 +90,9 @@ impl State {
             self.check_growth(&old, &new.vm)?;
         }
         check_board(&old, &new.vm.spec)?;
-        if new.vm.spec.firmware != old.vm.spec.firmware && old.vars.is_none() {
-            // Of one with a BIOS nothing was kept till now.
+        // Of a machine booted directly, or by a BIOS, nothing was kept till now.
+        let kept_nothing = old.vars.is_none() && !keeps_variables(&old.vm.spec) && !old.vm.spec.tpm;
+        if kept_nothing && keeps_variables(&new.vm.spec) && old.vm.spec.boot.is_none() {
             new.vars = self.place_of_vars(&new.vm.spec);
         }
         if new.vm.spec.tpm != old.vm.spec.tpm {
@@ -100,8 +100,7 @@ impl State {
                 let why = "a TPM comes and goes only while the machine is off: stop it, then change this";
                 return Err(Refusal::field("spec.tpm", why));
             }
-            // Of a machine booted directly nothing was kept till now.
-            if old.vm.spec.boot.is_some() && !old.vm.spec.tpm && old.vars.is_none() {
+            if kept_nothing {
                 new.vars = self.place_of_vars(&new.vm.spec);
             }
         }
@@ -566,6 +565,11 @@ impl VmRecord {
             && self.vm.spec.power == PowerState::Stopped
             && self.moving.is_none()
     }
+}
+
+/// Whether its firmware remembers anything.
+fn keeps_variables(spec: &VmSpec) -> bool {
+    spec.boot.is_none() && spec.firmware.is_uefi()
 }
 
 /// What a machine is made of changes only while it is off.
