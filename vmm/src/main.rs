@@ -18,7 +18,7 @@ use std::{
 
 const USAGE: &str = "\
 usage: lq-vmm run --config FILE [--seccomp kill|log|off]
-       lq-vmm qemu --config FILE [--program FILE] [--accelerator kvm|tcg]
+       lq-vmm qemu --config FILE [--program FILE] [--accelerator kvm|tcg] [--seccomp kill|log|off]
        lq-vmm snapshot --control SOCKET --to FILE
        lq-vmm migrate --from SOCKET --to SOCKET [--bandwidth BYTES] [--max-pause-ms N]
        lq-vmm ask --control SOCKET COMMAND

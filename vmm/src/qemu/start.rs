@@ -4,6 +4,7 @@
 //!  read configuration ─▶ open and lock everything ─▶ jail ─▶ QEMU ─▶ supervise ─▶ exit record
 //!  (privileged)                                      └──── nothing of the host is opened any more ────┘
 //! ```
+//! QEMU has its own filter of system calls, the supervisor one that leaves it nothing but its descriptors and its child.
 //! The jail is empty but for the host's programs and libraries, read-only, and `/dev/kvm`.
 
 use super::{
@@ -20,6 +21,7 @@ use crate::{
     jail::{self, Device, Shown},
     machine::{cpu_model, kvm},
     run,
+    seccomp::{self, Filters, Mode},
     virtio::net,
 };
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
@@ -55,6 +57,8 @@ pub struct Options {
     pub program: PathBuf,
     /// Who executes the guest's instructions.
     pub accelerator: Accelerator,
+    /// What becomes of system calls of the supervisor's that are not on its list.
+    pub seccomp: Mode,
 }
 
 impl Options {
@@ -64,7 +68,7 @@ impl Options {
     /// What about them is not understood, in words.
     pub fn parse(words: &[&str]) -> Result<Self, String> {
         let (mut config, mut program) = (None, PathBuf::from(paths::QEMU));
-        let mut accelerator = Accelerator::Kvm;
+        let (mut accelerator, mut seccomp) = (Accelerator::Kvm, Mode::Kill);
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
@@ -78,10 +82,18 @@ impl Options {
                         other => return Err(format!("--accelerator {other}: kvm or tcg is possible")),
                     }
                 }
+                "--seccomp" => {
+                    seccomp = match *value {
+                        "kill" => Mode::Kill,
+                        "log" => Mode::Log,
+                        "off" => Mode::Off,
+                        other => return Err(format!("--seccomp {other}: kill, log or off is possible")),
+                    }
+                }
                 other => return Err(format!("unknown argument {other}")),
             }
         }
-        Ok(Self { config: config.ok_or("--config is missing")?, program, accelerator })
+        Ok(Self { config: config.ok_or("--config is missing")?, program, accelerator, seccomp })
     }
 }
 
@@ -104,6 +116,8 @@ enum Error {
     Host { what: &'static str, source: io::Error },
     #[error(transparent)]
     Jail(#[from] jail::Error),
+    #[error("cannot prepare the system call filter")]
+    Seccomp(#[from] seccomp::Error),
     #[error("{program} cannot be started")]
     Program { program: String, source: io::Error },
 }
@@ -182,7 +196,10 @@ fn start(options: &Options) -> Result<Supervisor, Error> {
     // They are QEMU's alone from now on.
     drop((opened, monitor_end, serial_end));
     let machine = Machine { child, monitor, serial, media, traffic };
-    Supervisor::new(config, machine, sources, display, console).map_err(host("set up the control loop"))
+    let supervisor = Supervisor::new(config, machine, sources, display, console);
+    let supervisor = supervisor.map_err(host("set up the control loop"))?;
+    seccomp::install(&Filters::new(options.seccomp)?.supervisor)?;
+    Ok(supervisor)
 }
 
 /// Has what the level needs, and what is kept besides.
