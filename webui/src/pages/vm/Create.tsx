@@ -70,7 +70,10 @@ const EMPTY: Form = {
 const STEPS: { title: string; fields: (keyof Form)[] }[] = [
   { title: "Name and source", fields: ["name", "labels", "image", "iso"] },
   { title: "Hardware", fields: ["cpus", "cpusMost", "memory", "memoryMost", "disk", "pool", "network"] },
-  { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline", "tpm", "runsOn", "oldDevices", "placement"] },
+  {
+    title: "Boot and behaviour",
+    fields: ["kernel", "initrd", "cmdline", "tpm", "runsOn", "oldDevices", "placement"],
+  },
   { title: "Guest set-up", fields: ["setup"] },
   { title: "Review", fields: [] },
 ];
