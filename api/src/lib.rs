@@ -29,6 +29,7 @@ pub mod management;
 pub mod meta;
 pub mod network;
 pub mod pairing;
+pub mod pci;
 pub mod placement;
 pub mod pool;
 pub mod problem;

@@ -198,6 +198,7 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProfileCommand {
     /// Every saved host; `*` is the one that is used.
+    #[command(visible_alias = "ls")]
     List,
     /// Use this one where no other is named.
     Use {
@@ -217,6 +218,7 @@ pub(crate) enum ProfileCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Token {
     /// Every token, without its secret.
+    #[command(visible_alias = "ls")]
     List,
     /// Make a token. Its secret is shown once.
     Create {

@@ -116,6 +116,11 @@ pub(crate) fn or_dash(text: Option<impl ToString>) -> String {
     text.map(|t| t.to_string()).filter(|t| !t.is_empty()).unwrap_or_else(|| "-".into())
 }
 
+/// A moment to the second, UTC: `2026-11-28 06:25:39`.
+pub(crate) fn moment(at: Timestamp) -> String {
+    at.strftime("%F %T").to_string()
+}
+
 /// How long ago: `5s`, `12m`, `3h`, `9d`.
 pub(crate) fn age(at: Timestamp) -> String {
     let seconds = Timestamp::now().as_second().saturating_sub(at.as_second()).max(0);
@@ -142,6 +147,12 @@ mod tests {
         let mut more = Table::new(&["NAME", "STATE"]);
         more.row(["b".into(), "stopped".into()]);
         assert_eq!(more.render_on(&mut widths, false), "b       stopped\n");
+    }
+
+    #[test]
+    fn moments_are_told_to_the_second() {
+        let at: Timestamp = "2026-11-28T06:25:39.728001008Z".parse().unwrap();
+        assert_eq!(moment(at), "2026-11-28 06:25:39");
     }
 
     #[test]

@@ -35,9 +35,12 @@ pub(crate) struct Profile {
 
 impl Profile {
     /// The session, where there is one.
-    pub(crate) fn held(&self) -> Option<Held> {
-        let (token, refresh_token) = (self.token.clone()?, self.refresh_token.clone()?);
-        Some(Held { token, refresh_token, since: self.since? })
+    pub(crate) fn kept(&self) -> Option<Kept> {
+        let token = self.token.clone()?;
+        Some(match (self.refresh_token.clone(), self.since) {
+            (Some(refresh_token), Some(since)) => Kept::Session(Held { token, refresh_token, since }),
+            _ => Kept::Token(token),
+        })
     }
 
     /// The same host with this session.
@@ -54,6 +57,15 @@ impl Profile {
     pub(crate) fn logged_out(self) -> Self {
         Self { token: None, refresh_token: None, since: None, ..self }
     }
+}
+
+/// What a profile shows to its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// A session that goes on as long as it is used.
+    Session(Held),
+    /// One that is not refreshed: that of a host without a majority, for an hour.
+    Token(String),
 }
 
 /// The file.
@@ -173,9 +185,12 @@ mod tests {
             refresh_token: None,
             since: None,
         };
-        assert_eq!(profile.held(), None);
+        assert_eq!(profile.kept(), None);
         let profile = profile.with(held.clone());
-        assert_eq!(profile.held(), Some(held));
+        assert_eq!(profile.kept(), Some(Kept::Session(held)));
+        // Without a majority a login gives nothing to refresh it with.
+        let short = Profile { refresh_token: None, ..profile.clone() };
+        assert_eq!(short.kept(), Some(Kept::Token("a".into())));
         let mut profiles = Profiles::load(path.clone()).unwrap();
         profiles.set("default", profile.clone()).unwrap();
         profiles.set("other", profile.clone().logged_out()).unwrap();

@@ -10,7 +10,8 @@ use lq_api::{
     image::ImageFormat,
     local::vmm::{
         BootConfig, BootDevice, CpusConfig, DiskImage, IoLimits, LeaseConfig, LeaseEnd, MemoryConfig,
-        NicLimits, Start, TpmConfig, VERSION, VhostUserConfig, VhostUserDevice, VmmConfig, VsockConfig,
+        NicLimits, PassthroughConfig, Start, TpmConfig, VERSION, VhostUserConfig, VhostUserDevice, VmmConfig,
+        VsockConfig,
     },
 };
 use std::{collections::BTreeSet, fs, io, path::Path};
@@ -150,7 +151,8 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         + usize::from(config.devices.watchdog.is_some())
         + usize::from(config.devices.vsock.is_some())
         + usize::from(config.devices.memory.is_some())
-        + config.devices.vhost_user.len();
+        + config.devices.vhost_user.len()
+        + config.devices.passthrough.len();
     if let Some(VsockConfig { cid }) = config.devices.vsock {
         // 0 to 2 are the hypervisor, loopback and the host; all ones is anybody.
         check(
@@ -208,6 +210,8 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
     let mut slots: BTreeSet<u8> = config.empty_slots.iter().copied().collect();
     let chosen = (0..).zip(&config.disks).map(|(i, disk)| (format!("disks[{i}]"), disk.slot));
     let chosen = chosen.chain((0..).zip(&config.nics).map(|(i, nic)| (format!("nics[{i}]"), nic.slot)));
+    let passed = (0..).zip(&config.devices.passthrough);
+    let chosen = chosen.chain(passed.map(|(i, one)| (format!("devices.passthrough[{i}]"), one.slot)));
     let served = (0..).zip(&config.devices.vhost_user);
     let chosen = chosen.chain(served.map(|(i, device)| (format!("devices.vhost_user[{i}]"), device.slot)));
     let last = if firmware { LPC_SLOT - 1 } else { MAX_DEVICES };
@@ -277,6 +281,15 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         let of = format!("devices.vhost_user[{i}].device.{of}");
         check(queues.contains(&count), queue_fault(&of, count));
     }
+    let mut addresses = BTreeSet::new();
+    for (i, PassthroughConfig { address, .. }) in config.devices.passthrough.iter().enumerate() {
+        check(addresses.insert(address), format!("devices.passthrough[{i}].address {address} is used twice"));
+    }
+    if let Some(why) = pinned(config) {
+        check(config.devices.memory.is_none(), format!("devices.memory: {why}"));
+        let target = config.devices.balloon.map_or(0, |balloon| balloon.target_bytes);
+        check(target == 0, format!("devices.balloon.target_bytes is {target}: {why}"));
+    }
     if config.start != Start::Boot {
         rooted(config).into_iter().for_each(|why| check(false, format!("start: {why}")));
     }
@@ -340,6 +353,11 @@ impl<'a> Served<'a> {
 /// Why a machine cannot be saved, moved or taken up; none: it can.
 #[must_use]
 pub fn rooted(config: &VmmConfig) -> Option<String> {
+    if let Some(PassthroughConfig { address, .. }) = config.devices.passthrough.first() {
+        return Some(format!(
+            "the PCI function {address} (devices.passthrough) is this host's and keeps its state to itself: such a machine can be neither saved nor moved"
+        ));
+    }
     let device = config.devices.vhost_user.first()?;
     Some(format!(
         "the device {:?} (devices.vhost_user) is served by another program of this host, which keeps its state: such a machine can be neither saved nor moved",
@@ -347,9 +365,23 @@ pub fn rooted(config: &VmmConfig) -> Option<String> {
     ))
 }
 
+/// Why a machine's memory neither comes nor goes; none: it does.
+#[must_use]
+pub fn pinned(config: &VmmConfig) -> Option<String> {
+    let PassthroughConfig { address, .. } = config.devices.passthrough.first()?;
+    Some(format!(
+        "the PCI function {address} (devices.passthrough) writes to the machine's memory, all of which stays where it is"
+    ))
+}
+
 /// Why a machine cannot have a lease; none: it can.
 #[must_use]
 pub fn unleasable(config: &VmmConfig) -> Option<String> {
+    if let Some(PassthroughConfig { address, .. }) = config.devices.passthrough.first() {
+        return Some(format!(
+            "what the PCI function {address} (devices.passthrough) writes and sends no lease stops"
+        ));
+    }
     let device = config.devices.vhost_user.iter().find(|device| device.device.stores())?;
     Some(format!(
         "what the device {:?} (devices.vhost_user) stores is written by another program of this host, which no lease stops",
@@ -419,6 +451,40 @@ mod tests {
     #[test]
     fn a_good_configuration_has_no_faults() {
         assert_eq!(faults(&config(|_| {})), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_function_of_the_host_excludes_what_it_cannot_be_with() {
+        let passed = |change: fn(&mut serde_json::Value)| {
+            config(|c| {
+                c["devices"] = json!({"passthrough": [{"address": "0000:03:00.0"}]});
+                change(c);
+            })
+        };
+        assert_eq!(faults(&passed(|_| {})), Vec::<String>::new());
+        let balloon = passed(|c| c["devices"]["balloon"] = json!({"target_bytes": 0}));
+        assert_eq!(faults(&balloon), Vec::<String>::new(), "it tells how memory fares");
+        let bad = passed(|c| {
+            c["devices"]["passthrough"] =
+                json!([{"address": "0000:03:00.0", "slot": 9}, {"address": "03:00.0", "slot": 9}]);
+            c["devices"]["balloon"] = json!({"target_bytes": 4096});
+            c["devices"]["memory"] = json!({"most_bytes": 128 << 20});
+            c["start"] = json!("incoming");
+            c["lease"] = json!({"grant": {"epoch": 1, "until": {"remaining-ms": 1000}}});
+        });
+        let all = faults(&bad);
+        let expected = [
+            "devices.passthrough[1].slot 9 is used twice",
+            "devices.passthrough[1].address 0000:03:00.0 is used twice",
+            "devices.memory: the PCI function 0000:03:00.0",
+            "devices.balloon.target_bytes is 4096: the PCI function 0000:03:00.0",
+            "start: the PCI function 0000:03:00.0",
+            "lease: what the PCI function 0000:03:00.0",
+        ];
+        assert_eq!(all.len(), expected.len(), "{all:#?}");
+        for (fault, expected) in all.iter().zip(expected) {
+            assert!(fault.contains(expected), "{fault}");
+        }
     }
 
     #[test]

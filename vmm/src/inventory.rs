@@ -91,6 +91,12 @@ impl Inventory {
         config::rooted(&self.config)
     }
 
+    /// Why the machine's memory neither comes nor goes; none: it does.
+    #[must_use]
+    pub fn pinned(&self) -> Option<String> {
+        config::pinned(&self.config)
+    }
+
     /// Why the machine cannot have a lease; none: it can.
     #[must_use]
     pub fn unleasable(&self) -> Option<String> {

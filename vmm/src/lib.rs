@@ -9,8 +9,8 @@
 //! much it may do), `legacy` (ports), `pci` (bus, configuration space, MSI-X),
 //! `virtio` (queues, transport, devices), `disk` (image files behind block devices), `display` (the screen by RFB),
 //! `lease` (until when disks may be touched), `memory` (guest memory and address map), `state` (a machine that stands still, in a file or on its way), `migrate` (to
-//! another host), `jail`, `seccomp` and `thread` (isolation), `timer`, `watchdog`, `tpm`, `exit` (the end), `qemu` (machines that run on QEMU
-//! instead).
+//! another host), `jail`, `seccomp` and `thread` (isolation), `timer`, `watchdog`, `tpm`, `vfio` (functions of the
+//! host), `exit` (the end), `qemu` (machines that run on QEMU instead).
 
 pub mod acpi;
 pub mod boot;
@@ -44,5 +44,6 @@ pub mod thread;
 pub mod timer;
 pub mod tpm;
 pub mod vcpu;
+pub mod vfio;
 pub mod virtio;
 pub mod watchdog;

@@ -24,7 +24,7 @@ use crate::{
     seccomp::{self, Filters, Mode},
     smbios::Identity,
     stats::DeviceCounters,
-    thread, tpm,
+    thread, tpm, vfio,
     virtio::{
         DeviceType, VirtioDevice, VirtioPci,
         balloon::Balloon,
@@ -85,6 +85,8 @@ enum Error {
     Virtio { kind: DeviceType, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("devices.vhost_user {name:?} cannot be used")]
     VhostUser { name: String, source: vhost_user::Error },
+    #[error(transparent)]
+    Passthrough(#[from] vfio::Error),
     #[error("devices.tpm.socket cannot be used")]
     Tpm(#[from] tpm::swtpm::Error),
     #[error("cannot make the watchdog")]
@@ -110,6 +112,7 @@ impl Error {
             // One that refuses or hangs may be another one's for a moment still: its directory is locked.
             | Self::Tpm(tpm::swtpm::Error::Connect { .. } | tpm::swtpm::Error::TooOld { .. })
             | Self::VhostUser { .. }
+            | Self::Passthrough(vfio::Error::Refused(_) | vfio::Error::Function { .. })
             | Self::Disk(_)
             | Self::Machine(
                 machine::Error::Boot(_)
@@ -186,7 +189,8 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
     let pluggable = config.devices.memory.map_or(0, |memory| memory.most_bytes);
     // Memory that nobody else is to have stays where the host has it cheapest.
     let backing = if config.devices.vhost_user.is_empty() { Backing::Private } else { Backing::Shared };
-    let wanted = Wanted { ram: config.memory_bytes.get(), pluggable, backing };
+    let pinned = !config.devices.passthrough.is_empty();
+    let wanted = Wanted { ram: config.memory_bytes.get(), pluggable, backing, pinned };
     let mut builder = Builder::new(kvm, config.vcpus, wanted, bus)?;
     let fence = Arc::<Fence>::default();
     let leased = Leased::new(config.lease.as_ref(), Arc::clone(&fence)).map_err(host("begin the lease"))?;
@@ -215,6 +219,9 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
     let vm = config.vm;
     for (device, slot) in config.devices.vhost_user.iter_mut().zip(made.vhost_user) {
         device.slot = u8::try_from(slot).ok();
+    }
+    for (function, slot) in config.devices.passthrough.iter_mut().zip(made.passthrough) {
+        function.slot = u8::try_from(slot).ok();
     }
     let inventory = Inventory::new(config, made.slots, made.counters, made.others);
     let attached = Attached { inventory, watchdog: made.watchdog };
@@ -285,6 +292,8 @@ struct Made {
     others: BTreeSet<usize>,
     /// Slots of the devices other programs serve, in the order of the configuration.
     vhost_user: Vec<usize>,
+    /// Slots of the host's functions, in the order of the configuration.
+    passthrough: Vec<usize>,
     /// OpenFirmware paths.
     boot_order: Vec<String>,
     pointer: Option<Arc<Pointer>>,
@@ -323,6 +332,7 @@ fn add_devices(
     let slots = config.disks.iter().filter_map(|disk| disk.slot);
     let slots = slots.chain(config.nics.iter().filter_map(|nic| nic.slot));
     let slots = slots.chain(config.devices.vhost_user.iter().filter_map(|device| device.slot));
+    let slots = slots.chain(config.devices.passthrough.iter().filter_map(|function| function.slot));
     builder.keep_empty(slots.chain(config.empty_slots.iter().copied()).map(usize::from).collect());
     let removable = |slot: Option<u8>| Placement { slot: slot.map(usize::from), removable: true };
     let fixed = Placement::default();
@@ -374,7 +384,11 @@ fn add_devices(
         made.slots.cdroms = vec![slot; cdroms.len()];
     }
     if let Some(balloon) = &config.devices.balloon {
-        let (device, gauge) = Balloon::new(config.memory_bytes.get(), balloon.target_bytes);
+        let ram = config.memory_bytes.get();
+        let (device, gauge) = match config::pinned(config) {
+            Some(_) => Balloon::pinned(ram),
+            None => Balloon::new(ram, balloon.target_bytes),
+        };
         let (_, slot) = add(Box::new(device), fixed)?;
         made.others.insert(slot);
         made.slots.balloon = Some((slot, gauge));
@@ -409,6 +423,14 @@ fn add_devices(
         let slot = add(Box::new(device), place)?;
         made.others.insert(slot);
         made.vhost_user.push(slot);
+    }
+    let (shown, platform) = (builder.device_memory(), builder.platform());
+    let functions = vfio::open(&config.devices.passthrough, &memory.memory(), &shown, &platform)?;
+    for (config, function) in config.devices.passthrough.iter().zip(functions) {
+        let place = Placement { slot: config.slot.map(usize::from), removable: false };
+        let slot = builder.add(Box::new(function), place)?;
+        made.others.insert(slot);
+        made.passthrough.push(slot);
     }
     made.boot_order = boot_order(config, &made.slots);
     Ok(made)

@@ -161,6 +161,8 @@ const TUNSETQUEUE: u64 = 0x4004_54d9;
 const TUNSETVNETHDRSZ: u64 = 0x4004_54d8;
 const TUNGETIFF: u64 = 0x8004_54d2;
 const FIONBIO: u64 = 0x5421;
+const VFIO_DEVICE_SET_IRQS: u64 = crate::vfio::DEVICE_SET_IRQS;
+const VFIO_DEVICE_RESET: u64 = crate::vfio::DEVICE_RESET;
 const PR_SET_NAME: u64 = 15;
 
 /// What a kind of thread may do besides its lists.
@@ -171,6 +173,8 @@ struct Grants {
     /// Taps that come while the machine runs.
     new_tap: bool,
     nonblocking: bool,
+    /// Interrupts and reset of functions of the host.
+    vfio: bool,
     /// `prctl` and `seccomp`, to name and lock itself.
     lock_itself: bool,
     /// The flags of open files, to see what they can.
@@ -188,16 +192,17 @@ impl Filters {
             tap: true,
             new_tap: true,
             nonblocking: true,
+            vfio: true,
             lock_itself: true,
             ..Grants::default()
         };
         let before_qemu = Grants { flags: true, ..nonblocking };
         let supervisor: &[List] = &[COMMON, EVENTS, SOCKETS, LISTEN, CONTROL, PASSING, CHILD, LOOK];
-        let operator = Grants { tap: true, new_tap: true, nonblocking: true, ..kvm };
+        let operator = Grants { tap: true, new_tap: true, nonblocking: true, vfio: true, ..kvm };
         Ok(Self {
             // A new thread has its maker's filter, so this one holds all that those may.
             spawner: filter(&[COMMON, EVENTS, FILES, THREADS, SOCKETS, LISTEN, KICK, PASSING], all)?,
-            vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..kvm })?,
+            vcpu: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, vfio: true, ..kvm })?,
             io: filter(&[COMMON, EVENTS, FILES], Grants { tap: true, ..Grants::default() })?,
             socket: filter(&[COMMON, EVENTS, SOCKETS, LISTEN], Grants::default())?,
             operator: filter(&[COMMON, EVENTS, FILES, SOCKETS, KICK], operator)?,
@@ -240,6 +245,10 @@ fn compile(mode: Mode, lists: &[List], grants: Grants) -> Result<BpfProgram, Err
     }
     if grants.nonblocking {
         requests.push(argument(1, SeccompCmpOp::Eq, FIONBIO)?);
+    }
+    if grants.vfio {
+        requests.push(argument(1, SeccompCmpOp::Eq, VFIO_DEVICE_SET_IRQS)?);
+        requests.push(argument(1, SeccompCmpOp::Eq, VFIO_DEVICE_RESET)?);
     }
     if !requests.is_empty() {
         rules.insert(libc::SYS_ioctl, requests);

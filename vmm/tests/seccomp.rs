@@ -114,6 +114,23 @@ fn only_those_who_need_it_talk_to_kvm_and_make_threads() {
     for filter in [&filters.vcpu, &filters.io, &filters.operator, &filters.display, &filters.control] {
         assert!(is_killed(child(filter, pass)));
     }
+    const VFIO_DEVICE_SET_IRQS: libc::c_ulong = 0x3b6e;
+    const VFIO_IOMMU_MAP_DMA: libc::c_ulong = 0x3b71;
+    // SAFETY: there is no such descriptor.
+    let interrupts: fn() = || unsafe {
+        libc::ioctl(-1, VFIO_DEVICE_SET_IRQS as _, 0);
+    };
+    // SAFETY: as above.
+    let map: fn() = || unsafe {
+        libc::ioctl(-1, VFIO_IOMMU_MAP_DMA as _, 0);
+    };
+    for filter in [&filters.vcpu, &filters.operator] {
+        assert!(exits_well(child(filter, interrupts)));
+        assert!(is_killed(child(filter, map)), "what functions of the host reach is settled before");
+    }
+    for filter in [&filters.io, &filters.migrate, &filters.display, &filters.back_end, &filters.control] {
+        assert!(is_killed(child(filter, interrupts)));
+    }
     assert!(is_killed(child(&filters.back_end, store)));
     assert!(is_killed(child(&filters.back_end, kvm)));
     for filter in [&filters.vcpu, &filters.io, &filters.operator, &filters.migrate, &filters.back_end] {

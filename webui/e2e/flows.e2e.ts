@@ -100,7 +100,7 @@ it("create a machine: faults are named at their fields, defaults fit, it starts"
 });
 
 it("console: what is typed and pasted reaches the guest; it connects again", async () => {
-  await page.getByRole("link", { name: "Console", exact: true }).click();
+  await page.getByRole("link", { name: "Serial console", exact: true }).click();
   await main().getByText("connected", { exact: true }).waitFor();
   const screen = () => page.locator(".xterm-rows").innerText();
   await page.keyboard.type("hello\n");

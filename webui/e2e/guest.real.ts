@@ -23,7 +23,7 @@ afterAll(closeBrowser);
 
 it("the serial console: logs in to the guest and runs a command", async () => {
   const { page } = ours;
-  await page.getByRole("link", { name: "Console", exact: true }).click();
+  await page.getByRole("link", { name: "Serial console", exact: true }).click();
   const shown = () => page.locator(".xterm-rows").innerText();
   const said = (what: RegExp) =>
     until(`the guest says ${what}`, async () => what.test(await shown()) || undefined, 600);

@@ -9,6 +9,7 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { request } from "node:https";
@@ -20,6 +21,8 @@ import { chromium, type Browser, type BrowserContext, type Page } from "playwrig
 const here = new URL(".", import.meta.url).pathname;
 const target = process.env["CARGO_TARGET_DIR"] ?? join(here, "../../target");
 const BINARY = process.env["LQ_MGMTD"] ?? join(target, "x86_64-unknown-linux-gnu/debug/mgmtd");
+/** Pages from this directory in place of the daemon's own: a change of them is tried without building the daemon. */
+const PAGES = process.env["LQ_PAGES"];
 const CHROMIUM = process.env["LQ_CHROMIUM"] ?? "/usr/bin/chromium";
 
 export const PASSWORD = "correct horse battery";
@@ -314,6 +317,17 @@ export interface Served {
   readonly url: string;
 }
 
+async function servePages(context: BrowserContext, url: string, directory: string) {
+  await context.route(
+    (asked) => asked.href.startsWith(url) && !asked.pathname.startsWith("/api/"),
+    async (route) => {
+      const file = join(directory, new URL(route.request().url()).pathname);
+      const asset = existsSync(file) && statSync(file).isFile();
+      await route.fulfill({ path: asset ? file : join(directory, "index.html") });
+    },
+  );
+}
+
 export async function visit(
   daemon: Served,
   {
@@ -332,6 +346,7 @@ export async function visit(
     timezoneId: "UTC",
     reducedMotion: "reduce",
   });
+  if (PAGES) await servePages(context, daemon.url, PAGES);
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
   const faults: string[] = [];

@@ -22,6 +22,9 @@ use tokio_rustls::TlsConnector;
 
 /// A host that does not accept a connection within this time is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that rested for longer is not used again. Hosts end those on which nothing came for 15 s, and a program that
+/// waits for a person's answer meanwhile does not see it: the order that follows would be sent into a closed connection.
+const IDLE: Duration = Duration::from_secs(5);
 /// Port of the API where the address names none.
 const DEFAULT_PORT: u16 = 443;
 
@@ -59,6 +62,7 @@ impl Transport {
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(config.clone())
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(USER_AGENT)
@@ -68,12 +72,18 @@ impl Transport {
     }
 
     pub(super) fn unix(socket: &Path) -> Result<Self, Error> {
+        Self::unix_for(socket, IDLE)
+    }
+
+    /// With connections that are used again within `idle` only.
+    fn unix_for(socket: &Path, idle: Duration) -> Result<Self, Error> {
         let wrong = |reason: String| Error::Address { url: socket.display().to_string(), reason };
         // reqwest panics without one, TLS or not.
         provider();
         let base = Url::parse("http://localhost/").map_err(|e| wrong(e.to_string()))?;
         let http = reqwest::Client::builder()
             .unix_socket(socket)
+            .pool_idle_timeout(idle)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(USER_AGENT)
             .build()
@@ -225,5 +235,42 @@ mod tests {
         for bad in ["", "http://host", "https://", "https://u:p@host", "https://host/ui", "ho st"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    /// As where a person answers a question after a minute: the host has ended the connection, and nobody saw it.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_connection_that_the_host_ended_is_not_used_again() {
+        use std::{
+            io::{Read as _, Write as _},
+            os::unix::net::UnixListener,
+            sync::mpsc::channel,
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("api.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (end, ended) = (channel::<()>(), channel::<()>());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    head.extend(byte);
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+                let _ = end.1.recv();
+                drop(stream);
+                ended.0.send(()).unwrap();
+            }
+        });
+        let transport = Transport::unix_for(&socket, Duration::from_millis(20)).unwrap();
+        let ask = || transport.http().get(transport.base().clone()).send();
+        assert_eq!(ask().await.unwrap().text().await.unwrap(), "ok");
+        // The person thinks: nothing of the program runs.
+        end.0.send(()).unwrap();
+        ended.1.recv().unwrap();
+        std::thread::sleep(Duration::from_millis(40));
+        assert_eq!(ask().await.unwrap().text().await.unwrap(), "ok");
     }
 }

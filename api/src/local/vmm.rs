@@ -12,6 +12,7 @@ mod devices;
 mod hotplug;
 mod lease;
 mod limits;
+mod passthrough;
 mod qemu;
 mod vhost_user;
 
@@ -26,6 +27,7 @@ pub use lease::{
     LeaseConfig, LeaseEnd, LeaseGrant, LeasePhase, LeaseRelease, LeaseStatus, default_grace, default_margin,
 };
 
+pub use passthrough::PassthroughConfig;
 pub use vhost_user::{VhostUserBlock, VhostUserConfig, VhostUserDevice, VhostUserFs, VhostUserNet};
 
 pub use limits::{DiskLimitsChange, DiskResize, IoLimits, NicLimits, NicLimitsChange, NicLink, Rate};

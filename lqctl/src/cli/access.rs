@@ -7,6 +7,7 @@ use lq_api::{Timestamp, access::Permission, audit::AuditOutcome};
 #[derive(Debug, Subcommand)]
 pub(crate) enum User {
     /// Every user you may see.
+    #[command(visible_alias = "ls")]
     List(Listing),
     /// One user.
     Show {
@@ -81,6 +82,7 @@ pub(crate) enum User {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Group {
     /// Every group you may see.
+    #[command(visible_alias = "ls")]
     List(Filter),
     /// One group.
     Show {
@@ -139,6 +141,7 @@ pub(crate) enum Group {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Role {
     /// Every role you may see.
+    #[command(visible_alias = "ls")]
     List(Filter),
     /// One role.
     Show {
@@ -190,6 +193,7 @@ pub(crate) enum Role {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Session {
     /// Your own sessions, or with user.read all.
+    #[command(visible_alias = "ls")]
     List,
     /// End a session at once.
     End {

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Alert {
     /// What is wrong.
+    #[command(visible_alias = "ls")]
     List {
         /// What was wrong and is over.
         #[arg(long)]
@@ -107,6 +108,7 @@ impl From<Severity> for Wanted {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Channel {
     /// Every channel.
+    #[command(visible_alias = "ls")]
     List(Filter),
     /// One channel.
     Show {

@@ -124,6 +124,7 @@ pub(crate) enum Balancing {
 #[derive(Debug, Subcommand)]
 pub(crate) enum StateBackup {
     /// Every backup.
+    #[command(visible_alias = "ls")]
     List,
     /// Make one now.
     Create,
@@ -149,6 +150,7 @@ pub(crate) enum Arming {
 #[derive(Debug, Subcommand)]
 pub(crate) enum JoinToken {
     /// Every join token, without its text.
+    #[command(visible_alias = "ls")]
     List,
     /// Make a join token. Its text is shown once.
     Create {

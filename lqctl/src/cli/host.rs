@@ -6,6 +6,7 @@ use clap::{Subcommand, ValueEnum};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Host {
     /// Every host.
+    #[command(visible_alias = "ls")]
     List(Listing),
     /// One host.
     Show {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Image {
     /// Every image.
+    #[command(visible_alias = "ls")]
     List(Listing),
     /// One image.
     Show {

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Network {
     /// Every network.
+    #[command(visible_alias = "ls")]
     List(Listing),
     /// One network.
     Show {

@@ -7,6 +7,7 @@ use lq_api::pool::{NFS_PORT, NfsVersion};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Pool {
     /// Every pool.
+    #[command(visible_alias = "ls")]
     List(Listing),
     /// One pool, and how each host stands to it.
     Show {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Provider {
     /// Every provider.
+    #[command(visible_alias = "ls")]
     List,
     /// Ways to log in: the cluster's own users, and what every enabled provider is called at the login.
     Realms,

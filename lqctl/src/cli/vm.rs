@@ -18,6 +18,7 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Vm {
     /// Every machine.
+    #[command(visible_alias = "ls")]
     List(Listing),
     /// One machine.
     Show {

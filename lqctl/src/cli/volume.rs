@@ -8,6 +8,7 @@ use lq_api::Bytes;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Volume {
     /// Every volume.
+    #[command(visible_alias = "ls")]
     List(Listing),
     /// One volume.
     Show {

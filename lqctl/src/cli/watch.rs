@@ -7,6 +7,7 @@ use lq_api::{event::EventLevel, task::TaskState};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     /// Every task the hosts remember, newest first.
+    #[command(visible_alias = "ls")]
     List {
         /// Only tasks in this state.
         #[arg(long, value_enum)]
@@ -37,6 +38,7 @@ pub(crate) enum Task {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Event {
     /// The last events, newest first.
+    #[command(visible_alias = "ls")]
     List {
         /// How many.
         #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     cli::{Common, Token},
     failure::usage,
-    output::{Table, age, describe, line, or_dash, show},
+    output::{Table, age, describe, line, moment, or_dash, show},
     profile::{Profile, Profiles},
     terminal::{ask, ask_new_secret, ask_secret, confirm},
 };
@@ -153,7 +153,7 @@ pub(super) async fn whoami(session: &Session) -> anyhow::Result<()> {
         ("One-time codes", if identity.totp { "asked for".into() } else { String::new() }),
         (
             "Token ends",
-            or_dash(identity.expires_at.map(|at| format!("{at} (a session renews it by itself)"))),
+            or_dash(identity.expires_at.map(|at| format!("{} (a session renews it by itself)", moment(at)))),
         ),
         ("Host", session.client.url()),
         ("Fingerprint", or_dash(session.client.fingerprint())),
@@ -183,7 +183,7 @@ pub(super) async fn token(session: &Session, command: Token) -> anyhow::Result<(
                         names.user(token.owner),
                         if token.read_only { format!("{limit}, to read") } else { limit },
                         age(token.created_at),
-                        or_dash(token.expires_at),
+                        or_dash(token.expires_at.map(moment)),
                         token.id.to_string(),
                     ]);
                 }
@@ -204,7 +204,7 @@ pub(super) async fn token(session: &Session, command: Token) -> anyhow::Result<(
             let fields = [
                 ("Name", created.token.name.clone()),
                 ("Id", created.token.id.to_string()),
-                ("Ends", or_dash(created.token.expires_at)),
+                ("Ends", or_dash(created.token.expires_at.map(moment))),
                 ("Secret", created.secret.clone()),
                 ("", "The secret is not shown again.".into()),
             ];

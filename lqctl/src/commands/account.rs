@@ -7,7 +7,7 @@ use crate::{
         User as UserCommand, What,
     },
     failure::usage,
-    output::{Format, Table, age, describe, line, or_dash, show, word},
+    output::{Format, Table, age, describe, line, moment, or_dash, show, word},
     terminal::{ask, ask_new_secret, ask_secret, confirm},
 };
 use lq_api::{
@@ -133,7 +133,7 @@ pub(super) async fn user(session: &Session, command: UserCommand) -> anyhow::Res
                 ("One-time codes", if user.status.totp { "yes".into() } else { "no".into() }),
                 ("Password set", or_dash(user.status.password_set_at)),
                 ("Last login", or_dash(user.status.last_login_at)),
-                ("Created", user.meta.created_at.to_string()),
+                ("Created", moment(user.meta.created_at)),
             ];
             describe(session.format, &user, &fields)
         }
@@ -228,7 +228,7 @@ pub(super) async fn group(session: &Session, command: GroupCommand) -> anyhow::R
                 ("Labels", shown(&group.meta.labels)),
                 ("Members", members.join(" ")),
                 ("Grants", names.grants(&group.spec.grants)),
-                ("Created", group.meta.created_at.to_string()),
+                ("Created", moment(group.meta.created_at)),
             ];
             describe(session.format, &group, &fields)
         }
@@ -298,7 +298,7 @@ pub(super) async fn role(session: &Session, command: RoleCommand) -> anyhow::Res
                 ("Labels", shown(&role.meta.labels)),
                 ("Built in", if role.builtin { "yes".into() } else { String::new() }),
                 ("Permissions", permissions.join(" ")),
-                ("Created", role.meta.created_at.to_string()),
+                ("Created", moment(role.meta.created_at)),
             ];
             describe(session.format, &role, &fields)
         }
@@ -422,7 +422,7 @@ pub(super) async fn audit(session: &Session, wanted: Audit) -> anyhow::Result<()
             let name = record.target_name.as_ref();
             let kind = record.target.split('/').next().unwrap_or_default();
             table.row([
-                record.at.strftime("%F %T").to_string(),
+                moment(record.at),
                 record.actor.clone(),
                 record.from.clone(),
                 record.action.clone(),

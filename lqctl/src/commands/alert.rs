@@ -4,7 +4,7 @@ use super::{Session, follow, labels, shown};
 use crate::{
     cli::{Alert as Command, Channel as ChannelCommand, NewChannel, SetChannel, SetRule, What},
     failure::usage,
-    output::{Format, Table, describe, line, or_dash, show},
+    output::{Format, Table, describe, line, moment, or_dash, show},
     terminal::confirm,
 };
 use anyhow::Context as _;
@@ -35,7 +35,7 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
                     table.row([
                         alert.id.to_string(),
                         alert.severity.to_string(),
-                        alert.raised_at.strftime("%F %T").to_string(),
+                        moment(alert.raised_at),
                         alert.rule.to_string(),
                         about(alert),
                         standing(alert).into(),
@@ -118,7 +118,7 @@ fn show_one(session: &Session, alert: &Alert) -> anyhow::Result<()> {
         ("Target", alert.target.clone()),
         ("Message", alert.message.clone()),
         ("Status", standing(alert).into()),
-        ("Since", alert.raised_at.to_string()),
+        ("Since", moment(alert.raised_at)),
         ("Over at", alert.resolved_at.map(|t| t.to_string()).unwrap_or_default()),
         ("Acknowledged", alert.acknowledged.as_ref().map(|a| said(&a.by, &a.comment)).unwrap_or_default()),
         ("Silenced by", alert.silenced.as_ref().map(|s| said(&s.by, &s.comment)).unwrap_or_default()),

@@ -3,7 +3,7 @@
 use super::{Session, recovery};
 use crate::{
     cli,
-    output::{Table, describe, line, or_dash, show, word},
+    output::{Table, describe, line, moment, or_dash, show, word},
     terminal::{ask, confirm},
 };
 use anyhow::Context as _;
@@ -286,11 +286,7 @@ async fn token(session: &Session, command: cli::JoinToken) -> anyhow::Result<()>
             show(session.format, &tokens, || {
                 let mut table = Table::new(&["ID", "USES LEFT", "EXPIRES"]);
                 for token in &tokens {
-                    table.row([
-                        token.id.to_string(),
-                        token.uses_left.to_string(),
-                        token.expires_at.to_string(),
-                    ]);
+                    table.row([token.id.to_string(), token.uses_left.to_string(), moment(token.expires_at)]);
                 }
                 table
             })
@@ -299,7 +295,7 @@ async fn token(session: &Session, command: cli::JoinToken) -> anyhow::Result<()>
             let made = client.create_join_token(&CreateJoinToken { minutes, uses }).await?;
             let fields = [
                 ("Token", made.text.clone()),
-                ("Expires", made.token.expires_at.to_string()),
+                ("Expires", moment(made.token.expires_at)),
                 ("Uses", made.token.uses_left.to_string()),
             ];
             describe(session.format, &made, &fields)
@@ -391,7 +387,7 @@ async fn pairing(session: &Session, open: Option<bool>) -> anyhow::Result<()> {
     let mut fields = vec![("Waits", if pairing.waiting { "yes".into() } else { "no".to_owned() })];
     fields.extend(pairing.reason.clone().map(|why| ("Because", why)));
     fields.extend(pairing.code.clone().map(|code| ("Code", code)));
-    fields.extend(pairing.expires_at.map(|at| ("Another code", at.to_string())));
+    fields.extend(pairing.expires_at.map(|at| ("Another code", moment(at))));
     fields.extend(pairing.opened_until.map(|at| ("Open until", at.to_string())));
     if pairing.joining {
         fields.push(("Now", "a cluster gave the right code and is bringing it in".into()));

@@ -3,7 +3,7 @@
 use super::{Session, follow, recovery::confirmed, shown};
 use crate::{
     cli,
-    output::{Format, Table, age, describe, line, or_dash, show},
+    output::{Format, Table, age, describe, line, moment, or_dash, show},
     terminal::confirm,
 };
 use anyhow::Context as _;
@@ -176,14 +176,17 @@ async fn maintenance(session: &Session, host: &Host, wish: HostMaintenance) -> a
         },
         Err(error) => return Err(error),
     };
-    show(session.format, &task, || {
-        let mut table = Table::new(&["VM", "RESULT", "MESSAGE"]);
-        for result in &task.results {
-            let word = if result.done { "done" } else { "stays" };
-            table.row([result.name.clone(), word.into(), result.message.clone()]);
-        }
-        table
-    })?;
+    // For people a table without rows says nothing.
+    if session.format != Format::Table || !task.results.is_empty() {
+        show(session.format, &task, || {
+            let mut table = Table::new(&["VM", "RESULT", "MESSAGE"]);
+            for result in &task.results {
+                let word = if result.done { "done" } else { "stays" };
+                table.row([result.name.clone(), word.into(), result.message.clone()]);
+            }
+            table
+        })?;
+    }
     if task.state == TaskState::Failed {
         let why = task.message.unwrap_or_default();
         anyhow::bail!("host {} is in maintenance, and {why}", host.meta.name);
@@ -268,11 +271,13 @@ async fn power(
 }
 
 fn table(hosts: &[Host]) -> Table {
-    let mut table = Table::new(&["NAME", "VERSION", "UP", "THREADS", "CPU", "MEMORY", "FREE", "WARNINGS"]);
+    let mut table =
+        Table::new(&["NAME", "STATE", "VERSION", "UP FOR", "THREADS", "CPU", "MEMORY", "FREE", "WARNINGS"]);
     for host in hosts {
         let status = host.status.as_ref();
         table.row([
             host.meta.name.clone(),
+            state(host).into(),
             or_dash(status.map(|s| s.version.clone())),
             or_dash(status.map(|s| age(s.booted_at))),
             or_dash(status.map(|s| s.cpu.threads)),
@@ -283,6 +288,21 @@ fn table(hosts: &[Host]) -> Table {
         ]);
     }
     table
+}
+
+/// How it is, in a word: those of the web page.
+fn state(host: &Host) -> &'static str {
+    match host {
+        Host { status: None, .. } => "away",
+        Host { maintenance: true, .. } => "maintenance",
+        Host { witness: true, .. } => "witness",
+        _ => "up",
+    }
+}
+
+/// `1 core`, `2 cores`.
+fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn warnings(host: &Host) -> String {
@@ -316,11 +336,17 @@ fn fields(host: &Host) -> Vec<(&'static str, String)> {
     fields.extend([
         ("Version", status.version.clone()),
         ("Kernel", status.kernel.clone()),
-        ("Booted", format!("{} ({} ago), {}", status.booted_at, age(status.booted_at), status.boot)),
+        ("Booted", format!("{} ({} ago), {}", moment(status.booted_at), age(status.booted_at), status.boot)),
         ("Simulated", if status.simulated { "yes".into() } else { String::new() }),
         (
             "CPU",
-            format!("{}, {} sockets, {} cores, {} threads", cpu.model, cpu.sockets, cpu.cores, cpu.threads),
+            format!(
+                "{}, {}, {}, {}",
+                cpu.model,
+                count(cpu.sockets.into(), "socket"),
+                count(cpu.cores.into(), "core"),
+                count(cpu.threads.into(), "thread")
+            ),
         ),
         ("CPU use", format!("{:.0} %", cpu.usage * 100.0)),
         ("Memory", format!("{}, {} free", status.memory.total_bytes, status.memory.available_bytes)),

@@ -4,7 +4,7 @@ use super::{Session, follow, labels, shown};
 use crate::{
     cli::{DiskFormat, Image as Command, Kind, UploadImage, What},
     failure::usage,
-    output::{Format, Table, age, describe, line, or_dash, show, word},
+    output::{Format, Table, age, describe, line, moment, or_dash, show, word},
     terminal::{Line, confirm},
 };
 use lq_api::{
@@ -68,7 +68,7 @@ fn fields(image: &Image) -> Vec<(&'static str, String)> {
         ("Size", image.status.size_bytes.to_string()),
         ("Disk size", image.status.virtual_size_bytes.to_string()),
         ("SHA-256", or_dash(image.status.sha256.clone())),
-        ("Created", image.meta.created_at.to_string()),
+        ("Created", moment(image.meta.created_at)),
     ];
     if let Some(boot) = &image.spec.boot {
         fields.push(("Boot kernel", boot.kernel.to_string()));

@@ -14,6 +14,7 @@ mod help;
 mod history;
 mod host;
 mod image;
+mod names;
 mod network;
 mod pool;
 mod profile;
@@ -28,7 +29,7 @@ use crate::{
     cli::{Cli, Command, Common},
     failure::{NotLoggedIn, usage},
     output::Format,
-    profile::{Profile, Profiles},
+    profile::{Kept, Profile, Profiles},
     terminal::Line,
 };
 use anyhow::Context as _;
@@ -158,9 +159,10 @@ async fn client(common: &Common) -> anyhow::Result<Client> {
     };
     let client = told(common, Client::new(&url, fingerprint)?);
     // A saved session is for the saved host only.
-    match (&common.token, &common.url, saved.and_then(Profile::held)) {
+    match (&common.token, &common.url, saved.and_then(Profile::kept)) {
         (Some(token), ..) => Ok(client.with_token(token.clone())),
-        (None, None, Some(held)) => {
+        (None, None, Some(Kept::Token(token))) => Ok(client.with_token(token)),
+        (None, None, Some(Kept::Session(held))) => {
             client.resume(held, move |held| keep(&name, held)).await;
             Ok(client)
         }

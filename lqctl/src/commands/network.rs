@@ -4,7 +4,7 @@ use super::{Session, follow, labels, shown};
 use crate::{
     cli::{Dhcp as Wanted, Network as Command, What},
     failure::usage,
-    output::{Format, Table, age, describe, line, or_dash, show, word},
+    output::{Format, Table, age, describe, line, moment, or_dash, show, word},
     terminal::confirm,
 };
 use lq_api::network::{CreateNetwork, Dhcp, Network, NetworkKind, NetworkSpec, UpdateNetwork};
@@ -103,6 +103,6 @@ fn show_one(session: &Session, network: &Network) -> anyhow::Result<()> {
         fields.push(("DNS", dns.join(" ")));
         fields.push(("Lease", format!("{} s", dhcp.lease_seconds)));
     }
-    fields.push(("Created", network.meta.created_at.to_string()));
+    fields.push(("Created", moment(network.meta.created_at)));
     describe(session.format, network, &fields)
 }

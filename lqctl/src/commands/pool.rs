@@ -4,7 +4,7 @@ use super::{Session, follow, labels, shown};
 use crate::{
     cli::{CreatePool as Wanted, Pool as Command, What},
     failure::usage,
-    output::{Format, Table, describe, line, or_dash, show},
+    output::{Format, Table, describe, line, moment, or_dash, show},
     terminal::confirm,
 };
 use lq_api::{
@@ -189,7 +189,7 @@ fn show_one(session: &Session, pool: &Pool, hosts: &Names) -> anyhow::Result<()>
     if pool.deleting {
         fields.push(("Deleting", "yes".into()));
     }
-    fields.push(("Created", pool.meta.created_at.to_string()));
+    fields.push(("Created", moment(pool.meta.created_at)));
     describe(session.format, pool, &fields)
 }
 

@@ -1,32 +1,30 @@
 //! Virtual machines.
 
-use super::{Session, console, create::create, follow, hardware, shown, vnc};
+use super::{Session, console, create::create, follow, hardware, names::Names, shown, vnc};
 use crate::{
     cli::{Vm as Command, What, limits_text},
-    output::{Format, Table, age, describe, line, or_dash, show, word},
+    output::{Format, Table, age, describe, line, moment, or_dash, show, word},
     terminal::confirm,
 };
 use anyhow::Context as _;
 use lq_api::{
-    HostId,
     local::vmm::{CpuModel, MachineType},
     placement::PlacementQuery,
     task::Task,
-    vm::{MigrateVm, PendingChange, StopVm, Vm},
+    vm::{MigrateVm, PendingChange, StopVm, Vm, VmState},
 };
-use std::collections::BTreeMap;
 
 pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<()> {
     let client = &session.client;
     match command {
         Command::List(listing) => {
-            let hosts = hosts(session).await;
-            follow::list(session, listing, What::Vm, |vms: &[Vm]| table(vms, &hosts)).await
+            let names = Names::of_hosts(session).await;
+            follow::list(session, listing, What::Vm, |vms: &[Vm]| table(vms, &names)).await
         }
         Command::Show { vm, watching } => {
             let (vm, revision) = client.find_at(&vm).await?;
-            let hosts = hosts(session).await;
-            let shown = |vm: &Vm| describe(session.format, vm, &fields(vm, &hosts));
+            let names = Names::load(session).await;
+            let shown = |vm: &Vm| describe(session.format, vm, &fields(vm, &names));
             shown(&vm)?;
             follow::object(session, watching, What::Vm, &vm, revision, shown).await
         }
@@ -38,8 +36,8 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
         }
         Command::Set(wanted) => {
             let changed = hardware::set(client, *wanted).await?;
-            let hosts = hosts(session).await;
-            describe(session.format, &changed, &fields(&changed, &hosts))
+            let names = Names::load(session).await;
+            describe(session.format, &changed, &fields(&changed, &names))
         }
         Command::Start { vm } => {
             let vm = client.find_vm(&vm).await?;
@@ -95,42 +93,49 @@ async fn done(session: &Session, vm: &Vm, task: Task, what: &str) -> anyhow::Res
     }
 }
 
-/// Names of the hosts; ids serve where they cannot be had.
-async fn hosts(session: &Session) -> BTreeMap<HostId, String> {
-    if session.format != Format::Table {
-        return BTreeMap::new();
-    }
-    let hosts = session.client.hosts().await.unwrap_or_default();
-    hosts.into_iter().map(|h| (h.meta.id, h.meta.name)).collect()
-}
-
-fn host_name(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Option<String> {
-    vm.status.host.map(|id| named(id, hosts))
-}
-
-fn named(id: HostId, hosts: &BTreeMap<HostId, String>) -> String {
-    hosts.get(&id).cloned().unwrap_or_else(|| id.to_string())
+fn host_name(vm: &Vm, names: &Names) -> Option<String> {
+    vm.status.host.map(|id| names.name(id))
 }
 
 fn addresses(vm: &Vm) -> String {
     vm.status.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn table(vms: &[Vm], hosts: &BTreeMap<HostId, String>) -> Table {
+fn table(vms: &[Vm], names: &Names) -> Table {
     let mut table = Table::new(&["NAME", "STATE", "CPUS", "MEMORY", "HOST", "ADDRESS", "AGE", "REASON"]);
     for vm in vms {
         table.row([
             vm.meta.name.clone(),
-            word(&vm.status.state),
+            state(vm, names),
             vm.spec.vcpus.to_string(),
             vm.spec.memory_bytes.to_string(),
-            or_dash(host_name(vm, hosts)),
+            or_dash(host_name(vm, names)),
             or_dash(Some(addresses(vm))),
             age(vm.meta.created_at),
-            vm.status.reason.clone().unwrap_or_default(),
+            reason(vm, names),
         ]);
     }
     table
+}
+
+/// Whether nobody knows what it does now: it was at something, and its host cannot be asked.
+fn unknown(vm: &Vm, names: &Names) -> bool {
+    !matches!(vm.status.state, VmState::Stopped | VmState::Failed)
+        && vm.status.host.is_some_and(|host| names.is_away(host))
+}
+
+fn state(vm: &Vm, names: &Names) -> String {
+    if unknown(vm, names) { "unknown".into() } else { word(&vm.status.state) }
+}
+
+fn reason(vm: &Vm, names: &Names) -> String {
+    if unknown(vm, names) {
+        return format!(
+            "its host cannot be asked; it was {} when that was last heard",
+            word(&vm.status.state)
+        );
+    }
+    vm.status.reason.clone().unwrap_or_default()
 }
 
 /// How many are wanted, and how many there can be.
@@ -148,18 +153,18 @@ fn memory(vm: &Vm) -> String {
     format!("{}{has}{most}", vm.spec.memory_bytes)
 }
 
-fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, String)> {
+fn fields(vm: &Vm, names: &Names) -> Vec<(&'static str, String)> {
     let text = |value: Option<String>| value.unwrap_or_default();
     let mut fields = vec![
         ("Name", vm.meta.name.clone()),
         ("Id", vm.meta.id.to_string()),
         ("Labels", shown(&vm.meta.labels)),
-        ("State", word(&vm.status.state)),
-        ("Reason", text(vm.status.reason.clone())),
+        ("State", state(vm, names)),
+        ("Reason", reason(vm, names)),
         ("Wanted", word(&vm.spec.power)),
-        ("Host", text(host_name(vm, hosts))),
-        ("Moving to", text(vm.status.moving_to.map(|id| named(id, hosts)))),
-        ("Started", text(vm.status.started_at.map(|t| format!("{t} ({} ago)", age(t))))),
+        ("Host", text(host_name(vm, names))),
+        ("Moving to", text(vm.status.moving_to.map(|id| names.name(id)))),
+        ("Started", text(vm.status.started_at.map(|t| format!("{} ({} ago)", moment(t), age(t))))),
         ("Restarts", vm.status.restarts.to_string()),
         ("CPUs", cpus(vm)),
         ("Memory", memory(vm)),
@@ -171,23 +176,26 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
         fields.push(("Protected", format!("{priority} priority")));
     }
     if let Some(boot) = &vm.spec.boot {
-        fields.push(("Kernel", boot.kernel.to_string()));
-        fields.push(("Initrd", text(boot.initrd.map(|i| i.to_string()))));
+        fields.push(("Kernel", names.name(boot.kernel)));
+        fields.push(("Initrd", text(boot.initrd.map(|i| names.name(i)))));
         fields.push(("Cmdline", boot.cmdline.clone()));
     }
     for disk in &vm.spec.disks {
         let mode = if disk.read_only { " (read-only)" } else { "" };
-        fields.push(("Disk", format!("{}{mode}{}", disk.volume, limited("", &limits_text(&disk.limits)))));
+        fields.push((
+            "Disk",
+            format!("{}{mode}{}", names.name(disk.volume), limited("", &limits_text(&disk.limits))),
+        ));
     }
     for nic in &vm.spec.nics {
         let mac = nic.mac.map(|m| format!("{m} on ")).unwrap_or_default();
         let cable = if nic.connected { "" } else { " (cable out)" };
         let limits = limited("receives ", &limits_text(&nic.limits.receive))
             + &limited("sends ", &limits_text(&nic.limits.transmit));
-        fields.push(("Interface", format!("{mac}{}{cable}{limits}", nic.network)));
+        fields.push(("Interface", format!("{mac}{}{cable}{limits}", names.name(nic.network))));
     }
     for cdrom in &vm.spec.cdroms {
-        fields.push(("CD drive", cdrom.image.map_or_else(|| "empty".to_owned(), |i| i.to_string())));
+        fields.push(("CD drive", cdrom.image.map_or_else(|| "empty".to_owned(), |i| names.name(i))));
     }
     if !vm.spec.hypervisor.is_own() {
         fields.push(("Hypervisor", vm.spec.hypervisor.name().to_owned()));
@@ -210,7 +218,7 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
         fields.push(("TPM", "2.0".into()));
     }
     let placement = &vm.spec.placement;
-    fields.push(("Only on", text(placement.host.map(|id| named(id, hosts)))));
+    fields.push(("Only on", text(placement.host.map(|id| names.name(id)))));
     for (field, rules) in [("Near", &placement.near), ("Apart from", &placement.apart)] {
         for rule in rules {
             let strict = if rule.strict { "" } else { " where it can be" };
@@ -221,7 +229,7 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
         let device = device.as_ref().map(|d| format!(" {d}")).unwrap_or_default();
         fields.push(("Pending", format!("{}{device}: {reason}", field.trim_start_matches("spec."))));
     }
-    fields.push(("Created", vm.meta.created_at.to_string()));
+    fields.push(("Created", moment(vm.meta.created_at)));
     fields
 }
 

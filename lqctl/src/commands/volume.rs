@@ -3,7 +3,7 @@
 use super::{Session, follow, labels, shown};
 use crate::{
     cli::{Volume as Command, What},
-    output::{Format, Table, age, describe, line, or_dash, show, word},
+    output::{Format, Table, age, describe, line, moment, or_dash, show, word},
     terminal::confirm,
 };
 use lq_api::volume::{CreateVolume, Volume, VolumeSpec};
@@ -100,7 +100,7 @@ fn show_one(session: &Session, volume: &Volume) -> anyhow::Result<()> {
         ("Format", word(&volume.spec.format)),
         ("Image", text(volume.spec.source.map(|i| i.to_string()))),
         ("VM", text(volume.status.attached_to.map(|i| i.to_string()))),
-        ("Created", volume.meta.created_at.to_string()),
+        ("Created", moment(volume.meta.created_at)),
     ];
     describe(session.format, volume, &fields)
 }

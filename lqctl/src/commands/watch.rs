@@ -1,10 +1,10 @@
 //! What happens and what happened: tasks and events.
 
-use super::{Session, follow};
+use super::{Session, follow, names::Names};
 use crate::{
     cli,
     failure::usage,
-    output::{Format, Table, age, describe, line, or_dash, plain, show, word},
+    output::{Format, Table, age, describe, line, moment, or_dash, plain, show, word},
     terminal::Line,
 };
 use futures::StreamExt;
@@ -13,27 +13,7 @@ use lq_api::{
     event::{Event, EventQuery},
     task::{Task, TaskQuery},
 };
-use std::{collections::BTreeMap, time::Duration};
-
-/// What tasks and events call `kind/id`, by the name people know.
-struct Names(BTreeMap<String, String>);
-
-impl Names {
-    async fn load(session: &Session) -> Self {
-        let mut names = BTreeMap::new();
-        // Names are a courtesy: where they cannot be had, ids serve.
-        for vm in session.client.vms().await.unwrap_or_default() {
-            names.insert(format!("vm/{}", vm.meta.id), format!("vm/{}", vm.meta.name));
-        }
-        for volume in session.client.volumes().await.unwrap_or_default() {
-            names.insert(format!("volume/{}", volume.meta.id), format!("volume/{}", volume.meta.name));
-        }
-        Self(names)
-    }
-    fn of(&self, target: &str) -> String {
-        self.0.get(target).cloned().unwrap_or_else(|| target.to_owned())
-    }
-}
+use std::time::Duration;
 
 pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Result<()> {
     match command {
@@ -49,7 +29,7 @@ pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Resul
                         task.kind.clone(),
                         word(&task.state),
                         or_dash(task.progress.map(|p| format!("{:.0} %", p * 100.0))),
-                        names.of(&task.target),
+                        names.target(&task.target),
                         task.actor.clone(),
                         age(task.created_at),
                         task.id.to_string(),
@@ -64,13 +44,13 @@ pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Resul
             let tasks = session.client.tasks_where(&query).await?;
             show(session.format, &tasks, || table(&tasks))
         }
-        cli::Task::Show { task } => show_one(session, &session.client.task(id(&task)?).await?),
+        cli::Task::Show { task } => show_one(session, &session.client.task(id(&task)?).await?).await,
         cli::Task::Watch { task } => {
             let mut line = Line::new();
             let ended =
                 session.client.wait_task(id(&task)?, session.patience(), |task| line.task(task)).await?;
             drop(line);
-            show_one(session, &ended)
+            show_one(session, &ended).await
         }
         cli::Task::Cancel { task } => {
             let task = session.client.cancel_task(id(&task)?).await?;
@@ -79,17 +59,18 @@ pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Resul
     }
 }
 
-fn show_one(session: &Session, task: &Task) -> anyhow::Result<()> {
+async fn show_one(session: &Session, task: &Task) -> anyhow::Result<()> {
+    let names = Names::load(session).await;
     let fields = [
         ("Id", task.id.to_string()),
         ("Kind", task.kind.clone()),
-        ("Target", task.target.clone()),
+        ("Target", names.target(&task.target)),
         ("By", task.actor.clone()),
         ("State", word(&task.state)),
         ("Done", task.progress.map(|p| format!("{:.0} %", p * 100.0)).unwrap_or_default()),
         ("Message", task.message.clone().unwrap_or_default()),
-        ("Ordered", task.created_at.to_string()),
-        ("Ended", task.ended_at.map(|t| t.to_string()).unwrap_or_default()),
+        ("Ordered", moment(task.created_at)),
+        ("Ended", task.ended_at.map(moment).unwrap_or_default()),
     ];
     describe(session.format, task, &fields)
 }
@@ -108,10 +89,10 @@ pub(super) async fn event(session: &Session, command: cli::Event) -> anyhow::Res
                 let mut table = Table::new(&["AT", "LEVEL", "KIND", "TARGET", "BY", "MESSAGE"]);
                 for event in &events {
                     table.row([
-                        event.at.strftime("%F %T").to_string(),
+                        moment(event.at),
                         word(&event.level),
                         event.kind.clone(),
-                        names.of(&event.target),
+                        names.target(&event.target),
                         or_dash(event.actor.clone()),
                         event.message.clone(),
                     ]);
@@ -132,6 +113,7 @@ async fn wanted(session: &Session, which: cli::Which) -> anyhow::Result<EventQue
 /// Until the person has enough. A daemon that restarts is met again; one that refuses ends it.
 async fn follow(session: &Session, query: &EventQuery) -> anyhow::Result<()> {
     let mut first = true;
+    let mut names = Names::load(session).await;
     loop {
         match session.client.follow_events(query).await {
             Ok(mut events) => {
@@ -139,7 +121,10 @@ async fn follow(session: &Session, query: &EventQuery) -> anyhow::Result<()> {
                     eprintln!("lqctl: connected again; what happened meanwhile is in `lqctl event list`");
                 }
                 while let Some(Ok(event)) = events.next().await {
-                    one(session.format, &event)?;
+                    if event.kind.ends_with(".created") {
+                        names = Names::load(session).await;
+                    }
+                    one(session.format, &event, &names)?;
                 }
                 eprintln!("lqctl: the stream ended; connecting again");
             }
@@ -150,15 +135,16 @@ async fn follow(session: &Session, query: &EventQuery) -> anyhow::Result<()> {
     }
 }
 
-fn one(format: Format, event: &Event) -> anyhow::Result<()> {
+fn one(format: Format, event: &Event, names: &Names) -> anyhow::Result<()> {
     match format {
         // One object per line, so that a reader can take them apart as they come.
         Format::Json => line(&(serde_json::to_string(event)? + "\n")),
         // A stream of documents.
         Format::Yaml => line(&format!("---\n{}", serde_saphyr::to_string(event)?)),
         Format::Table => {
-            let at = event.at.strftime("%F %T");
-            let text = format!("{at}  {:7}  {}  {}", word(&event.level), event.target, event.message);
+            let at = moment(event.at);
+            let target = names.target(&event.target);
+            let text = format!("{at}  {:7}  {target}  {}", word(&event.level), event.message);
             line(&(plain(&text) + "\n"))
         }
     }

@@ -353,6 +353,8 @@ fn devices(desired: &Desired, has: &Hardware) -> MoreDevices {
         cpus: has.cpus.map(|cpus| CpusConfig { most: cpus.most }),
         // The monitor can; nothing here starts back ends yet.
         vhost_user: Vec::new(),
+        // The same.
+        passthrough: Vec::new(),
         hotplug: has.hotplug.then(HotplugConfig::default),
     }
 }

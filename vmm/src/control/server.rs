@@ -474,6 +474,9 @@ impl Server {
                 None => return self.lease_set(grant, ticket),
                 why => return why.map(Outcome::Error),
             },
+            Command::BalloonTarget(target) if target.bytes > 0 && self.inventory.pinned().is_some() => {
+                return self.inventory.pinned().map(Outcome::Error);
+            }
             Command::LeaseRelease(release) => return self.lease_release(release, ticket),
             Command::DiskLimits(_)
             | Command::NicLimits(_)

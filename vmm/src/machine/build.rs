@@ -108,6 +108,12 @@ impl Builder {
         Arc::new(KvmPlatform(Arc::clone(self.vm.routing())))
     }
 
+    /// Where devices' own memory is shown.
+    #[must_use]
+    pub fn device_memory(&self) -> kvm::DeviceMemory {
+        self.vm.device_memory()
+    }
+
     /// The guest's memory.
     #[must_use]
     pub fn memory(&self) -> &Memory {

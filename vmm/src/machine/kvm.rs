@@ -6,12 +6,21 @@ use crate::{
     memory::{self, Memory},
 };
 use kvm_bindings::{
-    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_MEM_LOG_DIRTY_PAGES,
-    KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY, kvm_irqchip, kvm_pit_config, kvm_pit_state2,
-    kvm_userspace_memory_region,
+    KVM_DEV_VFIO_GROUP, KVM_DEV_VFIO_GROUP_ADD, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
+    KVM_IRQCHIP_PIC_SLAVE, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY,
+    kvm_create_device, kvm_device_attr, kvm_device_type_KVM_DEV_TYPE_VFIO, kvm_irqchip, kvm_pit_config,
+    kvm_pit_state2, kvm_userspace_memory_region,
 };
-use kvm_ioctls::{Cap, Kvm, VmFd};
-use std::{io, sync::Arc};
+use kvm_ioctls::{Cap, DeviceFd, Kvm, VmFd};
+use std::{
+    fs::File,
+    io,
+    os::fd::AsRawFd,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
 
 /// What the monitor cannot do without.
@@ -120,11 +129,70 @@ impl ReadWindow for ReadSlot {
     }
 }
 
+/// First slot of devices' own memory.
+const DEVICE_SLOT: u32 = 32;
+
+/// Where memory of the host's own devices becomes the guest's.
+#[derive(Clone)]
+pub struct DeviceMemory {
+    vm: Arc<VmFd>,
+    next: Arc<AtomicU32>,
+}
+
+impl DeviceMemory {
+    /// A slot that nobody else has.
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Shows `size` bytes at `address` of this process to the guest at `base`; 0 bytes: no more.
+    ///
+    /// # Safety
+    /// The range stays mapped until it is shown no more, and a guest may read and write it.
+    ///
+    /// # Errors
+    /// KVM refused.
+    pub unsafe fn set(&self, slot: u32, base: u64, size: u64, address: u64) -> io::Result<()> {
+        let region = kvm_userspace_memory_region {
+            slot,
+            guest_phys_addr: base,
+            memory_size: size,
+            userspace_addr: address,
+            flags: 0,
+        };
+        // SAFETY: the caller's word.
+        unsafe { self.vm.set_user_memory_region(region) }.map_err(io::Error::from)
+    }
+
+    /// Tells KVM of IOMMU groups that are the machine's, for as long as what is returned is open.
+    ///
+    /// # Errors
+    /// KVM refused.
+    pub fn know_groups<'a>(&self, groups: impl IntoIterator<Item = &'a File>) -> io::Result<DeviceFd> {
+        let mut device = kvm_create_device { type_: kvm_device_type_KVM_DEV_TYPE_VFIO, ..Default::default() };
+        let device = self.vm.create_device(&mut device)?;
+        for group in groups {
+            let descriptor = group.as_raw_fd();
+            let attribute = kvm_device_attr {
+                group: KVM_DEV_VFIO_GROUP,
+                attr: u64::from(KVM_DEV_VFIO_GROUP_ADD),
+                addr: std::ptr::from_ref(&descriptor) as u64,
+                ..Default::default()
+            };
+            // The attribute's address is that of a descriptor, as it takes one.
+            device.set_device_attr(&attribute)?;
+        }
+        Ok(device)
+    }
+}
+
 /// A virtual machine without processors, and the state its interrupt controllers had at power-on.
 pub struct Vm {
     fd: Arc<VmFd>,
     slots: Vec<kvm_userspace_memory_region>,
     routing: Arc<Routing>,
+    next_device_slot: Arc<AtomicU32>,
     initial_chips: Vec<kvm_irqchip>,
     initial_timer: Option<kvm_pit_state2>,
 }
@@ -160,7 +228,8 @@ impl Vm {
         let initial_chips = chips(&fd)?;
         let fd = Arc::new(fd);
         let routing = Arc::new(Routing::new(Arc::clone(&fd)));
-        Ok(Self { fd, slots, routing, initial_chips, initial_timer })
+        let next_device_slot = Arc::new(AtomicU32::new(DEVICE_SLOT));
+        Ok(Self { fd, slots, routing, next_device_slot, initial_chips, initial_timer })
     }
 
     /// The descriptor.
@@ -180,6 +249,12 @@ impl Vm {
     pub fn flash_windows(&self) -> (Box<dyn ReadWindow + Sync>, Box<dyn ReadWindow>) {
         let slot = |slot| Box::new(ReadSlot { vm: Arc::clone(&self.fd), slot });
         (slot(CODE_SLOT), slot(VARS_SLOT))
+    }
+
+    /// Where devices' own memory is shown.
+    #[must_use]
+    pub fn device_memory(&self) -> DeviceMemory {
+        DeviceMemory { vm: Arc::clone(&self.fd), next: Arc::clone(&self.next_device_slot) }
     }
 
     /// Its interrupts.

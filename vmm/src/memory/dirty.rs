@@ -30,6 +30,8 @@ pub struct Dirty {
     pages: usize,
     /// What of the region there is: it has no other place of its own.
     presence: Presence,
+    /// Pages stay where they are: functions of the host write to them.
+    pinned: AtomicBool,
 }
 
 impl Dirty {
@@ -95,6 +97,19 @@ impl<'a> DirtySlice<'a> {
     #[must_use]
     pub fn presence(&self) -> Option<&'a Presence> {
         self.log.map(|log| &log.presence)
+    }
+
+    /// Whether pages of its region stay where they are.
+    #[must_use]
+    pub fn pinned(&self) -> bool {
+        self.log.is_some_and(|log| log.pinned.load(Relaxed))
+    }
+
+    /// They do, from now on.
+    pub fn pin(&self) {
+        if let Some(log) = self.log {
+            log.pinned.store(true, Relaxed);
+        }
     }
 
     /// Begins to log, with nothing marked.

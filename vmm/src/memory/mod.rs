@@ -197,6 +197,8 @@ pub struct Wanted {
     pub pluggable: u64,
     /// Whose it is.
     pub backing: Backing,
+    /// Functions of the host write to it: its pages stay where they are and are never given back.
+    pub pinned: bool,
 }
 
 impl Wanted {
@@ -205,7 +207,11 @@ impl Wanted {
     /// # Errors
     /// See [`Error`].
     pub fn create(self) -> Result<Memory, Error> {
-        arrange(self.ram, self.pluggable, self.backing)
+        let memory = arrange(self.ram, self.pluggable, self.backing)?;
+        if self.pinned {
+            memory.iter().for_each(|region| region.bitmap().pin());
+        }
+        Ok(memory)
     }
 }
 
@@ -243,11 +249,16 @@ fn give_back(region: &vm_memory::GuestRegionMmap<Dirty>) -> libc::c_int {
     if file_of(region).is_some() { libc::MADV_REMOVE } else { libc::MADV_DONTNEED }
 }
 
-/// Gives all pages back to the host; the guest finds zeros. No vCPU and no device may be running.
+/// Gives all pages back to the host, but for pinned ones; the guest finds zeros. No vCPU and no device may be running.
 pub fn clear(memory: &Memory) -> io::Result<()> {
     for region in memory.iter() {
         let length = usize::try_from(region.len()).map_err(io::Error::other)?;
         let start = region.get_host_address(vm_memory::MemoryRegionAddress(0)).map_err(io::Error::other)?;
+        if region.bitmap().pinned() {
+            // SAFETY: the range is a mapping that we own whole; nobody holds references into guest memory.
+            unsafe { std::ptr::write_bytes(start, 0, length) };
+            continue;
+        }
         // SAFETY: the range is a mapping that we own whole and that nobody of ours uses now; dropping its pages leaves it
         // mapped and zero.
         if unsafe { libc::madvise(start.cast(), length, give_back(region)) } != 0 {
@@ -257,7 +268,8 @@ pub fn clear(memory: &Memory) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the whole pages inside `length` bytes at `address` back to the host; whoever reads them next finds zeros.
+/// Gives the whole pages inside `length` bytes at `address` back to the host; whoever reads them next finds zeros. Pinned ones stay as
+/// they are.
 ///
 /// # Errors
 /// Part of it is not the guest's: what came before is given back. Or the host refused.
@@ -267,9 +279,14 @@ pub fn discard(memory: &Memory, address: u64, length: u64) -> io::Result<()> {
     let Some(bytes) = end.checked_sub(first).filter(|bytes| *bytes > 0) else { return Ok(()) };
     let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
     // All regions of a machine are of one kind.
-    let advice = memory.find_region(GuestAddress(first)).map_or(libc::MADV_DONTNEED, give_back);
+    let region = memory.find_region(GuestAddress(first));
+    let pinned = region.is_some_and(|region| region.bitmap().pinned());
+    let advice = region.map_or(libc::MADV_DONTNEED, give_back);
     for slice in memory.get_slices(GuestAddress(first), bytes) {
         let slice = slice.map_err(io::Error::other)?;
+        if pinned {
+            continue;
+        }
         let guard = slice.ptr_guard_mut();
         // SAFETY: the range is inside a mapping of ours, in whole pages: regions begin and end with one. Memory stays mapped
         // and reads as zeros; nobody holds references into guest memory.
@@ -354,7 +371,7 @@ mod tests {
     #[test]
     fn what_is_given_back_reads_zero() {
         for backing in [Backing::Private, Backing::Shared] {
-            let memory = Wanted { ram: 4 << 20, pluggable: 0, backing }.create().unwrap();
+            let memory = Wanted { ram: 4 << 20, backing, ..Wanted::default() }.create().unwrap();
             let read = |address| memory.read_obj::<u64>(GuestAddress(address)).unwrap();
             for address in [0x1234, 0x3000, 0x4ff8, 0x5000] {
                 memory.write_obj(7_u64, GuestAddress(address)).unwrap();
@@ -364,5 +381,24 @@ mod tests {
             clear(&memory).unwrap();
             assert_eq!([0x1234, 0x5000].map(read), [0, 0], "{backing:?}");
         }
+    }
+
+    #[test]
+    fn what_is_pinned_stays_where_it_is() {
+        let memory = Wanted { ram: 4 << 20, pinned: true, ..Wanted::default() }.create().unwrap();
+        let page = || memory.get_host_address(GuestAddress(0x3000)).unwrap() as u64 / dirty::PAGE;
+        let frame = || {
+            let mut entry = [0; 8];
+            let map = File::open("/proc/self/pagemap").unwrap();
+            std::os::unix::fs::FileExt::read_exact_at(&map, &mut entry, page() * 8).unwrap();
+            u64::from_le_bytes(entry) & !(1 << 55)
+        };
+        memory.write_obj(7_u64, GuestAddress(0x3000)).unwrap();
+        let before = frame();
+        discard(&memory, 0x2000, 0x3000).unwrap();
+        assert_eq!(memory.read_obj::<u64>(GuestAddress(0x3000)).unwrap(), 7);
+        clear(&memory).unwrap();
+        assert_eq!(frame(), before, "a function of the host would write to the old page");
+        assert_eq!(memory.read_obj::<u64>(GuestAddress(0x3000)).unwrap(), 0);
     }
 }

@@ -111,9 +111,9 @@ impl ConfigSpace {
 
     /// Adds a 64-bit, non-prefetchable memory BAR.
     pub fn add_bar(&mut self, request: BarRequest) -> Result<(), LayoutError> {
-        let BarRequest { bar, size } = request;
+        let BarRequest { bar, size, wide } = request;
         let taken = self.bars.iter().any(|b| b.bar == bar);
-        if !matches!(bar, 0 | 2 | 4) || taken || !size.is_power_of_two() || size < 4096 {
+        if !wide || !matches!(bar, 0 | 2 | 4) || taken || !size.is_power_of_two() || size < 4096 {
             return Err(LayoutError::Bar(bar));
         }
         let at = usize::from(BAR0) + 4 * usize::from(bar);
@@ -260,7 +260,7 @@ mod tests {
             subsystem_vendor: 0x1af4,
             subsystem: 2,
         });
-        space.add_bar(BarRequest { bar: 0, size: 0x8000 }).unwrap();
+        space.add_bar(BarRequest::wide(0, 0x8000)).unwrap();
         space.add_capability(0x11, &[3, 0, 0, 0, 0, 0, 0, 8, 0, 0], &[0, 0xc0]).unwrap();
         space.add_capability(9, &[16, 1, 0], &[]).unwrap();
         space
@@ -314,9 +314,9 @@ mod tests {
     #[test]
     fn impossible_layouts_are_refused() {
         let mut space = space();
-        assert_eq!(space.add_bar(BarRequest { bar: 0, size: 4096 }), Err(LayoutError::Bar(0)));
-        assert_eq!(space.add_bar(BarRequest { bar: 1, size: 4096 }), Err(LayoutError::Bar(1)));
-        assert_eq!(space.add_bar(BarRequest { bar: 2, size: 5000 }), Err(LayoutError::Bar(2)));
+        assert_eq!(space.add_bar(BarRequest::wide(0, 4096)), Err(LayoutError::Bar(0)));
+        assert_eq!(space.add_bar(BarRequest::wide(1, 4096)), Err(LayoutError::Bar(1)));
+        assert_eq!(space.add_bar(BarRequest::wide(2, 5000)), Err(LayoutError::Bar(2)));
         assert_eq!(space.add_capability(9, &[0; 200], &[]), Err(LayoutError::NoRoom));
     }
 

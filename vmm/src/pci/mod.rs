@@ -22,7 +22,7 @@ pub trait PciDevice: Send {
     fn config_read(&mut self, offset: u16, data: &mut [u8]);
     /// Writes configuration space. Returns what the platform must do about it.
     fn config_write(&mut self, offset: u16, data: &[u8]) -> ConfigEffect;
-    /// Memory BARs it wants, all 64-bit memory. Called once, before the device is put on the bus.
+    /// Memory BARs it wants. Called once, before the device is put on the bus.
     fn bars(&self) -> Vec<BarRequest>;
     /// Tells it where a BAR is now decoded (`None`: nowhere). It moves its ioeventfds accordingly.
     fn bar_moved(&mut self, bar: u8, base: Option<u64>) -> io::Result<()>;
@@ -71,10 +71,20 @@ pub trait PciDevice: Send {
 /// A memory BAR a device wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BarRequest {
-    /// Index of its first register, 0, 2 or 4.
+    /// Index of its first register.
     pub bar: u8,
-    /// Size in bytes, a power of two, at least 4096.
+    /// Size in bytes, a power of two.
     pub size: u64,
+    /// It takes two registers, and may be above 4 GiB.
+    pub wide: bool,
+}
+
+impl BarRequest {
+    /// A 64-bit one.
+    #[must_use]
+    pub const fn wide(bar: u8, size: u64) -> Self {
+        Self { bar, size, wide: true }
+    }
 }
 
 /// What a write to configuration space asks of the platform.

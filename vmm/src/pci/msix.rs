@@ -18,6 +18,7 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
+use vmm_sys_util::eventfd::EventFd;
 
 /// Capability id of MSI-X.
 pub const CAPABILITY_ID: u8 = 0x11;
@@ -138,6 +139,25 @@ impl Msix {
     #[must_use]
     pub fn interrupts(&self) -> Interrupts {
         Interrupts { shared: Arc::clone(&self.shared) }
+    }
+
+    /// How many vectors there are.
+    #[must_use]
+    pub fn vectors(&self) -> u16 {
+        // At most 2048, by `new`.
+        self.table.len() as u16
+    }
+
+    /// The guest takes interrupts of `vector` now, and its route is set.
+    #[must_use]
+    pub fn is_open(&self, vector: u16) -> bool {
+        self.shared.vectors.get(usize::from(vector)).is_some_and(|state| state.open.load(SeqCst))
+    }
+
+    /// The event that injects `vector`; none: out of range.
+    #[must_use]
+    pub fn event(&self, vector: u16) -> Option<&EventFd> {
+        self.shared.irqs.event(vector)
     }
 
     /// MSI-X is enabled by the guest.
@@ -265,7 +285,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::sync::Mutex;
-    use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+    use vmm_sys_util::eventfd::EFD_NONBLOCK;
 
     type Routes = Arc<Mutex<Vec<Option<(u64, u32)>>>>;
 

@@ -281,11 +281,13 @@ impl PciRoot {
         for (index, slot) in self.slots.iter().enumerate() {
             let mut place = lock(slot);
             let Some(placed) = place.as_mut() else { continue };
-            for &BarRequest { bar, size } in &placed.bars {
-                let base = allocator.place(size).ok_or(Error::NoSpace(size))?;
+            for &BarRequest { bar, size, wide } in &placed.bars {
+                let base = allocator.place(size, wide).ok_or(Error::NoSpace(size))?;
                 let register = config::BAR0 + 4 * u16::from(bar);
                 let _ = placed.device.config_write(register, &(base as u32).to_le_bytes());
-                let _ = placed.device.config_write(register + 4, &((base >> 32) as u32).to_le_bytes());
+                if wide {
+                    let _ = placed.device.config_write(register + 4, &((base >> 32) as u32).to_le_bytes());
+                }
             }
             let command = config::COMMAND_MEMORY.to_le_bytes();
             if placed.device.config_write(config::COMMAND, &command) == ConfigEffect::BarsChanged {
@@ -485,12 +487,15 @@ impl PciRoot {
         let mut register = [0; 4];
         device.config_read(config::COMMAND, &mut register[..2]);
         let enabled = u16::from_le_bytes([register[0], register[1]]) & config::COMMAND_MEMORY != 0;
-        for &BarRequest { bar, size } in bars.iter() {
+        for &BarRequest { bar, size, wide } in bars.iter() {
             let at = config::BAR0 + 4 * u16::from(bar);
             device.config_read(at, &mut register);
             let low = u64::from(u32::from_le_bytes(register) & !0xf);
-            device.config_read(at + 4, &mut register);
-            let wanted = u64::from(u32::from_le_bytes(register)) << 32 | low;
+            let mut wanted = low;
+            if wide {
+                device.config_read(at + 4, &mut register);
+                wanted |= u64::from(u32::from_le_bytes(register)) << 32;
+            }
             let wanted = Some(wanted).filter(|base| enabled && self.allowed(*base, size));
 
             let mut map = self.decoded.write().unwrap_or_else(PoisonError::into_inner);

@@ -14,7 +14,7 @@ impl Fake {
     fn on(root: &PciRoot, size: u64) -> Moves {
         let moves = Moves::default();
         let mut config = ConfigSpace::new(Identity { vendor: 0x1af4, device: 0x1044, ..Identity::default() });
-        config.add_bar(BarRequest { bar: 0, size }).unwrap();
+        config.add_bar(BarRequest::wide(0, size)).unwrap();
         let device = Self { config, moves: Arc::clone(&moves), register: 0 };
         root.place(Box::new(device), Placement { slot: None, removable: true }).unwrap();
         moves

@@ -28,6 +28,7 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
         (more.memory.is_some(), "devices.memory: memory does not come and go on QEMU"),
         (more.cpus.is_some(), "devices.cpus: virtual CPUs do not come and go on QEMU"),
         (!more.vhost_user.is_empty(), "devices.vhost_user: not on QEMU"),
+        (!more.passthrough.is_empty(), "devices.passthrough: functions of the host are not given to QEMU"),
         (more.hotplug.is_some(), "devices.hotplug: nothing is plugged on QEMU"),
         (
             config.nics.iter().any(|nic| !nic.limits.is_none()),

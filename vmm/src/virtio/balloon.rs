@@ -128,12 +128,22 @@ impl Served<Pages> {
     /// A stopped device of a machine with `ram` bytes, of which the guest is to give up `target`; and what others see of it.
     #[must_use]
     pub fn new(ram: u64, target: u64) -> (Self, Arc<Gauge>) {
+        Self::with(ram, target, F_REPORTING)
+    }
+
+    /// One of a machine whose memory is pinned: it tells how memory fares, and none is asked for.
+    #[must_use]
+    pub fn pinned(ram: u64) -> (Self, Arc<Gauge>) {
+        Self::with(ram, 0, 0)
+    }
+
+    fn with(ram: u64, target: u64, reporting: u64) -> (Self, Arc<Gauge>) {
         let gauge = Arc::<Gauge>::default();
         let most = pages(ram);
         gauge.target.store(pages(target).min(most), SeqCst);
         let facts = Facts {
             kind: DeviceType::Balloon,
-            features: F_COMMON | F_STATS | F_DEFLATE_ON_OOM | F_HINTS | F_REPORTING,
+            features: F_COMMON | F_STATS | F_DEFLATE_ON_OOM | F_HINTS | reporting,
             queue_sizes: QUEUE_SIZES.to_vec(),
             config: Arc::clone(&gauge) as Arc<dyn Config>,
             written: None,

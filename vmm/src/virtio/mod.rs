@@ -32,6 +32,7 @@ mod net_tests;
 mod pci;
 pub mod queue;
 mod report;
+pub(crate) use report::Report;
 pub mod rng;
 pub mod scsi;
 mod served;

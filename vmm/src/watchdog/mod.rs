@@ -25,7 +25,7 @@ use std::{
 };
 use timer::{CONFIG, LOCK, Watchdog};
 
-const BAR: BarRequest = BarRequest { bar: 0, size: 4096 };
+const BAR: BarRequest = BarRequest::wide(0, 4096);
 const KIND: &str = "i6300esb";
 
 /// What device and control thread share.

@@ -34,6 +34,7 @@ fuzz!(
     queues_vsock,
     queues_mem,
     back_end,
+    passthrough,
     tpm,
     fw_cfg,
     keyboard,

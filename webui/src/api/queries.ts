@@ -4,6 +4,7 @@ import {
   MutationCache,
   QueryCache,
   QueryClient,
+  queryOptions,
   useMutation,
   useQuery,
   useQueryClient,
@@ -167,6 +168,12 @@ export const usePool = (id: string) => {
 
 export const useCluster = () =>
   useQuery({ queryKey: ["cluster"], queryFn: () => call(api.GET("/cluster")), refetchInterval: OFTEN * 2 });
+
+/** The time servers, and the clock of every host. */
+export const timeQuery = queryOptions({
+  queryKey: ["time"],
+  queryFn: () => call(api.GET("/cluster/time")),
+});
 
 /** Tasks of the list shown everywhere. */
 export const RECENT_TASKS = 200;

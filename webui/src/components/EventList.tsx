@@ -21,7 +21,9 @@ export function EventList({ target, limit }: { target: string; limit: number }) 
           <span className={cx(event.level === "error" && "text-bad")}>
             {event.level !== "info" && <span className="font-medium">{event.level}: </span>}
             {event.message}
-            {event.actor && <span className="text-dim"> (by {event.actor})</span>}
+            {event.actor && !event.message.startsWith(event.actor) && (
+              <span className="text-dim"> (by {event.actor})</span>
+            )}
           </span>
         </li>
       ))}

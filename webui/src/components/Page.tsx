@@ -1,7 +1,7 @@
 // What pages have in common: a head with the way up, and tabs that are addresses.
-import { Link } from "@tanstack/react-router";
+import { Link, useLocation } from "@tanstack/react-router";
 import { ChevronRight, type LucideIcon } from "lucide-react";
-import type { ReactNode } from "react";
+import { useEffect, useRef, type ReactNode } from "react";
 import { ApiError } from "../api/client";
 import { Empty, Failure, Loading, buttonClass } from "./ui";
 
@@ -45,9 +45,32 @@ export interface Tab {
   label: string;
 }
 
+/** A tab, where it is the page that is shown and where it is not. */
+export const tabClass =
+  "border-b-2 border-transparent px-3.5 py-2 whitespace-nowrap text-dim outline-offset-[-2px] hover:text-text aria-[current=page]:border-accent aria-[current=page]:font-medium aria-[current=page]:text-text";
+
+/** The row of tabs. Where they have no room it scrolls, and the one whose page is shown is in sight. */
+export function TabBar({ label, children }: { label: string; children: ReactNode }) {
+  const bar = useRef<HTMLElement>(null);
+  const path = useLocation({ select: ({ pathname }) => pathname });
+  useEffect(() => {
+    const shown = bar.current?.querySelector("[aria-current=page]");
+    shown?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [path]);
+  return (
+    <nav
+      ref={bar}
+      aria-label={label}
+      className="mb-4 flex flex-none gap-1 overflow-x-auto border-b border-line [scrollbar-width:thin]"
+    >
+      {children}
+    </nav>
+  );
+}
+
 export function Tabs({ label, id, tabs }: { label: string; id: string; tabs: readonly Tab[] }) {
   return (
-    <nav aria-label={label} className="mb-4 flex flex-none gap-1 overflow-x-auto border-b border-line">
+    <TabBar label={label}>
       {tabs.map((tab, n) => (
         <Link
           key={tab.to}
@@ -55,12 +78,12 @@ export function Tabs({ label, id, tabs }: { label: string; id: string; tabs: rea
           to={tab.to as "/vms/$id"}
           params={{ id }}
           activeOptions={{ exact: n === 0, includeSearch: false }}
-          className="-mb-px border-b-2 border-transparent px-3.5 py-2 whitespace-nowrap text-dim outline-offset-[-2px] hover:text-text aria-[current=page]:border-accent aria-[current=page]:font-medium aria-[current=page]:text-text"
+          className={tabClass}
         >
           {tab.label}
         </Link>
       ))}
-    </nav>
+    </TabBar>
   );
 }
 

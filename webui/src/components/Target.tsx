@@ -24,12 +24,17 @@ export function useTargets(): Names {
   }, [lists.vm, lists.host, lists.image, lists.volume, lists.network, lists.pool]);
 }
 
+/** What has no list that could tell its name. */
+const NAMELESS: Record<string, string> = { cluster: "the cluster" };
+
 /** The name of a target; its kind alone where it is gone. */
-export const targetName = (names: Names, target: string) =>
-  names.get(target) ?? `${target.split("/")[0]} (gone)`;
+export const targetName = (names: Names, target: string) => {
+  const kind = target.split("/")[0]!;
+  return names.get(target) ?? NAMELESS[kind] ?? `${kind} (gone)`;
+};
 
 export function Target({ names, target }: { names: Names; target: string }) {
-  const name = names.get(target);
+  const name = names.get(target) ?? NAMELESS[target.split("/")[0]!];
   if (name !== undefined) return <TargetLink target={target} label={name} />;
   const [kind, id] = target.split("/");
   return <span className="text-dim">{id ? `${kind} (gone)` : target}</span>;

@@ -369,6 +369,7 @@ const DOTS: Record<string, string> = {
   paused: "bg-warn-dot",
   warning: "bg-warn-dot",
   maintenance: "bg-warn-dot",
+  unknown: "bg-warn-dot",
   failed: "bg-bad-dot",
   error: "bg-bad-dot",
   away: "bg-bad-dot",

@@ -55,8 +55,17 @@ export function duration(from: string, to?: string | null, now = Date.now()): st
 /** `0.372` → `37 %`. */
 export const percent = (share: number) => `${Math.round(share * 100)} %`;
 
+/** Tasks whose words in the API are not those people know them by. */
+const TASKS: Record<string, string> = {
+  "host.evacuate": "Enter maintenance",
+  "host.reopen": "End maintenance",
+  "cluster.pair": "Add a host",
+  "pool.adopt": "Adopt a file",
+};
+
 /** `vm.force-stop` → `Force-stop virtual machine`. */
 export function taskName(kind: string): string {
+  if (TASKS[kind]) return TASKS[kind];
   const [noun = "", verb = ""] = kind.split(".");
   const nouns: Record<string, string> = { vm: "virtual machine" };
   return verb ? `${verb[0]!.toUpperCase()}${verb.slice(1)} ${nouns[noun] ?? noun}` : kind;

@@ -1,5 +1,6 @@
 // The inventory as rows of a tree.
 import type { Host, Vm } from "../api/client";
+import { seenWith } from "./seen";
 
 export interface Node {
   kind: "host" | "vm";
@@ -23,6 +24,7 @@ export function branches(
   vms: readonly Vm[],
   open: (host: string) => boolean,
 ): Node[] {
+  const seen = seenWith(hosts);
   const on = new Map<string, Vm[]>();
   for (const vm of vms) {
     const host = vm.status.host;
@@ -43,7 +45,7 @@ export function branches(
         kind: "vm",
         id: vm.meta.id,
         name: vm.meta.name,
-        state: vm.status.state,
+        state: seen(vm),
         level: 2,
       })),
     ];

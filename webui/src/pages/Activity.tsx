@@ -7,6 +7,7 @@ import { Head } from "../components/Page";
 import { Target, targetName, useTargets } from "../components/Target";
 import { ListView } from "../components/list/ListView";
 import type { Column } from "../components/list/useList";
+import { Words } from "../components/Words";
 import { Cancel, TaskState } from "../components/shell/TaskPane";
 import { State } from "../components/ui";
 import { duration, taskName, time } from "../lib/format";
@@ -31,11 +32,23 @@ export function Tasks() {
         id: "state",
         label: "Status",
         value: ({ state, message }) => `${state} ${message ?? ""}`,
-        cell: (task) => (
-          <span title={task.message ?? undefined}>
+        cell: (task) =>
+          task.message ? (
+            <Words
+              text={task.message}
+              title={`${taskName(task.kind)}: ${task.state}`}
+              facts={[
+                ["Target", <Target names={names} target={task.target} />],
+                ["By", task.actor],
+                ["Started", time(task.created_at)],
+                ["Ended", task.ended_at ? time(task.ended_at) : undefined],
+              ]}
+            >
+              <TaskState task={task} />
+            </Words>
+          ) : (
             <TaskState task={task} />
-          </span>
-        ),
+          ),
         width: "w-[24%]",
         narrow: true,
       },
@@ -87,7 +100,17 @@ export function Events() {
         id: "message",
         label: "Event",
         value: ({ message }) => message,
-        cell: ({ message }) => <span title={message}>{message}</span>,
+        cell: (event) => (
+          <Words
+            text={event.message}
+            title={`${event.level}: ${event.kind}`}
+            facts={[
+              ["About", <Target names={names} target={event.target} />],
+              ["By", event.actor],
+              ["When", time(event.at)],
+            ]}
+          />
+        ),
       },
       {
         id: "level",

@@ -35,7 +35,7 @@ export function AddHosts({ onClose }: { onClose: () => void }) {
       {waiting.data?.items.length === 0 && (
         <Empty icon={Server} title="No host waits here.">
           {waiting.data.looked_from
-            ? "A host that runs from its medium, is a member of a cluster, or has machines of its own does not wait."
+            ? "A host that runs from its medium or is a member of a cluster does not wait. One that has machines, volumes or images of its own waits once it was opened for that: there, lqctl cluster pairing --open true. They come along."
             : "This host cannot look for others: give the address of the waiting host."}
         </Empty>
       )}

@@ -48,7 +48,7 @@ export function ClusterPage() {
       <Head
         title="Cluster"
         icon={Boxes}
-        beside={state && <State state={state.ok ? "up" : "down"} word={state.word} />}
+        beside={state && <State state={state.ok ? "up" : "away"} word={state.word} />}
       >
         <Button icon={LogIn} refusal={refusal} onClick={() => setOpen("join")}>
           Join a cluster
@@ -134,7 +134,7 @@ function Members({ members, here }: { members: Member[]; here: string }) {
                 <State state="unknown" word="not known" />
               ) : (
                 <State
-                  state={member.reachable ? "up" : "down"}
+                  state={member.reachable ? "up" : "away"}
                   word={member.reachable ? "answers" : "does not answer"}
                 />
               )}
@@ -193,17 +193,19 @@ function JoinTokens() {
     onError: (error) => follow("Revoke the join token", error),
     onSettled: () => client.invalidateQueries({ queryKey: ["join-tokens"] }),
   });
+  // One that is used up invites nobody.
+  const open = tokens.data?.filter(({ uses_left }) => uses_left > 0);
   return (
     <Card title="Join tokens">
       <Failure error={tokens.error} />
       {tokens.isPending && <Loading />}
-      {tokens.data?.length === 0 && (
+      {open?.length === 0 && (
         <Empty icon={Boxes} title="Nobody is invited.">
           A join token lets another host come into this cluster, once, within the hour.
         </Empty>
       )}
       <ul>
-        {tokens.data?.map((token) => (
+        {open?.map((token) => (
           <li
             key={token.id}
             className="flex flex-wrap items-center gap-x-5 gap-y-1 border-line py-2 not-first:border-t"

@@ -1,15 +1,27 @@
 // How everything is, at a glance, and the way to what needs a hand.
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { CircleCheck, LayoutDashboard, type LucideIcon } from "lucide-react";
 import { Disc3, MonitorCog, Network, Server } from "lucide-react";
 import type { ReactNode } from "react";
-import { useAlerts, useEvents, useHosts, useImages, useNetworks, usePools, useVms } from "../api/queries";
+import {
+  useAlerts,
+  useEvents,
+  useHosts,
+  useImages,
+  useNetworks,
+  usePools,
+  useVms,
+  timeQuery,
+} from "../api/queries";
+import { useClusterRefusal } from "../api/rights";
 import { Head } from "../components/Page";
 import { Target, useTargets } from "../components/Target";
 import { Bar, Card, Dot, Failure, Loading, buttonClass } from "../components/ui";
 import { colour, urgent, weight } from "../lib/alerts";
 import { bytes, time } from "../lib/format";
 import { standing } from "../lib/pools";
+import { seenWith } from "../lib/seen";
 import { hostState } from "../lib/tree";
 import { AlertTarget } from "./alerts/Target";
 
@@ -19,11 +31,13 @@ export function Dashboard() {
   const pools = usePools();
   const images = useImages();
   const networks = useNetworks();
+  const mayAll = !useClusterRefusal()("cluster.write");
   if (vms.isPending || hosts.isPending) return <Loading />;
   const machines = vms.data ?? [];
   const known = hosts.data ?? [];
+  const seen = seenWith(hosts.data);
   const asked = known.flatMap(({ status }) => (status ? [status] : []));
-  const in_state = (state: string) => machines.filter(({ status }) => status.state === state).length;
+  const in_state = (state: string) => machines.filter((vm) => seen(vm) === state).length;
   const sum = (of: (status: (typeof asked)[number]) => number) =>
     asked.reduce((total, status) => total + of(status), 0);
   const threads = sum(({ cpu }) => cpu.threads);
@@ -42,7 +56,7 @@ export function Dashboard() {
         <Failure error={vms.error ?? hosts.error ?? pools.error} />
         <div className="grid gap-4 sm:grid-cols-2 xl:grid-cols-4">
           <Count icon={MonitorCog} to="/vms" label="Virtual machines" count={machines.length}>
-            {(["running", "stopped", "paused", "failed"] as const)
+            {(["running", "stopped", "paused", "failed", "unknown"] as const)
               .map((state) => [state, in_state(state)] as const)
               .filter(([, count]) => count > 0)
               .map(([state, count]) => (
@@ -105,10 +119,78 @@ export function Dashboard() {
           </Card>
           <Attention />
         </div>
+        {machines.length === 0 && mayAll && <FirstSteps images={images.data?.length} hosts={known.length} />}
         <OpenAlerts />
         <Latest />
       </div>
     </>
+  );
+}
+
+/** The way from an empty host to the first machine. */
+function FirstSteps({ images, hosts }: { images: number | undefined; hosts: number }) {
+  const time = useQuery(timeQuery);
+  const steps = [
+    {
+      done: (time.data?.spec.servers ?? []).length > 0,
+      text: (
+        <>
+          Name the{" "}
+          <Link className="link" to="/cluster">
+            time servers
+          </Link>
+          : logs, certificates and one-time codes need the right time.
+        </>
+      ),
+    },
+    {
+      done: (images ?? 0) > 0,
+      text: (
+        <>
+          <Link className="link" to="/images" search={{ open: "upload" }}>
+            Upload an image
+          </Link>
+          : the disk of an installed system (qcow2 or raw), or the CD (ISO) of one to install.
+        </>
+      ),
+    },
+    {
+      done: false,
+      text: (
+        <>
+          <Link className="link" to="/vms/new">
+            Create a virtual machine
+          </Link>{" "}
+          from it.
+        </>
+      ),
+    },
+    {
+      done: hosts > 1,
+      text: (
+        <>
+          Where there are more hosts,{" "}
+          <Link className="link" to="/cluster">
+            add them
+          </Link>
+          : machines then move between them, and are started elsewhere when a host is lost.
+        </>
+      ),
+    },
+  ];
+  return (
+    <Card title="First steps">
+      <ol className="flex flex-col gap-2">
+        {steps.map(({ done, text }, n) => (
+          <li key={n} className="flex gap-2.5 wrap-anywhere">
+            <span className="w-5 flex-none text-dim tabular-nums">
+              {done ? <CircleCheck size={18} aria-label="done" className="mt-0.5 text-good" /> : `${n + 1}.`}
+            </span>
+            <span>{text}</span>
+          </li>
+        ))}
+      </ol>
+    </Card>
   );
 }
 
@@ -257,7 +339,7 @@ function OpenAlerts() {
       <Failure error={alerts.error} />
       {alerts.data && open.length === 0 && (
         <p className="flex items-center gap-2 text-good">
-          <CircleCheck size={18} aria-hidden /> None that nobody has seen to.
+          <CircleCheck size={18} aria-hidden /> No alert waits for somebody.
         </p>
       )}
       <Notes

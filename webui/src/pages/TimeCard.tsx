@@ -3,6 +3,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Clock } from "lucide-react";
 import { useState } from "react";
 import { api, call, fieldFault, type HostTime } from "../api/client";
+import { timeQuery } from "../api/queries";
 import { useClusterRefusal } from "../api/rights";
 import { FormDialog } from "../components/Dialog";
 import { useFollow } from "../components/shell/Orders";
@@ -10,11 +11,7 @@ import { Button, Card, Empty, Failure, Loading, State, Text } from "../component
 import { clockWords, serversOf } from "../lib/clock";
 
 export function TimeCard() {
-  const time = useQuery({
-    queryKey: ["time"],
-    queryFn: () => call(api.GET("/cluster/time")),
-    refetchInterval: 15_000,
-  });
+  const time = useQuery({ ...timeQuery, refetchInterval: 15_000 });
   const refusal = useClusterRefusal()("cluster.write");
   const [open, setOpen] = useState(false);
   const servers = time.data?.spec.servers ?? [];

@@ -1,6 +1,6 @@
 //! Devices beside disks and interfaces.
 
-use super::{HotplugConfig, VhostUserConfig};
+use super::{HotplugConfig, PassthroughConfig, VhostUserConfig};
 use serde::{Deserialize, Serialize};
 
 /// Devices a machine may have besides. Adding one changes what the guest finds; machines keep those they began with.
@@ -34,6 +34,9 @@ pub struct MoreDevices {
     /// Devices whose queues other programs serve.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vhost_user: Vec<VhostUserConfig>,
+    /// Functions of the host's PCI bus.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passthrough: Vec<PassthroughConfig>,
     /// What may come and go while it runs; absent: nothing.
     #[serde(default)]
     pub hotplug: Option<HotplugConfig>,

@@ -312,7 +312,7 @@ fn layout(device: &dyn VirtioDevice, msix: &Msix) -> Result<(ConfigSpace, u16, u
         subsystem_vendor: VENDOR,
         subsystem: 0x40 + kind as u16,
     });
-    config.add_bar(BarRequest { bar: BAR, size: BAR_SIZE })?;
+    config.add_bar(BarRequest::wide(BAR, BAR_SIZE))?;
     let capability = |kind: u8, offset: u64, length: u32, extra: &[u8]| {
         // Length of the whole capability (with id and link), kind, BAR, id, padding, offset, length.
         let mut body = vec![16 + extra.len() as u8, kind, BAR, 0, 0, 0];

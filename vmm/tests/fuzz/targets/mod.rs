@@ -1,11 +1,13 @@
 //! The targets: functions of bytes. None keeps anything from one input to the next.
 
 mod back_end;
+mod passthrough;
 mod queues;
 mod registers;
 pub mod seeds;
 
 pub use back_end::back_end;
+pub use passthrough::passthrough;
 pub use queues::{
     queues_balloon, queues_blk, queues_blk_several, queues_input, queues_mem, queues_net, queues_net_several,
     queues_rng, queues_scsi, queues_vsock,

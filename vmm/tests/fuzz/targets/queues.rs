@@ -36,7 +36,8 @@ const MEMORY_SIZE: usize = 2 << 20;
 /// How long a worker has to come to its doorbell.
 const REACTION: Duration = Duration::from_micros(300);
 
-struct Nowhere;
+/// A platform without any.
+pub struct Nowhere;
 
 impl Platform for Nowhere {
     fn attach_doorbell(&self, _: u64, _: &EventFd) -> io::Result<()> {

@@ -325,6 +325,36 @@ pub fn back_end() -> Vec<Vec<u8>> {
     vec![with(0x209), with(u64::MAX), with(0x200)]
 }
 
+pub fn passthrough() -> Vec<Vec<u8>> {
+    // BAR 0 of 16 KiB.
+    let mut input = vec![14, 0, 0, 0, 0, 0];
+    let mut config = [0; 0x200];
+    config[..4].copy_from_slice(&[0x86, 0x80, 0xd3, 0x10]);
+    (config[6], config[0x10], config[0x34]) = (0x10, 4, 0x40);
+    // MSI-X of five vectors, MSI of eight, PCI Express that resets; a serial number.
+    config[0x40..0x4c].copy_from_slice(&[0x11, 0x50, 4, 0, 0, 0x20, 0, 0, 0, 0x30, 0, 0]);
+    config[0x50..0x5e].copy_from_slice(&[5, 0x70, 0x86, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    config[0x70..0x7a].copy_from_slice(&[0x10, 0, 2, 0, 0xc0, 0x8f, 0, 0x10, 0x10, 0x28]);
+    config[0x100..0x10c].copy_from_slice(&[3, 0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    input.extend(config);
+    let mut write = |place: u8, near: u32, value: u32| {
+        input.push(0b1000_0001 | place << 2);
+        input.extend(near.to_le_bytes());
+        input.extend(value.to_le_bytes());
+    };
+    // A vector, MSI-X on, bus master, off, MSI on, off, the BAR elsewhere, reset by the driver.
+    for (offset, value) in [(0x2000, 0xfee0_1000), (0x2008, 0x41), (0x200c, 0)] {
+        write(1, offset, value);
+    }
+    let config =
+        [(0x40, 0x8004_0000), (4, 6), (0x40, 0x4_0000), (0x54, 0xfee0_0000), (0x50, 0x31_0000), (0x50, 0)];
+    for (offset, value) in config.into_iter().chain([(0x10, 0xd000_0000), (0x78, 0x8000)]) {
+        write(0, offset, value);
+    }
+    input.extend([3, 0, 0, 0, 0]);
+    vec![input]
+}
+
 pub fn tpm() -> Vec<Vec<u8>> {
     let mut input = Vec::new();
     let mut write = |offset: u16, value: u32| {

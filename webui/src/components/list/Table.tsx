@@ -156,7 +156,7 @@ export function Table<T>({
       virtual.scrollToIndex(to);
       focusPending();
     } else if (target === row && event.key === "Enter") {
-      row.querySelector<HTMLElement>("th a[href]")?.click();
+      row.querySelector<HTMLElement>("th :is(a[href], button)")?.click();
     } else if (target === row && event.key === " " && rows[at] !== undefined) {
       selection?.toggle(id(rows[at]), event.shiftKey);
     } else return;

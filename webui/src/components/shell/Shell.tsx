@@ -2,12 +2,25 @@
 // scroll inside it.
 import { useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
-import { KeyRound, LogOut, Menu as Lines, Moon, Search, Sun, SunMoon, User, WifiOff, X } from "lucide-react";
+import {
+  KeyRound,
+  LogOut,
+  Menu as Lines,
+  Moon,
+  Search,
+  Sun,
+  SunMoon,
+  Unplug,
+  User,
+  WifiOff,
+  X,
+} from "lucide-react";
 import { useEffect, useRef, useState } from "react";
 import { api, call } from "../../api/client";
 import { useLink } from "../../api/link";
 import { useLive } from "../../api/live";
-import { useHosts, type Access } from "../../api/queries";
+import { useCluster, useHosts, type Access } from "../../api/queries";
+import { useClusterRefusal } from "../../api/rights";
 import { setTheme, useTheme, type Theme } from "../../lib/prefs";
 import { useRoomy } from "../../lib/media";
 import { Relogin } from "../../pages/Gate";
@@ -22,6 +35,7 @@ import { PLACES } from "./places";
 
 export function Shell({ access }: { access: Extract<Access, { identity: unknown }> }) {
   useLive(access.state === "in");
+  const denied = useClusterRefusal();
   const hosts = useHosts();
   const path = useRouterState({ select: (state) => state.location.pathname });
   const roomy = useRoomy();
@@ -98,6 +112,7 @@ export function Shell({ access }: { access: Extract<Access, { identity: unknown 
           <UserMenu name={access.identity.username} provider={access.identity.logout_url ?? undefined} />
         </header>
         <LostLink />
+        {!denied("cluster.read") && <NoMajority />}
         <div className="flex min-h-0 flex-1">
           {!roomy && nav && (
             <button
@@ -184,6 +199,27 @@ const THEMES: [Theme, string, typeof Sun][] = [
   ["light", "Light", Sun],
   ["dark", "Dark", Moon],
 ];
+
+/** Without a majority whatever one orders is refused: better read before than after. */
+function NoMajority() {
+  const cluster = useCluster();
+  if (cluster.data?.quorum !== false) return null;
+  return (
+    <div
+      role="alert"
+      className="flex flex-none items-center justify-center gap-2.5 bg-bad px-4 py-2 text-surface"
+    >
+      <Unplug size={18} aria-hidden className="flex-none" />
+      <span>
+        <strong>No majority of the voting hosts is reached.</strong> Virtual machines run on; nothing can be
+        changed.{" "}
+        <Link to="/cluster" className="underline">
+          What to do
+        </Link>
+      </span>
+    </div>
+  );
+}
 
 function ThemeMenu() {
   const theme = useTheme();

@@ -11,6 +11,7 @@ import { FormDialog } from "../../components/Dialog";
 import { Head } from "../../components/Page";
 import { ListView } from "../../components/list/ListView";
 import type { Column } from "../../components/list/useList";
+import { Words } from "../../components/Words";
 import { Button, Menu, Select, State, Text, buttonClass, cx } from "../../components/ui";
 import { colour, standing, weight } from "../../lib/alerts";
 import { age, time } from "../../lib/format";
@@ -35,7 +36,19 @@ export function Alerts() {
         id: "message",
         label: "What is wrong",
         value: ({ message }) => message,
-        cell: ({ message }) => <span title={message}>{message}</span>,
+        cell: (alert) => (
+          <Words
+            text={alert.message}
+            title={`${alert.severity}: ${alert.rule}`}
+            facts={[
+              ["About", <AlertTarget alert={alert} />],
+              ["Since", `${time(alert.raised_at)} (${age(alert.raised_at)})`],
+              ["Over at", alert.resolved_at ? time(alert.resolved_at) : undefined],
+              ["Status", standing(alert)],
+              ["Remarks", remark(alert)],
+            ]}
+          />
+        ),
       },
       {
         id: "severity",

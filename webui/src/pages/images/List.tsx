@@ -163,8 +163,7 @@ export function Images() {
         )}
         empty={
           <p>
-            Upload a disk (qcow2 or raw), and the kernel and initial RAM disk it boots with. Machines are made
-            from them.
+            Upload a disk (qcow2 or raw) or the CD (ISO) of a system to install. Machines are made from them.
           </p>
         }
       />

@@ -99,7 +99,7 @@ export function Upload({ onClose }: { onClose: () => void }) {
           if (file) send.mutate(file);
         }}
       >
-        <Field label="File" hint="A disk (qcow2 or raw), a kernel or an initial RAM disk.">
+        <Field label="File" hint="A disk (qcow2 or raw), a CD (ISO), a kernel or an initial RAM disk.">
           {(props) => (
             <input
               type="file"
@@ -210,7 +210,7 @@ export function Upload({ onClose }: { onClose: () => void }) {
         )}
         <div className="flex justify-end gap-2">
           {busy ? (
-            <Button onClick={() => abort.current?.abort()}>Break off</Button>
+            <Button onClick={() => abort.current?.abort()}>Cancel the upload</Button>
           ) : (
             <Button onClick={onClose}>Cancel</Button>
           )}

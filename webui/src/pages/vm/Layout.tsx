@@ -8,13 +8,14 @@ import { Cancel, TaskState } from "../../components/shell/TaskPane";
 import { Failure, State, Warning } from "../../components/ui";
 import { moveOf } from "../../lib/moves";
 import { hasScreen } from "../../lib/screen";
+import { seenWith, unknownBecause } from "../../lib/seen";
 import { VmButtons, VmOrders } from "./actions";
 
 const SCREEN = "/vms/$id/screen";
 const TABS = [
   { to: "/vms/$id", label: "Summary" },
-  { to: "/vms/$id/console", label: "Console" },
   { to: SCREEN, label: "Screen" },
+  { to: "/vms/$id/console", label: "Serial console" },
   { to: "/vms/$id/performance", label: "Performance" },
   { to: "/vms/$id/hardware", label: "Hardware" },
   { to: "/vms/$id/networks", label: "Networks" },
@@ -48,6 +49,7 @@ function Moves({ vm, to }: { vm: Vm; to: string }) {
 export function VmLayout() {
   const id = useVmId();
   const vm = useVm(id);
+  const seen = seenWith(useHosts().data);
   const navigate = useNavigate();
   return (
     <Await
@@ -65,7 +67,7 @@ export function VmLayout() {
             title={data.meta.name}
             icon={MonitorCog}
             up={{ to: "/vms", label: "Virtual machines" }}
-            beside={<State state={data.status.state} />}
+            beside={<State state={seen(data)} />}
           >
             <VmButtons vm={data} />
           </Head>
@@ -76,6 +78,7 @@ export function VmLayout() {
           />
           <div className="flex min-h-0 flex-1 flex-col gap-4">
             {Boolean(vm.error) && <Failure error={vm.error} />}
+            {seen(data) === "unknown" && <Warning>{unknownBecause(data)}</Warning>}
             {data.status.moving_to && <Moves vm={data} to={data.status.moving_to} />}
             {data.status.reason &&
               (data.status.state === "failed" ? (

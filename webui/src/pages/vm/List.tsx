@@ -11,6 +11,7 @@ import type { Column } from "../../components/list/useList";
 import { Button, Menu, State } from "../../components/ui";
 import { ACTIONS, type Action } from "../../lib/actions";
 import { bytes } from "../../lib/format";
+import { seenWith, unknownBecause } from "../../lib/seen";
 import type { Fields } from "../../lib/search";
 import { settle } from "../../lib/settle";
 import { useRefusal } from "../../api/rights";
@@ -63,6 +64,7 @@ export function VmList({ host }: { host?: string }) {
   );
   const columns = useMemo((): Column<Vm>[] => {
     const names = new Map(hosts?.map(({ meta }) => [meta.id, meta.name]));
+    const seen = seenWith(hosts);
     const on = (vm: Vm) => (vm.status.host ? names.get(vm.status.host) : undefined);
     return [
       {
@@ -78,10 +80,10 @@ export function VmList({ host }: { host?: string }) {
       {
         id: "state",
         label: "State",
-        value: (vm) => vm.status.state,
+        value: seen,
         cell: (vm) => (
-          <span title={vm.status.reason ?? undefined}>
-            <State state={vm.status.state} />
+          <span title={seen(vm) === "unknown" ? unknownBecause(vm) : (vm.status.reason ?? undefined)}>
+            <State state={seen(vm)} />
             {vm.status.reason && <span className="text-dim"> — {vm.status.reason}</span>}
           </span>
         ),

@@ -9,6 +9,7 @@ import { Labels } from "../../components/Labels";
 import { Rename } from "../../components/Rename";
 import { Button, Card, Fact, Facts, State } from "../../components/ui";
 import { age, time } from "../../lib/format";
+import { seenWith } from "../../lib/seen";
 import { memoryWords } from "../../lib/memory";
 import { WithVm } from "./Layout";
 import { PlacementCard } from "./Placement";
@@ -27,7 +28,8 @@ export const TPM_HINT =
 export const Summary = () => <WithVm>{(vm) => <SummaryOf vm={vm} />}</WithVm>;
 
 function SummaryOf({ vm: { meta, spec, status }, vm }: { vm: Vm }) {
-  const host = useNames(useHosts());
+  const hosts = useHosts();
+  const host = useNames(hosts);
   const network = useNames(useNetworks());
   const volume = useNames(useVolumes());
   const image = useNames(useImages());
@@ -45,7 +47,7 @@ function SummaryOf({ vm: { meta, spec, status }, vm }: { vm: Vm }) {
       >
         <Facts>
           <Fact name="State">
-            <State state={status.state} />
+            <State state={seenWith(hosts.data)(vm)} />
           </Fact>
           <Fact name="Host">
             {status.host && (
@@ -56,7 +58,7 @@ function SummaryOf({ vm: { meta, spec, status }, vm }: { vm: Vm }) {
           </Fact>
           <Fact name="Addresses">{status.addresses?.join(", ")}</Fact>
           <Fact name="Running for">
-            {status.started_at && status.state !== "stopped" && age(status.started_at)}
+            {status.started_at && seenWith(hosts.data)(vm) === "running" && age(status.started_at)}
           </Fact>
           <Fact name="Restarts">{status.restarts || undefined}</Fact>
           <Fact name="Created">{time(meta.created_at)}</Fact>

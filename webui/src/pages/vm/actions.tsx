@@ -20,6 +20,7 @@ import { Button, Menu, type MenuItem } from "../../components/ui";
 import { useRefusal } from "../../api/rights";
 import { ACTIONS, permission, primary, refusal, type Action } from "../../lib/actions";
 import { moveRefusal } from "../../lib/moves";
+import { hasScreen } from "../../lib/screen";
 import { Migrate } from "./Migrate";
 
 export const ICONS: Record<Action, LucideIcon> = {
@@ -146,7 +147,11 @@ export function VmMenu({ vm }: { vm: Vm }) {
         label: "Open console",
         icon: SquareTerminal,
         refusal: denied("vm.console", { kind: "vm", id: vm.meta.id, labels: vm.meta.labels }),
-        run: () => void navigate({ to: "/vms/$id/console", params: { id: vm.meta.id } }),
+        run: () =>
+          void navigate({
+            to: hasScreen(vm) ? "/vms/$id/screen" : "/vms/$id/console",
+            params: { id: vm.meta.id },
+          }),
       },
       ...withMove(menu(vm, ask, ALL, why), move),
     ],

@@ -19,7 +19,10 @@ fn it_keeps_the_board_it_was_made_with() {
     let mut bench = Bench::new(SHARED, on_qemu(FirmwareKind::Bios));
     let spec = |bench: &Bench| bench.state.vms[&VM].vm.spec.clone();
     let first = spec(&bench);
-    assert_eq!((first.machine, first.display, &first.boot), (Some(MachineType::I440fxV7_2), Some(true), &None));
+    assert_eq!(
+        (first.machine, first.display, &first.boot),
+        (Some(MachineType::I440fxV7_2), Some(true), &None)
+    );
     assert_eq!(bench.state.vms[&VM].vars, None, "a BIOS remembers nothing");
     bench.change(|spec| (spec.machine, spec.vcpus) = (None, 2)).unwrap();
     assert_eq!(spec(&bench).machine, Some(MachineType::I440fxV7_2));
@@ -56,7 +59,9 @@ fn it_changes_over_only_while_it_is_off_and_all_that_cannot_be_is_said_at_once()
     assert!(why.contains("spec.boot") && why.contains("spec.vcpus_max"), "{why}");
     bench.change(over).unwrap();
     // And back, without its board.
-    let why = bench.change(|spec| *spec = VmSpec { disks: spec.disks.clone(), machine: spec.machine, ..VmSpec::default() });
+    let why = bench.change(|spec| {
+        *spec = VmSpec { disks: spec.disks.clone(), machine: spec.machine, ..VmSpec::default() }
+    });
     assert!(why.unwrap_err().to_string().contains("spec.machine"));
     bench.change(|spec| *spec = VmSpec { disks: spec.disks.clone(), ..VmSpec::default() }).unwrap();
 }
