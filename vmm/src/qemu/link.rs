@@ -142,6 +142,8 @@ impl<P> Link<P> {
             Ok(0) => return Err(Broken::Closed),
             Ok(count) => count,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+            // It has ended with something of ours unread.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Broken::Closed),
             Err(error) => return Err(error.into()),
         };
         let mut news = Vec::new();
@@ -203,6 +205,7 @@ mod tests {
         assert_eq!((first.failure().map(String::as_str), second.failure()), (Some("no"), None));
         theirs.write_all(b"{\"return\":{},\"id\":3}\n").unwrap();
         assert!(matches!(link.receive(), Err(Broken::Unasked(3))));
+        link.submit(vec![order("unread")], "third");
         drop((theirs, lines));
         assert!(matches!(link.receive(), Err(Broken::Closed)));
     }

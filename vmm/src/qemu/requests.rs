@@ -74,7 +74,7 @@ impl Supervisor {
             Command::DiskLimits(DiskLimitsChange { disk, limits }) => {
                 let disk = disk as usize;
                 if self.config.disks.get(disk).is_none() {
-                    return Some(there_is_no("disk", disk));
+                    return Some(Outcome::Error(there_is_no("disk", disk)));
                 }
                 let path = format!("/objects/{}", command::limits_name(disk));
                 let arguments =
@@ -84,7 +84,7 @@ impl Supervisor {
             Command::DiskResize(DiskResize { disk, size_bytes }) => {
                 let disk = disk as usize;
                 match self.config.disks.get(disk) {
-                    None => return Some(there_is_no("disk", disk)),
+                    None => return Some(Outcome::Error(there_is_no("disk", disk))),
                     Some(of) if of.read_only => {
                         return Some(Outcome::Error(format!(
                             "disk {disk} is read-only: it cannot be made larger"
@@ -98,17 +98,17 @@ impl Supervisor {
             Command::NicLink(NicLink { nic, up }) => {
                 let nic = nic as usize;
                 if self.config.nics.get(nic).is_none() {
-                    return Some(there_is_no("interface", nic));
+                    return Some(Outcome::Error(there_is_no("interface", nic)));
                 }
                 (one(set_link(nic, up)), Change::Link(nic, up))
             }
             Command::CdromEject(CdromEject { cdrom, force }) => match self.eject(cdrom as usize, force) {
                 Ok(ordered) => ordered,
-                Err(outcome) => return Some(outcome),
+                Err(why) => return Some(Outcome::Error(why)),
             },
             Command::CdromInsert(CdromInsert { cdrom }) => match self.insert(cdrom as usize, descriptors) {
                 Ok(ordered) => ordered,
-                Err(outcome) => return Some(outcome),
+                Err(why) => return Some(Outcome::Error(why)),
             },
             Command::MigrateStatus => {
                 return Some(Outcome::Migration(lq_api::local::vmm::MigrationStatus::default()));
@@ -151,10 +151,10 @@ impl Supervisor {
         }
     }
 
-    fn eject(&mut self, n: usize, force: bool) -> Result<(Vec<Order>, Change), Outcome> {
+    fn eject(&mut self, n: usize, force: bool) -> Result<(Vec<Order>, Change), String> {
         let drive = self.drives.get_mut(n).ok_or_else(|| there_is_no("CD drive", n))?;
         if drive.ours {
-            return Err(Outcome::Error(format!("the medium of CD drive {n} is being changed already")));
+            return Err(format!("the medium of CD drive {n} is being changed already"));
         }
         let id = command::drive_name(n);
         let open = Execute::with("blockdev-open-tray", json!({"id": id, "force": force}));
@@ -166,13 +166,13 @@ impl Supervisor {
         Ok((vec![(open, None), (remove, None)], Change::Ejected(n)))
     }
 
-    fn insert(&mut self, n: usize, mut descriptors: Vec<OwnedFd>) -> Result<(Vec<Order>, Change), Outcome> {
+    fn insert(&mut self, n: usize, mut descriptors: Vec<OwnedFd>) -> Result<(Vec<Order>, Change), String> {
         let drive = self.drives.get_mut(n).ok_or_else(|| there_is_no("CD drive", n))?;
         let Some(descriptor) = descriptors.pop() else {
-            return Err(Outcome::Error("no descriptor came with the request".to_owned()));
+            return Err("no descriptor came with the request".to_owned());
         };
         if drive.medium.is_some() || drive.ours {
-            return Err(Outcome::Error(format!("there is a medium in CD drive {n}: eject it first")));
+            return Err(format!("there is a medium in CD drive {n}: eject it first"));
         }
         drive.ours = true;
         let number = self.media_so_far;
@@ -264,8 +264,8 @@ impl Supervisor {
     }
 }
 
-fn there_is_no(what: &str, n: usize) -> Outcome {
-    Outcome::Error(format!("there is no {what} {n}"))
+fn there_is_no(what: &str, n: usize) -> String {
+    format!("there is no {what} {n}")
 }
 
 fn one(execute: Execute) -> Vec<Order> {
