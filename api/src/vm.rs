@@ -6,7 +6,7 @@ use crate::{
     Bytes, HostId, ImageId, Metadata, NetworkId, Timestamp, VmId, VolumeId,
     cloud_init::CloudInit,
     ha::{HaPriority, VmHa},
-    local::vmm::{CpuModel, IoLimits, NicLimits, WatchdogAction},
+    local::vmm::{CpuModel, DeviceModel, Hypervisor, IoLimits, MachineType, NicLimits, WatchdogAction},
     meta::check_name,
     placement::Placement,
     problem::FieldError,
@@ -31,6 +31,20 @@ pub struct Vm {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VmSpec {
+    /// What runs it. It changes only while the machine is off. Of a machine on QEMU some fields are refused: what it cannot do.
+    #[serde(default, skip_serializing_if = "Hypervisor::is_own")]
+    pub hypervisor: Hypervisor,
+    /// Its board, of a machine on QEMU only. Where absent at creation, the one that fits `firmware` is taken; it then stays,
+    /// whatever QEMU an update brings, and changes only while the machine is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineType>,
+    /// What it boots by where it boots no kernel directly. A legacy BIOS only on QEMU. It changes only while the machine is off.
+    #[serde(default, skip_serializing_if = "FirmwareKind::is_uefi")]
+    pub firmware: FirmwareKind,
+    /// What disks and interfaces look like to the guest. Those of old machines only on QEMU, where disks and CD drives then share
+    /// the board's controller: 6 places with `pc-q35-7.2`, 4 with `pc-i440fx-7.2`. It changes only while the machine is off.
+    #[serde(default, skip_serializing_if = "DeviceModel::is_virtio")]
+    pub device_model: DeviceModel,
     /// Virtual CPUs, 1 to 64.
     pub vcpus: u8,
     /// As many as `vcpus` can be while the machine runs, up to 64: those that come are there at once, those that go are released by
@@ -108,6 +122,35 @@ fn is_true(value: &bool) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
 fn is_false(value: &bool) -> bool {
     !*value
+}
+
+/// The firmware of a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum FirmwareKind {
+    /// UEFI, with variables of the machine's own.
+    #[default]
+    Uefi,
+    /// A legacy BIOS.
+    Bios,
+}
+
+impl FirmwareKind {
+    /// UEFI.
+    #[must_use]
+    pub fn is_uefi(&self) -> bool {
+        *self == Self::Uefi
+    }
+
+    /// The board such a machine on QEMU gets where none is asked for: that of its time.
+    #[must_use]
+    pub const fn machine(self) -> MachineType {
+        match self {
+            Self::Uefi => MachineType::Q35V7_2,
+            Self::Bios => MachineType::I440fxV7_2,
+        }
+    }
 }
 
 /// Direct Linux boot.
@@ -494,6 +537,10 @@ impl Default for VmSpec {
     /// The least of everything, as where a field is absent.
     fn default() -> Self {
         Self {
+            hypervisor: Hypervisor::default(),
+            machine: None,
+            firmware: FirmwareKind::default(),
+            device_model: DeviceModel::default(),
             vcpus: 1,
             vcpus_max: None,
             memory_bytes: MIN_FIRMWARE_MEMORY,
@@ -612,10 +659,65 @@ impl VmSpec {
                 }
             }
         }
+        match self.hypervisor {
+            Hypervisor::LqVmm => self.check_own(&mut refuse),
+            Hypervisor::Qemu => self.check_qemu(&mut refuse),
+        }
         let cloud_init = self.cloud_init.iter().flat_map(CloudInit::validate);
         errors.extend(cloud_init.map(|e| FieldError::new(format!("spec.{}", e.field), e.reason)));
         errors.extend(self.placement.validate());
         errors
+    }
+
+    /// What only QEMU does.
+    fn check_own(&self, refuse: &mut impl FnMut(&str, String)) {
+        if self.firmware == FirmwareKind::Bios {
+            refuse("firmware", "a legacy BIOS needs `hypervisor` to be `qemu`".into());
+        }
+        if self.device_model == DeviceModel::Legacy {
+            refuse("device_model", "devices of old machines need `hypervisor` to be `qemu`".into());
+        }
+        if self.machine.is_some() {
+            refuse(
+                "machine",
+                "only a machine whose `hypervisor` is `qemu` has a choice: leave it out".into(),
+            );
+        }
+    }
+
+    /// What QEMU does not do, or not as it is driven here.
+    fn check_qemu(&self, refuse: &mut impl FnMut(&str, String)) {
+        let instead = "leave it out, or have `lq-vmm` run the machine";
+        if self.boot.is_some() {
+            refuse("boot", format!("a machine on QEMU boots by firmware, not a kernel directly: {instead}"));
+        }
+        if self.vcpus_max.is_some() {
+            refuse("vcpus_max", format!("virtual CPUs do not come and go on QEMU: {instead}"));
+        }
+        if self.memory_max_bytes.is_some() {
+            refuse("memory_max_bytes", format!("memory does not come and go on QEMU: {instead}"));
+        }
+        if self.protection().is_some() {
+            let why = "nothing makes QEMU stop writing the moment its host is given up, so such a machine is not started elsewhere";
+            refuse("ha", format!("{why}: {instead}"));
+        }
+        for (n, _) in self.nics.iter().enumerate().filter(|(_, nic)| !nic.limits.is_none()) {
+            refuse(&format!("nics[{n}].limits"), format!("interfaces are not limited on QEMU: {instead}"));
+        }
+        let board = self.machine.unwrap_or(self.firmware.machine());
+        let seed = usize::from(self.cloud_init.is_some());
+        let drives = self.disks.len() + self.cdroms.len() + seed;
+        if self.device_model == DeviceModel::Legacy && drives > board.drives() {
+            let with = if seed > 0 { " with the one of `cloud_init`" } else { "" };
+            refuse(
+                "device_model",
+                format!(
+                    "{drives} disks and CD drives{with} do not fit on the controller of {}, which has {} places",
+                    board.name(),
+                    board.drives()
+                ),
+            );
+        }
     }
 }
 
@@ -656,6 +758,52 @@ mod tests {
         assert_eq!(memory(mib(200), mib(1000)), "spec.memory_bytes spec.memory_max_bytes");
         assert_eq!(memory(mib(512), mib(384)), "spec.memory_max_bytes");
         assert_eq!(memory(mib(512), mib(2 << 20)), "spec.memory_max_bytes");
+    }
+
+    #[test]
+    fn what_a_hypervisor_cannot_do_is_refused_by_name_and_all_at_once() {
+        let fields =
+            |spec: &VmSpec| spec.validate().into_iter().map(|e| e.field).collect::<Vec<_>>().join(" ");
+        let own: VmSpec = serde_json::from_str(
+            r#"{"vcpus":1,"memory_bytes":134217728,"firmware":"bios","device_model":"legacy","machine":"pc-q35-7.2"}"#,
+        )
+        .unwrap();
+        assert_eq!(fields(&own), "spec.firmware spec.device_model spec.machine");
+        let mut qemu = VmSpec { hypervisor: Hypervisor::Qemu, ..own };
+        assert_eq!(fields(&qemu), "");
+        qemu.cdroms = vec![Cdrom::default(); 4];
+        qemu.disks = vec![Disk::of(VolumeId::new()), Disk::of(VolumeId::new())];
+        assert_eq!(fields(&qemu), "");
+        qemu.cloud_init = Some(CloudInit::default());
+        assert_eq!(fields(&qemu), "spec.device_model");
+        qemu.device_model = DeviceModel::Virtio;
+        assert_eq!(fields(&qemu), "");
+        let limits = NicLimits {
+            receive: IoLimits {
+                bandwidth: Some(crate::local::vmm::Rate { per_second: 1, burst: 0 }),
+                operations: None,
+            },
+            ..NicLimits::default()
+        };
+        let nic = Nic { limits, ..Nic::on(NetworkId::new()) };
+        let more = VmSpec {
+            vcpus_max: Some(4),
+            memory_max_bytes: Some(Bytes::mib(256)),
+            boot: Some(Boot { kernel: ImageId::new(), initrd: None, cmdline: String::new() }),
+            nics: vec![Nic::on(NetworkId::new()), nic],
+            ha: Some(VmHa::default()),
+            ..qemu
+        };
+        assert_eq!(
+            fields(&more),
+            "spec.boot spec.vcpus_max spec.memory_max_bytes spec.ha spec.nics[1].limits"
+        );
+        let text = serde_json::to_value(VmSpec::default()).unwrap();
+        assert!(
+            text.get("hypervisor").is_none()
+                && text.get("firmware").is_none()
+                && text.get("machine").is_none()
+        );
     }
 
     #[test]

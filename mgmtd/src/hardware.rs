@@ -7,7 +7,7 @@
 use lq_api::{
     Bytes, ImageId, VolumeId,
     cloud_init::CloudInit,
-    local::vmm::{CpuModel, CpuStatus, MemoryStatus, VmmConfig, WatchdogAction, one_queue},
+    local::vmm::{CpuModel, CpuStatus, Hypervisor, MemoryStatus, VmmConfig, WatchdogAction, one_queue},
     vm::{Boot, Cdrom, Disk, Mac, Nic, VmSpec},
 };
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 /// What a machine has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hardware {
+    /// What runs it.
+    #[serde(default)]
+    pub hypervisor: Hypervisor,
     /// Virtual CPUs: it was started with, or its guest is asked to have.
     pub vcpus: u8,
     /// They come and go, where this is.
@@ -174,6 +177,7 @@ impl Hardware {
     #[must_use]
     pub fn of(spec: &VmSpec) -> Self {
         Self {
+            hypervisor: spec.hypervisor,
             vcpus: spec.vcpus,
             cpus: spec
                 .vcpus_max
@@ -193,7 +197,7 @@ impl Hardware {
             watchdog: spec.watchdog,
             tpm: spec.tpm,
             rng: spec.rng,
-            hotplug: true,
+            hotplug: spec.hypervisor.is_own(),
             disks: spec.disks.iter().cloned().map(|disk| Fitted::new(disk, spec.vcpus)).collect(),
             nics: spec.nics.iter().cloned().map(|nic| Fitted::new(nic, spec.vcpus)).collect(),
             cdroms: spec.cdroms.iter().map(|c| Drive::of(c.image)).collect(),

@@ -2,7 +2,7 @@
 //!
 //! `debian`: a real Debian 12 with systemd on one ext4 disk. `tiny`: the same kernel with busybox in its initial RAM disk, for
 //! tests that only need something alive. `debian-uefi`: the same Debian on a partitioned disk, with GRUB installed by
-//! Debian's own tools and started by UEFI. Root's password is [`PASSWORD`].
+//! Debian's own tools and started by UEFI, or by a legacy BIOS. Root's password is [`PASSWORD`].
 //!
 //! Invariant: a directory under the cache is complete or absent; its name is the hash of the recipe that made it.
 
@@ -26,7 +26,7 @@ pub(crate) const PASSWORD: &str = "limiquantix";
 
 const SUITE: &str = "bookworm";
 const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,linux-image-cloud-amd64,iproute2,curl,login,passwd,kmod,e2fsprogs,\
-     grub-efi-amd64,efibootmgr,dosfstools,fdisk";
+     grub-efi-amd64,grub-pc-bin,efibootmgr,dosfstools,fdisk";
 const HOOKS: &str = include_str!("../guest/hooks.sh");
 const TINY_INIT: &str = include_str!("../guest/tiny-init");
 const UEFI_DISK: &str = include_str!("../guest/uefi-disk.sh");
@@ -52,7 +52,7 @@ impl GuestImages {
     pub(crate) fn disk(&self) -> PathBuf {
         self.dir.join("debian-12.qcow2")
     }
-    /// The Debian guest's disk that boots by UEFI; [`ensure_uefi_disk`] makes it.
+    /// The Debian guest's disk that boots by UEFI and by a BIOS; [`ensure_uefi_disk`] makes it.
     pub(crate) fn uefi_disk(&self) -> PathBuf {
         self.dir.join("debian-12-uefi.qcow2")
     }

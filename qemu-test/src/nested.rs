@@ -113,5 +113,6 @@ pub(crate) fn config(name: &str, mib: u64, files: BootFiles) -> VmmConfig {
         boot_order: vec![],
         lease: None,
         empty_slots: vec![],
+        qemu: None,
     }
 }

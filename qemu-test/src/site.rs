@@ -17,6 +17,7 @@ use lq_api::{
     client::{Client, Wait},
     cloud_init::CloudInit,
     image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
+    local::vmm::Hypervisor,
     vm::{self, Boot, CreateVm, Nic, RestartPolicy, Vm, VmSpec, VmState},
     volume::{CreateVolume, VolumeSpec},
 };
@@ -150,16 +151,26 @@ impl Site {
 
     /// Makes and starts a Debian guest that boots by UEFI from its own disk.
     pub(crate) async fn debian_uefi(&mut self, name: &str, wish: Wish) -> Result<Vm> {
-        let image = match self.debian_uefi {
-            Some(image) => image,
-            None => {
-                let disk = guest_image::ensure_uefi_disk(&self.paths, &self.files).await?;
-                let image = self.upload("debian-12-uefi", ImageKind::Disk, &disk, None).await?;
-                *self.debian_uefi.insert(image)
-            }
-        };
+        let image = self.debian_uefi_image().await?;
         let vm = create_debian(self.api(), name, image, wish).await?;
         self.start(vm.meta.id).await
+    }
+
+    /// Makes and starts one of the same disk on QEMU, with this firmware.
+    pub(crate) async fn debian_on_qemu(&mut self, name: &str, firmware: vm::FirmwareKind) -> Result<Vm> {
+        let image = self.debian_uefi_image().await?;
+        let on_qemu = |spec: &mut VmSpec| (spec.hypervisor, spec.firmware) = (Hypervisor::Qemu, firmware);
+        let vm = create_debian_with(self.api(), name, image, Wish::default(), on_qemu).await?;
+        self.start(vm.meta.id).await
+    }
+
+    async fn debian_uefi_image(&mut self) -> Result<ImageId> {
+        if let Some(image) = self.debian_uefi {
+            return Ok(image);
+        }
+        let disk = guest_image::ensure_uefi_disk(&self.paths, &self.files).await?;
+        let image = self.upload("debian-12-uefi", ImageKind::Disk, &disk, None).await?;
+        Ok(*self.debian_uefi.insert(image))
     }
 
     /// Starts a VM.
@@ -255,6 +266,17 @@ pub(crate) async fn default_network(api: &Client) -> Result<NetworkId> {
 
 /// Makes a Debian VM with its volume on the default network.
 pub(crate) async fn create_debian(api: &Client, name: &str, image: ImageId, wish: Wish) -> Result<Vm> {
+    create_debian_with(api, name, image, wish, |_| {}).await
+}
+
+/// The same, with something else about it.
+async fn create_debian_with(
+    api: &Client,
+    name: &str,
+    image: ImageId,
+    wish: Wish,
+    change: impl FnOnce(&mut VmSpec),
+) -> Result<Vm> {
     let spec = VolumeSpec { size_bytes: None, pool: None, format: ImageFormat::Qcow2, source: Some(image) };
     let request = CreateVolume { name: format!("{name}-disk"), labels: BTreeMap::new(), spec };
     let volume = api.create_volume(&request).await.map_err(explain).context("creating a volume")?;
@@ -263,6 +285,7 @@ pub(crate) async fn create_debian(api: &Client, name: &str, image: ImageId, wish
     let nics = vec![Nic::on(default_network(api).await?)];
     let mut spec = self::spec(512, None, disks, nics, wish);
     spec.cloud_init = Some(CloudInit { user_data: USER_DATA.into(), network_config: None });
+    change(&mut spec);
     let request = CreateVm { name: name.into(), labels: BTreeMap::new(), spec };
     api.create_vm(&request).await.map_err(explain).with_context(|| format!("creating the VM {name}"))
 }

@@ -130,6 +130,10 @@ pub fn faults(config: &VmmConfig) -> Vec<String> {
             );
             true
         }
+        BootConfig::Bios => {
+            check(config.qemu.is_some(), "boot is bios, which only QEMU has (`lq-vmm qemu`)".to_owned());
+            true
+        }
     };
     if let Start::Restore(restore) = &config.start {
         let saved = &restore.path;

@@ -59,14 +59,23 @@ pub struct Shown {
 /// # Errors
 /// The step that failed. The process is not to go on then.
 pub fn enter(jail: Jail, directory: &Path) -> Result<(), Error> {
-    enter_with(jail, directory, &[])
+    enter_with(jail, directory, &[], &[])
 }
 
-/// The same, with these in the root; one that is a link there is one in the jail too.
+/// A character device that can be opened in the jail, by its user alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Device {
+    /// Its name in `/dev` of the jail.
+    pub name: &'static str,
+    /// Its number.
+    pub number: libc::dev_t,
+}
+
+/// The same, with these in the root, where one that is a link there is one in the jail too, and with a `/dev` of these devices.
 ///
 /// # Errors
 /// As of [`enter`].
-pub fn enter_with(jail: Jail, directory: &Path, shown: &[Shown]) -> Result<(), Error> {
+pub fn enter_with(jail: Jail, directory: &Path, shown: &[Shown], devices: &[Device]) -> Result<(), Error> {
     let place = name_of(directory)?;
     let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     // SAFETY: changes the namespaces of the one thread there is.
@@ -74,16 +83,40 @@ pub fn enter_with(jail: Jail, directory: &Path, shown: &[Shown]) -> Result<(), E
     mount("keep mounts to itself", c"none", c"/", c"none", libc::MS_REC | libc::MS_PRIVATE, c"")?;
     // Held before anything is put over them.
     let held = shown.iter().map(Held::new).collect::<Result<Vec<_>, _>>()?;
-    // An inode for itself, and one for each that is shown.
-    let size = format!("size=4k,nr_inodes={},mode=0555", shown.len() + 2);
+    // An inode for itself, one for the devices, and one for each that is shown.
+    let size = format!("size=4k,nr_inodes={},mode=0555", shown.len() + 3);
     let size = CString::new(size).map_err(|e| Error { step: "size the root", source: e.into() })?;
     mount("mount an empty root", c"none", &place, c"tmpfs", HARDENED, &size)?;
     for one in &held {
         one.show(directory)?;
     }
     drop(held);
+    if !devices.is_empty() {
+        make_devices(jail, &directory.join("dev"), devices)?;
+    }
     change_root(&place)?;
     drop_privileges(jail)
+}
+
+/// Makes them in a file system of their own, the only one devices can be opened in.
+fn make_devices(jail: Jail, at: &Path, devices: &[Device]) -> Result<(), Error> {
+    const FLAGS: libc::c_ulong = libc::MS_NOSUID | libc::MS_NOEXEC;
+    let failed = |source| Error { step: "make a directory for devices", source };
+    DirBuilder::new().mode(0o555).create(at).map_err(failed)?;
+    let place = name_of(at)?;
+    let size = CString::new(format!("size=4k,nr_inodes={},mode=0555", devices.len() + 2));
+    let size = size.map_err(|e| Error { step: "size the place of devices", source: e.into() })?;
+    mount("mount a place for devices", c"none", &place, c"tmpfs", FLAGS, &size)?;
+    for device in devices {
+        let name = name_of(&at.join(device.name))?;
+        // SAFETY: the string ends in zero and outlives the calls.
+        unsafe {
+            check("make a device", libc::mknod(name.as_ptr(), libc::S_IFCHR | 0o600, device.number).into())?;
+            check("give a device away", libc::chown(name.as_ptr(), jail.uid, jail.gid).into())?;
+        }
+    }
+    let flags = FLAGS | libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY;
+    mount("make devices read-only", c"none", &place, c"none", flags, c"")
 }
 
 fn name_of(path: &Path) -> Result<CString, Error> {

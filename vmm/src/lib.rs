@@ -10,7 +10,7 @@
 //! `virtio` (queues, transport, devices), `disk` (image files behind block devices), `display` (the screen by RFB),
 //! `lease` (until when disks may be touched), `memory` (guest memory and address map), `state` (a machine that stands still, in a file or on its way), `migrate` (to
 //! another host), `jail`, `seccomp` and `thread` (isolation), `timer`, `watchdog`, `tpm`, `vfio` (functions of the
-//! host), `exit` (the end).
+//! host), `exit` (the end), `qemu` (machines that run on QEMU instead).
 
 pub mod acpi;
 pub mod boot;
@@ -34,6 +34,7 @@ pub mod memory;
 pub mod migrate;
 pub mod pci;
 pub mod plug;
+pub mod qemu;
 pub mod run;
 pub mod seccomp;
 pub mod smbios;

@@ -1,9 +1,10 @@
-//! `lq-vmm run --config FILE`: runs one virtual machine to its end. `lq-vmm tpm`: becomes the process behind its TPM.
+//! `lq-vmm run --config FILE`: runs one virtual machine to its end; `lq-vmm qemu`: runs it on QEMU. `lq-vmm tpm`: becomes the process
+//! behind its TPM.
 
 use lq_api::local::vmm::{Command, MigrateOptions, MigrationPhase};
 use lq_vmm::{
     control::ask::{self, Asker},
-    exit,
+    exit, qemu,
     run::{self, Options},
     seccomp::Mode,
     tpm::launch,
@@ -17,6 +18,7 @@ use std::{
 
 const USAGE: &str = "\
 usage: lq-vmm run --config FILE [--seccomp kill|log|off]
+       lq-vmm qemu --config FILE [--program FILE] [--accelerator kvm|tcg] [--seccomp kill|log|off]
        lq-vmm snapshot --control SOCKET --to FILE
        lq-vmm migrate --from SOCKET --to SOCKET [--bandwidth BYTES] [--max-pause-ms N]
        lq-vmm ask --control SOCKET COMMAND
@@ -25,6 +27,8 @@ usage: lq-vmm run --config FILE [--seccomp kill|log|off]
 
 Runs the virtual machine described by FILE until it ends. Exit status: 0 the guest switched itself off or was told to
 end, 2 fault in the configuration or a file it names, 3 fault of the host, 4 fault of the guest, 70 fault of lq-vmm.
+
+`qemu` runs it on QEMU, for what the monitor does not do itself (a legacy BIOS, old devices), and is asked in the same way.
 
 Another program of the host can serve a disk, an interface or a directory (vhost-user); it is started before. In the
 configuration, for example:
@@ -72,6 +76,10 @@ fn main() -> ExitCode {
         },
         ["tpm", rest @ ..] => match launch::Options::parse(rest) {
             Ok(options) => done(Err(exit::chain(&launch::run(&options)))),
+            Err(fault) => misused(&fault),
+        },
+        ["qemu", rest @ ..] => match qemu::start::Options::parse(rest) {
+            Ok(options) => ExitCode::from(qemu::start::run(&options).reason.status()),
             Err(fault) => misused(&fault),
         },
         ["run", rest @ ..] => match options(rest) {

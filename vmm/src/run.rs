@@ -76,6 +76,8 @@ pub struct Options {
 enum Error {
     #[error(transparent)]
     Config(#[from] config::Error),
+    #[error("the configuration is of a machine on QEMU: `lq-vmm qemu` runs it")]
+    Qemu,
     #[error("cannot open the {what} {path}")]
     Open { what: String, path: String, source: io::Error },
     #[error(transparent)]
@@ -107,6 +109,7 @@ impl Error {
         match self {
             Self::Disk(disk::Error::Busy { .. }) => ExitReason::Busy,
             Self::Config(_)
+            | Self::Qemu
             | Self::Open { .. }
             // One that refuses or hangs may be another one's for a moment still: its directory is locked.
             | Self::Tpm(tpm::swtpm::Error::Connect { .. } | tpm::swtpm::Error::TooOld { .. })
@@ -139,7 +142,7 @@ pub fn run(options: &Options) -> ExitRecord {
 }
 
 /// One process serves one machine: nothing inherited stays open, and no memory pool per thread.
-fn prepare_process() {
+pub(crate) fn prepare_process() {
     // SAFETY: closes descriptors nobody here has opened yet; the others only set limits of this process.
     unsafe {
         libc::close_range(3, libc::c_uint::MAX, 0);
@@ -160,6 +163,9 @@ fn start(options: &Options) -> Result<(Server, Begin), Error> {
     let directory = Path::new(&config.run_dir);
     let record = directory.join(paths::VM_EXIT);
     exit::prepare(&record).map_err(|source| open_error("exit record", &record, source))?;
+    if config.qemu.is_some() {
+        return Err(Error::Qemu);
+    }
     let control = listen(&directory.join(paths::VM_CONTROL))?;
     let console_socket = listen(&directory.join(paths::VM_CONSOLE))?;
     let display = config.display.then(|| listen(&directory.join(paths::VM_DISPLAY))).transpose()?;
@@ -256,14 +262,18 @@ fn open_boot(boot: &BootConfig) -> Result<Boot, Error> {
                 debug_log: files.debug_log.as_ref().map(log).transpose()?,
             })
         }
+        BootConfig::Bios => return Err(Error::Qemu),
     })
 }
 
-/// A socket only its owner (root, at this time) may connect to. One left by an earlier run is replaced.
 fn listen(path: &Path) -> Result<UnixListener, Error> {
-    let failed = |source| open_error("socket", path, source);
+    listen_at(path).map_err(|source| open_error("socket", path, source))
+}
+
+/// A socket only its owner (root, at this time) may connect to. One left by an earlier run is replaced.
+pub(crate) fn listen_at(path: &Path) -> io::Result<UnixListener> {
     match path.symlink_metadata() {
-        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path).map_err(failed)?,
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
         _ => {}
     }
     // SAFETY: changes a number of this process, which has one thread.
@@ -271,8 +281,8 @@ fn listen(path: &Path) -> Result<UnixListener, Error> {
     let listener = UnixListener::bind(path);
     // SAFETY: as above.
     unsafe { libc::umask(old) };
-    let listener = listener.map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let listener = listener?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 

@@ -52,6 +52,8 @@ pub struct Filters {
     pub back_end: Arc<BpfProgram>,
     /// For the control thread.
     pub control: Arc<BpfProgram>,
+    /// For the one thread that stands before QEMU.
+    pub supervisor: Arc<BpfProgram>,
 }
 
 /// Calls that are allowed with any arguments.
@@ -136,6 +138,12 @@ const DURABLE: List = &[libc::SYS_fdatasync];
 /// Kicking vCPUs.
 const KICK: List = &[libc::SYS_tgkill];
 
+/// Ending a process that was started before, and waiting for it.
+const CHILD: List = &[libc::SYS_kill, libc::SYS_pidfd_send_signal, libc::SYS_wait4, libc::SYS_waitid];
+
+/// Looking at a file that was handed in, and at counters.
+const LOOK: List = &[libc::SYS_pread64, libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfstatat];
+
 /// Making threads, and what a new thread does before its own filter.
 const THREADS: List = &[
     libc::SYS_clone,
@@ -169,6 +177,8 @@ struct Grants {
     vfio: bool,
     /// `prctl` and `seccomp`, to name and lock itself.
     lock_itself: bool,
+    /// The flags of open files, to see what they can.
+    flags: bool,
 }
 
 impl Filters {
@@ -177,8 +187,17 @@ impl Filters {
         let filter = |lists: &[List], grants| compile(mode, lists, grants).map(Arc::new);
         let kvm = Grants { kvm: true, ..Grants::default() };
         let nonblocking = Grants { nonblocking: true, ..Grants::default() };
-        let all =
-            Grants { kvm: true, tap: true, new_tap: true, nonblocking: true, vfio: true, lock_itself: true };
+        let all = Grants {
+            kvm: true,
+            tap: true,
+            new_tap: true,
+            nonblocking: true,
+            vfio: true,
+            lock_itself: true,
+            ..Grants::default()
+        };
+        let before_qemu = Grants { flags: true, ..nonblocking };
+        let supervisor: &[List] = &[COMMON, EVENTS, SOCKETS, LISTEN, CONTROL, PASSING, CHILD, LOOK];
         let operator = Grants { tap: true, new_tap: true, nonblocking: true, vfio: true, ..kvm };
         Ok(Self {
             // A new thread has its maker's filter, so this one holds all that those may.
@@ -191,6 +210,7 @@ impl Filters {
             display: filter(&[COMMON, EVENTS, SOCKETS, LISTEN], nonblocking)?,
             back_end: filter(&[COMMON, EVENTS, SOCKETS, PASSING], Grants::default())?,
             control: filter(&[COMMON, EVENTS, SOCKETS, LISTEN, CONTROL], nonblocking)?,
+            supervisor: filter(supervisor, before_qemu)?,
         })
     }
 }
@@ -246,7 +266,13 @@ fn compile(mode: Mode, lists: &[List], grants: Grants) -> Result<BpfProgram, Err
     // Duplicates of descriptors, and whether one is open (checked at each close where debug assertions are on).
     let duplicate = argument(1, SeccompCmpOp::Eq, libc::F_DUPFD_CLOEXEC as u64)?;
     let is_open = argument(1, SeccompCmpOp::Eq, libc::F_GETFD as u64)?;
-    rules.insert(libc::SYS_fcntl, vec![duplicate, is_open]);
+    let mut descriptors = vec![duplicate, is_open];
+    if grants.flags {
+        for request in [libc::F_GETFL, libc::F_SETFL] {
+            descriptors.push(argument(1, SeccompCmpOp::Eq, request as u64)?);
+        }
+    }
+    rules.insert(libc::SYS_fcntl, descriptors);
     Ok(SeccompFilter::new(rules, action, SeccompAction::Allow, TargetArch::x86_64)?.try_into()?)
 }
 

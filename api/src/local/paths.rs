@@ -51,6 +51,8 @@ pub const BIN: &str = "/usr/lib/limiquantix";
 pub const LQ_VMM: &str = "/usr/lib/limiquantix/lq-vmm";
 /// What carries out the commands of a VM's TPM.
 pub const SWTPM: &str = "/usr/bin/swtpm";
+/// What runs VMs that our own monitor does not.
+pub const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 /// Code of the firmware of VMs (OVMF).
 pub const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 /// What the variables of a VM's firmware begin as.

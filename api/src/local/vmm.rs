@@ -13,6 +13,7 @@ mod hotplug;
 mod lease;
 mod limits;
 mod passthrough;
+mod qemu;
 mod vhost_user;
 
 pub use cpu::CpuModel;
@@ -30,6 +31,7 @@ pub use passthrough::PassthroughConfig;
 pub use vhost_user::{VhostUserBlock, VhostUserConfig, VhostUserDevice, VhostUserFs, VhostUserNet};
 
 pub use limits::{DiskLimitsChange, DiskResize, IoLimits, NicLimits, NicLimitsChange, NicLink, Rate};
+pub use qemu::{DeviceModel, Hypervisor, MachineType, QemuConfig};
 
 use crate::{Bytes, VmId, image::ImageFormat, vm::Mac};
 use serde::{Deserialize, Serialize};
@@ -89,6 +91,10 @@ pub struct VmmConfig {
     /// them where their guest knows them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub empty_slots: Vec<u8>,
+    /// For `lq-vmm qemu`, which runs the machine on QEMU and does here what else the monitor does itself; absent: it is the
+    /// monitor's own (`lq-vmm run`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qemu: Option<QemuConfig>,
 }
 
 /// How a machine begins.
@@ -124,6 +130,8 @@ pub enum BootConfig {
     Direct(BootFiles),
     /// UEFI firmware, which boots from the disks in their order, then from the interfaces.
     Firmware(FirmwareFiles),
+    /// A legacy BIOS, which boots as UEFI firmware does. Only on QEMU, which brings it.
+    Bios,
 }
 
 /// Files of stock UEFI firmware for Q35 (OVMF).

@@ -10,8 +10,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use lq_api::{
     Bytes,
     ha::{HaPriority, VmHa},
-    local::vmm::{CpuModel, WatchdogAction},
-    vm::RestartPolicy,
+    local::vmm::{CpuModel, DeviceModel, Hypervisor, MachineType, WatchdogAction},
+    vm::{FirmwareKind, RestartPolicy},
 };
 use std::path::PathBuf;
 
@@ -182,6 +182,18 @@ pub(crate) struct CreateVm {
     pub(crate) ha: Ha,
     #[command(flatten)]
     pub(crate) rules: Rules,
+    /// What runs it: `qemu` for guests that need a legacy BIOS or devices of old machines.
+    #[arg(long, value_enum, default_value = "lq-vmm")]
+    pub(crate) hypervisor: HypervisorWord,
+    /// What it boots by; a legacy BIOS only with `--hypervisor qemu`.
+    #[arg(long, value_enum, default_value = "uefi")]
+    pub(crate) boot_by: FirmwareWord,
+    /// Its board, only with `--hypervisor qemu`; where absent, the one that fits what it boots by.
+    #[arg(long, value_enum)]
+    pub(crate) machine: Option<MachineWord>,
+    /// What disks and interfaces look like to the guest; `legacy` (SATA or IDE, e1000) only with `--hypervisor qemu`.
+    #[arg(long, value_enum, default_value = "virtio")]
+    pub(crate) devices: DevicesWord,
     /// What becomes of the guest when it does not feed its watchdog any more; no watchdog where absent.
     #[arg(long, value_enum, default_value = "off")]
     pub(crate) watchdog: Watchdog,
@@ -312,6 +324,18 @@ pub(crate) struct SetVm {
     /// A screen, or none; `auto`: with firmware one, else none.
     #[arg(long, value_enum)]
     pub(crate) display: Option<Display>,
+    /// What runs it. It changes only while the machine is off.
+    #[arg(long, value_enum)]
+    pub(crate) hypervisor: Option<HypervisorWord>,
+    /// What it boots by; a legacy BIOS only on QEMU. It changes only while the machine is off.
+    #[arg(long, value_enum)]
+    pub(crate) boot_by: Option<FirmwareWord>,
+    /// Its board, only on QEMU. It changes only while the machine is off.
+    #[arg(long, value_enum)]
+    pub(crate) machine: Option<MachineWord>,
+    /// What disks and interfaces look like to the guest; `legacy` only on QEMU. It changes only while the machine is off.
+    #[arg(long, value_enum)]
+    pub(crate) devices: Option<DevicesWord>,
     /// What becomes of the guest when it does not feed its watchdog any more; `off`: no watchdog.
     #[arg(long, value_enum)]
     pub(crate) watchdog: Option<Watchdog>,
@@ -443,6 +467,80 @@ impl From<Restart> for RestartPolicy {
             Restart::Never => Self::Never,
             Restart::OnFailure => Self::OnFailure,
             Restart::Always => Self::Always,
+        }
+    }
+}
+
+/// What runs a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HypervisorWord {
+    /// Our own monitor.
+    LqVmm,
+    /// QEMU.
+    Qemu,
+}
+
+impl From<HypervisorWord> for Hypervisor {
+    fn from(word: HypervisorWord) -> Self {
+        match word {
+            HypervisorWord::LqVmm => Self::LqVmm,
+            HypervisorWord::Qemu => Self::Qemu,
+        }
+    }
+}
+
+/// What a machine boots by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FirmwareWord {
+    /// UEFI.
+    Uefi,
+    /// A legacy BIOS.
+    Bios,
+}
+
+impl From<FirmwareWord> for FirmwareKind {
+    fn from(word: FirmwareWord) -> Self {
+        match word {
+            FirmwareWord::Uefi => Self::Uefi,
+            FirmwareWord::Bios => Self::Bios,
+        }
+    }
+}
+
+/// The board of a machine on QEMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MachineWord {
+    /// PCI Express, SATA.
+    #[value(name = "pc-q35-7.2")]
+    Q35,
+    /// PCI, IDE.
+    #[value(name = "pc-i440fx-7.2")]
+    I440fx,
+}
+
+impl From<MachineWord> for MachineType {
+    fn from(word: MachineWord) -> Self {
+        match word {
+            MachineWord::Q35 => Self::Q35V7_2,
+            MachineWord::I440fx => Self::I440fxV7_2,
+        }
+    }
+}
+
+/// What disks and interfaces look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DevicesWord {
+    /// Made for virtual machines.
+    Virtio,
+    /// Those of old machines.
+    Legacy,
+}
+
+impl From<DevicesWord> for DeviceModel {
+    fn from(word: DevicesWord) -> Self {
+        match word {
+            DevicesWord::Virtio => Self::Virtio,
+            DevicesWord::Legacy => Self::Legacy,
         }
     }
 }

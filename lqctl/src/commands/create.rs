@@ -61,6 +61,10 @@ pub(super) async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<
     let cloud_init =
         hardware::cloud_init(None, wanted.user_data.as_deref(), wanted.network_config.as_deref())?;
     let mut spec = VmSpec {
+        hypervisor: wanted.hypervisor.into(),
+        machine: wanted.machine.map(Into::into),
+        firmware: wanted.boot_by.into(),
+        device_model: wanted.devices.into(),
         vcpus: wanted.cpus,
         vcpus_max: wanted.cpus_max,
         memory_bytes: wanted.memory,

@@ -144,6 +144,14 @@ pub(super) async fn set(client: &Client, wanted: SetVm) -> anyhow::Result<Vm> {
 
 /// What needs no look at other objects.
 fn simple(spec: &mut VmSpec, wanted: &SetVm) {
+    spec.hypervisor = wanted.hypervisor.map_or(spec.hypervisor, Into::into);
+    spec.firmware = wanted.boot_by.map_or(spec.firmware, Into::into);
+    spec.device_model = wanted.devices.map_or(spec.device_model, Into::into);
+    // Without QEMU there is no choice of a board, and with another firmware another one fits.
+    if spec.hypervisor.is_own() || wanted.boot_by.is_some() {
+        spec.machine = None;
+    }
+    spec.machine = wanted.machine.map(Into::into).or(spec.machine);
     spec.vcpus = wanted.cpus.unwrap_or(spec.vcpus);
     spec.vcpus_max = wanted.cpus_max.map_or(spec.vcpus_max, |most| most.0);
     spec.memory_bytes = wanted.memory.unwrap_or(spec.memory_bytes);

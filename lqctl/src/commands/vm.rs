@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use lq_api::{
-    local::vmm::CpuModel,
+    local::vmm::{CpuModel, MachineType},
     placement::PlacementQuery,
     task::Task,
     vm::{MigrateVm, PendingChange, StopVm, Vm, VmState},
@@ -196,6 +196,14 @@ fn fields(vm: &Vm, names: &Names) -> Vec<(&'static str, String)> {
     }
     for cdrom in &vm.spec.cdroms {
         fields.push(("CD drive", cdrom.image.map_or_else(|| "empty".to_owned(), |i| names.name(i))));
+    }
+    if !vm.spec.hypervisor.is_own() {
+        fields.push(("Hypervisor", vm.spec.hypervisor.name().to_owned()));
+        fields.push(("Board", text(vm.spec.machine.map(MachineType::name))));
+        fields.push(("Devices", word(&vm.spec.device_model)));
+    }
+    if !vm.spec.firmware.is_uefi() {
+        fields.push(("Firmware", word(&vm.spec.firmware)));
     }
     if vm.spec.cpu != CpuModel::default() {
         fields.push(("CPU model", vm.spec.cpu.name().to_owned()));

@@ -120,6 +120,7 @@ fn at_start(field: &str, device: Option<String>, reason: &str) -> PendingChange 
 }
 
 const NEXT_START: &str = "takes effect when the machine is stopped and started";
+const QEMU_PLUGS_NOTHING: &str = "nothing is plugged into or out of a machine that runs on QEMU; it takes effect when it is stopped and started";
 const NO_HOTPLUG: &str = "the machine was started by a version that plugs nothing in or out; it takes effect when it is stopped and started";
 
 /// Plans. Without steps where what is wanted cannot be told at the moment ([`Desired::fault`]).
@@ -207,6 +208,11 @@ fn cpus_in_reach(has: &Hardware, spec: &VmSpec) -> u8 {
     has.cpus.map_or(has.vcpus, |cpus| spec.vcpus.clamp(1, cpus.most.max(1)))
 }
 
+/// Why nothing is plugged.
+fn no_hotplug(has: &Hardware) -> &'static str {
+    if has.hypervisor.is_own() { NO_HOTPLUG } else { QEMU_PLUGS_NOTHING }
+}
+
 fn change_cpus(has: &Hardware, Desired { spec, .. }: &Desired, plan: &mut Plan) {
     let Some(PluggedCpus { present, .. }) = has.cpus else { return };
     let asked = cpus_in_reach(has, spec);
@@ -288,7 +294,7 @@ fn plug(has: &Hardware, wanted: &Desired, plan: &mut Plan) {
             let config = DiskConfig { queues: queues(has.vcpus), ..config.clone() };
             plan.steps.push(Step::PlugDisk(disk.clone(), Box::new(config)));
         } else {
-            plan.pending.push(at_start("spec.disks", Some(disk.volume.to_string()), NO_HOTPLUG));
+            plan.pending.push(at_start("spec.disks", Some(disk.volume.to_string()), no_hotplug(has)));
         }
     }
     for (nic, launch) in wanted.spec.nics.iter().zip(&wanted.launch.nics) {
@@ -310,7 +316,7 @@ fn unplug(has: &Hardware, wanted: &Desired, plan: &mut Plan) {
         if has.hotplug {
             plan.steps.push(Step::UnplugDisk(now.volume));
         } else {
-            plan.pending.push(at_start("spec.disks", Some(now.volume.to_string()), NO_HOTPLUG));
+            plan.pending.push(at_start("spec.disks", Some(now.volume.to_string()), no_hotplug(has)));
         }
     }
     let stays = |mac: Mac| wanted.spec.nics.iter().any(|n| n.mac == Some(mac));
@@ -318,7 +324,7 @@ fn unplug(has: &Hardware, wanted: &Desired, plan: &mut Plan) {
         if has.hotplug {
             plan.steps.push(Step::UnplugNic(mac));
         } else {
-            plan.pending.push(at_start("spec.nics", Some(mac.to_string()), NO_HOTPLUG));
+            plan.pending.push(at_start("spec.nics", Some(mac.to_string()), no_hotplug(has)));
         }
     }
 }

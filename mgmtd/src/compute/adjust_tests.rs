@@ -273,3 +273,16 @@ fn processors_come_at_once_and_are_waited_for_when_they_go() {
     assert_eq!((steps, pending[0].waits_for), (vec![], WaitsFor::Guest));
     assert_eq!(pending[0].reason, "the guest has 8 virtual CPUs still, of which it is to release 7");
 }
+
+#[test]
+fn what_a_machine_on_qemu_gets_waits_for_its_next_start_and_says_why() {
+    let from = VmSpec { hypervisor: lq_api::local::vmm::Hypervisor::Qemu, ..VmSpec::default() };
+    let has = Hardware::of(&from);
+    assert!(!has.hotplug);
+    let wanted = desired(VmSpec { disks: vec![Disk::of(volume(1))], ..from });
+    let Plan { steps, pending } = plan(&has, &wanted);
+    assert_eq!(steps, []);
+    let [waits] = pending.as_slice() else { panic!("{pending:?}") };
+    assert_eq!((waits.field.as_str(), waits.waits_for), ("spec.disks", WaitsFor::Start));
+    assert!(waits.reason.contains("QEMU"), "{}", waits.reason);
+}

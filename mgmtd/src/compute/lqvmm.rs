@@ -1,4 +1,4 @@
-//! `lq-vmm` monitors, owned by PID 1.
+//! `lq-vmm` monitors, owned by PID 1. One that stands before QEMU is started by another word, and in all else a monitor like any.
 //!
 //! Owns: the run directory, cgroup, taps and user id of every monitor of this host, from before its start until after its
 //! end. A monitor outlives this daemon; [`LqVmm::adopt`] finds it again by PID 1's list of units and the configuration in
@@ -145,7 +145,12 @@ impl Shared {
     }
 
     /// Starts the process and waits until it answers.
-    async fn start(self: &Arc<Self>, place: &Place, uid: Option<u32>) -> Result<Started, Error> {
+    async fn start(
+        self: &Arc<Self>,
+        place: &Place,
+        hypervisor: lq_api::local::vmm::Hypervisor,
+        uid: Option<u32>,
+    ) -> Result<Started, Error> {
         let name = unit_name(place.vm);
         // A record of the last end would keep the name taken.
         self.init.forget(&name).await?;
@@ -155,7 +160,7 @@ impl Shared {
             name: name.clone(),
             argv: vec![
                 path(&self.settings.program),
-                "run".into(),
+                if hypervisor.is_own() { "run".into() } else { "qemu".into() },
                 "--config".into(),
                 path(&place.config_path()),
             ],
@@ -309,7 +314,7 @@ impl LqVmm {
             if let Some(state) = state {
                 tpm.start(&shared.settings, state, uid).await?;
             }
-            Ok((fittings, shared.start(&place, uid).await?))
+            Ok((fittings, shared.start(&place, desired.spec.hypervisor, uid).await?))
         };
         match started.await {
             Ok((fittings, started)) => {
@@ -343,6 +348,9 @@ impl Hypervisor for LqVmm {
     async fn receive(&self, desired: &Desired) -> Result<Arc<dyn Machine>, Error> {
         if desired.launch.tpm.is_some() {
             return Err(Error::Refused(crate::placement::TPM_STAYS.into()));
+        }
+        if !desired.spec.hypervisor.is_own() {
+            return Err(Error::Refused(crate::placement::QEMU_STAYS.into()));
         }
         self.start(desired, Start::Incoming).await
     }

@@ -17,7 +17,10 @@ use super::{
     place::Place,
     tpm::{self, Tpm},
 };
-use crate::hardware::{Hardware, PluggedMemory};
+use crate::{
+    hardware::{Hardware, PluggedMemory},
+    inventory::{self, Measured},
+};
 use async_trait::async_trait;
 use lq_api::{
     Bytes, Timestamp, VmId,
@@ -317,6 +320,13 @@ impl Machine for LqMachine {
     }
     fn state(&self) -> watch::Receiver<MachineState> {
         self.state.clone()
+    }
+    fn usage(&self) -> (Measured, Measured) {
+        match self.fittings.get() {
+            // What it uses is used by QEMU, its child.
+            Some(has) if !has.hypervisor.is_own() => inventory::process_with_children(self.pid),
+            _ => inventory::process(self.pid),
+        }
     }
     async fn act(&self, action: Action) -> Result<(), Error> {
         self.running()?;

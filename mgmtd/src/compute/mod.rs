@@ -6,8 +6,8 @@
 //! A machine that moves to another host goes as a byte stream from [`Machine::move_out`] there to [`Machine::move_in`] here. What
 //! goes between the hosts, and who may run the machine when, is not decided here: a driver is told its [`Part`].
 //!
-//! [`Hypervisor`] is what a driver needs of a kind of monitor: `lq-vmm` through PID 1 on a real host, a simulation in
-//! `sim`, QEMU later.
+//! [`Hypervisor`] is what a driver needs of a kind of monitor: `lq-vmm` through PID 1 on a real host, a simulation in `sim`. QEMU is
+//! no third one: `lq-vmm qemu` stands before it and is asked as any monitor is.
 
 pub mod adjust;
 mod changing;
@@ -151,6 +151,8 @@ pub enum LaunchBoot {
         /// The machine's own file.
         vars: String,
     },
+    /// A legacy BIOS, which keeps nothing.
+    Bios,
 }
 
 impl Default for LaunchBoot {

@@ -16,8 +16,8 @@ use lq_api::{
         paths,
         vmm::{
             BootConfig, CdromConfig, CpusConfig, DiskConfig, DiskImage, ExitReason, ExitRecord,
-            FirmwareFiles, HotplugConfig, IoLimits, Jail, MemoryConfig, MoreDevices, NicConfig, Start,
-            TpmConfig, VERSION, VmmConfig,
+            FirmwareFiles, HotplugConfig, Hypervisor, IoLimits, Jail, MemoryConfig, MoreDevices, NicConfig,
+            QemuConfig, Start, TpmConfig, VERSION, VmmConfig,
         },
     },
     vm::Mac,
@@ -32,6 +32,8 @@ use std::{
 
 /// Memory of a monitor beyond its guest's: its own, page tables, caches of images. The kernel ends it beyond that.
 const OVERHEAD: u64 = 128 * Bytes::MIB;
+/// The same of QEMU: its own, tables of images, pictures for viewers of the screen.
+const QEMU_OVERHEAD: u64 = 512 * Bytes::MIB;
 /// Threads of a monitor beyond one per virtual CPU: of every queue of every device there can be, and some more.
 const THREADS: u32 = 160;
 /// Longest the making of the firmware's variables may take.
@@ -109,6 +111,10 @@ impl Place {
             boot_order: Vec::new(),
             lease: launch.lease,
             empty_slots: has.empty_slots.clone(),
+            qemu: (desired.spec.hypervisor == Hypervisor::Qemu).then(|| QemuConfig {
+                machine: desired.spec.machine.unwrap_or(desired.spec.firmware.machine()),
+                devices: desired.spec.device_model,
+            }),
         };
         let path = self.config_path();
         let text =
@@ -358,6 +364,7 @@ async fn boot(boot: &LaunchBoot, firmware: &Firmware) -> Result<BootConfig, Erro
     let vars = match boot {
         LaunchBoot::Direct(files) => return Ok(BootConfig::Direct(files.clone())),
         LaunchBoot::Firmware { vars } => vars.clone(),
+        LaunchBoot::Bios => return Ok(BootConfig::Bios),
     };
     let (template, target) = (firmware.vars.clone(), PathBuf::from(&vars));
     // They may be on a server that does not answer.
@@ -398,7 +405,8 @@ pub(super) fn make_cgroup(cgroup: &Path) -> Result<(), Error> {
 fn limits(has: &Hardware) -> [(&'static str, String); 5] {
     // What the guest has, or may take at any moment; no more, whatever it touches.
     let guest = has.memory_with(PluggedMemory::needs).get();
-    let memory = guest.saturating_add(guest / 64).saturating_add(OVERHEAD);
+    let overhead = if has.hypervisor.is_own() { OVERHEAD } else { QEMU_OVERHEAD };
+    let memory = guest.saturating_add(guest / 64).saturating_add(overhead);
     let cpus = u32::from(has.busy_cpus());
     // The threads of those that go stay.
     let threads = has.cpus.map_or(has.vcpus, |cpus| cpus.most);

@@ -94,6 +94,24 @@ pub fn process(pid: u32) -> (Measured, Measured) {
     (cpu, resident_bytes(pid).map_or(Measured::Unknown, |n| Measured::Level(n as f64)))
 }
 
+/// The same of a process and those it has started.
+#[must_use]
+pub fn process_with_children(pid: u32) -> (Measured, Measured) {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(process);
+    children.fold(process(pid), |(cpu, memory), (more_cpu, more_memory)| {
+        let counters = match (cpu, more_cpu) {
+            (Measured::Counter(one), Measured::Counter(other)) => Measured::Counter(one + other),
+            (known, _) => known,
+        };
+        let levels = match (memory, more_memory) {
+            (Measured::Level(one), Measured::Level(other)) => Measured::Level(one + other),
+            (known, _) => known,
+        };
+        (counters, levels)
+    })
+}
+
 /// Bytes of memory a process has in use.
 #[must_use]
 pub fn resident_bytes(pid: u32) -> Option<u64> {
@@ -113,6 +131,18 @@ fn processor_seconds(stat: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_child_uses_counts() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let level = |(_, memory)| if let Measured::Level(bytes) = memory { bytes } else { 0.0 };
+        let (alone, of_child) = (level(process(std::process::id())), level(process(child.id())));
+        let both = level(process_with_children(std::process::id()));
+        assert!(of_child > 0.0 && both > alone * 0.5 + of_child * 0.5, "{alone} {of_child} {both}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(matches!(process_with_children(0), (Measured::Unknown, Measured::Unknown)));
+    }
 
     #[test]
     fn physical_devices_are_summed() {

@@ -12,7 +12,7 @@ mod network;
 
 pub use clock::clock_is_set;
 pub use health::disk_health;
-pub use load::{HostLoad, Measured, load, process, resident_bytes};
+pub use load::{HostLoad, Measured, load, process, process_with_children, resident_bytes};
 pub use network::test_network;
 
 use lq_api::{

@@ -41,6 +41,8 @@ const RESERVE: u64 = 512 * Bytes::MIB;
 const RESERVE_PART: u64 = 20;
 /// Why a machine with a TPM is not moved while it runs.
 pub(crate) const TPM_STAYS: &str = "the machine has a TPM (`spec.tpm`), which cannot go along while it runs: stop it, move it, and start it there";
+/// Why a machine on QEMU is not moved while it runs.
+pub(crate) const QEMU_STAYS: &str = "the machine runs on QEMU (`spec.hypervisor`), which cannot be moved while it runs: stop it, move it, and start it there";
 /// What a wish that is only preferred is worth, in thousandths of a host's memory.
 const PREFERENCE: i64 = 400;
 
@@ -151,6 +153,8 @@ struct Asked<'a> {
     release: Option<Release>,
     /// Why its TPM keeps it where it is, where it does.
     tpm: Option<&'static str>,
+    /// Why what runs it does.
+    hypervisor: Option<&'static str>,
     /// Its volumes and images in pools that a host has to reach, as they are called.
     bound: Vec<(PoolId, &'static str, &'a str)>,
 }
@@ -182,7 +186,9 @@ impl<'a> Asked<'a> {
                  made has it where every host reaches it",
             ),
         });
-        Self { spec, vm, there, needed: spec.memory_bytes.max(has), release, tpm, bound }
+        let runs = on.filter(|record| !record.at_rest());
+        let hypervisor = runs.filter(|_| !spec.hypervisor.is_own()).map(|_| QEMU_STAYS);
+        Self { spec, vm, there, needed: spec.memory_bytes.max(has), release, tpm, hypervisor, bound }
     }
 }
 
@@ -225,7 +231,7 @@ fn refuse(site: &Site<'_>, host: &HostRecord, asked: &Asked<'_>, reasons: &mut R
     refuse(host.maintenance.is_some(), "it is in maintenance");
     refuse(host.lost.is_some(), "the cluster was formed anew without it");
     refuse(spec.placement.host.is_some_and(|wanted| wanted != id), "another host is asked for");
-    if let Some(why) = asked.tpm {
+    for why in asked.tpm.into_iter().chain(asked.hypervisor) {
         refuse(true, why);
     }
     for (pool, what, name) in &asked.bound {

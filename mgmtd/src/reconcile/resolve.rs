@@ -14,7 +14,7 @@ use lq_api::{
     HostId, ImageId, NetworkId, PoolId, VmId,
     image::ImageState,
     local::vmm::{BootFiles, DiskConfig},
-    vm::{Nic, VmSpec},
+    vm::{FirmwareKind, Nic, VmSpec},
     volume::{Volume, VolumeState},
 };
 use std::sync::Arc;
@@ -163,6 +163,7 @@ fn launch(
             initrd: boot.initrd.map(|id| image_path(state, id, host, names)).transpose()?,
             cmdline: boot.cmdline.clone(),
         }),
+        None if spec.firmware == FirmwareKind::Bios => LaunchBoot::Bios,
         None => LaunchBoot::Firmware {
             vars: memory(state, host, record, names, "firmware")?.vars_path(record.vm.meta.id),
         },

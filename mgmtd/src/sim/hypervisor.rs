@@ -28,7 +28,7 @@ impl SimHypervisor {
         let disks = launch.disks.iter().map(|d| d.image.path.as_str());
         let boot = match &launch.boot {
             LaunchBoot::Direct(files) => [Some(files.kernel.as_str()), files.initrd.as_deref()],
-            LaunchBoot::Firmware { .. } => [None, None],
+            LaunchBoot::Firmware { .. } | LaunchBoot::Bios => [None, None],
         };
         for path in boot.into_iter().flatten().chain(disks) {
             if !Path::new(path).is_file() {

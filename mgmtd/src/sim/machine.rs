@@ -78,7 +78,7 @@ impl SimMachine {
             name: desired.name.clone(),
             cmdline: match &desired.launch.boot {
                 LaunchBoot::Direct(files) => files.cmdline.clone(),
-                LaunchBoot::Firmware { .. } => "by firmware".to_owned(),
+                LaunchBoot::Firmware { .. } | LaunchBoot::Bios => "by firmware".to_owned(),
             },
             vm: desired.vm,
             state: watch::Sender::new(if waits { MachineState::Incoming } else { MachineState::Running }),

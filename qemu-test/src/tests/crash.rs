@@ -40,7 +40,7 @@ pub(super) async fn mgmtd(ctx: &mut Ctx) -> Result<()> {
     Ok(())
 }
 
-async fn wait_new_daemon(fault: &mut crate::fault::Fault, old: u32) -> Result<()> {
+pub(super) async fn wait_new_daemon(fault: &mut crate::fault::Fault, old: u32) -> Result<()> {
     let look = async || {
         let processes = fault.processes().await?;
         ensure!(processes.iter().any(|p| p.name == "mgmtd" && p.pid != old), "{processes:?}");

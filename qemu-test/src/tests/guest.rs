@@ -12,7 +12,10 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use futures::StreamExt as _;
-use lq_api::vm::{StopVm, Vm, VmState};
+use lq_api::{
+    local::vmm::MachineType,
+    vm::{FirmwareKind, MigrateVm, StopVm, Vm, VmState},
+};
 use std::net::Ipv4Addr;
 
 pub(super) async fn life(ctx: &mut Ctx) -> Result<()> {
@@ -84,6 +87,79 @@ pub(super) async fn uefi(ctx: &mut Ctx) -> Result<()> {
     let value = console.shell(&format!("cat {VARIABLE} | tail -c +5"), 60).await?;
     ensure!(value == "kept", "the firmware variable holds `{value}` after a stop and a start");
     tpm(&mut console).await.context("after a stop and a start")?;
+    stop_by_button(&site, &mut console, &vm).await?;
+    let stopped = site.wait_state(vm.meta.id, VmState::Stopped, 60).await?;
+    site.remove(&stopped).await?;
+    ctx.give_back(site);
+    Ok(())
+}
+
+/// What the same machine does on QEMU, by a legacy BIOS that our own monitor does not have.
+pub(super) async fn bios(ctx: &mut Ctx) -> Result<()> {
+    let mut site = ctx.take_site().await?;
+    let outside = Outside::serve(1 << 20).await?;
+    let vm = site.debian_on_qemu("bios", FirmwareKind::Bios).await?;
+    ensure!(vm.spec.machine == Some(MachineType::I440fxV7_2), "its board is {:?}", vm.spec.machine);
+    greeted(&site, &vm).await.context("the guest's screen")?;
+    let mut console = site.console(&vm).await?;
+    console.log_in().await.context("logging in after boot by a BIOS")?;
+    let by = console.shell("test ! -e /sys/firmware/efi && cat /sys/class/dmi/id/bios_vendor", 60).await?;
+    ensure!(by == "SeaBIOS", "the guest was booted by `{by}`");
+    let product = console.shell("cat /sys/class/dmi/id/product_name", 60).await?;
+    ensure!(product == "LimiQuantix Virtual Machine", "SMBIOS says the machine is `{product}`");
+    let seen = address(&mut console).await?;
+    let told = site.api().vm(vm.meta.id).await.map_err(explain)?.status.addresses;
+    ensure!(told.contains(&seen), "the API says the guest has {told:?}; it has {seen}");
+    let fetched =
+        console.shell(&format!("curl -sS --max-time 120 {} | sha256sum", outside.url()), 150).await?;
+    ensure!(fetched.starts_with(outside.sha256()), "what was fetched over HTTP has the checksum {fetched}");
+    let write = "dd if=/dev/urandom of=/data bs=1M count=20 conv=fsync 2>/dev/null; sha256sum </data";
+    let written = console.shell(write, 300).await.context("writing 20 MB")?;
+    let read = console.shell("echo 3 >/proc/sys/vm/drop_caches; sha256sum </data", 300).await?;
+    ensure!(written == read, "20 MB were written as {written} and read as {read}");
+
+    // The counters are those of QEMU and of the host's tap.
+    let stats = site.api().vm_stats(vm.meta.id).await.map_err(explain)?;
+    let (disk, nic) = (stats.disks.first().context("no disk is counted")?, stats.nics.first());
+    let nic = nic.context("no interface is counted")?;
+    ensure!(disk.written_bytes >= 20 << 20 && disk.reads > 0 && disk.errors == 0, "{disk:?}");
+    ensure!(nic.read_bytes >= 1 << 20 && nic.writes > 0, "{nic:?}");
+    ensure!(stats.exits > 0, "no exit is counted");
+
+    site.api().pause_vm(vm.meta.id).await.map_err(explain)?;
+    site.wait_state(vm.meta.id, VmState::Paused, 60).await?;
+    site.api().resume_vm(vm.meta.id).await.map_err(explain)?;
+    site.wait_state(vm.meta.id, VmState::Running, 60).await?;
+    console.shell("true", 60).await.context("after a pause")?;
+
+    // The daemon dies: the guest does not notice, and its serial line has its scroll-back.
+    let mut fault = site.host.fault().await?;
+    let daemon = fault.process("mgmtd").await?;
+    fault.kill(daemon.pid).await?;
+    super::crash::wait_new_daemon(&mut fault, daemon.pid).await?;
+    site.host.wait_ready().await.context("mgmtd did not come back")?;
+    let after = site.api().vm(vm.meta.id).await.map_err(explain)?;
+    ensure!(
+        (after.status.state, after.status.pid) == (VmState::Running, vm.status.pid),
+        "after mgmtd's crash it is {:?}, its process {:?}",
+        after.status.state,
+        after.status.pid
+    );
+    let mut console = site.console(&after).await?;
+    console.shell("true", 60).await.context("after mgmtd's crash")?;
+    greeted(&site, &after).await.context("the guest's screen after mgmtd's crash")?;
+
+    // A move while it runs is refused for what it is.
+    let why = site.api().migrate_vm(vm.meta.id, &MigrateVm::default()).await.map_err(explain);
+    let why = why.err().context("a machine on QEMU was moved")?;
+    ensure!(format!("{why:#}").contains("QEMU"), "a move is refused with: {why:#}");
+
+    stop_by_button(&site, &mut console, &vm).await?;
+    let vm = site.start_vm(vm.meta.id).await?;
+    console.said.skip();
+    console.log_in().await.context("logging in after the second start")?;
+    let kept = console.shell("sha256sum </data", 300).await?;
+    ensure!(kept == written, "after a stop and a start 20 MB are read as {kept}, written as {written}");
     stop_by_button(&site, &mut console, &vm).await?;
     let stopped = site.wait_state(vm.meta.id, VmState::Stopped, 60).await?;
     site.remove(&stopped).await?;

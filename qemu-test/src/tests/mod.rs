@@ -50,6 +50,13 @@ pub(crate) fn all() -> Vec<Test> {
             run: |ctx| Box::pin(guest::uefi(ctx)),
         },
         Test {
+            name: "guest-bios",
+            about: "the same disk boots by a legacy BIOS on QEMU: serial line, screen, network, counters, pause; mgmtd dies meanwhile",
+            group: site,
+            limit: 2400,
+            run: |ctx| Box::pin(guest::bios(ctx)),
+        },
+        Test {
             name: "vm-change",
             about: "a running Debian guest gets and loses disk, interface, medium, processor and memory, and a disk grows; mgmtd dies meanwhile",
             group: site,

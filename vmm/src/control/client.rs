@@ -21,18 +21,18 @@ const MAX_DESCRIPTORS: usize = passing::MOST;
 const TURN: usize = 4096;
 
 /// A connection.
-pub(super) struct Client {
+pub(crate) struct Client {
     stream: UnixStream,
     input: Vec<u8>,
     output: Vec<u8>,
     /// Descriptors that came, oldest first, for the requests they came with.
     descriptors: Vec<OwnedFd>,
-    pub(super) subscribed: bool,
+    pub(crate) subscribed: bool,
     closed: bool,
 }
 
 impl Client {
-    pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
+    pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream,
@@ -45,7 +45,7 @@ impl Client {
     }
 
     /// Takes what has come and returns its whole lines as requests or as what is wrong with them.
-    pub(super) fn receive(&mut self) -> Vec<Result<Request, Box<Response>>> {
+    pub(crate) fn receive(&mut self) -> Vec<Result<Request, Box<Response>>> {
         let mut part = [0; TURN];
         match passing::receive(&self.stream, &mut part, &mut self.descriptors) {
             Ok(0) => self.closed = true,
@@ -71,12 +71,12 @@ impl Client {
     }
 
     /// The descriptors that came with a request, at most `count`.
-    pub(super) fn take_descriptors(&mut self, count: usize) -> Vec<OwnedFd> {
+    pub(crate) fn take_descriptors(&mut self, count: usize) -> Vec<OwnedFd> {
         self.descriptors.drain(..count.min(self.descriptors.len())).collect()
     }
 
     /// Queues a message and sends what can be sent.
-    pub(super) fn send(&mut self, message: &impl Serialize) {
+    pub(crate) fn send(&mut self, message: &impl Serialize) {
         match serde_json::to_vec(message) {
             Ok(line) => {
                 self.output.extend(line);
@@ -91,7 +91,7 @@ impl Client {
     }
 
     /// Sends what can be sent.
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
                 Ok(0) => return self.closed = true,
@@ -104,11 +104,11 @@ impl Client {
     }
 
     /// It waits for room in its socket.
-    pub(super) fn wants_room(&self) -> bool {
+    pub(crate) fn wants_room(&self) -> bool {
         !self.output.is_empty()
     }
 
-    pub(super) fn closed(&self) -> bool {
+    pub(crate) fn closed(&self) -> bool {
         self.closed
     }
 }

@@ -12,9 +12,11 @@ pub mod passing;
 mod plugging;
 mod server;
 
+pub(crate) use client::Client;
 pub use client::{MAX_LINE, parse};
 pub use leased::Leased;
 pub use operator::Begin;
+pub(crate) use operator::Ticket;
 pub use server::{Attached, Server, Sources};
 
 /// What the loop waits for.

@@ -150,11 +150,11 @@ fn not_now(state: RunState) -> Failure {
 
 /// A client's request that waits for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     /// The client.
-    pub(super) client: u64,
+    pub(crate) client: u64,
     /// Its number for the request.
-    pub(super) request: u64,
+    pub(crate) request: u64,
 }
 
 /// A job that is done.

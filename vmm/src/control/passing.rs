@@ -64,13 +64,19 @@ pub fn receive(stream: &UnixStream, buffer: &mut [u8], descriptors: &mut Vec<Own
 /// As of `sendmsg`.
 pub fn send(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     use std::io::Write;
+    let sent = send_some(stream, bytes, descriptors)?;
+    (&*stream).write_all(bytes.get(sent..).unwrap_or_default())
+}
+
+/// Sends what the socket takes of `bytes`, at least one, with all of `descriptors` beside the first; how many bytes.
+///
+/// # Errors
+/// As of `sendmsg`: nothing was sent.
+pub fn send_some(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     if descriptors.len() > MOST {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
     }
     let room = size_of_val(descriptors) as u32;
-    if descriptors.is_empty() {
-        return (&*stream).write_all(bytes);
-    }
     let mut control = [0_u64; ROOM];
     let mut data = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: as in `receive`; the one control message is written inside `control`, which has room for it.
@@ -78,20 +84,21 @@ pub fn send(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &raw mut data;
         message.msg_iovlen = 1;
-        message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = libc::CMSG_SPACE(room) as _;
-        let header = libc::CMSG_FIRSTHDR(&raw const message);
-        (*header).cmsg_level = libc::SOL_SOCKET;
-        (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN(room) as _;
-        let first = libc::CMSG_DATA(header).cast::<RawFd>();
-        for (n, descriptor) in descriptors.iter().enumerate() {
-            first.add(n).write_unaligned(descriptor.as_raw_fd());
+        if !descriptors.is_empty() {
+            message.msg_control = control.as_mut_ptr().cast();
+            message.msg_controllen = libc::CMSG_SPACE(room) as _;
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(room) as _;
+            let first = libc::CMSG_DATA(header).cast::<RawFd>();
+            for (n, descriptor) in descriptors.iter().enumerate() {
+                first.add(n).write_unaligned(descriptor.as_raw_fd());
+            }
         }
         libc::sendmsg(stream.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
     };
-    let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
-    (&*stream).write_all(bytes.get(sent..).unwrap_or_default())
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 #[cfg(test)]

@@ -59,6 +59,14 @@ impl Movable {
         Ok(disk)
     }
 
+    /// The files, still locked, the top of the chain first: for another program that has them from now on. They stay locked for
+    /// as long as anybody has them open.
+    #[must_use]
+    pub fn into_files(mut self) -> Vec<File> {
+        self.held = None;
+        std::mem::take(&mut self.files)
+    }
+
     fn hold(&mut self) -> Result<(), Error> {
         let (mut image, mut read_only) = (&self.image, self.read_only);
         for file in &self.files {

@@ -72,7 +72,7 @@ pub enum Error {
 }
 
 /// Names an ioctl in its error.
-pub(super) fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> Error {
+pub(crate) fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> Error {
     move |source| Error::Refused { what, source }
 }
 

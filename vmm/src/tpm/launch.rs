@@ -135,7 +135,7 @@ fn prepare(Options { program, state, socket, jail }: &Options) -> Result<(Comman
         let system = system.map(|(from, name)| Shown { from, name, writable: false });
         let own = Shown { from: state.clone(), name: STATE, writable: true };
         let over = socket.parent().unwrap_or(Path::new("/"));
-        jail::enter_with(*jail, over, &system.chain([own]).collect::<Vec<_>>())?;
+        jail::enter_with(*jail, over, &system.chain([own]).collect::<Vec<_>>(), &[])?;
         kept = Path::new("/").join(STATE);
     }
     let mut command = Command::new(program);

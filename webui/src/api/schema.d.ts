@@ -7125,6 +7125,11 @@ export interface components {
             /** @description The file, as `foreign` names it. */
             file: string;
         };
+        /**
+         * @description What disks and interfaces look like to the guest.
+         * @enum {string}
+         */
+        DeviceModel: "virtio" | "legacy";
         /** @description DHCP for guests. It answers only machines of this cluster. */
         Dhcp: {
             /** @description Name servers told to guests. */
@@ -7221,6 +7226,11 @@ export interface components {
             /** @description Why it was refused and what is allowed. */
             reason: string;
         };
+        /**
+         * @description The firmware of a machine.
+         * @enum {string}
+         */
+        FirmwareKind: "uefi" | "bios";
         /** @description A file in a pool that belongs to no object of the cluster, of a host that was installed anew over its data for example. */
         ForeignFile: {
             clone_of?: components["schemas"]["ImageId"] | null;
@@ -7472,6 +7482,11 @@ export interface components {
              */
             seconds: number;
         };
+        /**
+         * @description The program that runs a machine.
+         * @enum {string}
+         */
+        Hypervisor: "lq-vmm" | "qemu";
         /** @description `GET /session`: who am I, and what may I do. */
         Identity: {
             /** @description `session`, `token` or `local`. */
@@ -7714,6 +7729,11 @@ export interface components {
         };
         /** @description An Ethernet address, written `52:54:00:12:34:56`. */
         Mac: string;
+        /**
+         * @description The board of a machine on QEMU, with the version whose behaviour it keeps whatever QEMU it runs on.
+         * @enum {string}
+         */
+        MachineType: "pc-q35-7.2" | "pc-i440fx-7.2";
         /** @description A machine over a span. */
         MachineUsage: {
             /** @description Where it was measured. */
@@ -9959,6 +9979,11 @@ export interface components {
              *     lacks a feature of it is refused.
              */
             cpu?: components["schemas"]["CpuModel"];
+            /**
+             * @description What disks and interfaces look like to the guest. Those of old machines only on QEMU, where disks and CD drives then share
+             *     the board's controller: 6 places with `pc-q35-7.2`, 4 with `pc-i440fx-7.2`. It changes only while the machine is off.
+             */
+            device_model?: components["schemas"]["DeviceModel"];
             /** @description Disks in the order the guest sees them, at most 16. */
             disks?: components["schemas"]["Disk"][];
             /**
@@ -9966,7 +9991,12 @@ export interface components {
              *     firmware: a kernel booted directly has nothing to show on.
              */
             display?: boolean | null;
+            /** @description What it boots by where it boots no kernel directly. A legacy BIOS only on QEMU. It changes only while the machine is off. */
+            firmware?: components["schemas"]["FirmwareKind"];
             ha?: components["schemas"]["VmHa"] | null;
+            /** @description What runs it. It changes only while the machine is off. Of a machine on QEMU some fields are refused: what it cannot do. */
+            hypervisor?: components["schemas"]["Hypervisor"];
+            machine?: components["schemas"]["MachineType"] | null;
             /** @description Memory, 64 MiB to 1 TiB, a multiple of 1 MiB; of 128 MiB where `memory_max_bytes` is given. */
             memory_bytes: components["schemas"]["Bytes"];
             memory_max_bytes?: components["schemas"]["Bytes"] | null;

@@ -1,7 +1,7 @@
 import { NO_SETUP } from "./cloud";
 import { expect, it, vi } from "vitest";
 import type { Image } from "../api/client";
-import { disk, faults, likelyDisk, machine, refusals, type Form } from "./create";
+import { disk, faults, likelyDisk, machine, refusals, type Form, board, runsOn } from "./create";
 import { diskName } from "./disks";
 
 vi.hoisted(() => {
@@ -26,6 +26,8 @@ const form: Form = {
   initrd: "",
   cmdline: "",
   tpm: false,
+  runsOn: "",
+  oldDevices: false,
   placement: { host: "", rules: [] },
   restart: "on-failure",
   autostart: true,
@@ -104,4 +106,21 @@ it("puts refusals where they belong", () => {
       { field: "elsewhere", reason: "d" },
     ]),
   ).toEqual({ disk: "a", cpus: "b", cmdline: "c" });
+});
+
+it("has a machine on QEMU keep its board while it fits, and give it up with QEMU", () => {
+  expect(machine(form, "v").spec.hypervisor).toBeUndefined();
+  const made = machine({ ...form, runsOn: "qemu-bios", oldDevices: true }, "v").spec;
+  expect(made).toMatchObject({ hypervisor: "qemu", firmware: "bios", device_model: "legacy" });
+  expect(made.machine).toBeUndefined();
+  const before = { hypervisor: "qemu", firmware: "bios", machine: "pc-i440fx-7.2" } as const;
+  expect(runsOn(before)).toBe("qemu-bios");
+  expect(board("qemu-bios", false, before).machine).toBe("pc-i440fx-7.2");
+  expect(board("qemu-uefi", false, before).machine).toBeUndefined();
+  expect(board("", false, before)).toEqual({
+    hypervisor: "lq-vmm",
+    firmware: "uefi",
+    device_model: "virtio",
+    machine: null,
+  });
 });

@@ -5,6 +5,44 @@ import { parseSize, sizeText } from "./format";
 import { parseLabels } from "./labels";
 import { placement, ruleFault, type PlacementForm } from "./placement";
 
+export type RunsOn = "" | "qemu-bios" | "qemu-uefi";
+
+/** What can run a machine, for a choice. */
+export const RUNS_ON: [RunsOn, string][] = [
+  ["", "LimiQuantix's own monitor (UEFI, or a kernel directly)"],
+  ["qemu-bios", "QEMU, by a legacy BIOS"],
+  ["qemu-uefi", "QEMU, by UEFI"],
+];
+
+/** What is given up on QEMU. */
+export const ON_QEMU_HINT =
+  "On QEMU a machine is not moved while it runs, nor protected by high availability; disks and interfaces come and go only while it is off.";
+
+/** Why devices of old machines cannot be chosen. */
+export const OLD_DEVICES_NEED = "only where QEMU runs the machine";
+
+type Board = Pick<CreateVm["spec"], "hypervisor" | "firmware" | "device_model" | "machine">;
+
+/** What a machine is made of. The board is the one it has, where that still fits. */
+export function board(runsOn: RunsOn, oldDevices: boolean, before?: Board): Board {
+  if (!runsOn)
+    return before ? { hypervisor: "lq-vmm", firmware: "uefi", device_model: "virtio", machine: null } : {};
+  const firmware = runsOn === "qemu-bios" ? "bios" : "uefi";
+  const kept = before?.hypervisor === "qemu" && (before.firmware ?? "uefi") === firmware;
+  return {
+    hypervisor: "qemu",
+    firmware,
+    device_model: oldDevices ? "legacy" : "virtio",
+    ...(kept && before.machine ? { machine: before.machine } : {}),
+  };
+}
+
+/** The choice a machine is of. */
+export function runsOn(spec: Board): RunsOn {
+  if (spec.hypervisor !== "qemu") return "";
+  return spec.firmware === "bios" ? "qemu-bios" : "qemu-uefi";
+}
+
 export interface Form {
   name: string;
   labels: string;
@@ -28,6 +66,10 @@ export interface Form {
   initrd: string;
   cmdline: string;
   tpm: boolean;
+  /** What runs it, and what it boots by there; empty: our own monitor. */
+  runsOn: RunsOn;
+  /** Disks and interfaces of old machines. */
+  oldDevices: boolean;
   setup: Setup;
   placement: PlacementForm;
   restart: "never" | "on-failure" | "always";
@@ -111,7 +153,7 @@ export function machine(form: Form, volume: string): CreateVm {
       disks: [{ volume, read_only: false }],
       nics: form.network ? [{ network: form.network }] : [],
       ...(form.iso ? { cdroms: [{ image: form.iso }] } : {}),
-      ...(form.kernel
+      ...(form.kernel && !form.runsOn
         ? {
             boot: {
               kernel: form.kernel,
@@ -123,6 +165,7 @@ export function machine(form: Form, volume: string): CreateVm {
       ...(cloud_init ? { cloud_init } : {}),
       ...(place ? { placement: place } : {}),
       ...(form.tpm ? { tpm: true } : {}),
+      ...board(form.runsOn, form.oldDevices),
       rng: true,
       restart: form.restart,
       autostart: form.autostart,
@@ -150,6 +193,10 @@ const FIELDS: [prefix: string, field: keyof Form][] = [
   ["spec.boot.cmdline", "cmdline"],
   ["spec.boot", "kernel"],
   ["spec.tpm", "tpm"],
+  ["spec.hypervisor", "runsOn"],
+  ["spec.firmware", "runsOn"],
+  ["spec.machine", "runsOn"],
+  ["spec.device_model", "oldDevices"],
   ["spec.placement", "placement"],
 ];
 

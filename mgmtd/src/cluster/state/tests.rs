@@ -4,6 +4,7 @@
 mod back;
 mod bytes;
 mod hardware;
+mod qemu;
 mod tpm;
 
 use super::*;

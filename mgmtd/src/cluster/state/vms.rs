@@ -13,6 +13,7 @@ use crate::placement::{self, Request};
 use lq_api::{
     Bytes, HostId, ImageId, PoolId, VmId, VolumeId,
     image::ImageKind,
+    local::vmm::Hypervisor,
     meta::MetadataPatch,
     problem::FieldError,
     vm::{
@@ -68,7 +69,7 @@ impl State {
     fn place_of_vars(&self, spec: &VmSpec) -> Option<PoolId> {
         let first = spec.disks.first().and_then(|d| self.volumes.get(&d.volume)?.spec.pool);
         let shared = |pool: &PoolId| self.pools.get(pool).is_some_and(|p| p.spec.is_shared());
-        first.filter(|pool| (spec.boot.is_none() || spec.tpm) && shared(pool))
+        first.filter(|pool| (keeps_variables(spec) || spec.tpm) && shared(pool))
     }
 
     pub(super) fn update_vm(
@@ -88,13 +89,18 @@ impl State {
             self.check_reach(&new.vm)?;
             self.check_growth(&old, &new.vm)?;
         }
+        check_board(&old, &new.vm.spec)?;
+        // Of a machine booted directly, or by a BIOS, nothing was kept till now.
+        let kept_nothing = old.vars.is_none() && !keeps_variables(&old.vm.spec) && !old.vm.spec.tpm;
+        if kept_nothing && keeps_variables(&new.vm.spec) && old.vm.spec.boot.is_none() {
+            new.vars = self.place_of_vars(&new.vm.spec);
+        }
         if new.vm.spec.tpm != old.vm.spec.tpm {
             if !old.at_rest() {
                 let why = "a TPM comes and goes only while the machine is off: stop it, then change this";
                 return Err(Refusal::field("spec.tpm", why));
             }
-            // Of a machine booted directly nothing was kept till now.
-            if old.vm.spec.boot.is_some() && !old.vm.spec.tpm && old.vars.is_none() {
+            if kept_nothing {
                 new.vars = self.place_of_vars(&new.vm.spec);
             }
         }
@@ -348,8 +354,14 @@ impl State {
                 Some(_) => {}
             }
         }
-        if new.boot.is_none() {
-            new.boot = self.default_boot(spec);
+        match spec.hypervisor {
+            Hypervisor::LqVmm if new.boot.is_none() => new.boot = self.default_boot(spec),
+            Hypervisor::LqVmm => {}
+            // It boots by firmware, and keeps the board it was made with.
+            Hypervisor::Qemu => {
+                let kept = old.filter(|old| old.firmware == spec.firmware).and_then(|old| old.machine);
+                new.machine = spec.machine.or(kept).or(Some(spec.firmware.machine()));
+            }
         }
         match &new.boot {
             Some(boot) => {
@@ -553,6 +565,26 @@ impl VmRecord {
             && self.vm.spec.power == PowerState::Stopped
             && self.moving.is_none()
     }
+}
+
+/// Whether its firmware remembers anything.
+fn keeps_variables(spec: &VmSpec) -> bool {
+    spec.boot.is_none() && spec.firmware.is_uefi()
+}
+
+/// What a machine is made of changes only while it is off.
+fn check_board(old: &VmRecord, new: &VmSpec) -> Result<(), Refusal> {
+    let was = &old.vm.spec;
+    let changed = [
+        ("spec.hypervisor", was.hypervisor != new.hypervisor),
+        ("spec.machine", was.machine != new.machine),
+        ("spec.firmware", was.firmware != new.firmware),
+        ("spec.device_model", was.device_model != new.device_model),
+    ];
+    let why = "changes only while the machine is off: stop it, then change this";
+    let refused = changed.into_iter().filter(|(_, changed)| *changed && !old.at_rest());
+    let errors: Vec<_> = refused.map(|(field, _)| FieldError::new(field, why)).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::Validation(errors)) }
 }
 
 fn being_moved() -> Refusal {

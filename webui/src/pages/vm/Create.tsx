@@ -22,7 +22,19 @@ import {
   cx,
 } from "../../components/ui";
 import { NO_SETUP, setupFaults } from "../../lib/cloud";
-import { disk, faults, likelyDisk, machine, refusals, type Faults, type Form } from "../../lib/create";
+import {
+  OLD_DEVICES_NEED,
+  ON_QEMU_HINT,
+  RUNS_ON,
+  disk,
+  faults,
+  likelyDisk,
+  machine,
+  refusals,
+  type Faults,
+  type Form,
+  type RunsOn,
+} from "../../lib/create";
 import { makeDisk, ready } from "../../lib/disks";
 import { bytes, parseSize } from "../../lib/format";
 import { GuestSetup } from "./GuestSetup";
@@ -45,6 +57,8 @@ const EMPTY: Form = {
   initrd: "",
   cmdline: "console=ttyS0",
   tpm: false,
+  runsOn: "",
+  oldDevices: false,
   setup: NO_SETUP,
   placement: ANYWHERE,
   restart: "on-failure",
@@ -56,7 +70,10 @@ const EMPTY: Form = {
 const STEPS: { title: string; fields: (keyof Form)[] }[] = [
   { title: "Name and source", fields: ["name", "labels", "image", "iso"] },
   { title: "Hardware", fields: ["cpus", "cpusMost", "memory", "memoryMost", "disk", "pool", "network"] },
-  { title: "Boot and behaviour", fields: ["kernel", "initrd", "cmdline", "tpm", "placement"] },
+  {
+    title: "Boot and behaviour",
+    fields: ["kernel", "initrd", "cmdline", "tpm", "runsOn", "oldDevices", "placement"],
+  },
   { title: "Guest set-up", fields: ["setup"] },
   { title: "Review", fields: [] },
 ];
@@ -325,6 +342,31 @@ export function CreateVm() {
               >
                 TPM 2.0
               </Check>
+              <details open={whole.runsOn !== "" || undefined}>
+                <summary className="cursor-pointer py-1 text-sm font-medium">Advanced</summary>
+                <div className="mt-3 grid gap-4">
+                  <Select
+                    label="Runs on"
+                    value={whole.runsOn}
+                    options={RUNS_ON}
+                    hint={whole.runsOn ? ON_QEMU_HINT : undefined}
+                    fault={at("runsOn")}
+                    onValue={(value) => {
+                      const runsOn = value as RunsOn;
+                      set(runsOn ? { runsOn } : { runsOn, oldDevices: false });
+                    }}
+                  />
+                  <Check
+                    checked={whole.oldDevices}
+                    disabled={!whole.runsOn}
+                    hint="Disks on SATA or IDE and interfaces as Intel e1000, for guests without virtio drivers."
+                    fault={at("oldDevices")}
+                    onChange={(event) => set({ oldDevices: event.target.checked })}
+                  >
+                    Devices of old machines{!whole.runsOn && ` (${OLD_DEVICES_NEED})`}
+                  </Check>
+                </div>
+              </details>
               <PlacementFields
                 value={whole.placement}
                 fault={at("placement")}
@@ -362,13 +404,19 @@ export function CreateVm() {
                 </Fact>
                 <Fact name="Network">{nameOf(networks.data, whole.network) ?? "none"}</Fact>
                 <Fact name="Boot">
-                  {whole.kernel
+                  {whole.kernel && !whole.runsOn
                     ? `${nameOf(usable, whole.kernel)}: ${whole.cmdline}`
-                    : image?.spec.boot
+                    : image?.spec.boot && !whole.runsOn
                       ? "as the image says"
                       : "what its disk boots by itself"}
                 </Fact>
                 {whole.tpm && <Fact name="TPM">2.0</Fact>}
+                {whole.runsOn && (
+                  <Fact name="Runs on">
+                    {RUNS_ON.find(([value]) => value === whole.runsOn)?.[1]}
+                    {whole.oldDevices && ", with devices of old machines"}
+                  </Fact>
+                )}
                 <Fact name="Guest set-up">
                   {whole.setup.way === "none"
                     ? "none"

@@ -7,6 +7,7 @@ import { fieldFault, type Vm, type Volume } from "../../api/client";
 import { useImages, useNames, useVolumes } from "../../api/queries";
 import { Confirm, FormDialog } from "../../components/Dialog";
 import { Button, Card, Check, Empty, Fact, Facts, Select, State, Text, Warning } from "../../components/ui";
+import { OLD_DEVICES_NEED, ON_QEMU_HINT, RUNS_ON, board, runsOn, type RunsOn } from "../../lib/create";
 import { makeDisk, ready } from "../../lib/disks";
 import { bytes, parseSize, sizeText } from "../../lib/format";
 import { memoryWords } from "../../lib/memory";
@@ -56,6 +57,12 @@ function HardwareOf({ vm: { spec }, vm }: { vm: Vm }) {
           <Fact name="CPU model">{spec.cpu ?? "host"}</Fact>
           <Fact name="Watchdog">{spec.watchdog && WATCHDOG[spec.watchdog]}</Fact>
           <Fact name="TPM">{spec.tpm && "2.0"}</Fact>
+          <Fact name="Runs on">
+            {runsOn(spec) &&
+              `${RUNS_ON.find(([value]) => value === runsOn(spec))?.[1]}, board ${spec.machine}${
+                spec.device_model === "legacy" ? ", with devices of old machines" : ""
+              }`}
+          </Fact>
           <Fact name="Random numbers">{spec.rng === false ? "no" : "from the host"}</Fact>
           <Fact name="If it ends">{RESTART[spec.restart ?? "on-failure"]}</Fact>
           <Fact name="With its host">{spec.autostart === false ? "does not start" : "starts"}</Fact>
@@ -88,6 +95,8 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
     restart: spec.restart ?? "on-failure",
     autostart: spec.autostart !== false,
     tpm: spec.tpm === true,
+    runsOn: runsOn(spec),
+    oldDevices: spec.device_model === "legacy",
     rng: spec.rng !== false,
     cpu: spec.cpu ?? "host",
     watchdog: (spec.watchdog ?? "") as NonNullable<typeof spec.watchdog> | "",
@@ -126,10 +135,12 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
           restart: form.restart,
           autostart: form.autostart,
           tpm: form.tpm,
+          ...board(form.runsOn, form.oldDevices, spec),
           rng: form.rng,
           cpu: form.cpu,
           watchdog: form.watchdog || null,
-          ...(form.kernel
+          ...(form.runsOn ? { boot: null } : {}),
+          ...(form.kernel && !form.runsOn
             ? {
                 boot: {
                   ...spec.boot,
@@ -239,6 +250,30 @@ function Edit({ vm, onClose }: { vm: Vm; onClose: () => void }) {
         onChange={(event) => set({ tpm: event.target.checked })}
       >
         TPM 2.0{runs(vm) && " (only while the machine is off)"}
+      </Check>
+      <Select
+        label={`Runs on${runs(vm) ? " (only while the machine is off)" : ""}`}
+        value={form.runsOn}
+        options={RUNS_ON}
+        disabled={runs(vm)}
+        hint={form.runsOn ? ON_QEMU_HINT : undefined}
+        fault={
+          fault("spec.hypervisor") || fault("spec.firmware") || fault("spec.machine") || fault("spec.boot")
+        }
+        onValue={(value) => {
+          const runsOn = value as RunsOn;
+          set(runsOn ? { runsOn } : { runsOn, oldDevices: false });
+        }}
+      />
+      <Check
+        checked={form.oldDevices}
+        disabled={runs(vm) || !form.runsOn}
+        hint="Disks on SATA or IDE and interfaces as Intel e1000, for guests without virtio drivers."
+        fault={fault("spec.device_model")}
+        onChange={(event) => set({ oldDevices: event.target.checked })}
+      >
+        Devices of old machines
+        {runs(vm) ? " (only while the machine is off)" : !form.runsOn && ` (${OLD_DEVICES_NEED})`}
       </Check>
       <Check checked={form.rng} onChange={(event) => set({ rng: event.target.checked })}>
         Random numbers from the host

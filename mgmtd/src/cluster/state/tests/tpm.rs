@@ -4,18 +4,18 @@ use super::*;
 use crate::placement::{self, Request};
 
 const OTHER: HostId = HostId(Uuid::from_u128(8));
-const VM: VmId = VmId(Uuid::from_u128(200));
+pub(super) const VM: VmId = VmId(Uuid::from_u128(200));
 const VOLUME: VolumeId = VolumeId(Uuid::from_u128(300));
-const KERNEL: ImageId = ImageId(Uuid::from_u128(400));
+pub(super) const KERNEL: ImageId = ImageId(Uuid::from_u128(400));
 
 /// Two hosts, and a machine at rest on the first, with a disk in a pool of both or of its host alone.
-struct Bench {
-    state: State,
+pub(super) struct Bench {
+    pub(super) state: State,
     revision: u64,
 }
 
 impl Bench {
-    fn new(pool: PoolId, spec: VmSpec) -> Self {
+    pub(super) fn new(pool: PoolId, spec: VmSpec) -> Self {
         let (state, _) = start();
         let mut bench = Self { state, revision: 10 };
         bench.must(Op::SimulateHosts { hosts: vec![(OTHER, "o".into())] });
@@ -54,7 +54,7 @@ impl Bench {
         self.apply(op).unwrap();
     }
 
-    fn change(&mut self, change: impl FnOnce(&mut VmSpec)) -> Outcome {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut VmSpec)) -> Outcome {
         let mut spec = self.state.vms[&VM].vm.spec.clone();
         change(&mut spec);
         let update = UpdateVm { spec: Some(spec), ..UpdateVm::default() };
@@ -66,18 +66,18 @@ impl Bench {
         self.must(Op::ObserveVm { id: VM, status, host_ends: false, by: None });
     }
 
-    fn runs(&mut self) {
+    pub(super) fn runs(&mut self) {
         self.change(|spec| spec.power = PowerState::Running).unwrap();
         self.see(VmState::Running);
     }
 
-    fn rests(&mut self) {
+    pub(super) fn rests(&mut self) {
         self.change(|spec| spec.power = PowerState::Stopped).unwrap();
         self.see(VmState::Stopped);
     }
 
     /// Why it cannot be on the other host: going on there, and started anew there.
-    fn refused(&self) -> [String; 2] {
+    pub(super) fn refused(&self) -> [String; 2] {
         let (vm, other) = (&self.state.vms[&VM].vm, &self.state.hosts[&OTHER]);
         [Request::going_on(vm), Request::anew(vm)]
             .map(|request| placement::refusals(&self.state, other, request).join("; "))
