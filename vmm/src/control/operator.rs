@@ -431,7 +431,7 @@ impl Hands {
             if let Err(error) = self.machine.release() {
                 eprintln!("lq-vmm: {}", exit::chain(&error));
             }
-            if !self.fence.is_open() {
+            if !self.holds.lease.is_open() {
                 return Ok(false);
             }
             eprintln!("lq-vmm: {}", exit::chain(&error));

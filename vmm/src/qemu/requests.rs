@@ -145,6 +145,7 @@ impl Supervisor {
             resets: self.resets,
             panicked: self.panicked,
             tpm_failed: false,
+            short_of_room: false,
             back_ends_lost: Vec::new(),
             cdroms: self.drives.iter().map(|drive| drive.medium.is_some()).collect(),
             lease: None,
