@@ -190,13 +190,6 @@ pub(crate) fn all() -> Vec<Test> {
             run: |ctx| Box::pin(rough::rolling(ctx)),
         },
         Test {
-            name: "cluster-readdress",
-            about: "every host gets another address; all lose their power; the old addresses again",
-            group: cluster,
-            limit: 2400,
-            run: |ctx| Box::pin(rough::readdress(ctx)),
-        },
-        Test {
             name: "cluster-majority",
             about: "two of three are lost: a guest runs on, the cluster is formed anew from its host, the two come back",
             group: cluster,

@@ -1,23 +1,20 @@
-//! Three hosts that are treated roughly: restarted in turn under load, given other addresses, bereft of their majority.
+//! Three hosts that are treated roughly: restarted in turn under load, bereft of their majority.
 
 use super::cluster::counting_guest;
 use crate::{
-    host::{Host, client_at, explain},
+    host::{Host, explain},
     media::PASSWORD,
     runner::Ctx,
-    segment::{address, moved_address},
     several::{HOSTS, Several, until, whole},
     site::remove_vm,
     wait::eventually,
 };
 use anyhow::{Context as _, Result, ensure};
 use lq_api::{
-    HostId,
     auth::CreateToken,
     client::Client,
     cluster::{Cluster, CreateJoinToken, JoinCluster},
     host::HostPowerAction,
-    management::TryNetwork,
     problem::Kind,
     recovery::ReformCluster,
 };
@@ -95,96 +92,6 @@ async fn restart(cluster: &mut Several, n: usize) -> Result<()> {
     let mut old = cluster.hosts.remove(n);
     old.machine.wait_end(180).await.context("the restart")?;
     cluster.switch_on(n).await
-}
-
-/// Every host gets another address, one after the other, each change confirmed through the new one; the cluster takes notice,
-/// outlasts that all lose their power at once, and gets the old addresses again.
-pub(super) async fn readdress(ctx: &mut Ctx) -> Result<()> {
-    let mut cluster = ctx.take_several().await?;
-    let ids = cluster.ids().await?;
-    for (n, id) in ids.iter().enumerate() {
-        let there = client_at(cluster.ground.segment.moved(n)?)?;
-        readdressed(&cluster, n, *id, &moved_address(n), there).await.with_context(|| format!("host {n}"))?;
-    }
-    let at_new = |c: &Cluster| {
-        let is_new = |n: usize, id: HostId| {
-            let member = c.members.iter().find(|m| m.host == id);
-            member.and_then(|m| m.address.as_ref()).is_some_and(|a| a.starts_with(&moved_address(n)))
-        };
-        whole(c) && ids.iter().enumerate().all(|(n, id)| is_new(n, *id))
-    };
-    for n in 0..HOSTS {
-        let api = moved_client(&cluster, n).await?;
-        until(&api, "all at their new addresses", 180, at_new).await?;
-    }
-    // What they know of each other is on their disks.
-    while let Some(mut host) = cluster.hosts.pop() {
-        host.machine.kill().await;
-    }
-    let mut machines = Vec::new();
-    for n in 0..HOSTS {
-        machines.push(cluster.ground.machine(n)?.start().await?);
-    }
-    for n in 0..HOSTS {
-        let api = client_at(cluster.ground.segment.moved(n)?)?;
-        until(&api, "all to answer at their new addresses", 300, at_new)
-            .await
-            .context("after a power cut")?;
-    }
-    for (n, machine) in machines.into_iter().enumerate() {
-        let api = client_at(cluster.ground.segment.plug(n)?.1.first().context("no port")?.1)?;
-        cluster.hosts.push(Host { machine, api, ready_after: 0.0 });
-    }
-    for (n, id) in ids.iter().enumerate() {
-        let there = cluster.hosts[n].api.clone();
-        readdressed(&cluster, n, *id, &address(n), there).await.with_context(|| format!("host {n}"))?;
-    }
-    for host in &cluster.hosts {
-        until(&host.api, "all at their old addresses", 180, |c| whole(c) && !at_new(c)).await?;
-    }
-    ctx.give_back_several(cluster);
-    Ok(())
-}
-
-/// A client at the new address of a host.
-async fn moved_client(cluster: &Several, n: usize) -> Result<Client> {
-    let api = client_at(cluster.ground.segment.moved(n)?)?;
-    api.login("admin", PASSWORD, None).await.map_err(explain)?;
-    Ok(api)
-}
-
-/// Gives a host another address, asked for through any other one, and confirms it at the new one.
-async fn readdressed(cluster: &Several, n: usize, id: HostId, to: &str, there: Client) -> Result<()> {
-    // Of the next host it is not known at which address it is by now.
-    let next = (n + 1) % HOSTS;
-    let asked = [cluster.hosts[next].api.clone(), moved_client_of(cluster, next)?];
-    let asked = eventually("another host to answer", 120, async || {
-        for api in &asked {
-            if api.login("admin", PASSWORD, None).await.is_ok() {
-                return Ok(api);
-            }
-        }
-        anyhow::bail!("neither address answers")
-    });
-    let asked = asked.await?;
-    let mut network = asked.host_network(id).await.map_err(explain)?.kept;
-    network.address = Some(format!("{to}/24"));
-    let wish = TryNetwork { network, seconds: 120 };
-    asked.try_host_network(id, &wish).await.map_err(explain).context("trying the address")?;
-    eventually("the host to answer at its new address", 120, async || {
-        there.login("admin", PASSWORD, None).await.map_err(explain)?;
-        let kept = there.keep_host_network(id).await.map_err(explain)?;
-        ensure!(
-            kept.trial.is_none() && kept.kept.address.as_deref() == Some(&format!("{to}/24")),
-            "{kept:?}"
-        );
-        Ok(())
-    })
-    .await
-}
-
-fn moved_client_of(cluster: &Several, n: usize) -> Result<Client> {
-    client_at(cluster.ground.segment.moved(n)?)
 }
 
 /// Two of three hosts lose their power for good: a guest of the third runs on, changes are refused and said why, the cluster is
