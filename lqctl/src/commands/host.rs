@@ -9,6 +9,7 @@ use crate::{
 use anyhow::Context as _;
 use lq_api::{
     answer::HostNetwork,
+    client::Error,
     host::{FactoryReset, Host, HostMaintenance, HostPowerAction},
     management::{ManagementNetwork, TryNetwork},
     meta::MetadataPatch,
@@ -226,11 +227,29 @@ async fn network(session: &Session, host: &str, change: cli::HostNetworkChange) 
     } else if change.dhcp || change.address.is_some() {
         let (interface, address) = (change.interface, change.address);
         let network = HostNetwork { interface, address, gateway: change.gateway, dns: change.dns };
-        client.try_host_network(id, &TryNetwork { network, seconds: change.seconds }).await?
+        let there = network.address.as_deref().and_then(|a| a.split('/').next().map(str::to_owned));
+        let tried = client.try_host_network(id, &TryNetwork { network, seconds: change.seconds }).await;
+        // The address the answer would have come from may be gone before it.
+        tried.map_err(|error| match error {
+            Error::Transport { .. } => {
+                anyhow::Error::new(error).context(tried_elsewhere(host, there.as_deref()))
+            }
+            error => error.into(),
+        })?
     } else {
         client.host_network(id).await?
     };
     describe(session.format, &state, &network_fields(&state))
+}
+
+/// What to do where the host went to its new address without a word.
+fn tried_elsewhere(host: &str, address: Option<&str>) -> String {
+    let there = address.unwrap_or("its new address");
+    format!(
+        "the change is perhaps being tried, as the host does not answer here any more: log in at its new address \
+         (`lqctl --profile new login https://{there}`) and keep it (`lqctl --profile new host network {host} --keep`), or it \
+         is taken back by itself"
+    )
 }
 
 fn network_fields(state: &ManagementNetwork) -> Vec<(&'static str, String)> {
@@ -363,4 +382,23 @@ fn fields(host: &Host) -> Vec<(&'static str, String)> {
     }
     fields.extend(status.warnings.iter().map(|w| ("Warning", w.clone())));
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_went_to_its_new_address_is_followed_there() {
+        let said = tried_elsewhere("node1", Some("192.0.2.9"));
+        assert!(
+            said.contains("login https://192.0.2.9") && said.contains("host network node1 --keep"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn numbers_have_their_nouns() {
+        assert_eq!((count(1, "core"), count(2, "core")), ("1 core".into(), "2 cores".into()));
+    }
 }

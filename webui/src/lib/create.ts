@@ -97,7 +97,7 @@ export function faults(form: Form, image: Image | undefined): Faults {
     found.cpusMost = "A whole number from its CPUs to 64, or nothing.";
   const memory = parseSize(form.memory);
   if (memory === undefined) found.memory = SIZE;
-  else if (memory < 64 * 2 ** 20) found.memory = "At least 64M: a number without a unit is in bytes.";
+  else if (memory < 64 * 2 ** 20) found.memory = "At least 64M. A number without a unit is in bytes.";
   else if (memory % 2 ** 20 !== 0) found.memory = "A whole number of MiB.";
   if (form.memoryMost.trim()) {
     const most = parseSize(form.memoryMost);

@@ -59,7 +59,7 @@ export function Recommendations() {
                   <Bar
                     share={host.memory_percent / 100}
                     label={`Memory of ${host.name}`}
-                    text={`${host.memory_percent} % of memory, ${host.machines} machines`}
+                    text={`${host.memory_percent} % of memory, ${host.machines} ${host.machines === 1 ? "machine" : "machines"}`}
                   />
                   <Bar
                     share={host.vcpu_percent / 200}

@@ -99,7 +99,7 @@ fn text_of(file: &Path) -> anyhow::Result<String> {
 
 fn report(format: Format, all: &[Applied]) -> anyhow::Result<()> {
     show(format, &all, || {
-        let mut table = Table::new(&["KIND", "NAME", "", "CHANGES"]);
+        let mut table = Table::new(&["KIND", "NAME", "RESULT", "CHANGES"]);
         for applied in all {
             let changes: Vec<_> = applied.changes.iter().map(ToString::to_string).collect();
             table.row([

@@ -102,6 +102,8 @@ export function CreateVm() {
     ...EMPTY,
     image: source,
     disk: likelyDisk(image),
+    // Without a root a kernel with a disk ends in a panic.
+    cmdline: image ? "root=/dev/vda console=ttyS0" : EMPTY.cmdline,
     network: networks.data?.[0]?.meta.id ?? "",
     ...form,
   };
@@ -220,6 +222,14 @@ export function CreateVm() {
                       </Link>
                       .
                     </>
+                  ) : !image && options("iso").length === 0 ? (
+                    <>
+                      Nothing boots from an empty disk. To install a system,{" "}
+                      <Link className="link" to="/images" search={{ open: "upload" }}>
+                        upload its CD (ISO)
+                      </Link>{" "}
+                      first.
+                    </>
                   ) : (
                     "The disk begins as a copy of it; the image stays as it is."
                   )
@@ -308,7 +318,11 @@ export function CreateVm() {
                     options={options("initrd")}
                     {...select("initrd")}
                   />
-                  <Text label="Kernel command line" {...text("cmdline")} />
+                  <Text
+                    label="Kernel command line"
+                    hint="root=/dev/vda is the first disk as a whole, /dev/vda1 its first partition."
+                    {...text("cmdline")}
+                  />
                 </>
               )}
               <Select
