@@ -104,6 +104,7 @@ enum Error {
 impl Error {
     fn reason(&self) -> ExitReason {
         match self {
+            Self::Disk(disk::Error::Busy { .. }) => ExitReason::Busy,
             Self::Config(_)
             | Self::Open { .. }
             // One that refuses or hangs may be another one's for a moment still: its directory is locked.
