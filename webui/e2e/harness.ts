@@ -286,6 +286,7 @@ let browser: Browser | undefined;
 export async function openBrowser(): Promise<Browser> {
   browser ??= await chromium.launch({
     executablePath: CHROMIUM,
+    // Chromium takes pages it is handed for those of another network, and keeps WebSockets to this one from them.
     args: [
       "--headless",
       "--no-sandbox",
@@ -295,6 +296,7 @@ export async function openBrowser(): Promise<Browser> {
       "--disable-background-networking",
       "--disable-component-update",
       "--disable-sync",
+      ...(PAGES ? ["--disable-features=LocalNetworkAccessChecks"] : []),
     ],
   });
   return browser;

@@ -190,13 +190,6 @@ pub(crate) fn all() -> Vec<Test> {
             run: |ctx| Box::pin(rough::rolling(ctx)),
         },
         Test {
-            name: "cluster-majority",
-            about: "two of three are lost: a guest runs on, the cluster is formed anew from its host, the two come back",
-            group: cluster,
-            limit: 2400,
-            run: |ctx| Box::pin(rough::majority(ctx)),
-        },
-        Test {
             name: "pair-clock",
             about: "two hosts paired by the code on a console, and a witness; a clock that is off is told of and set by NTP",
             group: pair,

@@ -1,23 +1,12 @@
-//! Three hosts that are treated roughly: restarted in turn under load, bereft of their majority.
+//! Three hosts that are treated roughly: restarted in turn under load.
 
-use super::cluster::counting_guest;
 use crate::{
-    host::{Host, explain},
-    media::PASSWORD,
+    host::explain,
     runner::Ctx,
-    several::{HOSTS, Several, until, whole},
-    site::remove_vm,
-    wait::eventually,
+    several::{HOSTS, Several},
 };
 use anyhow::{Context as _, Result, ensure};
-use lq_api::{
-    auth::CreateToken,
-    client::Client,
-    cluster::{Cluster, CreateJoinToken, JoinCluster},
-    host::HostPowerAction,
-    problem::Kind,
-    recovery::ReformCluster,
-};
+use lq_api::{auth::CreateToken, client::Client, host::HostPowerAction};
 use std::{cell::Cell, time::Duration};
 
 /// Between two writes.
@@ -92,60 +81,4 @@ async fn restart(cluster: &mut Several, n: usize) -> Result<()> {
     let mut old = cluster.hosts.remove(n);
     old.machine.wait_end(180).await.context("the restart")?;
     cluster.switch_on(n).await
-}
-
-/// Two of three hosts lose their power for good: a guest of the third runs on, changes are refused and said why, the cluster is
-/// formed anew from it, and the two come back to it as hosts that join.
-pub(super) async fn majority(ctx: &mut Ctx) -> Result<()> {
-    let mut cluster = ctx.take_several().await?;
-    let ids = cluster.ids().await?;
-    let (id, console) = counting_guest(ctx, &cluster.hosts[1].api, ids[0]).await?;
-    write(&cluster.hosts[1].api, "before-the-loss").await?;
-    cluster.cut_power(2).await;
-    cluster.cut_power(1).await;
-    let api = cluster.hosts[0].api.clone();
-    let lost = |c: &Cluster| !c.quorum && c.lost.as_ref().is_some_and(|l| l.missing.len() == 2);
-    until(&api, "the majority to be missed", 120, lost).await?;
-    let refused = api.create_join_token(&CreateJoinToken::default()).await;
-    let refused = refused.err().context("a change was taken without a majority")?;
-    ensure!(refused.is(Kind::Unavailable), "a change without a majority: {}", refused.chain());
-    console.said.expect("tick", 60).await.context("the guest without a majority")?;
-
-    // Only a session of this host may.
-    eventually("a session of the survivor", 120, async || {
-        api.login("admin", PASSWORD, None).await.map(drop).map_err(explain)
-    })
-    .await?;
-    let preview = api.preview_reform().await.map_err(explain)?;
-    ensure!(preview.obstacles.is_empty() && preview.hosts.len() == 2, "{preview:?}");
-    let wanted = ReformCluster { confirm: preview.confirm, lost: vec![ids[1], ids[2]] };
-    api.reform(&wanted).await.map_err(explain).context("forming the cluster anew")?;
-    until(&api, "the new epoch", 180, |c| c.quorum && c.epoch == 2).await?;
-    write(&api, "after-the-loss").await?;
-    let seen = api.vm(id).await.map_err(explain)?;
-    ensure!(seen.status.host == Some(ids[0]), "the guest is on {:?}", seen.status.host);
-    console.said.expect("tick", 60).await.context("the guest in the new epoch")?;
-
-    let token = CreateJoinToken { uses: 2, ..CreateJoinToken::default() };
-    let token = api.create_join_token(&token).await.map_err(explain)?.text;
-    for n in 1..HOSTS {
-        let host = Host::boot(cluster.ground.machine(n)?).await?;
-        until(&host.api, "the lost host to know of it", 180, |c| c.outdated.is_some()).await?;
-        let stale = write(&host.api, "of-yesterday").await;
-        ensure!(stale.is_err(), "a host of the former epoch takes changes");
-        let join = JoinCluster { token: token.clone(), rename: false };
-        host.api.join(&join).await.map_err(explain).context("coming back")?;
-        until(&host.api, "it to be back", 180, |c| c.epoch == 2 && c.quorum && c.outdated.is_none()).await?;
-        cluster.hosts.push(host);
-    }
-    for host in &cluster.hosts {
-        until(&host.api, "three votes", 300, |c| whole(c) && c.voters.len() == HOSTS).await?;
-        let tokens = host.api.tokens().await.map_err(explain)?;
-        for name in ["before-the-loss", "after-the-loss"] {
-            ensure!(tokens.iter().any(|t| t.name == name), "{name} is missing on a host that came back");
-        }
-    }
-    remove_vm(&cluster.hosts[2].api, id).await?;
-    ctx.give_back_several(cluster);
-    Ok(())
 }
