@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use lq_api::{
-    local::vmm::{CpuModel, MachineType},
+    local::vmm::CpuModel,
     placement::PlacementQuery,
     task::Task,
     vm::{MigrateVm, PendingChange, StopVm, Vm, VmState},
@@ -199,7 +199,7 @@ fn fields(vm: &Vm, names: &Names) -> Vec<(&'static str, String)> {
     }
     if !vm.spec.hypervisor.is_own() {
         fields.push(("Hypervisor", vm.spec.hypervisor.name().to_owned()));
-        fields.push(("Board", text(vm.spec.machine.map(MachineType::name))));
+        fields.push(("Board", text(vm.spec.machine.map(|machine| machine.name().to_owned()))));
         fields.push(("Devices", word(&vm.spec.device_model)));
     }
     if !vm.spec.firmware.is_uefi() {
