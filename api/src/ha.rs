@@ -96,9 +96,24 @@ pub struct HaHost {
     /// What its BMC is asked, or said, while it is silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<String>,
+    /// What restarts it should it hang; absent where there is nothing, or it was not heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<HostWatchdog>,
     /// Why it is protected less well than it could be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub degraded: Option<String>,
+}
+
+/// A host's watchdog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HostWatchdog {
+    /// As its driver calls it.
+    pub name: String,
+    /// It is a device of its own, which restarts the host even where the whole kernel hangs.
+    pub hardware: bool,
+    /// After so many seconds. A device is quick (5 s) only while the host runs a protected machine.
+    pub seconds: u32,
 }
 
 /// Where a host is.

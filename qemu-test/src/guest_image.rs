@@ -10,7 +10,7 @@ use crate::{
     accel,
     paths::{Paths, need},
     process::{command, run},
-    qemu::{Bus, Disk, Firmware, Format, Machine},
+    qemu::{Bus, Disk, Firmware, Format, Machine, Watchdog},
 };
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
@@ -172,6 +172,8 @@ pub(crate) async fn ensure_uefi_disk(paths: &Paths, images: &GuestImages) -> Res
         segment: None,
         detached: false,
         restart_ends: true,
+        watchdog: Watchdog::Chipset,
+        clock_ahead: 0,
     };
     let mut running = machine.start().await?;
     running.serial.expect("login:", 300).await?;
@@ -212,6 +214,8 @@ pub(crate) async fn try_boot(paths: &Paths, images: &GuestImages) -> Result<()> 
         segment: None,
         detached: false,
         restart_ends: true,
+        watchdog: Watchdog::Chipset,
+        clock_ahead: 0,
     };
     let words = format!("console=ttyS0 quiet panic=-1 {}", accel.kernel_words());
     let start = Instant::now();

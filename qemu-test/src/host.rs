@@ -82,8 +82,13 @@ impl Host {
 
 /// A client of a machine's API that pins the first certificate it sees.
 pub(crate) fn client(machine: &Running) -> Result<Client> {
+    client_at(machine.port(443)?)
+}
+
+/// The same at a port of this computer.
+pub(crate) fn client_at(port: u16) -> Result<Client> {
     provider();
-    let url = format!("https://127.0.0.1:{}", machine.port(443)?);
+    let url = format!("https://127.0.0.1:{port}");
     Client::new(&url, Pin::first_seen()).map_err(explain)
 }
 

@@ -6,6 +6,8 @@
 
 mod accel;
 mod bench;
+mod bmc;
+mod computer;
 mod demo;
 mod disk_image;
 mod fault;
@@ -16,9 +18,13 @@ mod guest_image;
 mod host;
 mod media;
 mod nested;
+mod ntp;
 mod outside;
+mod pair;
 mod paths;
+mod pool;
 mod process;
+mod protection;
 mod qemu;
 mod qmp;
 mod runner;
@@ -32,6 +38,8 @@ mod terminal;
 mod tests;
 mod transcript;
 mod vmlinux;
+mod wait;
+mod writer;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};

@@ -6,7 +6,7 @@ use crate::{
     host::Host,
     paths::{Paths, need},
     process::{command, run},
-    qemu::{Bus, Disk, Firmware, Format, Machine, Medium},
+    qemu::{Bus, Disk, Firmware, Format, Machine, Medium, Watchdog},
 };
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
@@ -160,6 +160,8 @@ pub(crate) fn bare_metal(dir: &Path, accel: Accel) -> Machine {
         segment: None,
         detached: false,
         restart_ends: true,
+        watchdog: Watchdog::Chipset,
+        clock_ahead: 0,
     }
 }
 

@@ -80,6 +80,17 @@ pub(crate) enum Medium {
     Usb,
 }
 
+/// The watchdog of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watchdog {
+    /// That of the chipset of today's boards (TCO), which QEMU 7.2 lets do nothing.
+    Chipset,
+    /// A device of its own, an Intel 6300ESB.
+    Device,
+    /// None: the board is one of before.
+    Missing,
+}
+
 /// The program.
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -123,6 +134,10 @@ pub(crate) struct Machine {
     pub(crate) detached: bool,
     /// A restart of the machine ends QEMU.
     pub(crate) restart_ends: bool,
+    /// What restarts it should it hang.
+    pub(crate) watchdog: Watchdog,
+    /// Its clock begins so many seconds ahead of the truth.
+    pub(crate) clock_ahead: i64,
 }
 
 /// A running machine.
@@ -157,14 +172,37 @@ pub(crate) fn free_port() -> Result<u16> {
     bail!("no port of 127.0.0.1 from {FIRST} on is free")
 }
 
+/// QEMU's word for a clock that is so far ahead.
+fn clock_base(ahead: i64) -> Result<String> {
+    if ahead == 0 {
+        return Ok("utc".into());
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let begin: libc::time_t = i64::try_from(now)?.checked_add(ahead).context("no such time")?;
+    // SAFETY: an all-zero `tm` is a valid value of that plain structure; both references live through the call.
+    let parts = unsafe {
+        let mut parts: libc::tm = std::mem::zeroed();
+        libc::gmtime_r(&raw const begin, &raw mut parts);
+        parts
+    };
+    let (year, month, day) = (parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday);
+    let (hour, minute, second) = (parts.tm_hour, parts.tm_min, parts.tm_sec);
+    Ok(format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"))
+}
+
 impl Machine {
     fn arguments(&self, sockets: &Path, forwarded: &[(u16, u16)]) -> Result<Vec<String>> {
         let mut args: Vec<String> = Vec::new();
         let mut add = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
         add(self.accel.arguments());
-        add(&["-name", "lq-host", "-M", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-S"]);
+        let board = if self.watchdog == Watchdog::Missing { "pc" } else { "q35" };
+        add(&["-name", "lq-host", "-M", board, "-nodefaults", "-no-user-config", "-display", "none", "-S"]);
         add(&["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory_mib)]);
-        add(&["-device", "VGA", "-device", "virtio-rng-pci", "-rtc", "base=utc"]);
+        add(&["-device", "VGA", "-device", "virtio-rng-pci"]);
+        add(&["-rtc", &format!("base={}", clock_base(self.clock_ahead)?)]);
+        if self.watchdog == Watchdog::Device {
+            add(&["-device", "i6300esb", "-watchdog-action", "reset"]);
+        }
         if self.restart_ends {
             add(&["-no-reboot"]);
         }

@@ -1,9 +1,10 @@
-//! Runs tests: the cluster's alone, then the other groups side by side where so is asked (two machines at once fill two
+//! Runs tests: the clusters' alone, then the other groups side by side where so is asked (two machines at once fill two
 //! cores), tests of a group one after the other, each with a time limit from outside and, on emulated machines, one repetition
 //! that is reported. Says what happened as it happens; the last line is the sum.
 
 use crate::{
     accel::{self, Accel},
+    pair::Pair,
     paths::Paths,
     scale,
     several::Several,
@@ -26,7 +27,7 @@ pub(crate) struct Test {
     pub(crate) name: &'static str,
     /// What it proves.
     pub(crate) about: &'static str,
-    /// Tests of one group run one after the other and may leave a [`Site`] or [`Several`] to the next.
+    /// Tests of one group run one after the other and may leave a [`Site`], [`Several`] or [`Pair`] to the next.
     pub(crate) group: &'static str,
     /// Seconds after which it has failed, on an idle emulated machine.
     pub(crate) limit: u64,
@@ -50,6 +51,7 @@ pub(crate) struct Ctx {
 struct Left {
     site: Option<Site>,
     several: Option<Several>,
+    pair: Option<Pair>,
 }
 
 impl Ctx {
@@ -83,6 +85,23 @@ impl Ctx {
     /// Leaves the cluster, whole and without what the test made, to the next test.
     pub(crate) fn give_back_several(&mut self, several: Several) {
         self.left.several = Some(several);
+    }
+
+    /// The group's two hosts and a witness, in the same way.
+    pub(crate) async fn take_pair(&mut self) -> Result<Pair> {
+        match self.left.pair.take() {
+            Some(pair) => Ok(pair),
+            None => {
+                let dir = self.paths.e2e().join("pair");
+                fresh(&dir, false)?;
+                Pair::form(&self.paths, self.accel, &dir).await.context("two hosts and a witness")
+            }
+        }
+    }
+
+    /// Leaves them, whole, to the next test.
+    pub(crate) fn give_back_pair(&mut self, pair: Pair) {
+        self.left.pair = Some(pair);
     }
 }
 
@@ -129,8 +148,9 @@ pub(crate) async fn run(paths: &Paths, plan: &Plan) -> Result<()> {
     }
     // The longest first, so that the short ones fill the other core.
     groups.sort_by_key(|g| std::cmp::Reverse(g.iter().map(|t| t.limit).sum::<u64>()));
-    let (alone, side_by_side): (Vec<_>, Vec<_>) =
-        groups.into_iter().partition(|g| g.iter().any(|t| t.group == tests::OF_THREE));
+    let (alone, side_by_side): (Vec<_>, Vec<_>) = groups
+        .into_iter()
+        .partition(|g| g.iter().any(|t| [tests::OF_THREE, tests::OF_TWO].contains(&t.group)));
     let start = Instant::now();
     let verdicts = RefCell::new(Vec::new());
     for (groups, jobs) in [(alone, 1), (side_by_side, plan.jobs.max(1))] {

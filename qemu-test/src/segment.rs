@@ -6,9 +6,11 @@
 //!  machine 1 ──plug──┼── switch ── 10.0.2.2 (gateway; ports here that stand for 10.0.2.11:443, 10.0.2.12:443 …)
 //!  machine 2 ──plug──┘
 //! ```
-//! It outlives the machines: one whose power is cut takes nobody's network away, and finds its plug again when it is back.
+//! It outlives the machines: one whose power is cut takes nobody's network away, and finds its plug again when it is back. Cables
+//! can be pulled and cut in one direction; what goes to and from here then fails for that machine as well where its cable is pulled.
 
 use crate::{
+    fault,
     process::{command, log_file},
     qemu::{Plug, free_port},
     switch::Switch,
@@ -21,7 +23,7 @@ use tokio::{net::TcpStream, process::Child};
 #[derive(Debug)]
 pub(crate) struct Segment {
     _way_out: Child,
-    _switch: Switch,
+    switch: Switch,
     sockets: Vec<Socket>,
 }
 
@@ -31,6 +33,8 @@ struct Socket {
     plug: u16,
     /// What stands for its API.
     api: u16,
+    /// What stands for the port of its fault agent.
+    fault: u16,
 }
 
 /// Address of a machine on the segment.
@@ -43,12 +47,18 @@ impl Segment {
     pub(crate) async fn open(dir: &Path, machines: usize) -> Result<Self> {
         let switch = Switch::open(machines + 1).await?;
         let (uplink, plugs) = switch.ports.split_last().context("a switch without ports")?;
-        let sockets = plugs.iter().map(|plug| Ok(Socket { plug: *plug, api: free_port()? }));
+        let sockets = plugs.iter().map(|plug| {
+            let (api, fault) = (free_port()?, free_port()?);
+            Ok(Socket { plug: *plug, api, fault })
+        });
         let sockets = sockets.collect::<Result<Vec<_>>>()?;
         let mut qemu = command("qemu-system-x86_64");
         qemu.args(["-M", "none", "-nodefaults", "-no-user-config", "-display", "none"]);
         let rules = sockets.iter().enumerate();
-        let rules = rules.map(|(n, s)| format!(",hostfwd=tcp:127.0.0.1:{}-{}:443", s.api, address(n)));
+        let rules = rules.map(|(n, s)| {
+            let ports = [(s.api, address(n), 443), (s.fault, address(n), fault::PORT)];
+            ports.map(|(here, there, port)| format!(",hostfwd=tcp:127.0.0.1:{here}-{there}:{port}")).concat()
+        });
         qemu.args(["-netdev", &format!("socket,id=uplink,connect=127.0.0.1:{uplink}")]);
         qemu.args(["-netdev", "hubport,id=hub-in,hubid=0,netdev=uplink"]);
         qemu.args(["-netdev", &format!("user,id=out{}", rules.collect::<String>())]);
@@ -65,13 +75,29 @@ impl Segment {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        Ok(Self { _way_out: way_out, _switch: switch, sockets })
+        Ok(Self { _way_out: way_out, switch, sockets })
     }
 
-    /// The plug of a machine, and the port here that stands for its API.
-    pub(crate) fn plug(&self, machine: usize) -> Result<(Plug, u16)> {
+    /// The plug of a machine, and the ports here that stand for its own.
+    pub(crate) fn plug(&self, machine: usize) -> Result<(Plug, Vec<(u16, u16)>)> {
         let socket = self.sockets.get(machine).context("the segment has no plug for this machine")?;
         let number = u8::try_from(machine).context("too many machines")?;
-        Ok((Plug { port: socket.plug, number }, socket.api))
+        let forwarded = vec![(443, socket.api), (fault::PORT, socket.fault)];
+        Ok((Plug { port: socket.plug, number }, forwarded))
+    }
+
+    /// Pulls the cable of a machine: nothing comes from it, nothing reaches it.
+    pub(crate) fn pull(&self, machine: usize) {
+        self.switch.pull(machine);
+    }
+
+    /// Cuts the cable between two machines in one direction: what the one says, the other does not hear.
+    pub(crate) fn cut(&self, from: usize, to: usize) {
+        self.switch.cut(from, to);
+    }
+
+    /// All cables are as they were.
+    pub(crate) fn mend(&self) {
+        self.switch.mend();
     }
 }

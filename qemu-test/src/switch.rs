@@ -2,10 +2,12 @@
 //!
 //! The last port is the uplink: it gets what is for everyone and what is for an address heard from it, never what one machine
 //! tells another. QEMU's user network needs that: it answers whatever it sees, in the name of whoever it is for.
+//!
+//! Cables can be cut, in one direction too: frames from one port to another are then dropped.
 
 use anyhow::{Context as _, Result};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::{
@@ -30,6 +32,8 @@ struct Inner {
     ports: Vec<Option<mpsc::Sender<Frame>>>,
     /// Port of each address heard.
     heard: HashMap<Mac, usize>,
+    /// From which port to which one nothing comes.
+    cut: HashSet<(usize, usize)>,
 }
 
 impl Inner {
@@ -43,7 +47,7 @@ impl Inner {
             _ => (0..self.ports.len()).filter(|p| everyone || *p != uplink).collect(),
         }
         .into_iter()
-        .filter(|p| *p != from)
+        .filter(|p| *p != from && !self.cut.contains(&(from, *p)))
         .collect()
     }
 }
@@ -53,13 +57,14 @@ impl Inner {
 pub(crate) struct Switch {
     /// Where each port listens.
     pub(crate) ports: Vec<u16>,
+    inner: Arc<Mutex<Inner>>,
     _tasks: JoinSet<()>,
 }
 
 impl Switch {
     /// A switch with this many ports, each on a TCP port of its own. A port serves one connection at a time, the newest.
     pub(crate) async fn open(ports: usize) -> Result<Self> {
-        let inner = Arc::new(Mutex::new(Inner { ports: vec![None; ports], heard: HashMap::new() }));
+        let inner = Arc::new(Mutex::new(Inner { ports: vec![None; ports], ..Inner::default() }));
         let mut tasks = JoinSet::new();
         let mut numbers = Vec::new();
         for port in 0..ports {
@@ -72,7 +77,25 @@ impl Switch {
                 }
             });
         }
-        Ok(Self { ports: numbers, _tasks: tasks })
+        Ok(Self { ports: numbers, inner, _tasks: tasks })
+    }
+
+    /// From now on nothing that comes in at `from` goes out at `to`.
+    pub(crate) fn cut(&self, from: usize, to: usize) {
+        lock(&self.inner).cut.insert((from, to));
+    }
+
+    /// The cable of a port is pulled out.
+    pub(crate) fn pull(&self, port: usize) {
+        let mut inner = lock(&self.inner);
+        for other in 0..inner.ports.len() {
+            inner.cut.extend([(port, other), (other, port)]);
+        }
+    }
+
+    /// All cables are as they were.
+    pub(crate) fn mend(&self) {
+        lock(&self.inner).cut.clear();
     }
 }
 
@@ -133,12 +156,24 @@ mod tests {
 
     #[test]
     fn the_uplink_hears_nothing_between_machines() {
-        let mut switch = Inner { ports: vec![None, None, None], heard: HashMap::new() };
+        let mut switch = Inner { ports: vec![None, None, None], ..Inner::default() };
         let (a, b, out, all) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], [2, 0, 0, 0, 0, 3], [0xff; 6]);
         assert_eq!(switch.targets(0, all, a), [1, 2]);
         assert_eq!(switch.targets(0, b, a), [1], "not heard yet: the machines alone");
         assert_eq!(switch.targets(1, a, b), [0]);
         assert_eq!(switch.targets(2, a, out), [0]);
         assert_eq!(switch.targets(0, out, a), [2]);
+    }
+
+    #[test]
+    fn a_cable_is_cut_in_one_direction_or_both() {
+        let mut switch = Inner { ports: vec![None, None, None], ..Inner::default() };
+        let (a, b, all) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], [0xff; 6]);
+        switch.cut.insert((0, 1));
+        assert_eq!(switch.targets(0, all, a), [2]);
+        assert!(switch.targets(0, b, a).is_empty());
+        assert_eq!(switch.targets(1, a, b), [0], "the other direction is whole");
+        switch.cut.insert((1, 0));
+        assert!(switch.targets(1, a, b).is_empty());
     }
 }

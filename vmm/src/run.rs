@@ -106,6 +106,7 @@ enum Error {
 impl Error {
     fn reason(&self) -> ExitReason {
         match self {
+            Self::Disk(disk::Error::Busy { .. }) => ExitReason::Busy,
             Self::Config(_)
             | Self::Qemu
             | Self::Open { .. }

@@ -171,6 +171,55 @@ fn a_guest_paused_by_hand_stays_so_when_its_lease_comes_back() {
     assert!(vm.ask("status").contains(r#""state":"running""#));
 }
 
+/// A machine that counts, after its lease has ended; and its disk, locked by somebody else.
+fn stands_still() -> (Vm, Vec<u8>, fs::File) {
+    let setup = counter::setup();
+    let file = disk(&setup);
+    let mut vm = leased(setup, 1, r#"{"remaining-ms":1500}"#, 60_000).start();
+    let output = vm.see(b'\n');
+    let other = fs::File::options().read(true).write(true).open(file).unwrap();
+    assert!(other.try_lock().is_err(), "it is the machine's while it runs");
+    let deadline = Instant::now() + PATIENCE;
+    while other.try_lock().is_err() {
+        assert!(Instant::now() < deadline, "what stands still keeps its disk from everybody");
+        sleep(Duration::from_millis(20));
+    }
+    assert!(vm.ask("status").contains("paused"));
+    (vm, output, other)
+}
+
+#[test]
+fn what_stands_still_leaves_its_disk_to_others_and_takes_it_back_with_its_lease() {
+    if no_kvm() {
+        return;
+    }
+    let (mut vm, mut output, other) = stands_still();
+    // Whoever has it is soon done with it.
+    let brief = std::thread::spawn(move || {
+        sleep(Duration::from_millis(500));
+        other.unlock().unwrap();
+        other
+    });
+    assert!(grant(&mut vm, 1, boot_millis() + 3_600_000).contains("done"));
+    output.extend(vm.see(b'\n'));
+    assert!(brief.join().unwrap().try_lock().is_err(), "it is the machine's again");
+    counter::check(&output);
+}
+
+#[test]
+fn what_cannot_have_its_disk_back_ends() {
+    if no_kvm() {
+        return;
+    }
+    let (vm, _, _other) = stands_still();
+    let request =
+        format!(r#"{{"lease-set":{{"epoch":1,"until":{{"boot-ms":{}}}}}}}"#, boot_millis() + 3_600_000);
+    send(vm.control.get_ref(), &request, None);
+    let (status, record) = vm.end();
+    assert_eq!(status, Some(5), "{record}");
+    assert!(record.contains("lease-lost") && record.contains("may be another's"), "{record}");
+}
+
 #[test]
 fn a_machine_with_a_lease_moves_only_to_where_it_has_one() {
     if no_kvm() {

@@ -597,6 +597,8 @@ pub enum ExitReason {
     LeaseLost,
     /// It waited for a machine that did not come: it never ran (status 6).
     NotArrived,
+    /// A file it needs is in use by another process, maybe on another host that shares it, which may let go of it (status 7).
+    Busy,
     /// A fault of ours (status 70).
     Internal,
 }
@@ -612,6 +614,7 @@ impl ExitReason {
             Self::GuestFault => 4,
             Self::LeaseLost => 5,
             Self::NotArrived => 6,
+            Self::Busy => 7,
             Self::Internal => 70,
         }
     }

@@ -97,7 +97,7 @@ async fn ha(session: &Session, wanted: Option<cli::Arming>) -> anyhow::Result<()
     }
     line("\n")?;
     show(session.format, &status, || {
-        let mut table = Table::new(&["HOST", "STATE", "HEARD", "LEASE OVER", "REASON"]);
+        let mut table = Table::new(&["HOST", "STATE", "HEARD", "LEASE OVER", "WATCHDOG", "REASON"]);
         let seconds = |ms: Option<u64>| ms.map(|ms| format!("{:.1} s", ms as f64 / 1000.0));
         for host in &status.hosts {
             let words = host.reason.iter().chain(&host.degraded).cloned().collect::<Vec<_>>();
@@ -106,6 +106,10 @@ async fn ha(session: &Session, wanted: Option<cli::Arming>) -> anyhow::Result<()
                 word(&host.state),
                 or_dash(seconds(host.heard_ms_ago).map(|s| format!("{s} ago"))),
                 or_dash(seconds(host.over_in_ms).map(|s| format!("in {s}"))),
+                or_dash(host.watchdog.as_ref().map(|watchdog| {
+                    let kind = if watchdog.hardware { "hardware" } else { "software" };
+                    format!("{kind}, {} s", watchdog.seconds)
+                })),
                 words.join("; "),
             ]);
         }

@@ -330,8 +330,11 @@ impl Driver {
         if matches!(error, Error::NoLease) {
             return Seen::NoLease;
         }
-        let lasting = matches!(error, Error::Refused(_));
-        Seen::LaunchFailed { reason: chain(&error), lasting }
+        match error {
+            Error::Busy(reason) => Seen::Busy { reason },
+            Error::Refused(reason) => Seen::LaunchFailed { reason, lasting: true },
+            error => Seen::LaunchFailed { reason: chain(&error), lasting: false },
+        }
     }
 
     /// Queues the status where it differs from the last; false where there was no room.

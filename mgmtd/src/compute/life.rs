@@ -17,7 +17,8 @@
 //! The picture is of a machine that is this host's. One that moves here is launched to wait, once per move, and nothing else is
 //! done to it; one that may run on another host is left as it is ([`Part`]). One that moves away is not started anew where it ends:
 //! its end is reported, which ends the move, and only then decided on.
-//! A machine whose lease ran out has not failed: it waits for a lease, whatever its restart policy says.
+//! A machine whose lease ran out has not failed: it waits for a lease, whatever its restart policy says. Nor has one whose disk is still
+//! locked: a server keeps the locks of a host that was lost for a while.
 //!
 //! What runs of an earlier epoch is ended: since then the machine was another host's. How something of an earlier epoch ended, or
 //! a place that only waited for the machine, says nothing of the machine, whatever its restart policy is.
@@ -89,6 +90,8 @@ pub(crate) enum Seen {
     LaunchFailed { reason: String, lasting: bool },
     /// It was not started: this host has no lease for it.
     NoLease,
+    /// It was not started: what it needs is in use by somebody else still.
+    Busy { reason: String },
     /// The machine changed.
     Machine(MachineState),
     /// The step that was asked for was done, or why it was not.
@@ -151,7 +154,8 @@ pub(crate) enum State {
     /// The process ended, or could not be started; what follows is not decided.
     Ended { end: End, ran: Duration, stopped: bool },
     /// Started again at this time.
-    Waiting { until: Instant, reason: String, held: Held, lease: bool },
+    /// `blameless`: it is no restart, as nothing has failed.
+    Waiting { until: Instant, reason: String, held: Held, blameless: bool },
 }
 
 /// Why there is no process.
@@ -192,6 +196,8 @@ pub(crate) enum End {
     NotLaunched { reason: String, lasting: bool },
     /// It did not begin without a lease.
     NoLease,
+    /// It did not begin while what it needs is in use by somebody else.
+    Busy { reason: String },
 }
 
 /// A VM's life.
@@ -239,7 +245,7 @@ impl End {
     fn why(&self) -> &str {
         match self {
             Self::Record(record) => &record.detail,
-            Self::NotLaunched { reason, .. } => reason,
+            Self::NotLaunched { reason, .. } | Self::Busy { reason } => reason,
             Self::NoLease => NO_LEASE_TO_ARRIVE,
         }
     }
@@ -319,6 +325,9 @@ impl Life {
             (Seen::LaunchFailed { reason, lasting }, State::Launching) => {
                 let end = End::NotLaunched { reason, lasting };
                 self.state = State::Ended { end, ran: Duration::ZERO, stopped: false };
+            }
+            (Seen::Busy { reason }, State::Launching) => {
+                self.state = State::Ended { end: End::Busy { reason }, ran: Duration::ZERO, stopped: false };
             }
             (Seen::NoLease, State::Launching) => {
                 self.state = State::Ended { end: End::NoLease, ran: Duration::ZERO, stopped: false };
@@ -402,7 +411,7 @@ impl Life {
                 self.conclude(desired, going_down, now, effects);
                 true
             }
-            (State::Waiting { until, held, lease, .. }, Want::This(desired)) => {
+            (State::Waiting { until, held, blameless, .. }, Want::This(desired)) => {
                 // A changed definition, or a person who starts it anew, does not wait.
                 let anew = *held != Held::of(desired);
                 if anew || going_down || desired.spec.power == PowerState::Stopped || desired.fault.is_some()
@@ -414,7 +423,7 @@ impl Life {
                 if now.clock < *until {
                     return false;
                 }
-                self.restarts = self.restarts.saturating_add(u32::from(!*lease));
+                self.restarts = self.restarts.saturating_add(u32::from(!*blameless));
                 self.launch(desired, effects);
                 true
             }
@@ -531,15 +540,21 @@ impl Life {
             let reason = "the machine moved to another host".to_owned();
             return self.rest(Rest::Stopped, Some(reason), Some(Held::of(desired)));
         }
-        let lease_lost = match end {
-            End::NoLease => Some(false),
-            End::Record(ExitRecord { reason: ExitReason::LeaseLost, .. }) => Some(true),
+        // Neither the machine nor its monitor has failed, so that its policy does not count. Whether it is started again is not
+        // decided here: without a lease, or what it needs, it is not.
+        let blameless = match end {
+            End::NoLease => Some(LEASE_PAUSE),
+            End::Record(ExitRecord { reason: ExitReason::LeaseLost, .. }) => Some(Duration::ZERO),
+            End::Busy { .. } | End::Record(ExitRecord { reason: ExitReason::Busy, .. }) => Some(BUSY_PAUSE),
             _ => None,
         };
+        let lease_lost = matches!(end, End::Record(ExitRecord { reason: ExitReason::LeaseLost, .. }));
         let (clean, lasting, reason) = match end {
             End::NotLaunched { reason, lasting } => (false, *lasting, reason.clone()),
             End::NoLease => (false, false, NO_LEASE.to_owned()),
+            End::Busy { reason } => (false, false, format!("{reason}; {WHEN_FREE}")),
             End::Record(ExitRecord { reason, detail }) => match reason {
+                ExitReason::Busy => (false, false, format!("{detail}; {WHEN_FREE}")),
                 ExitReason::GuestPowerOff => (true, false, "the guest powered itself off".to_owned()),
                 ExitReason::Told => (true, false, format!("the monitor was told to end: {detail}")),
                 ExitReason::Config => (false, true, detail.clone()),
@@ -563,15 +578,13 @@ impl Life {
             // Told to stop, then to start again before it had stopped.
             effects.push(ended("The machine was stopped; it is started again as asked.".into()));
             self.rest(Rest::Stopped, None, None);
-        } else if let Some(lost) = lease_lost {
-            // Neither the machine nor its monitor has failed, so that its policy does not count. Whether it is started again
-            // is not decided here: without a lease it is not.
-            if lost {
+        } else if let Some(pause) = blameless {
+            if lease_lost {
                 let message = format!("The machine was ended: {reason}.");
                 effects.push(event(EventLevel::Warning, "vm.lease-lost", message));
             }
-            let until = now.clock + if lost { Duration::ZERO } else { LEASE_PAUSE };
-            self.state = State::Waiting { until, reason, held: Held::of(desired), lease: true };
+            let until = now.clock + pause;
+            self.state = State::Waiting { until, reason, held: Held::of(desired), blameless: true };
         } else if clean && desired.spec.restart != RestartPolicy::Always {
             effects.push(ended(format!("The machine stopped: {reason}.")));
             self.rest(Rest::Stopped, Some(reason), Some(Held::of(desired)));
@@ -589,7 +602,7 @@ impl Life {
             let level = if clean { EventLevel::Info } else { EventLevel::Warning };
             effects.push(event(level, "vm.restarting", format!("The machine ended: {words}.")));
             let held = Held::of(desired);
-            self.state = State::Waiting { until: now.clock + pause, reason: words, held, lease: false };
+            self.state = State::Waiting { until: now.clock + pause, reason: words, held, blameless: false };
         }
     }
 
@@ -712,6 +725,9 @@ impl Life {
 
 /// Pause before a lease is asked for again.
 const LEASE_PAUSE: Duration = Duration::from_millis(500);
+/// Pause before what was in use is tried again.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+const WHEN_FREE: &str = "the machine is started as soon as it is let go of";
 
 const NO_LEASE: &str = "it is started as soon as this host has a lease for it, unless another host starts it";
 const NO_LEASE_TO_ARRIVE: &str = "the host has no lease for it: it does not reach the one that leads";

@@ -453,6 +453,24 @@ fn a_machine_whose_lease_ran_out_waits_for_another_whatever_its_policy() {
 }
 
 #[test]
+fn a_machine_whose_disk_is_in_use_is_started_when_it_is_free_whatever_its_policy() {
+    for policy in [RestartPolicy::Never, RestartPolicy::OnFailure, RestartPolicy::Always] {
+        let mut bench = Bench::new(PowerState::Running);
+        bench.wish(|d| d.spec.restart = policy);
+        for _ in 0..200 {
+            let effects =
+                bench.see(Seen::Busy { reason: "disk image x is in use by another process".into() });
+            assert_eq!(effects, [], "it has not failed, and is not started at once");
+            assert_eq!(bench.state(), VmState::Starting);
+            assert!(bench.reason().contains("in use by another process; the machine is started as soon as"));
+            assert!(bench.after(1).contains(&Effect::Launch), "its pauses do not grow");
+        }
+        bench.see(Seen::Launched { pid: Some(8), started_at: None, state: MachineState::Running });
+        assert_eq!((bench.state(), bench.life.status(&bench.want).unwrap().restarts), (VmState::Running, 0));
+    }
+}
+
+#[test]
 fn a_machine_without_a_lease_stops_when_it_is_told_to() {
     let mut bench = Bench::new(PowerState::Running);
     bench.see(Seen::Nothing);

@@ -283,11 +283,13 @@ struct Started {
     end: watch::Receiver<EndOf>,
 }
 
-/// Why a start failed: a fault of the definition will not go away by itself.
+/// Why a start failed: a fault of the definition will not go away by itself, what is in use is let go of some time.
 fn failed_at_start(record: &ExitRecord, log: &str) -> Error {
     let ExitRecord { reason, detail } = record;
-    if *reason == ExitReason::Config {
-        return Error::Refused(detail.clone());
+    match reason {
+        ExitReason::Config => return Error::Refused(detail.clone()),
+        ExitReason::Busy => return Error::Busy(detail.clone()),
+        _ => {}
     }
     let source = if log.is_empty() || detail.contains(log) {
         io::Error::other(detail.clone())

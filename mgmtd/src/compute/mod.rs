@@ -381,6 +381,9 @@ pub enum Error {
     /// The definition or a file it names is at fault.
     #[error("{0}")]
     Refused(String),
+    /// A file it needs is in use by another process, maybe on another host, which may let go of it.
+    #[error("{0}")]
+    Busy(String),
     /// The monitor, PID 1 or the kernel failed us.
     #[error("{context}")]
     Io {

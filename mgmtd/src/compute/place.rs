@@ -277,6 +277,7 @@ impl Place {
                     ExitReason::GuestFault,
                     ExitReason::LeaseLost,
                     ExitReason::NotArrived,
+                    ExitReason::Busy,
                 ];
                 let reason = known.into_iter().find(|r| i32::from(r.status()) == status);
                 (

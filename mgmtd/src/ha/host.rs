@@ -21,7 +21,7 @@ use crate::{
 use lq_api::{
     HostId, VmId,
     event::EventLevel,
-    local::vmm::{LeaseConfig, LeaseEnd, LeaseGrant, default_margin},
+    local::vmm::{LeaseConfig, LeaseEnd, LeaseGrant, default_grace, default_margin},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,9 +41,6 @@ const LAG: Duration = Duration::from_millis(1_000);
 const MONITOR: Duration = Duration::from_millis(1_000);
 /// Longest PID 1 may take.
 const INIT: Duration = Duration::from_millis(200);
-/// How long a monitor whose lease has run out keeps its machine, standing still, for the case that it gets another one. It may
-/// do nothing meanwhile, so that this is only a question of its memory.
-const GRACE_MS: u32 = 10 * 60 * 1000;
 /// A lease that ends sooner is not worth starting a machine with, in milliseconds.
 const LEAST: u64 = 1_500;
 
@@ -81,7 +78,7 @@ impl HostLease {
         (own && enough).then_some(LeaseConfig {
             grant: LeaseGrant { epoch, until: LeaseEnd::BootMs(until) },
             margin_ms: default_margin(),
-            grace_ms: GRACE_MS,
+            grace_ms: default_grace(),
         })
     }
 }

@@ -88,6 +88,13 @@ pub enum Watchdog {
     Simulated,
 }
 
+impl Watchdog {
+    /// Whether it is a device of its own: the kernel's own watchdog hangs together with the kernel.
+    fn is_hardware(name: &str) -> bool {
+        !name.to_lowercase().contains("software")
+    }
+}
+
 /// `CLOCK_BOOTTIME`, in milliseconds. It runs through suspend.
 #[must_use]
 pub fn boot_ms() -> u64 {

@@ -9,7 +9,7 @@ use super::{
 use crate::cluster::{Cluster, State, state::VmRecord};
 use lq_api::{
     HostId, VmId,
-    ha::{HaHost, HaHostState, HaMachine, HaMachineState, HaStatus},
+    ha::{HaHost, HaHostState, HaMachine, HaMachineState, HaStatus, HostWatchdog},
     vm::PowerState,
 };
 use std::collections::BTreeMap;
@@ -73,6 +73,9 @@ fn host(state: &State, id: HostId, name: &str, seen: Option<&HostReport>) -> HaH
     };
     let seen = seen.filter(|seen| seen.heard_ago.is_some() || phase != HaHostState::Unknown);
     let witness = state.hosts.get(&id).is_some_and(|record| record.is_witness());
+    let watchdog = seen.filter(|_| !witness).and_then(|seen| seen.watchdog.as_ref());
+    // Only then is the watchdog told to be quick.
+    let guards = state.vms.values().any(|vm| vm.vm.status.host == Some(id) && vm.is_guarded());
     HaHost {
         host: id,
         name: name.to_owned(),
@@ -84,12 +87,25 @@ fn host(state: &State, id: HostId, name: &str, seen: Option<&HostReport>) -> HaH
             if by_bmc { "its BMC says that it is off" } else { "it was confirmed to be off" }.to_owned()
         }),
         fence: seen.and_then(|seen| seen.fence.clone()),
-        degraded: seen.filter(|_| !witness).and_then(|seen| degraded(seen.watchdog.as_ref()?)),
+        watchdog: watchdog.and_then(shown),
+        degraded: watchdog.and_then(|watchdog| degraded(watchdog, guards)),
     }
 }
 
-/// Why a host that hangs might still write once, after its lease.
-fn degraded(watchdog: &Watchdog) -> Option<String> {
+/// The watchdog as it is told.
+fn shown(watchdog: &Watchdog) -> Option<HostWatchdog> {
+    match watchdog {
+        Watchdog::Present { name, seconds } => Some(HostWatchdog {
+            name: name.clone(),
+            hardware: Watchdog::is_hardware(name),
+            seconds: *seconds,
+        }),
+        Watchdog::Absent | Watchdog::Simulated => None,
+    }
+}
+
+/// Why a host that hangs might still write once, after its lease. `guards`: it runs a protected machine.
+fn degraded(watchdog: &Watchdog, guards: bool) -> Option<String> {
     let margin = Terms::STANDARD.watchdog / 1000;
     match watchdog {
         Watchdog::Simulated => None,
@@ -98,10 +114,10 @@ fn degraded(watchdog: &Watchdog) -> Option<String> {
              then"
                 .into(),
         ),
-        Watchdog::Present { name, .. } if name.to_lowercase().contains("software") => Some(format!(
+        Watchdog::Present { name, .. } if !Watchdog::is_hardware(name) => Some(format!(
             "its watchdog is only software (`{name}`): it does not help where the whole host hangs"
         )),
-        Watchdog::Present { name, seconds } if u64::from(*seconds) > margin => Some(format!(
+        Watchdog::Present { name, seconds } if guards && u64::from(*seconds) > margin => Some(format!(
             "its watchdog `{name}` waits {seconds} s, longer than the {margin} s that follow a lease"
         )),
         Watchdog::Present { .. } => None,
@@ -137,4 +153,28 @@ fn machine(state: &State, record: &VmRecord, seen: Option<&MachineReport>) -> Op
         state: phase,
         reason,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watchdog_is_slow_only_where_there_is_something_to_guard() {
+        let of = |name: &str, seconds| Watchdog::Present { name: name.into(), seconds };
+        let quick = of("i6300ESB timer", 5);
+        let slow = of("i6300ESB timer", 30);
+        assert_eq!((degraded(&quick, true), degraded(&quick, false)), (None, None));
+        assert_eq!(degraded(&slow, false), None, "it is quick as soon as a protected machine comes");
+        assert!(degraded(&slow, true).unwrap().contains("waits 30 s"));
+        for guards in [false, true] {
+            let soft = of("Software Watchdog", 30);
+            assert!(degraded(&soft, guards).unwrap().contains("only software"));
+            assert!(degraded(&Watchdog::Absent, guards).unwrap().contains("no watchdog"));
+        }
+        let told = |watchdog| shown(&watchdog).map(|w| (w.hardware, w.seconds));
+        assert_eq!(told(quick), Some((true, 5)));
+        assert_eq!(told(of("Software Watchdog", 30)), Some((false, 30)));
+        assert_eq!(told(Watchdog::Absent), None);
+    }
 }

@@ -246,7 +246,7 @@ impl From<compute::Error> for Failure {
             compute::Error::NotRunning => {
                 Self::new(Kind::Conflict, "the machine is not running: start it first")
             }
-            compute::Error::NoLease => Self::new(Kind::Conflict, error.to_string()),
+            compute::Error::NoLease | compute::Error::Busy(_) => Self::new(Kind::Conflict, error.to_string()),
             compute::Error::Io { .. } => Self::internal(&error),
         }
     }

@@ -6,8 +6,8 @@ use crate::{
     media::{self, PASSWORD},
     qemu::{Bus, Disk, Firmware, Machine, Medium},
     runner::Ctx,
-    scale,
     terminal::{DOWN, ESC, F3, F4, F12, UP},
+    wait::eventually,
 };
 use anyhow::{Context as _, Result, ensure};
 use lq_api::{
@@ -15,8 +15,7 @@ use lq_api::{
     host::DiskHealth,
     local::layout::DISK_MIN_MIB,
 };
-use std::{os::unix::fs::MetadataExt as _, time::Duration};
-use tokio::time::Instant;
+use std::os::unix::fs::MetadataExt as _;
 
 /// The host's name, as it is typed.
 const NAME: &str = "by-hand";
@@ -91,31 +90,25 @@ async fn install(live: &mut Host) -> Result<()> {
 
 /// Waits until the host says so of its disk's health.
 async fn disk_is(host: &Host, wanted: impl Fn(&DiskHealth) -> bool) -> Result<()> {
-    let end = Instant::now() + scale::seconds(60);
-    loop {
+    let look = async || {
         let disks = host.status().await?.disks;
-        if disks.iter().any(|disk| disk.health.as_ref().is_some_and(&wanted)) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < end, "the host says of its disks: {disks:?}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+        let found = disks.iter().any(|disk| disk.health.as_ref().is_some_and(&wanted));
+        ensure!(found, "the host says of its disks: {disks:?}");
+        Ok(())
+    };
+    eventually("a disk's health", 60, look).await
 }
 
 /// The administrator is told of it.
 async fn failing_disk_alert(host: &Host) -> Result<()> {
     let query = AlertQuery { rule: Some(AlertRule::DiskFailing), ..AlertQuery::default() };
-    let end = Instant::now() + scale::seconds(60);
-    loop {
+    let look = async || {
         let alerts = host.api.alerts(&query).await.map_err(explain)?.items;
-        if let Some(alert) = alerts.first() {
-            ensure!(alert.severity == Severity::Critical, "{alert:?}");
-            ensure!(alert.message.contains("reliability"), "{alert:?}");
-            return Ok(());
-        }
-        ensure!(Instant::now() < end, "no alert of the disk that fails");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+        alerts.into_iter().next().context("no alert")
+    };
+    let alert = eventually("an alert of the disk that fails", 60, look).await?;
+    ensure!(alert.severity == Severity::Critical && alert.message.contains("reliability"), "{alert:?}");
+    Ok(())
 }
 
 async fn name(host: &Host) -> Result<String> {

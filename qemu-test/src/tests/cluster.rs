@@ -150,7 +150,7 @@ async fn image(api: &Client, name: &str, kind: ImageKind, path: &Path) -> Result
 }
 
 /// Makes and starts a tiny guest on `holder` through the host of `api`, and waits until it counts.
-async fn counting_guest(ctx: &Ctx, api: &Client, holder: HostId) -> Result<(VmId, GuestConsole)> {
+pub(super) async fn counting_guest(ctx: &Ctx, api: &Client, holder: HostId) -> Result<(VmId, GuestConsole)> {
     let files = guest_image::ensure(&ctx.paths).await?;
     let kernel = image(api, "counting-kernel", ImageKind::Kernel, &files.kernel()).await?;
     let initrd = image(api, "counting-initrd", ImageKind::Initrd, &files.tiny_initrd()).await?;

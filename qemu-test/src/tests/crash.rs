@@ -4,13 +4,11 @@ use crate::{
     guest_console::GuestConsole,
     host::explain,
     runner::Ctx,
-    scale,
     site::{Site, Wish},
+    wait::eventually,
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use lq_api::vm::{RestartPolicy, Vm, VmState};
-use std::time::Duration;
-use tokio::time::{Instant, sleep};
 
 /// mgmtd is killed while a guest counts.
 pub(super) async fn mgmtd(ctx: &mut Ctx) -> Result<()> {
@@ -43,14 +41,12 @@ pub(super) async fn mgmtd(ctx: &mut Ctx) -> Result<()> {
 }
 
 pub(super) async fn wait_new_daemon(fault: &mut crate::fault::Fault, old: u32) -> Result<()> {
-    let deadline = Instant::now() + scale::seconds(60);
-    while Instant::now() < deadline {
-        if fault.processes().await?.iter().any(|p| p.name == "mgmtd" && p.pid != old) {
-            return Ok(());
-        }
-        sleep(Duration::from_millis(200)).await;
-    }
-    bail!("mgmtd was not started again")
+    let look = async || {
+        let processes = fault.processes().await?;
+        ensure!(processes.iter().any(|p| p.name == "mgmtd" && p.pid != old), "{processes:?}");
+        Ok(())
+    };
+    eventually("mgmtd to be started again", 60, look).await
 }
 
 fn last_tick(console: &GuestConsole) -> u64 {
@@ -147,17 +143,12 @@ async fn wait_restarted(site: &Site, vm: &Vm) -> Result<Vm> {
 }
 
 async fn poll(site: &Site, vm: &Vm, what: &str, is: impl Fn(&Vm) -> bool) -> Result<Vm> {
-    let deadline = Instant::now() + scale::seconds(120);
-    loop {
+    let look = async || {
         let now = site.api().vm(vm.meta.id).await.map_err(explain)?;
-        if is(&now) {
-            return Ok(now);
-        }
-        if Instant::now() > deadline {
-            bail!("the VM {} is not {what}: {:?}", vm.meta.name, now.status);
-        }
-        sleep(Duration::from_millis(250)).await;
-    }
+        ensure!(is(&now), "{:?}", now.status);
+        Ok(now)
+    };
+    eventually(&format!("the VM {} to be {what}", vm.meta.name), 120, look).await
 }
 
 #[cfg(test)]

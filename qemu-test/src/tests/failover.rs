@@ -1,28 +1,19 @@
 //! A host is lost, its protected machine is not.
 
-use super::pool::{guest, image, shared, stands, ticking};
+use super::pool::{guest, ticking};
 use crate::{
     ganesha::{self, Ganesha},
     guest_console::GuestConsole,
     guest_image,
     host::explain,
+    pool::{image, shared, stands},
+    protection::{protect, running_on, state},
     runner::Ctx,
-    scale,
     several::HOSTS,
 };
 use anyhow::{Context as _, Result, ensure};
-use lq_api::{
-    HostId, VmId,
-    client::Client,
-    ha::{HaMachineState, HaPriority, VmHa},
-    image::ImageKind,
-    pool::PoolState,
-    vm::{UpdateVm, Vm, VmState},
-};
-use std::time::{Duration, Instant};
-
-/// Longest until the machine runs on another host, seconds: 11 to 15 by design, and a machine's start.
-const ELSEWHERE: u64 = 30;
+use lq_api::{ha::HaMachineState, image::ImageKind, pool::PoolState};
+use std::time::Instant;
 
 /// A protected machine with its disk on an NFS server: the power of its host is cut, it runs on another, and stays there when
 /// the host comes back.
@@ -69,49 +60,4 @@ pub(super) async fn power_cut(ctx: &mut Ctx) -> Result<()> {
     drop(cluster);
     server.end().await;
     Ok(())
-}
-
-/// Protects the machine, and waits until it is.
-async fn protect(api: &Client, vm: &Vm) -> Result<()> {
-    let mut spec = vm.spec.clone();
-    spec.ha = Some(VmHa { priority: HaPriority::High });
-    let update = UpdateVm { spec: Some(spec), ..UpdateVm::default() };
-    api.update_vm(vm.meta.id, &update, None).await.map_err(explain).context("protecting the machine")?;
-    state(api, vm.meta.id, HaMachineState::Protected).await
-}
-
-/// Waits until high availability sees the machine so.
-async fn state(api: &Client, vm: VmId, wanted: HaMachineState) -> Result<()> {
-    let end = Instant::now() + scale::seconds(120);
-    loop {
-        let seen = api.ha().await.map_err(explain)?;
-        let machine = seen.machines.iter().find(|m| m.vm == vm);
-        if machine.is_some_and(|m| m.state == wanted) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < end, "waited in vain for the machine to be {wanted:?}: {seen:?}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-/// Waits until the machine runs on such a host; which.
-async fn running_on(api: &Client, vm: VmId, wanted: impl Fn(HostId) -> bool) -> Result<HostId> {
-    let end = Instant::now() + scale::seconds(ELSEWHERE);
-    loop {
-        // The host asked may just be without a leader.
-        let seen = api.vm(vm).await;
-        if let Ok(vm) = &seen
-            && vm.status.state == VmState::Running
-            && let Some(host) = vm.status.host.filter(|host| wanted(*host))
-        {
-            return Ok(host);
-        }
-        ensure!(
-            Instant::now() < end,
-            "it runs nowhere else: {:?}, {:?}",
-            seen.map(|vm| vm.status),
-            api.ha().await
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }

@@ -11,9 +11,11 @@ mod guest;
 mod hotplug;
 mod install;
 mod migrate;
+mod pair;
 mod pool;
 mod power;
 mod pvh;
+mod rough;
 mod storage;
 
 use crate::runner::Test;
@@ -24,10 +26,14 @@ pub(crate) const ON_A_SITE: &str = "site";
 /// The group whose tests share three hosts that are one cluster; the first forms it. They fill the cores by themselves.
 pub(crate) const OF_THREE: &str = "cluster";
 
+/// The group whose tests share two hosts and a witness. They fill the cores by themselves, too.
+pub(crate) const OF_TWO: &str = "pair";
+
 /// Every test, in the order in which tests of a group run.
 pub(crate) fn all() -> Vec<Test> {
     let site = ON_A_SITE;
     let cluster = OF_THREE;
+    let pair = OF_TWO;
     vec![
         Test {
             name: "guest-life",
@@ -175,6 +181,62 @@ pub(crate) fn all() -> Vec<Test> {
             group: cluster,
             limit: 2400,
             run: |ctx| Box::pin(failover::power_cut(ctx)),
+        },
+        Test {
+            name: "cluster-rolling",
+            about: "the hosts are restarted in turn amid writes: the others take every one, none is lost",
+            group: cluster,
+            limit: 2400,
+            run: |ctx| Box::pin(rough::rolling(ctx)),
+        },
+        Test {
+            name: "cluster-majority",
+            about: "two of three are lost: a guest runs on, the cluster is formed anew from its host, the two come back",
+            group: cluster,
+            limit: 2400,
+            run: |ctx| Box::pin(rough::majority(ctx)),
+        },
+        Test {
+            name: "pair-clock",
+            about: "two hosts paired by the code on a console, and a witness; a clock that is off is told of and set by NTP",
+            group: pair,
+            limit: 2400,
+            run: |ctx| Box::pin(pair::clock(ctx)),
+        },
+        Test {
+            name: "pair-witness",
+            about: "the power of one of two hosts is cut: the other and the witness go on, its machine runs there; the witness dies",
+            group: pair,
+            limit: 2400,
+            run: |ctx| Box::pin(pair::witness(ctx)),
+        },
+        Test {
+            name: "pair-watchdog",
+            about: "PID 1 of a host stands still: its hardware watchdog restarts it, its machine runs elsewhere",
+            group: pair,
+            limit: 2400,
+            run: |ctx| Box::pin(pair::watchdog(ctx)),
+        },
+        Test {
+            name: "pair-stopped",
+            about: "mgmtd of a host is stopped and goes on: its machine runs elsewhere, and never writes twice",
+            group: pair,
+            limit: 2400,
+            run: |ctx| Box::pin(pair::stopped_daemon(ctx)),
+        },
+        Test {
+            name: "pair-one-way",
+            about: "what a host says does not arrive, what it is told does: its machine runs elsewhere, and never writes twice",
+            group: pair,
+            limit: 2400,
+            run: |ctx| Box::pin(pair::one_way(ctx)),
+        },
+        Test {
+            name: "pair-fence",
+            about: "a host without network runs on: its BMC, by IPMI, cuts its power, its machine runs elsewhere",
+            group: pair,
+            limit: 2400,
+            run: |ctx| Box::pin(pair::fenced(ctx)),
         },
         Test {
             name: "boot-bios-cd",

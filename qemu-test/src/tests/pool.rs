@@ -5,6 +5,7 @@ use crate::{
     guest_console::GuestConsole,
     guest_image,
     host::explain,
+    pool::{image, shared, stands},
     runner::Ctx,
     scale,
     several::HOSTS,
@@ -14,18 +15,13 @@ use anyhow::{Context as _, Result, ensure};
 use lq_api::{
     Bytes, HostId, ImageId, PoolId,
     client::Client,
-    image::{CreateImage, ImageFormat, ImageKind, ImageSpec},
+    image::{ImageFormat, ImageKind},
     placement::Placement,
-    pool::{CreatePool, NfsSpec, NfsVersion, Pool, PoolSpec, PoolState},
-    problem::Kind,
+    pool::PoolState,
     vm::{Boot, CreateVm, Disk, VmState},
     volume::{CreateVolume, VolumeSpec},
 };
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 /// Longest the API may take for an answer while the server is silent.
 const PROMPT: u64 = 10;
@@ -92,62 +88,10 @@ pub(super) async fn nfs(ctx: &mut Ctx) -> Result<()> {
     Ok(())
 }
 
-/// Makes the pool of this server.
-pub(super) async fn shared(api: &Client, server: &Ganesha) -> Result<PoolId> {
-    let spec = PoolSpec::Nfs(NfsSpec {
-        server: "10.0.2.2".into(),
-        export: ganesha::EXPORT.into(),
-        version: NfsVersion::V4_2,
-        port: server.port,
-        options: lq_api::pool::NfsOptions { timeo: Some(50), retrans: Some(2), ..Default::default() },
-    });
-    let create = CreatePool { name: "shared".into(), labels: BTreeMap::new(), spec };
-    Ok(api.create_pool(&create).await.map_err(explain)?.meta.id)
-}
-
 /// What a guest that counts boots.
 pub(super) fn ticking(ctx: &Ctx, kernel: ImageId, initrd: ImageId) -> Boot {
     let cmdline = format!("console=ttyS0 quiet panic=-1 tiny=tick {}", ctx.accel.kernel_words());
     Boot { kernel, initrd: Some(initrd), cmdline }
-}
-
-/// Waits until the hosts stand so to the pool. A host that is asked just after another made the pool may not know it yet.
-pub(super) async fn stands(
-    api: &Client,
-    pool: PoolId,
-    what: &str,
-    seconds: u64,
-    wanted: impl Fn(&[PoolState]) -> bool,
-) -> Result<()> {
-    let end = Instant::now() + scale::seconds(seconds);
-    loop {
-        let seen: Option<Pool> = match api.pool(pool).await {
-            Ok(seen) => Some(seen),
-            Err(e) if e.is(Kind::NotFound) => None,
-            Err(other) => return Err(explain(other)),
-        };
-        let hosts = seen.map(|pool| pool.hosts).unwrap_or_default();
-        let states: Vec<_> = hosts.iter().map(|h| h.state).collect();
-        if wanted(&states) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < end, "waited in vain for the pool to be {what}: {hosts:?}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-pub(super) async fn image(
-    api: &Client,
-    pool: PoolId,
-    name: &str,
-    kind: ImageKind,
-    file: &Path,
-) -> Result<ImageId> {
-    let spec = ImageSpec { kind, format: ImageFormat::Raw, pool: Some(pool), sha256: None, boot: None };
-    let create = CreateImage { name: name.into(), labels: BTreeMap::new(), spec };
-    let id = api.create_image(&create).await.map_err(explain)?.meta.id;
-    api.upload_image(id, file, |_| {}).await.map_err(explain).with_context(|| format!("uploading {name}"))?;
-    Ok(id)
 }
 
 /// Makes and starts a tiny guest with a disk in the pool, on this host where one is named, and waits until it counts.

@@ -9,8 +9,10 @@
 //!          └── Halt (from Paused too) ─▶ Moving ── Keep ─▶ as before
 //!                                          └── HandedOver ─▶ MovedAway ── Leave ─▶ the end      (Keep: given back)
 //! ```
-//! The lease (see [`crate::lease`]) has its own two: Fence halts a guest that runs and makes disks durable, Unfence lets it go
-//! on where Fence had halted it. Between them nothing else does.
+//! The lease (see [`crate::lease`]) has its own two: Fence halts a guest that runs and gives up the disks once they are durable,
+//! Unfence takes them back and lets it go on where Fence had halted it. Between them nothing else does. The disks are given up
+//! because their locks are seen by the hosts that share them: the machine could be started nowhere else for as long as it
+//! stands still here.
 //!
 //! Halting a device waits for its requests under way, and a request may hang in the host for as long as a server on the
 //! network is away. So the control thread never touches the machine itself: it hands a [`Job`] over and goes on answering.
@@ -43,6 +45,7 @@ use std::{
         Arc,
         mpsc::{self, Receiver, Sender, SyncSender},
     },
+    time::Duration,
 };
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
@@ -135,8 +138,8 @@ pub(super) enum Failure {
     /// The machine cannot go on.
     #[error(transparent)]
     Broken(#[from] machine::Error),
-    /// It stayed, but its lease ran out while it was on its way, and its disks may be another's.
-    #[error("the lease of the machine ran out while it moved")]
+    /// Its lease ran out, while it was on its way or stood still, and its disks may be another's.
+    #[error("the lease of the machine ran out, and its disks may be another's")]
     LeaseLost,
     /// The machine did not get here.
     #[error("the machine did not move here")]
@@ -246,9 +249,15 @@ struct Hands {
     announced: Vec<(Option<u32>, String)>,
 }
 
+/// Tries to take disks back, and the pause between two: whoever else looks into one meanwhile is soon done.
+const TRIES: u32 = 10;
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+
 /// What the end of the lease has taken from the guest, to be given back.
 #[derive(Debug, Default)]
 struct Held {
+    /// Its disks, or some of them.
+    disks: bool,
     /// It ran.
     ran: bool,
     /// It was about to be reset.
@@ -392,17 +401,21 @@ impl Hands {
             self.machine.pause();
             self.held.ran = true;
         }
-        // Later nothing may be written, and so nothing is asked to be.
-        if fence::now() < deadline
-            && let Err(error) = self.machine.sync()
-        {
-            eprintln!("lq-vmm: {}", exit::chain(&error));
+        // Later nothing may be written, and so nothing is asked to be: a disk that is not durable by then stays locked.
+        if fence::now() < deadline {
+            self.held.disks = true;
+            if let Err(error) = self.machine.release() {
+                eprintln!("lq-vmm: {}", exit::chain(&error));
+            }
         }
         RunState::Paused
     }
 
     fn unfence(&mut self, state: RunState) -> Result<RunState, Failure> {
-        let Held { ran, reset } = std::mem::take(&mut self.held);
+        if self.held.disks && state == RunState::Paused && !self.take_back()? {
+            return Ok(state);
+        }
+        let Held { ran, reset, disks: _ } = std::mem::take(&mut self.held);
         if state != RunState::Paused || !ran {
             return Ok(state);
         }
@@ -412,6 +425,26 @@ impl Hands {
             self.machine.resume();
         }
         Ok(RunState::Running)
+    }
+
+    /// Takes back the disks that were given up. False: the lease has ended again, and nothing has changed.
+    fn take_back(&mut self) -> Result<bool, Failure> {
+        for attempt in 1.. {
+            let Err(error) = self.machine.acquire() else { return Ok(true) };
+            // None of them is kept from whoever may have them next.
+            if let Err(error) = self.machine.release() {
+                eprintln!("lq-vmm: {}", exit::chain(&error));
+            }
+            if !self.fence.is_open() {
+                return Ok(false);
+            }
+            eprintln!("lq-vmm: {}", exit::chain(&error));
+            if attempt == TRIES {
+                break;
+            }
+            std::thread::sleep(BETWEEN_TRIES);
+        }
+        Err(Failure::LeaseLost)
     }
 
     fn change(&mut self, slot: usize, change: Option<Change>) -> Result<(), Failure> {

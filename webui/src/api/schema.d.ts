@@ -7329,6 +7329,7 @@ export interface components {
             reason?: string | null;
             /** @description Where it is. */
             state: components["schemas"]["HaHostState"];
+            watchdog?: components["schemas"]["HostWatchdog"] | null;
         };
         /**
          * @description Where a host is.
@@ -7468,6 +7469,18 @@ export interface components {
              * @description Logical processors it has.
              */
             processors: number;
+        };
+        /** @description A host's watchdog. */
+        HostWatchdog: {
+            /** @description It is a device of its own, which restarts the host even where the whole kernel hangs. */
+            hardware: boolean;
+            /** @description As its driver calls it. */
+            name: string;
+            /**
+             * Format: int32
+             * @description After so many seconds. A device is quick (5 s) only while the host runs a protected machine.
+             */
+            seconds: number;
         };
         /**
          * @description The program that runs a machine.

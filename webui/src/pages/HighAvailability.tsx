@@ -130,6 +130,11 @@ function WatchedHost({ host }: { host: HaHost }) {
       {host.over_in_ms != null && host.state !== "lost" && (
         <span className="text-dim">given up in {seconds(host.over_in_ms)} without a beat</span>
       )}
+      {host.watchdog && (
+        <span className="text-dim">
+          {host.watchdog.hardware ? "hardware" : "software"} watchdog, {host.watchdog.seconds} s
+        </span>
+      )}
       {(host.state === "silent" || host.state === "lost") && (
         <Button small onClick={() => setAsking(true)} aria-label={`${host.name} is off`}>
           It is off…

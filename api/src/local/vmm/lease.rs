@@ -27,10 +27,11 @@ pub const fn default_margin() -> u32 {
     250
 }
 
-/// [`LeaseConfig::grace_ms`] where nothing is said.
+/// [`LeaseConfig::grace_ms`] where nothing is said, and where a machine gets its first lease while it runs. It stands still
+/// meanwhile and has given up its disks, so that this is only a question of its memory.
 #[must_use]
 pub const fn default_grace() -> u32 {
-    10_000
+    10 * 60 * 1000
 }
 
 /// A lease, new or extended.

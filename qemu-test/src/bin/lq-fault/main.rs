@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `ps` | a line per process: pid, parent, name, RSS and PSS in KiB, user and system time in clock ticks |
 //! | `kill SIGNAL PID` | sends a signal by its number |
+//! | `freeze PID` | has a process stand still by the cgroup freezer, as no signal can PID 1 |
 //! | `cat FILE` | the first 1 MiB of a file |
 //! | `fill DIRECTORY KEEP_KIB` | fills the file system until KEEP_KIB are left, by one file; answers the bytes written |
 //! | `unfill DIRECTORY` | removes that file |
@@ -79,6 +80,7 @@ fn answer(request: &str) -> io::Result<String> {
     match words.as_slice() {
         ["ps"] => processes(),
         ["kill", signal, pid] => kill(number(signal)?, number(pid)?),
+        ["freeze", pid] => freeze(number(pid)?),
         ["cat", file] => {
             let mut text = Vec::new();
             fs::File::open(file)?.take(MAX_CAT).read_to_end(&mut text)?;
@@ -104,6 +106,16 @@ fn kill(signal: i32, pid: i32) -> io::Result<String> {
     }
     // SAFETY: kill takes two integers and touches no memory of ours.
     if unsafe { libc::kill(pid, signal) } == 0 { Ok(String::new()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn freeze(pid: u32) -> io::Result<String> {
+    let group = Path::new("/sys/fs/cgroup/lq-fault-frozen");
+    if !group.exists() {
+        fs::create_dir(group)?;
+    }
+    fs::write(group.join("cgroup.procs"), pid.to_string())?;
+    fs::write(group.join("cgroup.freeze"), "1")?;
+    Ok(String::new())
 }
 
 fn processes() -> io::Result<String> {
