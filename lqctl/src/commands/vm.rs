@@ -199,7 +199,7 @@ fn fields(vm: &Vm, names: &Names) -> Vec<(&'static str, String)> {
     }
     if !vm.spec.hypervisor.is_own() {
         fields.push(("Hypervisor", vm.spec.hypervisor.name().to_owned()));
-        fields.push(("Board", text(vm.spec.machine.map(|board| board.name().to_owned()))));
+        fields.push(("Board", text(vm.spec.machine.map(|machine| machine.name().to_owned()))));
         fields.push(("Devices", word(&vm.spec.device_model)));
     }
     if !vm.spec.firmware.is_uefi() {
