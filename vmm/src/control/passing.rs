@@ -64,6 +64,10 @@ pub fn receive(stream: &UnixStream, buffer: &mut [u8], descriptors: &mut Vec<Own
 /// As of `sendmsg`.
 pub fn send(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     use std::io::Write;
+    if descriptors.is_empty() {
+        // Most threads may write and not pass descriptors.
+        return (&*stream).write_all(bytes);
+    }
     let sent = send_some(stream, bytes, descriptors)?;
     (&*stream).write_all(bytes.get(sent..).unwrap_or_default())
 }
