@@ -56,7 +56,7 @@ struct Arguments {
 enum Command {
     /// Runs end-to-end tests.
     Test {
-        /// Names of tests, or `all`; `list` names them.
+        /// Names of tests, `all` that judge a change, or `long`: those that run only by name; `list` names them.
         names: Vec<String>,
         /// Groups of tests at once; each runs one machine.
         #[arg(short, long, default_value_t = 2)]
@@ -119,7 +119,9 @@ async fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Test { names, .. } if names.iter().any(|n| n == "list") => {
             for test in tests::all() {
-                println!("{:17} {}", test.name, test.about);
+                let by_name =
+                    if tests::BY_NAME.contains(&test.name) { " (only by name, or `long`)" } else { "" };
+                println!("{:17} {}{by_name}", test.name, test.about);
             }
             Ok(())
         }

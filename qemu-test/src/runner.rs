@@ -183,8 +183,9 @@ pub(crate) async fn run(paths: &Paths, plan: &Plan) -> Result<()> {
 /// The tests with these names.
 fn choose(names: &[String]) -> Result<Vec<Test>> {
     let all = tests::all();
-    if names.is_empty() || names.iter().any(|n| n == "all") {
-        return Ok(all);
+    if names.is_empty() || names.iter().any(|n| n == "all" || n == "long") {
+        let long = names.iter().any(|n| n == "long");
+        return Ok(all.into_iter().filter(|t| tests::BY_NAME.contains(&t.name) == long).collect());
     }
     for name in names {
         if !all.iter().any(|t| t.name == name) {

@@ -29,6 +29,18 @@ pub(crate) const OF_THREE: &str = "cluster";
 /// The group whose tests share two hosts and a witness. They fill the cores by themselves, too.
 pub(crate) const OF_TWO: &str = "pair";
 
+/// Tests that are run only by name: they take long, and what they show changes seldom. All of these: `./just e2e long`.
+pub(crate) const BY_NAME: &[&str] = &[
+    "guest-bios",
+    "cluster-rolling",
+    "pair-clock",
+    "pair-witness",
+    "pair-watchdog",
+    "pair-stopped",
+    "pair-one-way",
+    "pair-fence",
+];
+
 /// Every test, in the order in which tests of a group run.
 pub(crate) fn all() -> Vec<Test> {
     let site = ON_A_SITE;
