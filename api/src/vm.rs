@@ -8,6 +8,7 @@ use crate::{
     ha::{HaPriority, VmHa},
     local::vmm::{CpuModel, IoLimits, NicLimits, WatchdogAction},
     meta::check_name,
+    pci::PciAddress,
     placement::Placement,
     problem::FieldError,
 };
@@ -76,6 +77,11 @@ pub struct VmSpec {
     /// the machine is off. A machine with one is not moved while it runs.
     #[serde(default, skip_serializing_if = "is_false")]
     pub tpm: bool,
+    /// Functions of its host's PCI bus that the machine has for itself, at most 8, in the order the guest sees them. Those of an
+    /// IOMMU group are given together. `placement.host` says which host is meant: the machine stays there, is neither moved while it runs nor
+    /// protected, and its memory is taken whole at its start. They come and go only while it is off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passthrough: Vec<Passthrough>,
     /// A virtio random number source.
     #[serde(default = "yes")]
     pub rng: bool,
@@ -156,6 +162,15 @@ pub struct Cdrom {
     /// Image of kind `iso` in it; absent: it is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageId>,
+}
+
+/// A function of the host's PCI bus that a VM has for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Passthrough {
+    /// Where it is on the host, as `GET /hosts/{id}` lists it: `0000:03:00.0`.
+    pub address: PciAddress,
 }
 
 /// A network interface of a VM.
@@ -476,6 +491,9 @@ pub const MAX_MEMORY: Bytes = Bytes(1024 * Bytes::GIB);
 /// Most CD drives of a machine.
 pub const MAX_CDROMS: usize = 4;
 
+/// Most functions of its host's PCI bus a machine can have.
+pub const MAX_PASSTHROUGH: usize = 8;
+
 /// Longest kernel command line, in bytes.
 pub const MAX_CMDLINE: usize = 2047;
 
@@ -507,6 +525,7 @@ impl Default for VmSpec {
             cpu: CpuModel::default(),
             watchdog: None,
             tpm: false,
+            passthrough: vec![],
             rng: yes(),
             restart: RestartPolicy::default(),
             autostart: yes(),
@@ -612,6 +631,37 @@ impl VmSpec {
                 }
             }
         }
+        if self.passthrough.len() > MAX_PASSTHROUGH {
+            refuse("passthrough", format!("{} functions, at most {MAX_PASSTHROUGH}", self.passthrough.len()));
+        }
+        for (n, one) in self.passthrough.iter().enumerate() {
+            if self.passthrough[..n].contains(one) {
+                refuse(&format!("passthrough[{n}].address"), format!("{} is given twice", one.address));
+            }
+        }
+        if !self.passthrough.is_empty() {
+            if self.placement.host.is_none() {
+                refuse(
+                    "placement.host",
+                    "has to say whose functions `spec.passthrough` means: an address is one of each host"
+                        .into(),
+                );
+            }
+            if self.protection().is_some() {
+                refuse(
+                    "ha",
+                    "a machine with `spec.passthrough` cannot be protected: its functions are on its host alone, so it waits for that"
+                        .into(),
+                );
+            }
+            if self.memory_max_bytes.is_some() {
+                refuse(
+                    "memory_max_bytes",
+                    "the memory of a machine with `spec.passthrough` stays as it is while it runs: its functions write to it at any moment"
+                        .into(),
+                );
+            }
+        }
         let cloud_init = self.cloud_init.iter().flat_map(CloudInit::validate);
         errors.extend(cloud_init.map(|e| FieldError::new(format!("spec.{}", e.field), e.reason)));
         errors.extend(self.placement.validate());
@@ -656,6 +706,25 @@ mod tests {
         assert_eq!(memory(mib(200), mib(1000)), "spec.memory_bytes spec.memory_max_bytes");
         assert_eq!(memory(mib(512), mib(384)), "spec.memory_max_bytes");
         assert_eq!(memory(mib(512), mib(2 << 20)), "spec.memory_max_bytes");
+    }
+
+    #[test]
+    fn what_a_function_of_a_host_excludes_is_named() {
+        let one = Passthrough { address: "0000:03:00.0".parse().unwrap() };
+        let spec = VmSpec {
+            passthrough: vec![one, one],
+            memory_bytes: Bytes::mib(128),
+            memory_max_bytes: Some(Bytes::mib(256)),
+            ha: serde_json::from_str(r#"{"priority":"high"}"#).unwrap(),
+            ..VmSpec::default()
+        };
+        let fields: Vec<_> = spec.validate().into_iter().map(|e| e.field).collect();
+        let expected =
+            ["spec.passthrough[1].address", "spec.placement.host", "spec.ha", "spec.memory_max_bytes"];
+        assert_eq!(fields, expected);
+        let placement = Placement { host: Some(HostId::new()), ..Placement::default() };
+        let spec = VmSpec { passthrough: vec![one], placement, ..VmSpec::default() };
+        assert_eq!(spec.validate(), []);
     }
 
     #[test]

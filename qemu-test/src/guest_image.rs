@@ -170,6 +170,7 @@ pub(crate) async fn ensure_uefi_disk(paths: &Paths, images: &GuestImages) -> Res
         forward: vec![],
         forward_fixed: vec![],
         segment: None,
+        spare: None,
         detached: false,
         restart_ends: true,
     };
@@ -210,6 +211,7 @@ pub(crate) async fn try_boot(paths: &Paths, images: &GuestImages) -> Result<()> 
         forward: vec![],
         forward_fixed: vec![],
         segment: None,
+        spare: None,
         detached: false,
         restart_ends: true,
     };

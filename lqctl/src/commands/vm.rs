@@ -201,6 +201,9 @@ fn fields(vm: &Vm, hosts: &BTreeMap<HostId, String>) -> Vec<(&'static str, Strin
     if vm.spec.tpm {
         fields.push(("TPM", "2.0".into()));
     }
+    for one in &vm.spec.passthrough {
+        fields.push(("PCI function", one.address.to_string()));
+    }
     let placement = &vm.spec.placement;
     fields.push(("Only on", text(placement.host.map(|id| named(id, hosts)))));
     for (field, rules) in [("Near", &placement.near), ("Apart from", &placement.apart)] {

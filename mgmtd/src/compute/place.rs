@@ -16,10 +16,11 @@ use lq_api::{
         paths,
         vmm::{
             BootConfig, CdromConfig, CpusConfig, DiskConfig, DiskImage, ExitReason, ExitRecord,
-            FirmwareFiles, HotplugConfig, IoLimits, Jail, MemoryConfig, MoreDevices, NicConfig, Start,
-            TpmConfig, VERSION, VmmConfig,
+            FirmwareFiles, HotplugConfig, IoLimits, Jail, MemoryConfig, MoreDevices, NicConfig,
+            PassthroughConfig, Start, TpmConfig, VERSION, VmmConfig,
         },
     },
+    pci::PciAddress,
     vm::Mac,
 };
 use std::{
@@ -169,6 +170,13 @@ impl Place {
     /// The configuration the monitor was started with.
     pub(super) fn config(&self) -> io::Result<VmmConfig> {
         Ok(serde_json::from_slice(&fs::read(self.config_path())?)?)
+    }
+
+    /// The functions of the host it was started with.
+    pub(super) fn functions(&self) -> Vec<PciAddress> {
+        let config = self.config().ok();
+        let devices = config.map(|config| config.devices.passthrough).unwrap_or_default();
+        devices.iter().map(|one| one.address).collect()
     }
 
     /// The time the monitor was started.
@@ -347,8 +355,11 @@ fn devices(desired: &Desired, has: &Hardware) -> MoreDevices {
         cpus: has.cpus.map(|cpus| CpusConfig { most: cpus.most }),
         // The monitor can; nothing here starts back ends yet.
         vhost_user: Vec::new(),
-        // The same.
-        passthrough: Vec::new(),
+        passthrough: has
+            .passthrough
+            .iter()
+            .map(|one| PassthroughConfig { address: one.address, slot: None })
+            .collect(),
         hotplug: has.hotplug.then(HotplugConfig::default),
     }
 }

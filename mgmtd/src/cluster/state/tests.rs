@@ -4,6 +4,7 @@
 mod back;
 mod bytes;
 mod hardware;
+mod passthrough;
 mod tpm;
 
 use super::*;
