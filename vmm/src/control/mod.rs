@@ -6,13 +6,14 @@
 
 pub mod ask;
 mod client;
+pub(crate) mod hub;
 mod leased;
 mod operator;
 pub mod passing;
 mod plugging;
 mod server;
 
-pub(crate) use client::Client;
+use client::Client;
 pub use client::{MAX_LINE, parse};
 pub use leased::Leased;
 pub use operator::Begin;

@@ -1,14 +1,14 @@
 //! The loop, and what each request and event does to the machine.
 
 use super::{
-    Token,
-    client::Client,
+    FIRST_CLIENT, Token,
+    hub::Hub,
     leased::Leased,
     operator::{Begin, Failure, Finished, Job, Operator, Ticket},
     plugging::Waiting,
 };
 use crate::{
-    console::{self, Console, PACE, Wants},
+    console::Console,
     disk::room::Room,
     guest::{GuestEvent, Notifier},
     inventory::Inventory,
@@ -25,22 +25,18 @@ use lq_api::{
     },
 };
 use std::{
-    collections::BTreeMap,
     io,
     net::Shutdown,
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
     sync::Arc,
-    time::Instant,
 };
-use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use vmm_sys_util::epoll::{EpollEvent, EventSet};
 
 /// Least bandwidth a migration is held to, in bytes a second: with less, its peer would count as lost.
 const LEAST_BANDWIDTH: u64 = 1 << 20;
-/// Connections to one socket at a time.
-const MAX_CLIENTS: usize = 64;
 
 /// What the loop listens to, opened before privileges are dropped.
 pub struct Sources {
@@ -104,14 +100,8 @@ pub struct Server {
     back_ends_lost: Vec<String>,
     pub(super) levers: Levers,
     sources: Sources,
-    console: Console,
     notifier: Arc<Notifier>,
-    epoll: Epoll,
-    clients: BTreeMap<u64, Client>,
-    viewers: BTreeMap<u64, console::Client>,
-    next_client: u64,
-    /// When to look at the console next, while the guest writes.
-    look_at: Option<Instant>,
+    hub: Hub,
     pub(super) state: RunState,
     resets: u64,
     /// A reset the guest asked for is on its way: what else it asked for belongs to the guest that goes.
@@ -136,26 +126,18 @@ impl Server {
         leased: Leased,
     ) -> io::Result<Self> {
         let Attached { inventory, watchdog, room } = attached;
-        let epoll = Epoll::new()?;
+        let hub = Hub::new(console, FIRST_CLIENT, Token::Console.encode())?;
         let levers = machine.levers();
         let operator =
             Operator::start(machine, Holds { lease: Arc::clone(leased.fence()), room: Arc::clone(&room) })?;
-        let watched = [
-            (sources.control.as_raw_fd(), Token::ControlSocket),
-            (sources.console.as_raw_fd(), Token::ConsoleSocket),
-            (notifier.event().as_raw_fd(), Token::Guest),
-            (console.event().as_raw_fd(), Token::Console),
-            (sources.signals.as_raw_fd(), Token::Signal),
-            (operator.event().as_raw_fd(), Token::Operator),
-            (leased.timer().as_raw_fd(), Token::Lease),
-        ];
-        for (fd, token) in watched {
-            let event = EpollEvent::new(EventSet::IN, token.encode());
-            epoll.ctl(ControlOperation::Add, fd, event)?;
-        }
+        hub.watch(&sources.control, Token::ControlSocket.encode())?;
+        hub.watch(&sources.console, Token::ConsoleSocket.encode())?;
+        hub.watch(notifier.event(), Token::Guest.encode())?;
+        hub.watch(&sources.signals, Token::Signal.encode())?;
+        hub.watch(operator.event(), Token::Operator.encode())?;
+        hub.watch(leased.timer(), Token::Lease.encode())?;
         if let Some((shared, _)) = &watchdog {
-            let event = EpollEvent::new(EventSet::IN, Token::Watchdog.encode());
-            epoll.ctl(ControlOperation::Add, shared.timer().as_raw_fd(), event)?;
+            hub.watch(shared.timer(), Token::Watchdog.encode())?;
         }
         Ok(Self {
             vm,
@@ -171,13 +153,8 @@ impl Server {
             back_ends_lost: Vec::new(),
             levers,
             sources,
-            console,
             notifier,
-            epoll,
-            clients: BTreeMap::new(),
-            viewers: BTreeMap::new(),
-            next_client: 0,
-            look_at: None,
+            hub,
             state: RunState::Running,
             resets: 0,
             resetting: false,
@@ -194,9 +171,9 @@ impl Server {
         let end = loop {
             self.end_waiting();
             let mut events = [EpollEvent::default(); 32];
-            let count = match self.epoll.wait(self.timeout(), &mut events) {
+            let count = match self.hub.wait(self.patience_ends(), &mut events) {
                 Ok(0) => {
-                    self.show_console();
+                    self.hub.show_console();
                     continue;
                 }
                 Ok(count) => count,
@@ -208,7 +185,7 @@ impl Server {
                 break end;
             }
         };
-        self.show_console();
+        self.hub.show_console();
         self.tell(&Event::Exit(end.clone()));
         end
     }
@@ -244,29 +221,24 @@ impl Server {
         }
     }
 
-    /// Milliseconds until the console wants a look or somebody has waited long enough, -1 where neither will be.
-    fn timeout(&self) -> i32 {
-        let left = |at: Instant| {
-            let left = at.saturating_duration_since(Instant::now());
-            i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
-        };
-        self.look_at.into_iter().chain(self.patience_ends()).min().map_or(-1, left)
-    }
-
     fn handle(&mut self, event: &EpollEvent) -> Option<ExitRecord> {
         match Token::decode(event.data()) {
-            Token::ControlSocket => self.accept_client(),
-            Token::ConsoleSocket => self.accept_viewer(),
+            Token::ControlSocket => self.hub.accept_client(&self.sources.control),
+            Token::ConsoleSocket => self.hub.accept_reader(&self.sources.console),
             Token::Guest => self.guest_events(),
             Token::Operator => return self.jobs_done(),
             Token::Lease => return self.lease_timer(),
             Token::Watchdog => self.watchdog(),
-            Token::Console => self.show_console(),
+            Token::Console => self.hub.show_console(),
             Token::Signal => self.signal(),
-            Token::Client(number) if self.clients.contains_key(&number) => {
+            Token::Client(number) if self.hub.is_client(number) => {
                 return self.client(number, event.event_set());
             }
-            Token::Client(number) => self.viewer(number, event.event_set()),
+            Token::Client(number) => {
+                if let Some(typed) = self.hub.reader(number, event.event_set()) {
+                    self.levers.type_in(&typed);
+                }
+            }
         }
         None
     }
@@ -412,10 +384,7 @@ impl Server {
     }
 
     pub(super) fn answer(&mut self, number: u64, response: &Response) {
-        if let Some(client) = self.clients.get_mut(&number) {
-            client.send(response);
-            self.settle_client(number);
-        }
+        self.hub.answer(number, response);
     }
 
     fn set_state(&mut self, state: RunState) {
@@ -472,9 +441,7 @@ impl Server {
                 return Some(cpus.map_or_else(Outcome::Error, Outcome::Cpus));
             }
             Command::Subscribe => {
-                if let Some(client) = self.clients.get_mut(&ticket.client) {
-                    client.subscribed = true;
-                }
+                self.hub.subscribe(ticket.client);
                 return Some(Outcome::Done);
             }
             Command::Quit | Command::ForceQuit => return Some(Outcome::Done),
@@ -601,120 +568,31 @@ impl Server {
     /// A record: the process ends now.
     fn client(&mut self, number: u64, ready: EventSet) -> Option<ExitRecord> {
         let mut now = None;
-        if ready.intersects(EventSet::IN | EventSet::HANG_UP | EventSet::ERROR) {
-            let requests = self.clients.get_mut(&number).map(Client::receive).unwrap_or_default();
-            for request in requests {
-                let response = match &request {
-                    Ok(Request { id, command, .. }) => {
-                        let ticket = Ticket { client: number, request: *id };
-                        let descriptors = self.clients.get_mut(&number);
-                        let descriptors =
-                            descriptors.map(|client| client.take_descriptors(command.descriptors()));
-                        self.command(command.clone(), descriptors.unwrap_or_default(), ticket)
-                            .map(|outcome| Response { id: *id, outcome })
-                    }
-                    Err(refusal) => Some(Response::clone(refusal)),
-                };
-                if let (Some(response), Some(client)) = (response, self.clients.get_mut(&number)) {
-                    client.send(&response);
+        for request in self.hub.requests(number, ready) {
+            let response = match &request {
+                Ok(Request { id, command, .. }) => {
+                    let ticket = Ticket { client: number, request: *id };
+                    let descriptors = self.hub.descriptors(number, command.descriptors());
+                    self.command(command.clone(), descriptors, ticket)
+                        .map(|outcome| Response { id: *id, outcome })
                 }
-                match request.map(|request| request.command) {
-                    Ok(Command::Quit) => self.begin_end(told("told to end")),
-                    Ok(Command::ForceQuit) => {
-                        now = Some(told("told to end at once, without waiting for disks"))
-                    }
-                    _ => {}
-                }
+                Err(refusal) => Some(Response::clone(refusal)),
+            };
+            if let Some(response) = response {
+                self.hub.send(number, &response);
+            }
+            match request.map(|request| request.command) {
+                Ok(Command::Quit) => self.begin_end(told("told to end")),
+                Ok(Command::ForceQuit) => now = Some(told("told to end at once, without waiting for disks")),
+                _ => {}
             }
         }
-        if let Some(client) = self.clients.get_mut(&number) {
-            client.flush();
-        }
-        self.settle_client(number);
+        self.hub.served(number);
         now
     }
 
-    /// Watches what a client waits for, or forgets it.
-    fn settle_client(&mut self, number: u64) {
-        let Some(client) = self.clients.get(&number) else { return };
-        let (fd, room) = (client.as_raw_fd(), client.wants_room());
-        if client.closed() || self.watch(fd, number, room).is_err() {
-            // Closing takes it out of the epoll set.
-            self.clients.remove(&number);
-        }
-    }
-
-    fn watch(&self, fd: RawFd, number: u64, room: bool) -> io::Result<()> {
-        let set = if room { EventSet::IN | EventSet::OUT } else { EventSet::IN };
-        let event = EpollEvent::new(set, Token::Client(number).encode());
-        self.epoll.ctl(ControlOperation::Modify, fd, event)
-    }
-
     pub(super) fn tell(&mut self, event: &Event) {
-        let numbers: Vec<u64> = self.clients.keys().copied().collect();
-        for number in numbers {
-            if let Some(client) = self.clients.get_mut(&number).filter(|c| c.subscribed) {
-                client.send(event);
-                self.settle_client(number);
-            }
-        }
-    }
-
-    /// Takes a connection and gives it a number, or refuses it where there are too many.
-    fn accept(&mut self, listener: fn(&Sources) -> &UnixListener, taken: usize) -> Option<(u64, UnixStream)> {
-        let (stream, _) = listener(&self.sources).accept().ok()?;
-        if taken >= MAX_CLIENTS {
-            eprintln!("lq-vmm: refused a connection: {MAX_CLIENTS} are open already");
-            return None;
-        }
-        let number = self.next_client;
-        let event = EpollEvent::new(EventSet::IN, Token::Client(number).encode());
-        self.epoll.ctl(ControlOperation::Add, stream.as_raw_fd(), event).ok()?;
-        self.next_client += 1;
-        Some((number, stream))
-    }
-
-    fn accept_client(&mut self) {
-        if let Some((number, stream)) = self.accept(|s| &s.control, self.clients.len())
-            && let Ok(client) = Client::new(stream)
-        {
-            self.clients.insert(number, client);
-        }
-    }
-
-    fn accept_viewer(&mut self) {
-        if let Some((number, stream)) = self.accept(|s| &s.console, self.viewers.len())
-            && let Ok(viewer) = console::Client::new(stream, self.console.output())
-        {
-            self.viewers.insert(number, viewer);
-            self.show(number);
-        }
-    }
-
-    fn viewer(&mut self, number: u64, ready: EventSet) {
-        if ready.intersects(EventSet::IN | EventSet::HANG_UP | EventSet::ERROR) {
-            match self.viewers.get_mut(&number).map(console::Client::receive) {
-                Some(Some(typed)) => self.levers.type_in(&typed),
-                Some(None) => drop(self.viewers.remove(&number)),
-                None => {}
-            }
-        }
-        self.show(number);
-    }
-
-    /// Sends one viewer what it has not seen.
-    fn show(&mut self, number: u64) {
-        let Some(viewer) = self.viewers.get_mut(&number) else { return };
-        let (wants, fd) = (viewer.send(), viewer.as_raw_fd());
-        if wants == Wants::Closed || self.watch(fd, number, wants == Wants::Room).is_err() {
-            self.viewers.remove(&number);
-        }
-    }
-
-    fn show_console(&mut self) {
-        self.look_at = self.console.look().then(|| Instant::now() + PACE);
-        let numbers: Vec<u64> = self.viewers.keys().copied().collect();
-        numbers.into_iter().for_each(|number| self.show(number));
+        self.hub.tell(event);
     }
 }
 

@@ -38,9 +38,7 @@ impl Supervisor {
             Command::Status => return Some(Outcome::Status(self.status())),
             Command::Config => return Some(Outcome::Config(Box::new(self.config.clone()))),
             Command::Subscribe => {
-                if let Some(client) = self.clients.get_mut(&ticket.client) {
-                    client.subscribed = true;
-                }
+                self.hub.subscribe(ticket.client);
                 return Some(Outcome::Done);
             }
             Command::Quit => {

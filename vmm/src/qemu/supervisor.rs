@@ -14,8 +14,11 @@ use super::{
     traffic::Traffic,
 };
 use crate::{
-    console::{self, Console, PACE, Wants},
-    control::{Client, Sources, Ticket},
+    console::Console,
+    control::{
+        Sources, Ticket,
+        hub::{Hub, has_come},
+    },
     exit,
 };
 use lq_api::local::vmm::{
@@ -23,7 +26,7 @@ use lq_api::local::vmm::{
 };
 use serde_json::json;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     io::{self, Read, Write},
     os::{
         fd::{AsRawFd, OwnedFd, RawFd},
@@ -33,12 +36,9 @@ use std::{
         },
     },
     process::{Child, ExitStatus},
-    time::Instant,
 };
-use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+use vmm_sys_util::epoll::{EpollEvent, EventSet};
 
-/// Connections to one socket at a time.
-const MAX_CLIENTS: usize = 64;
 /// Typed bytes that wait for a guest that does not read its serial line; more are dropped, as a real line does.
 const MAX_TYPED: usize = 64 << 10;
 /// Bytes of the serial line taken at once.
@@ -155,13 +155,7 @@ pub struct Supervisor {
     sources: Sources,
     display: Option<UnixListener>,
     viewers_so_far: u64,
-    console: Console,
-    epoll: Epoll,
-    pub(super) clients: BTreeMap<u64, Client>,
-    readers: BTreeMap<u64, console::Client>,
-    next_client: u64,
-    /// When to look at the console next, while the guest writes.
-    look_at: Option<Instant>,
+    pub(super) hub: Hub,
     pub(super) begun: bool,
     pub(super) state: RunState,
     pub(super) resets: u64,
@@ -204,19 +198,13 @@ impl Supervisor {
             sources,
             display,
             viewers_so_far: 0,
-            console,
-            epoll: Epoll::new()?,
-            clients: BTreeMap::new(),
-            readers: BTreeMap::new(),
-            next_client: 0,
-            look_at: None,
+            hub: Hub::new(console, TOKENS.len() as u64, Token::Output.encode())?,
             begun: false,
             state: RunState::Incoming,
             resets: 0,
             panicked: false,
             end: None,
         };
-        supervisor.wait_for(supervisor.console.event(), Token::Output)?;
         supervisor.wait_for(&supervisor.sources.signals, Token::Signal)?;
         supervisor.wait_for(&supervisor.ended, Token::Child)?;
         supervisor.wait_for(&supervisor.link, Token::Monitor)?;
@@ -225,14 +213,14 @@ impl Supervisor {
     }
 
     fn wait_for(&self, on: &impl AsRawFd, token: Token) -> io::Result<()> {
-        self.epoll.ctl(ControlOperation::Add, on.as_raw_fd(), EpollEvent::new(EventSet::IN, token.encode()))
+        self.hub.watch(on, token.encode())
     }
 
     /// Serves until the machine has ended.
     pub fn run(mut self) -> ExitRecord {
         let end = loop {
             let mut events = [EpollEvent::default(); 32];
-            let count = match self.epoll.wait(self.timeout(), &mut events) {
+            let count = match self.hub.wait(None, &mut events) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
@@ -241,7 +229,7 @@ impl Supervisor {
                 }
             };
             if count == 0 {
-                self.show_console();
+                self.hub.show_console();
             }
             let mut ended = events.iter().take(count).filter_map(|event| self.handle(event));
             if let Some(end) = ended.next() {
@@ -249,30 +237,22 @@ impl Supervisor {
             }
             self.follow_output();
         };
-        self.show_console();
+        self.hub.show_console();
         self.tell(&Event::Exit(end.clone()));
         end
     }
 
-    fn timeout(&self) -> i32 {
-        let left = |at: Instant| {
-            let left = at.saturating_duration_since(Instant::now());
-            i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
-        };
-        self.look_at.map_or(-1, left)
-    }
-
     fn handle(&mut self, event: &EpollEvent) -> Option<ExitRecord> {
         match Token::decode(event.data()) {
-            Token::Control => self.accept_client(),
-            Token::Console => self.accept_reader(),
+            Token::Control => self.hub.accept_client(&self.sources.control),
+            Token::Console => self.hub.accept_reader(&self.sources.console),
             Token::Display => self.accept_viewer(),
-            Token::Output => self.show_console(),
+            Token::Output => self.hub.show_console(),
             Token::Signal => self.signal(),
             Token::Child => return Some(self.conclude()),
             Token::Monitor => self.monitor(event.event_set()),
             Token::Serial => self.serial(event.event_set()),
-            Token::Client(number) if self.clients.contains_key(&number) => {
+            Token::Client(number) if self.hub.is_client(number) => {
                 self.client(number, event.event_set());
             }
             Token::Client(number) => self.reader(number, event.event_set()),
@@ -282,15 +262,13 @@ impl Supervisor {
 
     /// Watches for room where something waits to be sent.
     fn follow_output(&self) {
-        let room = |wants: bool| if wants { EventSet::IN | EventSet::OUT } else { EventSet::IN };
         let streams = [
             (self.link.as_raw_fd(), Token::Monitor, self.link.wants_room()),
             (self.serial.as_raw_fd(), Token::Serial, !self.typed.is_empty()),
         ];
         for (fd, token, wants) in streams {
             // One that was closed is not watched any more.
-            let _ =
-                self.epoll.ctl(ControlOperation::Modify, fd, EpollEvent::new(room(wants), token.encode()));
+            let _ = self.hub.follow(fd, token.encode(), wants);
         }
     }
 
@@ -334,9 +312,7 @@ impl Supervisor {
         match self.link.receive() {
             Ok(news) => news.into_iter().for_each(|news| self.news(news)),
             Err(error) => {
-                // Fails only where it is not watched any more.
-                let _ =
-                    self.epoll.ctl(ControlOperation::Delete, self.link.as_raw_fd(), EpollEvent::default());
+                self.hub.leave(&self.link);
                 if !matches!(error, super::link::Broken::Closed) && self.end.is_none() {
                     self.end = Some(record(ExitReason::Internal, exit::chain(&error)));
                 }
@@ -485,10 +461,7 @@ impl Supervisor {
     }
 
     pub(super) fn answer(&mut self, ticket: Ticket, outcome: Outcome) {
-        if let Some(client) = self.clients.get_mut(&ticket.client) {
-            client.send(&Response { id: ticket.request, outcome });
-            self.settle_client(ticket.client);
-        }
+        self.hub.answer(ticket.client, &Response { id: ticket.request, outcome });
     }
 
     pub(super) fn set_state(&mut self, state: RunState) {
@@ -511,89 +484,23 @@ impl Supervisor {
     }
 
     fn client(&mut self, number: u64, ready: EventSet) {
-        if ready.intersects(EventSet::IN | EventSet::HANG_UP | EventSet::ERROR) {
-            let requests = self.clients.get_mut(&number).map(Client::receive).unwrap_or_default();
-            for request in requests {
-                match request {
-                    Ok(request) => {
-                        let ticket = Ticket { client: number, request: request.id };
-                        let count = request.command.descriptors();
-                        let client = self.clients.get_mut(&number);
-                        let descriptors = client.map(|client| client.take_descriptors(count));
-                        if let Some(outcome) =
-                            self.command(request.command, descriptors.unwrap_or_default(), ticket)
-                        {
-                            self.answer(ticket, outcome);
-                        }
-                    }
-                    Err(refusal) => {
-                        if let Some(client) = self.clients.get_mut(&number) {
-                            client.send(&*refusal);
-                        }
+        for request in self.hub.requests(number, ready) {
+            match request {
+                Ok(request) => {
+                    let ticket = Ticket { client: number, request: request.id };
+                    let descriptors = self.hub.descriptors(number, request.command.descriptors());
+                    if let Some(outcome) = self.command(request.command, descriptors, ticket) {
+                        self.answer(ticket, outcome);
                     }
                 }
+                Err(refusal) => self.hub.send(number, &*refusal),
             }
         }
-        if let Some(client) = self.clients.get_mut(&number) {
-            client.flush();
-        }
-        self.settle_client(number);
-    }
-
-    /// Watches what a client waits for, or forgets it.
-    fn settle_client(&mut self, number: u64) {
-        let Some(client) = self.clients.get(&number) else { return };
-        let (fd, room) = (client.as_raw_fd(), client.wants_room());
-        if client.closed() || self.watch(fd, number, room).is_err() {
-            // Closing takes it out of the epoll set.
-            self.clients.remove(&number);
-        }
-    }
-
-    fn watch(&self, fd: RawFd, number: u64, room: bool) -> io::Result<()> {
-        let set = if room { EventSet::IN | EventSet::OUT } else { EventSet::IN };
-        let event = EpollEvent::new(set, Token::Client(number).encode());
-        self.epoll.ctl(ControlOperation::Modify, fd, event)
+        self.hub.served(number);
     }
 
     pub(super) fn tell(&mut self, event: &Event) {
-        let numbers: Vec<u64> = self.clients.keys().copied().collect();
-        for number in numbers {
-            if let Some(client) = self.clients.get_mut(&number).filter(|c| c.subscribed) {
-                client.send(event);
-                self.settle_client(number);
-            }
-        }
-    }
-
-    /// Takes a connection and gives it a number, or refuses it where there are too many.
-    fn accept(&mut self, listener: fn(&Sources) -> &UnixListener, taken: usize) -> Option<(u64, UnixStream)> {
-        let (stream, _) = listener(&self.sources).accept().ok()?;
-        if taken >= MAX_CLIENTS {
-            eprintln!("lq-vmm: refused a connection: {MAX_CLIENTS} are open already");
-            return None;
-        }
-        let number = self.next_client;
-        self.wait_for(&stream, Token::Client(number)).ok()?;
-        self.next_client += 1;
-        Some((number, stream))
-    }
-
-    fn accept_client(&mut self) {
-        if let Some((number, stream)) = self.accept(|s| &s.control, self.clients.len())
-            && let Ok(client) = Client::new(stream)
-        {
-            self.clients.insert(number, client);
-        }
-    }
-
-    fn accept_reader(&mut self) {
-        if let Some((number, stream)) = self.accept(|s| &s.console, self.readers.len())
-            && let Ok(reader) = console::Client::new(stream, self.console.output())
-        {
-            self.readers.insert(number, reader);
-            self.show(number);
-        }
+        self.hub.tell(event);
     }
 
     /// A viewer of the screen is QEMU's from its first byte on.
@@ -613,20 +520,13 @@ impl Supervisor {
 
     /// The guest wrote, or reads.
     fn serial(&mut self, ready: EventSet) {
-        if ready.intersects(EventSet::IN | EventSet::HANG_UP | EventSet::ERROR) {
+        if has_come(ready) {
             let mut part = [0; TURN];
             match self.serial.read(&mut part) {
-                Ok(0) => {
-                    // Fails only where it is not watched any more.
-                    let _ = self.epoll.ctl(
-                        ControlOperation::Delete,
-                        self.serial.as_raw_fd(),
-                        EpollEvent::default(),
-                    );
-                }
+                Ok(0) => self.hub.leave(&self.serial),
                 Ok(count) => {
                     // Into memory.
-                    let _ = self.console.output().write_all(part.get(..count).unwrap_or_default());
+                    let _ = self.hub.output().write_all(part.get(..count).unwrap_or_default());
                 }
                 Err(_) => {}
             }
@@ -645,33 +545,11 @@ impl Supervisor {
     }
 
     fn reader(&mut self, number: u64, ready: EventSet) {
-        if ready.intersects(EventSet::IN | EventSet::HANG_UP | EventSet::ERROR) {
-            match self.readers.get_mut(&number).map(console::Client::receive) {
-                Some(Some(typed)) => {
-                    let room = MAX_TYPED.saturating_sub(self.typed.len());
-                    self.typed.extend(typed.into_iter().take(room));
-                    self.type_on();
-                }
-                Some(None) => drop(self.readers.remove(&number)),
-                None => {}
-            }
+        if let Some(typed) = self.hub.reader(number, ready) {
+            let room = MAX_TYPED.saturating_sub(self.typed.len());
+            self.typed.extend(typed.into_iter().take(room));
+            self.type_on();
         }
-        self.show(number);
-    }
-
-    /// Sends one reader what it has not seen.
-    fn show(&mut self, number: u64) {
-        let Some(reader) = self.readers.get_mut(&number) else { return };
-        let (wants, fd) = (reader.send(), reader.as_raw_fd());
-        if wants == Wants::Closed || self.watch(fd, number, wants == Wants::Room).is_err() {
-            self.readers.remove(&number);
-        }
-    }
-
-    fn show_console(&mut self) {
-        self.look_at = self.console.look().then(|| Instant::now() + PACE);
-        let numbers: Vec<u64> = self.readers.keys().copied().collect();
-        numbers.into_iter().for_each(|number| self.show(number));
     }
 }
 
