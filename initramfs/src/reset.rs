@@ -43,7 +43,7 @@ pub fn ask(state: &Path, data: bool) -> Result<()> {
         .open(&path)
         .and_then(|mut f| f.write_all(if data { b"data\n" } else { b"state\n" }).and_then(|()| f.sync_all()))
         .doing(doing)?;
-    File::open(state).and_then(|d| d.sync_all()).doing(doing)
+    sys::sync_directory(state).doing(doing)
 }
 
 /// What was asked for: `Some(true)` where the data go too.

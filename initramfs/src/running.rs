@@ -3,7 +3,10 @@
 //! Found at a start, the run before was cut off: by a power cut, a reset, a kernel that failed. Invariant: it goes only when
 //! everything has ended and what was written is on the disk.
 
-use crate::error::{Doing, Result};
+use crate::{
+    error::{Doing, Result},
+    sys::sync_directory,
+};
 use std::{
     fs::{self, File},
     io::ErrorKind,
@@ -19,7 +22,7 @@ pub fn begin(state: &Path) -> Result<bool> {
     let before = path.exists();
     if !before {
         File::create(&path).and_then(|file| file.sync_all()).doing(doing)?;
-        sync(state).doing(doing)?;
+        sync_directory(state).doing(doing)?;
     }
     Ok(before)
 }
@@ -30,13 +33,9 @@ pub fn end(state: &Path) -> Result<()> {
     let removed = match fs::remove_file(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
-        Ok(()) => sync(state),
+        Ok(()) => sync_directory(state),
     };
     removed.doing(|| format!("remove {}", path.display()))
-}
-
-fn sync(directory: &Path) -> std::io::Result<()> {
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::{
     error::{Doing, Error, Result},
     handover::MEDIUM,
     mounts,
+    sys::sync_directory,
 };
 use base64::Engine as _;
 use lq_api::{
@@ -152,7 +153,7 @@ pub fn write_state(state: &Path, answer: &Answer) -> Result<()> {
     if let Some(cluster) = &answer.cluster {
         write_durably(&name(JOIN_TOKEN), cluster.join.trim().as_bytes(), 0o600)?;
     }
-    File::open(state).and_then(|d| d.sync_all()).doing(|| format!("write {}", state.display()))
+    sync_directory(state).doing(|| format!("write {}", state.display()))
 }
 
 /// Writes other settings of the management network into the file of the host's settings, whole or not at all. `known` stands
@@ -169,9 +170,7 @@ pub fn keep_network(path: &Path, known: &HostConfig, network: &HostNetwork) -> R
     let new = path.with_extension("new");
     write_durably(&new, text.as_bytes(), 0o644)?;
     let dir = path.parent().unwrap_or(Path::new("/"));
-    fs::rename(&new, path)
-        .and_then(|()| File::open(dir)?.sync_all())
-        .doing(|| format!("write {}", path.display()))
+    fs::rename(&new, path).and_then(|()| sync_directory(dir)).doing(|| format!("write {}", path.display()))
 }
 
 fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {

@@ -51,6 +51,11 @@ pub fn device_number(path: &Path) -> Result<String> {
     Ok(format!("{}:{}", nix::sys::stat::major(rdev), nix::sys::stat::minor(rdev)))
 }
 
+/// Makes durable which names a directory has: a file that was made, renamed or removed in it.
+pub fn sync_directory(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
 /// Memory of the machine in bytes.
 pub fn memory_bytes() -> u64 {
     // SAFETY: sysinfo fills the structure given, for which all-zero is a valid value.
