@@ -1,6 +1,7 @@
 //! The monitor's configuration: read, and checked as a whole so that every fault is told at once.
 
 use crate::{
+    exit,
     memory::presence::BLOCK,
     pci::q35::LPC_SLOT,
     pci::root::MAX_DEVICES,
@@ -8,6 +9,7 @@ use crate::{
 };
 use lq_api::{
     image::ImageFormat,
+    local::paths,
     local::vmm::{
         BootConfig, BootDevice, CpusConfig, DiskImage, IoLimits, LeaseConfig, LeaseEnd, MemoryConfig,
         NicLimits, PassthroughConfig, Start, TpmConfig, VERSION, VhostUserConfig, VhostUserDevice, VmmConfig,
@@ -50,6 +52,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The exit record cannot be opened.
+    #[error("cannot open the exit record {path}")]
+    Record {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
     /// It is not a configuration.
     #[error("the configuration {path} is not valid: {source}")]
     Parse {
@@ -66,6 +76,23 @@ pub enum Error {
         /// All that is wrong with it.
         faults: Vec<String>,
     },
+}
+
+/// Reads and checks the file at `path`, and opens the exit record: where no run directory is known, beside the configuration,
+/// which is where one belongs.
+///
+/// # Errors
+/// As of [`load`], or the record cannot be opened.
+pub fn begin(path: &Path) -> Result<VmmConfig, Error> {
+    let config = load(path).inspect_err(|_| {
+        let beside = path.with_file_name(paths::VM_EXIT);
+        if let Err(error) = exit::prepare(&beside) {
+            eprintln!("lq-vmm: cannot open {}: {error}", beside.display());
+        }
+    })?;
+    let record = Path::new(&config.run_dir).join(paths::VM_EXIT);
+    exit::prepare(&record).map_err(|source| Error::Record { path: record.display().to_string(), source })?;
+    Ok(config)
 }
 
 /// Reads and checks the file at `path`.

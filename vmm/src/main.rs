@@ -159,14 +159,7 @@ fn options(words: &[&str]) -> Result<Options, String> {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
         match *word {
             "--config" => config = Some(PathBuf::from(value()?)),
-            "--seccomp" => {
-                seccomp = match *value()? {
-                    "kill" => Mode::Kill,
-                    "log" => Mode::Log,
-                    "off" => Mode::Off,
-                    other => return Err(format!("--seccomp {other}: kill, log or off is possible")),
-                }
-            }
+            "--seccomp" => seccomp = value()?.parse()?,
             other => return Err(format!("unknown argument {other}")),
         }
     }

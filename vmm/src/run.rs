@@ -153,16 +153,8 @@ pub(crate) fn prepare_process() {
 }
 
 fn start(options: &Options) -> Result<(Server, Begin), Error> {
-    let mut config = config::load(&options.config).inspect_err(|_| {
-        // No run directory is known: the record goes beside the configuration, which is where one belongs.
-        let beside = options.config.with_file_name(paths::VM_EXIT);
-        if let Err(error) = exit::prepare(&beside) {
-            eprintln!("lq-vmm: cannot open {}: {error}", beside.display());
-        }
-    })?;
+    let mut config = config::begin(&options.config)?;
     let directory = Path::new(&config.run_dir);
-    let record = directory.join(paths::VM_EXIT);
-    exit::prepare(&record).map_err(|source| open_error("exit record", &record, source))?;
     if config.qemu.is_some() {
         return Err(Error::Qemu);
     }

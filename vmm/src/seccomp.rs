@@ -7,7 +7,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 /// What becomes of a system call that is on no list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,20 @@ pub enum Mode {
     Log,
     /// There are no filters.
     Off,
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    /// The value of `--seccomp`.
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "kill" => Ok(Self::Kill),
+            "log" => Ok(Self::Log),
+            "off" => Ok(Self::Off),
+            other => Err(format!("--seccomp {other}: kill, log or off is possible")),
+        }
+    }
 }
 
 /// Why there are no filters.

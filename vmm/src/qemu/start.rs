@@ -82,14 +82,7 @@ impl Options {
                         other => return Err(format!("--accelerator {other}: kvm or tcg is possible")),
                     }
                 }
-                "--seccomp" => {
-                    seccomp = match *value {
-                        "kill" => Mode::Kill,
-                        "log" => Mode::Log,
-                        "off" => Mode::Off,
-                        other => return Err(format!("--seccomp {other}: kill, log or off is possible")),
-                    }
-                }
+                "--seccomp" => seccomp = value.parse()?,
                 other => return Err(format!("unknown argument {other}")),
             }
         }
@@ -153,16 +146,8 @@ pub fn run(options: &Options) -> ExitRecord {
 }
 
 fn start(options: &Options) -> Result<Supervisor, Error> {
-    let config = common::load(&options.config).inspect_err(|_| {
-        // No run directory is known: the record goes beside the configuration, which is where one belongs.
-        let beside = options.config.with_file_name(paths::VM_EXIT);
-        if let Err(error) = exit::prepare(&beside) {
-            eprintln!("lq-vmm: cannot open {}: {error}", beside.display());
-        }
-    })?;
+    let config = common::begin(&options.config)?;
     let directory = Path::new(&config.run_dir);
-    let record = directory.join(paths::VM_EXIT);
-    exit::prepare(&record).map_err(|source| open_error("exit record", &record, source))?;
     let faults = config::faults(&config);
     let Some(qemu) = config.qemu.filter(|_| faults.is_empty()) else { return Err(Error::Faults(faults)) };
     let listen = |name: &str| {
