@@ -84,6 +84,8 @@ const SCALE: &[(&str, &str, &str)] = &[
     ("log.entries_kept", "Entries of the log kept after 12,000 writes", "≤ 2500"),
     ("log.growth", "Its size after 12,000 writes, by that after 6,000", "≤ 1.5"),
     ("log.mb", "Its size, 10⁶ bytes", "≤ 64"),
+    ("history.mb_per_machine", "Charts of a machine on disk after two years, 10⁶ bytes", "≤ 1"),
+    ("history.growth", "Their size after two years, by that after one", "≤ 1.5"),
 ];
 
 /// Measures everything and writes both files.

@@ -35,11 +35,18 @@ struct Socket {
     api: u16,
     /// What stands for the port of its fault agent.
     fault: u16,
+    /// What stands for its API at its other address.
+    moved: u16,
 }
 
 /// Address of a machine on the segment.
 pub(crate) fn address(machine: usize) -> String {
     format!("10.0.2.{}", machine + 11)
+}
+
+/// Another one, under which it is reached as well.
+pub(crate) fn moved_address(machine: usize) -> String {
+    format!("10.0.2.{}", machine + 21)
 }
 
 impl Segment {
@@ -48,15 +55,19 @@ impl Segment {
         let switch = Switch::open(machines + 1).await?;
         let (uplink, plugs) = switch.ports.split_last().context("a switch without ports")?;
         let sockets = plugs.iter().map(|plug| {
-            let (api, fault) = (free_port()?, free_port()?);
-            Ok(Socket { plug: *plug, api, fault })
+            let (api, fault, moved) = (free_port()?, free_port()?, free_port()?);
+            Ok(Socket { plug: *plug, api, fault, moved })
         });
         let sockets = sockets.collect::<Result<Vec<_>>>()?;
         let mut qemu = command("qemu-system-x86_64");
         qemu.args(["-M", "none", "-nodefaults", "-no-user-config", "-display", "none"]);
         let rules = sockets.iter().enumerate();
         let rules = rules.map(|(n, s)| {
-            let ports = [(s.api, address(n), 443), (s.fault, address(n), fault::PORT)];
+            let ports = [
+                (s.api, address(n), 443),
+                (s.fault, address(n), fault::PORT),
+                (s.moved, moved_address(n), 443),
+            ];
             ports.map(|(here, there, port)| format!(",hostfwd=tcp:127.0.0.1:{here}-{there}:{port}")).concat()
         });
         qemu.args(["-netdev", &format!("socket,id=uplink,connect=127.0.0.1:{uplink}")]);
@@ -84,6 +95,14 @@ impl Segment {
         let number = u8::try_from(machine).context("too many machines")?;
         let forwarded = vec![(443, socket.api), (fault::PORT, socket.fault)];
         Ok((Plug { port: socket.plug, number }, forwarded))
+    }
+
+    /// The port here that stands for the API of a machine at its other address.
+    pub(crate) fn moved(&self, machine: usize) -> Result<u16> {
+        self.sockets
+            .get(machine)
+            .map(|socket| socket.moved)
+            .context("the segment has no plug for this machine")
     }
 
     /// Pulls the cable of a machine: nothing comes from it, nothing reaches it.

@@ -15,8 +15,12 @@ use crate::{
         balance::{self, Limits},
         tests::{apply, host, labels, rule, running, site, spec},
     },
+    telemetry::{Series, Subject},
 };
-use lq_api::{Bytes, HostId, NetworkId, PoolId, RoleId, VolumeId, placement::Placement, pool::PoolState};
+use lq_api::{
+    Bytes, HostId, NetworkId, PoolId, RoleId, Timestamp, VmId, VolumeId, placement::Placement,
+    pool::PoolState,
+};
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -265,6 +269,47 @@ async fn watchers_and_log(figures: &mut Figures) {
     cluster.shutdown().await;
 }
 
+/// What is kept over time of machines, after a year and after two: of every hour there is a value, of the last two days one of
+/// every five seconds, no two alike.
+fn history(figures: &mut Figures) {
+    const HISTORIES: usize = 20;
+    const YEAR: i64 = 366 * 86_400;
+    const BEGIN: i64 = 1_900_000_800;
+    let dir = tempfile::tempdir().unwrap();
+    let machines: Vec<_> = (0..HISTORIES).map(|_| Subject::Vm(VmId::new())).collect();
+    let mut size_after = |year: i64| {
+        let series = Series::open(dir.path()).unwrap();
+        let sparse = (year * YEAR..(year + 1) * YEAR - 2 * 86_400).step_by(3600);
+        let dense = ((year + 1) * YEAR - 2 * 86_400..(year + 1) * YEAR).step_by(5);
+        for second in sparse.chain(dense) {
+            let at = Timestamp::from_second(BEGIN + second).unwrap();
+            for (n, machine) in machines.iter().enumerate() {
+                let value = |metric| (second as f32).sin() * (n + metric + 1) as f32;
+                let row: Vec<f32> = (0..machine.metrics().len()).map(value).collect();
+                series.record(*machine, at, &row).unwrap();
+            }
+            if second % 3600 == 0 {
+                series.flush().unwrap();
+            }
+        }
+        drop(series);
+        on_disk(dir.path())
+    };
+    let (one, two) = (size_after(0), size_after(1));
+    figures.note("history.mb_per_machine", two / 1e6 / HISTORIES as f64, 1.0);
+    figures.note("history.growth", two / one, 1.5);
+}
+
+/// Bytes of the files below a directory.
+fn on_disk(dir: &std::path::Path) -> f64 {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let sizes = entries.map(|entry| match entry.file_type().unwrap().is_dir() {
+        true => on_disk(&entry.path()),
+        false => entry.metadata().unwrap().len() as f64,
+    });
+    sizes.sum()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement, meaningful in a release build only: ./just figures-scale"]
 async fn figures_at_scale() {
@@ -275,6 +320,7 @@ async fn figures_at_scale() {
     planners(&state, &mut figures);
     drop(state);
     watchers_and_log(&mut figures).await;
+    history(&mut figures);
     figures.write();
     assert!(figures.beyond.is_empty(), "beyond their budgets: {}", figures.beyond.join("; "));
 }

@@ -55,6 +55,7 @@ pub(super) async fn three(ctx: &mut Ctx) -> Result<()> {
         made.map_err(explain).context("writing without the old leader")?;
         written.push(name);
     }
+    console.said.skip();
     console.said.expect("tick", 60).await.context("the guest after the leader's end")?;
 
     cluster.switch_on(leading).await?;
@@ -134,7 +135,7 @@ async fn counts_on(
 }
 
 /// The numbers of whole lines `tick N`.
-fn ticks(said: &str) -> Vec<u64> {
+pub(super) fn ticks(said: &str) -> Vec<u64> {
     let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
     whole.lines().filter_map(|line| line.trim().strip_prefix("tick ")?.parse().ok()).collect()
 }
@@ -149,7 +150,7 @@ async fn image(api: &Client, name: &str, kind: ImageKind, path: &Path) -> Result
 }
 
 /// Makes and starts a tiny guest on `holder` through the host of `api`, and waits until it counts.
-async fn counting_guest(ctx: &Ctx, api: &Client, holder: HostId) -> Result<(VmId, GuestConsole)> {
+pub(super) async fn counting_guest(ctx: &Ctx, api: &Client, holder: HostId) -> Result<(VmId, GuestConsole)> {
     let files = guest_image::ensure(&ctx.paths).await?;
     let kernel = image(api, "counting-kernel", ImageKind::Kernel, &files.kernel()).await?;
     let initrd = image(api, "counting-initrd", ImageKind::Initrd, &files.tiny_initrd()).await?;
@@ -163,9 +164,9 @@ async fn counting_guest(ctx: &Ctx, api: &Client, holder: HostId) -> Result<(VmId
     );
     spec.placement = Placement { host: Some(holder), ..Placement::default() };
     let request = CreateVm { name: "counts".into(), labels: BTreeMap::new(), spec };
-    let vm = api.create_vm(&request).await.map_err(explain).context("creating a VM through a follower")?;
+    let vm = api.create_vm(&request).await.map_err(explain).context("creating a VM")?;
     ensure!(vm.status.host == Some(holder), "the VM was placed on {:?}", vm.status.host);
-    api.start_vm(vm.meta.id).await.map_err(explain).context("starting a VM through a follower")?;
+    api.start_vm(vm.meta.id).await.map_err(explain).context("starting a VM")?;
     api.wait_vm_state(vm.meta.id, VmState::Running, patience(300)).await.map_err(explain)?;
     let console = GuestConsole::open(api, vm.meta.id, &ctx.dir.join("console.log")).await?;
     console.said.expect("tick 3\n", 180).await.context("the guest on another host's console")?;

@@ -33,6 +33,8 @@ pub(crate) const OF_TWO: &str = "pair";
 pub(crate) const BY_NAME: &[&str] = &[
     "guest-bios",
     "cluster-rolling",
+    "cluster-readdress",
+    "cluster-majority",
     "pair-clock",
     "pair-witness",
     "pair-watchdog",
@@ -200,6 +202,20 @@ pub(crate) fn all() -> Vec<Test> {
             group: cluster,
             limit: 2400,
             run: |ctx| Box::pin(rough::rolling(ctx)),
+        },
+        Test {
+            name: "cluster-readdress",
+            about: "every host gets another address; all lose their power; the old addresses again",
+            group: cluster,
+            limit: 2400,
+            run: |ctx| Box::pin(rough::readdress(ctx)),
+        },
+        Test {
+            name: "cluster-majority",
+            about: "two of three are lost: a guest runs on, the cluster is formed anew from its host, the two come back",
+            group: cluster,
+            limit: 2400,
+            run: |ctx| Box::pin(rough::majority(ctx)),
         },
         Test {
             name: "pair-clock",

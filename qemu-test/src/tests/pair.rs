@@ -130,9 +130,11 @@ pub(super) async fn clock(ctx: &mut Ctx) -> Result<()> {
     })
     .await?;
 
-    // From then on it is never set for little: a server that is off by less than half a second is followed step by step.
+    // From then on less than half a second is made up for by and by; more is set, once it has been seen again and again. Named
+    // in another way, the server is asked soon.
     let stepped = status().await?.stepped_at;
     server.tell_ahead(300);
+    api.set_time(&TimeSpec { servers: vec![format!("{name}:{}", ntp::PORT)] }).await.map_err(explain)?;
     eventually("the offset to be seen", 180, async || {
         let seen = status().await?;
         ensure!(seen.offset_ms.is_some_and(|ms| ms > 100.0), "{seen:?}");
@@ -140,6 +142,14 @@ pub(super) async fn clock(ctx: &mut Ctx) -> Result<()> {
     })
     .await?;
     ensure!(status().await?.stepped_at == stepped, "the clock was set for less than half a second");
+    server.tell_ahead(5000);
+    api.set_time(&TimeSpec { servers: vec![name.clone()] }).await.map_err(explain)?;
+    eventually("the clock to be set anew", 180, async || {
+        let seen = status().await?;
+        ensure!(seen.stepped_at > stepped, "{seen:?}");
+        Ok(())
+    })
+    .await?;
     api.set_time(&TimeSpec::default()).await.map_err(explain)?;
     ctx.give_back_pair(pair);
     Ok(())
