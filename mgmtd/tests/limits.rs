@@ -204,3 +204,20 @@ async fn an_address_is_slowed_down_whoever_it_says_it_is() {
     assert_eq!(page.headers()[header::CONTENT_TYPE], "application/problem+json");
     bench.daemon.unwrap().stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn little_is_read_of_whoever_is_not_known() {
+    let bench = Bench::new().await;
+    let long = "x".repeat(20 << 10);
+    let nobody = Api { token: None, ..bench.api.clone() };
+    let body = json!({"username": "admin", "password": long});
+    let problem = nobody.refused(413, Method::POST, "/session", Some(body.clone())).await;
+    assert!(problem["detail"].as_str().unwrap().contains("16384"), "{problem}");
+    // Nor of one whose credential is none.
+    let forged = Api { token: Some("lqt_forged".into()), ..bench.api.clone() };
+    forged.refused(413, Method::POST, "/session", Some(body)).await;
+    // One who is known may say more.
+    let text = format!("#cloud-config\n# {long}");
+    let spec = json!({"vcpus": 1, "memory_bytes": 256 << 20, "cloud_init": {"user_data": text}});
+    bench.api.ok(Method::POST, "/vms", Some(json!({"name": "much", "spec": spec}))).await;
+}

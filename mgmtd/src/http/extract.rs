@@ -1,10 +1,10 @@
 //! Taking requests apart. Every refusal is a [`Failure`] that names what is wrong.
 
-use super::{linger::BodyError, problem::Failure};
+use super::{linger::BodyError, problem::Failure, turns::Queue};
 use axum::{
     Extension,
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Request},
+    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -50,10 +50,29 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     }
 }
 
+/// Largest body of a request, where it is not [`super::MAX_BODY`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Largest(pub(super) usize);
+
+impl Largest {
+    /// Lets no larger body be read.
+    pub(super) fn limit(self, req: &mut Request) {
+        DefaultBodyLimit::max(self.0).apply(req);
+        req.extensions_mut().insert(self);
+    }
+}
+
 async fn body<S: Send + Sync>(req: Request, state: &S) -> Result<Bytes, Failure> {
+    let queue = req.extensions().get::<Queue>().cloned();
+    // What waits is not read, so it lies at the client.
+    let _turn = match &queue {
+        Some(queue) => queue.turn().await,
+        None => None,
+    };
+    let largest = req.extensions().get::<Largest>().map_or(super::MAX_BODY, |l| l.0);
     Bytes::from_request(req, state).await.map_err(|e| {
         if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Failure::new(Kind::TooLarge, format!("the body is larger than {} bytes", super::MAX_BODY))
+            Failure::new(Kind::TooLarge, format!("the body is larger than {largest} bytes"))
         } else if let Some(slow) = too_slow(&e) {
             Failure::new(Kind::Malformed, slow)
         } else {
