@@ -221,3 +221,44 @@ async fn little_is_read_of_whoever_is_not_known() {
     let spec = json!({"vcpus": 1, "memory_bytes": 256 << 20, "cloud_init": {"user_data": text}});
     bench.api.ok(Method::POST, "/vms", Some(json!({"name": "much", "spec": spec}))).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_user_has_a_few_large_bodies_read_at_a_time() {
+    let bench = Bench::new().await;
+    bench.api.user("eve", json!([])).await;
+    let eve = bench.api.logged_in("eve").await;
+    // Bodies whose end does not come, of one who may do nothing at all.
+    let (senders, bodies): (Vec<_>, Vec<_>) = (0..17)
+        .map(|_| {
+            let (sender, parts) = tokio::sync::mpsc::channel::<Result<Vec<u8>, std::io::Error>>(1);
+            (sender, reqwest::Body::wrap_stream(tokio_stream::wrappers::ReceiverStream::new(parts)))
+        })
+        .unzip();
+    let send = |body: reqwest::Body| {
+        let request = eve.request(Method::POST, "/session/password");
+        tokio::spawn(request.header(header::CONTENT_TYPE, "application/json").body(body).send())
+    };
+    let mut sent: Vec<_> = bodies.into_iter().map(send).collect();
+    // One of them is one too many, whichever comes last.
+    let over = async {
+        loop {
+            if let Some(at) = sent.iter().position(tokio::task::JoinHandle::is_finished) {
+                return sent.remove(at).await.unwrap().unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let over = tokio::time::timeout(PATIENCE, over).await.unwrap();
+    assert_eq!(over.status(), 429);
+    assert!(over.headers().contains_key(header::RETRY_AFTER));
+    assert!(sent.iter().all(|s| !s.is_finished()), "the others are listened to");
+    // Small ones are no matter, nor are those of others.
+    let change = json!({"old": PASSWORD, "new": PASSWORD});
+    eve.refused(422, Method::POST, "/session/password", Some(change)).await;
+    let spec = json!({"description": "x".repeat(20 << 10), "permissions": []});
+    bench.api.refused(422, Method::POST, "/roles", Some(json!({"name": "r", "spec": spec}))).await;
+    drop(senders);
+    for one in sent {
+        let _ = one.await.unwrap();
+    }
+}

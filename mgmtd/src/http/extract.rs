@@ -1,6 +1,10 @@
 //! Taking requests apart. Every refusal is a [`Failure`] that names what is wrong.
 
-use super::{linger::BodyError, problem::Failure, turns::Queue};
+use super::{
+    linger::BodyError,
+    problem::Failure,
+    turns::{Turn, Turns},
+};
 use axum::{
     Extension,
     body::Bytes,
@@ -8,8 +12,9 @@ use axum::{
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use hyper::body::Body as _;
 use lq_api::{
-    Metadata,
+    Metadata, UserId,
     problem::{FieldError, Kind, Problem},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -62,12 +67,24 @@ impl Largest {
     }
 }
 
+/// How many large bodies a user has read at a time.
+#[derive(Clone)]
+pub(super) struct Bodies(pub(super) Turns, pub(super) Option<UserId>);
+
+impl Bodies {
+    fn turn(&self) -> Result<Turn, Failure> {
+        let why = "you send as many large requests at once already as one user may: send one after the other";
+        self.0.take(self.1).ok_or_else(|| Failure::busy(why))
+    }
+}
+
 async fn body<S: Send + Sync>(req: Request, state: &S) -> Result<Bytes, Failure> {
-    let queue = req.extensions().get::<Queue>().cloned();
-    // What waits is not read, so it lies at the client.
-    let _turn = match &queue {
-        Some(queue) => queue.turn().await,
-        None => None,
+    let _turn = match req.extensions().get::<Bodies>() {
+        // One whose length is not told may be of any.
+        Some(bodies) if req.body().size_hint().upper().is_none_or(|n| n > super::MAX_OPEN_BODY as u64) => {
+            Some(bodies.turn()?)
+        }
+        _ => None,
     };
     let largest = req.extensions().get::<Largest>().map_or(super::MAX_BODY, |l| l.0);
     Bytes::from_request(req, state).await.map_err(|e| {

@@ -3,7 +3,7 @@
 
 use super::{
     Api, MAX_OPEN_BODY, Peer,
-    extract::Largest,
+    extract::{Bodies, Largest},
     note::Note,
     problem::{self, Failure},
     rules::{self, Rule},
@@ -145,7 +145,7 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: N
     let user = caller.as_ref().and_then(|c| c.user);
     match caller {
         Some(caller) => {
-            req.extensions_mut().insert(api.bodies.of(caller.user));
+            req.extensions_mut().insert(Bodies(api.bodies.clone(), caller.user));
             req.extensions_mut().insert(caller);
         }
         None => Largest(MAX_OPEN_BODY).limit(&mut req),

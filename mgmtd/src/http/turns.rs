@@ -1,11 +1,10 @@
-//! How many of something one user does at a time: refused beyond it ([`Turns`]), or made to wait ([`Queues`]).
+//! How many of something one user does at a time.
 
 use lq_api::UserId;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Counts by user; root on the host is one too.
 #[derive(Clone)]
@@ -49,62 +48,9 @@ impl Drop for Turn {
     }
 }
 
-/// Users who wait for their own others, and for nobody else's.
-#[derive(Debug)]
-pub(super) struct Queues {
-    most: usize,
-    queues: Mutex<HashMap<Option<UserId>, Weak<Semaphore>>>,
-}
-
-/// The queue of one user.
-#[derive(Clone, Debug)]
-pub(super) struct Queue(Arc<Semaphore>);
-
-impl Queues {
-    pub(super) fn new(most: usize) -> Self {
-        Self { most, queues: Mutex::default() }
-    }
-
-    /// The queue of this user.
-    pub(super) fn of(&self, user: Option<UserId>) -> Queue {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(queue) = queues.get(&user).and_then(Weak::upgrade) {
-            return Queue(queue);
-        }
-        // Those nobody is in any more go.
-        queues.retain(|_, queue| queue.strong_count() > 0);
-        let queue = Arc::new(Semaphore::new(self.most));
-        queues.insert(user, Arc::downgrade(&queue));
-        Queue(queue)
-    }
-}
-
-impl Queue {
-    /// Waits for a turn, which is over when it is dropped. `None` never comes: no queue is closed.
-    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        self.0.clone().acquire_owned().await.ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::FutureExt as _;
-
-    #[test]
-    fn one_user_waits_for_their_own_turns_only() {
-        let queues = Queues::new(1);
-        let (a, b) = (Some(UserId::new()), Some(UserId::new()));
-        let turn = queues.of(a).turn().now_or_never().unwrap();
-        let (second, other) = (queues.of(a), queues.of(b));
-        assert!(second.turn().now_or_never().is_none());
-        assert!(other.turn().now_or_never().is_some());
-        drop(turn);
-        assert!(second.turn().now_or_never().is_some());
-        drop((second, other));
-        queues.of(a);
-        assert_eq!(queues.queues.lock().unwrap().len(), 1, "what nobody waits in is forgotten");
-    }
 
     #[test]
     fn one_user_leaves_others_their_turn() {
