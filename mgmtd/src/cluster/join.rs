@@ -126,6 +126,14 @@ pub(super) async fn create_token(
     Ok(CreatedJoinToken { token, text })
 }
 
+/// On the cluster's side: whether there is a token with this secret, be it used up or expired.
+pub(super) async fn is_known(cluster: &Cluster, secret: &[u8]) -> bool {
+    let hash = pki::hash(secret);
+    let known = || cluster.read(|s| s.join_tokens.values().any(|t| t.hash == hash));
+    // It may have been made a moment ago on another host.
+    known() || (cluster.barrier().await.is_ok() && known())
+}
+
 /// On the cluster's side: what would come of it.
 pub(super) async fn preview(cluster: &Cluster, ask: &Ask) -> Result<JoinPreview, No> {
     // The token may have been made a moment ago on another host.
@@ -249,7 +257,7 @@ async fn call<T: serde::de::DeserializeOwned>(
     path: &str,
     application: Application,
 ) -> Result<T, JoinError> {
-    let caller = SeedCaller::new(said.cluster, &said.authority)?;
+    let caller = SeedCaller::new(said.cluster, &said.authority)?.with_token(&said.secret);
     let ask = Ask { secret: said.secret.clone(), application };
     let mut reasons = Vec::new();
     for address in &said.addresses {
