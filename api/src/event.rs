@@ -17,6 +17,9 @@ pub struct Event {
     pub kind: String,
     /// To which object: `kind/id`.
     pub target: String,
+    /// Its name then, which stays also once it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_name: Option<String>,
     /// In words.
     pub message: String,
     /// Who caused it, where someone did.

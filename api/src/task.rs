@@ -13,6 +13,9 @@ pub struct Task {
     pub kind: String,
     /// The object it is done to: `kind/id`.
     pub target: String,
+    /// Its name then, which stays also once it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_name: Option<String>,
     /// Who asked.
     pub actor: String,
     /// The user, where it was one.
@@ -52,6 +55,7 @@ impl Task {
             id: TaskId::new(),
             kind: kind.into(),
             target: target.into(),
+            target_name: None,
             actor: actor.into(),
             user: None,
             state: TaskState::Running,

@@ -138,6 +138,8 @@ impl Daemon {
         let history = Arc::new(History::open(&config.state)?);
         let series = Arc::new(Series::open(&config.state)?);
         let events = Events::new(history.clone());
+        let agreed = cluster.clone();
+        events.names().read_from(move |target| agreed.read(|s| s.name_of(target)));
         let target = format!("host/{}", me.host);
         let text = if first { "the first start: the cluster was made" } else { "the daemon started" };
         events.system(EventLevel::Info, "host.started", target.clone(), text);

@@ -48,7 +48,7 @@ async fn a_waiting_host_is_found_and_brought_in_by_its_code() {
     assert!(ended["message"].as_str().unwrap().contains("the code is not the one"), "{ended}");
     second
         .api()
-        .until("/events?level=warning", |e| e.to_string().contains("1 wrong pairing codes were tried"))
+        .until("/events?level=warning", |e| e.to_string().contains("a wrong pairing code was tried"))
         .await;
 
     first.api().done(Method::POST, "/cluster/pair", Some(body)).await;

@@ -119,6 +119,7 @@ fn missed(count: &str) -> Event {
         level: EventLevel::Warning,
         kind: "client.missed".into(),
         target: "events".into(),
+        target_name: None,
         message: format!("{count} events were missed here: this client was too slow"),
         actor: None,
     }

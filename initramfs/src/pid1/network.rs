@@ -6,7 +6,7 @@
 //!      ▲                                                   │
 //!      └──── waiting ◀── time over, revert, not applied ───┘
 //! ```
-//! Invariants: the settings on the disk are the old ones until a change is confirmed, so that whatever ends the host in that
+//! Invariants: whoever asks is answered before the address changes; the settings on the disk are the old ones until a change is confirmed, so that whatever ends the host in that
 //! time ends the trial; never more than one trial; the DHCP client does not run while addresses are changed.
 
 use super::service::Service;
@@ -23,8 +23,11 @@ use lq_api::{
 };
 use std::{
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+/// Time for the answer to whoever asked to leave before the address it leaves from is gone, also by way of another host.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Where things are.
 #[derive(Clone, Debug)]
@@ -53,6 +56,10 @@ struct Wanted {
     network: HostNetwork,
     /// The uplink where they name none.
     uplink: Option<String>,
+    /// Not before.
+    from: Instant,
+    /// The DHCP client was told to end, and is waited for.
+    begun: bool,
 }
 
 /// The management network.
@@ -92,10 +99,16 @@ impl Management {
 
     /// When something is to be done without anyone asking.
     pub fn due(&self) -> Option<Instant> {
+        let begins = self.waiting.as_ref().filter(|w| !w.begun).map(|w| w.from);
+        self.over().into_iter().chain(begins).min()
+    }
+
+    /// When the trial is over.
+    fn over(&self) -> Option<Instant> {
         self.trial.as_ref().filter(|_| !self.keeping).map(|t| t.until)
     }
 
-    /// Begins a trial.
+    /// Begins a trial: in a moment, so that whoever asked has the answer from the address they asked at.
     pub fn try_out(&mut self, now: Instant, wanted: TryNetwork) -> Result<(), String> {
         if self.trial.is_some() || self.waiting.is_some() {
             return Err("a change is being tried already: keep it or take it back first".into());
@@ -111,24 +124,35 @@ impl Management {
         }
         self.note = None;
         say::info(&format!("trying another management network for {} s", wanted.seconds));
-        let until = now + std::time::Duration::from_secs(u64::from(wanted.seconds));
+        let until = now + Duration::from_secs(u64::from(wanted.seconds));
         // Where none was named before either, the one in use stays; else it is chosen as at boot.
         let uplink = self.facts.uplink.clone();
         let stays = uplink.clone().filter(|_| self.facts.host.network.interface.is_none());
-        self.waiting = Some(Wanted { network: wanted.network.clone(), uplink: stays });
+        self.waiting = Some(Wanted {
+            network: wanted.network.clone(),
+            uplink: stays,
+            from: now + FAREWELL,
+            begun: false,
+        });
         self.trial = Some(Trial { network: wanted.network, until, uplink });
         Ok(())
     }
 
+    /// Takes back what is on trial because somebody asks: in a moment, as it was begun.
+    pub fn revert(&mut self, now: Instant) {
+        self.take_back("as was asked", now + FAREWELL);
+    }
+
     /// Takes back what is on trial.
-    pub fn revert(&mut self, why: &str) {
+    fn take_back(&mut self, why: &str, from: Instant) {
         if self.keeping {
             return;
         }
         if let Some(trial) = self.trial.take() {
             say::info(&format!("the management network is as it was: {why}"));
             self.note = Some(format!("the change was taken back: {why}"));
-            self.waiting = Some(Wanted { network: self.facts.host.network.clone(), uplink: trial.uplink });
+            let network = self.facts.host.network.clone();
+            self.waiting = Some(Wanted { network, uplink: trial.uplink, from, begun: false });
         }
     }
 
@@ -158,10 +182,11 @@ impl Management {
 
     /// Does what is due. `dhcp` is the DHCP client.
     pub fn step(&mut self, now: Instant, dhcp: &mut Service) {
-        if self.due().is_some_and(|until| now >= until) {
-            self.revert("nobody confirmed it in time");
+        if self.over().is_some_and(|until| now >= until) {
+            self.take_back("nobody confirmed it in time", now);
         }
-        let Some(wanted) = &self.waiting else { return };
+        let Some(wanted) = self.waiting.as_mut().filter(|w| now >= w.from) else { return };
+        wanted.begun = true;
         dhcp.stop();
         if dhcp.pid().is_some() {
             return;
@@ -182,7 +207,7 @@ impl Management {
                 let why = chain(&e);
                 say::error(&format!("the management network could not be changed: {why}"));
                 if self.trial.is_some() {
-                    self.revert(&why);
+                    self.take_back(&why, now);
                 } else {
                     self.note =
                         Some(format!("the network could not be set up again: {why}; restart the host"));
@@ -202,4 +227,43 @@ impl Management {
 /// Tells the facts of the boot: whole or not at all.
 pub fn write_facts(path: &Path, facts: &BootFacts) -> std::io::Result<()> {
     crate::net::write_whole(path, &serde_json::to_vec_pretty(facts)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::service::Spec, *};
+
+    #[test]
+    fn whoever_asks_is_answered_before_the_address_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let places = Places {
+            sys: at("sys"),
+            settings: at("host.toml"),
+            facts: at("boot.json"),
+            resolv_conf: at("resolv"),
+        };
+        let mut management = Management::new(places, BootFacts::default());
+        let spec = Spec {
+            name: "dhcp".into(),
+            argv: vec![],
+            env: vec![],
+            terminal: None,
+            log: dir.path().join("log"),
+            cgroup: None,
+            oom_score: None,
+            wanted: false,
+        };
+        let mut dhcp = Service::new(spec);
+        let now = Instant::now();
+        management.try_out(now, TryNetwork { network: HostNetwork::default(), seconds: 60 }).unwrap();
+        assert_eq!(management.due(), Some(now + FAREWELL));
+        management.step(now, &mut dhcp);
+        assert!(management.waiting.as_ref().is_some_and(|w| !w.begun), "{management:?}");
+        // Taken back as gently, and as nobody can ask any more at once.
+        management.revert(now);
+        assert_eq!(management.due(), Some(now + FAREWELL));
+        management.step(now, &mut dhcp);
+        assert!(management.waiting.as_ref().is_some_and(|w| !w.begun), "{management:?}");
+    }
 }

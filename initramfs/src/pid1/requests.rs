@@ -74,7 +74,7 @@ impl Loop {
                 Ok(InitAnswer::Done)
             }
             InitRequest::RevertNetwork => {
-                self.network()?.revert("as was asked");
+                self.network()?.revert(Instant::now());
                 Ok(InitAnswer::Done)
             }
             InitRequest::Subscribe | InitRequest::KeepNetwork | InitRequest::FactoryReset { .. } => {

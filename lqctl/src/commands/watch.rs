@@ -29,7 +29,7 @@ pub(super) async fn task(session: &Session, command: cli::Task) -> anyhow::Resul
                         task.kind.clone(),
                         word(&task.state),
                         or_dash(task.progress.map(|p| format!("{:.0} %", p * 100.0))),
-                        names.target(&task.target),
+                        names.about(&task.target, task.target_name.as_deref()),
                         task.actor.clone(),
                         age(task.created_at),
                         task.id.to_string(),
@@ -64,7 +64,7 @@ async fn show_one(session: &Session, task: &Task) -> anyhow::Result<()> {
     let fields = [
         ("Id", task.id.to_string()),
         ("Kind", task.kind.clone()),
-        ("Target", names.target(&task.target)),
+        ("Target", names.about(&task.target, task.target_name.as_deref())),
         ("By", task.actor.clone()),
         ("State", word(&task.state)),
         ("Done", task.progress.map(|p| format!("{:.0} %", p * 100.0)).unwrap_or_default()),
@@ -92,7 +92,7 @@ pub(super) async fn event(session: &Session, command: cli::Event) -> anyhow::Res
                         moment(event.at),
                         word(&event.level),
                         event.kind.clone(),
-                        names.target(&event.target),
+                        names.about(&event.target, event.target_name.as_deref()),
                         or_dash(event.actor.clone()),
                         event.message.clone(),
                     ]);
@@ -143,7 +143,7 @@ fn one(format: Format, event: &Event, names: &Names) -> anyhow::Result<()> {
         Format::Yaml => line(&format!("---\n{}", serde_saphyr::to_string(event)?)),
         Format::Table => {
             let at = moment(event.at);
-            let target = names.target(&event.target);
+            let target = names.about(&event.target, event.target_name.as_deref());
             let text = format!("{at}  {:7}  {target}  {}", word(&event.level), event.message);
             line(&(plain(&text) + "\n"))
         }

@@ -258,11 +258,14 @@ fn filling(alerting: &Alerting, settings: Settings<'_>, target: String, name: &s
     let settings = settings(rule);
     let level = rule.unit().and_then(|u| settings.level(u, used, alerting.severity_of(&key)));
     let soon = until_full.filter(|t| *t < SOON && used >= HALF && settings.warning.is_some());
-    let gib = free as f64 / f64::from(1u32 << 30);
+    let left = match free >> 30 {
+        0 => format!("{} MiB", free >> 20),
+        _ => format!("{:.1} GiB", free as f64 / f64::from(1u32 << 30)),
+    };
     let verdict = match (level, soon) {
         (Some(severity), _) => Verdict::Fault(
             severity,
-            format!("{used:.0} % is used, {gib:.1} GiB are left: delete what is not needed, or add room"),
+            format!("{used:.0} % is used, {left} are left: delete what is not needed, or add room"),
         ),
         (None, Some(soon)) => {
             let hours = soon.as_secs() / 3600;

@@ -17,7 +17,7 @@
 use super::{
     Cluster, Objects, Op, Refusal, WriteError,
     backup::{BackupError, Reason},
-    state::Application,
+    state::{Application, STRANGE_TOKEN},
     wire::{
         CallError, SeedCaller,
         book::{self, Page},
@@ -28,14 +28,14 @@ use super::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use lq_api::{
-    TokenId,
+    HostId, TokenId,
     cluster::{CreateJoinToken, CreatedJoinToken, JoinPreview, JoinToken},
     join_token::{TokenFault, TokenText},
     problem::{Kind, Problem},
 };
 use rand::TryRngCore as _;
 use serde::{Deserialize, Serialize};
-use std::{io, path::Path, time::Duration};
+use std::{collections::BTreeSet, io, path::Path, time::Duration};
 
 /// Addresses in a token.
 const ADDRESSES: usize = 8;
@@ -103,7 +103,7 @@ pub(super) async fn create_token(
         .book
         .page()
         .ok_or_else(|| unavailable(&"the cluster has no hosts that can be joined yet"))?;
-    let addresses: Vec<_> = page.hosts.values().map(|p| p.address.clone()).take(ADDRESSES).collect();
+    let addresses = addresses(cluster, &page);
     if addresses.is_empty() {
         return Err(unavailable(&"no host has an address for its peers yet"));
     }
@@ -132,6 +132,17 @@ pub(super) async fn is_known(cluster: &Cluster, secret: &[u8]) -> bool {
     let known = || cluster.read(|s| s.join_tokens.values().any(|t| t.hash == hash));
     // It may have been made a moment ago on another host.
     known() || (cluster.barrier().await.is_ok() && known())
+}
+
+/// Where the cluster of a token is found: at this host, which answers now, before all others. A host that is lost is of an older
+/// epoch, and does not know the token.
+fn addresses(cluster: &Cluster, page: &Page) -> Vec<String> {
+    let me = cluster.identity().host;
+    let lost: BTreeSet<HostId> =
+        cluster.read(|s| s.hosts.values().filter(|r| r.lost.is_some()).map(|r| r.meta.id).collect());
+    let mut there: Vec<_> = page.hosts.iter().filter(|(id, _)| !lost.contains(id)).collect();
+    there.sort_by_key(|(id, _)| **id != me);
+    there.into_iter().map(|(_, peer)| peer.address.clone()).take(ADDRESSES).collect()
 }
 
 /// On the cluster's side: what would come of it.
@@ -251,18 +262,22 @@ fn application(cluster: &Cluster, said: &TokenText, rename: bool) -> Result<Appl
     })
 }
 
-/// Asks the first host of the token that answers.
+/// Asks the first host of the token that answers for its cluster: not this one, nor one that does not know the token, as a host
+/// of an older epoch does not.
 async fn call<T: serde::de::DeserializeOwned>(
     said: &TokenText,
     path: &str,
     application: Application,
 ) -> Result<T, JoinError> {
     let caller = SeedCaller::new(said.cluster, &said.authority)?.with_token(&said.secret);
+    let me = application.peer.address.clone();
     let ask = Ask { secret: said.secret.clone(), application };
     let mut reasons = Vec::new();
-    for address in &said.addresses {
+    let mut strange = None;
+    for address in said.addresses.iter().filter(|address| **address != me) {
         match caller.call(address, path, &ask, PATIENCE).await {
             Ok(answer) => return Ok(answer),
+            Err(CallError::Refused(problem)) if problem.detail == STRANGE_TOKEN => strange = Some(problem),
             Err(CallError::Refused(problem)) if problem.status != Kind::Unavailable.parts().2 => {
                 return Err(JoinError::Refused(problem));
             }
@@ -270,7 +285,20 @@ async fn call<T: serde::de::DeserializeOwned>(
             Err(e) => reasons.push(e.to_string()),
         }
     }
-    Err(JoinError::Unreachable(reasons.join("; ")))
+    let silent = reasons.join("; ");
+    match strange {
+        // A host that could not be asked may know it.
+        Some(mut problem) if !silent.is_empty() => {
+            problem.detail =
+                format!("{}; not all hosts of the token could be asked: {silent}", problem.detail);
+            Err(JoinError::Refused(problem))
+        }
+        Some(problem) => Err(JoinError::Refused(problem)),
+        None if silent.is_empty() => {
+            Err(JoinError::Unreachable("the token names no other host than this one: make a new one".into()))
+        }
+        None => Err(JoinError::Unreachable(silent)),
+    }
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ pub struct Health {
 pub(super) async fn run(cluster: Cluster) {
     let mut asked = Instant::now();
     let mut looked = Instant::now();
+    let mut led = cluster.leadership();
     let mut handed = None;
     loop {
         // In this order, not in one by chance: a simulated run can be repeated.
@@ -69,8 +70,10 @@ pub(super) async fn run(cluster: Cluster) {
                 continue;
             }
         }
-        if looked.elapsed() >= ASKING {
-            looked = Instant::now();
+        // A new leader may have ended that there was none.
+        let elected = cluster.leadership();
+        if looked.elapsed() >= ASKING || elected != led {
+            (looked, led) = (Instant::now(), elected);
             reform::note_quorum(&cluster).await;
         }
         let outdated = cluster.wire.epochs.is_outdated();

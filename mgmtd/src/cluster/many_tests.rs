@@ -199,6 +199,40 @@ async fn three_hosts_become_one_and_outlive_their_leader() {
     }
 }
 
+/// What has no majority is refused at once, before it is proposed, by who led and by who followed.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_a_change_is_refused_at_once() {
+    let mut hosts = Vec::from(three().await);
+    hosts.sort_by_key(|h| !h.cluster.leading().is_some());
+    let [leader, second, third] = <[Host; 3]>::try_from(hosts).ok().unwrap();
+    assert!(leader.cluster.leading().is_some());
+    let at_once = async |host: &Host, name: &str| {
+        let begun = Instant::now();
+        let refused = host.write(name).await.unwrap_err();
+        assert!(matches!(refused, WriteError::NoMajority), "{refused}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
+        assert!(refused.to_string().contains("no majority of the voters is reached"), "{refused}");
+    };
+    leader.cut(&[&second, &third], Some(Fault::Cut));
+    let stopped = second.stop().await;
+    leader.until("it hears nobody", Cluster::lacks_majority).await;
+    third.until("it is alone as well", Cluster::lacks_majority).await;
+    at_once(&leader, "by-who-led").await;
+    at_once(&third, "by-who-followed").await;
+
+    let second = Host::start(stopped.0, stopped.1).await;
+    third.until("two elected one of them", |c| !c.lacks_majority()).await;
+    third.write("again").await.unwrap();
+    leader.cut(&[&second, &third], None);
+    leader.until("it follows", |c| c.read(|s| s.networks.values().any(|n| n.meta.name == "again"))).await;
+    for name in ["by-who-led", "by-who-followed"] {
+        assert!(!leader.has(name), "{name}");
+    }
+    for host in [leader, second, third] {
+        host.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_host_does_not_hold_up_the_others_and_a_late_one_is_brought_a_snapshot() {
     let [first, second, third] = three().await;

@@ -100,6 +100,8 @@ const SNAPSHOT_EVERY: u64 = 2000;
 const KEPT_ENTRIES: u64 = 500;
 /// Longest a write may take. A write that takes longer may still happen.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest that the voters take to elect a leader where a majority of them is there, with some to spare.
+const ELECTION: Duration = Duration::from_secs(5);
 /// Pause before a write is offered again where nobody led.
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
 /// Longest a host that leaves may take to hand over its vote.
@@ -167,6 +169,11 @@ pub enum WriteError {
     /// The connection to the leader broke, or the leader changed, after the change was sent.
     #[error("it is not known whether the change happened ({0}): look before you repeat it")]
     Unknown(String),
+    /// No majority has been reached for longer than an election takes: it was not even proposed.
+    #[error(
+        "no majority of the voters is reached: nothing can be changed until more of the voting hosts are back"
+    )]
+    NoMajority,
     /// The log takes no writes.
     #[error("the cluster takes no changes now: {0}")]
     Unavailable(String),
@@ -434,6 +441,9 @@ impl Cluster {
             if let Some(failed) = self.failure() {
                 return Err(WriteError::Unavailable(failed));
             }
+            if self.lacks_majority() {
+                return Err(WriteError::NoMajority);
+            }
             let leader = match tokio::time::timeout_at(end, self.raft.client_write(command.clone())).await {
                 Err(_) => return Err(WriteError::Timeout),
                 Ok(Ok(response)) => return Ok(response.data?),
@@ -464,6 +474,15 @@ impl Cluster {
             }
             tokio::time::sleep(WRITE_PAUSE).await;
         }
+    }
+
+    /// Whether this host knows that no majority of the voters is reached, for longer than an election takes.
+    fn lacks_majority(&self) -> bool {
+        let silent = match self.leading() {
+            Some(Leading { followed: Some(ago), .. }) => Some(ago),
+            _ => self.wire.epochs.no_quorum_for(),
+        };
+        silent.is_some_and(|silent| silent >= ELECTION)
     }
 
     /// Whether this host leads, and how sure that is.
@@ -528,7 +547,7 @@ impl Cluster {
         else {
             return Written::NotLeading;
         };
-        if self.wire.epochs.is_outdated() {
+        if self.wire.epochs.is_outdated() || self.lacks_majority() {
             return Written::NotLeading;
         }
         match tokio::time::timeout(WRITE_TIMEOUT, self.raft.client_write(command)).await {
@@ -679,6 +698,13 @@ impl Cluster {
                 .map(|(id, _)| HostId::from(*id))
                 .collect(),
         }
+    }
+
+    /// Who leads, where it is known, and in which term.
+    fn leadership(&self) -> (Option<NodeId>, u64) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        (metrics.current_leader, metrics.current_term)
     }
 
     /// Why the log has failed for good, where it has.

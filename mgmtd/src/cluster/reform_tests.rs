@@ -8,8 +8,10 @@ use super::{
 };
 use lq_api::{
     Timestamp,
+    join_token::TokenText,
     recovery::{ReformCluster, ReformFate, RestoreAs},
 };
+use std::net::SocketAddr;
 use uuid::Uuid;
 
 /// What is read of a cluster that is opened and shut again.
@@ -93,6 +95,50 @@ async fn a_survivor_goes_on_and_who_was_lost_joins_again() {
     third.cluster.remove_host(second.id(), None, false).await.unwrap();
     second.until("it learns that it is removed", Cluster::is_removed).await;
     for host in [first, second, third] {
+        host.stop().await;
+    }
+}
+
+/// Of two hosts the first alone votes: started again it leads its old epoch by itself, and answers whoever asks for an admission.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_host_joins_again_what_the_second_formed_anew() {
+    let first = Host::new().await;
+    let second = Host::new().await.joined(&first.token().await).await;
+    second.until("it knows the cluster", |c| c.read(|s| s.hosts.len() == 2)).await;
+    let id = first.id();
+    let stopped = first.stop().await;
+    alone_without_majority(&second).await;
+    let confirm = second.cluster.preview_reform().await.confirm;
+    second.cluster.reform(&ReformCluster { confirm, lost: vec![id] }).await.unwrap();
+    let second = second.restart().await;
+    let first = Host::start(stopped.0, stopped.1).await;
+    first.until("it learns that it is out", |c| c.outdated().is_some()).await;
+
+    let token = second.token().await;
+    let named = TokenText::parse(&token).unwrap().addresses;
+    assert_eq!(named, [second.address.to_string()], "not the one that is lost");
+    // A token of before it was lost names the joining host first; by another name for it, it even asks itself.
+    let SocketAddr::V4(own) = first.address else { panic!("{}", first.address) };
+    let disguised = SocketAddr::from((own.ip().to_ipv6_mapped(), own.port()));
+    for itself in [first.address, disguised] {
+        let old = join::tests::changed(&token, |said| {
+            said["a"] = serde_json::json!([itself.to_string(), second.address.to_string()]);
+        });
+        let preview = first.cluster.preview_join(&old).await.unwrap();
+        assert_eq!(preview.cluster, second.cluster.identity().cluster);
+    }
+    // Where nobody else can be asked, the host says what it was told, and by whom it was not told anything.
+    let silent = join::tests::changed(&token, |said| {
+        said["a"] = serde_json::json!([disguised.to_string(), "127.0.0.1:1"]);
+    });
+    let refused = first.cluster.preview_join(&silent).await.unwrap_err().to_string();
+    assert!(refused.contains("not (or no longer)") && refused.contains("127.0.0.1:1"), "{refused}");
+
+    let first = first.joined(&token).await;
+    assert_eq!((first.id(), first.cluster.identity().epoch), (id, 2));
+    second.until("it is back", |c| c.read(|s| s.hosts[&id].lost.is_none())).await;
+    first.write("together").await.unwrap();
+    for host in [first, second] {
         host.stop().await;
     }
 }

@@ -33,7 +33,10 @@ pub(crate) async fn run(node: Arc<Node>, port: Option<u16>, end: CancellationTok
         let waits = node.cluster.look_at_pairing().is_ok();
         let heard = node.cluster.wrong_codes();
         if heard > wrong {
-            let text = format!("{} wrong pairing codes were tried at this host", heard - wrong);
+            let text = match heard - wrong {
+                1 => "a wrong pairing code was tried at this host".to_owned(),
+                many => format!("{many} wrong pairing codes were tried at this host"),
+            };
             let target = format!("host/{}", node.id());
             node.events.system(EventLevel::Warning, "host.pairing", target, text);
             wrong = heard;

@@ -15,7 +15,6 @@ use lq_api::{
     event::EventLevel,
     problem::Problem,
 };
-use uuid::Uuid;
 
 /// Longest text of a record, in characters.
 const LONGEST: usize = 500;
@@ -49,7 +48,8 @@ impl Note {
     ) -> Self {
         let kind = singular(path.trim_start_matches('/').split('/').next().unwrap_or_default());
         let peer = req.extensions().get::<Peer>().copied().unwrap_or(Peer::Unknown);
-        let name = id.and_then(|id| id.parse().ok()).and_then(|id| name(api, &kind, id));
+        // Also for what is noted once it is gone.
+        let name = id.and_then(|id| api.node.events.names().of(&format!("{kind}/{id}")));
         Self {
             actor: caller.map(|c| c.actor.clone()),
             user: caller.and_then(|c| c.user),
@@ -173,21 +173,6 @@ fn action(method: &Method, path: &str) -> String {
     words.extend(rest);
     words.extend(verb.map(str::to_owned));
     words.join(".")
-}
-
-/// The name an object has now.
-fn name(api: &Api, kind: &str, id: Uuid) -> Option<String> {
-    api.node.cluster.read(|s| match kind.parse::<ObjectKind>() {
-        Ok(kind) => s.labels(kind, id).map(|(_, name)| name.to_owned()),
-        Err(_) => match kind {
-            "user" => s.users.get(&id.into()).map(|r| r.user.meta.name.clone()),
-            "group" => s.groups.get(&id.into()).map(|g| g.meta.name.clone()),
-            "role" => s.role(id.into()).map(|r| r.meta.name.clone()),
-            "identity-provider" => s.providers.get(&id.into()).map(|p| p.meta.name.clone()),
-            "token" => s.tokens.get(&id.into()).map(|t| t.token.name.clone()),
-            _ => None,
-        },
-    })
 }
 
 #[cfg(test)]

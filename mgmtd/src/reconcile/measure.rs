@@ -1,7 +1,10 @@
 //! What is measured of a host and of its machines, and when: counters are read every 5 seconds, and what is kept is their growth per
 //! second. What cannot be read is not a value (never a zero).
 
-use super::Node;
+use super::{
+    Node,
+    disk_errors::{self, DiskErrors},
+};
 use crate::{
     compute::Machine,
     inventory::{HostLoad, Measured},
@@ -10,6 +13,7 @@ use crate::{
 use futures::{StreamExt as _, stream};
 use lq_api::{
     Timestamp, VmId,
+    event::EventLevel,
     local::vmm::{IoStats, Stats},
 };
 use std::{
@@ -30,6 +34,7 @@ const SWEEP: u32 = 60;
 /// Measures until `end`.
 pub async fn follow(node: Arc<Node>, series: Arc<Series>, end: CancellationToken) {
     let mut last = HashMap::new();
+    let mut errors = DiskErrors::default();
     let mut failing = false;
     let mut looks = 0_u32;
     let mut beat = tokio::time::interval(EVERY);
@@ -39,7 +44,7 @@ pub async fn follow(node: Arc<Node>, series: Arc<Series>, end: CancellationToken
             () = end.cancelled() => return,
             _ = beat.tick() => {}
         }
-        let looked = look(&node, &mut last).await;
+        let looked = look(&node, &mut last, &mut errors).await;
         looks = looks.wrapping_add(1);
         let known: Option<HashSet<VmId>> =
             (looks % SWEEP == 1).then(|| node.cluster.read(|s| s.vms.keys().copied().collect()));
@@ -78,7 +83,7 @@ type Look = (Subject, Instant, Vec<Measured>);
 /// The last look at each subject, to measure growth from.
 type Last = HashMap<Subject, (Instant, Vec<Measured>)>;
 
-async fn look(node: &Arc<Node>, last: &mut Last) -> Looked {
+async fn look(node: &Arc<Node>, last: &mut Last, errors: &mut DiskErrors) -> Looked {
     let host = node.host.clone();
     let load = tokio::task::spawn_blocking(move || host.load()).await.unwrap_or_default();
     let pool_used = match node.local_pool().status().await {
@@ -86,9 +91,15 @@ async fn look(node: &Arc<Node>, last: &mut Last) -> Looked {
         Err(_) => f64::NAN,
     };
     let mut all = vec![(Subject::Host(node.id()), Instant::now(), of_host(&load, pool_used))];
-    let asked: Vec<_> = node.fleet.running().into_iter().map(ask).collect();
-    let machines: Vec<Option<Look>> = stream::iter(asked).buffer_unordered(ABREAST).collect().await;
-    all.extend(machines.into_iter().flatten());
+    let running = node.fleet.running();
+    let ids = running.iter().map(|machine| machine.vm()).collect();
+    let asked: Vec<_> = running.into_iter().map(ask).collect();
+    let machines: Vec<Option<_>> = stream::iter(asked).buffer_unordered(ABREAST).collect().await;
+    let (machines, failed): (Vec<Look>, Vec<_>) = machines.into_iter().flatten().unzip();
+    all.extend(machines);
+    for (vm, counts) in errors.look(Instant::now(), &ids, &failed) {
+        tell(node, vm, &counts);
+    }
     let mut now = HashMap::new();
     let rows = all.into_iter().map(|(subject, at, measured)| {
         let before = last.get(&subject).map(|(at, measured)| (*at, measured.as_slice()));
@@ -101,9 +112,20 @@ async fn look(node: &Arc<Node>, last: &mut Last) -> Looked {
     (Timestamp::now(), rows)
 }
 
-async fn ask(machine: Arc<dyn Machine>) -> Option<Look> {
+/// Notes that requests of a guest to its disks failed.
+fn tell(node: &Node, vm: VmId, counts: &[u64]) {
+    let text = node.cluster.read(|s| Some(disk_errors::words(s, &s.vms.get(&vm)?.vm.spec, counts)));
+    if let Some(text) = text {
+        node.events.system(EventLevel::Warning, "vm.disk-errors", format!("vm/{vm}"), text);
+    }
+}
+
+/// What a machine says, and how many requests to each of its disks have failed.
+async fn ask(machine: Arc<dyn Machine>) -> Option<(Look, (VmId, Vec<u64>))> {
     let stats = tokio::time::timeout(PATIENCE, machine.stats()).await.ok()?.ok()?;
-    Some((Subject::Vm(machine.vm()), Instant::now(), of_machine(machine.as_ref(), &stats)))
+    let failed = stats.disks.iter().map(|io| io.errors).collect();
+    let look = (Subject::Vm(machine.vm()), Instant::now(), of_machine(machine.as_ref(), &stats));
+    Some((look, (machine.vm(), failed)))
 }
 
 /// Levels as they are, counters as growth per second. A counter that fell began anew.

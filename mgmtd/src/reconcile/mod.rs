@@ -6,6 +6,7 @@
 //! for the host to follow.
 
 mod copies;
+mod disk_errors;
 mod foreign;
 pub mod host;
 pub mod measure;

@@ -252,6 +252,7 @@ impl Node {
         expect: Option<u64>,
         actor: &str,
     ) -> Result<Task, WriteError> {
+        self.events.names().of(&format!("pool/{id}"));
         self.cluster.write(Op::DeletePool { id, expect }).await?;
         let new = NewTask {
             kind: "pool.delete",

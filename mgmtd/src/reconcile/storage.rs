@@ -130,6 +130,8 @@ impl Node {
     /// Deletes an image; its bytes follow.
     pub async fn delete_image(self: &Arc<Self>, id: ImageId, expect: Option<u64>) -> Result<(), WriteError> {
         let pool = self.cluster.read(|s| s.images.get(&id).and_then(|r| r.image.spec.pool));
+        // What is noted of it later needs its name.
+        self.events.names().of(&format!("image/{id}"));
         self.cluster.write(Op::DeleteImage { id, expect }).await?;
         // Where this fails, or a crash comes before it, it is done again.
         if let Some(pool) = pool.filter(|p| self.pools_with_waste().contains(p))
@@ -165,6 +167,7 @@ impl Node {
         expect: Option<u64>,
         actor: &str,
     ) -> Result<Task, WriteError> {
+        self.events.names().of(&format!("volume/{id}"));
         self.cluster.write(Op::DeleteVolume { id, expect }).await?;
         Ok(self.volume_task("volume.delete", id, actor, |volume| volume.is_none().then_some(Ok(()))))
     }

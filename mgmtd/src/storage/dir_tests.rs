@@ -304,4 +304,5 @@ async fn a_full_file_system_is_told_as_such_and_nothing_remains() {
         NewVolume { volume: VolumeId::new(), format: ImageFormat::Qcow2, size: Bytes::gib(1), source: None };
     let refused = pool.create_volume(new).await.unwrap_err();
     assert!(matches!(refused, Error::NoSpace { .. }), "the reserve is not for new volumes: {refused}");
+    assert!(refused.to_string().contains("64 MiB needed"), "{refused}");
 }

@@ -19,9 +19,10 @@ pub(super) fn of(path: &Path) -> Result<PoolStatus, Error> {
 
 /// Refuses where fewer than `needed` bytes are free beyond `reserve`.
 pub(super) fn check(path: &Path, needed: u64, reserve: u64) -> Result<(), Error> {
-    let free = of(path)?.free_bytes.get().saturating_sub(reserve);
-    if free < needed || free == 0 {
-        return Err(Error::NoSpace { needed: Bytes(needed), free: Bytes(free) });
+    let free = of(path)?.free_bytes;
+    if free.get() < needed.max(1).saturating_add(reserve) {
+        // What is to stay free is needed as well: something made at no cost of its own is refused for that.
+        return Err(Error::NoSpace { needed: Bytes(needed.saturating_add(reserve)), free });
     }
     Ok(())
 }

@@ -176,7 +176,9 @@ impl Tasks {
         F: Future<Output = Result<Option<String>, String>> + Send + 'static,
     {
         let user = ASKED_BY.try_with(|user| *user).unwrap_or_default();
-        let task = Task { user, ..Task::begun(new.kind, new.target, new.actor, Timestamp::now()) };
+        let target_name = self.events.names().of(&new.target);
+        let begun = Task::begun(new.kind, new.target, new.actor, Timestamp::now());
+        let task = Task { user, target_name, ..begun };
         let cancel = CancellationToken::new();
         {
             let mut entries = self.lock();
@@ -238,7 +240,7 @@ impl Tasks {
                 level: EventLevel::Warning,
                 kind: "task.failed".into(),
                 target: task.target,
-                message: format!("{} failed: {}", task.kind, task.message.unwrap_or_default()),
+                message: format!("Could not {}: {}", words(&task.kind), task.message.unwrap_or_default()),
                 actor: Some(task.actor),
             });
         }
@@ -285,9 +287,29 @@ impl Tasks {
     }
 }
 
+/// What is done by a task of this kind, in words of people: `vm.stop` is `stop the machine`.
+fn words(kind: &str) -> String {
+    match (kind, kind.split_once('.')) {
+        ("host.evacuate", _) => "enter maintenance".into(),
+        ("host.reopen", _) => "end maintenance".into(),
+        ("cluster.pair", _) => "add a host".into(),
+        ("pool.adopt", _) => "adopt a file".into(),
+        (_, Some(("vm", verb))) => format!("{verb} the machine"),
+        (_, Some((noun, verb))) => format!("{verb} the {noun}"),
+        (_, None) => kind.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_failed_is_told_in_words_of_people() {
+        assert_eq!(words("host.evacuate"), "enter maintenance");
+        assert_eq!(words("vm.stop"), "stop the machine");
+        assert_eq!(words("volume.resize"), "resize the volume");
+    }
 
     async fn ended(tasks: &Tasks, id: TaskId) -> Task {
         loop {

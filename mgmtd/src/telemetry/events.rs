@@ -1,6 +1,9 @@
 //! The event log: what happened, for people. Kept in the history, sent to those who follow it.
 
-use super::history::{History, Ring};
+use super::{
+    history::{History, Ring},
+    names::Names,
+};
 use lq_api::{
     EventId, Timestamp,
     event::{Event, EventLevel},
@@ -15,6 +18,7 @@ const MAX_MESSAGE: usize = 1000;
 #[derive(Clone)]
 pub struct Events {
     history: Arc<History>,
+    names: Arc<Names>,
     followers: broadcast::Sender<Event>,
 }
 
@@ -66,7 +70,13 @@ impl Events {
     /// The event log kept in `history`.
     #[must_use]
     pub fn new(history: Arc<History>) -> Self {
-        Self { history, followers: broadcast::Sender::new(256) }
+        Self { history, names: Arc::default(), followers: broadcast::Sender::new(256) }
+    }
+
+    /// The names that what is noted is noted by.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Notes what happened.
@@ -80,6 +90,7 @@ impl Events {
             at: Timestamp::now(),
             level: new.level,
             kind: new.kind,
+            target_name: self.names.of(&new.target),
             target: new.target,
             message,
             actor: new.actor,

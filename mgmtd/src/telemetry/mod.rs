@@ -9,6 +9,7 @@ pub mod exposition;
 mod history;
 pub mod logs;
 mod metrics;
+mod names;
 mod series;
 pub mod usage;
 

@@ -111,6 +111,16 @@ export const useVm = (id: string) => {
   });
 };
 
+/** The counters of a machine that runs. */
+export const useVmStats = (id: string, runs: boolean) =>
+  useQuery({
+    queryKey: ["vm", id, "stats"],
+    queryFn: () => call(api.GET("/vms/{id}/stats", { params: { path: { id } } })),
+    enabled: runs,
+    refetchInterval: OFTEN,
+    retry: false,
+  });
+
 export const useImages = () =>
   useQuery({
     queryKey: ["images"],

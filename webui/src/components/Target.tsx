@@ -27,17 +27,23 @@ export function useTargets(): Names {
 /** What has no list that could tell its name. */
 const NAMELESS: Record<string, string> = { cluster: "the cluster" };
 
-/** The name of a target; its kind alone where it is gone. */
-export const targetName = (names: Names, target: string) => {
-  const kind = target.split("/")[0]!;
-  return names.get(target) ?? NAMELESS[kind] ?? `${kind} (gone)`;
+/** What a task or an event is about. */
+type About = { target: string; target_name?: string | null };
+
+/** The name of a target; where it is gone its kind, and the name it had where that was kept. */
+export const targetName = (names: Names, { target, target_name }: About) => {
+  const [kind, id] = target.split("/");
+  const now = names.get(target) ?? NAMELESS[kind!];
+  if (now !== undefined) return now;
+  return id ? [kind, target_name, "(gone)"].filter(Boolean).join(" ") : target;
 };
 
-export function Target({ names, target }: { names: Names; target: string }) {
-  const name = names.get(target) ?? NAMELESS[target.split("/")[0]!];
-  if (name !== undefined) return <TargetLink target={target} label={name} />;
-  const [kind, id] = target.split("/");
-  return <span className="text-dim">{id ? `${kind} (gone)` : target}</span>;
+export function Target({ names, about }: { names: Names; about: About }) {
+  const { target } = about;
+  const label = targetName(names, about);
+  if (names.has(target) || NAMELESS[target.split("/")[0]!])
+    return <TargetLink target={target} label={label} />;
+  return <span className="text-dim">{label}</span>;
 }
 
 /** The way to something under this label; the label alone where there is none. */

@@ -24,8 +24,8 @@ export function Tasks() {
       {
         id: "target",
         label: "Target",
-        value: ({ target }) => targetName(names, target),
-        cell: ({ target }) => <Target names={names} target={target} />,
+        value: (about) => targetName(names, about),
+        cell: (about) => <Target names={names} about={about} />,
         width: "w-[20%]",
       },
       {
@@ -38,7 +38,7 @@ export function Tasks() {
               text={task.message}
               title={`${taskName(task.kind)}: ${task.state}`}
               facts={[
-                ["Target", <Target names={names} target={task.target} />],
+                ["Target", <Target names={names} about={task} />],
                 ["By", task.actor],
                 ["Started", time(task.created_at)],
                 ["Ended", task.ended_at ? time(task.ended_at) : undefined],
@@ -82,7 +82,7 @@ export function Tasks() {
         id={taskId}
         name={({ kind }) => taskName(kind)}
         order="-started"
-        brief={(task) => `${targetName(names, task.target)} · ${time(task.created_at)}`}
+        brief={(task) => `${targetName(names, task)} · ${time(task.created_at)}`}
         actions={(task) => <Cancel task={task} />}
         actionsWidth="w-24"
         empty={<p>Whatever takes time is a task and appears here.</p>}
@@ -105,7 +105,7 @@ export function Events() {
             text={event.message}
             title={`${event.level}: ${event.kind}`}
             facts={[
-              ["About", <Target names={names} target={event.target} />],
+              ["About", <Target names={names} about={event} />],
               ["By", event.actor],
               ["When", time(event.at)],
             ]}
@@ -123,8 +123,8 @@ export function Events() {
       {
         id: "target",
         label: "About",
-        value: ({ target }) => targetName(names, target),
-        cell: ({ target }) => <Target names={names} target={target} />,
+        value: (about) => targetName(names, about),
+        cell: (about) => <Target names={names} about={about} />,
         width: "w-[16%]",
       },
       { id: "kind", label: "Kind", value: ({ kind }) => kind, width: "w-36" },
@@ -150,7 +150,7 @@ export function Events() {
         id={eventId}
         name={({ message }) => message}
         order="-at"
-        brief={({ at, target }) => `${time(at)} · ${targetName(names, target)}`}
+        brief={(event) => `${time(event.at)} · ${targetName(names, event)}`}
         empty={<p>What happens to hosts and machines is told here.</p>}
       />
     </>

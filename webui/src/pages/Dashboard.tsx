@@ -382,7 +382,7 @@ function Latest() {
               <Dot state={event.level} />
             </span>
             <span>
-              <Target names={names} target={event.target} /> {event.message}
+              <Target names={names} about={event} /> {event.message}
             </span>
           </li>
         ))}

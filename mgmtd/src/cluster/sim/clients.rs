@@ -112,7 +112,9 @@ impl World {
                 let word = format!("refused, {why}");
                 (Came::Refused(why), word)
             }
-            Ok(Some(Err(e @ WriteError::Unavailable(_)))) => (Came::Not, e.to_string()),
+            Ok(Some(Err(e @ (WriteError::Unavailable(_) | WriteError::NoMajority)))) => {
+                (Came::Not, e.to_string())
+            }
             Ok(Some(Err(e @ (WriteError::Timeout | WriteError::Unknown(_))))) => {
                 (Came::Unknown, e.to_string())
             }

@@ -25,6 +25,11 @@ use uuid::Uuid;
 /// Most join tokens at a time.
 const MAX_TOKENS: usize = 100;
 
+/// What a host says of a token it does not know. A host that joins goes on to the next one then: hosts of other releases have to
+/// say it in the same words.
+pub(in crate::cluster) const STRANGE_TOKEN: &str =
+    "the join token is not (or no longer) one of this cluster: make a new one there";
+
 /// A host that asks to be admitted, with everything it brings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Application {
@@ -269,7 +274,7 @@ impl State {
         let found = self.join_tokens.values().find(|t| t.hash == hash);
         let refuse = |why: &str| Err(Refusal::Conflict(why.into()));
         match found.map(|t| &t.token) {
-            None => refuse("the join token is not (or no longer) one of this cluster: make a new one there"),
+            None => refuse(STRANGE_TOKEN),
             Some(t) if t.expires_at <= now => {
                 refuse("the join token has expired: make a new one in the cluster")
             }

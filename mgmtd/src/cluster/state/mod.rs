@@ -40,6 +40,7 @@ pub use epoch::{Formation, Position, Told};
 pub use ha::Guard;
 pub use hardware::Unplugged;
 pub use hosts::Application;
+pub(in crate::cluster) use hosts::STRANGE_TOKEN;
 pub use moves::{HostRole, Move};
 pub use upgrade::{UpgradeError, read as read_state};
 

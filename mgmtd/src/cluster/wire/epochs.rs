@@ -13,8 +13,9 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 /// Says the epoch of the sender.
 const HEADER: HeaderName = HeaderName::from_static("lq-epoch");
@@ -59,7 +60,7 @@ struct Inner {
     refused: BTreeMap<HostId, Refused>,
     heard: BTreeMap<HostId, Timestamp>,
     newer: Option<HostId>,
-    no_quorum_since: Option<Timestamp>,
+    no_quorum_since: Option<(Timestamp, Instant)>,
 }
 
 /// How an epoch stands to the own one.
@@ -191,12 +192,17 @@ impl Epochs {
     /// Notes whether a majority is reached.
     pub(in crate::cluster) fn note_quorum(&self, there: bool) {
         let since = &mut self.inner().no_quorum_since;
-        *since = if there { None } else { since.or_else(|| Some(Timestamp::now())) };
+        *since = if there { None } else { since.or_else(|| Some((Timestamp::now(), Instant::now()))) };
     }
 
     /// Since when no majority is reached.
     pub(in crate::cluster) fn no_quorum_since(&self) -> Option<Timestamp> {
-        self.inner().no_quorum_since
+        self.inner().no_quorum_since.map(|(at, _)| at)
+    }
+
+    /// For how long no majority has been reached.
+    pub(in crate::cluster) fn no_quorum_for(&self) -> Option<Duration> {
+        self.inner().no_quorum_since.map(|(_, since)| since.elapsed())
     }
 }
 

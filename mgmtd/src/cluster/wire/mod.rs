@@ -163,6 +163,7 @@ impl Wire {
         body: Bytes,
         limit: Duration,
     ) -> Result<T, CallError> {
+        let sent = AtomicBool::new(false);
         let work = async {
             let request = |body: Bytes| {
                 let request = Request::post(path)
@@ -187,11 +188,13 @@ impl Wire {
             }
             // A kept connection may have died unnoticed. What was not sent is sent again over a new one.
             let (mut connection, response) = loop {
+                sent.store(false, Ordering::Relaxed);
                 let (mut connection, kept) = match self.take(host, &address) {
                     Some(kept) => (kept, true),
                     None => (self.connect(host, &address).await?, false),
                 };
                 let request = request(body.clone()).map_err(|e| unreachable(host, &e))?;
+                sent.store(true, Ordering::Relaxed);
                 match connection.try_send_request(request).await {
                     Ok(response) => break (connection, response),
                     Err(e) if kept && e.message().is_some() => {}
@@ -218,7 +221,8 @@ impl Wire {
         self.faults.meet(host).await?;
         match tokio::time::timeout(limit, work).await {
             Ok(done) => done,
-            Err(_) => Err(broken(host, &format!("nothing within {limit:?}"))),
+            Err(_) if sent.load(Ordering::Relaxed) => Err(broken(host, &format!("nothing within {limit:?}"))),
+            Err(_) => Err(unreachable(host, &format!("no connection within {limit:?}"))),
         }
     }
 

@@ -213,12 +213,17 @@ async fn set_ha(
     Ok(Answer(StatusCode::OK, spec))
 }
 
-/// Join tokens, without their texts.
+/// Join tokens that can be used, without their texts.
 #[utoipa::path(
     get, path = "/cluster/join-tokens", tag = "cluster", responses((status = 200, body = Vec<JoinToken>))
 )]
 async fn tokens(State(api): State<Arc<Api>>) -> Answer<Vec<JoinToken>> {
-    let tokens = api.node.cluster.read(|s| s.join_tokens.values().map(|t| t.token.clone()).collect());
+    // Used up, one only tells who comes with it why it is refused.
+    let usable = |s: &AgreedState| {
+        let tokens = s.join_tokens.values().map(|t| &t.token);
+        tokens.filter(|t| t.uses_left > 0).cloned().collect()
+    };
+    let tokens = api.node.cluster.read(usable);
     Answer(StatusCode::OK, tokens)
 }
 

@@ -103,10 +103,9 @@ impl Node {
                 results.push(result);
                 tell(&handle, &results, count);
             }
-            let stay = results.iter().filter(|r| !r.done).count();
-            match stay {
-                0 => Ok(Some(format!("{count} machines are elsewhere or at rest"))),
-                _ => Err(format!("{stay} of {count} machines stay: see the results")),
+            match stay(&results) {
+                None => Ok(Some(format!("{count} machines are elsewhere or at rest"))),
+                Some(why) => Err(why),
             }
         })
     }
@@ -156,8 +155,45 @@ impl Node {
     }
 }
 
+/// Which machines stay and why: of many the first, the rest is in the task's results.
+fn stay(results: &[TaskResult]) -> Option<String> {
+    const TOLD: usize = 3;
+    let stay: Vec<_> = results.iter().filter(|r| !r.done).collect();
+    let first = stay.iter().take(TOLD).map(|r| format!("`{}`: {}", r.name, r.message));
+    let first = first.collect::<Vec<_>>().join("; ");
+    let more = match stay.len().saturating_sub(TOLD) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    (!stay.is_empty()).then(|| format!("{} of {} machines stay ({first}{more})", stay.len(), results.len()))
+}
+
 fn tell(handle: &Handle, results: &[TaskResult], count: usize) {
     let share = results.len() as f64 / count.max(1) as f64;
     handle.progress(Some(share), format!("{} of {count} machines", results.len()));
     handle.results(results.to_vec());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_which_machines_stay_and_why() {
+        let result = |n: u32, done| TaskResult {
+            target: format!("vm/{n}"),
+            name: format!("web{n}"),
+            done,
+            message: "no room".into(),
+        };
+        assert_eq!(stay(&[result(1, true)]), None);
+        let few = stay(&[result(1, true), result(2, false)]).unwrap();
+        assert_eq!(few, "1 of 2 machines stay (`web2`: no room)");
+        let many: Vec<_> = (0..5).map(|n| result(n, false)).collect();
+        let many = stay(&many).unwrap();
+        assert!(
+            many.starts_with("5 of 5 machines stay (`web0`: no room; ") && many.ends_with("; and 2 more)"),
+            "{many}"
+        );
+    }
 }

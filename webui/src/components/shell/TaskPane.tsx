@@ -88,7 +88,7 @@ export function TaskPane() {
                       {taskName(task.kind)}
                     </th>
                     <td>
-                      <Target names={names} target={task.target} />
+                      <Target names={names} about={task} />
                     </td>
                     <td title={task.message ?? undefined}>
                       <TaskState task={task} />

@@ -80,7 +80,7 @@ export function Evacuation({ host }: { host: Host }) {
               {task.results!.map((result) => (
                 <tr key={result.target} className="border-t border-line/60 [&>*]:py-1 [&>*]:pr-4">
                   <th scope="row" className="font-normal">
-                    <Target names={names} target={result.target} />
+                    <Target names={names} about={result} />
                   </th>
                   <td>
                     <State

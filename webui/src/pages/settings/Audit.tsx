@@ -52,7 +52,7 @@ function Log() {
         label: "Target",
         value: (record) => named(record),
         cell: (record) =>
-          names.has(record.target) ? <Target names={names} target={record.target} /> : named(record),
+          names.has(record.target) ? <Target names={names} about={record} /> : named(record),
         width: "w-[14%]",
       },
       {

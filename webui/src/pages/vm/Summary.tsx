@@ -3,11 +3,20 @@ import { Link } from "@tanstack/react-router";
 import { Pencil } from "lucide-react";
 import { useState } from "react";
 import { api, call, type Vm } from "../../api/client";
-import { queryClient, useHosts, useImages, useNames, useNetworks, useVolumes } from "../../api/queries";
+import {
+  queryClient,
+  useHosts,
+  useImages,
+  useNames,
+  useNetworks,
+  useVmStats,
+  useVolumes,
+} from "../../api/queries";
 import { EventList } from "../../components/EventList";
 import { Labels } from "../../components/Labels";
 import { Rename } from "../../components/Rename";
 import { Button, Card, Fact, Facts, State } from "../../components/ui";
+import { diskErrors } from "../../lib/diskErrors";
 import { age, time } from "../../lib/format";
 import { seenWith } from "../../lib/seen";
 import { memoryWords } from "../../lib/memory";
@@ -35,6 +44,9 @@ function SummaryOf({ vm: { meta, spec, status }, vm }: { vm: Vm }) {
   const image = useNames(useImages());
   const [edit, setEdit] = useState(false);
   const denied = useWriteRefusal(vm);
+  const runs = seenWith(hosts.data)(vm) === "running";
+  const stats = useVmStats(meta.id, runs);
+  const failed = runs ? diskErrors(vm, stats.data, volume) : [];
   return (
     <div className="grid gap-4 xl:grid-cols-2">
       <Card
@@ -57,9 +69,7 @@ function SummaryOf({ vm: { meta, spec, status }, vm }: { vm: Vm }) {
             )}
           </Fact>
           <Fact name="Addresses">{status.addresses?.join(", ")}</Fact>
-          <Fact name="Running for">
-            {status.started_at && seenWith(hosts.data)(vm) === "running" && age(status.started_at)}
-          </Fact>
+          <Fact name="Running for">{status.started_at && runs && age(status.started_at)}</Fact>
           <Fact name="Restarts">{status.restarts || undefined}</Fact>
           <Fact name="Created">{time(meta.created_at)}</Fact>
           <Fact name="Labels">
@@ -90,6 +100,16 @@ function SummaryOf({ vm: { meta, spec, status }, vm }: { vm: Vm }) {
                 {disk.read_only && <span className="text-dim"> (read-only)</span>}
               </div>
             ))}
+          </Fact>
+          <Fact name="Disk errors">
+            {failed.length > 0 && (
+              <div className="text-bad">
+                {failed.map((text) => (
+                  <div key={text}>{text}</div>
+                ))}
+                <span className="text-dim">since it started: its guest had I/O errors</span>
+              </div>
+            )}
           </Fact>
           <Fact name="Interfaces">
             {spec.nics?.map((nic, n) => (

@@ -103,6 +103,24 @@ impl State {
         parts.map(|(labels, name)| (labels, name.as_str()))
     }
 
+    /// The name of what `kind/id` is, where it is something that has one.
+    #[must_use]
+    pub fn name_of(&self, target: &str) -> Option<String> {
+        let (kind, id) = target.split_once('/')?;
+        let id: Uuid = id.parse().ok()?;
+        if let Ok(kind) = kind.parse::<ObjectKind>() {
+            return self.labels(kind, id).map(|(_, name)| name.to_owned());
+        }
+        match kind {
+            "user" => self.users.get(&id.into()).map(|r| r.user.meta.name.clone()),
+            "group" => self.groups.get(&id.into()).map(|g| g.meta.name.clone()),
+            "role" => self.role(id.into()).map(|r| r.meta.name.clone()),
+            "identity-provider" => self.providers.get(&id.into()).map(|p| p.meta.name.clone()),
+            "token" => self.tokens.get(&id.into()).map(|t| t.token.name.clone()),
+            _ => None,
+        }
+    }
+
     /// An object as a decision looks at it; one that is gone has no labels any more.
     #[must_use]
     pub fn object(&self, kind: ObjectKind, id: Uuid) -> Object<'_> {
