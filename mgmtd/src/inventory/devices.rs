@@ -11,12 +11,12 @@ use std::{
 };
 
 /// Entries of a directory of `/sys`, by name.
-fn entries(dir: PathBuf) -> BTreeMap<String, PathBuf> {
+pub(super) fn entries(dir: PathBuf) -> BTreeMap<String, PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|e| Some((e.file_name().into_string().ok()?, e.path()))).collect()
 }
 
-fn attribute(path: &Path, name: &str) -> Option<String> {
+pub(super) fn attribute(path: &Path, name: &str) -> Option<String> {
     let text = fs::read_to_string(path.join(name)).ok()?;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }

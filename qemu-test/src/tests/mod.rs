@@ -12,6 +12,7 @@ mod hotplug;
 mod install;
 mod migrate;
 mod pair;
+mod passthrough;
 mod pool;
 mod power;
 mod pvh;
@@ -144,6 +145,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: "install",
             limit: 900,
             run: |ctx| Box::pin(install::refusals(ctx)),
+        },
+        Test {
+            name: "passthrough",
+            about: "a disk and an interface of the host are a Debian guest's, past an IOMMU; what the host needs and half a group are refused",
+            group: "passthrough",
+            limit: 1800,
+            run: |ctx| Box::pin(passthrough::functions(ctx)),
         },
         Test {
             name: "vmm-hotplug",
