@@ -103,7 +103,8 @@ pub(crate) struct Plug {
     pub(crate) number: u8,
 }
 
-/// An IOMMU, and behind it what the host can do without: an NVMe disk on a file, and an interface on a network of its own.
+/// An IOMMU, and behind it what the host can do without: an NVMe disk on a file, and a card with an interface on a network of its own and
+/// a random number source, which are one IOMMU group.
 #[derive(Clone, Debug)]
 pub(crate) struct Spare {
     /// File of the disk.
@@ -114,7 +115,7 @@ impl Spare {
     /// This computer as seen from the network of the interface.
     pub(crate) const GATEWAY: &str = "10.0.3.2";
 
-    fn arguments(&self) -> [String; 8] {
+    fn arguments(&self) -> [String; 10] {
         let disk = format!("if=none,id=spare,format=raw,file={}", self.disk.display());
         [
             "-drive",
@@ -124,7 +125,10 @@ impl Spare {
             "-netdev",
             "user,id=spare,net=10.0.3.0/24",
             "-device",
-            "virtio-net-pci,netdev=spare,mac=52:54:00:4c:52:01,disable-legacy=on,iommu_platform=on",
+            "virtio-net-pci,netdev=spare,mac=52:54:00:4c:52:01,disable-legacy=on,iommu_platform=on,\
+             addr=0x10.0,multifunction=on",
+            "-device",
+            "virtio-rng-pci,disable-legacy=on,iommu_platform=on,addr=0x10.1",
         ]
         .map(str::to_owned)
     }

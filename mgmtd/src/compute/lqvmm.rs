@@ -315,9 +315,11 @@ impl LqVmm {
         let jail = uid.map(|n| Jail { uid: paths::VM_UID_BASE + n, gid: paths::VM_UID_BASE + n });
         let (state, tpm) = (desired.launch.tpm.as_deref(), shared.tpm(&place));
         let functions: Vec<_> = desired.spec.passthrough.iter().map(|one| one.address).collect();
+        let mut taken = Vec::new();
         let started = async {
             let fittings = place.prepare(desired, jail, &shared.settings.firmware, start).await?;
             passthrough::take(functions.clone()).await?;
+            taken.clone_from(&functions);
             if let Some(state) = state {
                 tpm.start(&shared.settings, state, uid).await?;
             }
@@ -339,7 +341,7 @@ impl LqVmm {
                 }
                 place.clear(&taps).await;
                 place.forget();
-                passthrough::give_back(functions).await;
+                passthrough::give_back(taken).await;
                 shared.free_uid(uid);
                 if let Err(error) = shared.init.forget(&unit_name(desired.vm)).await {
                     tracing::warn!(vm = %desired.vm, %error, "PID 1 still remembers the failed start");

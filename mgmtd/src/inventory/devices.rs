@@ -40,7 +40,7 @@ pub(super) fn interfaces(root: &Path) -> Vec<Interface> {
 }
 
 /// Addresses with prefix by interface, except link-local ones.
-fn addresses() -> BTreeMap<String, Vec<String>> {
+pub(super) fn addresses() -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for entry in nix::ifaddrs::getifaddrs().into_iter().flatten() {
         let (Some(address), Some(mask)) = (entry.address, entry.netmask) else { continue };

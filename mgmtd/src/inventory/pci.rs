@@ -1,12 +1,13 @@
 //! Functions on the host's PCI bus, what the host itself uses them for, and which can be given to a machine.
 //!
-//! Judged at each call from `/sys` and `/proc`: an interface, a disk, a screen or a console belongs to the function that is nearest
-//! to it on its path. Bridges are left out: only what is behind them can be given away.
+//! Judged at each call from `/sys` and `/proc`: an interface, a disk, a screen, a console or a watchdog belongs to the function that is
+//! nearest to it on its path. Bridges are left out: only what is behind them can be given away. One with a driver that does more than
+//! bridge (that of a board's LPC bus) keeps its group with the host all the same.
 
-use super::devices::{attribute, entries};
+use super::devices::{addresses, attribute, entries};
 use lq_api::{
     host::PciFunction,
-    pci::{PciAddress, VFIO_DRIVER},
+    pci::{Neighbour, PciAddress, VFIO_DRIVER},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +16,8 @@ use std::{
 };
 
 const BRIDGE: &str = "06";
+/// Where the kernel keeps NVMe disks with more than one controller.
+const NVME_SUBSYSTEMS: &str = "nvme-subsystem";
 
 /// All functions but bridges.
 #[must_use]
@@ -22,23 +25,36 @@ pub fn functions() -> Vec<PciFunction> {
     functions_from(Path::new("/"))
 }
 
-/// The same of another root directory (tests).
+/// The same as another root directory has them.
 pub(super) fn functions_from(root: &Path) -> Vec<PciFunction> {
-    let uses = uses(root);
+    functions_of(root, &addresses().into_keys().collect())
+}
+
+/// The same, where these interfaces have an address of the host.
+fn functions_of(root: &Path, addressed: &BTreeSet<String>) -> Vec<PciFunction> {
+    let uses = uses(root, addressed);
     let devices = entries(root.join("sys/bus/pci/devices"));
+    let group = |path: &Path| link_name(&path.join("iommu_group")).and_then(|group| group.parse().ok());
+    let bridges: Vec<(Option<u32>, Neighbour)> = devices
+        .iter()
+        .filter(|(_, path)| is_bridge(&class(path)))
+        .filter_map(|(name, path)| {
+            let bridge = Neighbour { address: name.parse().ok()?, driver: link_name(&path.join("driver")) };
+            bridge.stands_in_the_way().then(|| (group(path), bridge))
+        })
+        .collect();
     let found = devices.into_iter().filter_map(|(name, path)| {
         let address: PciAddress = name.parse().ok()?;
-        let text =
-            |name: &str| attribute(&path, name).unwrap_or_default().trim_start_matches("0x").to_owned();
-        let class = text("class");
-        (!class.starts_with(BRIDGE)).then(|| PciFunction {
+        let class = class(&path);
+        let text = |name: &str| number(&path, name);
+        (!is_bridge(&class)).then(|| PciFunction {
             address,
             name: kind(&class).to_owned(),
             class,
             vendor: text("vendor"),
             device: text("device"),
             driver: link_name(&path.join("driver")),
-            iommu_group: link_name(&path.join("iommu_group")).and_then(|group| group.parse().ok()),
+            iommu_group: group(&path),
             together_with: Vec::new(),
             obstacle: uses.get(&address).map(|uses| format!("the host itself needs it: {}", uses.join(", "))),
         })
@@ -54,13 +70,16 @@ pub(super) fn functions_from(root: &Path) -> Vec<PciFunction> {
         };
         let others = groups.iter().filter(|f| f.iommu_group == Some(group) && f.address != function.address);
         function.together_with = others.clone().map(|other| other.address).collect();
-        let held: Vec<_> = others
-            .filter_map(|other| {
-                let why = other.obstacle.as_deref()?;
-                let driver = other.driver.as_deref().unwrap_or("none");
-                Some(format!("{} (driver {driver}), and {why}", other.address))
-            })
-            .collect();
+        let held = others.filter_map(|other| {
+            let why = other.obstacle.as_deref()?;
+            let driver = other.driver.as_deref().unwrap_or("none");
+            Some(format!("{} (driver {driver}), and {why}", other.address))
+        });
+        let bridges = bridges.iter().filter(|(of, _)| *of == Some(group)).map(|(_, bridge)| {
+            let driver = bridge.driver.as_deref().unwrap_or("none");
+            format!("{} (driver {driver}), a bridge of the host", bridge.address)
+        });
+        let held: Vec<_> = held.chain(bridges).collect();
         if !held.is_empty() {
             function.obstacle.get_or_insert_with(|| {
                 format!(
@@ -73,27 +92,51 @@ pub(super) fn functions_from(root: &Path) -> Vec<PciFunction> {
     functions
 }
 
+/// A number of a function, in hexadecimal digits.
+fn number(function: &Path, name: &str) -> String {
+    attribute(function, name).unwrap_or_default().trim_start_matches("0x").to_owned()
+}
+
+fn class(function: &Path) -> String {
+    number(function, "class")
+}
+
+fn is_bridge(class: &str) -> bool {
+    class.starts_with(BRIDGE)
+}
+
 fn link_name(path: &Path) -> Option<String> {
     fs::read_link(path).ok()?.file_name()?.to_str().map(str::to_owned)
 }
 
-/// The function nearest to a device of the kernel.
-fn behind(device: &Path) -> Option<PciAddress> {
-    let path = fs::canonicalize(device).ok()?;
-    path.components().rev().find_map(|part| part.as_os_str().to_str()?.parse().ok())
+/// The functions nearest to a device of the kernel. They are several where an NVMe disk can be reached by more than one controller: such
+/// a disk lies in its subsystem, which is on no bus, beside links to the controllers.
+fn behind(device: &Path) -> Vec<PciAddress> {
+    let nearest = |path: &Path| -> Option<PciAddress> {
+        path.components().rev().find_map(|part| part.as_os_str().to_str()?.parse().ok())
+    };
+    let Ok(path) = fs::canonicalize(device) else { return vec![] };
+    if let Some(address) = nearest(&path) {
+        return vec![address];
+    }
+    let beside = path.parent().filter(|dir| dir.components().any(|part| part.as_os_str() == NVME_SUBSYSTEMS));
+    let links = beside.map(|dir| entries(dir.to_owned())).unwrap_or_default().into_values();
+    links.filter_map(|link| nearest(&fs::canonicalize(link).ok()?)).collect()
 }
 
 /// What the host uses functions for.
-fn uses(root: &Path) -> BTreeMap<PciAddress, Vec<String>> {
+fn uses(root: &Path, addressed: &BTreeSet<String>) -> BTreeMap<PciAddress, Vec<String>> {
     let mut uses: BTreeMap<PciAddress, Vec<String>> = BTreeMap::new();
     let mut add = |device: PathBuf, what: String| {
-        if let Some(address) = behind(&device) {
-            uses.entry(address).or_default().push(what);
+        for address in behind(&device) {
+            uses.entry(address).or_default().push(what.clone());
         }
     };
     for (name, path) in entries(root.join("sys/class/net")) {
         // One that something lies on (a bridge, a bond, a VLAN) bears the host's addresses, or its guests.
-        if entries(path.clone()).keys().any(|entry| entry == "master" || entry.starts_with("upper_")) {
+        let below =
+            entries(path.clone()).keys().any(|entry| entry == "master" || entry.starts_with("upper_"));
+        if below || addressed.contains(&name) {
             add(path, format!("its network interface {name} is in use"));
         }
     }
@@ -107,6 +150,9 @@ fn uses(root: &Path) -> BTreeMap<PciAddress, Vec<String>> {
         if attribute(&path, "boot_vga").as_deref() == Some("1") && name.parse::<PciAddress>().is_ok() {
             add(path, "its screen is the host's console".to_owned());
         }
+    }
+    for (name, path) in entries(root.join("sys/class/watchdog")) {
+        add(path, format!("its {name} restarts the host should it hang"));
     }
     let consoles = fs::read_to_string(root.join("proc/consoles")).unwrap_or_default();
     for name in consoles.lines().filter_map(|line| line.split_whitespace().next()) {
@@ -221,6 +267,24 @@ mod tests {
         tree.function("0000:00:1f.2", "0x010601\n", Some("ahci"), Some(5));
         tree.function("0000:00:1f.3", "0x0c0500\n", None, Some(5));
         tree.function("0000:00:06.0", "0x020000\n", None, None);
+        tree.function("0000:00:07.0", "0x020000\n", Some("igb"), Some(7));
+        tree.function("0000:00:08.0", "0x088000\n", Some("i6300esb"), Some(8));
+        // Two controllers of one disk; a bridge that is only one, and one with a driver that drives more.
+        tree.function("0000:00:0a.0", "0x010802\n", Some("nvme"), Some(9));
+        tree.function("0000:00:0b.0", "0x010802\n", Some("nvme"), Some(10));
+        tree.function("0000:00:0c.0", "0x060400\n", Some("pcieport"), Some(11));
+        tree.function("0000:01:00.0", "0x040300\n", Some("snd_hda_intel"), Some(11));
+        tree.function("0000:00:1e.0", "0x060100\n", Some("lpc_ich"), Some(12));
+        tree.function("0000:00:1e.3", "0x0c0500\n", None, Some(12));
+        let shared = "sys/devices/virtual/nvme-subsystem/nvme-subsys0";
+        tree.write(&format!("{shared}/nvme1n1/dev"), "259:1\n");
+        for (name, address) in [("nvme1", "0000:00:0a.0"), ("nvme2", "0000:00:0b.0")] {
+            tree.link(&format!("{shared}/{name}"), &format!("sys/devices/pci0000:00/{address}/nvme/{name}"));
+        }
+        tree.link(&format!("{shared}/nvme1n1/device"), shared);
+        tree.link("sys/class/block/nvme1n1", &format!("{shared}/nvme1n1"));
+        tree.link("sys/class/net/eth2", "sys/devices/pci0000:00/0000:00:07.0/net/eth2");
+        tree.link("sys/class/watchdog/watchdog0", "sys/devices/pci0000:00/0000:00:08.0/watchdog/watchdog0");
         // The uplink is a port of the bridge, by way of virtio.
         tree.link("sys/class/net/eth1", "sys/devices/pci0000:00/0000:00:03.0/virtio0/net/eth1");
         tree.link("sys/devices/pci0000:00/0000:00:03.0/virtio0/net/eth1/master", "sys/class/net/lqbr0");
@@ -237,8 +301,10 @@ mod tests {
         tree.write(&format!("{nvme}/dev"), "259:0\n");
         tree.link(&format!("{nvme}/device"), "sys/devices/pci0000:00/0000:00:04.0/nvme/nvme0");
         tree.link("sys/class/block/nvme0n1", nvme);
-        tree.write("proc/self/mountinfo", "30 1 8:5 / /state rw - ext4 /dev/sda5 rw\n");
-        let all = functions_from(tree.0.path());
+        let mounts =
+            "30 1 8:5 / /state rw - ext4 /dev/sda5 rw\n31 1 259:1 / /more rw - ext4 /dev/nvme1n1 rw\n";
+        tree.write("proc/self/mountinfo", mounts);
+        let all = functions_of(tree.0.path(), &BTreeSet::from(["eth2".to_owned()]));
         let told: Vec<_> =
             all.iter().map(|f| (f.address.to_string(), f.obstacle.as_deref().unwrap_or(""))).collect();
         let expected = [
@@ -247,8 +313,14 @@ mod tests {
             ("0000:00:04.0", ""),
             ("0000:00:05.0", "screen is the host's console"),
             ("0000:00:06.0", "no IOMMU group"),
+            ("0000:00:07.0", "interface eth2 is in use"),
+            ("0000:00:08.0", "watchdog0 restarts the host"),
+            ("0000:00:0a.0", "disk nvme1n1 is in use"),
+            ("0000:00:0b.0", "disk nvme1n1 is in use"),
+            ("0000:00:1e.3", "group 12 also holds 0000:00:1e.0 (driver lpc_ich), a bridge of the host"),
             ("0000:00:1f.2", "disk sda is in use"),
             ("0000:00:1f.3", "group 5 also holds 0000:00:1f.2 (driver ahci), and the host itself needs it"),
+            ("0000:01:00.0", ""),
         ];
         assert_eq!(told.len(), expected.len(), "no bridges: {told:#?}");
         for ((address, why), (at, part)) in told.iter().zip(expected) {
@@ -257,7 +329,8 @@ mod tests {
                 "{address}: {why}"
             );
         }
-        assert_eq!(all[6].together_with, ["0000:00:1f.2".parse().unwrap()]);
+        let smbus = all.iter().find(|f| f.address.to_string() == "0000:00:1f.3").unwrap();
+        assert_eq!(smbus.together_with, ["0000:00:1f.2".parse().unwrap()]);
         assert_eq!((all[0].name.as_str(), all[0].vendor.as_str()), ("Ethernet controller", "8086"));
     }
 }

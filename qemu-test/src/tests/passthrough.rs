@@ -45,7 +45,9 @@ pub(super) async fn functions(ctx: &mut Ctx) -> Result<()> {
     let vm = create_debian(site.api(), "passed", image, Wish::default()).await?;
     refusals(site.api(), &vm, &functions).await?;
 
-    let vm = give(site.api(), &vm, &[disk.address, interface.address]).await.map_err(explain)?;
+    let card = std::iter::once(interface.address).chain(interface.together_with);
+    let all: Vec<_> = std::iter::once(disk.address).chain(card).collect();
+    let vm = give(site.api(), &vm, &all).await.map_err(explain)?;
     let other = create_debian(site.api(), "other", image, Wish::default()).await?;
     let why = refusal(give(site.api(), &other, &[disk.address]).await, "a function of another machine")?;
     ensure!(why.contains("belongs to the machine `passed`"), "the refusal says: {why}");

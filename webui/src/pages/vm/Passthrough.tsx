@@ -22,6 +22,9 @@ export function Passthrough({ vm }: { vm: Vm }) {
   const refusal =
     useWriteRefusal(vm) ??
     moving(vm) ??
+    (vm.spec.hypervisor === "qemu" && has.length === 0
+      ? "A machine on QEMU has no functions of its host: have lq-vmm run it first."
+      : undefined) ??
     (runs(vm) ? "PCI functions come and go only while the machine is off: stop it first." : undefined);
   const none = host
     ? "Its host has no PCI function that could be given to it; the host's hardware page says why."
