@@ -40,6 +40,7 @@ pub(crate) const BY_NAME: &[&str] = &[
     "pair-stopped",
     "pair-one-way",
     "pair-fence",
+    "passthrough",
 ];
 
 /// Every test, in the order in which tests of a group run.
