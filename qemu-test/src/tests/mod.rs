@@ -12,6 +12,7 @@ mod hotplug;
 mod install;
 mod migrate;
 mod pair;
+mod passthrough;
 mod pool;
 mod power;
 mod pvh;
@@ -39,6 +40,7 @@ pub(crate) const BY_NAME: &[&str] = &[
     "pair-stopped",
     "pair-one-way",
     "pair-fence",
+    "passthrough",
 ];
 
 /// Every test, in the order in which tests of a group run.
@@ -144,6 +146,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: "install",
             limit: 900,
             run: |ctx| Box::pin(install::refusals(ctx)),
+        },
+        Test {
+            name: "passthrough",
+            about: "a disk and an interface of the host are a Debian guest's, past an IOMMU; what the host needs and half a group are refused",
+            group: "passthrough",
+            limit: 1800,
+            run: |ctx| Box::pin(passthrough::functions(ctx)),
         },
         Test {
             name: "vmm-hotplug",
