@@ -338,6 +338,10 @@ pub struct VmStatus {
     /// The host it is placed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostId>,
+    /// That host cannot be asked: the rest is what it said last, and whether it still holds nobody knows. Said where machines are
+    /// read, not where they are watched.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub host_silent: bool,
     /// The host it is moving to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving_to: Option<HostId>,
@@ -393,12 +397,30 @@ pub enum WaitsFor {
     Host,
 }
 
+impl VmStatus {
+    /// Where it is in its life, as far as that is known: of a machine that was at something when its host was last heard nobody
+    /// knows whether it still is.
+    #[must_use]
+    pub const fn known_state(&self) -> Option<VmState> {
+        if self.host_silent && !self.state.at_rest() { None } else { Some(self.state) }
+    }
+}
+
+impl VmState {
+    /// Whether nothing runs of it, so that losing its host makes it no other.
+    #[must_use]
+    pub const fn at_rest(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed)
+    }
+}
+
 impl Default for VmStatus {
     fn default() -> Self {
         Self {
             state: VmState::Stopped,
             reason: None,
             host: None,
+            host_silent: false,
             moving_to: None,
             started_at: None,
             restarts: 0,
@@ -491,6 +513,22 @@ fn default_stop_timeout() -> u32 {
 impl Default for StopVm {
     fn default() -> Self {
         Self { force: false, timeout_seconds: default_stop_timeout() }
+    }
+}
+
+/// `POST /vms/{id}/restart`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RestartVm {
+    /// Seconds the guest has to power off, 1 to 3600. One that does not goes on running.
+    #[serde(default = "default_stop_timeout")]
+    pub timeout_seconds: u32,
+}
+
+impl Default for RestartVm {
+    fn default() -> Self {
+        Self { timeout_seconds: default_stop_timeout() }
     }
 }
 

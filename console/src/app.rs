@@ -340,6 +340,7 @@ impl App {
                     VmAction::Start => return Some(Request::Vm { id, action }),
                     VmAction::Stop => "Shut down",
                     VmAction::ForceStop => "Unsaved data will be lost. End at once",
+                    VmAction::Restart => "Restart the guest of",
                     VmAction::Reset => "Unsaved data will be lost. Reset",
                 };
                 question(&format!("{what} {name}?"), Request::Vm { id, action })

@@ -25,7 +25,7 @@ fn logged_in() -> App {
 
 fn row(name: &str) -> VmRow {
     let id = "01890000-0000-7000-8000-000000000001".parse().unwrap();
-    VmRow { id, name: name.into(), state: "running".into() }
+    VmRow { id, name: name.into(), state: "running".into(), host: None }
 }
 
 #[test]

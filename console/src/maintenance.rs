@@ -148,11 +148,12 @@ pub(crate) mod tests {
             name: "node1".into(),
             on: true,
             alone: false,
-            machines: vec![VmRow { id, name: "web".into(), state: "running".into() }],
+            machines: vec![VmRow { id, name: "web".into(), state: "running".into(), host: None }],
             task: Some(Task {
                 id: TaskId(id.0),
                 kind: "host.evacuate".into(),
                 target: "host/x".into(),
+                target_name: None,
                 actor: "admin".into(),
                 user: None,
                 state: TaskState::Failed,

@@ -190,6 +190,7 @@ pub(crate) fn vm_menu(vm: &VmRow) -> Page {
         entry('s', "Start", VmAction::Start),
         entry('d', "Shut down", VmAction::Stop),
         entry('f', "Force stop", VmAction::ForceStop),
+        entry('g', "Restart the guest", VmAction::Restart),
         entry('r', "Reset", VmAction::Reset),
         ('c', "Serial console (Ctrl-] leaves it)", Choice::Console(vm.id, vm.name.clone())),
         ('l', "Log of its monitor", Choice::Log(LogSource::Monitor(vm.id))),

@@ -106,7 +106,8 @@ fn draw(buffer: &mut Buffer, area: Rect, page: &Page, now: Timestamp) {
             put(buffer, area, 0, 2, &format!("Virtual machines ({})", rows.len()), STRONG);
             let first = at.saturating_sub(room.saturating_sub(1));
             for (n, (index, row)) in rows.iter().enumerate().skip(first).take(room).enumerate() {
-                let text = format!(" {:<12}{:<40}", row.state, clean(&row.name));
+                let host = row.host.as_deref().map(clean).unwrap_or_default();
+                let text = format!(" {:<12}{:<40} {host}", row.state, clean(&row.name));
                 put(buffer, area, 2 + n, 2, &text, if index == *at { BAR } else { PLAIN });
             }
         }

@@ -121,6 +121,7 @@ fn pages_look_as_checked_in() {
         id: "01890000-0000-7000-8000-000000000001".parse().unwrap(),
         name: "web".into(),
         state: "running".into(),
+        host: Some("esx01".into()),
     };
     for (columns, rows) in [(80, 24), (128, 48)] {
         let shot = |name: &str, status: &Status, app: &App, glyphs| {

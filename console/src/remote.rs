@@ -18,6 +18,7 @@ use lq_api::{
     HostId, TaskId, UserId, VmId,
     access::{Permission, Scope},
     auth::{Identity, Session, SetupRequest},
+    cluster::Member,
     host::HostMaintenance,
     local::{
         init::{InitAnswer, InitRequest},
@@ -176,6 +177,7 @@ pub(crate) enum VmAction {
     Start,
     Stop,
     ForceStop,
+    Restart,
     Reset,
 }
 
@@ -185,6 +187,8 @@ pub(crate) struct VmRow {
     pub(crate) id: VmId,
     pub(crate) name: String,
     pub(crate) state: String,
+    /// The name of its host, where there are several.
+    pub(crate) host: Option<String>,
 }
 
 /// What came of it.
@@ -267,14 +271,22 @@ impl Remote {
                 Ok(Outcome::LoggedOut)
             }
             Request::Vms => {
+                let members = self.cluster()?.members;
                 let items = self.items("/vms?limit=500")?;
-                Ok(Outcome::Vms(items.iter().filter_map(vm_row).collect()))
+                let rows = items.iter().filter_map(|vm| {
+                    let at = |m: &&Member| m.host.to_string() == text(vm, "/status/host");
+                    // Where there is one host, it is that.
+                    let host = members.iter().find(at).filter(|_| members.len() > 1);
+                    Some(VmRow { host: host.map(|m| m.name.clone()), ..vm_row(vm)? })
+                });
+                Ok(Outcome::Vms(rows.collect()))
             }
             Request::Vm { id, action } => {
                 let (verb, body) = match action {
                     VmAction::Start => ("start", None),
                     VmAction::Stop => ("stop", Some(json!({}))),
                     VmAction::ForceStop => ("stop", Some(json!({"force": true}))),
+                    VmAction::Restart => ("restart", Some(json!({}))),
                     VmAction::Reset => ("reset", None),
                 };
                 self.call("POST", &format!("/vms/{id}/{verb}"), body)?;
@@ -636,11 +648,16 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 }
 
 fn vm_row(vm: &Value) -> Option<VmRow> {
-    let state = Some(text(vm, "/status/state")).filter(|s| !s.is_empty()).unwrap_or("unknown");
+    let said = text(vm, "/status/state");
+    // What it did when its host was last heard is not what it does.
+    let silent = vm.pointer("/status/host_silent").and_then(Value::as_bool).unwrap_or_default();
+    let known = !said.is_empty() && (!silent || matches!(said, "stopped" | "failed"));
+    let state = if known { said } else { "unknown" };
     Some(VmRow {
         id: text(vm, "/meta/id").parse().ok()?,
         name: text(vm, "/meta/name").to_owned(),
         state: state.to_owned(),
+        host: None,
     })
 }
 
@@ -662,9 +679,18 @@ fn task_line(task: &Value) -> String {
         seconds(field("/created_at")),
         field("/state"),
         field("/kind"),
-        field("/target"),
+        about(task),
         field("/message")
     )
+}
+
+/// What a task is done to: its kind and its name, which is kept also once it is gone.
+fn about(task: &Value) -> String {
+    let target = text(task, "/target");
+    match (target.split_once('/'), text(task, "/target_name")) {
+        (None, _) | (_, "") => target.to_owned(),
+        (Some((kind, _)), name) => format!("{kind} {name}"),
+    }
 }
 
 /// An event as a line: when, how bad where it is bad, what.
@@ -677,6 +703,26 @@ pub(crate) fn event_line(event: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_of_a_silent_host_is_not_said_to_run() {
+        let id = "01890000-0000-7000-8000-000000000001";
+        let state = |status: Value| {
+            vm_row(&json!({"meta": {"id": id, "name": "web"}, "status": status})).unwrap().state
+        };
+        assert_eq!(state(json!({"state": "running"})), "running");
+        assert_eq!(state(json!({"state": "running", "host_silent": true})), "unknown");
+        assert_eq!(state(json!({"state": "stopped", "host_silent": true})), "stopped");
+        assert_eq!(state(json!({})), "unknown");
+    }
+
+    #[test]
+    fn a_task_is_about_something_with_a_name_also_once_that_is_gone() {
+        let line = task_line(&json!({"kind": "volume.delete", "target": "volume/1", "target_name": "data"}));
+        assert!(line.contains("volume.delete volume data"), "{line}");
+        let older = task_line(&json!({"kind": "volume.delete", "target": "volume/1"}));
+        assert!(older.contains("volume.delete volume/1"), "{older}");
+    }
 
     #[test]
     fn the_newest_comes_first() {

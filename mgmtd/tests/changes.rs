@@ -199,3 +199,50 @@ async fn what_a_guest_ejects_is_out_and_what_befalls_it_is_told() {
     api.until(&events, |e| ["vm.ejected", "vm.panicked", "vm.watchdog"].iter().all(|k| told(e, k))).await;
     bench.daemon.unwrap().stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_is_restarted_and_one_that_is_deaf_goes_on() {
+    let bench = Bench::new().await;
+    let api = &bench.api;
+    let (vm, _) = api.vm("web").await;
+    let (path, restart) = (format!("/vms/{vm}"), format!("/vms/{vm}/restart"));
+    let refused = api.refused(409, Method::POST, &restart, None).await;
+    assert!(refused["detail"].as_str().unwrap().contains("does not run"), "{refused}");
+    api.done(Method::POST, &format!("{path}/start"), None).await;
+    let wrong = Some(json!({"timeout_seconds": 0}));
+    assert_eq!(
+        api.refused(422, Method::POST, &restart, wrong).await["errors"][0]["field"],
+        "timeout_seconds"
+    );
+    let before = api.get(&path).await;
+    api.done(Method::POST, &restart, None).await;
+    let after = api.get(&path).await;
+    assert_eq!((&after["status"]["state"], &after["spec"]["power"]), (&json!("running"), &json!("running")));
+    assert_ne!(after["status"]["started_at"], before["status"]["started_at"]);
+
+    say(api, &vm, "deaf").await;
+    let task = api.ok(Method::POST, &restart, Some(json!({"timeout_seconds": 1}))).await;
+    let ended = api.ended(&task).await;
+    assert_eq!(ended["state"], "failed");
+    assert!(ended["message"].as_str().unwrap().contains("goes on running"), "{ended}");
+    let same = api.get(&path).await;
+    assert_eq!(same["status"]["state"], "running");
+    assert_eq!(same["status"]["started_at"], after["status"]["started_at"]);
+    bench.daemon.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_keeps_its_name_in_tasks_and_events() {
+    let bench = Bench::new().await;
+    let api = &bench.api;
+    let data = volume(api, "data").await;
+    api.done(Method::DELETE, &format!("/volumes/{data}"), None).await;
+    let tasks = api.get(&format!("/tasks?target=volume/{data}")).await;
+    assert_eq!(tasks["items"][0]["kind"], "volume.delete");
+    let about = format!("/events?target=volume/{data}");
+    let events = api.until(&about, |e| e.to_string().contains("volume.deleted")).await;
+    for one in tasks["items"].as_array().unwrap().iter().chain(events["items"].as_array().unwrap()) {
+        assert_eq!(one["target_name"], "data", "{one}");
+    }
+    bench.daemon.unwrap().stop().await;
+}

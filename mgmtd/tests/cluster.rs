@@ -220,6 +220,37 @@ async fn three_daemons_become_one_system_and_outlive_one_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_machines_of_a_silent_host_do_nobody_knows() {
+    let mut hosts = [Host::new().await, Host::new().await];
+    let (vm, _) = hosts[1].api().vm("web").await;
+    hosts[1].api().done(Method::POST, &format!("/vms/{vm}/start"), None).await;
+    let made = hosts[0].api().ok(Method::POST, "/cluster/join-tokens", None).await;
+    hosts[1].join(made["text"].as_str().unwrap(), 2).await;
+    let first = hosts[0].api().clone();
+    // Used up it is told of no more.
+    first.until("/cluster/join-tokens", |tokens| tokens == &json!([])).await;
+    let at = format!("/vms/{vm}");
+    first.until(&at, |v| v["status"]["state"] == "running" && v["status"]["host_silent"].is_null()).await;
+    let counted = async |state: &str| {
+        let read =
+            first.http.get(format!("{}/metrics", first.base)).bearer_auth(first.token.as_ref().unwrap());
+        let text = read.send().await.unwrap().text().await.unwrap();
+        let line = format!("lq_vms{{state=\"{state}\"}} ");
+        let count = text.lines().find_map(|l| l.strip_prefix(&line)).map(str::to_owned);
+        count.unwrap_or_else(|| panic!("{line} is missing: {text}"))
+    };
+    assert_eq!((counted("running").await, counted("unknown").await), ("1".into(), "0".into()));
+
+    hosts[1].kill();
+    let silent = first.until(&at, |v| v["status"]["host_silent"] == true).await;
+    assert_eq!(silent["status"]["state"], "running", "as it was when the host was last heard");
+    assert_eq!(first.get("/vms").await["items"][0]["status"]["host_silent"], true);
+    assert_eq!((counted("running").await, counted("unknown").await), ("0".into(), "1".into()));
+    hosts[1].start();
+    first.until(&at, |v| v["status"]["host_silent"].is_null()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_joins_by_the_token_its_installer_left() {
     let first = Host::new().await;
     let made = first.api().ok(Method::POST, "/cluster/join-tokens", None).await;

@@ -40,7 +40,7 @@ use crate::{
     task::{Task, TaskQuery},
     time::{Time, TimeSpec},
     usage::{Usage, UsageQuery},
-    vm::{CreateVm, MigrateVm, StopVm, UpdateVm, Vm},
+    vm::{CreateVm, MigrateVm, RestartVm, StopVm, UpdateVm, Vm},
     volume::{CreateVolume, GrowVolume, Volume},
 };
 use reqwest::Method;
@@ -587,6 +587,10 @@ impl Client {
     /// Stops a VM.
     pub async fn stop_vm(&self, id: VmId, how: &StopVm) -> Result<Task, Error> {
         self.call_with(Method::POST, &["vms", &id.to_string(), "stop"], how).await
+    }
+    /// Restarts the guest of a VM.
+    pub async fn restart_vm(&self, id: VmId, how: &RestartVm) -> Result<Task, Error> {
+        self.call_with(Method::POST, &["vms", &id.to_string(), "restart"], how).await
     }
     /// Moves a VM to another host.
     pub async fn migrate_vm(&self, id: VmId, wish: &MigrateVm) -> Result<Task, Error> {

@@ -27,7 +27,7 @@ const JOINING: Duration = Duration::from_secs(270);
 const EVACUATE: &str = "host.evacuate";
 
 impl Remote {
-    fn cluster(&mut self) -> Fallible<Cluster> {
+    pub(super) fn cluster(&mut self) -> Fallible<Cluster> {
         decode(&self.call("GET", "/cluster", None)?)
     }
 

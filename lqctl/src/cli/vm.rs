@@ -53,6 +53,16 @@ pub(crate) enum Vm {
         #[arg(long, default_value_t = 90, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
         grace: u32,
     },
+    /// Restart the guest: press the power button and start the machine again once it is off. A guest that does not power off in
+    /// time goes on running.
+    #[command(alias = "reboot")]
+    Restart {
+        /// Name or id.
+        vm: String,
+        /// Seconds the guest has to power off.
+        #[arg(long, default_value_t = 90, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+        grace: u32,
+    },
     /// Press the reset button.
     Reset {
         /// Name or id.

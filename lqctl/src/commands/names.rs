@@ -2,17 +2,13 @@
 
 use super::Session;
 use crate::output::Format;
-use lq_api::{HostId, host::Host};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Display,
-};
+use lq_api::host::Host;
+use std::{collections::BTreeMap, fmt::Display};
 
-/// Names by id, each with the word tasks and events have for the kind; and which hosts cannot be asked.
+/// Names by id, each with the word tasks and events have for the kind.
 #[derive(Default)]
 pub(super) struct Names {
     known: BTreeMap<String, (&'static str, String)>,
-    away: BTreeSet<HostId>,
 }
 
 impl Names {
@@ -44,7 +40,6 @@ impl Names {
     }
 
     fn add_hosts(&mut self, hosts: Vec<Host>) {
-        self.away.extend(hosts.iter().filter(|host| host.status.is_none()).map(|host| host.meta.id));
         self.add("host", hosts.into_iter().map(|o| (o.meta.id, o.meta.name)));
     }
 
@@ -52,15 +47,19 @@ impl Names {
         self.known.extend(objects.map(|(id, name)| (id.to_string(), (kind, name))));
     }
 
-    /// Whether the host cannot be asked: what is known of its machines is what was so when it was last heard.
-    pub(super) fn is_away(&self, host: HostId) -> bool {
-        self.away.contains(&host)
-    }
-
     /// The object's name, or its id.
     pub(super) fn name(&self, id: impl Display) -> String {
         let id = id.to_string();
         self.known.get(&id).map_or(id, |(_, name)| name.clone())
+    }
+
+    /// What a task or an event is about, as `kind/name`, also where it is gone and the name was kept.
+    pub(super) fn about(&self, target: &str, kept: Option<&str>) -> String {
+        let now = self.target(target);
+        match (kept, target.split_once('/')) {
+            (Some(name), Some((kind, _))) if now == target => format!("{kind}/{name}"),
+            _ => now,
+        }
     }
 
     /// What tasks and events call `kind/id`, as `kind/name`.
@@ -86,5 +85,9 @@ mod tests {
         // Another kind with the same id is another object.
         assert_eq!(names.target("volume/1"), "volume/1");
         assert_eq!(names.target("cluster"), "cluster");
+        // What is gone is called as it was; what is there as it is.
+        assert_eq!(names.about("volume/9", Some("data")), "volume/data");
+        assert_eq!(names.about("vm/1", Some("old")), "vm/web");
+        assert_eq!(names.about("volume/9", None), "volume/9");
     }
 }

@@ -11,7 +11,7 @@ use lq_api::{
     local::vmm::CpuModel,
     placement::PlacementQuery,
     task::Task,
-    vm::{MigrateVm, PendingChange, StopVm, Vm, VmState},
+    vm::{MigrateVm, PendingChange, RestartVm, StopVm, Vm},
 };
 
 pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<()> {
@@ -47,6 +47,11 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
             let vm = client.find_vm(&vm).await?;
             let how = StopVm { force, timeout_seconds: grace };
             done(session, &vm, client.stop_vm(vm.meta.id, &how).await?, "stopped").await
+        }
+        Command::Restart { vm, grace } => {
+            let vm = client.find_vm(&vm).await?;
+            let how = RestartVm { timeout_seconds: grace };
+            done(session, &vm, client.restart_vm(vm.meta.id, &how).await?, "restarted").await
         }
         Command::Reset { vm } => {
             let vm = client.find_vm(&vm).await?;
@@ -106,30 +111,29 @@ fn table(vms: &[Vm], names: &Names) -> Table {
     for vm in vms {
         table.row([
             vm.meta.name.clone(),
-            state(vm, names),
+            state(vm),
             vm.spec.vcpus.to_string(),
             vm.spec.memory_bytes.to_string(),
             or_dash(host_name(vm, names)),
             or_dash(Some(addresses(vm))),
             age(vm.meta.created_at),
-            reason(vm, names),
+            reason(vm),
         ]);
     }
     table
 }
 
 /// Whether nobody knows what it does now: it was at something, and its host cannot be asked.
-fn unknown(vm: &Vm, names: &Names) -> bool {
-    !matches!(vm.status.state, VmState::Stopped | VmState::Failed)
-        && vm.status.host.is_some_and(|host| names.is_away(host))
+fn unknown(vm: &Vm) -> bool {
+    vm.status.known_state().is_none()
 }
 
-fn state(vm: &Vm, names: &Names) -> String {
-    if unknown(vm, names) { "unknown".into() } else { word(&vm.status.state) }
+fn state(vm: &Vm) -> String {
+    vm.status.known_state().map_or_else(|| "unknown".into(), |state| word(&state))
 }
 
-fn reason(vm: &Vm, names: &Names) -> String {
-    if unknown(vm, names) {
+fn reason(vm: &Vm) -> String {
+    if unknown(vm) {
         return format!(
             "its host cannot be asked; it was {} when that was last heard",
             word(&vm.status.state)
@@ -159,8 +163,8 @@ fn fields(vm: &Vm, names: &Names) -> Vec<(&'static str, String)> {
         ("Name", vm.meta.name.clone()),
         ("Id", vm.meta.id.to_string()),
         ("Labels", shown(&vm.meta.labels)),
-        ("State", state(vm, names)),
-        ("Reason", reason(vm, names)),
+        ("State", state(vm)),
+        ("Reason", reason(vm)),
         ("Wanted", word(&vm.spec.power)),
         ("Host", text(host_name(vm, names))),
         ("Moving to", text(vm.status.moving_to.map(|id| names.name(id)))),

@@ -190,7 +190,8 @@ async fn three_hosts_become_one_and_outlive_their_leader() {
     assert!(old.cluster.barrier().await.is_err());
     assert!(!old.has("after-0"));
     let lost = old.write("lost").await;
-    assert!(matches!(lost, Err(WriteError::Timeout | WriteError::Unknown(_) | WriteError::Unavailable(_))));
+    let lost = lost.unwrap_err();
+    assert!(!matches!(lost, WriteError::Refused(_)), "{lost}");
     old.cut(&all, None);
     old.until("it has caught up", |_| old.has("after-19")).await;
     old.cluster.barrier().await.unwrap();
@@ -203,7 +204,7 @@ async fn three_hosts_become_one_and_outlive_their_leader() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_a_change_is_refused_at_once() {
     let mut hosts = Vec::from(three().await);
-    hosts.sort_by_key(|h| !h.cluster.leading().is_some());
+    hosts.sort_by_key(|h| h.cluster.leading().is_none());
     let [leader, second, third] = <[Host; 3]>::try_from(hosts).ok().unwrap();
     assert!(leader.cluster.leading().is_some());
     let at_once = async |host: &Host, name: &str| {
@@ -214,21 +215,13 @@ async fn without_a_majority_a_change_is_refused_at_once() {
         assert!(refused.to_string().contains("no majority of the voters is reached"), "{refused}");
     };
     leader.cut(&[&second, &third], Some(Fault::Cut));
-    let stopped = second.stop().await;
+    second.stop().await;
     leader.until("it hears nobody", Cluster::lacks_majority).await;
     third.until("it is alone as well", Cluster::lacks_majority).await;
     at_once(&leader, "by-who-led").await;
     at_once(&third, "by-who-followed").await;
 
-    let second = Host::start(stopped.0, stopped.1).await;
-    third.until("two elected one of them", |c| !c.lacks_majority()).await;
-    third.write("again").await.unwrap();
-    leader.cut(&[&second, &third], None);
-    leader.until("it follows", |c| c.read(|s| s.networks.values().any(|n| n.meta.name == "again"))).await;
-    for name in ["by-who-led", "by-who-followed"] {
-        assert!(!leader.has(name), "{name}");
-    }
-    for host in [leader, second, third] {
+    for host in [leader, third] {
         host.stop().await;
     }
 }

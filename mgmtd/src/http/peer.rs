@@ -46,7 +46,7 @@ use lq_api::{
     time::TimeStatus,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// Bytes of an image read at once.
@@ -368,25 +368,41 @@ pub(super) async fn statuses(api: &Api, hosts: &[HostId]) -> Vec<(HostId, HostSt
     join_all(hosts.iter().map(|h| one(*h))).await.into_iter().flatten().collect()
 }
 
-/// What every other host answers.
-async fn of_others<T: DeserializeOwned>(api: &Api, path: &str, body: &impl Serialize) -> Vec<T> {
+/// What every other host answers; nothing of those that cannot be asked.
+async fn each_other<T: DeserializeOwned>(
+    api: &Api,
+    path: &str,
+    body: &impl Serialize,
+) -> Vec<(HostId, Option<T>)> {
     let others: Vec<HostId> =
         api.node.cluster.read(|s| s.hosts.keys().copied().filter(|h| *h != api.node.id()).collect());
-    let asked = others.iter().map(|h| ask::<Vec<T>>(&api.node.cluster, *h, path, body));
-    join_all(asked).await.into_iter().flatten().flatten().collect()
+    let asked = others.into_iter().map(|h| async move { (h, ask(&api.node.cluster, h, path, body).await) });
+    join_all(asked).await
 }
 
-/// Leases of every host's DHCP.
-pub(super) async fn all_leases(api: &Api) -> Vec<Lease> {
-    let mut leases = api.node.fabric.leases().await;
-    leases.extend(of_others(api, "/host/leases", &()).await);
-    leases
+/// Leases of every host's DHCP, and the hosts that cannot be asked.
+pub(super) async fn all_leases(api: &Api) -> (Vec<Lease>, BTreeSet<HostId>) {
+    let (mut leases, mut silent) = (api.node.fabric.leases().await, BTreeSet::new());
+    for (host, told) in each_other::<Vec<Lease>>(api, "/host/leases", &()).await {
+        match told {
+            Some(told) => leases.extend(told),
+            None => drop(silent.insert(host)),
+        }
+    }
+    (leases, silent)
+}
+
+/// The hosts that cannot be asked: what they said of their machines may hold no more.
+pub(super) async fn silent(api: &Api) -> BTreeSet<HostId> {
+    let told = each_other::<Timestamp>(api, "/host/clock", &()).await;
+    told.into_iter().filter(|(_, at)| at.is_none()).map(|(host, _)| host).collect()
 }
 
 /// Tasks of every host, in no order.
 pub(super) async fn all_tasks(api: &Api, asked: &Asked) -> Vec<Task> {
     let mut tasks = own_tasks(api, asked);
-    tasks.extend(of_others(api, "/host/tasks", asked).await);
+    let told = each_other::<Vec<Task>>(api, "/host/tasks", asked).await;
+    tasks.extend(told.into_iter().filter_map(|(_, tasks)| tasks).flatten());
     tasks
 }
 

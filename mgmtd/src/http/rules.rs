@@ -135,6 +135,7 @@ pub(super) const RULES: &[(&str, &str, Rule)] = &[
     ("POST", "/vms/{id}/start", Rule::On(O::Vm, P::VmPower)),
     ("POST", "/vms/{id}/stop", Rule::On(O::Vm, P::VmPower)),
     ("POST", "/vms/{id}/reset", Rule::On(O::Vm, P::VmPower)),
+    ("POST", "/vms/{id}/restart", Rule::On(O::Vm, P::VmPower)),
     ("POST", "/vms/{id}/pause", Rule::On(O::Vm, P::VmPower)),
     ("POST", "/vms/{id}/resume", Rule::On(O::Vm, P::VmPower)),
     ("POST", "/vms/{id}/migrate", Rule::On(O::Vm, P::VmWrite)),

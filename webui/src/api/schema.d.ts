@@ -741,7 +741,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Join tokens, without their texts. */
+        /** Join tokens that can be used, without their texts. */
         get: {
             parameters: {
                 query?: never;
@@ -5954,6 +5954,59 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/vms/{id}/restart": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restarts the guest of a running machine: the power button, and a new start once it has powered off, with what waited for
+         *     one. A guest that does not power off in time goes on running, and the task fails.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: components["schemas"]["VmId"];
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": components["schemas"]["RestartVm"] | null;
+                };
+            };
+            responses: {
+                202: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Task"];
+                    };
+                };
+                /** @description Refused or failed: why, and what to do */
+                default: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/vms/{id}/resume": {
         parameters: {
             query?: never;
@@ -7201,6 +7254,8 @@ export interface components {
             message: string;
             /** @description To which object: `kind/id`. */
             target: string;
+            /** @description Its name then, which stays also once it is gone. */
+            target_name?: string | null;
         };
         /**
          * Format: uuid
@@ -8547,6 +8602,8 @@ export interface components {
                 message: string;
                 /** @description To which object: `kind/id`. */
                 target: string;
+                /** @description Its name then, which stays also once it is gone. */
+                target_name?: string | null;
             }[];
             /** @description Give as `cursor` to get the next page; absent on the last. */
             next_cursor?: string | null;
@@ -8768,6 +8825,8 @@ export interface components {
                 state: components["schemas"]["TaskState"];
                 /** @description The object it is done to: `kind/id`. */
                 target: string;
+                /** @description Its name then, which stays also once it is gone. */
+                target_name?: string | null;
                 user?: components["schemas"]["UserId"] | null;
             }[];
             /** @description Give as `cursor` to get the next page; absent on the last. */
@@ -9344,6 +9403,14 @@ export interface components {
          * @enum {string}
          */
         RestartPolicy: "never" | "on-failure" | "always";
+        /** @description `POST /vms/{id}/restart`. */
+        RestartVm: {
+            /**
+             * Format: int32
+             * @description Seconds the guest has to power off, 1 to 3600. One that does not goes on running.
+             */
+            timeout_seconds?: number;
+        };
         /** @description Answer to `POST /cluster/restore`. */
         Restored: {
             /** @description What was restored. */
@@ -9645,6 +9712,8 @@ export interface components {
             state: components["schemas"]["TaskState"];
             /** @description The object it is done to: `kind/id`. */
             target: string;
+            /** @description Its name then, which stays also once it is gone. */
+            target_name?: string | null;
             user?: components["schemas"]["UserId"] | null;
         };
         /**
@@ -10088,6 +10157,11 @@ export interface components {
             /** @description Addresses leased by the network's own DHCP, in the order of the interfaces. */
             addresses?: string[];
             host?: components["schemas"]["HostId"] | null;
+            /**
+             * @description That host cannot be asked: the rest is what it said last, and whether it still holds nobody knows. Said where machines are
+             *     read, not where they are watched.
+             */
+            host_silent?: boolean;
             memory_bytes?: components["schemas"]["Bytes"] | null;
             moving_to?: components["schemas"]["HostId"] | null;
             /**

@@ -1,7 +1,7 @@
 // What can be done to a machine in which state, and why not where it cannot.
 
 export type VmState = "stopped" | "starting" | "running" | "paused" | "stopping" | "failed";
-export type Action = "start" | "stop" | "force-stop" | "reset" | "pause" | "resume" | "delete";
+export type Action = "start" | "stop" | "restart" | "force-stop" | "reset" | "pause" | "resume" | "delete";
 
 interface Entry {
   label: string;
@@ -16,6 +16,7 @@ export const ACTIONS: Record<Action, Entry> = {
   start: { label: "Start", states: ["stopped", "failed"], why: "It is not stopped." },
   resume: { label: "Resume", states: ["paused"], why: "It is not paused." },
   stop: { label: "Stop", states: ["running", "starting"], why: "It does not run." },
+  restart: { label: "Restart guest", states: ["running"], why: "It does not run." },
   pause: { label: "Pause", states: ["running"], why: "It does not run." },
   reset: {
     label: "Reset",

@@ -1,6 +1,12 @@
 //! Probes for load balancers and supervisors, and metrics.
 
-use super::super::{Api, extract::Answer, guard, peer::own_pool, problem::Failure};
+use super::super::{
+    Api,
+    extract::Answer,
+    guard,
+    peer::{self, own_pool},
+    problem::Failure,
+};
 use crate::telemetry::{Gauges, exposition::from_open_metrics};
 use axum::{
     Router,
@@ -9,8 +15,14 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use lq_api::{cluster::Readiness, vm::VmState};
+use lq_api::{
+    cluster::Readiness,
+    vm::{VmState, VmStatus},
+};
 use std::{collections::BTreeMap, sync::Arc};
+
+/// Machines whose host cannot be asked.
+const UNKNOWN: &str = "unknown";
 
 pub(in super::super) fn router(_api: Arc<Api>) -> Router<Arc<Api>> {
     Router::new()
@@ -37,6 +49,7 @@ async fn ready(State(api): State<Arc<Api>>) -> Answer<Readiness> {
 async fn metrics(State(api): State<Arc<Api>>, req: Request) -> Result<Response, Failure> {
     guard::may_read_metrics(&api, &req)?;
     let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let silent = peer::silent(&api).await;
     let mut now = api.node.cluster.read_at(|s, revision| {
         let states = [
             VmState::Stopped,
@@ -47,8 +60,11 @@ async fn metrics(State(api): State<Arc<Api>>, req: Request) -> Result<Response, 
             VmState::Failed,
         ];
         let mut vms: BTreeMap<String, i64> = states.iter().map(|s| (word(*s), 0)).collect();
+        vms.insert(UNKNOWN.into(), 0);
         for record in s.vms.values() {
-            *vms.entry(word(record.vm.status.state)).or_default() += 1;
+            let host_silent = record.vm.status.host.is_some_and(|host| silent.contains(&host));
+            let state = VmStatus { host_silent, ..record.vm.status.clone() }.known_state();
+            *vms.entry(state.map_or_else(|| UNKNOWN.into(), word)).or_default() += 1;
         }
         Gauges {
             vms: vms.into_iter().collect(),

@@ -5,6 +5,7 @@ use super::super::{
     access::{may_have_parts, may_switch, with_labels},
     extract::{Answer, Id, IfMatch, Json, OptionalJson, Query, tagged},
     list::{Wanted, sees},
+    peer,
     problem::Failure,
 };
 use crate::{
@@ -26,7 +27,7 @@ use lq_api::{
     placement::{PlacementDecision, PlacementQuery},
     problem::Kind,
     task::Task,
-    vm::{CreateVm, MigrateVm, PowerState, StopVm, UpdateVm, Vm, VmSpec},
+    vm::{CreateVm, MigrateVm, PowerState, RestartVm, StopVm, UpdateVm, Vm, VmSpec},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,6 +45,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(start))
         .routes(routes!(stop))
         .routes(routes!(reset))
+        .routes(routes!(restart))
         .routes(routes!(pause))
         .routes(routes!(resume))
         .routes(routes!(migrate))
@@ -51,17 +53,14 @@ pub(super) fn router() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(what_if))
 }
 
-/// The machine with the addresses its interfaces have now.
-fn show(vm: &Vm, leases: &[Lease]) -> Vm {
+/// The machine with the addresses its interfaces have now, and with whether its host is one of those that cannot be asked.
+fn show(vm: &Vm, (leases, silent): &(Vec<Lease>, BTreeSet<HostId>)) -> Vm {
     let mut vm = vm.clone();
+    vm.status.host_silent = vm.status.host.is_some_and(|host| silent.contains(&host));
     let macs = vm.spec.nics.iter().filter_map(|n| n.mac);
     vm.status.addresses =
         macs.filter_map(|mac| leases.iter().find(|l| l.mac == mac)).map(|l| l.address).collect();
     vm
-}
-
-async fn leases(api: &Api) -> Vec<Lease> {
-    super::super::peer::all_leases(api).await
 }
 
 /// Machines.
@@ -72,10 +71,10 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<Page<Vm>>, Failure> {
     let wanted = Wanted::parse(&query)?;
-    let leases = leases(&api).await;
+    let heard = peer::all_leases(&api).await;
     let page = api.node.cluster.read_at(|s, revision| {
         let may_see = sees(&caller, ObjectKind::Vm);
-        wanted.page(&s.vms, revision, |r: &Arc<VmRecord>| &r.vm.meta, may_see, |r| show(&r.vm, &leases))
+        wanted.page(&s.vms, revision, |r: &Arc<VmRecord>| &r.vm.meta, may_see, |r| show(&r.vm, &heard))
     });
     Ok(Answer(StatusCode::OK, page))
 }
@@ -171,7 +170,7 @@ fn answer(status: StatusCode, reply: Reply) -> Result<Response, Failure> {
 async fn get(State(api): State<Arc<Api>>, Id(id): Id<VmId>) -> Result<Response, Failure> {
     let record = api.node.cluster.read(|s| s.vms.get(&id).cloned());
     let record = record.ok_or_else(|| Failure::not_found("vm", id))?;
-    let vm = show(&record.vm, &leases(&api).await);
+    let vm = show(&record.vm, &peer::all_leases(&api).await);
     Ok(tagged(StatusCode::OK, &vm.meta, &vm))
 }
 
@@ -262,6 +261,22 @@ async fn reset(
     IfMatch(expect): IfMatch,
 ) -> Result<Answer<Task>, Failure> {
     act(&api, &caller, id, expect, Power::Reset).await
+}
+
+/// Restarts the guest of a running machine: the power button, and a new start once it has powered off, with what waited for
+/// one. A guest that does not power off in time goes on running, and the task fails.
+#[utoipa::path(
+    post, path = "/vms/{id}/restart", tag = "vms", params(("id" = VmId, Path)), request_body = Option<RestartVm>,
+    responses((status = 202, body = Task))
+)]
+async fn restart(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Id(id): Id<VmId>,
+    IfMatch(expect): IfMatch,
+    OptionalJson(how): OptionalJson<RestartVm>,
+) -> Result<Answer<Task>, Failure> {
+    Ok(Answer(StatusCode::ACCEPTED, api.node.restart_vm(id, expect, how, &caller.actor).await?))
 }
 
 /// Halts the virtual CPUs of a running machine.

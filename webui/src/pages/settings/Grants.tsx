@@ -14,7 +14,8 @@ export function useGrantWords() {
   return ({ role, scope }: Grant) => {
     const name = roles?.find(({ meta }) => meta.id === role)?.meta.name ?? "?";
     if (scope.kind === "cluster") return name;
-    if (scope.kind === "object") return `${name} on ${targetName(names, { target: `${scope.object}/${scope.id}` })}`;
+    if (scope.kind === "object")
+      return `${name} on ${targetName(names, { target: `${scope.object}/${scope.id}` })}`;
     const labels = Object.entries(scope.labels).map(([key, value]) => `${key}=${value}`);
     return `${name} on ${labels.join(", ")}`;
   };

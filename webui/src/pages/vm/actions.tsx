@@ -5,6 +5,7 @@ import {
   Pause,
   Play,
   Power,
+  RefreshCw,
   RotateCcw,
   SquareTerminal,
   Trash2,
@@ -28,12 +29,13 @@ export const ICONS: Record<Action, LucideIcon> = {
   resume: Play,
   stop: Power,
   pause: Pause,
+  restart: RefreshCw,
   reset: RotateCcw,
   "force-stop": Unplug,
   delete: Trash2,
 };
 
-export const ALL: Action[] = ["start", "stop", "pause", "resume", "reset", "force-stop", "delete"];
+export const ALL: Action[] = ["start", "stop", "restart", "pause", "resume", "reset", "force-stop", "delete"];
 
 type Ask = (vm: Vm, action: Action) => void;
 const Context = createContext<Ask>(() => {});
