@@ -278,7 +278,7 @@ fn history(figures: &mut Figures) {
     const BEGIN: i64 = 1_900_000_800;
     let dir = tempfile::tempdir().unwrap();
     let machines: Vec<_> = (0..HISTORIES).map(|_| Subject::Vm(VmId::new())).collect();
-    let mut size_after = |year: i64| {
+    let size_after = |year: i64| {
         let series = Series::open(dir.path()).unwrap();
         let sparse = (year * YEAR..(year + 1) * YEAR - 2 * 86_400).step_by(3600);
         let dense = ((year + 1) * YEAR - 2 * 86_400..(year + 1) * YEAR).step_by(5);
