@@ -27,7 +27,9 @@ pub fn functions() -> Vec<PciFunction> {
 
 /// The same as another root directory has them.
 pub(super) fn functions_from(root: &Path) -> Vec<PciFunction> {
-    functions_of(root, &addresses().into_keys().collect())
+    // An interface nobody uses has an IPv6 address all the same where a router announces one.
+    let given = |all: &[String]| all.iter().any(|address| !address.contains(':'));
+    functions_of(root, &addresses().into_iter().filter(|(_, all)| given(all)).map(|(name, _)| name).collect())
 }
 
 /// The same, where these interfaces have an address of the host.
