@@ -1,6 +1,6 @@
 //! Hosts.
 
-use crate::{Bytes, HostId, Metadata, Timestamp};
+use crate::{Bytes, HostId, Metadata, Timestamp, pci::PciAddress};
 use serde::{Deserialize, Serialize};
 
 /// A host.
@@ -42,6 +42,9 @@ pub struct HostStatus {
     pub interfaces: Vec<Interface>,
     /// Its disks.
     pub disks: Vec<BlockDevice>,
+    /// Functions on its PCI bus, but for bridges: what can be given to a machine (`spec.passthrough`), and why the others cannot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pci: Vec<PciFunction>,
     /// Whether the simulated host stands in for a real one.
     pub simulated: bool,
     /// What it shows to browsers and clients; absent where it is not known.
@@ -134,6 +137,34 @@ pub struct BlockDevice {
     /// What it says of its own health; absent where it was not asked yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<DiskHealth>,
+}
+
+/// A function on a host's PCI bus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PciFunction {
+    /// Where it is.
+    pub address: PciAddress,
+    /// What it is, by its class.
+    pub name: String,
+    /// Class, six hexadecimal digits.
+    pub class: String,
+    /// Vendor, four hexadecimal digits.
+    pub vendor: String,
+    /// Device, four hexadecimal digits.
+    pub device: String,
+    /// The driver that has it; absent: none. `vfio-pci` where it is given to a machine that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Its IOMMU group; absent: it is in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iommu_group: Option<u32>,
+    /// The other functions of its group: all of them are given to one machine, or none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together_with: Vec<PciAddress>,
+    /// Why it cannot be given to a machine; absent: it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
 }
 
 /// What a disk says of its own health (SMART).

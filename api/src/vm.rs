@@ -8,6 +8,7 @@ use crate::{
     ha::{HaPriority, VmHa},
     local::vmm::{CpuModel, DeviceModel, Hypervisor, IoLimits, MachineType, NicLimits, WatchdogAction},
     meta::check_name,
+    pci::PciAddress,
     placement::Placement,
     problem::FieldError,
 };
@@ -90,6 +91,11 @@ pub struct VmSpec {
     /// the machine is off. A machine with one is not moved while it runs.
     #[serde(default, skip_serializing_if = "is_false")]
     pub tpm: bool,
+    /// Functions of its host's PCI bus that the machine has for itself, at most 8, in the order the guest sees them. Those of an
+    /// IOMMU group are given together. `placement.host` says which host is meant: the machine stays there, is neither moved while it runs nor
+    /// protected, and its memory is taken whole at its start. They come and go only while it is off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passthrough: Vec<Passthrough>,
     /// A virtio random number source.
     #[serde(default = "yes")]
     pub rng: bool,
@@ -199,6 +205,15 @@ pub struct Cdrom {
     /// Image of kind `iso` in it; absent: it is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageId>,
+}
+
+/// A function of the host's PCI bus that a VM has for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Passthrough {
+    /// Where it is on the host, as `GET /hosts/{id}` lists it: `0000:03:00.0`.
+    pub address: PciAddress,
 }
 
 /// A network interface of a VM.
@@ -519,6 +534,9 @@ pub const MAX_MEMORY: Bytes = Bytes(1024 * Bytes::GIB);
 /// Most CD drives of a machine.
 pub const MAX_CDROMS: usize = 4;
 
+/// Most functions of its host's PCI bus a machine can have.
+pub const MAX_PASSTHROUGH: usize = 8;
+
 /// Longest kernel command line, in bytes.
 pub const MAX_CMDLINE: usize = 2047;
 
@@ -554,6 +572,7 @@ impl Default for VmSpec {
             cpu: CpuModel::default(),
             watchdog: None,
             tpm: false,
+            passthrough: vec![],
             rng: yes(),
             restart: RestartPolicy::default(),
             autostart: yes(),
@@ -660,7 +679,10 @@ impl VmSpec {
             }
         }
         match self.hypervisor {
-            Hypervisor::LqVmm => self.check_own(&mut refuse),
+            Hypervisor::LqVmm => {
+                self.check_own(&mut refuse);
+                self.check_passthrough(&mut refuse);
+            }
             Hypervisor::Qemu => self.check_qemu(&mut refuse),
         }
         let cloud_init = self.cloud_init.iter().flat_map(CloudInit::validate);
@@ -685,6 +707,41 @@ impl VmSpec {
         }
     }
 
+    /// What functions of a host's PCI bus exclude.
+    fn check_passthrough(&self, refuse: &mut impl FnMut(&str, String)) {
+        if self.passthrough.len() > MAX_PASSTHROUGH {
+            refuse("passthrough", format!("{} functions, at most {MAX_PASSTHROUGH}", self.passthrough.len()));
+        }
+        for (n, one) in self.passthrough.iter().enumerate() {
+            if self.passthrough[..n].contains(one) {
+                refuse(&format!("passthrough[{n}].address"), format!("{} is given twice", one.address));
+            }
+        }
+        if !self.passthrough.is_empty() {
+            if self.placement.host.is_none() {
+                refuse(
+                    "placement.host",
+                    "has to say whose functions `spec.passthrough` means: an address is one of each host"
+                        .into(),
+                );
+            }
+            if self.protection().is_some() {
+                refuse(
+                    "ha",
+                    "a machine with `spec.passthrough` cannot be protected: its functions are on its host alone, so it waits for that"
+                        .into(),
+                );
+            }
+            if self.memory_max_bytes.is_some() {
+                refuse(
+                    "memory_max_bytes",
+                    "the memory of a machine with `spec.passthrough` stays as it is while it runs: its functions write to it at any moment"
+                        .into(),
+                );
+            }
+        }
+    }
+
     /// What QEMU does not do, or not as it is driven here.
     fn check_qemu(&self, refuse: &mut impl FnMut(&str, String)) {
         let instead = "leave it out, or have `lq-vmm` run the machine";
@@ -700,6 +757,12 @@ impl VmSpec {
         if self.protection().is_some() {
             let why = "nothing makes QEMU stop writing the moment its host is given up, so such a machine is not started elsewhere";
             refuse("ha", format!("{why}: {instead}"));
+        }
+        if !self.passthrough.is_empty() {
+            refuse(
+                "passthrough",
+                format!("functions of the host's PCI bus are not given to machines on QEMU: {instead}"),
+            );
         }
         for (n, _) in self.nics.iter().enumerate().filter(|(_, nic)| !nic.limits.is_none()) {
             refuse(&format!("nics[{n}].limits"), format!("interfaces are not limited on QEMU: {instead}"));
@@ -792,11 +855,12 @@ mod tests {
             boot: Some(Boot { kernel: ImageId::new(), initrd: None, cmdline: String::new() }),
             nics: vec![Nic::on(NetworkId::new()), nic],
             ha: Some(VmHa::default()),
+            passthrough: vec![Passthrough { address: "0000:03:00.0".parse().unwrap() }],
             ..qemu
         };
         assert_eq!(
             fields(&more),
-            "spec.boot spec.vcpus_max spec.memory_max_bytes spec.ha spec.nics[1].limits"
+            "spec.boot spec.vcpus_max spec.memory_max_bytes spec.ha spec.passthrough spec.nics[1].limits"
         );
         let text = serde_json::to_value(VmSpec::default()).unwrap();
         assert!(
@@ -804,6 +868,25 @@ mod tests {
                 && text.get("firmware").is_none()
                 && text.get("machine").is_none()
         );
+    }
+
+    #[test]
+    fn what_a_function_of_a_host_excludes_is_named() {
+        let one = Passthrough { address: "0000:03:00.0".parse().unwrap() };
+        let spec = VmSpec {
+            passthrough: vec![one, one],
+            memory_bytes: Bytes::mib(128),
+            memory_max_bytes: Some(Bytes::mib(256)),
+            ha: serde_json::from_str(r#"{"priority":"high"}"#).unwrap(),
+            ..VmSpec::default()
+        };
+        let fields: Vec<_> = spec.validate().into_iter().map(|e| e.field).collect();
+        let expected =
+            ["spec.passthrough[1].address", "spec.placement.host", "spec.ha", "spec.memory_max_bytes"];
+        assert_eq!(fields, expected);
+        let placement = Placement { host: Some(HostId::new()), ..Placement::default() };
+        let spec = VmSpec { passthrough: vec![one], placement, ..VmSpec::default() };
+        assert_eq!(spec.validate(), []);
     }
 
     #[test]

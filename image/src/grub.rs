@@ -50,8 +50,9 @@ const MODULES: &[&str] = &[
 const BIOS_MODULES: &[&str] = &["biosdisk"];
 const EFI_MODULES: &[&str] = &["efi_gop", "efi_uga", "efifwsetup"];
 
-/// Kernel words of every start, for people to see what happens on screen and on the first serial port.
-const WORDS: &str = "console=tty0 console=ttyS0,115200 quiet loglevel=3 panic=10";
+/// Kernel words of every start: for people to see what happens on screen and on the first serial port; for the IOMMU to keep devices apart
+/// that are given to machines, and to leave those of the host alone.
+const WORDS: &str = "console=tty0 console=ttyS0,115200 quiet loglevel=3 panic=10 intel_iommu=on iommu=pt";
 
 /// GRUB images in a directory.
 #[derive(Debug)]

@@ -49,6 +49,9 @@ const FIXED_MODULES: [&str; 19] = [
     "nls_ascii",
 ];
 
+/// Modules by which devices are given to machines.
+const PASSTHROUGH_MODULES: [&str; 2] = ["vfio_iommu_type1", "vfio_pci"];
+
 /// Runs the host. Returns only as an ordinary process (never as PID 1).
 pub fn run() -> Outcome {
     std::panic::set_hook(Box::new(|info| say::error(&format!("{info}"))));
@@ -231,6 +234,11 @@ fn prepare_cgroups(warnings: &mut Vec<String>) {
     }
 }
 
+/// Whether an IOMMU keeps devices apart, so that one can be given to a machine.
+fn has_iommu(sys: &Path) -> bool {
+    fs::read_dir(sys.join("kernel/iommu_groups")).is_ok_and(|mut groups| groups.next().is_some())
+}
+
 fn load_modules() {
     let mut loader = Loader::new();
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -247,6 +255,11 @@ fn load_modules() {
     for _ in 0..5 {
         if loader.load_for_devices() == 0 {
             break;
+        }
+    }
+    if has_iommu(Path::new("/sys")) {
+        for module in PASSTHROUGH_MODULES {
+            loader.load(module);
         }
     }
     if !Path::new("/dev/watchdog0").exists() {

@@ -8,7 +8,7 @@ use lq_api::{
     Bytes, ImageId, VolumeId,
     cloud_init::CloudInit,
     local::vmm::{CpuModel, CpuStatus, Hypervisor, MemoryStatus, VmmConfig, WatchdogAction, one_queue},
-    vm::{Boot, Cdrom, Disk, Mac, Nic, VmSpec},
+    vm::{Boot, Cdrom, Disk, Mac, Nic, Passthrough, VmSpec},
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,9 @@ pub struct Hardware {
     /// A TPM.
     #[serde(default)]
     pub tpm: bool,
+    /// Functions of its host's PCI bus.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passthrough: Vec<Passthrough>,
     /// A random number source.
     #[serde(default)]
     pub rng: bool,
@@ -196,6 +199,7 @@ impl Hardware {
             cpu: spec.cpu,
             watchdog: spec.watchdog,
             tpm: spec.tpm,
+            passthrough: spec.passthrough.clone(),
             rng: spec.rng,
             hotplug: spec.hypervisor.is_own(),
             disks: spec.disks.iter().cloned().map(|disk| Fitted::new(disk, spec.vcpus)).collect(),
@@ -219,6 +223,7 @@ impl Hardware {
             cpu: self.cpu,
             watchdog: self.watchdog,
             tpm: self.tpm,
+            passthrough: self.passthrough.clone(),
             rng: self.rng,
             disks: self.disks.iter().map(|d| d.device.clone()).collect(),
             nics: self.nics.iter().map(|n| n.device.clone()).collect(),

@@ -2,12 +2,15 @@
 //! cluster and kept true while it changes.
 
 use crate::{
-    cluster::{Capacity, Cluster, JoinError, Op, Peer, WriteError, state::Release},
+    cluster::{
+        Capacity, Cluster, JoinError, Op, Peer, WriteError,
+        state::{HostFunction, Release},
+    },
     config::Config,
     http::{Api, peer, server::Server, tls},
     reconcile::Node,
 };
-use lq_api::event::EventLevel;
+use lq_api::{event::EventLevel, host::PciFunction};
 use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
@@ -135,6 +138,7 @@ async fn tell(node: &Node, bound: SocketAddr, advertise: Option<&str>) -> Result
         lacks: s.cpu.lacks,
         release: Release::parse(&s.version),
         witness: node.host.is_witness(),
+        functions: s.pci.into_iter().map(host_function).collect(),
     });
     let peer = Peer { pin, address };
     let known = node.cluster.read(|s| {
@@ -144,6 +148,11 @@ async fn tell(node: &Node, bound: SocketAddr, advertise: Option<&str>) -> Result
         return Ok(());
     }
     node.cluster.write(Op::DescribeHost { host: node.id(), peer, capacity }).await.map(drop)
+}
+
+fn host_function(function: PciFunction) -> HostFunction {
+    let PciFunction { address, iommu_group, together_with, obstacle, .. } = function;
+    HostFunction { address, group: iommu_group, together_with, obstacle }
 }
 
 /// Joins by the token the installer left, again and again until it is done or will never be.

@@ -158,6 +158,7 @@ pub(crate) fn bare_metal(dir: &Path, accel: Accel) -> Machine {
         forward: vec![443, crate::fault::PORT],
         forward_fixed: vec![],
         segment: None,
+        spare: None,
         detached: false,
         restart_ends: true,
         watchdog: Watchdog::Chipset,

@@ -103,6 +103,37 @@ pub(crate) struct Plug {
     pub(crate) number: u8,
 }
 
+/// An IOMMU, and behind it what the host can do without: an NVMe disk on a file, and a card with an interface on a network of its own and
+/// a random number source, which are one IOMMU group.
+#[derive(Clone, Debug)]
+pub(crate) struct Spare {
+    /// File of the disk.
+    pub(crate) disk: PathBuf,
+}
+
+impl Spare {
+    /// This computer as seen from the network of the interface.
+    pub(crate) const GATEWAY: &str = "10.0.3.2";
+
+    fn arguments(&self) -> [String; 10] {
+        let disk = format!("if=none,id=spare,format=raw,file={}", self.disk.display());
+        [
+            "-drive",
+            &disk,
+            "-device",
+            "nvme,drive=spare,serial=SPARE",
+            "-netdev",
+            "user,id=spare,net=10.0.3.0/24",
+            "-device",
+            "virtio-net-pci,netdev=spare,mac=52:54:00:4c:52:01,disable-legacy=on,iommu_platform=on,\
+             addr=0x10.0,multifunction=on",
+            "-device",
+            "virtio-rng-pci,disable-legacy=on,iommu_platform=on,addr=0x10.1",
+        ]
+        .map(str::to_owned)
+    }
+}
+
 /// A machine to be started.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
@@ -130,6 +161,8 @@ pub(crate) struct Machine {
     pub(crate) forward_fixed: Vec<(u16, u16)>,
     /// Its place on a segment; a network of its own where absent, which alone knows of forwarded ports.
     pub(crate) segment: Option<Plug>,
+    /// What can be given to its guests.
+    pub(crate) spare: Option<Spare>,
     /// The machine goes on when the harness ends; its sockets are in its directory.
     pub(crate) detached: bool,
     /// A restart of the machine ends QEMU.
@@ -195,8 +228,16 @@ impl Machine {
         let mut args: Vec<String> = Vec::new();
         let mut add = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
         add(self.accel.arguments());
-        let board = if self.watchdog == Watchdog::Missing { "pc" } else { "q35" };
+        let board = match (self.watchdog, &self.spare) {
+            (Watchdog::Missing, _) => "pc",
+            (_, Some(_)) => "q35,kernel-irqchip=split",
+            _ => "q35",
+        };
         add(&["-name", "lq-host", "-M", board, "-nodefaults", "-no-user-config", "-display", "none", "-S"]);
+        if self.spare.is_some() {
+            // Before all that is behind it.
+            add(&["-device", "intel-iommu,intremap=on"]);
+        }
         add(&["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory_mib)]);
         add(&["-device", "VGA", "-device", "virtio-rng-pci"]);
         add(&["-rtc", &format!("base={}", clock_base(self.clock_ahead)?)]);
@@ -272,6 +313,9 @@ impl Machine {
                 Bus::FailingNvme => "nvme,smart_critical_warning=4".to_owned(),
             };
             add(&["-device", &format!("{device},drive=disk{n},serial={},bootindex={}", disk.serial, n + 1)]);
+        }
+        if let Some(spare) = &self.spare {
+            add(&spare.arguments().each_ref().map(String::as_str));
         }
         if let Some((kernel, initrd, words)) = &self.direct {
             add(&["-kernel", &kernel.display().to_string(), "-initrd", &initrd.display().to_string()]);

@@ -136,7 +136,7 @@ pub(crate) async fn run(paths: &Paths, plan: &Plan) -> Result<()> {
     );
     // What several groups need is made before them, once.
     crate::guest_image::ensure(paths).await?;
-    if chosen.iter().any(|t| t.group == tests::ON_A_SITE) {
+    if chosen.iter().any(|t| tests::ON_A_SITE.contains(&t.group)) {
         crate::media::installed_disk(paths, accel).await.context("installing the host that tests clone")?;
     }
     let mut groups: Vec<Vec<Test>> = Vec::new();

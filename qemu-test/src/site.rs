@@ -75,11 +75,17 @@ impl Default for Wish {
 impl Site {
     /// Clones the installed host into `dir` and boots it.
     pub(crate) async fn open(paths: &Paths, accel: Accel, dir: &Path) -> Result<Self> {
+        Self::open_on(paths, accel, media::bare_metal(dir, accel)).await
+    }
+
+    /// The same on this machine, which has no disk yet.
+    pub(crate) async fn open_on(paths: &Paths, accel: Accel, machine: Machine) -> Result<Self> {
+        let dir = machine.dir.as_path();
         let files = guest_image::ensure(paths).await?;
         let base = media::installed_disk(paths, accel).await?;
         std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         let disk = media::clone_disk(&base, &dir.join("disk.qcow2")).await?;
-        let machine = Machine { disks: vec![disk.clone()], ..media::bare_metal(dir, accel) };
+        let machine = Machine { disks: vec![disk.clone()], ..machine };
         let host = media::boot_installed(machine.clone()).await?;
         let paths = paths.clone();
         Ok(Self { host, disk, machine, accel, files, kernel: None, debian: None, debian_uefi: None, paths })

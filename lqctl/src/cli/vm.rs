@@ -11,6 +11,7 @@ use lq_api::{
     Bytes,
     ha::{HaPriority, VmHa},
     local::vmm::{CpuModel, DeviceModel, Hypervisor, MachineType, WatchdogAction},
+    pci::PciAddress,
     vm::{FirmwareKind, RestartPolicy},
 };
 use std::path::PathBuf;
@@ -200,6 +201,9 @@ pub(crate) struct CreateVm {
     /// A TPM 2.0, which Windows 11 asks for. A machine with one is not moved while it runs.
     #[arg(long, value_enum, default_value = "off")]
     pub(crate) tpm: Switch,
+    /// A function of its host's PCI bus, as `host show` lists them: 0000:03:00.0; may be repeated. The machine stays on that host.
+    #[arg(long = "passthrough", value_name = "ADDRESS", requires = "host")]
+    pub(crate) passthrough: Vec<PciAddress>,
     /// A screen: with firmware there is one, else none, where absent.
     #[arg(long, value_enum)]
     pub(crate) display: Option<Switch>,
@@ -312,6 +316,12 @@ pub(crate) struct SetVm {
     /// Remove a CD drive, named by its number from 0; may be repeated.
     #[arg(long = "remove-cdrom", value_name = "DRIVE")]
     pub(crate) remove_cdroms: Vec<usize>,
+    /// Give it a function of its host's PCI bus, while it is off; may be repeated. Say --host too where it is not bound to it yet.
+    #[arg(long = "add-passthrough", value_name = "ADDRESS")]
+    pub(crate) add_passthrough: Vec<PciAddress>,
+    /// Take a function of its host's PCI bus away, while it is off; may be repeated.
+    #[arg(long = "remove-passthrough", value_name = "ADDRESS")]
+    pub(crate) remove_passthrough: Vec<PciAddress>,
     /// File with cloud-init's user data (`#cloud-config …` or a script); `-` for standard input. Put no passwords there.
     #[arg(long, value_name = "FILE", conflicts_with = "no_cloud_init")]
     pub(crate) user_data: Option<PathBuf>,

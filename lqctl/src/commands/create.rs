@@ -17,7 +17,7 @@ use lq_api::{
     placement::{Placement, PlacementQuery},
     pool::{Pool, PoolSpec},
     problem::Kind,
-    vm::{Boot, CreateVm, Disk, VmSpec, VmState},
+    vm::{Boot, CreateVm, Disk, Passthrough, VmSpec, VmState},
     volume::{CreateVolume, VolumeSpec},
 };
 use std::collections::BTreeMap;
@@ -81,6 +81,7 @@ pub(super) async fn create(session: &Session, wanted: Wanted) -> anyhow::Result<
         watchdog: wanted.watchdog.into(),
         display: wanted.display.map(switch),
         tpm: switch(wanted.tpm),
+        passthrough: wanted.passthrough.into_iter().map(|address| Passthrough { address }).collect(),
         rng: switch(wanted.rng),
         ha: wanted.ha.into(),
         ..VmSpec::default()

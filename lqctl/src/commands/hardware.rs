@@ -11,7 +11,7 @@ use lq_api::{
     client::{Client, Error},
     cloud_init::CloudInit,
     placement::{Affinity, Placement, PlacementQuery},
-    vm::{Boot, Cdrom, Disk, Nic, UpdateVm, Vm, VmSpec},
+    vm::{Boot, Cdrom, Disk, Nic, Passthrough, UpdateVm, Vm, VmSpec},
 };
 use std::path::Path;
 
@@ -121,6 +121,7 @@ pub(super) async fn set(client: &Client, wanted: SetVm) -> anyhow::Result<Vm> {
             wanted.network_config.as_deref(),
         )?,
     };
+    functions(&mut spec, &wanted)?;
     boot(client, &mut spec, &wanted).await?;
     disks(client, &mut spec, &wanted).await?;
     nics(client, &mut spec, &wanted).await?;
@@ -164,6 +165,19 @@ fn simple(spec: &mut VmSpec, wanted: &SetVm) {
     spec.restart = wanted.restart.map_or(spec.restart, Into::into);
     spec.autostart = wanted.autostart.map_or(spec.autostart, switch);
     spec.ha = wanted.ha.map_or(spec.ha, Into::into);
+}
+
+/// Functions of the host's PCI bus.
+fn functions(spec: &mut VmSpec, wanted: &SetVm) -> anyhow::Result<()> {
+    for address in &wanted.remove_passthrough {
+        let at = spec.passthrough.iter().position(|one| one.address == *address);
+        let Some(at) = at else {
+            return Err(usage(format!("--remove-passthrough {address}: the machine does not have it")));
+        };
+        spec.passthrough.remove(at);
+    }
+    spec.passthrough.extend(wanted.add_passthrough.iter().map(|address| Passthrough { address: *address }));
+    Ok(())
 }
 
 async fn boot(client: &Client, spec: &mut VmSpec, wanted: &SetVm) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use lq_api::{
     answer::HostNetwork,
     client::Error,
-    host::{FactoryReset, Host, HostMaintenance, HostPowerAction},
+    host::{FactoryReset, Host, HostMaintenance, HostPowerAction, PciFunction},
     management::{ManagementNetwork, TryNetwork},
     meta::MetadataPatch,
     task::TaskState,
@@ -330,6 +330,22 @@ fn warnings(host: &Host) -> String {
     witness.into_iter().chain(said).collect::<Vec<_>>().join("; ")
 }
 
+/// A function of the host's PCI bus, and whether it can be given to a machine.
+fn function(function: &PciFunction) -> String {
+    let PciFunction { address, name, vendor, device, driver, iommu_group, together_with, obstacle, .. } =
+        function;
+    let driver =
+        driver.as_ref().map_or_else(|| ", no driver".to_owned(), |driver| format!(", driver {driver}"));
+    let group = iommu_group.map(|group| format!(", IOMMU group {group}")).unwrap_or_default();
+    let with: Vec<_> = together_with.iter().map(ToString::to_string).collect();
+    let can = match (obstacle, with.is_empty()) {
+        (Some(why), _) => format!("; cannot be given to a machine: {why}"),
+        (None, true) => String::new(),
+        (None, false) => format!("; only together with {}", with.join(", ")),
+    };
+    format!("{address} {name} ({vendor}:{device}){driver}{group}{can}")
+}
+
 fn fields(host: &Host) -> Vec<(&'static str, String)> {
     let mut fields = vec![
         ("Name", host.meta.name.clone()),
@@ -380,6 +396,7 @@ fn fields(host: &Host) -> Vec<(&'static str, String)> {
         let model = disk.model.clone().unwrap_or_default();
         fields.push(("Disk", format!("{} {} {model}", disk.name, disk.size_bytes)));
     }
+    fields.extend(status.pci.iter().map(|one| ("PCI function", function(one))));
     fields.extend(status.warnings.iter().map(|w| ("Warning", w.clone())));
     fields
 }

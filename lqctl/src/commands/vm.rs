@@ -217,6 +217,9 @@ fn fields(vm: &Vm, names: &Names) -> Vec<(&'static str, String)> {
     if vm.spec.tpm {
         fields.push(("TPM", "2.0".into()));
     }
+    for one in &vm.spec.passthrough {
+        fields.push(("PCI function", one.address.to_string()));
+    }
     let placement = &vm.spec.placement;
     fields.push(("Only on", text(placement.host.map(|id| names.name(id)))));
     for (field, rules) in [("Near", &placement.near), ("Apart from", &placement.apart)] {

@@ -57,6 +57,7 @@ fn data_centre() -> State {
             lacks: vec![],
             release: None,
             witness: false,
+            functions: vec![],
         });
         apply(&mut state, 5, Op::DescribeHost { host: host(n), peer, capacity }).unwrap();
         let name = format!("h{n}");

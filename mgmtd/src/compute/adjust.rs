@@ -167,6 +167,7 @@ fn at_next_start(has: &Hardware, Desired { spec, .. }: &Desired) -> Vec<PendingC
         ("spec.cpu", has.cpu != spec.cpu),
         ("spec.watchdog", has.watchdog != spec.watchdog),
         ("spec.tpm", has.tpm != spec.tpm),
+        ("spec.passthrough", has.passthrough != spec.passthrough),
         ("spec.rng", has.rng != spec.rng),
         ("spec.cloud_init", has.cloud_init.as_ref().map(|c| &c.device) != spec.cloud_init.as_ref()),
         ("spec.cdroms", has.cdroms.len() != spec.cdroms.len()),

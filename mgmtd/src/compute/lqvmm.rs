@@ -13,13 +13,14 @@ use super::{
     init_client::{EndOf, Init},
     machine::{LqMachine, Watcher, ended, machine_state},
     monitor_client::{Events, Monitor},
+    passthrough,
     place::{Firmware, Place, TPM_CGROUP, remove_cgroup, remove_taps},
     tpm::{self, Tpm},
 };
 use crate::network::{link::Links, tap};
 use async_trait::async_trait;
 use lq_api::{
-    VmId,
+    Bytes, VmId,
     local::{
         init::Unit,
         paths,
@@ -37,6 +38,9 @@ use tokio::{
     sync::{mpsc, watch},
     time::{sleep, timeout},
 };
+
+/// So much memory a host pins for functions of its PCI bus in a second, at the very least.
+const PINNED_BY_SECOND: Bytes = Bytes(256 * Bytes::MIB);
 
 /// What guests did that waits for its driver; more is not told.
 const NOTICES: usize = 64;
@@ -150,6 +154,7 @@ impl Shared {
         place: &Place,
         hypervisor: lq_api::local::vmm::Hypervisor,
         uid: Option<u32>,
+        patience: Duration,
     ) -> Result<Started, Error> {
         let name = unit_name(place.vm);
         // A record of the last end would keep the name taken.
@@ -182,14 +187,14 @@ impl Shared {
         };
         tokio::select! {
             end = ended(&mut end, pid) => Err(failed_at_start(&place.exit_record(end, None), &place.log_tail())),
-            ready = timeout(self.settings.ready, ready) => match ready {
+            ready = timeout(patience, ready) => match ready {
                 Ok((events, state)) => Ok(Started { pid, monitor, events, state, end }),
                 Err(_) => {
                     self.init.signal(&name, libc::SIGKILL).await?;
                     // PID 1 reaps it; without a word of that the name stays taken and the next start says so.
                     let _ = timeout(self.settings.ready, ended(&mut end, pid)).await;
                     let context =
-                        format!("lq-vmm did not answer within {} s of its start", self.settings.ready.as_secs());
+                        format!("lq-vmm did not answer within {} s of its start", patience.as_secs());
                     Err(Error::Io { context, source: io::Error::other(place.log_tail()) })
                 }
             },
@@ -309,12 +314,19 @@ impl LqVmm {
         let uid = shared.settings.jail.then(|| shared.take_uid());
         let jail = uid.map(|n| Jail { uid: paths::VM_UID_BASE + n, gid: paths::VM_UID_BASE + n });
         let (state, tpm) = (desired.launch.tpm.as_deref(), shared.tpm(&place));
+        let functions: Vec<_> = desired.spec.passthrough.iter().map(|one| one.address).collect();
+        let mut taken = Vec::new();
         let started = async {
             let fittings = place.prepare(desired, jail, &shared.settings.firmware, start).await?;
+            passthrough::take(functions.clone()).await?;
+            taken.clone_from(&functions);
             if let Some(state) = state {
                 tpm.start(&shared.settings, state, uid).await?;
             }
-            Ok((fittings, shared.start(&place, desired.spec.hypervisor, uid).await?))
+            // All memory of such a machine is taken at its start.
+            let pinned = if functions.is_empty() { Bytes(0) } else { desired.spec.memory_bytes };
+            let patience = shared.settings.ready + Duration::from_secs(pinned.get() / PINNED_BY_SECOND.get());
+            Ok((fittings, shared.start(&place, desired.spec.hypervisor, uid, patience).await?))
         };
         match started.await {
             Ok((fittings, started)) => {
@@ -329,6 +341,7 @@ impl LqVmm {
                 }
                 place.clear(&taps).await;
                 place.forget();
+                passthrough::give_back(taken).await;
                 shared.free_uid(uid);
                 if let Err(error) = shared.init.forget(&unit_name(desired.vm)).await {
                     tracing::warn!(vm = %desired.vm, %error, "PID 1 still remembers the failed start");
@@ -352,6 +365,9 @@ impl Hypervisor for LqVmm {
         if !desired.spec.hypervisor.is_own() {
             return Err(Error::Refused(crate::placement::QEMU_STAYS.into()));
         }
+        if !desired.spec.passthrough.is_empty() {
+            return Err(Error::Refused(crate::placement::passthrough::STAYS.into()));
+        }
         self.start(desired, Start::Incoming).await
     }
 
@@ -360,6 +376,7 @@ impl Hypervisor for LqVmm {
         let units: Vec<_> = shared.init.list().await?;
         let mut found = Vec::new();
         let (mut known, mut taps_in_use) = (BTreeSet::new(), BTreeSet::new());
+        let mut functions = BTreeSet::new();
         let mut tpms: BTreeSet<VmId> = units.iter().filter_map(|unit| tpm::vm_of(&unit.name)).collect();
         for unit in units {
             let Some(vm) = unit.name.strip_prefix("vm-").and_then(|id| id.parse::<VmId>().ok()) else {
@@ -375,6 +392,7 @@ impl Hypervisor for LqVmm {
             if let Some(end) = unit.end {
                 let record = place.exit_record(end, None);
                 place.clear(&taps).await;
+                passthrough::give_back(place.functions()).await;
                 let epoch = config.ok().and_then(|config| config.lease).map(|lease| lease.grant.epoch);
                 found.push(Found::Ended(vm, record, epoch));
                 continue;
@@ -390,6 +408,7 @@ impl Hypervisor for LqVmm {
             let uid = config.and_then(|c| c.jail).and_then(|j| j.uid.checked_sub(paths::VM_UID_BASE));
             shared.uids().extend(uid);
             taps_in_use.extend(taps.iter().cloned());
+            functions.extend(place.functions());
             // Watched before PID 1 repeats the ends it remembers: one that happens now is heard.
             let end = shared.init.watch(&unit.name);
             let machine = shared.readopt((place, fittings), (taps, has_tpm), uid, unit.pid, end).await;
@@ -401,6 +420,9 @@ impl Hypervisor for LqVmm {
         }
         shared.init.listen();
         shared.sweep(&known, &taps_in_use).await?;
+        if shared.settings.cgroup_vms.is_some() {
+            passthrough::sweep(&functions).await;
+        }
         Ok(found)
     }
 

@@ -14,6 +14,7 @@ use super::{
     init_client::{EndOf, Init},
     lqvmm::{Shared, unit_name},
     monitor_client::{Events, Monitor},
+    passthrough,
     place::Place,
     tpm::{self, Tpm},
 };
@@ -260,6 +261,7 @@ impl Watcher {
         let has = self.fittings.get();
         self.taps.extend(has.map(|has| self.place.taps(&has)).unwrap_or_default());
         self.place.clear(&self.taps).await;
+        passthrough::give_back(self.place.functions()).await;
         if let Some(tpm) = &self.tpm {
             tpm.end(tpm::GRACE).await;
         }

@@ -21,6 +21,7 @@ mod lines;
 pub mod lqvmm;
 mod machine;
 mod monitor_client;
+mod passthrough;
 mod place;
 mod seed;
 mod tpm;

@@ -17,9 +17,10 @@ use lq_api::{
         vmm::{
             BootConfig, CdromConfig, CpusConfig, DiskConfig, DiskImage, ExitReason, ExitRecord,
             FirmwareFiles, HotplugConfig, Hypervisor, IoLimits, Jail, MemoryConfig, MoreDevices, NicConfig,
-            QemuConfig, Start, TpmConfig, VERSION, VmmConfig,
+            PassthroughConfig, QemuConfig, Start, TpmConfig, VERSION, VmmConfig,
         },
     },
+    pci::PciAddress,
     vm::Mac,
 };
 use std::{
@@ -175,6 +176,13 @@ impl Place {
     /// The configuration the monitor was started with.
     pub(super) fn config(&self) -> io::Result<VmmConfig> {
         Ok(serde_json::from_slice(&fs::read(self.config_path())?)?)
+    }
+
+    /// The functions of the host it was started with.
+    pub(super) fn functions(&self) -> Vec<PciAddress> {
+        let config = self.config().ok();
+        let devices = config.map(|config| config.devices.passthrough).unwrap_or_default();
+        devices.iter().map(|one| one.address).collect()
     }
 
     /// The time the monitor was started.
@@ -354,8 +362,11 @@ fn devices(desired: &Desired, has: &Hardware) -> MoreDevices {
         cpus: has.cpus.map(|cpus| CpusConfig { most: cpus.most }),
         // The monitor can; nothing here starts back ends yet.
         vhost_user: Vec::new(),
-        // The same.
-        passthrough: Vec::new(),
+        passthrough: has
+            .passthrough
+            .iter()
+            .map(|one| PassthroughConfig { address: one.address, slot: None })
+            .collect(),
         hotplug: has.hotplug.then(HotplugConfig::default),
     }
 }

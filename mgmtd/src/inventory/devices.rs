@@ -11,12 +11,12 @@ use std::{
 };
 
 /// Entries of a directory of `/sys`, by name.
-fn entries(dir: PathBuf) -> BTreeMap<String, PathBuf> {
+pub(super) fn entries(dir: PathBuf) -> BTreeMap<String, PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|e| Some((e.file_name().into_string().ok()?, e.path()))).collect()
 }
 
-fn attribute(path: &Path, name: &str) -> Option<String> {
+pub(super) fn attribute(path: &Path, name: &str) -> Option<String> {
     let text = fs::read_to_string(path.join(name)).ok()?;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
@@ -40,7 +40,7 @@ pub(super) fn interfaces(root: &Path) -> Vec<Interface> {
 }
 
 /// Addresses with prefix by interface, except link-local ones.
-fn addresses() -> BTreeMap<String, Vec<String>> {
+pub(super) fn addresses() -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for entry in nix::ifaddrs::getifaddrs().into_iter().flatten() {
         let (Some(address), Some(mask)) = (entry.address, entry.netmask) else { continue };

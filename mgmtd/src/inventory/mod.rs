@@ -9,6 +9,7 @@ mod devices;
 mod health;
 mod load;
 mod network;
+pub mod pci;
 
 pub use clock::clock_is_set;
 pub use health::disk_health;
@@ -44,6 +45,7 @@ fn read_from(root: &Path) -> HostStatus {
         virtualization: virtualization(root, &text("proc/cpuinfo")),
         interfaces: devices::interfaces(root),
         disks: devices::disks(root),
+        pci: pci::functions_from(root),
         simulated: false,
         certificate: None,
         warnings,

@@ -126,8 +126,14 @@ fn a_full_host_is_relieved_until_all_are_alike() {
 fn hosts_of_different_sizes_are_loaded_alike() {
     let mut state = site(&[8, 32]);
     let peer = Peer { pin: "1".into(), address: String::new() };
-    let capacity =
-        Some(Capacity { threads: 32, memory: Bytes::gib(32), lacks: vec![], release: None, witness: false });
+    let capacity = Some(Capacity {
+        threads: 32,
+        memory: Bytes::gib(32),
+        lacks: vec![],
+        release: None,
+        witness: false,
+        functions: vec![],
+    });
     apply(&mut state, 5, Op::DescribeHost { host: host(1), peer, capacity }).unwrap();
     for n in 0..12 {
         running(&mut state, n, host(0), &BTreeMap::new(), spec(512, Placement::default()));

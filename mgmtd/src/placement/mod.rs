@@ -12,6 +12,7 @@ pub mod balance;
 #[cfg(test)]
 mod balance_tests;
 pub mod balancer;
+pub mod passthrough;
 mod ruled;
 mod site;
 #[cfg(test)]
@@ -231,6 +232,14 @@ fn refuse(site: &Site<'_>, host: &HostRecord, asked: &Asked<'_>, reasons: &mut R
     refuse(host.maintenance.is_some(), "it is in maintenance");
     refuse(host.lost.is_some(), "the cluster was formed anew without it");
     refuse(spec.placement.host.is_some_and(|wanted| wanted != id), "another host is asked for");
+    let elsewhere = there.is_some_and(|r| r.vm.status.host != Some(id));
+    let passed = !spec.passthrough.is_empty();
+    refuse(passed && elsewhere, passthrough::STAYS);
+    if passed && !elsewhere {
+        for why in passthrough::refusals(state, host, asked.vm, spec) {
+            refuse(true, &why);
+        }
+    }
     for why in asked.tpm.into_iter().chain(asked.hypervisor) {
         refuse(true, why);
     }

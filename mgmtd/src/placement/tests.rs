@@ -51,6 +51,7 @@ pub(crate) fn site(memory: &[u64]) -> State {
             lacks: vec![],
             release: None,
             witness: false,
+            functions: vec![],
         });
         apply(&mut state, 2, Op::DescribeHost { host: host(n), peer, capacity }).unwrap();
     }
@@ -236,7 +237,14 @@ fn a_host_without_the_features_of_a_cpu_model_is_refused_with_their_names() {
     let mut state = site(&[8, 4]);
     let peer = Peer { pin: "0".into(), address: String::new() };
     let lacks = vec!["avx2".to_owned(), "bmi2".to_owned()];
-    let capacity = Some(Capacity { threads: 8, memory: Bytes::gib(8), lacks, release: None, witness: false });
+    let capacity = Some(Capacity {
+        threads: 8,
+        memory: Bytes::gib(8),
+        lacks,
+        release: None,
+        witness: false,
+        functions: vec![],
+    });
     apply(&mut state, 5, Op::DescribeHost { host: host(0), peer, capacity }).unwrap();
     let none = BTreeMap::new();
     let at = |cpu| {

@@ -11,7 +11,7 @@ use crate::{
 use async_trait::async_trait;
 use lq_api::{
     Bytes, NetworkId, Timestamp,
-    host::{BlockDevice, Cpu, DiskHealth, HostStatus, Interface, Memory, Virtualization},
+    host::{BlockDevice, Cpu, DiskHealth, HostStatus, Interface, Memory, PciFunction, Virtualization},
     management::{ManagementNetwork, NetworkTest, TryNetwork},
     network::{Dhcp, Lease},
     removable::RemovableDrive,
@@ -52,6 +52,33 @@ impl Fabric for SimFabric {
             })
             .collect()
     }
+}
+
+/// Functions of a bus that does not exist: the host's own interface, a card of two functions, and one that cannot be given.
+fn functions() -> Vec<PciFunction> {
+    let all = [
+        ("01:00.0", "Ethernet controller", "020000", "1521", "igb", 1, ""),
+        ("02:00.0", "display controller", "030000", "56a0", "", 2, "02:00.1"),
+        ("02:00.1", "multimedia device", "040300", "4f90", "", 2, "02:00.0"),
+        ("03:00.0", "NVMe controller", "010802", "0a54", "nvme", 3, ""),
+        ("04:00.0", "Ethernet controller", "020000", "1572", "i40e", 4, ""),
+    ];
+    let function =
+        |(address, name, class, device, driver, group, with): (&str, &str, &str, &str, &str, u32, &str)| {
+            let host_needs = "the host itself needs it: its network interface sim0 is in use";
+            Some(PciFunction {
+                address: address.parse().ok()?,
+                name: name.into(),
+                class: class.into(),
+                vendor: "8086".into(),
+                device: device.into(),
+                driver: Some(driver.to_owned()).filter(|driver| !driver.is_empty()),
+                iommu_group: Some(group),
+                together_with: with.parse().into_iter().collect(),
+                obstacle: (group == 1).then(|| host_needs.into()),
+            })
+        };
+    all.into_iter().filter_map(function).collect()
 }
 
 /// A host that does not exist. Every start of the daemon is a boot of it: nothing ran before.
@@ -120,6 +147,7 @@ impl HostControl for SimHost {
                 serial: Some("SIM-0001".into()),
                 health: None,
             }],
+            pci: functions(),
             simulated: true,
             certificate: None,
             warnings: vec!["This host is simulated: its machines only pretend to run.".into()],

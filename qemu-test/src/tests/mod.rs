@@ -12,6 +12,7 @@ mod hotplug;
 mod install;
 mod migrate;
 mod pair;
+mod passthrough;
 mod pool;
 mod power;
 mod pvh;
@@ -20,8 +21,8 @@ mod storage;
 
 use crate::runner::Test;
 
-/// The group whose tests share one installed host with the fault agent.
-pub(crate) const ON_A_SITE: &str = "site";
+/// The groups whose tests share one installed host with the fault agent each: two, so that they are done side by side.
+pub(crate) const ON_A_SITE: [&str; 2] = ["site", "another-site"];
 
 /// The group whose tests share three hosts that are one cluster; the first forms it. They fill the cores by themselves.
 pub(crate) const OF_THREE: &str = "cluster";
@@ -39,11 +40,12 @@ pub(crate) const BY_NAME: &[&str] = &[
     "pair-stopped",
     "pair-one-way",
     "pair-fence",
+    "passthrough",
 ];
 
 /// Every test, in the order in which tests of a group run.
 pub(crate) fn all() -> Vec<Test> {
-    let site = ON_A_SITE;
+    let [site, another_site] = ON_A_SITE;
     let cluster = OF_THREE;
     let pair = OF_TWO;
     vec![
@@ -78,14 +80,14 @@ pub(crate) fn all() -> Vec<Test> {
         Test {
             name: "page-console",
             about: "the page in Chromium: a guest's serial console and its screen, where what is typed at GRUB switches it off",
-            group: site,
+            group: another_site,
             limit: 1800,
             run: |ctx| Box::pin(guest::in_a_browser(ctx)),
         },
         Test {
             name: "console-session",
             about: "at the serial line: log in, change the network and let it revert, rename, restart a VM, read logs, the kernel writes over it, log out",
-            group: site,
+            group: another_site,
             limit: 1200,
             run: |ctx| Box::pin(console::session(ctx)),
         },
@@ -105,7 +107,7 @@ pub(crate) fn all() -> Vec<Test> {
         },
         Test {
             name: "disk-full",
-            about: "the data disk is full: uploads are refused with the reason, host and guest stay",
+            about: "the data disk is full: uploads are refused with the reason, a guest's writes wait for room, and nothing is lost",
             group: site,
             limit: 900,
             run: |ctx| Box::pin(storage::disk_full(ctx)),
@@ -113,21 +115,21 @@ pub(crate) fn all() -> Vec<Test> {
         Test {
             name: "power-cut",
             about: "power is cut amid writes: every acknowledged write is there, guests with autostart come back",
-            group: site,
+            group: another_site,
             limit: 900,
             run: |ctx| Box::pin(power::cut(ctx)),
         },
         Test {
             name: "orderly-shutdown",
             about: "the host's power button: guests are switched off first, file systems are clean",
-            group: site,
+            group: another_site,
             limit: 900,
             run: |ctx| Box::pin(power::orderly(ctx)),
         },
         Test {
             name: "state-corrupt",
             about: "blocks of the state partition are damaged: repaired and reported, nothing is lost",
-            group: site,
+            group: another_site,
             limit: 900,
             run: |ctx| Box::pin(storage::state_corrupt(ctx)),
         },
@@ -144,6 +146,13 @@ pub(crate) fn all() -> Vec<Test> {
             group: "install",
             limit: 900,
             run: |ctx| Box::pin(install::refusals(ctx)),
+        },
+        Test {
+            name: "passthrough",
+            about: "a disk and an interface of the host are a Debian guest's, past an IOMMU; what the host needs and half a group are refused",
+            group: "passthrough",
+            limit: 1800,
+            run: |ctx| Box::pin(passthrough::functions(ctx)),
         },
         Test {
             name: "vmm-hotplug",

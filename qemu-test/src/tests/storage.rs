@@ -8,10 +8,12 @@ use crate::{
     process::{command, run},
     runner::Ctx,
     site::{Wish, upload},
+    wait::eventually,
 };
 use anyhow::{Context as _, Result, ensure};
 use lq_api::{
     auth::CreateToken,
+    event::EventQuery,
     image::ImageKind,
     local::{layout, paths},
     problem,
@@ -70,30 +72,33 @@ pub(super) async fn disk_full(ctx: &mut Ctx) -> Result<()> {
         .map_err(explain)
         .context("writing state while the data disk is full")?;
 
-    // The guest learns of it as an error of its disk, or is halted with the reason; it is not lost.
-    console.send("dd if=/dev/urandom of=/fill bs=1M count=64 conv=fsync; echo wrote=$?\n").await?;
-    let outcome = console.said.expect("wrote=", 120).await;
-    let status = site.api().vm(vm.meta.id).await.map_err(explain)?.status;
-    match status.state {
-        VmState::Running => {
-            outcome.context("the guest's writes on a full disk never ended")?;
-        }
-        VmState::Paused => ensure!(
-            status.reason.as_deref().is_some_and(|r| !r.is_empty()),
-            "the guest was halted without a reason"
-        ),
-        state => anyhow::bail!("on a full disk the VM became {state:?}: {:?}", status.reason),
-    }
+    // The guest's writes wait, and it is said of what; with room again they go on by themselves, and nothing is lost.
+    let write =
+        "head -c 64M /dev/urandom >/run/noise; dd if=/run/noise of=/fill bs=1M conv=fsync; echo wrote=$?\n";
+    console.send(write).await?;
+    let told = async |kind: &str| {
+        let query = EventQuery {
+            target: Some(format!("vm/{}", vm.meta.id)),
+            kind: Some(kind.to_owned()),
+            ..EventQuery::default()
+        };
+        let events = site.api().events(&query).await.map_err(explain)?.items;
+        ensure!(!events.is_empty(), "no event {kind} of the machine");
+        let status = site.api().vm(vm.meta.id).await.map_err(explain)?.status;
+        ensure!(status.state == VmState::Running, "on a full disk the VM became {:?}", status.state);
+        Ok(status.reason)
+    };
+    let reason = eventually("the machine to say that its writes wait", 120, async || {
+        told("vm.no-room").await?.context("its status does not say why it stands still")
+    })
+    .await?;
+    ensure!(reason.contains("no room"), "its status says `{reason}`");
+    ensure!(!console.said.all().contains("wrote="), "the guest's writes did not wait");
     fault.ask(&format!("unfill {}", paths::DATA)).await?;
-    if status.state == VmState::Paused {
-        site.api().resume_vm(vm.meta.id).await.map_err(explain)?;
-        site.wait_state(vm.meta.id, VmState::Running, 60).await?;
-        console
-            .said
-            .expect("wrote=0", 120)
-            .await
-            .context("the guest did not go on when there was room again")?;
-    }
+    console.said.expect("wrote=0", 120).await.context("the guest did not go on when there was room again")?;
+    let reason = eventually("the machine to say that they go on", 30, async || told("vm.room").await).await?;
+    ensure!(reason.is_none(), "there is room again, but its status says {reason:?}");
+    console.shell("echo 3 >/proc/sys/vm/drop_caches; cmp /run/noise /fill", 60).await?;
     // With room again, what was refused works.
     let small = Outside::serve(1 << 20).await?;
     let fetched = console.shell(&format!("curl -sS --max-time 60 {} | sha256sum", small.url()), 90).await?;

@@ -10,6 +10,7 @@ export type Volume = Schemas["Volume"];
 export type Network = Schemas["Network"];
 export type Host = Schemas["Host"];
 export type DiskHealth = Schemas["DiskHealth"];
+export type PciFunction = Schemas["PciFunction"];
 export type Alert = Schemas["Alert"];
 export type Severity = Schemas["Severity"];
 export type RuleUnit = Schemas["RuleUnit"];

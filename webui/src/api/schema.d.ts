@@ -7439,6 +7439,8 @@ export interface components {
             kernel: string;
             /** @description Its memory. */
             memory: components["schemas"]["Memory"];
+            /** @description Functions on its PCI bus, but for bridges: what can be given to a machine (`spec.passthrough`), and why the others cannot. */
+            pci?: components["schemas"]["PciFunction"][];
             /** @description Whether the simulated host stands in for a real one. */
             simulated: boolean;
             /** @description LimiQuantix version it runs. */
@@ -8906,6 +8908,37 @@ export interface components {
              */
             wrong_guesses?: number;
         };
+        /** @description A function of the host's PCI bus that a VM has for itself. */
+        Passthrough: {
+            /** @description Where it is on the host, as `GET /hosts/{id}` lists it: `0000:03:00.0`. */
+            address: components["schemas"]["PciAddress"];
+        };
+        /** @description Where a function is on a host's PCI bus: domain, bus, device, function, written `0000:03:00.0`. */
+        PciAddress: string;
+        /** @description A function on a host's PCI bus. */
+        PciFunction: {
+            /** @description Where it is. */
+            address: components["schemas"]["PciAddress"];
+            /** @description Class, six hexadecimal digits. */
+            class: string;
+            /** @description Device, four hexadecimal digits. */
+            device: string;
+            /** @description The driver that has it; absent: none. `vfio-pci` where it is given to a machine that runs. */
+            driver?: string | null;
+            /**
+             * Format: int32
+             * @description Its IOMMU group; absent: it is in none.
+             */
+            iommu_group?: number | null;
+            /** @description What it is, by its class. */
+            name: string;
+            /** @description Why it cannot be given to a machine; absent: it can. */
+            obstacle?: string | null;
+            /** @description The other functions of its group: all of them are given to one machine, or none. */
+            together_with?: components["schemas"]["PciAddress"][];
+            /** @description Vendor, four hexadecimal digits. */
+            vendor: string;
+        };
         /** @description A change of a machine that runs which has not taken effect. */
         PendingChange: {
             /** @description The device of that field it is about: the volume of a disk, the hardware address of an interface. */
@@ -10002,6 +10035,12 @@ export interface components {
             memory_max_bytes?: components["schemas"]["Bytes"] | null;
             /** @description Network interfaces in the order the guest sees them, at most 8. */
             nics?: components["schemas"]["Nic"][];
+            /**
+             * @description Functions of its host's PCI bus that the machine has for itself, at most 8, in the order the guest sees them. Those of an
+             *     IOMMU group are given together. `placement.host` says which host is meant: the machine stays there, is neither moved while it runs nor
+             *     protected, and its memory is taken whole at its start. They come and go only while it is off.
+             */
+            passthrough?: components["schemas"]["Passthrough"][];
             /** @description What it asks of the host it is placed on. Looked at when the machine is made. */
             placement?: components["schemas"]["Placement"];
             /** @description Wanted power state. */

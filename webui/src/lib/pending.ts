@@ -17,6 +17,7 @@ const FIELDS: Record<string, string> = {
   "spec.cpu": "CPU model",
   "spec.watchdog": "Watchdog",
   "spec.tpm": "TPM",
+  "spec.passthrough": "PCI passthrough",
   "spec.rng": "Random numbers",
   "spec.cloud_init": "Guest setup",
   spec: "Hardware",

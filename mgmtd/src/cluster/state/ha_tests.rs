@@ -41,6 +41,7 @@ impl Site {
                 lacks: Default::default(),
                 release: None,
                 witness: false,
+                functions: vec![],
             });
             site.done(Op::DescribeHost { host: host(n), peer, capacity });
             site.done(Op::HostStarted { host: host(n), name: format!("h{n}"), boot: Uuid::from_u128(n) });
@@ -191,6 +192,7 @@ fn a_machine_that_is_not_wanted_or_has_no_room_stays() {
         lacks: Default::default(),
         release: None,
         witness: false,
+        functions: vec![],
     });
     let peer = Peer { pin: "1".into(), address: String::new() };
     site.done(Op::DescribeHost { host: host(1), peer, capacity: small });
@@ -234,6 +236,7 @@ fn a_host_of_an_earlier_version_takes_what_starts_anew_but_nothing_that_runs() {
             lacks: Default::default(),
             release,
             witness: false,
+            functions: vec![],
         });
         let peer = Peer { pin: n.to_string(), address: String::new() };
         site.done(Op::DescribeHost { host: host(n), peer, capacity });

@@ -55,6 +55,7 @@ use lq_api::{
     ha::HaSpec,
     image::Image,
     network::Network,
+    pci::PciAddress,
     pool::{PoolHost, PoolSpec},
     settings::UserSettings,
     time::TimeSpec,
@@ -205,6 +206,25 @@ pub struct Capacity {
     /// It only votes: no machine, pool or network is ever on it.
     #[serde(default)]
     pub witness: bool,
+    /// Functions on its PCI bus.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<HostFunction>,
+}
+
+/// A function on a host's PCI bus, as far as it matters to others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFunction {
+    /// Where it is.
+    pub address: PciAddress,
+    /// Its IOMMU group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u32>,
+    /// The others of its group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together_with: Vec<PciAddress>,
+    /// Why it cannot be given to a machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
 }
 
 /// A version of the product: machines move while they run to the same or a later one only, whose monitor knows all that they

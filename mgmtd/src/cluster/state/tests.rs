@@ -4,6 +4,7 @@
 mod back;
 mod bytes;
 mod hardware;
+mod passthrough;
 mod qemu;
 mod tpm;
 

@@ -95,6 +95,9 @@ impl State {
         if kept_nothing && keeps_variables(&new.vm.spec) && old.vm.spec.boot.is_none() {
             new.vars = self.place_of_vars(&new.vm.spec);
         }
+        if new.vm.spec.passthrough != old.vm.spec.passthrough {
+            self.check_functions(&old, &new.vm)?;
+        }
         if new.vm.spec.tpm != old.vm.spec.tpm {
             if !old.at_rest() {
                 let why = "a TPM comes and goes only while the machine is off: stop it, then change this";
@@ -392,6 +395,22 @@ impl State {
         }
         self.give_macs(id, &mut new, old, &mut errors);
         if errors.is_empty() { Ok(new) } else { Err(Refusal::Validation(errors)) }
+    }
+
+    /// Whether the machine can have the functions of its host that it is to have now.
+    fn check_functions(&self, old: &VmRecord, vm: &Vm) -> Result<(), Refusal> {
+        if !old.at_rest() {
+            let why =
+                "functions of the host come and go only while the machine is off: stop it, then change this";
+            return Err(Refusal::field("spec.passthrough", why));
+        }
+        let Some(host) = vm.status.host.and_then(|host| self.hosts.get(&host)) else { return Ok(()) };
+        let reasons = placement::passthrough::refusals(self, host, Some(vm.meta.id), &vm.spec);
+        if reasons.is_empty() {
+            return Ok(());
+        }
+        let name = &host.meta.name;
+        Err(Refusal::field("spec.passthrough", format!("the host `{name}` refuses: {}", reasons.join("; "))))
     }
 
     /// Whether the machine's host has what the machine is to have now.

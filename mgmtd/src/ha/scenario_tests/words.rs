@@ -64,7 +64,14 @@ impl World {
         // What a host keeps for itself is less than a GiB and a tenth.
         let memory = Bytes((machines * 11 / 10 + 1) << 30);
         let memory = if machines < 10 { Bytes((machines + 1) << 30) } else { memory };
-        let capacity = Some(Capacity { threads: 1000, memory, lacks: vec![], release: None, witness: false });
+        let capacity = Some(Capacity {
+            threads: 1000,
+            memory,
+            lacks: vec![],
+            release: None,
+            witness: false,
+            functions: vec![],
+        });
         let peer = Peer { pin: name.into(), address: String::new() };
         self.done(Op::DescribeHost { host: host_id(name), peer, capacity });
     }

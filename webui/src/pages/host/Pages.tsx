@@ -1,12 +1,14 @@
 // The tabs of a host.
+import { Link } from "@tanstack/react-router";
 import { usePools, useVms } from "../../api/queries";
 import { EventList } from "../../components/EventList";
 import { LastHour } from "../../components/History";
-import type { DiskHealth } from "../../api/client";
+import type { DiskHealth, PciFunction } from "../../api/client";
 import { Labels } from "../../components/Labels";
 import { Rows } from "../../components/Rows";
 import { Bar, Card, Fact, Facts, State } from "../../components/ui";
 import { age, bytes, time } from "../../lib/format";
+import { holders } from "../../lib/passthrough";
 import { VmList } from "../vm/List";
 import { WithHost, useHostId } from "./Layout";
 import { memoryShare } from "./List";
@@ -131,9 +133,40 @@ export function HostHardware() {
               ])}
             />
           </Card>
+          <Functions functions={status.pci ?? []} />
         </>
       )}
     </WithHost>
+  );
+}
+
+/** What is on the PCI bus, who has it, and what can be given to a machine. */
+function Functions({ functions }: { functions: PciFunction[] }) {
+  const taken = holders(useVms().data ?? [], useHostId());
+  return (
+    <Card title="PCI functions">
+      <Rows
+        label="PCI functions"
+        head={["Address", "Function", "Driver", "IOMMU group", "Passthrough"]}
+        rows={functions.map((one) => {
+          const holder = taken.get(one.address);
+          return [
+            one.address,
+            `${one.name} (${one.vendor}:${one.device})`,
+            one.driver ?? "–",
+            one.iommu_group ?? "–",
+            holder ? (
+              <Link key="vm" className="link" to="/vms/$id" params={{ id: holder.meta.id }}>
+                {holder.meta.name}
+              </Link>
+            ) : (
+              (one.obstacle ??
+              (one.together_with?.length ? `possible, with ${one.together_with.join(", ")}` : "possible"))
+            ),
+          ];
+        })}
+      />
+    </Card>
   );
 }
 

@@ -14,6 +14,7 @@ import { memoryWords } from "../../lib/memory";
 import { Grow } from "../volumes/dialogs";
 import { Drives } from "./Drives";
 import { WithVm } from "./Layout";
+import { Passthrough } from "./Passthrough";
 import { Pending } from "./Pending";
 import { RESTART, TPM_HINT } from "./Summary";
 import { moving, runs, useSaveSpec, useWriteRefusal } from "./save";
@@ -70,6 +71,7 @@ function HardwareOf({ vm: { spec }, vm }: { vm: Vm }) {
       </Card>
       <Disks vm={vm} />
       <Drives vm={vm} />
+      <Passthrough vm={vm} />
       {edit && <Edit vm={vm} onClose={() => setEdit(false)} />}
     </>
   );
