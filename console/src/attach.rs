@@ -1,7 +1,8 @@
 //! The serial console of a machine on this terminal, by the WebSocket of `mgmtd` (RFC 6455) in the session of the person who
 //! logged in. Every key goes to the guest; Ctrl-] leaves.
 //!
-//! The guest may send whatever it likes: the terminal is reset when its console is left.
+//! The guest may send whatever it likes, questions to the terminal among it: when its console is left the terminal is reset, and
+//! what it still answers is no key that anybody pressed.
 
 use crate::{api, app::IDLE};
 use lq_api::{VmId, local::paths};
@@ -22,6 +23,10 @@ const MAX_HEAD: usize = 16 * 1024;
 const KEY: &str = "bGltaXF1YW50aXgtY29ucw==";
 /// Longest wait before a signal is looked for.
 const WAIT_MS: u16 = 200;
+/// How long a terminal is silent that has answered whatever it was asked.
+const SILENT_MS: u16 = 100;
+/// Longest it is waited for.
+const HUSH: Duration = Duration::from_secs(1);
 /// Puts the terminal back: the screen, the colours, the palette, the characters.
 const RESET: &str = "\x1bc\x1b]R\x1b[0m";
 
@@ -45,10 +50,24 @@ pub(crate) fn run(vm: VmId, name: &str, token: &str, ending: impl Fn() -> bool) 
     show(format!("{RESET}\x1b[2J\x1b[HConsole of {name}. Ctrl-] leaves it.\r\n\n").as_bytes());
     let mode = Raw::begin();
     let over = carry(&mut socket, &io::stdin(), &ending, IDLE);
-    drop(mode);
     let _ = socket.write_all(&frame(8, &1000u16.to_be_bytes()));
     show(RESET.as_bytes());
+    hush(&io::stdin());
+    drop(mode);
     over
+}
+
+/// Throws away what comes from the terminal until it is silent for [`SILENT_MS`], at most for [`HUSH`].
+fn hush(input: &impl AsFd) {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let end = Instant::now() + HUSH;
+    while Instant::now() < end {
+        let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+        let waiting = poll(&mut fds, PollTimeout::from(SILENT_MS)).is_ok_and(|ready| ready > 0);
+        if !waiting || !nix::unistd::read(input, &mut [0u8; 1024]).is_ok_and(|count| count > 0) {
+            return;
+        }
+    }
 }
 
 /// The terminal without any meaning of its own for keys, until dropped.
@@ -243,6 +262,35 @@ impl Frames {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn what_the_terminal_answers_the_guest_is_no_key() {
+        let (mut terminal, input) = UnixStream::pair().unwrap();
+        // A guest asked where the cursor is, what the terminal is and what colour it has.
+        let answers = std::thread::spawn(move || {
+            for answer in [&b"\x1b[24;80R"[..], b"\x1b[?6c", b"\x1b]11;rgb:0000/0000/0000\x07"] {
+                terminal.write_all(answer).unwrap();
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            terminal
+        });
+        hush(&input);
+        let mut terminal = answers.join().unwrap();
+        input.set_nonblocking(true).unwrap();
+        assert!((&input).read(&mut [0u8; 64]).is_err(), "something is left to be taken for keys");
+        input.set_nonblocking(false).unwrap();
+        // What is pressed afterwards is heard.
+        terminal.write_all(b"k").unwrap();
+        let mut key = [0u8; 8];
+        assert_eq!((&input).read(&mut key).unwrap(), 1);
+        // One that never stops is not listened to for ever.
+        let chatter = std::thread::spawn(move || while terminal.write_all(b"x").is_ok() {});
+        let began = Instant::now();
+        hush(&input);
+        assert!(began.elapsed() < HUSH * 5);
+        drop(input);
+        chatter.join().unwrap();
+    }
 
     #[test]
     fn frames_do_not_depend_on_how_bytes_arrive() {

@@ -1,5 +1,6 @@
 //! From an error to a message and an exit code.
 
+use crate::output::plain_lines;
 use lq_api::{client::Error, problem::Kind};
 use std::fmt;
 
@@ -36,6 +37,15 @@ pub(crate) fn report(error: &anyhow::Error) -> i32 {
         // Whoever read our output has enough of it.
         return 0;
     }
+    eprintln!("lqctl: {}", told(error));
+    if let Some(hint) = error.chain().find_map(|c| c.downcast_ref::<Error>()).and_then(hint) {
+        eprintln!("{hint}");
+    }
+    code(error)
+}
+
+/// What went wrong, in words. Most of them are a host's, which may say whatever it likes.
+fn told(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let client = cause.downcast_ref::<Error>();
@@ -48,11 +58,7 @@ pub(crate) fn report(error: &anyhow::Error) -> i32 {
             break;
         }
     }
-    eprintln!("lqctl: {text}");
-    if let Some(hint) = error.chain().find_map(|c| c.downcast_ref::<Error>()).and_then(hint) {
-        eprintln!("{hint}");
-    }
-    code(error)
+    plain_lines(&text)
 }
 
 fn hint(error: &Error) -> Option<&'static str> {
@@ -107,6 +113,16 @@ mod tests {
         let away = Error::Transport { what: "connect to", host: "h".into(), source: "refused".into() };
         assert_eq!(code(&away.into()), 3);
         assert_eq!(code(&Error::NoSuch { kind: "VM", name: "x".into() }.into()), 1);
+    }
+
+    #[test]
+    fn what_a_host_says_is_shown_and_not_obeyed() {
+        let mut problem = Problem::new(Kind::Conflict, "\x1b]0;mine\x07\x1b[2J it is\u{202e} so\u{9b}31m");
+        problem.errors = vec![lq_api::problem::FieldError::new("a\x1b[1m", "b\x1bc")];
+        let text = told(&Err::<(), _>(Error::from(problem)).context("making it\x07").unwrap_err());
+        assert!(text.starts_with("making it : ") && text.contains("]0;mine  [2J it is  so 31m"), "{text:?}");
+        assert!(text.contains("\n  a [1m: b c"), "one line for each fault: {text:?}");
+        assert!(!text.chars().any(|c| c != '\n' && lq_api::meta::is_unseen(c)), "{text:?}");
     }
 
     #[test]

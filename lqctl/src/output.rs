@@ -1,7 +1,7 @@
 //! What goes to standard output: a table for people, JSON for programs.
 
 use clap::ValueEnum;
-use lq_api::Timestamp;
+use lq_api::{Timestamp, meta::is_unseen};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -58,9 +58,14 @@ impl Table {
     }
 }
 
-/// Without control characters: what a host says must not move the cursor.
+/// Without characters that are obeyed instead of shown: what a host says must neither move the cursor nor turn the line round.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_unseen(c) { ' ' } else { c }).collect()
+}
+
+/// The same of a text of several lines.
+pub(crate) fn plain_lines(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
 
 /// Shows objects.
@@ -140,8 +145,8 @@ mod tests {
     fn columns_line_up_and_nothing_escapes_its_line() {
         let mut table = Table::new(&["NAME", "STATE"]);
         table.row(["ä".into(), "running".into()]);
-        table.row(["longer".into(), "a\x1b[2J\nb".into()]);
-        assert_eq!(table.render(), "NAME    STATE\nä       running\nlonger  a [2J b\n");
+        table.row(["longer".into(), "a\x1b[2J\nb\u{202e}c\u{9b}".into()]);
+        assert_eq!(table.render(), "NAME    STATE\nä       running\nlonger  a [2J b c\n");
         let mut widths = Vec::new();
         table.render_on(&mut widths, true);
         let mut more = Table::new(&["NAME", "STATE"]);

@@ -204,3 +204,61 @@ async fn an_address_is_slowed_down_whoever_it_says_it_is() {
     assert_eq!(page.headers()[header::CONTENT_TYPE], "application/problem+json");
     bench.daemon.unwrap().stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn little_is_read_of_whoever_is_not_known() {
+    let bench = Bench::new().await;
+    let long = "x".repeat(20 << 10);
+    let nobody = Api { token: None, ..bench.api.clone() };
+    let body = json!({"username": "admin", "password": long});
+    let problem = nobody.refused(413, Method::POST, "/session", Some(body.clone())).await;
+    assert!(problem["detail"].as_str().unwrap().contains("16384"), "{problem}");
+    // Nor of one whose credential is none.
+    let forged = Api { token: Some("lqt_forged".into()), ..bench.api.clone() };
+    forged.refused(413, Method::POST, "/session", Some(body)).await;
+    // One who is known may say more.
+    let text = format!("#cloud-config\n# {long}");
+    let spec = json!({"vcpus": 1, "memory_bytes": 256 << 20, "cloud_init": {"user_data": text}});
+    bench.api.ok(Method::POST, "/vms", Some(json!({"name": "much", "spec": spec}))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_user_has_a_few_large_bodies_read_at_a_time() {
+    let bench = Bench::new().await;
+    bench.api.user("eve", json!([])).await;
+    let eve = bench.api.logged_in("eve").await;
+    // Bodies whose end does not come, of one who may do nothing at all.
+    let (senders, bodies): (Vec<_>, Vec<_>) = (0..17)
+        .map(|_| {
+            let (sender, parts) = tokio::sync::mpsc::channel::<Result<Vec<u8>, std::io::Error>>(1);
+            (sender, reqwest::Body::wrap_stream(tokio_stream::wrappers::ReceiverStream::new(parts)))
+        })
+        .unzip();
+    let send = |body: reqwest::Body| {
+        let request = eve.request(Method::POST, "/session/password");
+        tokio::spawn(request.header(header::CONTENT_TYPE, "application/json").body(body).send())
+    };
+    let mut sent: Vec<_> = bodies.into_iter().map(send).collect();
+    // One of them is one too many, whichever comes last.
+    let over = async {
+        loop {
+            if let Some(at) = sent.iter().position(tokio::task::JoinHandle::is_finished) {
+                return sent.remove(at).await.unwrap().unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let over = tokio::time::timeout(PATIENCE, over).await.unwrap();
+    assert_eq!(over.status(), 429);
+    assert!(over.headers().contains_key(header::RETRY_AFTER));
+    assert!(sent.iter().all(|s| !s.is_finished()), "the others are listened to");
+    // Small ones are no matter, nor are those of others.
+    let change = json!({"old": PASSWORD, "new": PASSWORD});
+    eve.refused(422, Method::POST, "/session/password", Some(change)).await;
+    let spec = json!({"description": "x".repeat(20 << 10), "permissions": []});
+    bench.api.refused(422, Method::POST, "/roles", Some(json!({"name": "r", "spec": spec}))).await;
+    drop(senders);
+    for one in sent {
+        let _ = one.await.unwrap();
+    }
+}

@@ -2,7 +2,10 @@
 //!
 //! Without a terminal, standard input goes to the guest and the console to standard output until the host closes it.
 
-use crate::{output::line, terminal::Mode};
+use crate::{
+    output::{line, plain},
+    terminal::Mode,
+};
 use anyhow::Context as _;
 use futures::{SinkExt, StreamExt};
 use lq_api::{
@@ -87,7 +90,7 @@ async fn carry(console: lq_api::client::Console, interactive: bool) -> anyhow::R
                     // Both halves together again know the host's last words.
                     let console = to_guest.reunite(from_guest).ok();
                     if let Some(reason) = console.as_ref().and_then(|c| c.farewell()) {
-                        eprintln!("\r\nlqctl: the host closed the console: {reason}\r");
+                        eprintln!("\r\nlqctl: the host closed the console: {}\r", plain(reason));
                     }
                     return Ok(());
                 }

@@ -3,7 +3,7 @@
 use super::Session;
 use crate::{
     cli::{NewProvider, Provider as Command},
-    output::{Format, Table, describe, line, show, word},
+    output::{Format, Table, describe, line, plain, show, word},
     terminal::{ask_secret, confirm},
 };
 use anyhow::Context as _;
@@ -107,7 +107,7 @@ pub(super) async fn run(session: &Session, command: Command) -> anyhow::Result<(
                 let groups = group_names(session).await;
                 let names: Vec<_> = test.groups.iter().map(|g| named(&groups, *g)).collect();
                 for step in &test.steps {
-                    line(&format!("ok: {step}\n"))?;
+                    line(&format!("ok: {}\n", plain(step)))?;
                 }
                 let fields = [
                     ("User", test.username.clone().unwrap_or_default()),

@@ -137,6 +137,14 @@ fn addresses(cluster: &Cluster, page: &Page) -> Vec<String> {
     there.into_iter().map(|(_, peer)| peer.address.clone()).take(ADDRESSES).collect()
 }
 
+/// On the cluster's side: whether there is a token with this secret, be it used up or expired.
+pub(super) async fn is_known(cluster: &Cluster, secret: &[u8]) -> bool {
+    let hash = pki::hash(secret);
+    let known = || cluster.read(|s| s.join_tokens.values().any(|t| t.hash == hash));
+    // It may have been made a moment ago on another host.
+    known() || (cluster.barrier().await.is_ok() && known())
+}
+
 /// On the cluster's side: what would come of it.
 pub(super) async fn preview(cluster: &Cluster, ask: &Ask) -> Result<JoinPreview, No> {
     // The token may have been made a moment ago on another host.
@@ -261,7 +269,7 @@ async fn call<T: serde::de::DeserializeOwned>(
     path: &str,
     application: Application,
 ) -> Result<T, JoinError> {
-    let caller = SeedCaller::new(said.cluster, &said.authority)?;
+    let caller = SeedCaller::new(said.cluster, &said.authority)?.with_token(&said.secret);
     let me = application.peer.address.clone();
     let ask = Ask { secret: said.secret.clone(), application };
     let mut reasons = Vec::new();
@@ -269,7 +277,12 @@ async fn call<T: serde::de::DeserializeOwned>(
     for address in said.addresses.iter().filter(|address| **address != me) {
         match caller.call(address, path, &ask, PATIENCE).await {
             Ok(answer) => return Ok(answer),
-            Err(CallError::Refused(problem)) if problem.detail == STRANGE_TOKEN => strange = Some(problem),
+            // A host that does not know the token does not even read a large application.
+            Err(CallError::Refused(problem))
+                if problem.detail == STRANGE_TOKEN || problem.status == Kind::TooLarge.parts().2 =>
+            {
+                strange = Some(problem);
+            }
             Err(CallError::Refused(problem)) if problem.status != Kind::Unavailable.parts().2 => {
                 return Err(JoinError::Refused(problem));
             }

@@ -432,6 +432,18 @@ async fn strangers_learn_nothing_at_the_peers_door() {
             other => panic!("{path}: {other:?}"),
         }
     }
+    // Nor does it read much of what comes without one: anybody can send that.
+    let address = first.address.to_string();
+    let large = "x".repeat(300 << 10);
+    for caller in [caller, wire::SeedCaller::new(cluster, &hash).unwrap().with_token("guess")] {
+        let answer = caller.call::<Page>(&address, "/join/preview", &large, ASK_TIMEOUT).await;
+        assert!(matches!(&answer, Err(CallError::Refused(p)) if p.status == 413), "{answer:?}");
+    }
+    let said = lq_api::join_token::TokenText::parse(&first.token().await).unwrap();
+    let caller = wire::SeedCaller::new(cluster, &hash).unwrap().with_token(&said.secret);
+    let answer = caller.call::<Page>(&address, "/join/preview", &large, ASK_TIMEOUT).await;
+    // It was read, and is no application.
+    assert!(matches!(&answer, Err(CallError::Broken { reason, .. }) if reason.contains("422")), "{answer:?}");
     for host in [first, rogue] {
         host.stop().await;
     }

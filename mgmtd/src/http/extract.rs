@@ -1,15 +1,20 @@
 //! Taking requests apart. Every refusal is a [`Failure`] that names what is wrong.
 
-use super::{linger::BodyError, problem::Failure};
+use super::{
+    linger::BodyError,
+    problem::Failure,
+    turns::{Turn, Turns},
+};
 use axum::{
     Extension,
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Request},
+    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use hyper::body::Body as _;
 use lq_api::{
-    Metadata,
+    Metadata, UserId,
     problem::{FieldError, Kind, Problem},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -50,10 +55,41 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     }
 }
 
+/// Largest body of a request, where it is not [`super::MAX_BODY`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Largest(pub(super) usize);
+
+impl Largest {
+    /// Lets no larger body be read.
+    pub(super) fn limit(self, req: &mut Request) {
+        DefaultBodyLimit::max(self.0).apply(req);
+        req.extensions_mut().insert(self);
+    }
+}
+
+/// How many large bodies a user has read at a time.
+#[derive(Clone)]
+pub(super) struct Bodies(pub(super) Turns, pub(super) Option<UserId>);
+
+impl Bodies {
+    fn turn(&self) -> Result<Turn, Failure> {
+        let why = "you send as many large requests at once already as one user may: send one after the other";
+        self.0.take(self.1).ok_or_else(|| Failure::busy(why))
+    }
+}
+
 async fn body<S: Send + Sync>(req: Request, state: &S) -> Result<Bytes, Failure> {
+    let _turn = match req.extensions().get::<Bodies>() {
+        // One whose length is not told may be of any.
+        Some(bodies) if req.body().size_hint().upper().is_none_or(|n| n > super::MAX_OPEN_BODY as u64) => {
+            Some(bodies.turn()?)
+        }
+        _ => None,
+    };
+    let largest = req.extensions().get::<Largest>().map_or(super::MAX_BODY, |l| l.0);
     Bytes::from_request(req, state).await.map_err(|e| {
         if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Failure::new(Kind::TooLarge, format!("the body is larger than {} bytes", super::MAX_BODY))
+            Failure::new(Kind::TooLarge, format!("the body is larger than {largest} bytes"))
         } else if let Some(slow) = too_slow(&e) {
             Failure::new(Kind::Malformed, slow)
         } else {

@@ -2,7 +2,8 @@
 //! was not tricked into it by another site, and every change is in the audit log ([`super::note`]).
 
 use super::{
-    Api, Peer,
+    Api, MAX_OPEN_BODY, Peer,
+    extract::{Bodies, Largest},
     note::Note,
     problem::{self, Failure},
     rules::{self, Rule},
@@ -142,8 +143,12 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, mut req: Request, next: N
         None => Ok(()),
     };
     let user = caller.as_ref().and_then(|c| c.user);
-    if let Some(caller) = caller {
-        req.extensions_mut().insert(caller);
+    match caller {
+        Some(caller) => {
+            req.extensions_mut().insert(Bodies(api.bodies.clone(), caller.user));
+            req.extensions_mut().insert(caller);
+        }
+        None => Largest(MAX_OPEN_BODY).limit(&mut req),
     }
     match (allowed, note) {
         (Ok(()), None) => next.run(req).await,

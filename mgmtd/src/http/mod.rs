@@ -52,9 +52,14 @@ use turns::Turns;
 
 /// Largest body, but for the content of images.
 pub const MAX_BODY: usize = 1 << 20;
+/// Largest body of somebody who is not known: it is read before it is looked at, and whoever sends it need not exist.
+pub const MAX_OPEN_BODY: usize = 16 << 10;
 
 /// Uploads of one user at a time: fewer than there are in all, so that others have their turn.
 const UPLOADS_OF_A_USER: usize = 2;
+
+/// Bodies of one user beyond [`MAX_OPEN_BODY`] that are read at a time: however many they send, so much memory is theirs.
+const BODIES_OF_A_USER: usize = 16;
 
 /// Directories of the daemon.
 #[derive(Clone, Debug)]
@@ -96,6 +101,7 @@ pub struct Api {
     elsewhere: Arc<Elsewhere>,
     former: Arc<Former>,
     uploads: Turns,
+    bodies: Turns,
     requests: Counter,
 }
 
@@ -136,6 +142,7 @@ impl Api {
             elsewhere: Arc::default(),
             former,
             uploads: Turns::new(UPLOADS_OF_A_USER),
+            bodies: Turns::new(BODIES_OF_A_USER),
             requests: Counter::new(rates),
         })
     }

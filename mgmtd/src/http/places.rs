@@ -6,7 +6,8 @@
 //!                  └──▶ asked to end, then cut off           └──▶ back when it ends
 //! ```
 //! Invariants: a stranger's place comes back after a time that the stranger has no say in; connections that were known hold
-//! none of the strangers' places, as long as there is room among the known.
+//! none of the strangers' places, as long as there is room among the known; a stranger has only [`AT_ONCE`] requests answered at a
+//! time, or one connection could hold the memory of as many bodies as it has streams.
 
 use crate::auth::network;
 use std::{
@@ -22,6 +23,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How often a refusal is told at most.
 const TELL: Duration = Duration::from_secs(10);
+/// Requests of a stranger's connection that are answered at a time; the others wait, unread.
+const AT_ONCE: usize = 8;
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +54,14 @@ struct Inner {
 pub(super) struct Place {
     held: Mutex<Held>,
     known: AtomicBool,
+    /// Closed once they are known.
+    turns: Arc<Semaphore>,
     places: Places,
+}
+
+/// That a request is answered now.
+pub(super) struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What a connection holds.
@@ -110,7 +120,8 @@ impl Places {
     fn stranger(&self, source: Option<OfSource>) -> Option<Arc<Place>> {
         let permit = self.0.strangers.clone().try_acquire_owned().ok()?;
         let held = Mutex::new(Held::Stranger { _permit: permit, _source: source });
-        Some(Arc::new(Place { held, known: AtomicBool::new(false), places: self.clone() }))
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        Some(Arc::new(Place { held, known: AtomicBool::new(false), turns, places: self.clone() }))
     }
 
     fn of_source(&self, source: IpAddr) -> Option<OfSource> {
@@ -141,9 +152,15 @@ impl Place {
         if self.known.swap(true, Ordering::Relaxed) {
             return;
         }
+        self.turns.close();
         if let Ok(permit) = self.places.0.known.clone().try_acquire_owned() {
             *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Held::Known { _permit: permit };
         }
+    }
+
+    /// Waits until one more request of theirs may be answered, which is at once where they have shown who they are.
+    pub(super) async fn turn(&self) -> Turn {
+        Turn { _permit: self.turns.clone().acquire_owned().await.ok() }
     }
 
     /// Whether they have shown who they are.
@@ -177,6 +194,25 @@ mod tests {
         drop(others);
         assert!(places.sources().is_empty());
         assert!(places.take(b).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_stranger_has_a_few_requests_answered_at_a_time_and_the_known_all() {
+        use futures::FutureExt as _;
+        let place = Places::new(SHARE).take(ip("192.0.2.1")).unwrap();
+        let mut turns = Vec::new();
+        for _ in 0..AT_ONCE {
+            turns.push(place.turn().now_or_never().expect("a turn"));
+        }
+        assert!(place.turn().now_or_never().is_none());
+        turns.pop();
+        turns.push(place.turn().now_or_never().expect("one was given back"));
+        let waiting = place.turn();
+        tokio::pin!(waiting);
+        assert!(waiting.as_mut().now_or_never().is_none());
+        place.know();
+        assert!(waiting.now_or_never().is_some(), "who waits goes on as soon as they are known");
+        assert!(place.turn().now_or_never().is_some());
     }
 
     #[test]

@@ -31,6 +31,9 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
+/// Largest head of a request by HTTP/2: as many as a connection has streams may wait for their turn.
+const HEAD: u32 = 16 << 10;
+
 /// Longest an answer may take to end when the daemon ends.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -261,14 +264,19 @@ impl Server {
         place: Arc<Place>,
     ) {
         let (seat, pace) = (Seat(place.clone()), self.limits.body);
-        let service = self.router.clone().map_request(move |req: Request<hyper::body::Incoming>| {
+        let router = self.router.clone();
+        let service = tower::service_fn(move |req: Request<hyper::body::Incoming>| {
             let mut req = req.map(|body| axum::body::Body::new(Lingering::new(body, pace, seat.0.clone())));
             req.extensions_mut().insert(peer);
             req.extensions_mut().insert(seat.clone());
             if let Some(from) = from {
                 req.extensions_mut().insert(from);
             }
-            req
+            let (router, place) = (router.clone(), seat.0.clone());
+            async move {
+                let _turn = place.turn().await;
+                router.oneshot(req).await
+            }
         });
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(self.limits.head);
@@ -277,7 +285,7 @@ impl Server {
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(60))
             .max_concurrent_streams(128)
-            .max_header_list_size(64 * 1024);
+            .max_header_list_size(HEAD);
         let connection =
             builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
         tokio::pin!(connection);

@@ -144,3 +144,47 @@ async fn a_body_that_does_not_come_is_refused_and_a_slow_one_of_the_known_taken(
     assert!(ask(&mut known, "}").await.contains("taken"));
     bench.server.end().await;
 }
+
+/// HTTP/2 carries many requests at once over one connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_stranger_only_a_few_requests_of_a_connection_are_answered_at_once() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static NOW: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (dir, ending) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let tls = tls::load(dir.path(), "localhost", &[]).unwrap();
+    let busy = || async {
+        MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        tokio::time::sleep(SHORT).await;
+        NOW.fetch_sub(1, Ordering::SeqCst);
+    };
+    let router = Router::new()
+        .route("/busy", get(busy))
+        .route("/know", get(|Extension(seat): Extension<Seat>| async move { seat.0.know() }));
+    let server = Server::with_limits(router, ending, limits());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    server.listen_tls(listener, tls.config);
+    let pem = std::fs::read(dir.path().join("tls.crt")).unwrap();
+    let certificate = reqwest::Certificate::from_pem(&pem).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([certificate]).resolve("localhost", address);
+    let client = client.build().unwrap();
+    let at = |path: &str| client.get(format!("https://localhost:{}{path}", address.port())).send();
+    let many = || async {
+        MOST.store(0, Ordering::SeqCst);
+        let answers = futures::future::join_all((0..24).map(|_| at("/busy"))).await;
+        for answer in answers {
+            let answer = answer.unwrap();
+            assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_2));
+        }
+        MOST.load(Ordering::SeqCst)
+    };
+    // One connection: the client learns by the first answer that it carries many requests.
+    at("/busy").await.unwrap();
+    assert_eq!(many().await, 8);
+    at("/know").await.unwrap();
+    let most = many().await;
+    assert!(most > 8, "{most}: the known wait for nobody");
+    server.end().await;
+}

@@ -2,10 +2,12 @@
 
 use super::problem::no_such_path;
 use axum::{
+    body::{Body, Bytes},
     http::{HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
+use std::borrow::Cow;
 
 #[derive(RustEmbed)]
 #[folder = "$LQ_WEBUI_DIST"]
@@ -30,24 +32,33 @@ pub(super) async fn serve(method: Method, uri: Uri) -> Response {
     {
         // Built files carry a hash in their name.
         let lasting = path.starts_with("assets/");
-        return answer(path, &file, if lasting { "public, max-age=31536000, immutable" } else { "no-cache" });
+        return answer(path, file, if lasting { "public, max-age=31536000, immutable" } else { "no-cache" });
     }
     // A missing file is missing; anything else is a place inside the UI.
     if path.rsplit('/').next().is_some_and(|last| last.contains('.')) {
         return no_such_path(uri).await.into_response();
     }
     match Files::get("index.html") {
-        Some(file) => answer("index.html", &file, "no-cache"),
-        None => page(StatusCode::OK, "text/html; charset=utf-8", "no-cache", ABSENT.as_bytes().to_vec()),
+        Some(file) => answer("index.html", file, "no-cache"),
+        None => page("text/html; charset=utf-8", "no-cache", Bytes::from_static(ABSENT.as_bytes())),
     }
 }
 
-fn answer(path: &str, file: &EmbeddedFile, cache: &'static str) -> Response {
-    page(StatusCode::OK, media_type(path), cache, file.data.to_vec())
+fn answer(path: &str, file: EmbeddedFile, cache: &'static str) -> Response {
+    page(media_type(path), cache, content(file))
 }
 
-fn page(status: StatusCode, media: &'static str, cache: &'static str, body: Vec<u8>) -> Response {
-    let mut response = (status, body).into_response();
+/// What is embedded is sent from where it is: copied, every answer that a client does not read would hold as much memory.
+fn content(file: EmbeddedFile) -> Bytes {
+    match file.data {
+        Cow::Borrowed(embedded) => Bytes::from_static(embedded),
+        // Read from the disk, in builds for development.
+        Cow::Owned(read) => read.into(),
+    }
+}
+
+fn page(media: &'static str, cache: &'static str, body: Bytes) -> Response {
+    let mut response = (StatusCode::OK, Body::from(body)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));

@@ -53,6 +53,13 @@ pub(super) enum Refused {
     Malformed,
 }
 
+impl Refused {
+    /// Whether a code was tried, which nobody can do often: everything else costs whoever sends it nothing.
+    pub(super) fn is_guess(self) -> bool {
+        matches!(self, Self::Wrong { .. })
+    }
+}
+
 struct Shown {
     code: Code,
     until: Instant,
@@ -258,6 +265,22 @@ mod tests {
         waiting.look(later, true).unwrap();
         assert_eq!(guess(&mut waiting, later, &code), Err(Refused::Wrong { left: 2 }), "the old one is over");
         assert_eq!(waiting.wrong(), 4);
+    }
+
+    #[test]
+    fn only_what_cannot_be_done_often_is_told() {
+        let now = Instant::now();
+        let (mut waiting, code) = waiting(now);
+        let wrong = Code::parse("2222-2222").unwrap();
+        let (known, _) = begin(&mut waiting, now, &code).unwrap();
+        let mut told = 0;
+        for _ in 0..1000 {
+            let tried =
+                [waiting.confirm(now, Uuid::nil(), &[0; 32]).err(), guess(&mut waiting, now, &wrong).err()];
+            told += tried.into_iter().flatten().filter(|why| why.is_guess()).count();
+        }
+        assert_eq!(told, GUESSES as usize);
+        assert_eq!(waiting.confirm(now, known, &[0; 32]).err(), Some(Refused::Unknown));
     }
 
     #[test]

@@ -350,11 +350,17 @@ impl Wire {
 /// A caller without a certificate of its own, who knows the cluster by a join token.
 pub(super) struct SeedCaller {
     config: Arc<ClientConfig>,
+    token: Option<String>,
 }
 
 impl SeedCaller {
     pub(super) fn new(cluster: Uuid, authority_hash: &str) -> Result<Self, PkiError> {
-        Ok(Self { config: tls::seed_config(cluster, authority_hash.to_owned())? })
+        Ok(Self { config: tls::seed_config(cluster, authority_hash.to_owned())?, token: None })
+    }
+
+    /// With this token, which is said before whatever is asked.
+    pub(super) fn with_token(self, secret: &str) -> Self {
+        Self { token: Some(secret.to_owned()), ..self }
     }
 
     pub(super) async fn call<T: DeserializeOwned>(
@@ -364,7 +370,7 @@ impl SeedCaller {
         body: &impl Serialize,
         limit: Duration,
     ) -> Result<T, CallError> {
-        call_once(&self.config, (address, path), body, limit).await
+        call_once(&self.config, (address, path), self.token.as_deref(), body, limit).await
     }
 }
 
@@ -393,7 +399,7 @@ impl StrangerCaller {
         body: &impl Serialize,
         limit: Duration,
     ) -> Result<T, CallError> {
-        call_once(&self.config, (address, path), body, limit).await
+        call_once(&self.config, (address, path), None, body, limit).await
     }
 }
 
@@ -407,6 +413,7 @@ pub(super) fn tests_stranger(seen: Arc<OnceLock<String>>) -> Result<Arc<ClientCo
 async fn call_once<T: DeserializeOwned>(
     config: &Arc<ClientConfig>,
     (address, path): (&str, &str),
+    token: Option<&str>,
     body: &impl Serialize,
     limit: Duration,
 ) -> Result<T, CallError> {
@@ -421,11 +428,12 @@ async fn call_once<T: DeserializeOwned>(
     let bytes = serde_json::to_vec(body).map_err(|e| fail(&e))?;
     let name = ServerName::try_from("join.lq.internal").map_err(|e| fail(&e))?;
     let mut connection = connect(address, config.clone(), name).await.map_err(|e| fail(&seed_fault(&e)))?;
-    let request = Request::post(path)
-        .header(header::HOST, "peer")
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Body::from(bytes))
-        .map_err(|e| fail(&e))?;
+    let mut request =
+        Request::post(path).header(header::HOST, "peer").header(header::CONTENT_TYPE, "application/json");
+    if let Some(token) = token {
+        request = request.header(serve::TOKEN, token);
+    }
+    let request = request.body(Body::from(bytes)).map_err(|e| fail(&e))?;
     let work = async {
         let response = connection.send_request(request).await.map_err(|e| late(&chain(&e)))?;
         let (status, bytes) = collected(response).await.map_err(|e| late(&e))?;

@@ -19,6 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use hyper::body::Body as _;
 use lq_api::{
     HostId,
     problem::{Kind, MEDIA_TYPE, Problem},
@@ -31,6 +32,10 @@ pub(in crate::cluster) const FORMATION: &str = "/cluster/formation";
 
 /// Largest application of a host that joins.
 const MAX_APPLICATION: usize = 64 << 20;
+/// The same of one that has not said a token of this cluster before it: a host of an earlier release, or anybody at all.
+const MAX_UNPROVEN: usize = 256 << 10;
+/// The token of an application, said before it: whoever has none is not let fill memory with one.
+pub(super) const TOKEN: &str = "x-lq-join-token";
 
 /// Who is at the other end: a host of the cluster, or someone without a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +110,7 @@ pub(in crate::cluster) fn router(cluster: Cluster, more: Router) -> Router {
     let strangers = Router::new()
         .route("/join/preview", post(preview))
         .route("/join/admit", post(admit))
-        .layer(DefaultBodyLimit::max(MAX_APPLICATION))
+        .layer(middleware::from_fn_with_state(cluster.clone(), applicants))
         .with_state(cluster.clone());
     members.merge(strangers).merge(pairing::router(cluster))
 }
@@ -126,6 +131,23 @@ async fn members_only(
         Some(host) => No::new(Kind::Forbidden, Stranger::Removed(host).to_string()).into_response(),
         None => No::new(Kind::Unauthenticated, "this is for hosts of the cluster").into_response(),
     }
+}
+
+/// Reads no more than a little of an application without a token of this cluster: nobody here has shown a certificate. Whether
+/// the token may still be used is decided with what is asked.
+async fn applicants(State(cluster): State<Cluster>, mut req: Request, next: Next) -> Response {
+    let proven = match req.headers().get(TOKEN) {
+        Some(secret) => join::is_known(&cluster, secret.as_bytes()).await,
+        None => false,
+    };
+    let limit = if proven { MAX_APPLICATION } else { MAX_UNPROVEN };
+    if req.body().size_hint().lower() > limit as u64 {
+        let why = if proven { "" } else { ", or its join token is not (or no longer) one of this cluster" };
+        let why = format!("the application is larger than {limit} bytes{why}");
+        return No::new(Kind::TooLarge, why).into_response();
+    }
+    DefaultBodyLimit::max(limit).apply(&mut req);
+    next.run(req).await
 }
 
 /// Carries out only what a host of the same epoch asks, and nothing of the agreement where this host is out.

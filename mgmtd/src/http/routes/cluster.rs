@@ -11,6 +11,7 @@ use crate::{
     cluster::{Cluster as Agreed, Health, Op, Standing, State as AgreedState},
 };
 use axum::{
+    body::Bytes,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -26,7 +27,11 @@ use lq_api::{
     ha::{HaSpec, HaStatus},
     recovery::{Formed, MissingHost, Outdated, QuorumLoss, RefusedMember},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Between the answer to a join and the new start of the daemon.
@@ -283,7 +288,15 @@ pub(super) fn start_again(api: &Api) {
     });
 }
 
+/// Made once: anybody may ask for it as often as they like, and it takes a while.
 async fn document() -> Result<Response, Failure> {
-    let text = openapi::document().map_err(|e| Failure::internal(&e))?;
+    static MADE: OnceLock<Bytes> = OnceLock::new();
+    let text = match MADE.get() {
+        Some(made) => made.clone(),
+        None => {
+            let text = openapi::document().map_err(|e| Failure::internal(&e))?;
+            MADE.get_or_init(|| text.into()).clone()
+        }
+    };
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
