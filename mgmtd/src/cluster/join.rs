@@ -126,14 +126,6 @@ pub(super) async fn create_token(
     Ok(CreatedJoinToken { token, text })
 }
 
-/// On the cluster's side: whether there is a token with this secret, be it used up or expired.
-pub(super) async fn is_known(cluster: &Cluster, secret: &[u8]) -> bool {
-    let hash = pki::hash(secret);
-    let known = || cluster.read(|s| s.join_tokens.values().any(|t| t.hash == hash));
-    // It may have been made a moment ago on another host.
-    known() || (cluster.barrier().await.is_ok() && known())
-}
-
 /// Where the cluster of a token is found: at this host, which answers now, before all others. A host that is lost is of an older
 /// epoch, and does not know the token.
 fn addresses(cluster: &Cluster, page: &Page) -> Vec<String> {
@@ -143,6 +135,14 @@ fn addresses(cluster: &Cluster, page: &Page) -> Vec<String> {
     let mut there: Vec<_> = page.hosts.iter().filter(|(id, _)| !lost.contains(id)).collect();
     there.sort_by_key(|(id, _)| **id != me);
     there.into_iter().map(|(_, peer)| peer.address.clone()).take(ADDRESSES).collect()
+}
+
+/// On the cluster's side: whether there is a token with this secret, be it used up or expired.
+pub(super) async fn is_known(cluster: &Cluster, secret: &[u8]) -> bool {
+    let hash = pki::hash(secret);
+    let known = || cluster.read(|s| s.join_tokens.values().any(|t| t.hash == hash));
+    // It may have been made a moment ago on another host.
+    known() || (cluster.barrier().await.is_ok() && known())
 }
 
 /// On the cluster's side: what would come of it.
@@ -277,7 +277,12 @@ async fn call<T: serde::de::DeserializeOwned>(
     for address in said.addresses.iter().filter(|address| **address != me) {
         match caller.call(address, path, &ask, PATIENCE).await {
             Ok(answer) => return Ok(answer),
-            Err(CallError::Refused(problem)) if problem.detail == STRANGE_TOKEN => strange = Some(problem),
+            // A host that does not know the token does not even read a large application.
+            Err(CallError::Refused(problem))
+                if problem.detail == STRANGE_TOKEN || problem.status == Kind::TooLarge.parts().2 =>
+            {
+                strange = Some(problem);
+            }
             Err(CallError::Refused(problem)) if problem.status != Kind::Unavailable.parts().2 => {
                 return Err(JoinError::Refused(problem));
             }
