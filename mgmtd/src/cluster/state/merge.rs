@@ -289,8 +289,11 @@ pub(super) fn plan(state: &State, application: &Application) -> Result<Plan, Ref
 pub(super) fn check_references(state: &State, brought: &Objects) -> Result<(), Refusal> {
     let image =
         |id: ImageId| state.images.contains_key(&id) || brought.images.iter().any(|r| r.image.meta.id == id);
+    // A pool that is being deleted is empty, and stays so.
     let pool = |id: Option<PoolId>| {
-        id.is_some_and(|id| state.pools.contains_key(&id) || brought.pools.iter().any(|p| p.meta.id == id))
+        id.is_some_and(|id| {
+            state.pools.get(&id).is_some_and(|p| !p.deleting) || brought.pools.iter().any(|p| p.meta.id == id)
+        })
     };
     let missing = |kind: &str, name: &str, what: &str| {
         Err(Refusal::Conflict(format!(

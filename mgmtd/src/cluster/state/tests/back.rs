@@ -87,6 +87,27 @@ proptest! {
 }
 
 #[test]
+fn nothing_comes_back_into_a_pool_that_is_being_deleted() {
+    let (mut state, _) = start();
+    describe(&mut state);
+    let apply = |state: &mut State, revision: u64, op: Op| {
+        state.apply(revision, &command(op), &mut Vec::new()).unwrap();
+    };
+    apply(&mut state, 10, Op::CreatePool { id: SHARED, create: shared_pool("s") });
+    let mut old = state.clone();
+    let (format, pool) = (ImageFormat::Raw, Some(SHARED));
+    let spec = ImageSpec { kind: ImageKind::Disk, format, pool, sha256: None, boot: None };
+    let create = CreateImage { name: "i".into(), labels: BTreeMap::new(), spec };
+    apply(&mut old, 11, Op::CreateImage { id: ImageId(Uuid::from_u128(90)), create });
+    reform(&mut state, 40);
+    apply(&mut state, 41, invitation());
+    apply(&mut state, 42, Op::DeletePool { id: SHARED, expect: None });
+    assert!(state.pools[&SHARED].deleting);
+    let told = admit(&mut state, 50, coming(&old, false, 1, "pin"));
+    assert!(matches!(&told, Err(Refusal::Conflict(why)) if why.contains("needs a pool")), "{told:?}");
+}
+
+#[test]
 fn only_itself_and_only_from_an_older_epoch() {
     let (mut state, vm) = with_vm(RestartPolicy::OnFailure, true);
     describe(&mut state);
