@@ -94,6 +94,7 @@ fn nothing_comes_back_into_a_pool_that_is_being_deleted() {
         state.apply(revision, &command(op), &mut Vec::new()).unwrap();
     };
     apply(&mut state, 10, Op::CreatePool { id: SHARED, create: shared_pool("s") });
+    apply(&mut state, 10, stands(HOST, true));
     let mut old = state.clone();
     let (format, pool) = (ImageFormat::Raw, Some(SHARED));
     let spec = ImageSpec { kind: ImageKind::Disk, format, pool, sha256: None, boot: None };
