@@ -227,24 +227,6 @@ async fn without_a_majority_a_change_is_refused_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_who_reaches_nobody_is_replaced_though_all_reach_it() {
-    let mut hosts = Vec::from(three().await);
-    hosts.sort_by_key(|h| h.cluster.leading().is_none());
-    let [leader, second, third] = <[Host; 3]>::try_from(hosts).ok().unwrap();
-    for other in [&second, &third] {
-        leader.cluster.wire.faults.set(other.id(), Some(Fault::Cut));
-    }
-    let old = leader.id();
-    for host in [&second, &third] {
-        host.until("another leads", |c| c.standing().leader.is_some_and(|l| l != old)).await;
-    }
-    third.write("without-it").await.unwrap();
-    for host in [leader, second, third] {
-        host.stop().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_host_does_not_hold_up_the_others_and_a_late_one_is_brought_a_snapshot() {
     let [first, second, third] = three().await;
     third.cut(&[&first, &second], Some(Fault::Slow(Duration::from_secs(1))));

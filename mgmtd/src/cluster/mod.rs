@@ -477,7 +477,7 @@ impl Cluster {
     }
 
     /// Whether this host knows that no majority of the voters is reached, for longer than an election takes.
-    pub(in crate::cluster) fn lacks_majority(&self) -> bool {
+    fn lacks_majority(&self) -> bool {
         let silent = match self.leading() {
             Some(Leading { followed: Some(ago), .. }) => Some(ago),
             _ => self.wire.epochs.no_quorum_for(),

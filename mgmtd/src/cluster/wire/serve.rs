@@ -178,13 +178,7 @@ async fn vote(State(c): State<Cluster>, Json(rpc): Json<VoteRequest<Types>>) -> 
     answer(c.raft.vote(rpc).await)
 }
 
-/// Whether it would vote for a host that thinks of standing for election. A leader would not, and whoever hears that follows it
-/// again, for as long as it held to its leader before. One whom nobody follows says nothing instead: where it can be asked but
-/// reaches nobody itself, the others would never come to elect another.
 async fn pre_vote(State(c): State<Cluster>, Json(rpc): Json<VoteRequest<Types>>) -> Response {
-    if c.leading().is_some() && c.lacks_majority() {
-        return unavailable(&"this host leads, and nobody follows it").into_response();
-    }
     answer(c.raft.pre_vote(rpc).await)
 }
 
