@@ -305,7 +305,7 @@ it("a machine is switched on, paused and off from a phone", { timeout: 120_000 }
   // And from the list.
   await page.goto(`${daemon.url}/vms`);
   await page.getByRole("button", { name: "Actions for web-2" }).click();
-  await page.getByRole("menuitem", { name: "Start" }).click();
+  await page.getByRole("menuitem", { name: "Start", exact: true }).click();
   await page.getByText("Start web-2: done").waitFor();
   expect(ours.faults).toEqual([]);
   await ours.context.close();
