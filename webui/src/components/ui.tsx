@@ -324,7 +324,7 @@ export function Menu({
           align="end"
           sideOffset={4}
           collisionPadding={8}
-          className="z-40 min-w-48 rounded-lg border border-line bg-raised p-1 shadow-xl"
+          className="z-40 max-h-(--radix-dropdown-menu-content-available-height) min-w-48 overflow-y-auto rounded-lg border border-line bg-raised p-1 shadow-xl"
         >
           {items.map((item) => (
             <div key={item.label} role="none">
