@@ -2,6 +2,7 @@
 //! state.
 
 mod back;
+mod bench;
 mod bytes;
 mod hardware;
 mod passthrough;

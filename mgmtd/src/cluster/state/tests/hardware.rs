@@ -1,6 +1,6 @@
 //! Volumes and addresses of machines that are changed while they run: nobody else has them before their guest lets go.
 
-use super::*;
+use super::{bench::Bench, *};
 use lq_api::vm::Mac;
 
 const VM: VmId = VmId(Uuid::from_u128(200));
@@ -9,72 +9,37 @@ const VOLUME: VolumeId = VolumeId(Uuid::from_u128(300));
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
 
 /// A running machine with a disk and an interface, and one at rest with neither.
-struct Bench {
-    state: State,
-    revision: u64,
+fn two_machines() -> Bench {
+    let mut bench = Bench::start();
+    let kernel = ImageSpec { kind: ImageKind::Kernel, ..disk_image() };
+    let image = ImageId(Uuid::from_u128(400));
+    let create = CreateImage { name: "k".into(), labels: BTreeMap::new(), spec: kernel };
+    bench.must(Op::CreateImage { id: image, create });
+    let spec =
+        VolumeSpec { size_bytes: Some(Bytes::mib(1)), pool: None, format: ImageFormat::Raw, source: None };
+    let create = CreateVolume { name: "data".into(), labels: BTreeMap::new(), spec };
+    bench.must(Op::CreateVolume { id: VOLUME, create });
+    bench.must(Op::VolumeReady { id: VOLUME, size: Bytes::mib(1), by: None });
+    for (id, name, power) in [(VM, "w", PowerState::Running), (OTHER, "o", PowerState::Stopped)] {
+        let boot = Some(Boot { kernel: image, initrd: None, cmdline: String::new() });
+        let spec = VmSpec { boot, power, ..VmSpec::default() };
+        let create = CreateVm { name: name.into(), labels: BTreeMap::new(), spec };
+        bench.must(Op::CreateVm { id, host: HOST, create });
+    }
+    bench
+        .change(VM, |spec| {
+            spec.disks = vec![Disk::of(VOLUME)];
+            spec.nics = vec![Nic { mac: Some(MAC), ..Nic::on(NETWORK) }];
+        })
+        .unwrap();
+    bench.see(VM, VmState::Running);
+    bench.see(OTHER, VmState::Stopped);
+    bench
 }
 
 impl Bench {
-    fn new() -> Self {
-        let (state, _) = start();
-        let mut bench = Self { state, revision: 10 };
-        let kernel = ImageSpec { kind: ImageKind::Kernel, ..disk_image() };
-        let image = ImageId(Uuid::from_u128(400));
-        let create = CreateImage { name: "k".into(), labels: BTreeMap::new(), spec: kernel };
-        bench.must(Op::CreateImage { id: image, create });
-        let spec = VolumeSpec {
-            size_bytes: Some(Bytes::mib(1)),
-            pool: None,
-            format: ImageFormat::Raw,
-            source: None,
-        };
-        let create = CreateVolume { name: "data".into(), labels: BTreeMap::new(), spec };
-        bench.must(Op::CreateVolume { id: VOLUME, create });
-        bench.must(Op::VolumeReady { id: VOLUME, size: Bytes::mib(1), by: None });
-        for (id, name, power) in [(VM, "w", PowerState::Running), (OTHER, "o", PowerState::Stopped)] {
-            let boot = Some(Boot { kernel: image, initrd: None, cmdline: String::new() });
-            let spec = VmSpec { boot, power, ..VmSpec::default() };
-            let create = CreateVm { name: name.into(), labels: BTreeMap::new(), spec };
-            bench.must(Op::CreateVm { id, host: HOST, create });
-        }
-        bench.change(VM, |spec| {
-            spec.disks = vec![Disk::of(VOLUME)];
-            spec.nics = vec![Nic { mac: Some(MAC), ..Nic::on(NETWORK) }];
-        });
-        bench.see(VM, VmState::Running);
-        bench.see(OTHER, VmState::Stopped);
-        bench
-    }
-
-    fn apply(&mut self, op: Op) -> Outcome {
-        self.revision += 1;
-        let outcome = self.state.apply(self.revision, &command(op), &mut Vec::new());
-        check(&self.state, self.revision);
-        outcome
-    }
-
-    fn must(&mut self, op: Op) {
-        self.apply(op).unwrap();
-    }
-
-    fn try_change(&mut self, vm: VmId, change: impl FnOnce(&mut VmSpec)) -> Outcome {
-        let mut spec = self.state.vms[&vm].vm.spec.clone();
-        change(&mut spec);
-        let update = UpdateVm { spec: Some(spec), ..UpdateVm::default() };
-        self.apply(Op::UpdateVm { id: vm, expect: None, update })
-    }
-
-    fn change(&mut self, vm: VmId, change: impl FnOnce(&mut VmSpec)) {
-        self.try_change(vm, change).unwrap();
-    }
-
     fn generation(&self) -> u64 {
         self.state.vms[&VM].vm.meta.generation
-    }
-
-    fn see(&mut self, vm: VmId, state: VmState) {
-        let status = seen(state, self.state.vms[&vm].vm.meta.generation);
-        self.must(Op::ObserveVm { id: vm, status, host_ends: false, by: None });
     }
 
     fn holds(&mut self, generation: u64, volumes: &[VolumeId]) {
@@ -97,13 +62,13 @@ fn takes(spec: &mut VmSpec) {
 
 #[test]
 fn a_disk_that_is_cut_is_the_machines_until_its_guest_lets_go() {
-    let mut bench = Bench::new();
-    bench.change(VM, |spec| spec.disks.clear());
+    let mut bench = two_machines();
+    bench.change(VM, |spec| spec.disks.clear()).unwrap();
     let cut = bench.generation();
     assert_eq!(bench.owner(), Some(VM));
     let why = |outcome: Outcome| outcome.unwrap_err().to_string();
     let refusals = [
-        why(bench.try_change(OTHER, takes)),
+        why(bench.change(OTHER, takes)),
         why(bench.apply(Op::DeleteVolume { id: VOLUME, expect: None })),
         why(bench.apply(Op::GrowVolume { id: VOLUME, expect: None, size: Bytes::mib(2) })),
     ];
@@ -120,19 +85,19 @@ fn a_disk_that_is_cut_is_the_machines_until_its_guest_lets_go() {
     assert_eq!(bench.owner(), Some(VM), "the word of another epoch");
     bench.holds(cut, &[]);
     assert_eq!(bench.owner(), None);
-    bench.change(OTHER, takes);
+    bench.change(OTHER, takes).unwrap();
     assert_eq!(bench.owner(), Some(OTHER));
 }
 
 #[test]
 fn a_word_that_comes_late_frees_nothing_that_is_in_use_again() {
-    let mut bench = Bench::new();
-    bench.change(VM, |spec| spec.disks.clear());
+    let mut bench = two_machines();
+    bench.change(VM, |spec| spec.disks.clear()).unwrap();
     let first = bench.generation();
-    bench.change(VM, takes);
+    bench.change(VM, takes).unwrap();
     bench.holds(first, &[]);
     assert_eq!(bench.owner(), Some(VM), "it is wanted again");
-    bench.change(VM, |spec| spec.disks.clear());
+    bench.change(VM, |spec| spec.disks.clear()).unwrap();
     bench.holds(first, &[]);
     assert_eq!(bench.owner(), Some(VM), "it was cut anew since");
     bench.holds(bench.generation(), &[]);
@@ -141,26 +106,26 @@ fn a_word_that_comes_late_frees_nothing_that_is_in_use_again() {
 
 #[test]
 fn what_does_not_run_holds_nothing() {
-    let mut bench = Bench::new();
-    bench.change(OTHER, |spec| spec.nics = vec![Nic::on(NETWORK)]);
+    let mut bench = two_machines();
+    bench.change(OTHER, |spec| spec.nics = vec![Nic::on(NETWORK)]).unwrap();
     bench.must(Op::PowerVm { id: VM, expect: None, power: Power::Stop(StopVm::default()) });
-    bench.change(VM, |spec| spec.disks.clear());
+    bench.change(VM, |spec| spec.disks.clear()).unwrap();
     assert_eq!(bench.owner(), Some(VM), "it was told to stop, and has not");
     bench.see(VM, VmState::Stopped);
     bench.holds(bench.generation(), &[]);
     assert_eq!(bench.owner(), None);
-    bench.change(VM, takes);
+    bench.change(VM, takes).unwrap();
     bench.see(VM, VmState::Stopped);
-    bench.change(VM, |spec| spec.disks.clear());
+    bench.change(VM, |spec| spec.disks.clear()).unwrap();
     assert_eq!(bench.owner(), None, "at rest, and its host has said so");
     // A boot of the host ends all that ran.
-    let mut bench = Bench::new();
-    bench.change(VM, |spec| spec.disks.clear());
+    let mut bench = two_machines();
+    bench.change(VM, |spec| spec.disks.clear()).unwrap();
     bench.must(Op::HostStarted { host: HOST, name: "h".into(), boot: Uuid::from_u128(77) });
     assert_eq!(bench.owner(), None);
     // So does its end.
-    let mut bench = Bench::new();
-    bench.change(VM, |spec| spec.disks.clear());
+    let mut bench = two_machines();
+    bench.change(VM, |spec| spec.disks.clear()).unwrap();
     bench.see(VM, VmState::Stopped);
     bench.must(Op::DeleteVm { id: VM, expect: None });
     bench.must(Op::ForgetVm { id: VM });
@@ -169,41 +134,41 @@ fn what_does_not_run_holds_nothing() {
 
 #[test]
 fn an_address_that_is_cut_is_nobody_elses_yet() {
-    let mut bench = Bench::new();
-    bench.change(VM, |spec| spec.nics.clear());
+    let mut bench = two_machines();
+    bench.change(VM, |spec| spec.nics.clear()).unwrap();
     let takes = |spec: &mut VmSpec| spec.nics = vec![Nic { mac: Some(MAC), ..Nic::on(NETWORK) }];
-    assert!(bench.try_change(OTHER, takes).unwrap_err().to_string().contains("is in use"));
+    assert!(bench.change(OTHER, takes).unwrap_err().to_string().contains("is in use"));
     bench.holds(bench.generation(), &[VOLUME]);
-    bench.change(OTHER, takes);
+    bench.change(OTHER, takes).unwrap();
 }
 
 #[test]
 fn a_machine_moves_with_what_it_has_and_not_while_that_changes() {
-    let mut bench = Bench::new();
+    let mut bench = two_machines();
     let to = HostId(Uuid::from_u128(8));
     bench.must(Op::SimulateHosts { hosts: vec![(to, "o".into())] });
     let begin = |hardware| Op::BeginMove { id: VM, expect: None, moving: Uuid::from_u128(1), to, hardware };
     let without_disks = |bench: &mut Bench| {
-        bench.change(VM, |spec| spec.disks.clear());
+        bench.change(VM, |spec| spec.disks.clear()).unwrap();
         bench.see(VM, VmState::Running);
     };
     without_disks(&mut bench);
     let refused = bench.apply(begin(None)).unwrap_err().to_string();
     assert!(refused.contains("has not released the volume"), "{refused}");
     bench.holds(bench.generation(), &[]);
-    bench.change(VM, |spec| spec.vcpus = 2);
+    bench.change(VM, |spec| spec.vcpus = 2).unwrap();
     bench.see(VM, VmState::Running);
     let has = Arc::new(Hardware { vcpus: 1, ..Hardware::of(&bench.state.vms[&VM].vm.spec) });
     bench.must(begin(Some(has.clone())));
     assert_eq!(bench.state.vms[&VM].hardware, Some(has));
-    assert!(bench.try_change(VM, takes).is_err(), "changes wait for the move");
+    assert!(bench.change(VM, takes).is_err(), "changes wait for the move");
     bench.must(Op::EndMove { id: VM, moving: Uuid::from_u128(1) });
     assert_eq!(bench.state.vms[&VM].hardware, None);
 }
 
 #[test]
 fn a_volume_of_a_running_machine_grows_and_is_not_moved_meanwhile() {
-    let mut bench = Bench::new();
+    let mut bench = two_machines();
     bench.must(Op::GrowVolume { id: VOLUME, expect: None, size: Bytes::mib(2) });
     let to = HostId(Uuid::from_u128(8));
     bench.must(Op::SimulateHosts { hosts: vec![(to, "o".into())] });
@@ -214,7 +179,7 @@ fn a_volume_of_a_running_machine_grows_and_is_not_moved_meanwhile() {
 
 #[test]
 fn a_medium_the_guest_ejected_is_not_wanted_any_more() {
-    let mut bench = Bench::new();
+    let mut bench = two_machines();
     let iso = ImageId(Uuid::from_u128(500));
     let create = CreateImage {
         name: "cd".into(),
@@ -222,7 +187,7 @@ fn a_medium_the_guest_ejected_is_not_wanted_any_more() {
         spec: ImageSpec { kind: ImageKind::Iso, ..disk_image() },
     };
     bench.must(Op::CreateImage { id: iso, create });
-    bench.change(VM, |spec| spec.cdroms = vec![Cdrom { image: Some(iso) }]);
+    bench.change(VM, |spec| spec.cdroms = vec![Cdrom { image: Some(iso) }]).unwrap();
     let generation = bench.generation();
     let ejected = |image, epoch| Op::MediumEjected { id: VM, by: (HOST, epoch), drive: 0, image };
     bench.must(ejected(ImageId(Uuid::from_u128(501)), 0));

@@ -1,6 +1,6 @@
 //! Functions of a host's PCI bus: who may have them, when they come and go, and that their machine stays.
 
-use super::*;
+use super::{bench::Bench, *};
 use crate::{
     cluster::state::{Capacity, HostFunction, Peer},
     placement::{self, Request},
@@ -12,66 +12,42 @@ const VM: VmId = VmId(Uuid::from_u128(200));
 const SECOND: VmId = VmId(Uuid::from_u128(201));
 
 /// Two hosts with the same functions at the same addresses: one of its own group, two of one, and one the host needs.
-struct Bench {
-    state: State,
-    revision: u64,
+fn with_functions() -> Bench {
+    let mut bench = Bench::start();
+    bench.must(Op::SimulateHosts { hosts: vec![(OTHER, "o".into())] });
+    for host in [HOST, OTHER] {
+        let function = |(address, group, with, obstacle): (&str, u32, &str, Option<&str>)| HostFunction {
+            address: address.parse().unwrap(),
+            group: Some(group),
+            together_with: with.parse().into_iter().collect(),
+            obstacle: obstacle.map(str::to_owned),
+        };
+        let functions = [
+            ("01:00.0", 1, "", None),
+            ("02:00.0", 2, "02:00.1", None),
+            ("02:00.1", 2, "02:00.0", None),
+            ("03:00.0", 3, "", Some("the host itself needs it: its disk sda is in use")),
+        ];
+        let capacity = Some(Capacity {
+            threads: 8,
+            memory: Bytes::gib(8),
+            lacks: vec![],
+            release: None,
+            witness: false,
+            functions: functions.map(function).to_vec(),
+        });
+        let peer = Peer { pin: host.to_string(), address: String::new() };
+        bench.must(Op::DescribeHost { host, peer, capacity });
+    }
+    for (id, name) in [(VM, "w"), (SECOND, "v")] {
+        let spec = VmSpec { memory_bytes: Bytes::mib(128), ..VmSpec::default() };
+        let create = CreateVm { name: name.into(), labels: BTreeMap::new(), spec };
+        bench.must(Op::CreateVm { id, host: HOST, create });
+    }
+    bench
 }
 
 impl Bench {
-    fn new() -> Self {
-        let (state, _) = start();
-        let mut bench = Self { state, revision: 10 };
-        bench.must(Op::SimulateHosts { hosts: vec![(OTHER, "o".into())] });
-        for host in [HOST, OTHER] {
-            let function = |(address, group, with, obstacle): (&str, u32, &str, Option<&str>)| HostFunction {
-                address: address.parse().unwrap(),
-                group: Some(group),
-                together_with: with.parse().into_iter().collect(),
-                obstacle: obstacle.map(str::to_owned),
-            };
-            let functions = [
-                ("01:00.0", 1, "", None),
-                ("02:00.0", 2, "02:00.1", None),
-                ("02:00.1", 2, "02:00.0", None),
-                ("03:00.0", 3, "", Some("the host itself needs it: its disk sda is in use")),
-            ];
-            let capacity = Some(Capacity {
-                threads: 8,
-                memory: Bytes::gib(8),
-                lacks: vec![],
-                release: None,
-                witness: false,
-                functions: functions.map(function).to_vec(),
-            });
-            let peer = Peer { pin: host.to_string(), address: String::new() };
-            bench.must(Op::DescribeHost { host, peer, capacity });
-        }
-        for (id, name) in [(VM, "w"), (SECOND, "v")] {
-            let spec = VmSpec { memory_bytes: Bytes::mib(128), ..VmSpec::default() };
-            let create = CreateVm { name: name.into(), labels: BTreeMap::new(), spec };
-            bench.must(Op::CreateVm { id, host: HOST, create });
-        }
-        bench
-    }
-
-    fn apply(&mut self, op: Op) -> Outcome {
-        self.revision += 1;
-        let outcome = self.state.apply(self.revision, &command(op), &mut Vec::new());
-        check(&self.state, self.revision);
-        outcome
-    }
-
-    fn must(&mut self, op: Op) {
-        self.apply(op).unwrap();
-    }
-
-    fn change(&mut self, id: VmId, change: impl FnOnce(&mut VmSpec)) -> Outcome {
-        let mut spec = self.state.vms[&id].vm.spec.clone();
-        change(&mut spec);
-        let update = UpdateVm { spec: Some(spec), ..UpdateVm::default() };
-        self.apply(Op::UpdateVm { id, expect: None, update })
-    }
-
     fn give(&mut self, id: VmId, addresses: &[&str]) -> Outcome {
         let passthrough = functions(addresses);
         self.change(id, |spec| {
@@ -86,11 +62,6 @@ impl Bench {
         assert_eq!(self.state, before);
         why
     }
-
-    fn see(&mut self, state: VmState) {
-        let status = seen(state, self.state.vms[&VM].vm.meta.generation);
-        self.must(Op::ObserveVm { id: VM, status, host_ends: false, by: None });
-    }
 }
 
 fn functions(addresses: &[&str]) -> Vec<Passthrough> {
@@ -99,7 +70,7 @@ fn functions(addresses: &[&str]) -> Vec<Passthrough> {
 
 #[test]
 fn what_cannot_be_given_is_refused_with_all_reasons() {
-    let mut bench = Bench::new();
+    let mut bench = with_functions();
     let why = bench.refused(VM, &["02:00.0", "03:00.0", "09:00.0"]);
     for part in [
         "0000:02:00.0 is given only together with all of IOMMU group 2, of which the machine does not have 0000:02:00.1",
@@ -123,7 +94,7 @@ fn what_cannot_be_given_is_refused_with_all_reasons() {
 
 #[test]
 fn no_two_machines_of_a_host_have_the_same() {
-    let mut bench = Bench::new();
+    let mut bench = with_functions();
     bench.give(VM, &["01:00.0"]).unwrap();
     let why = bench.refused(SECOND, &["01:00.0"]);
     assert!(why.contains("belongs to the machine `w`"), "{why}");
@@ -142,25 +113,23 @@ fn no_two_machines_of_a_host_have_the_same() {
 
 #[test]
 fn they_come_and_go_only_while_the_machine_is_off() {
-    let mut bench = Bench::new();
+    let mut bench = with_functions();
     bench.change(VM, |spec| spec.power = PowerState::Running).unwrap();
     for state in [VmState::Running, VmState::Paused, VmState::Starting, VmState::Failed] {
-        bench.see(state);
+        bench.see(VM, state);
         let why = bench.refused(VM, &["01:00.0"]);
         assert!(why.contains("spec.passthrough") && why.contains("stop it"), "{why}");
     }
-    bench.change(VM, |spec| spec.power = PowerState::Stopped).unwrap();
-    bench.see(VmState::Stopped);
+    bench.rests(VM);
     bench.give(VM, &["01:00.0"]).unwrap();
-    bench.change(VM, |spec| spec.power = PowerState::Running).unwrap();
-    bench.see(VmState::Running);
+    bench.runs(VM);
     bench.change(VM, |spec| spec.autostart = false).unwrap();
     assert!(bench.refused(VM, &[]).contains("stop it"));
 }
 
 #[test]
 fn the_machine_stays_and_is_not_protected() {
-    let mut bench = Bench::new();
+    let mut bench = with_functions();
     bench.give(VM, &["01:00.0"]).unwrap();
     let (vm, other) = (&bench.state.vms[&VM].vm, &bench.state.hosts[&OTHER]);
     for request in [Request::going_on(vm), Request::anew(vm)] {
