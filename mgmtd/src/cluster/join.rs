@@ -138,9 +138,9 @@ fn addresses(cluster: &Cluster, page: &Page) -> Vec<String> {
 }
 
 /// On the cluster's side: whether there is a token with this secret, be it used up or expired.
-pub(super) async fn is_known(cluster: &Cluster, secret: &[u8]) -> bool {
-    let hash = pki::hash(secret);
-    let known = || cluster.read(|s| s.join_tokens.values().any(|t| t.hash == hash));
+pub(super) async fn is_known(cluster: &Cluster, secret: &str) -> bool {
+    let hash = secret_hash(secret);
+    let known = || cluster.read(|s| s.join_token(&hash).is_some());
     // It may have been made a moment ago on another host.
     known() || (cluster.barrier().await.is_ok() && known())
 }

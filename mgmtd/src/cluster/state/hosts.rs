@@ -269,11 +269,15 @@ impl State {
         Ok(Reply::Done)
     }
 
-    /// The join token with this hash, where it may be used now.
+    /// The join token with this hash, be it used up or expired.
+    pub fn join_token(&self, hash: &str) -> Option<&JoinToken> {
+        self.join_tokens.values().find(|t| t.hash == hash).map(|t| &t.token)
+    }
+
+    /// The same, where it may be used now.
     pub fn usable_join_token(&self, hash: &str, now: jiff::Timestamp) -> Result<&JoinToken, Refusal> {
-        let found = self.join_tokens.values().find(|t| t.hash == hash);
         let refuse = |why: &str| Err(Refusal::Conflict(why.into()));
-        match found.map(|t| &t.token) {
+        match self.join_token(hash) {
             None => refuse(STRANGE_TOKEN),
             Some(t) if t.expires_at <= now => {
                 refuse("the join token has expired: make a new one in the cluster")

@@ -136,8 +136,8 @@ async fn members_only(
 /// Reads no more than a little of an application without a token of this cluster: nobody here has shown a certificate. Whether
 /// the token may still be used is decided with what is asked.
 async fn applicants(State(cluster): State<Cluster>, mut req: Request, next: Next) -> Response {
-    let proven = match req.headers().get(TOKEN) {
-        Some(secret) => join::is_known(&cluster, secret.as_bytes()).await,
+    let proven = match req.headers().get(TOKEN).and_then(|secret| secret.to_str().ok()) {
+        Some(secret) => join::is_known(&cluster, secret).await,
         None => false,
     };
     let limit = if proven { MAX_APPLICATION } else { MAX_UNPROVEN };
