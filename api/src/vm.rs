@@ -402,11 +402,17 @@ impl VmStatus {
     /// knows whether it still is.
     #[must_use]
     pub const fn known_state(&self) -> Option<VmState> {
-        if self.host_silent && !self.state.at_rest() { None } else { Some(self.state) }
+        self.state.known(self.host_silent)
     }
 }
 
 impl VmState {
+    /// The same of the state a host has told of, which cannot be asked now where it is silent.
+    #[must_use]
+    pub const fn known(self, host_silent: bool) -> Option<Self> {
+        if host_silent && !self.at_rest() { None } else { Some(self) }
+    }
+
     /// Whether nothing runs of it, so that losing its host makes it no other.
     #[must_use]
     pub const fn at_rest(self) -> bool {

@@ -31,6 +31,7 @@ use lq_api::{
         WriteSupportBundle,
     },
     time::TimeSpec,
+    vm::VmState,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -651,7 +652,8 @@ fn vm_row(vm: &Value) -> Option<VmRow> {
     let said = text(vm, "/status/state");
     // What it did when its host was last heard is not what it does.
     let silent = vm.pointer("/status/host_silent").and_then(Value::as_bool).unwrap_or_default();
-    let known = !said.is_empty() && (!silent || matches!(said, "stopped" | "failed"));
+    let rests = || serde_json::from_value(json!(said)).is_ok_and(VmState::at_rest);
+    let known = !said.is_empty() && (!silent || rests());
     let state = if known { said } else { "unknown" };
     Some(VmRow {
         id: text(vm, "/meta/id").parse().ok()?,

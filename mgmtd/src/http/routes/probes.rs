@@ -15,10 +15,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use lq_api::{
-    cluster::Readiness,
-    vm::{VmState, VmStatus},
-};
+use lq_api::{cluster::Readiness, vm::VmState};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Machines whose host cannot be asked.
@@ -62,8 +59,8 @@ async fn metrics(State(api): State<Arc<Api>>, req: Request) -> Result<Response, 
         let mut vms: BTreeMap<String, i64> = states.iter().map(|s| (word(*s), 0)).collect();
         vms.insert(UNKNOWN.into(), 0);
         for record in s.vms.values() {
-            let host_silent = record.vm.status.host.is_some_and(|host| silent.contains(&host));
-            let state = VmStatus { host_silent, ..record.vm.status.clone() }.known_state();
+            let status = &record.vm.status;
+            let state = status.state.known(status.host.is_some_and(|host| silent.contains(&host)));
             *vms.entry(state.map_or_else(|| UNKNOWN.into(), word)).or_default() += 1;
         }
         Gauges {
