@@ -319,12 +319,12 @@ impl LqVmm {
         let started = async {
             let fittings = place.prepare(desired, jail, &shared.settings.firmware, start).await?;
             passthrough::take(functions.clone()).await?;
-            taken.clone_from(&functions);
+            taken = functions;
             if let Some(state) = state {
                 tpm.start(&shared.settings, state, uid).await?;
             }
             // All memory of such a machine is taken at its start.
-            let pinned = if functions.is_empty() { Bytes(0) } else { desired.spec.memory_bytes };
+            let pinned = if taken.is_empty() { Bytes(0) } else { desired.spec.memory_bytes };
             let patience = shared.settings.ready + Duration::from_secs(pinned.get() / PINNED_BY_SECOND.get());
             Ok((fittings, shared.start(&place, desired.spec.hypervisor, uid, patience).await?))
         };
