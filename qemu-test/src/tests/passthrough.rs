@@ -9,6 +9,7 @@ use crate::{
     qemu::Spare,
     runner::Ctx,
     site::{Site, Wish, create_debian},
+    wait::eventually,
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use lq_api::{
@@ -17,11 +18,7 @@ use lq_api::{
     pci::PciAddress,
     vm::{MigrateVm, Passthrough, UpdateVm, Vm, VmSpec, VmState},
 };
-use std::{
-    fs::File,
-    os::unix::fs::FileExt as _,
-    time::{Duration, Instant},
-};
+use std::{fs::File, os::unix::fs::FileExt as _};
 
 /// What the guest writes at the begin of its NVMe disk.
 const WRITTEN: &str = "written by a guest past its host";
@@ -138,14 +135,11 @@ fn refusal<T>(result: Result<T, Error>, what: &str) -> Result<String> {
 
 /// Waits until a function has this driver on the host.
 async fn driver(site: &Site, function: &PciFunction, wanted: &str) -> Result<()> {
-    let deadline = Instant::now() + crate::scale::seconds(30);
-    loop {
+    eventually("a function's driver", 30, async || {
         let all = site.host.status().await?.pci;
         let now = all.into_iter().find(|f| f.address == function.address).and_then(|f| f.driver);
-        if now.as_deref() == Some(wanted) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "{} has the driver {now:?}, not {wanted}", function.address);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+        ensure!(now.as_deref() == Some(wanted), "{} has the driver {now:?}, not {wanted}", function.address);
+        Ok(())
+    })
+    .await
 }

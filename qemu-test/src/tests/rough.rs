@@ -104,7 +104,7 @@ pub(super) async fn readdress(ctx: &mut Ctx) -> Result<()> {
     let mut cluster = ctx.take_several().await?;
     let ids = cluster.ids().await?;
     for (n, id) in ids.iter().enumerate() {
-        let there = client_at(cluster.ground.segment.moved(n)?)?;
+        let there = at_new_address(&cluster, n)?;
         readdressed(&cluster, n, *id, &moved_address(n), there).await.with_context(|| format!("host {n}"))?;
     }
     let at_new = |c: &Cluster| {
@@ -115,7 +115,7 @@ pub(super) async fn readdress(ctx: &mut Ctx) -> Result<()> {
         whole(c) && ids.iter().enumerate().all(|(n, id)| is_new(n, *id))
     };
     for n in 0..HOSTS {
-        let api = moved_client(&cluster, n).await?;
+        let api = at_new_address(&cluster, n)?;
         until(&api, "all at their new addresses", 180, at_new).await?;
     }
     // What they know of each other is on their disks.
@@ -127,7 +127,7 @@ pub(super) async fn readdress(ctx: &mut Ctx) -> Result<()> {
         machines.push(cluster.ground.machine(n)?.start().await?);
     }
     for n in 0..HOSTS {
-        let api = client_at(cluster.ground.segment.moved(n)?)?;
+        let api = at_new_address(&cluster, n)?;
         until(&api, "all to answer at their new addresses", 300, at_new)
             .await
             .context("after a power cut")?;
@@ -147,18 +147,11 @@ pub(super) async fn readdress(ctx: &mut Ctx) -> Result<()> {
     Ok(())
 }
 
-/// A client at the new address of a host.
-async fn moved_client(cluster: &Several, n: usize) -> Result<Client> {
-    let api = client_at(cluster.ground.segment.moved(n)?)?;
-    api.login("admin", PASSWORD, None).await.map_err(explain)?;
-    Ok(api)
-}
-
 /// Gives a host another address, asked for through any other one, and confirms it at the new one.
 async fn readdressed(cluster: &Several, n: usize, id: HostId, to: &str, there: Client) -> Result<()> {
     // Of the next host it is not known at which address it is by now.
     let next = (n + 1) % HOSTS;
-    let asked = [cluster.hosts[next].api.clone(), moved_client_of(cluster, next)?];
+    let asked = [cluster.hosts[next].api.clone(), at_new_address(cluster, next)?];
     let asked = eventually("another host to answer", 120, async || {
         for api in &asked {
             if api.login("admin", PASSWORD, None).await.is_ok() {
@@ -188,7 +181,7 @@ fn at_old_address(cluster: &Several, n: usize) -> Result<Client> {
     client_at(cluster.ground.segment.plug(n)?.1.first().context("no port")?.1)
 }
 
-fn moved_client_of(cluster: &Several, n: usize) -> Result<Client> {
+fn at_new_address(cluster: &Several, n: usize) -> Result<Client> {
     client_at(cluster.ground.segment.moved(n)?)
 }
 

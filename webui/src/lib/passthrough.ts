@@ -15,9 +15,11 @@ export function holders(vms: readonly Vm[], host: string): Map<string, Vm> {
   return new Map(here.flatMap((vm) => (vm.spec.passthrough ?? []).map(({ address }) => [address, vm])));
 }
 
-/** What a function is, on one line. */
-export const words = ({ address, name, vendor, device }: PciFunction) =>
-  `${address} ${name} (${vendor}:${device})`;
+/** What a function is. */
+export const what = ({ name, vendor, device }: PciFunction) => `${name} (${vendor}:${device})`;
+
+/** Where and what a function is. */
+export const words = (one: PciFunction) => `${one.address} ${what(one)}`;
 
 /** What can be given now: by nothing forbidden, and nobody's. A group is offered once, by its first function. */
 export function offers(functions: readonly PciFunction[], taken: ReadonlyMap<string, unknown>): Offer[] {

@@ -8,7 +8,7 @@ import { Labels } from "../../components/Labels";
 import { Rows } from "../../components/Rows";
 import { Bar, Card, Fact, Facts, State } from "../../components/ui";
 import { age, bytes, time } from "../../lib/format";
-import { holders } from "../../lib/passthrough";
+import { holders, what } from "../../lib/passthrough";
 import { VmList } from "../vm/List";
 import { WithHost, useHostId } from "./Layout";
 import { memoryShare } from "./List";
@@ -152,7 +152,7 @@ function Functions({ functions }: { functions: PciFunction[] }) {
           const holder = taken.get(one.address);
           return [
             one.address,
-            `${one.name} (${one.vendor}:${one.device})`,
+            what(one),
             one.driver ?? "–",
             one.iommu_group ?? "–",
             holder ? (
